@@ -1,0 +1,1 @@
+"""The control plane: KubeRay, rollouts, AWS, cost. `python -m cluster <verb>`."""

@@ -1,0 +1,1 @@
+"""Training: fit, evaluate, registry, drift. `python -m train <verb>`."""
