@@ -1,0 +1,212 @@
+"""Every error the service raises on purpose, each with the HTTP status it answers.
+
+    ServiceError              500  something failed that no other class names
+    ├── BadJson               400  the body is not JSON
+    ├── Unauthorized          401  no key, or a wrong one
+    ├── TooLarge              413  over a stated limit (bytes, texts, characters)
+    ├── UnsupportedMedia      415  a content type that is not read here
+    ├── Invalid               422  JSON of the wrong shape; `fields` says where
+    ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
+    ├── Cancelled             499  the client left before its answer
+    ├── ModelFailure          500  the forward pass failed
+    ├── NotReady              503  no model is loaded yet, or the replica is going away
+    ├── DeadlineExceeded      504  the caller's deadline passed first
+    └── BundleError           500  the model artifact; never a request's fault
+        ├── BundleNotFound         nothing at the address
+        ├── BundleInvalid          there, but not a bundle this service can read
+        ├── DigestMismatch         a file is not the one that was recorded
+        ├── UnsafeArtifact         loading it could run code, or read outside its folder
+        └── StoreUnavailable  503  S3, the hub or the disk did not do its part
+
+Library errors become one of these once, in the adapter that called the library. A message says what failed,
+where, the value, and the next step; it never carries a user's text.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypedDict
+
+
+class FieldError(TypedDict):
+    """One thing wrong in a request body."""
+
+    field: str
+    """JSON pointer of the value, e.g. `/inputs/3`; an empty string is the whole body."""
+    message: str
+
+
+class ServiceError(Exception):
+    """Base of every error here; what no subclass fits answers 500.
+
+    The class attributes are the fixed members of an RFC 9457 problem: `type` is a slug for the problem's type
+    URI, `title` is the same for each occurrence, and `str(error)` is this occurrence's detail.
+
+    Args:
+        message: What, where, the value, the next step.
+        details: What a subclass keeps besides; positional, so that pickling between processes keeps it.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "internal"
+    title: ClassVar[str] = "The service failed"
+
+    def __init__(self, message: str, *details: object) -> None:
+        super().__init__(message, *details)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """Extension members of the problem document, JSON-ready; none by default."""
+        return {}
+
+
+class BadJson(ServiceError):
+    """The body is not JSON."""
+
+    status = 400
+    type = "bad-json"
+    title = "The body is not JSON"
+
+
+class Unauthorized(ServiceError):
+    """No API key, or one that is not known."""
+
+    status = 401
+    type = "unauthorized"
+    title = "A valid API key is needed"
+
+
+class TooLarge(ServiceError):
+    """The request exceeds a stated limit: bytes, texts, or characters of one text."""
+
+    status = 413
+    type = "too-large"
+    title = "The request is over a limit"
+
+
+class UnsupportedMedia(ServiceError):
+    """The content type is not one this route reads."""
+
+    status = 415
+    type = "unsupported-media"
+    title = "The content type is not supported"
+
+
+class Invalid(ServiceError):
+    """The body is JSON, but not of the shape the route takes.
+
+    Args:
+        message: Summary of what is wrong.
+        fields: Each fault with its place.
+    """
+
+    status = 422
+    type = "invalid"
+    title = "The request has the wrong shape"
+
+    def __init__(self, message: str, fields: Sequence[FieldError] = ()) -> None:
+        super().__init__(message, fields)
+        self.fields = tuple(fields)
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """`errors`: a list of `{"field", "message"}`."""
+        return {"errors": [dict(field) for field in self.fields]}
+
+
+class QueueFull(ServiceError):
+    """The queue has no room; nothing was done for this request.
+
+    Args:
+        message: The bound that was met.
+        retry_after_s: Seconds until there should be room, from the queue's length and its recent rate; > 0.
+    """
+
+    status = 429
+    type = "queue-full"
+    title = "The service is at capacity"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """`retry_after_s`: the header's value before it is rounded up to whole seconds."""
+        return {"retry_after_s": self.retry_after_s}
+
+
+class Cancelled(ServiceError):
+    """The client closed its connection before the answer was ready."""
+
+    status = 499
+    type = "cancelled"
+    title = "The client left"
+
+
+class ModelFailure(ServiceError):
+    """The forward pass failed; the callers of that one batch get this."""
+
+    status = 500
+    type = "model-failure"
+    title = "The model failed"
+
+
+class NotReady(ServiceError):
+    """No model is loaded yet, or the replica is shutting down."""
+
+    status = 503
+    type = "not-ready"
+    title = "The service is not ready"
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's deadline passed before its answer was ready."""
+
+    status = 504
+    type = "deadline-exceeded"
+    title = "The deadline passed"
+
+
+class BundleError(ServiceError):
+    """Base of what can be wrong with a model artifact."""
+
+    type = "bundle"
+    title = "The model artifact cannot be used"
+
+
+class BundleNotFound(BundleError):
+    """There is nothing at the address."""
+
+    type = "bundle-not-found"
+    title = "The model artifact was not found"
+
+
+class BundleInvalid(BundleError):
+    """The artifact is there, but is not one this service can read."""
+
+    type = "bundle-invalid"
+    title = "The model artifact is not valid"
+
+
+class DigestMismatch(BundleError):
+    """A file's SHA-256 is not the recorded one: damaged, replaced, or recorded for another version."""
+
+    type = "digest-mismatch"
+    title = "The model artifact is not the one recorded"
+
+
+class UnsafeArtifact(BundleError):
+    """Loading the artifact could run code (pickled weights, remote code) or read outside its folder."""
+
+    type = "unsafe-artifact"
+    title = "The model artifact is not safe to load"
+
+
+class StoreUnavailable(BundleError):
+    """S3, the model hub or the local disk did not do its part; trying again may help."""
+
+    status = 503
+    type = "store-unavailable"
+    title = "The model store is not available"

@@ -1,0 +1,226 @@
+"""The bundle: a folder with a model and the manifest, `bundle.json`, that says what it is.
+
+A bundle holds `config.json`, the tokenizer's files, and either whole weights (`model.safetensors`, or shards
+with their index) or a LoRA adapter in PEFT's format (`adapter_config.json`, `adapter_model.safetensors`) with
+a reference to the base it belongs on. `bundle.json` lists every other file with its SHA-256; hidden files do
+not count. Weights are safetensors and nothing else: a pickle can run code when it is opened.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from serve_app.errors import BundleInvalid, BundleNotFound
+from serve_app.model import digests, weights
+
+MANIFEST = "bundle.json"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# A name and a version travel in HTTP headers, URL paths and partition folders.
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BaseRef(_Frozen):
+    """The model an adapter was trained on."""
+
+    uri: str = Field(min_length=1, description="pypi:, s3://, hf:, file:// or a path; it may be relative.")
+    sha256: dict[str, Sha256] = Field(
+        min_length=1, description="Pinned files by name; every weight file of the base is among them."
+    )
+
+
+class BundleManifest(_Frozen):
+    """What `bundle.json` says."""
+
+    format: Literal[1] = 1
+    name: Slug
+    version: Slug
+    base: BaseRef | None = Field(default=None, description="Set exactly when the weights are an adapter.")
+    files: dict[str, Sha256] = Field(description="SHA-256 of every file but this one, by relative name.")
+    labels: tuple[str, ...] = Field(min_length=2, description="In the order of the logits.")
+    max_length: int | None = Field(default=None, ge=2, description="Tokens; the model's own limit if null.")
+    temperature: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="Divides the logits before the softmax."
+    )
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+    reference_profile: str | None = Field(
+        default=None, description="One of `files`: drift is held against it."
+    )
+    data_digest: str | None = None
+    code_commit: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex over the manifest, and through it over every file: the bundle's identity."""
+        return hashlib.sha256(_to_json(self).encode()).hexdigest()
+
+    @field_validator("files")
+    @classmethod
+    def _names_stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if not digests.is_safe_name(name) or name == MANIFEST:
+                raise ValueError(f"{name!r} is not the name of a file inside the bundle")
+        return files
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_are_json(cls, metrics: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(metrics, allow_nan=False)
+        return metrics
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels) or not all(labels):
+            raise ValueError(f"labels are distinct and not empty, got {list(labels)}")
+        return labels
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        adapter = weights.ADAPTER in self.files
+        needed = ["config.json", "adapter_config.json"] if adapter else ["config.json"]
+        if missing := [name for name in needed if name not in self.files]:
+            raise ValueError(f"{missing[0]} is not among the files")
+        if adapter == weights.is_whole(self.files):
+            both = "both" if adapter else "neither"
+            raise ValueError(f"{both} of {weights.WHOLE} and {weights.ADAPTER} among the files; it takes one")
+        if adapter != (self.base is not None):
+            raise ValueError("an adapter names its base, and whole weights name none")
+        if self.reference_profile is not None and self.reference_profile not in self.files:
+            raise ValueError(f"reference_profile {self.reference_profile!r} is not among the files")
+        return self
+
+
+def read_manifest(folder: Path) -> BundleManifest:
+    """Read `bundle.json`; the files it lists are not looked at.
+
+    Raises:
+        BundleNotFound: There is no such folder, or no manifest in it.
+        BundleInvalid: The manifest is not JSON, or breaks the format; the message names each field.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleNotFound(
+            f"no {MANIFEST} in {folder}; check the path, or write one with write_manifest"
+        ) from error
+    except OSError as error:
+        raise BundleInvalid(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    return parse_manifest(text, where=str(path))
+
+
+def parse_manifest(text: bytes, *, where: str) -> BundleManifest:
+    """Read a manifest from its bytes; `where` is the address that errors name.
+
+    Raises:
+        BundleInvalid: It is not JSON, or breaks the format.
+    """
+    try:
+        return BundleManifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleInvalid(f"{where}: {faults(error)}; write it with write_manifest") from error
+
+
+def verify(folder: Path, manifest: BundleManifest, *, links_within: Path | None = None) -> None:
+    """Hold a bundle against its manifest: each visible file is listed, each listed file is as recorded.
+
+    Args:
+        folder: The bundle.
+        manifest: What `read_manifest` gave.
+        links_within: Where symbolic links may lead; the folder itself by default.
+
+    Raises:
+        UnsafeArtifact: A pickle-type file, or a link that leads out of the folder.
+        BundleInvalid: A file is missing, or is there without being listed.
+        DigestMismatch: A file is not the recorded one.
+    """
+    present = [name for name in digests.visible_files(folder) if name != MANIFEST]
+    weights.refuse_pickles(folder, {*present, *manifest.files})
+    if unlisted := sorted(set(present) - set(manifest.files)):
+        raise BundleInvalid(
+            f"{unlisted[0]} in {folder} is not listed in {MANIFEST} ({len(unlisted)} such); remove it, or "
+            "write the manifest anew"
+        )
+    digests.check(folder, manifest.files, links_within=links_within)
+    weights.check_shards(folder, manifest.files)
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    labels: Sequence[str],
+    base: BaseRef | None = None,
+    max_length: int | None = None,
+    temperature: float = 1.0,
+    metrics: Mapping[str, JsonValue] | None = None,
+    reference_profile: str | None = None,
+    data_digest: str | None = None,
+    code_commit: str | None = None,
+) -> BundleManifest:
+    """Make a folder a bundle: hash every visible file in it and write `bundle.json`, in one step.
+
+    The same folder and arguments give the same bytes. The arguments are the manifest's fields.
+
+    Raises:
+        UnsafeArtifact: The folder holds a pickle-type file, or a link that leads out of it.
+        BundleInvalid: The files or the arguments do not make a bundle; the message names each fault.
+    """
+    names = [file for file in digests.visible_files(folder) if file != MANIFEST]
+    weights.refuse_pickles(folder, names)
+    try:
+        manifest = BundleManifest(
+            name=name,
+            version=version,
+            base=base,
+            files=digests.sha256_files(folder, names),
+            labels=tuple(labels),
+            max_length=max_length,
+            temperature=temperature,
+            metrics=dict(metrics or {}),
+            reference_profile=reference_profile,
+            data_digest=data_digest,
+            code_commit=code_commit,
+        )
+    except ValidationError as error:
+        raise BundleInvalid(f"{folder} is not a bundle: {faults(error)}") from error
+    weights.check_shards(folder, names)
+    digests.refuse_escapes(folder, names)
+    draft = folder / f".{MANIFEST}.{os.getpid()}"
+    draft.write_text(_to_json(manifest), encoding="utf-8")
+    draft.replace(folder / MANIFEST)
+    return manifest
+
+
+def _to_json(manifest: BundleManifest) -> str:
+    """The manifest's one spelling: fields as declared, files by name."""
+    fields = manifest.model_dump(mode="json")
+    fields["files"] = dict(sorted(fields["files"].items()))
+    return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def faults(error: ValidationError) -> str:
+    """Each fault on one line: where, and what."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}"
+        for fault in error.errors(include_url=False)
+    )

@@ -1,0 +1,91 @@
+"""A plain Hugging Face folder, without `bundle.json`, described as if it had one."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from serve_app.errors import BundleInvalid, BundleNotFound
+from serve_app.model import digests, weights
+from serve_app.model.bundle import MANIFEST, BundleManifest, faults
+
+
+def describe_plain(folder: Path, *, name: str | None = None, version: str | None = None) -> BundleManifest:
+    """The manifest of a folder that has none, made from what lies there.
+
+    Pickles beside safetensors (Trainer leaves `training_args.bin`) are neither listed nor ever opened.
+
+    Args:
+        folder: A sequence-classification model as `save_pretrained` writes it.
+        name: Model name; the folder's own by default.
+        version: Version; by default the first 12 hex digits of the SHA-256 over the files' names and digests.
+
+    Raises:
+        BundleNotFound: No such folder, or no `config.json` in it.
+        UnsafeArtifact: All its weights are pickles.
+        BundleInvalid: No weights, no classification head, or labels that are not one per logit.
+    """
+    config = _read_config(folder)
+    present = digests.visible_files(folder)
+    files = [file for file in present if not weights.is_pickle(file)]
+    if weights.ADAPTER in files:
+        raise BundleInvalid(
+            f"{folder} is an adapter without {MANIFEST}; write_manifest makes it a bundle with its base"
+        )
+    if not weights.is_whole(files):
+        weights.refuse_pickles(folder, present)
+        raise BundleInvalid(f"no model.safetensors in {folder}; save the model with save_pretrained")
+    architectures = config.get("architectures") or []
+    if not any(str(architecture).endswith("ForSequenceClassification") for architecture in architectures):
+        raise BundleInvalid(
+            f"{folder}/config.json: architectures is {architectures}, none with a "
+            "sequence-classification head; fine-tune the model first"
+        )
+    weights.check_shards(folder, files)
+    hashes = digests.sha256_files(folder, files)
+    listing = "".join(f"{digest}  {file}\n" for file, digest in hashes.items())
+    try:
+        return BundleManifest(
+            name=_slug(name or folder.resolve().name),
+            version=version or hashlib.sha256(listing.encode()).hexdigest()[:12],
+            files=hashes,
+            labels=_labels(config, folder),
+        )
+    except ValidationError as error:
+        raise BundleInvalid(f"{folder} cannot be served: {faults(error)}") from error
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleNotFound(f"neither {MANIFEST} nor config.json in {folder}; check the path") from error
+    except (OSError, ValueError) as error:
+        raise BundleInvalid(f"{path} cannot be read: {error}; save the model again") from error
+    if not isinstance(config, dict):
+        raise BundleInvalid(f"{path} is not a JSON object; save the model again")
+    return config
+
+
+def _labels(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Labels in the order of the logits; transformers leaves two default ones out of the file."""
+    by_id = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    try:
+        numbered = {int(index): str(label) for index, label in by_id.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BundleInvalid(f"{folder}/config.json: id2label is {by_id!r}, not a label by number") from error
+    if sorted(numbered) != list(range(len(numbered))):
+        raise BundleInvalid(
+            f"{folder}/config.json: id2label numbers {sorted(numbered)}, not 0 to {len(numbered) - 1}"
+        )
+    return tuple(label for _, label in sorted(numbered.items()))
+
+
+def _slug(text: str) -> str:
+    """`text` as a name that fits a header, a URL path and a folder."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip("-._+")[:128] or "model"
