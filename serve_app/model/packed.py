@@ -1,0 +1,183 @@
+"""The packed forward: the texts of a batch as one row of tokens, without padding.
+
+A padded batch pays for its longest text as often as it has texts. Here the texts lie end to end as one row:
+embeddings, linear layers and norms see real tokens only, position ids restart at each text, attention stays
+inside each text, and the head sees each text's first token. The logits are the plain model's.
+
+No model is rewritten for it. Three things are hung onto a transformers model from outside:
+
+    attention       an AttentionInterface function that attends text by text
+    the last layer  a hook drops all but the first tokens before the feed-forward, for nobody reads the others
+                    (where the layer is built like BERT's; an eighth of the work of a six-layer model)
+    the encoder     a hook hands each text's first token to the head, as a batch of one-token sequences
+
+Whether that is right for an architecture is not looked up in a list: `pack` compares the logits with the
+plain model's before it says yes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+_ATTENTION = "packed"
+_CHECK_LENGTHS = (7, 3, 12)
+_CHECK_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""Largest difference of logits, as a fraction of the largest logit (at least 1), at which `pack` says yes.
+float32 sums in another order differ by about 1e-6; a wrong forward (texts that see each other, shifted
+positions) by over 1e-2. The half precisions are as coarse as they are: 8 and 11 bits of mantissa."""
+
+
+class PackedModel:
+    """A sequence-classification model whose forward takes a whole batch as one row of tokens.
+
+    Not thread-safe: one thread calls `logits`, as one thread owns the device.
+    """
+
+    def __init__(self, model: PreTrainedModel, encoder: nn.Module) -> None:
+        self._model = model
+        self._position_offset = _position_offset(model)
+        self._starts = torch.zeros(0, dtype=torch.long)
+        model.set_attn_implementation(_ATTENTION)
+        self._hooks = [encoder.register_forward_hook(self._hand_first_tokens_to_head)]
+        last_output = _last_attention_output(encoder)
+        self._trimmed = last_output is not None
+        if last_output is not None:
+            self._hooks.append(last_output.register_forward_pre_hook(self._drop_all_but_first_tokens))
+
+    def logits(self, batch: Sequence[Sequence[int]]) -> Tensor:
+        """Answer a batch of tokenised texts.
+
+        Args:
+            batch: token ids of each text, special tokens included; of any lengths, none empty.
+
+        Returns:
+            logits: (len(batch), num_labels), in the order of the batch, in the model's dtype, on its device.
+        """
+        device = self._model.device
+        lengths = [len(ids) for ids in batch]
+        boundaries = torch.zeros(len(lengths) + 1, dtype=torch.int32)
+        boundaries[1:] = torch.tensor(lengths).cumsum(0)
+        self._starts = boundaries[:-1].long().to(device)
+        input_ids = torch.tensor([token for ids in batch for token in ids])
+        position_ids = torch.cat([torch.arange(length) for length in lengths]) + self._position_offset
+        output = self._model(
+            input_ids=input_ids.unsqueeze(0).to(device),
+            position_ids=position_ids.unsqueeze(0).to(device),
+            cu_seq_lens_q=boundaries.to(device),
+            max_length_q=max(lengths),
+        )
+        logits: Tensor = output.logits
+        return logits
+
+    def undo(self) -> None:
+        """Make the model plain again: no hooks, torch's own attention."""
+        for hook in self._hooks:
+            hook.remove()
+        self._model.set_attn_implementation("sdpa")
+
+    def _drop_all_but_first_tokens(self, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(arg.index_select(1, self._starts) for arg in args)
+
+    def _hand_first_tokens_to_head(self, _module: nn.Module, _args: Any, output: Any) -> Any:
+        hidden = output.last_hidden_state
+        if not self._trimmed:
+            hidden = hidden.index_select(1, self._starts)
+        output.last_hidden_state = hidden.transpose(0, 1)  # (1, texts, hidden) -> (texts, 1, hidden)
+        return output
+
+
+@torch.inference_mode()
+def pack(model: PreTrainedModel) -> PackedModel | None:
+    """Give the model its packed forward, or None where that would change its answers.
+
+    Args:
+        model: in eval mode, on the device and in the dtype in which it will serve.
+
+    Returns:
+        The packed model (the plain one is changed under it), or None with the plain model as it was: the
+        encoder is not found, the forward refuses a packed row, or its logits differ (a head that pools over
+        all tokens, attention with its own position bias, a decoder).
+    """
+    base = model.base_model
+    encoder = getattr(base, "encoder", None) or getattr(base, "transformer", None)
+    if not isinstance(encoder, nn.Module) or not getattr(model, "_supports_attention_backend", False):
+        return None
+    tokens = itertools.cycle(range(5, min(model.config.vocab_size, 1000)))  # clear of the special tokens
+    batch = [list(itertools.islice(tokens, length)) for length in _CHECK_LENGTHS]
+    plain = torch.cat([model(input_ids=torch.tensor([ids], device=model.device)).logits for ids in batch])
+    packed = PackedModel(model, encoder)
+    try:
+        logits = packed.logits(batch)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+        packed.undo()
+        return None
+    tolerance = _CHECK_TOLERANCE.get(plain.dtype, 0.0) * max(1.0, plain.abs().max().item())
+    if logits.shape == plain.shape and (logits - plain).abs().max().item() <= tolerance:
+        return packed
+    packed.undo()
+    return None
+
+
+def _attend_text_by_text(
+    _module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _attention_mask: Tensor | None,
+    *,
+    cu_seq_lens_q: Tensor,
+    max_length_q: int,
+    scaling: float | None = None,
+    **_unused: Any,
+) -> tuple[Tensor, None]:
+    """Attention inside each text of a packed row.
+
+    Args:
+        query: (1, heads, tokens, head_size).
+        key: as query.
+        value: as query.
+        cu_seq_lens_q: int32 (texts + 1,), where each text begins, and the end.
+        max_length_q: tokens of the longest text.
+        scaling: factor of the scores; None for 1/sqrt(head_size).
+
+    Returns:
+        (1, tokens, heads, head_size), and None for the weights, which are not kept.
+    """
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
+        ends, longest = cu_seq_lens_q, max_length_q
+        attended = cast("Tensor", varlen_attn(q, k, v, ends, ends, longest, longest, scale=scaling))
+        return attended.unsqueeze(0), None
+    output = query.new_empty(query.shape).transpose(1, 2)
+    for start, end in itertools.pairwise(cu_seq_lens_q.tolist()):
+        part = slice(start, end)
+        attended = scaled_dot_product_attention(
+            query[:, :, part], key[:, :, part], value[:, :, part], scale=scaling
+        )
+        output[:, part] = attended.transpose(1, 2)
+    return output, None
+
+
+AttentionInterface.register(_ATTENTION, _attend_text_by_text)
+
+
+def _position_offset(model: PreTrainedModel) -> int:
+    """The id of the first position: RoBERTa's kin count from padding_idx + 1, the others from 0."""
+    positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding_idx = getattr(positions, "padding_idx", None)
+    return 0 if padding_idx is None else padding_idx + 1
+
+
+def _last_attention_output(encoder: nn.Module) -> nn.Module | None:
+    """The module after the last layer's attention, where that layer is built like BERT's."""
+    layers = getattr(encoder, "layer", None)
+    output = getattr(getattr(layers[-1], "attention", None), "output", None) if layers else None
+    return output if isinstance(output, nn.Module) else None
