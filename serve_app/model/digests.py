@@ -14,16 +14,19 @@ _THREADS = 8  # hashlib lets go of the interpreter lock; more threads than cores
 def visible_files(folder: Path) -> list[str]:
     """Names of all files below `folder`, relative, with forward slashes, sorted.
 
-    Hidden files and folders and `__pycache__` are left out. A link to a file counts as a file; a link to a
-    folder is not followed.
+    What is hidden is left out. A link to a file counts as a file; a link to a folder is not followed.
     """
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
-        found += [
-            (Path(parent) / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")
-        ]
-    return sorted(found)
+    found = (
+        (Path(parent) / name).relative_to(folder).as_posix()
+        for parent, _, files in os.walk(folder)
+        for name in files
+    )
+    return sorted(name for name in found if not is_hidden(name))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder above it, is hidden or Python's cache: no part of a model."""
+    return any(part.startswith(".") or part == "__pycache__" for part in PurePosixPath(name).parts)
 
 
 def is_safe_name(name: str) -> bool:

@@ -31,17 +31,25 @@ def refuse_pickles(folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def check_shards(folder: Path, names: Collection[str]) -> None:
-    """Raise `BundleInvalid` if the shards' index is unreadable or names a file that is not among `names`."""
-    if INDEX not in names:
-        return
+def shards(folder: Path) -> frozenset[str]:
+    """Names of the files that `model.safetensors.index.json` spreads the weights over.
+
+    Raises:
+        BundleInvalid: There is no index, or it cannot be read.
+    """
     try:
-        shards = set(json.loads((folder / INDEX).read_bytes())["weight_map"].values())
+        return frozenset(map(str, json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleInvalid(
             f"{folder / INDEX} is not an index of shards: {error!r}; save the model again"
         ) from error
-    if missing := sorted(shards - set(names)):
+
+
+def check_shards(folder: Path, names: Collection[str]) -> None:
+    """Raise `BundleInvalid` if the shards' index is unreadable or names a file that is not among `names`."""
+    if INDEX not in names:
+        return
+    if missing := sorted(shards(folder) - set(names)):
         raise BundleInvalid(
             f"{INDEX} in {folder} names {missing[0]!r}, which is not among the files; copy it again"
         )
