@@ -1,0 +1,48 @@
+"""Cutting the texts of one step into forwards of like lengths, so that little of the work is padding."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+FORWARD_COST_TOKENS = 48
+"""What one more forward costs beside its tokens, in tokens: keeps a step from falling into single texts."""
+
+
+def steps(draws: Sequence[T], batch_texts: int) -> Iterator[Sequence[T]]:
+    """Consecutive runs of `batch_texts`; the last may be shorter."""
+    for begin in range(0, len(draws), batch_texts):
+        yield draws[begin : begin + batch_texts]
+
+
+def micro_batches(lengths: Sequence[int], budget_tokens: int) -> list[list[int]]:
+    """Group texts so that the padded tokens plus a fixed cost a forward are least, under a budget a forward.
+
+    Sorted by length, the best grouping is into neighbours, so a shortest path over the cuts finds it.
+
+    Args:
+        lengths: Tokens of each text.
+        budget_tokens: Most padded tokens (longest x texts) of a group; a longer text is a group of its own.
+
+    Returns:
+        Groups of indices into `lengths`; every index is in exactly one.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    best = [0.0] * (len(order) + 1)
+    cut_before = [0] * (len(order) + 1)
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        best[end] = float("inf")
+        for begin in range(end - 1, -1, -1):
+            padded = longest * (end - begin)
+            if padded > budget_tokens and end - begin > 1:
+                break
+            cost = best[begin] + padded + FORWARD_COST_TOKENS
+            if cost < best[end]:
+                best[end], cut_before[end] = cost, begin
+    groups = []
+    end = len(order)
+    while end:
+        groups.append(order[cut_before[end] : end])
+        end = cut_before[end]
+    return groups[::-1]

@@ -1,0 +1,153 @@
+"""`evaluate`: a model's answers on labelled sets, from its bundle in this process or through the served HTTP path."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from train.data import Example
+from train.errors import TrainError
+from train.figures import Figures, figures
+from train.sets import read_set, read_splits
+from train.settings import FitSettings
+
+Scores = npt.NDArray[np.float32]
+
+
+class Model(Protocol):
+    """Anything that scores texts."""
+
+    def scores(self, texts: Sequence[str]) -> Scores:
+        """One row a text, in order, one column a label: float32, the greatest is the answer."""
+
+
+class LocalModel:
+    """A bundle with an adapter, merged into its base in this process; its scores are logits, untempered."""
+
+    def __init__(self, model: Any, tokenizer: Any, max_length: int) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+
+    @classmethod
+    def from_adapter(cls, folder: Path, *, base: str, labels: Sequence[str], max_length: int) -> "LocalModel":
+        """Load an adapter in PEFT's format onto its base."""
+        from train.base import load_classifier, load_tokenizer
+        from train.lora import merge
+
+        return cls(merge(load_classifier(base, tuple(labels)), folder), load_tokenizer(base), max_length)
+
+    def scores(self, texts: Sequence[str]) -> Scores:
+        """Logits: float32 (texts, labels)."""
+        import torch
+
+        from train.base import token_ids
+        from train.forward import predict
+
+        cut = self._max_length
+        ids = [
+            row if len(row) <= cut else [*row[: cut - 1], row[-1]]
+            for row in token_ids(self._tokenizer, list(texts))
+        ]
+        return predict(self._model, ids, pad_id=self._tokenizer.pad_token_id, device=torch.device("cpu"))
+
+
+class ServedModel:
+    """A running service, asked over HTTP; its scores are the probabilities it answers.
+
+    Args:
+        url: Such as `http://127.0.0.1:8000`.
+        labels: In the order of the columns to give.
+        texts_per_request: Not above the server's limit.
+        connections: Requests in flight at once.
+        timeout_s: Of one request.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        labels: Sequence[str],
+        *,
+        texts_per_request: int = 32,
+        connections: int = 4,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._url = url.rstrip("/") + "/v1/classify"
+        self._labels = tuple(labels)
+        self._texts_per_request = texts_per_request
+        self._connections = connections
+        self._timeout_s = timeout_s
+
+    def scores(self, texts: Sequence[str]) -> Scores:
+        """Probabilities: float32 (texts, labels); a label that an answer leaves out has 0.
+
+        Raises:
+            TrainError: A request failed three times, or an answer has the wrong shape.
+        """
+        size = self._texts_per_request
+        requests = [list(texts[begin : begin + size]) for begin in range(0, len(texts), size)]
+        with ThreadPoolExecutor(self._connections) as pool:
+            rows = [row for answer in pool.map(self._ask, requests) for row in answer]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), len(self._labels))
+
+    def _ask(self, texts: list[str]) -> list[list[float]]:
+        body = json.dumps({"inputs": texts, "top_k": len(self._labels)}).encode()
+        request = urllib.request.Request(self._url, body, {"content-type": "application/json"})
+        for attempt in range(3):
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
+                    return self._rows(json.load(response), len(texts))
+            except urllib.error.HTTPError as error:
+                if error.code not in (429, 503) or attempt == 2:
+                    raise TrainError(f"{self._url} answered {error.code}: {error.read(300)!r}") from error
+                time.sleep(float(error.headers.get("Retry-After") or 1))
+            except OSError as error:
+                if attempt == 2:
+                    raise TrainError(f"{self._url} cannot be reached: {error}; is the service up?") from error
+                time.sleep(1)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _rows(self, answer: Any, expected: int) -> list[list[float]]:
+        try:
+            results = answer["results"]
+            if len(results) != expected:
+                raise TrainError(f"{self._url} answered {len(results)} results for {expected} texts")
+            return [self._row(result) for result in results]
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainError(
+                f"{self._url} answered in another shape than /v1/classify's: {error!r}"
+            ) from error
+
+    def _row(self, result: dict[str, Any]) -> list[float]:
+        row = [0.0] * len(self._labels)
+        row[self._labels.index(result["label"])] = float(result["score"])
+        for label, score in (result.get("scores") or {}).items():
+            row[self._labels.index(label)] = float(score)
+        return row
+
+
+def read_sets(settings: FitSettings, data_dir: Path) -> dict[str, Sequence[Example]]:
+    """What no training saw: the held-out part of every set, and the whole of every test set."""
+    held_out: dict[str, Sequence[Example]] = {
+        name: split.held_out for name, split in read_splits(settings, data_dir).items() if split.held_out
+    }
+    return held_out | {source.name: read_set(source, settings.labels, data_dir) for source in settings.test}
+
+
+def evaluate_sets(
+    model: Model, sets: Mapping[str, Sequence[Example]], labels: Sequence[str]
+) -> tuple[dict[str, Figures], dict[str, Scores]]:
+    """Figures and scores of every set, each score row in the order of its set's texts."""
+    found, scores = {}, {}
+    for name, examples in sets.items():
+        scores[name] = model.scores([example.text for example in examples])
+        truth = [example.label for example in examples]
+        found[name] = figures(truth, scores[name].argmax(axis=1), labels)
+    return found, scores

@@ -1,0 +1,176 @@
+"""`fit`: one training run on Ray Train, from settings and a folder of data to a bundle with its figures."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from serve_app.model.bundle import write_manifest
+from train.base import base_folder, base_reference, load_tokenizer
+from train.calibrate import fit_temperature
+from train.errors import FitFailed
+from train.evaluate import LocalModel, evaluate_sets
+from train.figures import as_json, as_table
+from train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from train.sets import data_digest, read_splits
+from train.settings import FitSettings
+
+
+def fit(
+    settings: FitSettings,
+    data_dir: Path,
+    out_dir: Path,
+    *,
+    workers: int = 1,
+    cpus: int = 0,
+    gpu: bool = False,
+    max_steps: int = 0,
+) -> Path:
+    """Train an adapter, measure it on the held-out parts, and write the bundle.
+
+    Args:
+        settings: The run.
+        data_dir: Where the settings' files are.
+        out_dir: Made if missing; gets `bundle/`, `report.json` and Ray Train's own `ray/`.
+        workers: Processes that share each step.
+        cpus: Cores of each; 0 shares all of this machine's among the workers.
+        gpu: One GPU for each worker.
+        max_steps: Stop early, for a trial; 0 is the whole run.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        TrainError: What is wrong with the settings, the data or the run.
+    """
+    base_folder(settings.base)
+    splits = read_splits(settings, data_dir)
+    begun_s = time.monotonic()
+    adapter = _train(
+        settings,
+        data_dir.resolve(),
+        out_dir.resolve(),
+        workers=workers,
+        cpus=cpus,
+        gpu=gpu,
+        max_steps=max_steps,
+    )
+    wall_s = time.monotonic() - begun_s
+
+    bundle = out_dir / "bundle"
+    write_bundle_files(settings, adapter, bundle)
+    model = LocalModel.from_adapter(
+        bundle, base=settings.base, labels=settings.labels, max_length=settings.max_length
+    )
+    held_out = {name: split.held_out for name, split in splits.items() if split.held_out}
+    found, logits = evaluate_sets(model, held_out, settings.labels)
+    temperature = fit_temperature(
+        list(logits.values()), [[example.label for example in held_out[name]] for name in logits]
+    )
+    write_manifest(
+        bundle,
+        name=settings.name,
+        version=settings.version,
+        labels=settings.labels,
+        base=base_reference(settings.base),
+        max_length=settings.max_length,
+        temperature=round(temperature, 4),
+        metrics={"held_out": as_json(found)},  # type: ignore[dict-item]
+        data_digest=data_digest(splits),
+        code_commit=code_commit(),
+    )
+    report = {
+        "settings": settings.model_dump(mode="json"),
+        "texts": {name: {"train": len(s.train), "held_out": len(s.held_out)} for name, s in splits.items()},
+        "held_out": as_json(found),
+        "temperature": round(temperature, 4),
+        "training_wall_s": round(wall_s, 1),
+        "workers": workers,
+    }
+    (out_dir / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(as_table(found, settings.labels))
+    print(f"temperature {temperature:.3f}; training took {wall_s / 60:.1f} min; the bundle is in {bundle}")
+    return bundle
+
+
+def _train(
+    settings: FitSettings,
+    data_dir: Path,
+    out_dir: Path,
+    *,
+    workers: int,
+    cpus: int,
+    gpu: bool,
+    max_steps: int,
+) -> Path:
+    """Run the loop on Ray Train and return the folder of the last checkpoint."""
+    import ray
+    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from train.loop import train_loop
+
+    threads = cpus or max(1, (os.cpu_count() or 1) // workers)
+    # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    if not ray.is_initialized():
+        ray.init(num_cpus=threads * workers, include_dashboard=False)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={
+            "settings": settings.model_dump(mode="json"),
+            "data_dir": str(data_dir),
+            "threads": threads,
+            "max_steps": max_steps,
+        },
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": threads}),
+        run_config=RunConfig(
+            name=f"fit-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(out_dir / "ray"),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise FitFailed(f"training failed: {error}") from error
+    if result.checkpoint is None:
+        raise FitFailed(f"training ended without a checkpoint; see {out_dir / 'ray'}")
+    return Path(result.checkpoint.path)
+
+
+def write_bundle_files(settings: FitSettings, adapter: Path, bundle: Path) -> None:
+    """Put the adapter, the model's configuration and the tokenizer into a folder, without the manifest."""
+    from transformers import AutoConfig
+
+    bundle.mkdir(parents=True, exist_ok=True)
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        (bundle / name).write_bytes((adapter / name).read_bytes())
+    config = AutoConfig.from_pretrained(
+        base_folder(settings.base),
+        local_files_only=True,
+        num_labels=len(settings.labels),
+        id2label=dict(enumerate(settings.labels)),
+        label2id={label: index for index, label in enumerate(settings.labels)},
+        architectures=["BertForSequenceClassification"],
+    )
+    config.save_pretrained(bundle)
+    load_tokenizer(settings.base).save_pretrained(bundle)
+
+
+def code_commit() -> str | None:
+    """The commit of the checkout this runs in, with `-dirty` if train/ differs from it; None outside of one."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        dirty = "-dirty" if git("status", "--porcelain", "--", ".") else ""
+        return git("rev-parse", "HEAD") + dirty
+    except (OSError, subprocess.SubprocessError):
+        return None

