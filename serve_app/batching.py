@@ -68,16 +68,6 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """One batch that ran, for the metrics. Times in seconds."""
-
-    items: int
-    tokens: int
-    forward_s: float
-    failed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Answer(Generic[Result]):
     """The results of one request, in the order of its items, with where the time went.
 
@@ -94,7 +84,7 @@ class Answer(Generic[Result]):
 
 @dataclass(slots=True, eq=False)
 class _Request(Generic[Item, Result]):
-    """One caller's texts on their way: the event loop's; the device thread reads `gone` and `deadline` only."""
+    """One caller's texts on their way. The event loop's own; the device thread reads `gone`, `deadline`."""
 
     future: asyncio.Future[None]
     results: list[Result | None]
@@ -114,7 +104,7 @@ class _Entry(Generic[Item, Result]):
 
 
 class _Rate:
-    """Tokens a second of the busy device over its latest batches; a full one counts for more than a small one."""
+    """Tokens a second of the busy device over its latest batches, where a full one counts for more."""
 
     _KEPT = 0.9  # of the earlier batches' weight with each batch, so that the latest ten or so decide
 
@@ -136,7 +126,6 @@ class Batcher(Generic[Item, Result]):
     Args:
         forward: answers a batch; one result an item, in their order. Called by one thread only.
         limits: the bounds.
-        on_batch: told of every batch that ran, by the device thread.
         clock: the clock of deadlines and durations.
     """
 
@@ -145,12 +134,10 @@ class Batcher(Generic[Item, Result]):
         forward: Callable[[Sequence[Item]], Sequence[Result]],
         limits: BatchLimits,
         *,
-        on_batch: Callable[[BatchRecord], None] = lambda record: None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._forward = forward
         self._limits = limits
-        self._on_batch = on_batch
         self._clock = clock
         self._rate = _Rate()
         self._wake = threading.Condition()
@@ -322,7 +309,6 @@ class Batcher(Generic[Item, Result]):
             if failure is None:
                 self._rate.observe(tokens, forward_s)
         _hand_over(batch, results, failure, begun_at, forward_s)
-        self._on_batch(BatchRecord(len(batch), tokens, forward_s, failed=failure is not None))
 
 
 def _hand_over(

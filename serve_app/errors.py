@@ -3,6 +3,7 @@
     ServiceError              500  something failed that no other class names
     ├── BadJson               400  the body is not JSON
     ├── Unauthorized          401  no key, or a wrong one
+    ├── NotFound              404  no such route, or a model that is not the live one
     ├── TooLarge              413  over a stated limit (bytes, texts, characters)
     ├── UnsupportedMedia      415  a content type that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
@@ -77,6 +78,14 @@ class Unauthorized(ServiceError):
     title = "A valid API key is needed"
 
 
+class NotFound(ServiceError):
+    """There is no such route, or the model asked for is not the live one."""
+
+    status = 404
+    type = "not-found"
+    title = "There is nothing here"
+
+
 class TooLarge(ServiceError):
     """The request exceeds a stated limit: bytes, texts, or characters of one text."""
 
@@ -133,7 +142,7 @@ class QueueFull(ServiceError):
 
     @property
     def members(self) -> Mapping[str, object]:
-        """`retry_after_s`: the header's value before it is rounded up to whole seconds."""
+        """`retry_after_s`: the header's value before it is rounded to whole seconds."""
         return {"retry_after_s": self.retry_after_s}
 
 

@@ -43,7 +43,7 @@ class PackedModel:
 
     def __init__(self, model: PreTrainedModel, encoder: nn.Module) -> None:
         self._model = model
-        self._position_offset = _position_offset(model)
+        self._first_position = first_position(model)
         self._starts = torch.zeros(0, dtype=torch.long)
         model.set_attn_implementation(_ATTENTION)
         self._hooks = [encoder.register_forward_hook(self._hand_first_tokens_to_head)]
@@ -67,7 +67,7 @@ class PackedModel:
         boundaries[1:] = torch.tensor(lengths).cumsum(0)
         self._starts = boundaries[:-1].long().to(device)
         input_ids = torch.tensor([token for ids in batch for token in ids])
-        position_ids = torch.cat([torch.arange(length) for length in lengths]) + self._position_offset
+        position_ids = torch.cat([torch.arange(length) for length in lengths]) + self._first_position
         output = self._model(
             input_ids=input_ids.unsqueeze(0).to(device),
             position_ids=position_ids.unsqueeze(0).to(device),
@@ -126,6 +126,13 @@ def pack(model: PreTrainedModel) -> PackedModel | None:
     return None
 
 
+def first_position(model: PreTrainedModel) -> int:
+    """The id of a text's first position: RoBERTa's kin count from padding_idx + 1, the others from 0."""
+    positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding_idx = getattr(positions, "padding_idx", None)
+    return 0 if padding_idx is None else padding_idx + 1
+
+
 def _attend_text_by_text(
     _module: nn.Module,
     query: Tensor,
@@ -167,13 +174,6 @@ def _attend_text_by_text(
 
 
 AttentionInterface.register(_ATTENTION, _attend_text_by_text)
-
-
-def _position_offset(model: PreTrainedModel) -> int:
-    """The id of the first position: RoBERTa's kin count from padding_idx + 1, the others from 0."""
-    positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    padding_idx = getattr(positions, "padding_idx", None)
-    return 0 if padding_idx is None else padding_idx + 1
 
 
 def _last_attention_output(encoder: nn.Module) -> nn.Module | None:

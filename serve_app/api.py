@@ -1,0 +1,309 @@
+"""The HTTP routes: from bytes to the service and back. `Service` is all they know of the replica."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from serve_app import openapi
+from serve_app.auth import check_key
+from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
+from serve_app.metrics import Metrics
+from serve_app.protocols import oip
+from serve_app.protocols.native import NATIVE
+from serve_app.protocols.oip import OIP
+from serve_app.protocols.sagemaker import SAGEMAKER
+from serve_app.protocols.shape import Protocol, Question
+from serve_app.protocols.tei import TEI
+from serve_app.schemas import Limits, ModelInfo
+from serve_app.service import Classified, Service
+from serve_app.settings import Settings
+
+_log = logging.getLogger("ray.serve")
+_WEB = Path(str(files("serve_app"))) / "web"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI:
+    """The application with every route of the replica."""
+    app = FastAPI(
+        title="Sentiment service", description=openapi.describe(settings), docs_url=None, redoc_url=None
+    )
+    door = _Door(service, settings, metrics)
+
+    def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
+        handler = door.guard(path, door.ask(protocol))
+        app.add_api_route(path, handler, methods=["POST"], **doc)
+
+    def tell(path: str, handler: Handler, summary: str, response_model: Any = None) -> None:
+        app.add_api_route(path, door.guard(path, handler), summary=summary, response_model=response_model)
+
+    ask("/v1/classify", NATIVE, openapi.classify(settings))
+    tell("/v1/model", door.model, "What is live", response_model=ModelInfo)
+
+    ask("/predict", TEI, openapi.predict())
+    tell("/health", door.health, "Ready, as text-embeddings-inference says it")
+
+    ask("/invocations", SAGEMAKER, openapi.invocations())
+    tell("/ping", door.health, "Ready, as SageMaker asks it")
+
+    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        ask(f"{path}/infer", OIP, openapi.infer())
+        tell(path, door.metadata, "The model's metadata, Open Inference Protocol v2")
+        tell(f"{path}/ready", door.health, "The model is ready, Open Inference Protocol v2")
+    tell("/v2/health/live", door.alive, "The process runs")
+    tell("/v2/health/ready", door.health, "The model answers")
+
+    _add_pages(app)
+    app.add_exception_handler(HTTPException, _refuse_route)
+    return app
+
+
+class _Door:
+    """What every route has in common: the key, the request id, the deadline, the limits, the errors."""
+
+    def __init__(self, service: Service, settings: Settings, metrics: Metrics) -> None:
+        self._service = service
+        self._settings = settings
+        self._metrics = metrics
+
+    def guard(self, route: str, handler: Handler) -> Handler:
+        """The handler with its request named, its outcome counted, and its errors told as problems."""
+
+        async def guarded(request: Request) -> Response:
+            began = time.monotonic()
+            request.state.began, request.state.id = began, _request_id(request)
+            status = 499  # what stands if the client leaves and the call is cancelled
+            try:
+                response = await self._try(request, handler)
+                status = response.status_code
+            finally:
+                self._metrics.request(route, status, time.monotonic() - began, version=self._version())
+            return response
+
+        return guarded
+
+    def ask(self, protocol: Protocol) -> Handler:
+        """The handler of a route that takes texts."""
+
+        async def handle(request: Request) -> Response:
+            check_key(request.headers, self._settings.api_keys)
+            self._service.check_room()  # before the body is even read: a refusal must cost next to nothing
+            deadline = request.state.began + self._timeout_s(request)
+            self._check_model(request)
+            body = await _read_body(request, self._settings.max_body_bytes)
+            media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            question = protocol.decode(body, media_type)
+            self._check_texts(question)
+            answer = await self._service.classify(question.texts, deadline=deadline)
+            content, media_type = protocol.encode(question, answer, request.state.id)
+            return Response(content, media_type=media_type, headers=_headers_of(answer))
+
+        return handle
+
+    async def model(self, request: Request) -> Response:
+        """What is live on this replica."""
+        check_key(request.headers, self._settings.api_keys)
+        limits = Limits.model_validate(self._settings, from_attributes=True)
+        return JSONResponse({**asdict(self._service.live), "limits": limits.model_dump()})
+
+    async def metadata(self, request: Request) -> Response:
+        """The live model, in Open Inference Protocol's words."""
+        check_key(request.headers, self._settings.api_keys)
+        self._check_model(request)
+        live = self._service.live
+        return JSONResponse(oip.metadata(live.name, live.version, live.labels))
+
+    async def health(self, request: Request) -> Response:
+        """Empty and 200 when the model answers."""
+        self._check_model(request)
+        self._service.check_health()
+        return Response()
+
+    async def alive(self, _request: Request) -> Response:
+        """Empty and 200 whenever the process runs."""
+        return Response()
+
+    async def _try(self, request: Request, handler: Handler) -> Response:
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            raise
+        except ServiceError as error:
+            if error.status >= 500:
+                _log.warning(
+                    "request failed", extra={"request_id": request.state.id, "error_type": error.type}
+                )
+            response = _problem(error, request.state.id)
+        except Exception as error:  # the last resort: whatever it is, the caller gets an answer
+            # Its message is not logged: it could hold the text. Its kind and place say where to look.
+            place = _place(error)
+            _log.error(
+                "unexpected error",
+                extra={"request_id": request.state.id, "error": repr(type(error)), "place": place},
+            )
+            response = _problem(
+                ServiceError("an unexpected error; report it with the request id"), request.state.id
+            )
+        response.headers["x-request-id"] = request.state.id
+        return response
+
+    def _version(self) -> str:
+        try:
+            return self._service.live.version
+        except NotReady:
+            return ""
+
+    def _timeout_s(self, request: Request) -> float:
+        given = request.headers.get("x-request-timeout-ms")
+        if given is None:
+            return self._settings.default_timeout_ms / 1000
+        try:
+            timeout_ms = float(given)
+        except ValueError:
+            timeout_ms = math.nan
+        if not 0 < timeout_ms < math.inf:
+            message = f"milliseconds above 0, got {given[:32]!r}"
+            raise Invalid(
+                f"X-Request-Timeout-Ms: {message}", [{"field": "X-Request-Timeout-Ms", "message": message}]
+            )
+        return timeout_ms / 1000
+
+    def _check_model(self, request: Request) -> None:
+        """A route that names a model means the live one."""
+        wanted, live = request.path_params, self._service.live if request.path_params else None
+        if live is None:
+            return
+        if wanted.get("name", live.name) != live.name or wanted.get("version", live.version) != live.version:
+            raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
+
+    def _check_texts(self, question: Question) -> None:
+        texts, limits = question.texts, self._settings
+        if not texts:
+            raise Invalid("no text; send at least one", [{"field": "", "message": "at least one text"}])
+        if len(texts) > limits.max_texts_per_request:
+            raise TooLarge(
+                f"{len(texts)} texts, a request may hold {limits.max_texts_per_request}; send several"
+            )
+        for index, text in enumerate(texts):
+            if len(text) > limits.max_chars_per_text:
+                raise TooLarge(
+                    f"{question.place(index)} has {len(text)} characters, a text may have "
+                    f"{limits.max_chars_per_text}; shorten it"
+                )
+            if not text or text.isspace():
+                place, message = question.place(index), "a text that is not blank"
+                raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    """The body, read no further than the limit."""
+    refusal = TooLarge(f"the body is over {max_bytes} bytes; send fewer or shorter texts")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise refusal
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise refusal
+    return bytes(body)
+
+
+def _headers_of(answer: Classified) -> dict[str, str]:
+    timing = answer.timing
+    return {
+        "x-model-version": answer.model.version,
+        "server-timing": f"tokenize;dur={1000 * timing.tokenize_s:.2f}, "
+        f"queue;dur={1000 * timing.queue_s:.2f}, forward;dur={1000 * timing.forward_s:.2f}",
+    }
+
+
+def _problem(error: ServiceError, request_id: str) -> Response:
+    """An error as RFC 9457 has it."""
+    body = {
+        "type": f"urn:sentiment-service:{error.type}",
+        "title": error.title,
+        "status": error.status,
+        "detail": str(error),
+        "request_id": request_id,
+        **error.members,
+    }
+    headers = {}
+    if isinstance(error, QueueFull):
+        # Whole seconds are all the header can say; the nearest is right within a third from 1 s on.
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(body, error.status, headers, media_type="application/problem+json")
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    """A path or a method that is not served."""
+    assert isinstance(error, HTTPException)
+    refusal = NotFound(f"{request.method} {request.url.path[:200]} is not served; see docs for what is")
+    if error.status_code == 404:
+        return _problem(refusal, _request_id(request))
+    body = {
+        "type": "about:blank",
+        "title": error.detail,
+        "status": error.status_code,
+        "detail": str(refusal),
+        "request_id": _request_id(request),
+    }
+    return JSONResponse(body, error.status_code, error.headers, media_type="application/problem+json")
+
+
+def _place(error: Exception) -> str:
+    """File and line where an error arose."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def _add_pages(app: FastAPI) -> None:
+    """The page at / and the API's documentation at /docs; neither asks another host for anything."""
+    swagger = Path(str(files("fastapi_swagger"))) / "resources"
+    app.mount("/web", StaticFiles(directory=_WEB))
+    app.mount("/docs-assets", StaticFiles(directory=swagger))
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(_WEB / "index.html", headers={"content-security-policy": _PAGE_POLICY})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=f"{app.title}: API",
+            swagger_js_url="docs-assets/swagger-ui-bundle.js",
+            swagger_css_url="docs-assets/swagger-ui.css",
+            swagger_favicon_url="docs-assets/favicon-32x32.png",
+        )

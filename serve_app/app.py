@@ -1,0 +1,38 @@
+"""Wiring only: `serve_app.app:app` is what `serve run`, `serve deploy` and serveConfigV2 import."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+from ray.serve import Application
+
+from serve_app.deployment import ClassifierReplica
+from serve_app.settings import Settings
+
+DEPLOYMENT = "classifier"
+MAX_ONGOING_REQUESTS = 10_000
+"""Serve's own gate stays open: the batcher's is bounded in texts, tokens and time, and answers 429 with a
+computed Retry-After, where Serve's would let requests wait unseen."""
+
+
+class AppArgs(BaseModel):
+    """Arguments of the application, as in `serve run serve_app.app:app model=file:///models/mine`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = None
+
+
+def app(args: AppArgs) -> Application:
+    """Build the application; what `args` leaves out comes from the settings."""
+    settings = Settings()
+    deployment = serve.deployment(
+        serve.ingress()(ClassifierReplica),
+        name=DEPLOYMENT,
+        num_replicas=settings.replicas,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        user_config={"champion": {"model": args.model or settings.model}},
+        ray_actor_options={"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus},
+        health_check_period_s=5,
+    )
+    return deployment.bind()

@@ -1,0 +1,110 @@
+"""Every metric of the replica, declared once. Seen at Ray's Prometheus endpoint as `ray_sentiment_*`."""
+
+from __future__ import annotations
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+_SECONDS_MS = [1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000]
+_ITEMS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+_TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768]
+
+
+class Metrics:
+    """The replica's counters, gauges and histograms. Units stand in the names."""
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            "sentiment_requests",
+            "Requests by route and HTTP status.",
+            tag_keys=("route", "status", "version"),
+        )
+        self._request_ms = Histogram(
+            "sentiment_request_ms",
+            "From the request's arrival at the replica to its answer, ms.",
+            boundaries=_SECONDS_MS,
+            tag_keys=("route", "version"),
+        )
+        self._tokenize_ms = Histogram(
+            "sentiment_tokenize_ms",
+            "Tokenising a request's texts, ms.",
+            boundaries=_SECONDS_MS,
+            tag_keys=("version",),
+        )
+        self._queue_ms = Histogram(
+            "sentiment_queue_ms",
+            "A request's wait for the device, ms.",
+            boundaries=_SECONDS_MS,
+            tag_keys=("version",),
+        )
+        self._forward_ms = Histogram(
+            "sentiment_forward_ms",
+            "A batch on the device, ms.",
+            boundaries=_SECONDS_MS,
+            tag_keys=("version",),
+        )
+        self._batch_items = Histogram(
+            "sentiment_batch_items", "Texts in a batch.", boundaries=_ITEMS, tag_keys=("version",)
+        )
+        self._batch_tokens = Histogram(
+            "sentiment_batch_tokens",
+            "Tokens in a batch, without padding.",
+            boundaries=_TOKENS,
+            tag_keys=("version",),
+        )
+        self._tokens = Counter(
+            "sentiment_tokens", "Tokens computed: real ones, and padding.", tag_keys=("kind", "version")
+        )
+        self._texts = Counter(
+            "sentiment_predictions", "Texts by the label they were given.", tag_keys=("label", "version")
+        )
+        self._failed_batches = Counter(
+            "sentiment_failed_batches", "Batches the model failed on.", tag_keys=("version",)
+        )
+        self._waiting = Gauge("sentiment_queue_items", "Texts that wait for the device.")
+        self._model = Gauge(
+            "sentiment_model_info",
+            "1 for the model that is live.",
+            tag_keys=("name", "version", "device", "dtype"),
+        )
+        self._startup_s = Gauge("sentiment_startup_s", "Cold start by phase, seconds.", tag_keys=("phase",))
+
+    def request(self, route: str, status: int, seconds: float, *, version: str) -> None:
+        """Count one request with its outcome."""
+        self._requests.inc(1, {"route": route, "status": str(status), "version": version})
+        self._request_ms.observe(1000 * seconds, {"route": route, "version": version})
+
+    def stages(self, *, tokenize_s: float, queue_s: float, version: str) -> None:
+        """Record where one request's time went before the device."""
+        self._tokenize_ms.observe(1000 * tokenize_s, {"version": version})
+        self._queue_ms.observe(1000 * queue_s, {"version": version})
+
+    def batch(self, *, items: int, tokens: int, computed_tokens: int, forward_s: float, version: str) -> None:
+        """Record one batch; `computed_tokens` counts padding, `tokens` does not."""
+        tags = {"version": version}
+        self._batch_items.observe(items, tags)
+        self._batch_tokens.observe(tokens, tags)
+        self._forward_ms.observe(1000 * forward_s, tags)
+        self._tokens.inc(tokens, {"kind": "text", "version": version})
+        if computed_tokens > tokens:
+            self._tokens.inc(computed_tokens - tokens, {"kind": "padding", "version": version})
+
+    def failed_batch(self, *, version: str) -> None:
+        """Count a batch that the model failed on."""
+        self._failed_batches.inc(1, {"version": version})
+
+    def prediction(self, label: str, *, version: str) -> None:
+        """Count one text by its label."""
+        self._texts.inc(1, {"label": label, "version": version})
+
+    def waiting(self, items: int) -> None:
+        """Set the number of texts that wait."""
+        self._waiting.set(items)
+
+    def model(self, *, name: str, version: str, device: str, dtype: str, live: bool) -> None:
+        """Say which model is live, or no longer is."""
+        self._model.set(float(live), {"name": name, "version": version, "device": device, "dtype": dtype})
+
+    def startup(self, phases: dict[str, float]) -> None:
+        """Record the seconds of each phase of the cold start."""
+        for phase, seconds in phases.items():
+            self._startup_s.set(seconds, {"phase": phase})

@@ -1,0 +1,237 @@
+"""The classifier: texts to token ids (preprocess), to logits (forward), to scores (postprocess)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from serve_app.errors import BundleInvalid
+from serve_app.model import lora
+from serve_app.model.packed import PackedModel, first_position, pack
+from serve_app.model.store import Bundle
+
+_MAX_PADDING_FRACTION = 0.15
+"""Padding that a padded batch of like lengths may carry. On a CPU, smaller batches cost less than padding:
+see the padded rows of `make bench`."""
+
+_DEFAULT_MAX_LENGTH = 512
+"""Tokens at which a text is cut for a model that has no positions to run out of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A text as token ids, special tokens included."""
+
+    ids: list[int]
+    truncated: bool
+
+    @property
+    def tokens(self) -> int:
+        """Number of token ids."""
+        return len(self.ids)
+
+
+class Classifier:
+    """A sequence-classification model on its device.
+
+    `preprocess` is thread-safe; `forward` belongs to one thread, the device's.
+
+    Attributes:
+        labels: in the order of the scores.
+        max_length: tokens after which a text is cut, special tokens included.
+        device: as torch names it, e.g. "cpu" or "cuda:0".
+        dtype: e.g. "float32".
+        packed: whether texts run as one row without padding.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = None,
+        packed: bool = True,
+    ) -> None:
+        """Load a bundle.
+
+        Args:
+            bundle: from the store, verified.
+            device: "cpu", "cuda", or "auto" for CUDA where there is one.
+            dtype: "float32", "bfloat16", "float16", or "auto" for what suits the device.
+            threads: CPU threads of the forward; None leaves torch's choice.
+            packed: False keeps the padded forward, as a peer to measure against.
+
+        Raises:
+            BundleInvalid: the files are no sequence-classification model, or not the manifest's.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.labels = bundle.manifest.labels
+        self._temperature = bundle.manifest.temperature
+        model, tokenizer = _load(bundle)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        where = torch.device(device)
+        self._model = model.eval().to(device=where, dtype=_dtype(dtype, where))
+        self.device = str(self._model.device)
+        self.dtype = str(self._model.dtype).removeprefix("torch.")
+        self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
+        self._activation = _activation(model)
+        self._pad_id: int | None = tokenizer.pad_token_id
+        self._pad_left: bool = tokenizer.padding_side == "left"
+        self._tokenizer = tokenizer.backend_tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(self.max_length)
+        self._packed: PackedModel | None = pack(model) if packed else None
+
+    @property
+    def packed(self) -> bool:
+        """Whether texts run as one row without padding."""
+        return self._packed is not None
+
+    def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
+        """Tokenise texts; one result a text, in their order."""
+        return [
+            Encoded(encoding.ids, truncated=bool(encoding.overflowing))
+            for encoding in self._tokenizer.encode_batch_fast(list(texts))
+        ]
+
+    @torch.inference_mode()
+    def forward(self, batch: Sequence[Encoded]) -> list[list[float]]:
+        """Score a batch.
+
+        Args:
+            batch: at least one text.
+
+        Returns:
+            scores: (len(batch), len(labels)), each in 0..1; a row adds up to 1 for a single-label model. In
+            the order of the batch.
+        """
+        logits = self.logits(batch).float() / self._temperature
+        scores: list[list[float]] = self._activation(logits).tolist()
+        return scores
+
+    @torch.inference_mode()
+    def logits(self, batch: Sequence[Encoded]) -> Tensor:
+        """Run the model: (len(batch), num_labels), before temperature, in the order of the batch."""
+        if self._packed is not None:
+            return self._packed.logits([item.ids for item in batch])
+        groups = self._groups([item.tokens for item in batch])
+        logits = torch.cat([self._padded([batch[index].ids for index in group]) for group in groups])
+        places = torch.tensor([index for group in groups for index in group], device=logits.device)
+        return logits[places.argsort()]
+
+    def computed_tokens(self, lengths: Sequence[int]) -> int:
+        """Tokens that the forward of a batch computes, padding included, for texts of these lengths."""
+        if self._packed is not None:
+            return sum(lengths)
+        return sum(max(lengths[i] for i in group) * len(group) for group in self._groups(lengths))
+
+    def warm_up_batches(self, max_tokens: int) -> Iterator[list[Encoded]]:
+        """Batches that make the first real one no slower than the next: one short text, then a full batch."""
+        [text] = self.preprocess(["The first text, to warm up the model."])
+        yield [text]
+        yield [text] * max(1, max_tokens // text.tokens)
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Places of texts of like length, which may be padded together."""
+        if self._pad_id is None:
+            return [[index] for index in range(len(lengths))]
+        groups: list[list[int]] = []
+        real = 0
+        for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+            length = lengths[index]  # the longest so far
+            if groups and real + length >= (1 - _MAX_PADDING_FRACTION) * length * (len(groups[-1]) + 1):
+                groups[-1].append(index)
+                real += length
+            else:
+                groups.append([index])
+                real = length
+        return groups
+
+    def _padded(self, rows: Sequence[list[int]]) -> Tensor:
+        longest = max(len(row) for row in rows)
+        input_ids = torch.full((len(rows), longest), self._pad_id or 0)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for place, row in enumerate(rows):
+            part = slice(longest - len(row), longest) if self._pad_left else slice(0, len(row))
+            input_ids[place, part] = torch.tensor(row)
+            mask[place, part] = 1
+        device = self._model.device
+        logits: Tensor = self._model(input_ids=input_ids.to(device), attention_mask=mask.to(device)).logits
+        return logits
+
+
+def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
+    """The model in float32 on the CPU, adapter merged, and its tokenizer."""
+    weights = bundle.base_folder or bundle.folder
+    has_tokenizer = any(
+        (bundle.folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")
+    )
+    offline = {"local_files_only": True, "trust_remote_code": False}
+    # The head of a base without one is made anew and then comes from the adapter: no cause for its warning.
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(bundle.folder, **offline)
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+            weights,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **offline,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(bundle.folder if has_tokenizer else weights, **offline)
+        merged = (
+            lora.merge(model.state_dict(), bundle.folder) if bundle.base_folder is not None else frozenset()
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BundleInvalid(
+            f"{bundle.uri} does not load as a sequence-classification model: {error}"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(level)
+    if missing := sorted(set(loaded["missing_keys"]) - merged):
+        raise BundleInvalid(
+            f"{bundle.uri} has no weights for {', '.join(missing[:4])}: it was not trained to classify; "
+            "fine-tune it first"
+        )
+    if model.config.num_labels != len(bundle.manifest.labels):
+        raise BundleInvalid(
+            f"{bundle.uri}: the model has {model.config.num_labels} labels, the manifest "
+            f"{len(bundle.manifest.labels)}; write the manifest with the model's labels"
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise BundleInvalid(f"{bundle.uri}: its tokenizer has no fast form; save one with a tokenizer.json")
+    return model, tokenizer
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _max_length(wanted: int | None, tokenizer: Any, model: PreTrainedModel) -> int:
+    """The bundle's limit, else the tokenizer's, and never more than the model has positions."""
+    positions = getattr(model.config, "max_position_embeddings", None) or _DEFAULT_MAX_LENGTH
+    return int(min(wanted or tokenizer.model_max_length, positions - first_position(model)))
+
+
+def _activation(model: PreTrainedModel) -> Any:
+    """Logits to scores: softmax, or a sigmoid each where labels do not exclude one another."""
+    independent = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
+    return torch.sigmoid if independent else lambda logits: torch.softmax(logits, dim=-1)

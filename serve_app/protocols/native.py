@@ -1,0 +1,49 @@
+"""The native shape: POST /v1/classify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serve_app.protocols.shape import Json, Protocol, Question, expect_json, ranked, read, to_json
+from serve_app.schemas import ClassifyRequest
+from serve_app.service import Classified, Scored
+
+
+def _decode(body: bytes, media_type: str) -> Question:
+    expect_json(media_type)
+    request = read(ClassifyRequest, body)
+    one = isinstance(request.inputs, str)
+    texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
+    return Question(texts, (lambda _: "/inputs") if one else "/inputs/{}".format, {"top_k": request.top_k})
+
+
+def _encode(question: Question, answer: Classified, request_id: str) -> tuple[bytes, str]:
+    timing, labels = answer.timing, answer.model.labels
+    total_s = timing.tokenize_s + timing.queue_s + timing.forward_s
+    return to_json(
+        {
+            "request_id": request_id,
+            "model": {"name": answer.model.name, "version": answer.model.version},
+            "results": [_result(labels, scored, question.options["top_k"]) for scored in answer.results],
+            "timing": {
+                "tokenize_ms": round(1000 * timing.tokenize_s, 3),
+                "queue_ms": round(1000 * timing.queue_s, 3),
+                "forward_ms": round(1000 * timing.forward_s, 3),
+                "total_ms": round(1000 * total_s, 3),
+            },
+        }
+    )
+
+
+def _result(labels: Sequence[str], scored: Scored, top_k: int | None) -> Json:
+    best_first = ranked(labels, scored)
+    return {
+        "label": best_first[0][0],
+        "score": best_first[0][1],
+        "scores": dict(best_first[:top_k]),
+        "tokens": scored.tokens,
+        "truncated": scored.truncated,
+    }
+
+
+NATIVE = Protocol(_decode, _encode)

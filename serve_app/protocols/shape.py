@@ -1,0 +1,107 @@
+"""What every protocol is made of: the question a body asked, and the reading of bodies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from serve_app.errors import BadJson, FieldError, Invalid, UnsupportedMedia
+from serve_app.service import Classified, Scored
+
+Json = Any
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a body asked.
+
+    Attributes:
+        texts: in the order of the body.
+        place: JSON pointer of the text with that index, for errors.
+        options: what `encode` needs to know besides.
+    """
+
+    texts: list[str]
+    place: Callable[[int], str]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A way to ask and to answer.
+
+    Attributes:
+        decode: (body, media type without parameters) to the question. Raises BadJson, Invalid or
+            UnsupportedMedia.
+        encode: (question, answer, request id) to (body, media type).
+    """
+
+    decode: Callable[[bytes, str], Question]
+    encode: Callable[[Question, Classified, str], tuple[bytes, str]]
+
+
+def to_json(body: Json) -> tuple[bytes, str]:
+    """A JSON body and its media type."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
+
+
+def read(schema: type[Schema], body: bytes) -> Schema:
+    """Read a JSON body by its schema.
+
+    Raises:
+        BadJson: it is not JSON.
+        Invalid: it is JSON of another shape; each fault with its place.
+    """
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        if faults[0]["type"] == "json_invalid":
+            raise BadJson(f"the body is not JSON: {faults[0]['msg']}") from None
+        places = [FieldError(field=_pointer(fault["loc"]), message=fault["msg"]) for fault in faults]
+        raise invalid(places) from None
+
+
+def invalid(faults: Sequence[FieldError]) -> Invalid:
+    """The error for faults in a body, the first of them in its message."""
+    first = faults[0]
+    return Invalid(f"{first['field'] or 'the body'}: {first['message']}", faults)
+
+
+def expect_json(media_type: str) -> None:
+    """Raise UnsupportedMedia for a body that says it is not JSON."""
+    if media_type not in ("application/json", ""):
+        raise UnsupportedMedia(f"content type {media_type!r}; send application/json")
+
+
+def utf8(body: bytes) -> str:
+    """A body as text. Raises Invalid where it is not UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise invalid([{"field": "", "message": f"UTF-8 text; byte {error.start} is not"}]) from None
+
+
+def ranked(labels: Sequence[str], scored: Scored) -> list[tuple[str, float]]:
+    """(label, score), best first; of equals, the earlier label."""
+    return sorted(zip(labels, scored.scores, strict=True), key=lambda pair: -pair[1])
+
+
+def predictions(labels: Sequence[str], scored: Scored) -> list[Json]:
+    """`{"score", "label"}` of each label, best first, as Hugging Face's servers write them."""
+    return [{"score": score, "label": label} for label, score in ranked(labels, scored)]
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    """JSON pointer (RFC 6901) of a pydantic location; a union's branch names are not part of the path."""
+    steps = [step for step in location if isinstance(step, int) or not _names_a_branch(step)]
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _names_a_branch(step: str) -> bool:
+    return step in {"str", "bytes"} or "[" in step

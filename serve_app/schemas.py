@@ -1,0 +1,134 @@
+"""The public request and response models of the native routes, and of every error."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Texts = Annotated[list[str], Field(min_length=1)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ClassifyRequest(_Request):
+    """Texts to classify."""
+
+    inputs: str | Texts = Field(description="One text or several. None may be blank.")
+    top_k: int | None = Field(
+        default=None, ge=1, description="How many labels `scores` holds, best first; all by default."
+    )
+    segment: str | None = Field(
+        default=None,
+        max_length=128,
+        description="What the texts belong to, such as a product; kept with what is captured.",
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"inputs": ["I love this cream", "It ruined my skin"]}]}
+    )
+
+
+class ModelRef(BaseModel):
+    """Which model answered."""
+
+    name: str
+    version: str
+
+
+class Result(BaseModel):
+    """One text's answer."""
+
+    label: str = Field(description="The label with the highest score.")
+    score: float = Field(ge=0, le=1, description="That label's score.")
+    scores: dict[str, float] = Field(description="Score of each label, best first, at most `top_k`.")
+    tokens: int = Field(description="Tokens the model read, its special ones included.")
+    truncated: bool = Field(description="Whether the text went on beyond the model's limit.")
+
+
+class TimingMs(BaseModel):
+    """Where the time went in the replica, in milliseconds."""
+
+    tokenize_ms: float
+    queue_ms: float = Field(description="Waiting for the device.")
+    forward_ms: float = Field(description="On the device; all batches the request was part of, added up.")
+    total_ms: float
+
+
+class ClassifyResponse(BaseModel):
+    """Answers in the order of the texts, all by one model."""
+
+    request_id: str
+    model: ModelRef
+    results: list[Result]
+    timing: TimingMs
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "request_id": "5f0c",
+                    "model": {"name": "minilm-sentiment", "version": "1"},
+                    "results": [
+                        {
+                            "label": "POSITIVE",
+                            "score": 0.98,
+                            "scores": {"POSITIVE": 0.98, "NEGATIVE": 0.02},
+                            "tokens": 6,
+                            "truncated": False,
+                        }
+                    ],
+                    "timing": {"tokenize_ms": 0.1, "queue_ms": 0.1, "forward_ms": 7.9, "total_ms": 8.3},
+                }
+            ]
+        }
+    )
+
+
+class Limits(BaseModel):
+    """What a request may hold; more is answered 413."""
+
+    max_texts_per_request: int
+    max_body_bytes: int
+    max_chars_per_text: int
+    default_timeout_ms: int
+
+
+class ModelInfo(BaseModel):
+    """The model that is live on the replica that answered."""
+
+    name: str
+    version: str
+    uri: str
+    labels: list[str]
+    max_length: int = Field(description="Tokens after which a text is cut.")
+    device: str
+    dtype: str
+    packed: bool = Field(description="Whether texts run without padding.")
+    loaded_at: str = Field(description="UTC, ISO 8601.")
+    startup: dict[str, float] = Field(
+        description="Seconds from the process's start to its first answer: start, import, load, warm-up; and "
+        "bytes of memory that the model added."
+    )
+    limits: Limits
+
+
+class FieldFault(BaseModel):
+    """One thing wrong in a body."""
+
+    field: str = Field(description="JSON pointer, e.g. /inputs/3; empty for the whole body.")
+    message: str
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str = Field(description="Which kind of error: a URN that never changes.")
+    title: str
+    status: int
+    detail: str = Field(description="What, where, the value, the next step.")
+    request_id: str
+    errors: list[FieldFault] | None = Field(default=None, description="With 422: each fault and its place.")
+    retry_after_s: float | None = Field(default=None, description="With 429: Retry-After before rounding.")

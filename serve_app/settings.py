@@ -1,0 +1,71 @@
+"""The settings of a replica: typed, each from one environment variable. The only reader of os.environ."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Settings(BaseSettings):
+    """What a replica may be told. `SENTIMENT_MAX_BATCH_TOKENS=1024` sets `max_batch_tokens`."""
+
+    model_config = SettingsConfigDict(env_prefix="SENTIMENT_", extra="forbid", frozen=True)
+
+    model: str = Field(
+        default="builtin:",
+        description="The model served: builtin:, a folder, file://, s3:// or hf:<id>. A serve config's "
+        "user_config goes before it.",
+    )
+    cache_dir: Path = Field(
+        default=Path("~/.cache/sentiment-service"),
+        validate_default=True,
+        description="Where fetched models are kept.",
+    )
+
+    replicas: int = Field(default=1, ge=1, description="Replicas of the application.")
+    replica_cpus: float = Field(default=1, gt=0, description="CPUs of a replica; its threads on a CPU.")
+    replica_gpus: float = Field(default=0, ge=0, description="GPUs of a replica.")
+
+    device: Device = Field(default="auto", description="auto takes CUDA where there is one.")
+    dtype: Dtype = Field(
+        default="auto",
+        description="auto is bfloat16 on CUDA (float16 where the GPU has none) and float32 on a CPU.",
+    )
+
+    max_batch_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="Most tokens in a batch; by default 512 on a CPU and 16,384 on CUDA. More fills the "
+        "device better, fewer let a new text start sooner.",
+    )
+    max_batch_items: int = Field(default=256, gt=0, description="Most texts in a batch.")
+    max_queue_items: int = Field(default=4096, gt=0, description="Most texts that wait.")
+    max_queue_tokens: int = Field(default=262_144, gt=0, description="Most tokens that wait.")
+    max_queue_wait_s: float = Field(
+        default=1.0, gt=0, description="Longest expected wait at which a request still joins the queue."
+    )
+
+    max_texts_per_request: int = Field(default=64, gt=0, description="Texts in a request; more answer 413.")
+    max_body_bytes: int = Field(default=1 << 20, gt=0, description="Bytes of a body; more answer 413.")
+    max_chars_per_text: int = Field(default=20_000, gt=0, description="Characters a text; more answer 413.")
+    default_timeout_ms: int = Field(
+        default=30_000, gt=0, description="Deadline of a request that names none in X-Request-Timeout-Ms."
+    )
+
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="Keys, comma-separated, of which a request must bear one. None: open to all."
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser()
