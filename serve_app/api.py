@@ -36,7 +36,7 @@ from serve_app.settings import Settings
 
 _log = logging.getLogger("ray.serve")
 _WEB = Path(str(files("serve_app"))) / "web"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -166,7 +166,6 @@ class _Door:
             response = _problem(
                 ServiceError("an unexpected error; report it with the request id"), request.state.id
             )
-        response.headers["x-request-id"] = request.state.id
         return response
 
     def _version(self) -> str:
@@ -218,6 +217,7 @@ class _Door:
 
 
 def _request_id(request: Request) -> str:
+    """The caller's X-Request-ID, else a new one. Serve makes one too, and answers the header itself."""
     given = request.headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 

@@ -1,7 +1,5 @@
 """Wiring only: `serve_app.app:app` is what `serve run`, `serve deploy` and serveConfigV2 import."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
@@ -23,6 +21,7 @@ class AppArgs(BaseModel):
     model: str | None = None
 
 
+# No `from __future__ import annotations` in this file: Serve reads the type of `args` at run time.
 def app(args: AppArgs) -> Application:
     """Build the application; what `args` leaves out comes from the settings."""
     settings = Settings()

@@ -28,8 +28,8 @@ _HEADERS: list[Doc] = [
     {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "Names the request in the answer and in the logs; made if absent. Up to 128 of "
-        "A-Z a-z 0-9 . _ : -",
+        "description": "Names the request in the answer and in the logs; made if absent. Up to 128 "
+        "visible ASCII characters.",
         "schema": {"type": "string"},
     },
     {

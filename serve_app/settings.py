@@ -1,5 +1,7 @@
 """The settings of a replica: typed, each from one environment variable. The only reader of os.environ."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,3 +71,12 @@ class Settings(BaseSettings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser()
+
+
+def child_environment(changes: Mapping[str, str], *, path: Path) -> dict[str, str]:
+    """This process's environment with changes, for a child that is to import what lies in `path`.
+
+    What the caller has set goes before the changes.
+    """
+    python_path = os.pathsep.join(filter(None, [str(path), os.environ.get("PYTHONPATH")]))
+    return {**changes, **os.environ, "PYTHONPATH": python_path}

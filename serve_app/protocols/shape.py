@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -63,8 +63,7 @@ def read(schema: type[Schema], body: bytes) -> Schema:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         if faults[0]["type"] == "json_invalid":
             raise BadJson(f"the body is not JSON: {faults[0]['msg']}") from None
-        places = [FieldError(field=_pointer(fault["loc"]), message=fault["msg"]) for fault in faults]
-        raise invalid(places) from None
+        raise invalid(_deepest((_pointer(fault["loc"]), fault["msg"]) for fault in faults)) from None
 
 
 def invalid(faults: Sequence[FieldError]) -> Invalid:
@@ -95,6 +94,18 @@ def ranked(labels: Sequence[str], scored: Scored) -> list[tuple[str, float]]:
 def predictions(labels: Sequence[str], scored: Scored) -> list[Json]:
     """`{"score", "label"}` of each label, best first, as Hugging Face's servers write them."""
     return [{"score": score, "label": label} for label, score in ranked(labels, scored)]
+
+
+def _deepest(faults: Iterable[tuple[str, str]]) -> list[FieldError]:
+    """One fault a place. A union reports each of its branches: the one that got furthest was meant."""
+    messages: dict[str, list[str]] = {}
+    for place, message in faults:
+        messages.setdefault(place, []).append(message)
+    return [
+        FieldError(field=place, message=" or ".join(said))
+        for place, said in messages.items()
+        if not any(other.startswith(f"{place}/") for other in messages)
+    ]
 
 
 def _pointer(location: Sequence[int | str]) -> str:

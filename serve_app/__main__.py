@@ -1,0 +1,67 @@
+"""`python -m serve_app`: serve on this machine until Ctrl-C. `make serve` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+
+from serve_app.local import LocalError, Plan, serving
+
+
+def main() -> int:
+    """Serve until interrupted; the exit code is 0 after Ctrl-C and 1 if the service could not start."""
+    defaults = Plan()
+    parser = argparse.ArgumentParser(prog="python -m serve_app", description=__doc__)
+    parser.add_argument("--model", help="builtin:, a folder, file://, s3:// or hf:<id> (default: builtin:)")
+    parser.add_argument("--port", type=int, default=defaults.port, help="of the service (%(default)s)")
+    parser.add_argument(
+        "--dashboard-port",
+        type=int,
+        default=defaults.dashboard_port,
+        help="of the Ray dashboard (%(default)s)",
+    )
+    parser.add_argument("--replicas", type=int, default=1, help="they share the CPUs (%(default)s)")
+    parser.add_argument("--cpus", type=int, default=defaults.cpus, help="to use (%(default)s)")
+    plan = Plan(**vars(parser.parse_args()))
+    began = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"[{time.monotonic() - began:5.1f} s] {line}", flush=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with serving(plan, tell) as answer:
+            print(_welcome(plan, answer), flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        return 0
+    except LocalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _welcome(plan: Plan, answer: dict[str, object]) -> str:
+    """Where everything is, and what the first answer was."""
+    results = answer["results"]
+    model = answer["model"]
+    assert isinstance(results, list) and isinstance(model, dict)
+    labels = ", ".join(f"{result['label']} {result['score']:.3f}" for result in results)
+    return f"""
+    {model["name"]} {model["version"]} is live; Ctrl-C stops everything.
+
+    page       {plan.url}/
+    API        {plan.url}/docs
+    dashboard  {plan.dashboard}
+
+    curl -s {plan.url}/v1/classify -H 'content-type: application/json' \\
+      -d '{{"inputs":["I love this cream","It ruined my skin"]}}'
+    {labels}
+"""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

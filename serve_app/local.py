@@ -1,0 +1,247 @@
+"""`make serve`: a Ray cluster of one machine with the application on it, owned from start to end.
+
+It starts `ray start --head --block` as a child, deploys over Serve's REST API, waits for the first real
+answer, and ends every process it started when it is told to stop. HAProxy is among them: Ray 2.60 leaves it
+behind.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from serve_app.settings import child_environment
+
+CONFIG = Path(__file__).with_name("config.yaml")
+ROOT = Path(__file__).parent.parent
+
+ONE_HOP = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_DEFAULT_HTTP_HOST": "0.0.0.0",
+}
+"""Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model."""
+
+_START_TIMEOUT_S = 60.0
+_DEPLOY_TIMEOUT_S = 300.0
+_STOP_TIMEOUT_S = 15.0
+_QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
+
+
+class LocalError(Exception):
+    """What kept the service from starting, and the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start.
+
+    Attributes:
+        model: URI of the model; None for the settings' choice.
+        port: of the service.
+        dashboard_port: of the Ray dashboard, which also takes the deployment.
+        replicas: of the application; the CPUs are shared out evenly.
+        cpus: of the cluster; each replica's threads are its share.
+    """
+
+    model: str | None = None
+    port: int = 8000
+    dashboard_port: int = 8265
+    replicas: int = 1
+    cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
+
+    @property
+    def url(self) -> str:
+        """Where the service answers."""
+        return f"http://localhost:{self.port}"
+
+    @property
+    def dashboard(self) -> str:
+        """Where the Ray dashboard answers."""
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+
+@contextmanager
+def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Run the service while the block runs.
+
+    Args:
+        plan: what to start.
+        tell: told each step, one line.
+
+    Yields:
+        The first answer, to the two texts of the README.
+
+    Raises:
+        LocalError: a port is taken, Ray did not start, or the application did not deploy.
+    """
+    for name, port in (("the service", plan.port), ("the Ray dashboard", plan.dashboard_port)):
+        _require_free(name, port)
+    with tempfile.TemporaryDirectory(prefix="sentiment-") as folder:
+        log = Path(folder) / "ray.log"
+        tell("starting Ray and HAProxy")
+        node = _start_ray(plan, log, Path(folder))
+        try:
+            _wait_for_dashboard(plan, node, log)
+            tell("deploying the model")
+            _deploy(plan)
+            yield _first_answer(plan, node, tell)
+        finally:
+            tell("stopping")
+            _end(node)
+
+
+def _require_free(name: str, port: int) -> None:
+    """Raise LocalError, naming who holds the port, if it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+            return
+        except OSError as error:
+            reason = error.strerror
+    listening = [link for link in psutil.net_connections("tcp") if link.status == psutil.CONN_LISTEN]
+    holder = next((link.pid for link in listening if link.laddr and link.laddr.port == port), None)
+    who = f" by {psutil.Process(holder).name()} (process {holder})" if holder else ""
+    raise LocalError(
+        f"port {port}, which {name} needs, is taken{who}: {reason}; end that process, or choose another port "
+        "(make serve PORT=… DASHBOARD_PORT=…)"
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Process:
+    environment = child_environment(
+        {
+            **ONE_HOP,
+            # HAProxy's files and ports are this cluster's own: another one may run on the machine.
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+            # The dashboard is on the loopback interface alone; without this it would ask for a token.
+            "RAY_AUTH_MODE": "disabled",
+            "SENTIMENT_REPLICAS": str(plan.replicas),
+            "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
+        },
+        path=ROOT,
+    )
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
+    command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={_free_port()}"]
+    command += [f"--num-cpus={plan.cpus}", "--disable-usage-stats", f"--ray-client-server-port={_free_port()}"]
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends the others in order
+        )
+    return psutil.Process(child.pid)
+
+
+def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if not _runs(node):
+            break
+        try:
+            if httpx.get(f"{plan.dashboard}/api/serve/applications/", timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise LocalError(f"Ray did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _deploy(plan: Plan) -> None:
+    config = yaml.safe_load(CONFIG.read_text())
+    config["http_options"]["port"] = plan.port
+    if plan.model is not None:
+        config["applications"][0]["args"]["model"] = plan.model
+    answer = httpx.put(f"{plan.dashboard}/api/serve/applications/", json=config, timeout=60)
+    if not answer.is_success:
+        raise LocalError(f"Serve refused the configuration {CONFIG}: {answer.text[:1000]}")
+
+
+def _first_answer(plan: Plan, node: psutil.Process, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Wait until the service answers a real question."""
+    began = time.monotonic()
+    told = ""
+    while time.monotonic() < began + _DEPLOY_TIMEOUT_S:
+        if not _runs(node):
+            raise LocalError("Ray ended while the model was being deployed; see its logs under /tmp/ray")
+        state, message = _state(plan)
+        if state == "DEPLOY_FAILED":
+            raise LocalError(f"the model was not deployed: {message}")
+        if state != told:
+            tell(f"application: {state.lower().replace('_', ' ')}")
+            told = state
+        if state == "RUNNING":
+            try:
+                answer = httpx.post(f"{plan.url}/v1/classify", json=_QUESTION, timeout=10)
+                if answer.is_success:
+                    first: dict[str, Any] = answer.json()
+                    return first
+            except httpx.TransportError:
+                pass
+        time.sleep(0.2)
+    raise LocalError(f"no answer from {plan.url} within {_DEPLOY_TIMEOUT_S:.0f} s; the last state was {told}")
+
+
+def _state(plan: Plan) -> tuple[str, str]:
+    """The application's status and message, as Serve tells them."""
+    try:
+        status = httpx.get(f"{plan.dashboard}/api/serve/applications/", timeout=10).json()
+    except httpx.TransportError:
+        return "WAITING", ""
+    application = status["applications"].get("sentiment", {})
+    messages = [application.get("message", "")]
+    messages += [deployment.get("message", "") for deployment in application.get("deployments", {}).values()]
+    return application.get("status", "WAITING"), "\n".join(filter(None, messages))
+
+
+def _runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _end(node: psutil.Process) -> None:
+    """End the cluster and all that descends from it, HAProxy included."""
+    family = [node, *node.children(recursive=True)] if _runs(node) else []
+    for process in family[:1]:
+        process.send_signal(signal.SIGTERM)  # `ray start --block` then ends its own children
+    _, left = psutil.wait_procs(family, timeout=_STOP_TIMEOUT_S / 3)
+    for process in left:
+        _signal(process, signal.SIGTERM)
+    _, left = psutil.wait_procs(left, timeout=_STOP_TIMEOUT_S / 3)
+    for process in left:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=_STOP_TIMEOUT_S / 3)
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
