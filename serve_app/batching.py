@@ -294,12 +294,12 @@ class Batcher(Generic[Item, Result]):
     def _run(self, batch: list[_Entry[Item, Result]]) -> None:
         begun_at = self._clock()
         results: Sequence[Result] | None = None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             results = self._forward([entry.item for entry in batch])
             if len(results) != len(batch):
                 raise ValueError(f"forward gave {len(results)} results for {len(batch)} texts")
-        except Exception as error:  # any: it is this batch's callers who must hear of it
+        except BaseException as error:  # any: this batch's callers must hear of it
             failure = error
         forward_s = self._clock() - begun_at
         tokens = self._running_tokens
@@ -309,6 +309,8 @@ class Batcher(Generic[Item, Result]):
             if failure is None:
                 self._rate.observe(tokens, forward_s)
         _hand_over(batch, results, failure, begun_at, forward_s)
+        if failure is not None and not isinstance(failure, Exception):
+            raise failure  # the thread was told to end
 
 
 def _hand_over(
