@@ -1,0 +1,69 @@
+"""What one answer is worth: a status alone proves nothing, so the body is held against the contract."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NO_VERSION = "not stated"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One request's outcome.
+
+    Attributes:
+        failure: None when the answer is right; otherwise what is wrong, in words that can be counted.
+        version: The model version in `X-Model-Version`, or `NO_VERSION`.
+        tokens: Tokens the service says it classified; 0 for a failure.
+    """
+
+    failure: str | None
+    version: str = NO_VERSION
+    tokens: int = 0
+
+
+def classified(body: bytes, headers: Mapping[str, str], request_id: str, texts: int) -> Answer:
+    """Check the body of a 200 from `POST /v1/classify`.
+
+    Args:
+        body: As received.
+        headers: As received, keys in lower case.
+        request_id: What was sent as `X-Request-ID`; another one in the body means somebody else's answer.
+        texts: How many texts were sent, 1 or more.
+    """
+    version = headers.get("x-model-version", NO_VERSION)
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return Answer("answer: not JSON", version)
+    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
+        return Answer("answer: no list of results", version)
+    results = answer["results"]
+    if len(results) != texts:
+        return Answer("answer: wrong number of results", version)
+    if not all(_has_label(result) for result in results):
+        return Answer("answer: no label or score", version)
+    if answer.get("request_id") != request_id:
+        return Answer("answer: another request's id", version)
+    return Answer(None, version, sum(_tokens(result) for result in results))
+
+
+def refused(status: int, headers: Mapping[str, str]) -> Answer:
+    """Name the failure of any status but 200; a 429 has to say when to come back."""
+    silent = status == 429 and "retry-after" not in headers
+    return Answer(f"HTTP {status}" + (" without Retry-After" if silent else ""))
+
+
+def _has_label(result: object) -> bool:
+    return (
+        isinstance(result, dict)
+        and isinstance(result.get("label"), str)
+        and bool(result["label"])
+        and isinstance(result.get("score"), int | float)
+        and 0 <= result["score"] <= 1
+    )
+
+
+def _tokens(result: Mapping[str, object]) -> int:
+    tokens = result.get("tokens")
+    return tokens if isinstance(tokens, int) else 0

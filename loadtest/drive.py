@@ -1,0 +1,63 @@
+"""Runs one plan with Locust as a library. Importing this patches the process's sockets (gevent)."""
+
+import locust  # noqa: F401, I001  # first of all: it patches the standard library
+
+import sys
+import time
+
+import gevent
+from locust.env import Environment
+
+from loadtest.errors import CannotRun
+from loadtest.ledger import Ledger
+from loadtest.observations import Observations
+from loadtest.plan import Plan
+from loadtest.slo import Verdict
+from loadtest.users import PodCallers
+from loadtest.wiring import Referee
+
+PROGRESS_EVERY_S = 10.0
+
+
+def drive(host: str, plan: Plan, pods: int, duration_s: float) -> tuple[Observations, Verdict]:
+    """Offer `pods` pods' load to `host`, with progress on stderr, and judge what comes back.
+
+    Args:
+        host: Base URL, already found to be ours.
+        plan: What to send and the promise.
+        pods: 1 or more.
+        duration_s: Length of the measured window; the warm-up comes before it, at most one timeout after it.
+
+    Raises:
+        CannotRun: The users could not be started; Locust's log says why.
+        KeyboardInterrupt: After the load has been stopped.
+    """
+    outcome: list[tuple[Observations, Verdict]] = []
+    environment = Environment(user_classes=[PodCallers], host=host)
+    referee = Referee(
+        environment, lambda: plan, lambda _host, _plan, seen, verdict: outcome.append((seen, verdict))
+    )
+    runner = environment.create_local_runner()
+    try:
+        runner.start(user_count=pods, spawn_rate=pods)
+        runner.spawning_greenlet.join()
+        if referee.ledger.start_s is None:
+            raise CannotRun(f"the callers for {host} could not be started; the lines above say why")
+        end_s = referee.ledger.start_s + duration_s
+        _wait_until(end_s, referee.ledger)
+        referee.ledger.close(end_s)
+    finally:
+        runner.quit()
+    return outcome[0]
+
+
+def _wait_until(end_s: float, ledger: Ledger) -> None:
+    began_s = time.monotonic()
+    while (left_s := end_s - time.monotonic()) > 0:
+        gevent.sleep(min(left_s, PROGRESS_EVERY_S))
+        sent, waiting, failed = ledger.counts()
+        print(
+            f"  {time.monotonic() - began_s:5.1f} s  sent {sent}  waiting {waiting}  failed {failed}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,59 @@
+"""Locust's own entry, with its web page or `--headless`.
+
+`locust -f loadtest/locustfile.py --host http://127.0.0.1:8000`
+
+The number of users is the number of pods: each user is all the callers of one pod. The verdict is printed
+when a test stops, and is the exit code. The window is measured from the warm-up's end (all users started)
+until the test stops.
+"""
+
+import os
+import sys
+from typing import Any
+
+from locust import events
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtest.errors import BadPlan, CannotRun
+from loadtest.observations import Observations
+from loadtest.plan import Plan, add_arguments, plan_from
+from loadtest.report import table
+from loadtest.slo import Verdict
+from loadtest.target import require_ours
+from loadtest.users import PodCallers
+from loadtest.wiring import Referee
+
+__all__ = ["PodCallers"]
+
+
+def _declare(parser: Any, **_: object) -> None:
+    add_arguments(parser.add_argument_group("promise and load of each pod"))
+
+
+def _start(environment: Any, **_: object) -> None:
+    if isinstance(environment.runner, MasterRunner | WorkerRunner):
+        _refuse(
+            BadPlan("a verdict needs all samples in one process: run without --master, --worker, --processes")
+        )
+    try:
+        plan_from(
+            environment.parsed_options, os.environ
+        )  # a mistake in the options shows now, not when a test starts
+        if environment.host:
+            require_ours(environment.host, environment.parsed_options.i_own_this_host)
+    except CannotRun as error:
+        _refuse(error)
+    Referee(environment, lambda: plan_from(environment.parsed_options, os.environ), _show)
+
+
+def _show(host: str, plan: Plan, seen: Observations, verdict: Verdict) -> None:
+    print(table(host, plan, seen, verdict), flush=True)
+
+
+def _refuse(error: CannotRun) -> None:
+    print(f"locust: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+events.init_command_line_parser.add_listener(_declare)
+events.init.add_listener(_start)

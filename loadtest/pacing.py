@@ -1,0 +1,63 @@
+"""When requests are due: an open-loop schedule, fixed before the first answer comes.
+
+A caller that waits for an answer before it sends again slows down with the service and so hides its overload
+("coordinated omission"). Here the arrivals are a sequence of times that no answer can move.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["poisson", "constant"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast and how evenly one pod's share of the requests arrives.
+
+    Attributes:
+        per_minute: Mean requests a minute offered to one pod, > 0.
+        kind: `poisson`: as many independent callers would send, in bursts and gaps; `constant`: evenly
+            spaced.
+        seed: Same seed, same schedule.
+    """
+
+    per_minute: float
+    kind: Kind
+    seed: int
+
+
+def arrivals(pace: Pace, pod: int) -> Iterator[float]:
+    """Yield without end the times at which one pod's requests are due.
+
+    Args:
+        pace: The rate and its evenness.
+        pod: Which pod's share, 0 or more: each has a schedule of its own, so that pods do not fire in step.
+
+    Yields:
+        Seconds since the schedule's start, never falling.
+    """
+    draw = random.Random(f"{pace.seed}/{pod}")
+    mean_gap_s = 60 / pace.per_minute
+    if pace.kind == "constant":
+        due_s = draw.random() * mean_gap_s
+        while True:
+            yield due_s
+            due_s += mean_gap_s
+    due_s = 0.0
+    while True:
+        due_s += draw.expovariate(1 / mean_gap_s)
+        yield due_s
+
+
+def in_flight_bound(pace: Pace, timeout_s: float) -> int:
+    """Return how many requests of one pod can wait for an answer at once, so that none must wait to be sent.
+
+    No request outlives its timeout, so at most those of the last `timeout_s` are open: Little's law with the
+    longest stay. Poisson arrivals spread around that mean by its square root; six of those and ten cover it.
+    """
+    mean = pace.per_minute / 60 * timeout_s
+    return math.ceil(mean + 6 * math.sqrt(mean) + 10)

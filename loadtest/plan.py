@@ -1,0 +1,147 @@
+"""What to send, how fast, and what is promised: the options of a load test, checked at the door."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from loadtest.errors import BadPlan
+from loadtest.pacing import KINDS, Pace
+from loadtest.slo import SLO
+from loadtest.texts import corpus
+
+KEY_VARIABLE = "LOADTEST_API_KEY"
+"""Environment variable with the service's API key: an option would show it to everybody on the machine."""
+
+MOST_PER_MINUTE = 60_000
+"""Requests a minute a pod: more than one process can send evenly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One load test, complete but for the host and the number of pods.
+
+    Attributes:
+        pace: Each pod's schedule.
+        warmup_s: Sent and answered, but not counted, before the window.
+        timeout_s: Longest wait for one whole answer; then the request has failed.
+        slo: The promise to hold it against.
+        texts: What is sent, one a request.
+        texts_from: Where they come from, for the report.
+        owned: Hosts beyond this machine are the caller's to load.
+        api_key: Sent as `Authorization: Bearer KEY`; empty for a service without keys.
+    """
+
+    pace: Pace
+    warmup_s: float
+    timeout_s: float
+    slo: SLO
+    texts: tuple[str, ...]
+    texts_from: str
+    owned: bool
+    api_key: str = field(default="", repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that every request bears."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+
+class _Arguments(Protocol):
+    """Where options are declared: argparse's parser, one of its groups, or Locust's own parser."""
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action: ...
+
+
+def add_arguments(parser: _Arguments) -> None:
+    """Declare the options that a scenario and the locustfile share."""
+    promise = SLO()
+    add = parser.add_argument
+    add(
+        "--per-minute",
+        type=float,
+        default=600.0,
+        metavar="N",
+        help="requests a minute offered to each pod (600)",
+    )
+    add(
+        "--arrivals",
+        choices=KINDS,
+        default="poisson",
+        help="poisson: in bursts and gaps, as independent callers send; constant: evenly spaced (poisson)",
+    )
+    add("--warmup", type=float, default=5.0, metavar="S", help="seconds sent before counting starts (5)")
+    add("--timeout", type=float, default=10.0, metavar="S", help="seconds until a request has failed (10)")
+    add(
+        "--texts",
+        default=None,
+        metavar="FILE",
+        help="texts to send: .txt (one a line); .csv, .jsonl, .parquet with a column 'text' (invented)",
+    )
+    add("--seed", type=int, default=1, metavar="N", help="same seed, same texts and times (1)")
+    add("--p95-ms", type=float, default=promise.p95_ms, metavar="MS", help="promise: highest p95 (100)")
+    add(
+        "--min-per-minute",
+        type=float,
+        default=promise.per_minute,
+        metavar="N",
+        help="promise: lowest rate of right answers a minute a pod (480)",
+    )
+    add(
+        "--max-failed-fraction",
+        type=float,
+        default=promise.failed_fraction,
+        metavar="F",
+        help="promise: highest share of requests without a right answer (0)",
+    )
+    add(
+        "--i-own-this-host",
+        action="store_true",
+        help="allow a host beyond this machine; a load test aimed at somebody else's is an attack",
+    )
+
+
+def plan_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
+    """Return the plan that parsed options of `add_arguments` describe.
+
+    Args:
+        options: As parsed.
+        environment: Of the process; only `KEY_VARIABLE` is read.
+
+    Raises:
+        BadPlan: A number out of its range, or a rate promised that is not even offered.
+        BadTexts: The file of texts cannot be used.
+    """
+    _require(
+        0 < options.per_minute <= MOST_PER_MINUTE,
+        f"--per-minute {options.per_minute:g}: 1 to {MOST_PER_MINUTE}",
+    )
+    _require(0 <= options.warmup <= 600, f"--warmup {options.warmup:g}: 0 to 600 seconds")
+    _require(0 < options.timeout <= 120, f"--timeout {options.timeout:g}: above 0, at most 120 seconds")
+    _require(options.p95_ms > 0, f"--p95-ms {options.p95_ms:g}: above 0")
+    _require(
+        0 <= options.max_failed_fraction <= 1,
+        f"--max-failed-fraction {options.max_failed_fraction:g}: 0 to 1",
+    )
+    _require(
+        0 < options.min_per_minute <= options.per_minute,
+        f"--min-per-minute {options.min_per_minute:g}: above 0, and at most what is offered "
+        f"(--per-minute {options.per_minute:g})",
+    )
+    path = Path(options.texts) if options.texts else None
+    return Plan(
+        pace=Pace(options.per_minute, options.arrivals, options.seed),
+        warmup_s=options.warmup,
+        timeout_s=options.timeout,
+        slo=SLO(options.p95_ms, options.min_per_minute, options.max_failed_fraction),
+        texts=corpus(path, options.seed),
+        texts_from=path.name if path else "invented",
+        owned=options.i_own_this_host,
+        api_key=environment.get(KEY_VARIABLE, ""),
+    )
+
+
+def _require(holds: bool, rule: str) -> None:
+    if not holds:
+        raise BadPlan(f"{rule} is what can be used; see --help")

@@ -1,0 +1,104 @@
+"""The service to be driven: whose host it is, whether it is up, and how many pods it has."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from loadtest.errors import NotOurHost, ServiceUnreachable
+from loadtest.plan import KEY_VARIABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What `GET /v1/model` says is live; `pods` is None where it does not say."""
+
+    name: str
+    version: str
+    pods: int | None
+
+
+def require_ours(host: str, owned: bool) -> None:
+    """Let a host pass that is this machine's loopback, or that the caller says is theirs.
+
+    Names other than `localhost` are not looked up: what they point to can change between the look and the
+    load.
+
+    Args:
+        host: A base URL such as `http://127.0.0.1:8000`.
+        owned: `--i-own-this-host` was given.
+
+    Raises:
+        NotOurHost: Neither holds, or it is not an http(s) URL.
+    """
+    parts = urlsplit(host)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NotOurHost(
+            f"--host {host}: an http:// or https:// base URL is expected, as http://127.0.0.1:8000"
+        )
+    if not (owned or _is_loopback(parts.hostname)):
+        raise NotOurHost(
+            f"--host {host}: {parts.hostname} is not this machine, and a load test aimed at a stranger "
+            "is an attack; add --i-own-this-host if it is yours to load"
+        )
+
+
+def look(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> Live:
+    """Ask the service what is live, without any proxy and following no redirect.
+
+    Raises:
+        ServiceUnreachable: It does not answer 200 with a JSON object.
+    """
+    url = f"{host.rstrip('/')}/v1/model"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+    try:
+        with opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout_s) as answer:
+            said = json.load(answer)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise ServiceUnreachable(f"GET {url} answered {error.code}: {_next_step(error.code)}") from error
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise ServiceUnreachable(
+            f"GET {url}: {reason}; start the service with `make serve`, or give its address with --host"
+        ) from error
+    return live_from(said)
+
+
+def live_from(said: object) -> Live:
+    """Read `GET /v1/model`; name and version may stand under `model`, `replicas` is optional."""
+    top = said if isinstance(said, dict) else {}
+    model = top["model"] if isinstance(top.get("model"), dict) else top
+    pods = top.get("replicas")
+    return Live(
+        name=str(model.get("name", "unnamed")),
+        version=str(model.get("version", "unknown")),
+        pods=pods if isinstance(pods, int) and pods > 0 else None,
+    )
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, so that nothing, a key least of all, goes to a host that was not named."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def _next_step(status: int) -> str:
+    if status in (401, 403):
+        return f"put the service's API key into the environment variable {KEY_VARIABLE}"
+    if 300 <= status < 500:
+        return "this seems to be another program; give the service's address with --host"
+    return "wait until `make serve` says it is ready"
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

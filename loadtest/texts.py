@@ -1,0 +1,86 @@
+"""The texts that are sent: a file's, or invented ones of real lengths."""
+
+import csv
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from loadtest.errors import BadTexts
+from loadtest.invented import invent
+
+MOST_TEXTS = 20_000
+"""Texts kept of a file, drawn by seed over the whole of it, so that a file sorted by label is no trouble."""
+
+INVENTED_TEXTS = 4_096
+"""Enough that no text comes twice in six minutes at 600 a minute: a cache in the service gains nothing."""
+
+COLUMN = "text"
+
+
+def corpus(path: Path | None, seed: int) -> tuple[str, ...]:
+    """Return the texts to send, in an order drawn by `seed`; at least one, none of them blank.
+
+    Args:
+        path: A .txt (one text a line), or a .csv, .parquet or .jsonl with a column `text`; None invents
+            texts.
+        seed: Of the order, of the choice from a large file, and of what is invented.
+
+    Raises:
+        BadTexts: No such file, an unknown ending, no column `text`, or no text in it.
+    """
+    if path is None:
+        return invent(INVENTED_TEXTS, seed)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise BadTexts(f"--texts {path}: unknown ending {path.suffix!r}; use one of {', '.join(_READERS)}")
+    try:
+        texts = [text for text in reader(path) if text.strip()]
+    except (OSError, ValueError) as error:
+        raise BadTexts(f"--texts {path}: cannot be read: {error}") from error
+    if not texts:
+        raise BadTexts(
+            f"--texts {path}: holds no text; one text a line, or a column named {COLUMN!r}, is expected"
+        )
+    return tuple(random.Random(seed).sample(texts, min(len(texts), MOST_TEXTS)))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from (line.rstrip("\n") for line in file)
+
+
+def _csv(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from (_text_of(row, f"row {number}") for number, row in enumerate(csv.DictReader(file), 1))
+
+
+def _jsonl(path: Path) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            yield _text_of(json.loads(line), f"line {number}")
+
+
+def _parquet(path: Path) -> Iterator[str]:
+    import pyarrow.parquet  # half a second and 100 MB that only this kind of file needs
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        if COLUMN not in file.schema_arrow.names:
+            raise ValueError(f"no column {COLUMN!r} among {file.schema_arrow.names}")
+        for batch in file.iter_batches(columns=[COLUMN]):
+            yield from (text for text in batch.column(0).to_pylist() if isinstance(text, str))
+
+
+def _text_of(row: object, where: str) -> str:
+    if not isinstance(row, Mapping) or not isinstance(row.get(COLUMN), str):
+        found = list(row) if isinstance(row, Mapping) else type(row).__name__
+        raise ValueError(f"{where}: no string under {COLUMN!r}, found {found}")
+    return str(row[COLUMN])
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[str]]] = {
+    ".txt": _lines,
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,113 @@
+"""The Locust user: one of them is the callers of one pod.
+
+Open-loop: the user walks through its schedule and starts a greenlet for each request when it is due, whether
+or not earlier ones were answered. Latency counts from the due time, so also the wait for a late load
+generator is in it.
+"""
+
+import itertools
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import gevent
+from gevent.pool import Pool
+from locust.contrib.fasthttp import FastHttpUser
+from locust.exception import StopTest
+
+from loadtest.answers import Answer, classified, refused
+from loadtest.errors import NotOurHost
+from loadtest.ledger import Ledger
+from loadtest.observations import Sample
+from loadtest.pacing import arrivals, in_flight_bound
+from loadtest.plan import Plan
+from loadtest.target import require_ours
+
+PATH = "/v1/classify"
+
+
+class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed by mypy
+    """Everybody who calls one pod, on that pod's share of the schedule: as many users as pods.
+
+    `loadtest.wiring` sets the class attributes when a test starts, before any user is made.
+
+    Attributes:
+        plan: What to send and when.
+        ledger: Where every request is noted.
+        pods: Numbers the users, from 0.
+    """
+
+    plan: ClassVar[Plan]
+    ledger: ClassVar[Ledger]
+    pods: ClassVar[Iterator[int]]
+
+    def __init__(self, environment: Any) -> None:
+        try:
+            require_ours(str(self.host), self.plan.owned)
+        except NotOurHost as error:  # the web page lets the host be changed
+            raise StopTest(str(error)) from error
+        self.concurrency = in_flight_bound(self.plan.pace, self.plan.timeout_s)
+        super().__init__(environment)
+        self.client.client.redirect_response_codes = (
+            frozenset()
+        )  # the load stays on the host it was meant for
+
+    def on_start(self) -> None:
+        """Start this pod's schedule now."""
+        pod = next(self.pods)
+        self._start_s = time.monotonic()
+        self._schedule = arrivals(self.plan.pace, pod)
+        texts = self.plan.texts
+        self._texts = itertools.cycle(random.Random(f"{self.plan.pace.seed}/{pod}").sample(texts, len(texts)))
+        self._waiting = Pool(self.concurrency)
+
+    def offer(self) -> None:
+        """Wait until the next request is due, and send it without waiting for its answer."""
+        due_s = self._start_s + next(self._schedule)
+        gevent.sleep(max(0.0, due_s - time.monotonic()))
+        self.ledger.sent(due_s)
+        self._waiting.spawn(self._classify, due_s, next(self._texts))
+
+    def on_stop(self) -> None:
+        """Let those still waiting have their answer or their timeout."""
+        self._waiting.join(timeout=self.plan.timeout_s + 1)
+
+    tasks: ClassVar = [offer]
+
+    def _classify(self, due_s: float, text: str) -> None:
+        request_id = uuid.uuid4().hex
+        sent_s = time.monotonic()
+        with gevent.Timeout(
+            self.plan.timeout_s
+        ):  # of the whole exchange; the client has one for each read only
+            response = self.client.post(
+                PATH,
+                json={"inputs": text, "top_k": 1},
+                headers={"X-Request-ID": request_id, **self.plan.headers},
+                catch_response=True,
+            )
+        done_s = time.monotonic()
+        with response:
+            answer = _answer(response, request_id)
+            self.ledger.finished(Sample(due_s, sent_s, done_s, answer))
+            response.request_meta["response_time"] = (done_s - due_s) * 1000
+            if answer.failure is None:
+                response.success()
+            else:
+                response.failure(answer.failure)
+
+
+def _answer(response: Any, request_id: str) -> Answer:
+    """Judge one response of Locust's client, which keeps transport errors as its exception."""
+    headers = {name.lower(): value for name, value in (response.headers or {}).items()}
+    if response.status_code not in (0, 200):
+        return refused(response.status_code, headers)
+    error = response.request_meta["exception"]
+    if error is None:
+        return classified(response.content, headers, request_id, texts=1)
+    error = getattr(error, "original", error)  # the client wraps some in its RetriesExceeded, after no retry
+    if isinstance(error, gevent.Timeout | TimeoutError):
+        return Answer("timeout")
+    return Answer(f"connection: {type(error).__name__}")

@@ -1,0 +1,79 @@
+"""Ties a plan to Locust's events, the same for `python -m loadtest` and for the locustfile.
+
+test start → a fresh ledger · all users started → the window opens after the warm-up · test stopping → it
+closes · test stop (every answer in, or timed out) → the verdict · quitting → the exit code.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from locust.exception import StopTest
+
+from loadtest.errors import CannotRun
+from loadtest.ledger import Ledger
+from loadtest.observations import Observations
+from loadtest.plan import Plan
+from loadtest.slo import Verdict, judge
+from loadtest.users import PodCallers
+
+Listener = Callable[[str, Plan, Observations, Verdict], None]
+"""Is told the host that was driven, what was offered, what came back, and the verdict."""
+
+
+class Referee:
+    """Listens to one Locust environment and judges each test it runs.
+
+    Attributes:
+        ledger: The current test's requests.
+        verdict: The last test's, None until one ended with a measured window.
+    """
+
+    def __init__(self, environment: Any, make_plan: Callable[[], Plan], on_verdict: Listener) -> None:
+        self.ledger = Ledger()
+        self.verdict: Verdict | None = None
+        self._environment = environment
+        self._make_plan = make_plan
+        self._on_verdict = on_verdict
+        self._plan: Plan | None = None
+        self._host = ""
+        events = environment.events
+        events.test_start.add_listener(self._begin)
+        events.spawning_complete.add_listener(self._open)
+        events.test_stopping.add_listener(self._close)
+        events.test_stop.add_listener(self._judge)
+        events.quitting.add_listener(self._quit)
+
+    def _begin(self, **_: object) -> None:
+        self.verdict = None
+        self.ledger = Ledger()
+        try:
+            self._plan = self._make_plan()
+        except CannotRun as error:  # the web page lets the options be changed
+            self._environment.process_exit_code = 2
+            raise StopTest(str(error)) from error
+        self._host = str(self._environment.host)
+        PodCallers.plan, PodCallers.ledger, PodCallers.pods = self._plan, self.ledger, itertools.count()
+
+    def _open(self, user_count: int, **_: object) -> None:
+        if self._plan is not None and user_count:
+            self.ledger.open(time.monotonic() + self._plan.warmup_s, user_count)
+
+    def _close(self, **_: object) -> None:
+        self.ledger.close(time.monotonic())
+
+    def _judge(self, **_: object) -> None:
+        seen = self.ledger.observations()
+        if seen is not None and self._plan is not None:
+            self.verdict = judge(seen, self._plan.slo)
+            self._on_verdict(self._host, self._plan, seen, self.verdict)
+
+    def _quit(self, **_: object) -> None:
+        if self._plan is None:
+            return  # no test was started
+        self._environment.runner.quit()  # on Ctrl-C, Locust says it is quitting before it stops
+        if self.verdict is None:
+            self._environment.process_exit_code = 2  # nothing was measured
+        else:
+            self._environment.process_exit_code = 0 if self.verdict.passed else 1

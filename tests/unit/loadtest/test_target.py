@@ -1,0 +1,61 @@
+import socket
+
+import pytest
+
+from loadtest.errors import NotOurHost, ServiceUnreachable
+from loadtest.target import live_from, look, require_ours
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://127.0.0.1:8000",
+        "http://127.8.9.1",
+        "http://localhost:8000",
+        "https://[::1]:8000",
+        "http://LOCALHOST",
+    ],
+)
+def test_this_machine_may_be_loaded(host: str) -> None:
+    require_ours(host, owned=False)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://192.0.2.1:8000",
+        "http://0.0.0.0:8000",
+        "https://example.com",
+        "http://localhost.example.com",
+        "http://127.0.0.1.example.com",
+        "http://127.0.0.1@example.com/",
+        "http://example.com/?127.0.0.1",
+    ],
+)
+def test_any_other_host_needs_the_owners_word(host: str) -> None:
+    with pytest.raises(NotOurHost, match="--i-own-this-host"):
+        require_ours(host, owned=False)
+    require_ours(host, owned=True)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost", "ftp://127.0.0.1", "http://", "file:///etc/hosts"]
+)
+def test_what_is_no_base_url_is_refused_even_to_its_owner(host: str) -> None:
+    with pytest.raises(NotOurHost, match="base URL is expected"):
+        require_ours(host, owned=True)
+
+
+def test_a_closed_port_says_how_to_start_the_service() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else can take it
+        with pytest.raises(ServiceUnreachable, match="make serve"):
+            look(f"http://127.0.0.1:{taken.getsockname()[1]}", {})
+
+
+def test_what_is_live_is_read_with_or_without_a_nesting() -> None:
+    flat = live_from({"name": "sentiment", "version": "1.0.0", "replicas": 4})
+    assert (flat.name, flat.version, flat.pods) == ("sentiment", "1.0.0", 4)
+    nested = live_from({"model": {"name": "sentiment", "version": "1.0.0"}})
+    assert (nested.name, nested.version, nested.pods) == ("sentiment", "1.0.0", None)
+    assert live_from([]).version == "unknown"
