@@ -7,15 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from serve_app.errors import BundleError
 from train.errors import TrainError
 
 _FIT_HELP = """\
 Train a LoRA adapter on Ray Train and write it as a bundle.
 
-The settings file says all that decides the result: the base model, the sets and how often each is shown, what is held
-out, the adapter's shape, the optimiser, the seed. train/builtin.toml, which made the built-in model, explains each key.
+The settings file says all that decides the result: the base model, the sets and how often each is shown,
+what is held out, the adapter's shape, the optimiser, the seed. train/builtin.toml made the built-in model;
+train/settings.py explains each key.
 
-DIR/bundle/      what the service loads: adapter, configuration, tokenizer, bundle.json with checksums and figures
+DIR/bundle/      what the service loads: adapter, configuration, tokenizer, and bundle.json with checksums
 DIR/report.json  the settings, the figures on the held-out parts, the temperature, the time
 DIR/ray/         Ray Train's own record of the run
 """
@@ -25,9 +27,8 @@ examples:
   python -m train fit --config train/builtin.toml --data DATA_DIR --out runs/trial --max-steps 20
 """
 _EVALUATE_HELP = """\
-Measure a model on what its training did not see: the held-out part of every set of the settings, and the test sets.
-
-Prints a table; --json also writes the figures to a file. Balanced accuracy is the mean of the classes' recalls.
+Measure a model on what its training did not see: the held-out part of every set of the settings, and the
+test sets. Prints a table; balanced accuracy is the mean of the classes' recalls.
 """
 _EVALUATE_EXAMPLE = """\
 examples:
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         chosen.run(chosen)
-    except TrainError as error:
+    except (TrainError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -86,7 +87,7 @@ def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     _add_data(parser)
     model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle's folder, run in this process")
+    model.add_argument("--bundle", metavar="URI", help="a bundle's folder or builtin:, run in this process")
     model.add_argument("--url", help="a running service, asked through POST /v1/classify")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="only these sets (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
@@ -129,9 +130,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     if chosen.url:
         model = ServedModel(chosen.url, settings.labels)
     else:
-        model = LocalModel.from_adapter(
-            chosen.bundle, base=settings.base, labels=settings.labels, max_length=settings.max_length
-        )
+        model = LocalModel(chosen.bundle, settings.labels)
     found, _ = evaluate_sets(model, sets, settings.labels)
     print(as_table(found, settings.labels))
     if chosen.json:

@@ -51,13 +51,16 @@ def load_tokenizer(base: str) -> Any:
     return tokenizer
 
 
-def load_classifier(base: str, labels: tuple[str, ...], *, dropout: float = 0.0) -> Any:
+def load_classifier(
+    base: str, labels: tuple[str, ...], *, dropout: float = 0.0, attention: str = "eager"
+) -> Any:
     """The base with a new, randomly set classifier head; torch's seed decides it.
 
     Args:
         base: As in `base_folder`.
         labels: In the order of the logits.
         dropout: Before the head, in training; inside the encoder there is none.
+        attention: transformers' name of an implementation.
     """
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
@@ -73,6 +76,8 @@ def load_classifier(base: str, labels: tuple[str, ...], *, dropout: float = 0.0)
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
             classifier_dropout=dropout,
+            # Backward through SDPA is the slower one on a CPU for short, masked texts.
+            attn_implementation=attention,
         )
     except (OSError, ValueError) as error:
         raise BaseInvalid(f"the base model {base!r} cannot be loaded: {error}") from error

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+L = TypeVar("L")
 
-FORWARD_COST_TOKENS = 48
+FORWARD_COST_TOKENS = 160
 """What one more forward costs beside its tokens, in tokens: keeps a step from falling into single texts."""
 
 
@@ -13,6 +14,17 @@ def steps(draws: Sequence[T], batch_texts: int) -> Iterator[Sequence[T]]:
     """Consecutive runs of `batch_texts`; the last may be shorter."""
     for begin in range(0, len(draws), batch_texts):
         yield draws[begin : begin + batch_texts]
+
+
+def deal(texts: Sequence[tuple[Sequence[int], L]], rank: int, workers: int) -> list[tuple[Sequence[int], L]]:
+    """One worker's share of a step: dealt by length, so that all shares cost about as much.
+
+    Args:
+        texts: Token ids and label of every text of the step; at least as many as workers.
+        rank: Of the worker, from 0.
+        workers: How many share the step.
+    """
+    return sorted(texts, key=lambda text: len(text[0]))[rank::workers]
 
 
 def micro_batches(lengths: Sequence[int], budget_tokens: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes scores mean what they say (Guo et al. 2017, arXiv:1706.04599)."""
+"""Temperature scaling: one number that makes scores mean what they say: Guo et al. 2017, arXiv:1706.04599."""
 
 from collections.abc import Sequence
 

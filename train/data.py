@@ -1,7 +1,8 @@
 """Labelled texts: reading them, joining what is the same text, and holding a part out without leaks.
 
-Everything but `read_examples` is a pure function. Two texts are the same text if they agree in letters and digits,
-case apart (`text_key`); the held-out part is chosen by a hash of that key, so it never depends on order or on a seed.
+Everything but `read_examples` is a pure function. Two texts are the same text if they agree in letters and
+digits, case apart (`text_key`); the held-out part is chosen by a hash of that key, whatever the order and the
+seed.
 """
 
 import hashlib
@@ -50,8 +51,8 @@ def read_examples(
         drop_labels: Label values whose rows are left out.
 
     Raises:
-        DataInvalid: The file cannot be read, a column is missing, a text is empty, or a label is neither known nor
-            dropped; the message names file, row and column.
+        DataInvalid: The file cannot be read, a column is missing, a text is empty, or a label is neither
+            known nor dropped; the message names file, row and column.
     """
     frame = _read_frame(path)
     for column in (text, label):
@@ -64,7 +65,7 @@ def read_examples(
             continue
         if name not in label_index:
             raise DataInvalid(
-                f"{path} row {row} column {label!r}: label {name!r} is neither in label_names nor in drop_labels"
+                f"{path} row {row} column {label!r}: label {name!r} is in neither label_names nor drop_labels"
             )
         if not isinstance(content, str) or not content.strip():
             raise DataInvalid(f"{path} row {row} column {text!r}: the text is empty; remove the row")
@@ -102,7 +103,7 @@ def word_keys(text: str) -> list[str]:
 
 
 def deduplicate(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """Keep the first of every text; leave out texts whose labels contradict each other or that have no key."""
+    """Keep the first of every text; leave out texts with contradicting labels, or with no letter or digit."""
     first: dict[str, Example] = {}
     conflicting = set()
     for example in examples:
@@ -119,7 +120,8 @@ def hash_fraction(key: str) -> float:
 
 def split_by_text(examples: Sequence[Example], held_out: float) -> Split:
     """Hold out each text whose hash falls below `held_out`."""
-    train, held = [], []
+    train: list[Example] = []
+    held: list[Example] = []
     for example in examples:
         (held if hash_fraction(text_key(example.text)) < held_out else train).append(example)
     return Split(tuple(train), tuple(held))
@@ -128,8 +130,8 @@ def split_by_text(examples: Sequence[Example], held_out: float) -> Split:
 def split_by_sentence(examples: Sequence[Example], held_out: float) -> Split:
     """Hold out whole sentences of a set that also holds their phrases.
 
-    A sentence is a text that is part of no other text. A phrase of more than two words that is part of a held-out
-    sentence is in neither part: it would tell the model about the sentence, and would be easier to get right.
+    A sentence is a text that is part of no other text. A phrase of more than two words that is part of a
+    held-out sentence is in neither part: it would tell the model about the sentence, and would be easier.
     """
     words = [word_keys(example.text) for example in examples]
     # Longest first: whatever is a phrase has been seen inside something longer by then.

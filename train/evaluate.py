@@ -1,4 +1,4 @@
-"""`evaluate`: a model's answers on labelled sets, from its bundle in this process or through the served HTTP path."""
+"""`evaluate`: a model's answers on labelled sets, in this process or through the served HTTP path."""
 
 import json
 import time
@@ -12,11 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from train.batches import steps
 from train.data import Example
 from train.errors import TrainError
 from train.figures import Figures, figures
 from train.sets import read_set, read_splits
 from train.settings import FitSettings
+
+_BATCH_TEXTS = 32
 
 Scores = npt.NDArray[np.float32]
 
@@ -29,34 +32,38 @@ class Model(Protocol):
 
 
 class LocalModel:
-    """A bundle with an adapter, merged into its base in this process; its scores are logits, untempered."""
+    """A model at any address that the service takes, run in this process as a replica runs it.
 
-    def __init__(self, model: Any, tokenizer: Any, max_length: int) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
-        self._max_length = max_length
+    Its scores are logits, before temperature.
 
-    @classmethod
-    def from_adapter(cls, folder: Path, *, base: str, labels: Sequence[str], max_length: int) -> "LocalModel":
-        """Load an adapter in PEFT's format onto its base."""
-        from train.base import load_classifier, load_tokenizer
-        from train.lora import merge
+    Args:
+        uri: A bundle's folder, `builtin:`, `s3://...`.
+        labels: In the order of the columns to give.
 
-        return cls(merge(load_classifier(base, tuple(labels)), folder), load_tokenizer(base), max_length)
+    Raises:
+        serve_app.errors.BundleError: Nothing there, or it is not a bundle.
+        TrainError: It has other labels.
+    """
+
+    def __init__(self, uri: str, labels: Sequence[str]) -> None:
+        from serve_app.model.classifier import Classifier
+        from serve_app.model.store import fetch
+
+        self._classifier = Classifier(fetch(uri, cache_dir=Path.home() / ".cache" / "sentiment-service"))
+        if set(self._classifier.labels) != set(labels):
+            raise TrainError(
+                f"{uri} has the labels {list(self._classifier.labels)}, the settings {list(labels)}"
+            )
+        self._columns = [self._classifier.labels.index(label) for label in labels]
 
     def scores(self, texts: Sequence[str]) -> Scores:
         """Logits: float32 (texts, labels)."""
-        import torch
-
-        from train.base import token_ids
-        from train.forward import predict
-
-        cut = self._max_length
-        ids = [
-            row if len(row) <= cut else [*row[: cut - 1], row[-1]]
-            for row in token_ids(self._tokenizer, list(texts))
+        encoded = self._classifier.preprocess(texts)
+        rows = [
+            self._classifier.logits(list(batch)).float().cpu().numpy()
+            for batch in steps(encoded, _BATCH_TEXTS)
         ]
-        return predict(self._model, ids, pad_id=self._tokenizer.pad_token_id, device=torch.device("cpu"))
+        return np.concatenate(rows)[:, self._columns]
 
 
 class ServedModel:

@@ -58,7 +58,7 @@ def as_table(by_set: Mapping[str, Figures], labels: Sequence[str]) -> str:
     head = ["set", "texts", "accuracy", "balanced accuracy", *(f"recall {label}" for label in labels)]
     rows = [head, ["---"] * len(head)]
     for name, of_set in by_set.items():
-        recalls = [f"{of_set.recall[label]:.3f}" if label in of_set.recall else "–" for label in labels]
+        recalls = [f"{of_set.recall[label]:.3f}" if label in of_set.recall else "-" for label in labels]
         rows.append(
             [name, f"{of_set.texts:,}", f"{of_set.accuracy:.3f}", f"{of_set.balanced_accuracy:.3f}", *recalls]
         )

@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from serve_app.model.bundle import write_manifest
 from train.base import base_folder, base_reference, load_tokenizer
@@ -60,31 +63,23 @@ def fit(
 
     bundle = out_dir / "bundle"
     write_bundle_files(settings, adapter, bundle)
-    model = LocalModel.from_adapter(
-        bundle, base=settings.base, labels=settings.labels, max_length=settings.max_length
-    )
+    manifest = _Manifest(settings, data_digest(splits), code_commit())
+    manifest.write(bundle)
     held_out = {name: split.held_out for name, split in splits.items() if split.held_out}
-    found, logits = evaluate_sets(model, held_out, settings.labels)
-    temperature = fit_temperature(
-        list(logits.values()), [[example.label for example in held_out[name]] for name in logits]
+    found, logits = evaluate_sets(
+        LocalModel(str(bundle.resolve()), settings.labels), held_out, settings.labels
     )
-    write_manifest(
-        bundle,
-        name=settings.name,
-        version=settings.version,
-        labels=settings.labels,
-        base=base_reference(settings.base),
-        max_length=settings.max_length,
-        temperature=round(temperature, 4),
-        metrics={"held_out": as_json(found)},  # type: ignore[dict-item]
-        data_digest=data_digest(splits),
-        code_commit=code_commit(),
-    )
+    truth = [[example.label for example in held_out[name]] for name in logits]
+    temperature = round(fit_temperature(list(logits.values()), truth), 4)
+    manifest.write(bundle, temperature=temperature, metrics={"held_out": as_json(found)})
     report = {
         "settings": settings.model_dump(mode="json"),
-        "texts": {name: {"train": len(s.train), "held_out": len(s.held_out)} for name, s in splits.items()},
+        "texts": {
+            name: {"train": len(split.train), "held_out": len(split.held_out)}
+            for name, split in splits.items()
+        },
         "held_out": as_json(found),
-        "temperature": round(temperature, 4),
+        "temperature": temperature,
         "training_wall_s": round(wall_s, 1),
         "workers": workers,
     }
@@ -92,6 +87,31 @@ def fit(
     print(as_table(found, settings.labels))
     print(f"temperature {temperature:.3f}; training took {wall_s / 60:.1f} min; the bundle is in {bundle}")
     return bundle
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What `bundle.json` says of this run, whatever the figures turn out to be."""
+
+    settings: FitSettings
+    data_digest: str
+    code_commit: str | None
+
+    def write(
+        self, bundle: Path, *, temperature: float = 1.0, metrics: Mapping[str, Any] | None = None
+    ) -> None:
+        write_manifest(
+            bundle,
+            name=self.settings.name,
+            version=self.settings.version,
+            labels=self.settings.labels,
+            base=base_reference(self.settings.base),
+            max_length=self.settings.max_length,
+            temperature=temperature,
+            metrics=metrics,
+            data_digest=self.data_digest,
+            code_commit=self.code_commit,
+        )
 
 
 def _train(
@@ -115,7 +135,10 @@ def _train(
     # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     if not ray.is_initialized():
-        ray.init(num_cpus=threads * workers, include_dashboard=False)
+        cluster = os.environ.get("RAY_ADDRESS")
+        # Without an address Ray would join whatever cluster it finds on the machine, such as a serving one.
+        own = {"address": "local", "num_cpus": threads * workers, "include_dashboard": False}
+        ray.init(**({"address": cluster} if cluster else own))
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={
@@ -160,7 +183,7 @@ def write_bundle_files(settings: FitSettings, adapter: Path, bundle: Path) -> No
 
 
 def code_commit() -> str | None:
-    """The commit of the checkout this runs in, with `-dirty` if train/ differs from it; None outside of one."""
+    """The commit of this checkout, with `-dirty` if train/ differs from it; None outside of one."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:

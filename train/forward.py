@@ -40,7 +40,7 @@ def predict(
     precision: str = "float32",
     budget_tokens: int = 8192,
 ) -> Logits:
-    """Logits of each text, in the order given: float32 (texts, labels). The model is left in evaluation mode."""
+    """Logits of each text, in order: float32 (texts, labels). The model is left in evaluation mode."""
     model.eval()
     rows: list[npt.NDArray[np.float32] | None] = [None] * len(token_ids)
     for group in micro_batches([len(text) for text in token_ids], budget_tokens):

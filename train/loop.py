@@ -1,11 +1,12 @@
 """The training loop that every Ray Train worker runs; the same code for one worker and for many.
 
-Every worker reads the same data and makes the same schedule from the same seed; of each step's texts worker r of n
-takes every n-th, beginning with the r-th. Gradients are averaged by torch's DistributedDataParallel.
+Every worker reads the same data, makes the same schedule from the same seed, and takes its share of each
+step's texts. Gradients are averaged by torch's DistributedDataParallel.
 """
 
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from train.averaging import WeightAverage
 from train.base import load_classifier, load_tokenizer, token_ids
-from train.batches import micro_batches, steps
+from train.batches import deal, micro_batches, steps
 from train.errors import FitFailed
 from train.figures import figures
 from train.forward import autocast, padded, predict
@@ -78,9 +79,7 @@ def train_loop(config: dict[str, Any]) -> None:
     looks = _looks(len(plan), settings.progress.evaluations)
     progress = _Progress(len(plan), settings.progress.log_every_steps, speaks=rank == 0)
     for number, step in enumerate(plan, start=1):
-        mine = [
-            (_cut(tables, draw), tables[draw.source].train_labels[draw.index]) for draw in step[rank::workers]
-        ]
+        mine = deal([_text(tables, draw) for draw in step], rank, workers)
         loss, tokens = trainer.step(mine, of_texts=len(step))
         if not np.isfinite(loss):
             raise FitFailed(f"the loss is {loss} at step {number} of {len(plan)}; lower the learning rate")
@@ -104,8 +103,10 @@ def _tokenised(tokenizer: Any, train: Any, held_out: Any, settings: FitSettings)
     )
 
 
-def _cut(tables: list[_Set], draw: Draw) -> list[int]:
-    return cut(tables[draw.source].train_ids[draw.index], draw.max_tokens, draw.start)
+def _text(tables: list[_Set], draw: Draw) -> tuple[Sequence[int], int]:
+    """Token ids and label of one draw."""
+    of_set = tables[draw.source]
+    return cut(of_set.train_ids[draw.index], draw.max_tokens, draw.start), of_set.train_labels[draw.index]
 
 
 class _Trainer:
@@ -127,7 +128,8 @@ class _Trainer:
         self._workers = workers
         self._device = next(model.parameters()).device
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        head, rest = [], []
+        head: list[torch.nn.Parameter] = []
+        rest: list[torch.nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 (rest if "lora_" in name else head).append(parameter)
@@ -144,7 +146,7 @@ class _Trainer:
         # Workers draw different dropout; all else that is random was drawn alike before.
         torch.manual_seed(settings.seed + 1 + rank)
 
-    def step(self, texts: list[tuple[list[int], int]], *, of_texts: int) -> tuple[float, int]:
+    def step(self, texts: list[tuple[Sequence[int], int]], *, of_texts: int) -> tuple[float, int]:
         """Move the weights by one step.
 
         Args:
@@ -168,7 +170,7 @@ class _Trainer:
                 loss = torch.nn.functional.cross_entropy(
                     logits.float(), labels, reduction="sum", label_smoothing=self._settings.label_smoothing
                 )
-                (loss * self._workers / of_texts).backward()
+                torch.autograd.backward(loss * self._workers / of_texts)
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
         self._optimiser.step()
@@ -235,7 +237,8 @@ class _Progress:
         elapsed_s = time.monotonic() - self._begun_s
         left_s = elapsed_s / number * (self._total - number)
         self._say(
-            f"step {number}/{self._total}  loss {self._mean_loss:.4f}  {self._tokens / elapsed_s:,.0f} tokens/s  "
+            f"step {number}/{self._total}  loss {self._mean_loss:.4f}  "
+            f"{self._tokens / elapsed_s:,.0f} tokens/s a worker  "
             f"{elapsed_s / 60:.1f} min gone, {left_s / 60:.1f} min left"
         )
 

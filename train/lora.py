@@ -58,10 +58,3 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
 
 def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, set) else str(value)
-
-
-def merge(model: torch.nn.Module, folder: Path) -> Any:
-    """Add a stored adapter to the weights of its base and return the plain classifier, in evaluation mode."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, folder).merge_and_unload().eval()

@@ -1,4 +1,4 @@
-"""The sets of a run as its settings describe them: read, deduplicated, split, and free of each other's held-out texts."""
+"""The sets of a run as its settings describe them: read, deduplicated, split, free of what is held out."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ def _split(examples: Sequence[Example], source: DataSettings) -> Split:
 
 
 def data_digest(splits: Mapping[str, Split]) -> str:
-    """SHA-256 in hex of every text, label and part, in order: two runs with the same digest saw the same data."""
+    """SHA-256 in hex of every text, label and part, in order: the same digest means the same data."""
     digest = hashlib.sha256()
     for name, split in splits.items():
         for part, examples in (("train", split.train), ("held_out", split.held_out)):

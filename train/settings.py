@@ -100,7 +100,7 @@ class OptimiserSettings(_Frozen):
     average_decay: Annotated[
         Fraction,
         Field(description="Decay a step of the running average of the weights, which is what is kept."),
-    ] = 0.998
+    ] = 0.99
     precision: Annotated[
         Literal["float32", "bfloat16"], Field(description="Of the matrix products; weights stay float32.")
     ] = "bfloat16"
@@ -154,7 +154,8 @@ def read_settings(path: Path) -> FitSettings:
     """Read a TOML file.
 
     Raises:
-        SettingsInvalid: No such file, not TOML, an unknown key, or a value out of range; the message names each.
+        SettingsInvalid: No such file, not TOML, an unknown key, or a value out of range; the message names
+            each.
     """
     try:
         return FitSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
