@@ -33,7 +33,7 @@ def is_safe_name(name: str) -> bool:
     """Whether `name` is a plain relative path with forward slashes that cannot leave its folder."""
     path = PurePosixPath(name)
     return (
-        bool(name)
+        bool(path.name)
         and path.as_posix() == name
         and not path.is_absolute()
         and ".." not in path.parts

@@ -35,7 +35,7 @@ def download(repo: str, *, revision: str | None, cache_dir: Path) -> Path:
             f"{where} was not found on the hub; check the id and the revision, and the access token if it is "
             "private or gated"
         ) from error
-    except OSError as error:  # the hub's errors and its client's are OSErrors here
+    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # its HTTP client's base error
         raise StoreUnavailable(
             f"{where} could not be downloaded: {error}; download the model where the hub can be reached and "
             "give its folder as file:///path/to/model"

@@ -19,7 +19,7 @@ from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
 from serve_app.model import bundle, cache, digests, weights
 
 _CHUNK_BYTES = 16 * 1024**2
-_BLOCK_BYTES = 256 * 1024
+_BLOCK_BYTES = 64 * 1024  # what a stream that breaks loses at most
 _CONNECTIONS = 8
 _STREAMS_PER_CHUNK = 5
 _PARTS = ".parts"
@@ -173,34 +173,34 @@ class _Source:
 
         broken: Exception | None = None
         for _ in range(_STREAMS_PER_CHUNK):
+            if (rest := self._open_rest(chunk)) is None:
+                return
             try:
-                self._stream(chunk)
+                with closing(rest), chunk.part.open("ab") as part:
+                    for block in rest.iter_chunks(_BLOCK_BYTES):
+                        part.write(block)
             except (HTTPClientError, IncompleteReadError) as error:
                 broken = error
-            if _size(chunk.part) == chunk.size_bytes:
-                return
-        raise StoreUnavailable(
-            f"{chunk.source.name} under {self._uri} broke off {_STREAMS_PER_CHUNK} times, at byte "
-            f"{chunk.start + _size(chunk.part)}; try again, and it continues there"
-        ) from broken
+        if _size(chunk.part) != chunk.size_bytes:
+            raise StoreUnavailable(
+                f"{chunk.source.name} under {self._uri} broke off {_STREAMS_PER_CHUNK} times, at byte "
+                f"{chunk.start + _size(chunk.part)}; try again, and it continues there"
+            ) from broken
 
-    def _stream(self, chunk: _Chunk) -> None:
-        """Append to the part what it lacks, as far as one request brings it."""
-        have = _size(chunk.part)
-        if have > chunk.size_bytes:
+    def _open_rest(self, chunk: _Chunk) -> Any:
+        """A stream of the bytes that the chunk's part lacks, None if it lacks none."""
+        if _size(chunk.part) > chunk.size_bytes:
             chunk.part.unlink()
-            have = 0
+        have = _size(chunk.part)
         if have == chunk.size_bytes:
-            return
+            return None
         answer = self._client.get_object(
             Bucket=self._bucket,
             Key=self._prefix + chunk.source.name,
             IfMatch=chunk.source.etag,
             Range=f"bytes={chunk.start + have}-{chunk.start + chunk.size_bytes - 1}",
         )
-        with closing(answer["Body"]) as body, chunk.part.open("ab") as part:
-            for block in body.iter_chunks(_BLOCK_BYTES):
-                part.write(block)
+        return answer["Body"]
 
 
 def _chunks(source: _Object, parts: Path) -> list[_Chunk]:
