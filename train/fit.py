@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.model.bundle import write_manifest
-from train.base import base_folder, base_reference, load_tokenizer
+from train.base import base_folder, base_reference
 from train.calibrate import fit_temperature
 from train.errors import FitFailed
 from train.evaluate import LocalModel, evaluate_sets
 from train.figures import as_json, as_table
+from train.loop import HISTORY, train_loop
 from train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from train.sets import data_digest, read_splits
 from train.settings import FitSettings
@@ -80,6 +81,7 @@ def fit(
         },
         "held_out": as_json(found),
         "temperature": temperature,
+        "history": json.loads((adapter / HISTORY).read_text(encoding="utf-8")),
         "training_wall_s": round(wall_s, 1),
         "workers": workers,
     }
@@ -129,8 +131,6 @@ def _train(
     from ray.train import CheckpointConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from train.loop import train_loop
-
     threads = cpus or max(1, (os.cpu_count() or 1) // workers)
     # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
@@ -164,8 +164,8 @@ def _train(
 
 
 def write_bundle_files(settings: FitSettings, adapter: Path, bundle: Path) -> None:
-    """Put the adapter, the model's configuration and the tokenizer into a folder, without the manifest."""
-    from transformers import AutoConfig
+    """Put the adapter and the model's configuration into a folder; the tokenizer stays the base's."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
 
     bundle.mkdir(parents=True, exist_ok=True)
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
@@ -173,13 +173,11 @@ def write_bundle_files(settings: FitSettings, adapter: Path, bundle: Path) -> No
     config = AutoConfig.from_pretrained(
         base_folder(settings.base),
         local_files_only=True,
-        num_labels=len(settings.labels),
         id2label=dict(enumerate(settings.labels)),
         label2id={label: index for index, label in enumerate(settings.labels)},
-        architectures=["BertForSequenceClassification"],
     )
+    config.architectures = [MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)].__name__]
     config.save_pretrained(bundle)
-    load_tokenizer(settings.base).save_pretrained(bundle)
 
 
 def code_commit() -> str | None:

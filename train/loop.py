@@ -4,6 +4,7 @@ Every worker reads the same data, makes the same schedule from the same seed, an
 step's texts. Gradients are averaged by torch's DistributedDataParallel.
 """
 
+import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from train.lora import attach, save_adapter
 from train.mix import Draw, cut, schedule
 from train.sets import read_splits, sample
 from train.settings import FitSettings, OptimiserSettings
+
+HISTORY = "history.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def train_loop(config: dict[str, Any]) -> None:
     trainer = _Trainer(wrapped, model, settings, len(plan), tokenizer.pad_token_id, rank, workers)
     tables = list(sets.values())
     looks = _looks(len(plan), settings.progress.evaluations)
+    history: list[dict[str, float]] = []
     progress = _Progress(len(plan), settings.progress.log_every_steps, speaks=rank == 0)
     for number, step in enumerate(plan, start=1):
         mine = deal([_text(tables, draw) for draw in step], rank, workers)
@@ -89,7 +93,8 @@ def train_loop(config: dict[str, Any]) -> None:
             with average.applied():
                 held_out = _look(model, sets, settings, tokenizer.pad_token_id) if rank == 0 else {}
                 progress.held_out(number, held_out)
-                _report(ray.train, model, settings, {**progress.metrics(number), **held_out}, rank)
+                history.append({**progress.metrics(number), **held_out})
+                _report(ray.train, model, settings, history, rank)
 
 
 def _tokenised(tokenizer: Any, train: Any, held_out: Any, settings: FitSettings) -> _Set:
@@ -205,13 +210,17 @@ def _look(model: Any, sets: dict[str, _Set], settings: FitSettings, pad_id: int)
     return found
 
 
-def _report(ray_train: Any, model: Any, settings: FitSettings, metrics: dict[str, float], rank: int) -> None:
+def _report(
+    ray_train: Any, model: Any, settings: FitSettings, history: list[dict[str, float]], rank: int
+) -> None:
+    """Hand Ray Train the newest metrics and, from the first worker, the adapter with all metrics so far."""
     if rank != 0:
-        ray_train.report(metrics)
+        ray_train.report(history[-1])
         return
     with tempfile.TemporaryDirectory() as folder:
         save_adapter(model, Path(folder), base=settings.base)
-        ray_train.report(metrics, checkpoint=ray_train.Checkpoint.from_directory(folder))
+        (Path(folder) / HISTORY).write_text(json.dumps(history), encoding="utf-8")
+        ray_train.report(history[-1], checkpoint=ray_train.Checkpoint.from_directory(folder))
 
 
 class _Progress:

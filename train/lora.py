@@ -52,7 +52,7 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     config["inference_mode"] = True
     plain = json.loads(json.dumps(config, default=_plain))
     for unordered in ("target_modules", "modules_to_save"):
-        plain[unordered] = sorted(plain[unordered])
+        plain[unordered] = sorted(set(plain[unordered]))
     (folder / ADAPTER_CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
