@@ -150,7 +150,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Process:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={_free_port()}"]
-    command += [f"--num-cpus={plan.cpus}", "--disable-usage-stats", f"--ray-client-server-port={_free_port()}"]
+    command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={_free_port()}"]
+    command += ["--disable-usage-stats"]
     with log.open("wb") as output:
         child = subprocess.Popen(
             command,

@@ -1,0 +1,58 @@
+"""A replica without a model: its scores encode the text, and it can be told to refuse or to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from serve_app.service import Classified, LiveModel, Scored, Timing
+
+LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
+LIVE = LiveModel(
+    name="fake",
+    version="7",
+    uri="file:///fake",
+    labels=LABELS,
+    max_length=8,
+    device="cpu",
+    dtype="float32",
+    packed=True,
+    loaded_at="2026-11-23T00:00:00+00:00",
+    startup={"import_s": 1.0},
+)
+
+
+def scores_of(text: str) -> list[float]:
+    """Scores that tell the text: its length in tenths of a percent is the POSITIVE score."""
+    positive = len(text) % 1000 / 1000
+    return [(1 - positive) * 0.75, (1 - positive) * 0.25, positive]
+
+
+@dataclass
+class FakeReplica:
+    """The `Service` of the contract tests."""
+
+    refusal: Exception | None = None
+    failure: Exception | None = None
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
+
+    @property
+    def live(self) -> LiveModel:
+        return LIVE
+
+    def check_room(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def check_health(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def classify(self, texts: Sequence[str], *, deadline: float) -> Classified:
+        self.asked.append(tuple(texts))
+        self.deadlines.append(deadline)
+        if self.failure is not None:
+            raise self.failure
+        results = [Scored(scores_of(text), tokens=len(text), truncated=len(text) > 100) for text in texts]
+        return Classified(LIVE, results, Timing(0.001, 0.002, 0.003))

@@ -1,0 +1,377 @@
+"""The HTTP contract: every route's shape, every error's status, and nothing of the text in the logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from serve_app import errors
+from serve_app.api import build_api
+from serve_app.metrics import Metrics
+from serve_app.settings import Settings
+from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
+
+LOVE, RUIN = "I love this cream", "It ruined my skin!"
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def replica() -> FakeReplica:
+    return FakeReplica()
+
+
+@pytest.fixture
+def limits() -> Settings:
+    return Settings(max_texts_per_request=4, max_body_bytes=2000, max_chars_per_text=500)
+
+
+@pytest.fixture
+async def client(replica: FakeReplica, limits: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    app = build_api(replica, limits, Metrics())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        yield client
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """The answer is an RFC 9457 problem, without a trace of Python in it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert problem["type"].endswith(slug)
+    assert {"title", "detail", "request_id"} <= set(problem)
+    assert "Traceback" not in answer.text and ".py" not in answer.text
+    return problem
+
+
+# --- native
+
+
+async def test_classify_answers_in_the_order_of_the_inputs(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/v1/classify", json={"inputs": [LOVE, RUIN]}, headers={"x-request-id": "order-1"}
+    )
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["request_id"] == "order-1"
+    assert body["model"] == {"name": "fake", "version": "7"}
+    for text, result in zip([LOVE, RUIN], body["results"], strict=True):
+        expected = dict(zip(LABELS, scores_of(text), strict=True))
+        assert result["scores"] == expected
+        assert list(result["scores"].values()) == sorted(expected.values(), reverse=True)
+        assert result["label"] == max(expected, key=expected.__getitem__)
+        assert result["score"] == expected[result["label"]]
+        assert result["tokens"] == len(text)
+        assert result["truncated"] is False
+    assert body["timing"] == {"tokenize_ms": 1.0, "queue_ms": 2.0, "forward_ms": 3.0, "total_ms": 6.0}
+    assert answer.headers["x-model-version"] == "7"
+    assert "forward;dur=3.00" in answer.headers["server-timing"]
+
+
+async def test_one_text_top_k_and_segment(client: httpx.AsyncClient) -> None:
+    body = {"inputs": LOVE, "top_k": 2, "segment": "creams"}
+    [result] = (await client.post("/v1/classify", json=body)).json()["results"]
+    assert len(result["scores"]) == 2
+
+
+async def test_what_is_live(client: httpx.AsyncClient, limits: Settings) -> None:
+    body = (await client.get("/v1/model")).json()
+    assert body["name"] == "fake" and body["labels"] == list(LABELS) and body["uri"] == "file:///fake"
+    assert body["limits"]["max_texts_per_request"] == limits.max_texts_per_request
+
+
+async def test_the_deadline_travels(
+    client: httpx.AsyncClient, replica: FakeReplica, limits: Settings
+) -> None:
+    before = time.monotonic()
+    await client.post("/v1/classify", json={"inputs": LOVE}, headers={"x-request-timeout-ms": "1500"})
+    await client.post("/v1/classify", json={"inputs": LOVE})
+    after = time.monotonic()
+    named, default = replica.deadlines
+    assert before + 1.5 <= named <= after + 1.5
+    assert before + limits.default_timeout_ms / 1000 <= default <= after + limits.default_timeout_ms / 1000
+
+
+# --- other servers' shapes
+
+
+async def test_tei_single_and_batch(client: httpx.AsyncClient) -> None:
+    single = (await client.post("/predict", json={"inputs": LOVE})).json()
+    assert single == [
+        {"score": score, "label": label}
+        for label, score in sorted(zip(LABELS, scores_of(LOVE), strict=True), key=lambda pair: -pair[1])
+    ]
+    batch = (await client.post("/predict", json={"inputs": [[LOVE], [RUIN]]})).json()
+    assert [row[0]["score"] for row in batch] == [max(scores_of(LOVE)), max(scores_of(RUIN))]
+    assert (await client.post("/predict", json={"inputs": [LOVE]})).json() == single
+
+
+async def test_tei_says_what_it_does_not_do(client: httpx.AsyncClient) -> None:
+    pair = await client.post("/predict", json={"inputs": [LOVE, RUIN]})
+    assert_problem(pair, 422, "invalid")
+    raw = await client.post("/predict", json={"inputs": LOVE, "raw_scores": True})
+    assert assert_problem(raw, 422, "invalid")["errors"][0]["field"] == "/raw_scores"
+    long = await client.post("/predict", json={"inputs": "x " * 60, "truncate": False})
+    assert_problem(long, 413, "too-large")
+    assert (await client.post("/predict", json={"inputs": "x " * 60, "truncate": True})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (json.dumps({"inputs": [LOVE, RUIN]}), "application/json"),
+        (json.dumps({"inputs": [LOVE, RUIN]}), "application/json; charset=utf-8"),
+        (f"inputs\n{LOVE}\n{RUIN}\n", "text/csv"),
+    ],
+)
+async def test_sagemaker_invocations(client: httpx.AsyncClient, body: str, media_type: str) -> None:
+    answer = await client.post("/invocations", content=body, headers={"content-type": media_type})
+    assert [row["score"] for row in answer.json()] == [max(scores_of(LOVE)), max(scores_of(RUIN))]
+
+
+async def test_sagemaker_lines_text_and_top_k(client: httpx.AsyncClient) -> None:
+    lines = "\n".join(json.dumps({"inputs": text}) for text in (LOVE, RUIN))
+    answer = await client.post(
+        "/invocations", content=lines, headers={"content-type": "application/jsonlines"}
+    )
+    assert answer.headers["content-type"] == "application/jsonlines"
+    assert [json.loads(line)["score"] for line in answer.text.splitlines()] == [
+        max(scores_of(LOVE)),
+        max(scores_of(RUIN)),
+    ]
+    plain = await client.post("/invocations", content=LOVE, headers={"content-type": "text/plain"})
+    assert plain.json() == [{"label": "NEGATIVE", "score": max(scores_of(LOVE))}]
+    everything = await client.post("/invocations", json={"inputs": LOVE, "parameters": {"top_k": None}})
+    assert len(everything.json()[0]) == 3
+
+
+def tensor(*texts: str, **changes: Any) -> dict[str, Any]:
+    one = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)} | changes
+    return {"id": "oip-1", "inputs": [one]}
+
+
+@pytest.mark.parametrize("path", ["/v2/models/fake/infer", "/v2/models/fake/versions/7/infer"])
+async def test_open_inference_protocol(client: httpx.AsyncClient, path: str) -> None:
+    body = (await client.post(path, json=tensor(LOVE, RUIN))).json()
+    assert (body["model_name"], body["model_version"], body["id"]) == ("fake", "7", "oip-1")
+    outputs = {output["name"]: output for output in body["outputs"]}
+    assert outputs["label"]["data"] == ["NEGATIVE", "NEGATIVE"]
+    assert outputs["score"]["data"] == [max(scores_of(LOVE)), max(scores_of(RUIN))]
+    assert outputs["scores"]["shape"] == [2, 3]
+    assert outputs["scores"]["data"] == scores_of(LOVE) + scores_of(RUIN)
+
+
+async def test_open_inference_protocol_outputs_and_faults(client: httpx.AsyncClient) -> None:
+    url = "/v2/models/fake/infer"
+    only = (await client.post(url, json=tensor(LOVE) | {"outputs": [{"name": "label"}]})).json()
+    assert [output["name"] for output in only["outputs"]] == ["label"]
+    for body, field in [
+        (tensor(LOVE, datatype="FP32"), "/inputs/0/datatype"),
+        (tensor(LOVE, shape=[3]), "/inputs/0/shape"),
+        (tensor(LOVE) | {"outputs": [{"name": "logits"}]}, "/outputs/0/name"),
+    ]:
+        problem = assert_problem(await client.post(url, json=body), 422, "invalid")
+        assert problem["errors"][0]["field"] == field
+
+
+async def test_health_and_metadata_routes(client: httpx.AsyncClient, replica: FakeReplica) -> None:
+    routes = ["/ping", "/health", "/v2/health/live", "/v2/health/ready", "/v2/models/fake/ready"]
+    assert [(await client.get(route)).status_code for route in routes] == [200] * 5
+    replica.failure = errors.ModelFailure("the device thread has died")
+    assert [(await client.get(route)).status_code for route in routes] == [500, 500, 200, 500, 500]
+    metadata = (await client.get("/v2/models/fake")).json()
+    assert metadata["versions"] == ["7"] and metadata["outputs"][2]["shape"] == [-1, 3]
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "slug", "field"),
+    [
+        (b"", 400, "bad-json", None),
+        (b"{", 400, "bad-json", None),
+        (b"\xff\xfe", 400, "bad-json", None),
+        (b'{"inputs":"\\ud800"}', 400, "bad-json", None),
+        (b'"text"', 422, "invalid", ""),
+        (b"[]", 422, "invalid", ""),
+        (b"{}", 422, "invalid", "/inputs"),
+        (b'{"inputs":null}', 422, "invalid", "/inputs"),
+        (b'{"inputs":3}', 422, "invalid", "/inputs"),
+        (b'{"inputs":[]}', 422, "invalid", "/inputs"),
+        (b'{"inputs":["a",3]}', 422, "invalid", "/inputs/1"),
+        (b'{"inputs":[["a"]]}', 422, "invalid", "/inputs/0"),
+        (b'{"inputs":""}', 422, "invalid", "/inputs"),
+        (b'{"inputs":["a"," \\n\\t"]}', 422, "invalid", "/inputs/1"),
+        (b'{"inputs":"a","top_k":0}', 422, "invalid", "/top_k"),
+        (b'{"inputs":"a","top_k":"1"}', 422, "invalid", "/top_k"),
+        (b'{"inputs":"a","other/key":1}', 422, "invalid", "/other~1key"),
+        (b'{"inputs":["a","b","c","d","e"]}', 413, "too-large", None),
+        (json.dumps({"inputs": "x" * 501}).encode(), 413, "too-large", None),
+        (json.dumps({"inputs": "x" * 3000}).encode(), 413, "too-large", None),
+    ],
+)
+async def test_bad_bodies(
+    client: httpx.AsyncClient, replica: FakeReplica, body: bytes, status: int, slug: str, field: str | None
+) -> None:
+    problem = assert_problem(await client.post("/v1/classify", content=body, headers=JSON), status, slug)
+    if field is not None:
+        assert [fault["field"] for fault in problem["errors"]] == [field]
+    assert not replica.asked
+
+
+async def test_an_endless_body_is_read_no_further_than_the_limit(client: httpx.AsyncClient) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 1_000_000:
+            sent += 1000
+            yield b" " * 1000
+
+    assert_problem(await client.post("/v1/classify", content=endless(), headers=JSON), 413, "too-large")
+    assert sent <= 4000
+
+
+@pytest.mark.parametrize("route", ["/v1/classify", "/predict", "/invocations", "/v2/models/fake/infer"])
+async def test_other_content_types_are_named(client: httpx.AsyncClient, route: str) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    problem = assert_problem(await client.post(route, content=b"a=b", headers=form), 415, "unsupported-media")
+    assert "application/json" in problem["detail"]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan", ""])
+async def test_a_deadline_that_is_none(client: httpx.AsyncClient, value: str) -> None:
+    headers = {"x-request-timeout-ms": value}
+    problem = assert_problem(
+        await client.post("/v1/classify", json={"inputs": LOVE}, headers=headers), 422, "invalid"
+    )
+    assert problem["errors"][0]["field"] == "X-Request-Timeout-Ms"
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "slug"),
+    [
+        (errors.DeadlineExceeded("no answer within 5 ms"), 504, "deadline-exceeded"),
+        (errors.ModelFailure("the model failed"), 500, "model-failure"),
+        (errors.NotReady("no model yet"), 503, "not-ready"),
+        (ValueError(f"cannot read {LOVE}"), 500, "internal"),
+    ],
+)
+async def test_failures_behind_the_door(
+    client: httpx.AsyncClient, replica: FakeReplica, failure: Exception, status: int, slug: str
+) -> None:
+    replica.failure = failure
+    answer = await client.post("/v1/classify", json={"inputs": LOVE})
+    assert_problem(answer, status, slug)
+    assert LOVE not in answer.text
+
+
+@pytest.mark.parametrize(("wait_s", "header"), [(0.2, "1"), (1.2, "1"), (1.6, "2"), (7.4, "7")])
+async def test_a_full_queue_says_when_to_come_again(
+    client: httpx.AsyncClient, replica: FakeReplica, wait_s: float, header: str
+) -> None:
+    replica.refusal = errors.QueueFull("the queue is full", wait_s)
+    answer = await client.post("/v1/classify", json={"inputs": LOVE})
+    assert assert_problem(answer, 429, "queue-full")["retry_after_s"] == wait_s
+    assert answer.headers["retry-after"] == header
+    assert not replica.asked
+
+
+async def test_unknown_routes_methods_and_models(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.get("/v1/nothing"), 404, "not-found")
+    assert (await client.get("/v1/classify")).status_code == 405
+    assert_problem(await client.get("/v2/models/other"), 404, "not-found")
+    assert_problem(await client.post("/v2/models/fake/versions/8/infer", json=tensor(LOVE)), 404, "not-found")
+
+
+async def test_api_keys(replica: FakeReplica) -> None:
+    settings = Settings(api_keys=(SecretStr("first"), SecretStr("second")))
+    app = build_api(replica, settings, Metrics())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+
+        async def ask(**headers: str) -> httpx.Response:
+            return await client.post("/v1/classify", json={"inputs": LOVE}, headers=headers)
+
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": "Basic first"},
+            {"x-api-key": "x"},
+        ):
+            answer = await ask(**headers)
+            assert_problem(answer, 401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert (await ask(authorization="Bearer second")).status_code == 200
+        assert (await ask(**{"x-api-key": "first"})).status_code == 200
+        assert (await client.get("/v1/model")).status_code == 401
+        assert (await client.get("/ping")).status_code == 200  # a load balancer has no key
+
+
+async def test_keys_are_read_from_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_API_KEYS", "key-a, key-b,")
+    assert [key.get_secret_value() for key in Settings().api_keys] == ["key-a", "key-b"]
+    assert "key-a" not in repr(Settings())
+
+
+async def test_nothing_of_the_text_is_logged(
+    client: httpx.AsyncClient, replica: FakeReplica, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "correct horse battery staple"
+    with caplog.at_level(logging.DEBUG):
+        await client.post("/v1/classify", json={"inputs": secret})
+        await client.post("/v1/classify", json={"inputs": [secret, 3]})
+        for failure in (errors.ModelFailure("it failed"), ValueError(secret)):
+            replica.failure = failure
+            await client.post("/v1/classify", json={"inputs": secret})
+    assert caplog.records, "failures are logged"
+    assert not [record for record in caplog.records if secret in str(record.__dict__)]
+    assert any(getattr(record, "request_id", None) for record in caplog.records)
+
+
+# --- documents
+
+
+async def test_openapi_states_the_limits_and_has_examples_that_work(
+    client: httpx.AsyncClient, limits: Settings
+) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert str(limits.max_texts_per_request) in document["info"]["description"]
+    body = document["paths"]["/v1/classify"]["post"]["requestBody"]["content"]["application/json"]
+    one, several = body["schema"]["properties"]["inputs"]["anyOf"]
+    assert one["maxLength"] == limits.max_chars_per_text
+    assert several["maxItems"] == limits.max_texts_per_request
+    tried = 0
+    for path, operations in document["paths"].items():
+        for name, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            assert name == "get" or content
+            for media_type, media in content.items():
+                values = [example["value"] for example in media.get("examples", {}).values()]
+                bodies = [json.dumps(value) for value in values] or [media["example"]]
+                for example in bodies:
+                    url = path.replace("{name}", "fake").replace("{version}", "7")
+                    answer = await client.post(url, content=example, headers={"content-type": media_type})
+                    assert answer.status_code == 200, (path, media_type, answer.text)
+                    tried += 1
+    assert tried >= 8
+    assert set(document["paths"]["/v1/classify"]["post"]["responses"]) == {
+        *("200", "400", "401", "413", "415", "422", "429", "500", "503", "504")
+    }
+
+
+async def test_page_and_docs_ask_no_other_host(client: httpx.AsyncClient) -> None:
+    page = await client.get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    docs = await client.get("/docs")
+    for text in (page.text, docs.text):
+        assert 'src="http' not in text and 'href="http' not in text
+    for asset in ("docs-assets/swagger-ui-bundle.js", "docs-assets/swagger-ui.css", "web/app.js"):
+        assert (await client.get(f"/{asset}")).status_code == 200

@@ -1,0 +1,143 @@
+"""The classifier on real models: packed logits are the plain model's, and padded ones too."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from serve_app.errors import BundleInvalid
+from serve_app.model import bundle, store
+from serve_app.model.classifier import Classifier
+from serve_app.model.packed import pack
+from tests.integration.models import ARCHITECTURES, LETTERS, PACKED, save
+
+SAME = 1e-5
+
+
+def load(folder: Path, tmp_path: Path, **options: object) -> Classifier:
+    return Classifier(store.fetch(str(folder), cache_dir=tmp_path / "cache"), **options)  # type: ignore[arg-type]
+
+
+def texts(count: int = 40, longest: int = 70) -> list[str]:
+    rng = random.Random(1)
+    return [" ".join(rng.choices(LETTERS, k=rng.randint(1, longest))) for _ in range(count)]
+
+
+@torch.inference_mode()
+def plain_logits(folder: Path, batch: list[list[int]]) -> torch.Tensor:
+    """One text at a time through the model as transformers loads it: no padding, no batch, no hook."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    return torch.cat([model(input_ids=torch.tensor([ids])).logits for ids in batch])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_logits_are_the_plain_models(architecture: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / architecture, architecture)
+    classifier = load(folder, tmp_path)
+    assert classifier.packed == (architecture in PACKED)
+    batch = classifier.preprocess(texts())
+    expected = plain_logits(folder, [item.ids for item in batch])
+    assert expected.std() > 0.01, "the answers differ, so that a mix-up would show"
+    torch.testing.assert_close(classifier.logits(batch), expected, atol=SAME, rtol=0)
+    alone = torch.cat([classifier.logits([item]) for item in batch])
+    torch.testing.assert_close(alone, expected, atol=SAME, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", PACKED)
+def test_the_padded_forward_agrees_and_costs_more_tokens(architecture: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / architecture, architecture)
+    packed, padded = load(folder, tmp_path), load(folder, tmp_path, packed=False)
+    assert packed.packed and not padded.packed
+    batch = packed.preprocess(texts())
+    torch.testing.assert_close(padded.logits(batch), packed.logits(batch), atol=SAME, rtol=0)
+    lengths = [item.tokens for item in batch]
+    assert packed.computed_tokens(lengths) == sum(lengths)
+    assert sum(lengths) < padded.computed_tokens(lengths) <= sum(lengths) / (1 - 0.15)
+
+
+def test_a_refused_model_is_left_plain(tmp_path: Path) -> None:
+    folder = save(tmp_path / "mpnet", "mpnet")
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    ids = torch.tensor([[2, 5, 6, 7, 3]])
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+        assert pack(model) is None
+        torch.testing.assert_close(model(input_ids=ids).logits, before, atol=0, rtol=0)
+
+
+def test_scores_are_probabilities_in_the_order_of_the_batch(tmp_path: Path) -> None:
+    classifier = load(save(tmp_path / "bert"), tmp_path)
+    batch = classifier.preprocess(["a b c", "d", "e f"])
+    scores = classifier.forward(batch)
+    assert [sum(row) for row in scores] == pytest.approx([1, 1, 1])
+    assert scores == [pytest.approx(classifier.forward([item])[0], abs=SAME) for item in batch]
+    assert classifier.labels == ("bad", "so so", "good")
+
+
+def test_labels_that_do_not_exclude_one_another_are_scored_each(tmp_path: Path) -> None:
+    folder = save(tmp_path / "many", problem_type="multi_label_classification")
+    classifier = load(folder, tmp_path)
+    batch = classifier.preprocess(["a b c"])
+    expected = torch.sigmoid(plain_logits(folder, [batch[0].ids]))[0].tolist()
+    assert classifier.forward(batch)[0] == pytest.approx(expected, abs=SAME)
+
+
+def test_the_bundles_temperature_and_length_are_applied(tmp_path: Path) -> None:
+    folder = save(tmp_path / "bundle")
+    plain = load(folder, tmp_path)
+    bundle.write_manifest(
+        folder, name="tiny", version="1", labels=plain.labels, temperature=2.0, max_length=10
+    )
+    classifier = load(folder, tmp_path)
+    assert classifier.max_length == 10
+    [short, long] = classifier.preprocess(["a b c", "a " * 40])
+    assert (short.truncated, short.tokens) == (False, 5)
+    assert (long.truncated, long.tokens) == (True, 10)
+    expected = torch.softmax(plain.logits([short]) / 2, dim=-1)[0].tolist()
+    assert classifier.forward([short])[0] == pytest.approx(expected, abs=SAME)
+
+
+@pytest.mark.parametrize(("architecture", "limit"), [("bert", 64), ("roberta", 64)])
+def test_texts_are_cut_where_tokenizer_or_model_end(architecture: str, limit: int, tmp_path: Path) -> None:
+    classifier = load(save(tmp_path / "long", architecture), tmp_path)
+    assert classifier.max_length == limit
+    narrow = load(save(tmp_path / "narrow", architecture, max_position_embeddings=20), tmp_path)
+    assert narrow.max_length == (20 if architecture == "bert" else 19)  # RoBERTa's first position is pad + 1
+    [item] = narrow.preprocess(["a " * 60])
+    narrow.forward([item])
+
+
+def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "headless")
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("classifier")}
+    model.save_pretrained(folder, state_dict=state)
+    with pytest.raises(BundleInvalid, match=r"no weights for classifier\.bias"):
+        load(folder, tmp_path)
+
+
+def test_labels_of_manifest_and_model_must_be_as_many(tmp_path: Path) -> None:
+    folder = save(tmp_path / "two")
+    bundle.write_manifest(folder, name="tiny", version="1", labels=["yes", "no"])
+    with pytest.raises(BundleInvalid, match="3 labels, the manifest 2"):
+        load(folder, tmp_path)
+
+
+def test_threads_are_set(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        load(save(tmp_path / "bert"), tmp_path, threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_warm_up_batches_cover_one_text_and_a_full_batch(tmp_path: Path) -> None:
+    classifier = load(save(tmp_path / "bert"), tmp_path)
+    one, full = classifier.warm_up_batches(max_tokens=100)
+    assert len(one) == 1
+    assert 100 - one[0].tokens < sum(item.tokens for item in full) <= 100
