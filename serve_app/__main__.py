@@ -56,6 +56,7 @@ def _welcome(plan: Plan, answer: dict[str, object]) -> str:
     page       {plan.url}/
     API        {plan.url}/docs
     dashboard  {plan.dashboard}
+    metrics    {plan.metrics}
 
     curl -s {plan.url}/v1/classify -H 'content-type: application/json' \\
       -d '{{"inputs":["I love this cream","It ruined my skin"]}}'

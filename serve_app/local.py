@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,13 @@ class LocalError(Exception):
     """What kept the service from starting, and the next step."""
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to start.
@@ -55,6 +62,9 @@ class Plan:
         dashboard_port: of the Ray dashboard, which also takes the deployment.
         replicas: of the application; the CPUs are shared out evenly.
         cpus: of the cluster; each replica's threads are its share.
+        metrics_port: of Ray's Prometheus endpoint; a free one by default.
+        environment: more variables for Ray and the replicas, such as `SENTIMENT_*`.
+        one_hop: False leaves Serve's own proxy in front, as a peer to measure against.
     """
 
     model: str | None = None
@@ -62,6 +72,9 @@ class Plan:
     dashboard_port: int = 8265
     replicas: int = 1
     cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
+    metrics_port: int = field(default_factory=_free_port)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    one_hop: bool = True
 
     @property
     def url(self) -> str:
@@ -72,6 +85,11 @@ class Plan:
     def dashboard(self) -> str:
         """Where the Ray dashboard answers."""
         return f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def metrics(self) -> str:
+        """Where Prometheus finds every metric of the node."""
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
 
 @contextmanager
@@ -122,17 +140,10 @@ def _require_free(name: str, port: int) -> None:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Process:
     environment = child_environment(
         {
-            **ONE_HOP,
+            **(ONE_HOP if plan.one_hop else {}),
             # HAProxy's files and ports are this cluster's own: another one may run on the machine.
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
@@ -144,12 +155,13 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Process:
             "RAY_AUTH_MODE": "disabled",
             "SENTIMENT_REPLICAS": str(plan.replicas),
             "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
+            **plan.environment,
         },
         path=ROOT,
     )
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
-    command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={_free_port()}"]
+    command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
     command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={_free_port()}"]
     command += ["--disable-usage-stats"]
     with log.open("wb") as output:

@@ -1,8 +1,8 @@
 """The page at / does what it shows: driven in headless Chromium, compared with what the service answers.
 
-The checks (`check_*`) take a driver and an address and hold for any service of the contract. With PAGE_URL
-set, they run against the service at that address (it ends with a slash); without it, against `fake_service`.
-What only a service that fails on demand can show is tried on the fake one in any case.
+The checks (`check_*`) take a driver and an address and hold for any service of the contract: they run against
+`fake_service` and against the real one, or against the one at PAGE_URL (it ends with a slash). What only a
+service that fails on demand can show is tried on the fake one.
 """
 
 from __future__ import annotations
@@ -48,13 +48,15 @@ def driver() -> Iterator[WebDriver]:
         yield chromium
 
 
-@pytest.fixture(scope="module")
-def page_url() -> Iterator[str]:
+@pytest.fixture(scope="module", params=["fake", "real"])
+def page_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if url := os.environ.get("PAGE_URL"):
         yield url
-        return
-    with serving(FakeService(prefix="/some/prefix/", max_texts=8)) as service:
-        yield service.url
+    elif request.param == "real":
+        yield request.getfixturevalue("service").url + "/"
+    else:
+        with serving(FakeService(prefix="/some/prefix/", max_texts=8)) as service:
+            yield service.url
 
 
 @pytest.fixture

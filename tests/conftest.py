@@ -1,0 +1,48 @@
+"""What tests of several rooms share: the running service, and real labelled texts where there are some."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from serve_app.local import Plan, serving
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service under test: the built-in model behind HAProxy, as `make serve` starts it."""
+
+    url: str
+    metrics: str
+    dashboard: str
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """The real service on free ports, started once for all tests that ask for it."""
+    plan = Plan(port=free_port(), dashboard_port=free_port(), metrics_port=free_port())
+    with serving(plan, print):
+        yield Service(f"http://127.0.0.1:{plan.port}", plan.metrics, plan.dashboard)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of labelled texts (DATA_DIR, or `data` in the folder `shared` beside the project)."""
+    folder = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data"))
+    if not (folder / "sst2_dev.parquet").exists():
+        pytest.skip("no labelled texts: set DATA_DIR to a folder with sst2_dev.parquet and the others")
+    return folder
