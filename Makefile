@@ -27,7 +27,7 @@ format: .venv/all.stamp
 	$(BIN)/ruff format .
 
 loadtest: .venv/all.stamp  ## the promise against the running service: 480-600 requests a minute a pod, p95 <= 100 ms
-	$(BIN)/python -m loadtest slo --host http://127.0.0.1:$(PORT) $(LOADTEST_ARGS)
+	$(BIN)/python -m loadtest slo --host http://127.0.0.1:$(PORT) --pods $(REPLICAS) $(LOADTEST_ARGS)
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)

@@ -64,6 +64,7 @@ class Plan:
         cpus: of the cluster; each replica's threads are its share.
         metrics_port: of Ray's Prometheus endpoint; a free one by default.
         environment: more variables for Ray and the replicas, such as `SENTIMENT_*`.
+        import_path: of the application.
         one_hop: False leaves Serve's own proxy in front, as a peer to measure against.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
     metrics_port: int = field(default_factory=_free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
+    import_path: str = "serve_app.app:app"
     one_hop: bool = True
 
     @property
@@ -193,6 +195,7 @@ def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
 def _deploy(plan: Plan) -> None:
     config = yaml.safe_load(CONFIG.read_text())
     config["http_options"]["port"] = plan.port
+    config["applications"][0]["import_path"] = plan.import_path
     if plan.model is not None:
         config["applications"][0]["args"]["model"] = plan.model
     answer = httpx.put(f"{plan.dashboard}/api/serve/applications/", json=config, timeout=60)

@@ -125,7 +125,7 @@ class Classifier:
         if self._packed is not None:
             return self._packed.logits([item.ids for item in batch])
         groups = self._groups([item.tokens for item in batch])
-        logits = torch.cat([self._padded([batch[index].ids for index in group]) for group in groups])
+        logits = torch.cat([self.padded_logits([batch[index].ids for index in group]) for group in groups])
         places = torch.tensor([index for group in groups for index in group], device=logits.device)
         return logits[places.argsort()]
 
@@ -157,7 +157,9 @@ class Classifier:
                 real = length
         return groups
 
-    def _padded(self, rows: Sequence[list[int]]) -> Tensor:
+    @torch.inference_mode()
+    def padded_logits(self, rows: Sequence[list[int]]) -> Tensor:
+        """Run texts padded to the longest of them: (len(rows), num_labels), in their order."""
         longest = max(len(row) for row in rows)
         input_ids = torch.full((len(rows), longest), self._pad_id or 0)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from loadtest.invented import invent
+
 SHARES = {"sst2_dev": 0.35, "tweets_sentiment": 0.45, "clothing_reviews": 0.15, "beauty_amazon": 0.05}
 """Mixed as a service may meet them: sentences, tweets, and some reviews; about 35 tokens on average."""
 
@@ -19,9 +21,7 @@ def mixed(count: int, data: Path | None, *, seed: int = 0) -> tuple[list[str], s
     """
     rng = random.Random(seed)
     if data is None:
-        from loadtest.texts import invented
-
-        return invented(count, seed=seed), "invented texts"
+        return list(invent(count, seed)), "invented texts"
     import pandas as pd
 
     texts: list[str] = []

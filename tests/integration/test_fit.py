@@ -148,6 +148,7 @@ def test_two_workers_do_what_one_does(runs: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 def test_the_adapter_loads_with_peft_as_the_service_merges_it(runs: Path) -> None:
     import torch
     from peft import PeftModel

@@ -1,0 +1,206 @@
+"""`make bench`: this service against its peers and its limit, as ratios in one run.
+
+Every figure is taken beside the one it is divided by, in turns, on the same texts and threads: on a shared
+machine the absolute rates move, the ratios stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from serve_app.local import Plan, serving
+from serve_app.model import store
+from serve_app.model.classifier import Classifier, Encoded
+from tests.bench import in_process
+from tests.bench.load import Outcome, closed_loop, get_rate
+from tests.bench.texts import mixed
+from tests.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+CONNECTIONS = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `target` is what the ratio should reach, if something was promised."""
+
+    what: str
+    value: str
+    ratio: float | None = None
+    target: str = ""
+
+
+def main() -> int:
+    """Run the benchmarks asked for; 0 whatever they show, for a benchmark is no test."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["model", "service", "peer", "proxy"])
+    parser.add_argument("--texts", type=int, default=600)
+    parser.add_argument("--seconds", type=float, default=20, help="of each run of a closed loop")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of the in-process comparison")
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count() or 1)
+    parser.add_argument("--data", type=Path, help="folder of labelled texts (DATA_DIR)")
+    parser.add_argument("--json", type=Path, help="write the rows here too")
+    options = parser.parse_args()
+    texts, source = mixed(options.texts, options.data or _data())
+    bundle = store.fetch("builtin:", cache_dir=Path.home() / ".cache/sentiment-service")
+    packed = Classifier(bundle, threads=options.threads)
+    plain = Classifier(bundle, threads=options.threads, packed=False)
+    bench = Bench(texts, packed, plain, options.seconds, options.rounds)
+    tokens = [item.tokens for item in bench.items]
+    print(
+        f"{len(texts)} texts, {statistics.mean(tokens):.0f} tokens on average (longest {max(tokens)}); {source}; "
+        f"{options.threads} threads",
+        flush=True,
+    )
+    rows: list[Row] = []
+    for part in options.parts:
+        for row in getattr(bench, part)():
+            rows.append(row)
+            ratio = "" if row.ratio is None else f"{row.ratio:6.2f}"
+            print(f"{row.what:66} {row.value:>16} {ratio:>6}  {row.target}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    return 0
+
+
+@dataclass
+class Bench:
+    """The comparisons, each a generator of rows."""
+
+    texts: list[str]
+    classifier: Classifier
+    plain: Classifier
+    seconds: float
+    rounds: int
+
+    def __post_init__(self) -> None:
+        self.items = self.classifier.preprocess(self.texts)
+
+    def model(self) -> Iterator[Row]:
+        """Padded against sorted against packed, in this process."""
+        items, forward = self.items, self.classifier.forward
+        padded = in_process.padded(self.plain)
+        cases: dict[str, tuple[Callable[..., object], list[list[Encoded]]]] = {
+            "padded, arrival order, batches of 32": (padded, in_process.cut(items, 32)),
+            "padded, windows of 32 by length, batches of 8": (
+                padded,
+                in_process.cut_by_length(items, 8, window=32),
+            ),
+            "padded, all by length, batches of 16": (padded, in_process.cut_by_length(items, 16)),
+            "packed, arrival order, batches of 8": (forward, in_process.cut(items, 8)),
+            "packed, arrival order, batches of 16": (forward, in_process.cut(items, 16)),
+            "packed, arrival order, batches of 32": (forward, in_process.cut(items, 32)),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(self.rounds):
+            for name, (run, batches) in cases.items():
+                rates[name].append(in_process.rate(run, batches))
+        base = statistics.median(next(iter(rates.values())))
+        for name, seen in rates.items():
+            rate = statistics.median(seen)
+            yield Row(f"in process: {name}", f"{rate:.0f} texts/s", rate / base)
+
+    def service(self) -> Iterator[Row]:
+        """The service at 32 connections and at one, as a fraction of the model in process."""
+        packed, padded = self._limits()
+        with _running() as plan:
+            self._loop(plan, seconds=3)
+            many = self._loop(plan)
+            one = self._loop(plan, connections=1)
+        after = self._limits()
+        packed, padded = (packed + after[0]) / 2, (padded + after[1]) / 2
+        yield Row("in process: packed, batches of 32 (before and after)", f"{packed:.0f} texts/s")
+        yield Row("in process: padded, arrival order, batches of 32", f"{padded:.0f} texts/s")
+        yield Row(f"service, {CONNECTIONS} connections", f"{many.rate:.0f} texts/s")
+        yield Row("  over packed in process", "", many.rate / packed, ">= 0.85")
+        yield Row("  over padded in process", "", many.rate / padded, ">= 2.3")
+        yield Row("  failed requests", str(many.failures), None, "0")
+        yield Row("  p50 / p99", f"{1000 * many.latency_s(0.5):.0f} / {1000 * many.latency_s(0.99):.0f} ms")
+        added = statistics.median(
+            latency - forward for latency, forward in zip(one.latencies_s, one.forwards_s, strict=True)
+        )
+        yield Row("service, 1 connection: p50", f"{1000 * one.latency_s(0.5):.1f} ms")
+        yield Row("  added to the forward, median", f"{1000 * added:.1f} ms", None, "<= 5 ms")
+
+    def peer(self) -> Iterator[Row]:
+        """This batcher against @serve.batch, both behind HAProxy."""
+        rates: dict[str, list[Outcome]] = {"ours": [], "@serve.batch": []}
+        for name in ("ours", "@serve.batch", "ours"):
+            path = "serve_app.app:app" if name == "ours" else "tests.bench.peer:app"
+            with _running(import_path=path) as plan:
+                self._loop(plan, seconds=3)
+                rates[name].append(self._loop(plan))
+        ours = statistics.mean(outcome.rate for outcome in rates["ours"])
+        theirs = statistics.mean(outcome.rate for outcome in rates["@serve.batch"])
+        yield Row(
+            f"@serve.batch, padded, in a thread, {CONNECTIONS} connections", f"{theirs:.0f} texts/s", 1.0
+        )
+        yield Row(f"this batcher, {CONNECTIONS} connections", f"{ours:.0f} texts/s", ours / theirs, ">= 2.5")
+
+    def proxy(self) -> Iterator[Row]:
+        """Serve's own proxy against HAProxy with direct ingress: a route that does no work, and texts."""
+        empty: dict[bool, float] = {}
+        texts: dict[bool, float] = {}
+        for one_hop in (False, True):
+            with _running(one_hop=one_hop) as plan:
+                self._loop(plan, seconds=3)
+                empty[one_hop] = asyncio.run(
+                    get_rate(f"{plan.url}/v2/health/live", connections=CONNECTIONS, seconds=self.seconds / 2)
+                )
+                texts[one_hop] = self._loop(plan).rate
+        yield Row("default proxy: empty route", f"{empty[False]:.0f} requests/s", 1.0)
+        yield Row(
+            "HAProxy, direct ingress: empty route",
+            f"{empty[True]:.0f} requests/s",
+            empty[True] / empty[False],
+        )
+        yield Row("default proxy: texts", f"{texts[False]:.0f} texts/s", 1.0)
+        yield Row("HAProxy, direct ingress: texts", f"{texts[True]:.0f} texts/s", texts[True] / texts[False])
+
+    def _limits(self) -> tuple[float, float]:
+        """Texts a second in process: packed and padded, both in batches of 32 in arrival order."""
+        batches = in_process.cut(self.items, 32)
+        padded = in_process.padded(self.plain)
+        turns = [
+            (in_process.rate(self.classifier.forward, batches), in_process.rate(padded, batches))
+            for _ in range(2)
+        ]
+        return statistics.mean(turn[0] for turn in turns), statistics.mean(turn[1] for turn in turns)
+
+    def _loop(self, plan: Plan, *, connections: int = CONNECTIONS, seconds: float | None = None) -> Outcome:
+        return asyncio.run(
+            closed_loop(plan.url, self.texts, connections=connections, seconds=seconds or self.seconds)
+        )
+
+
+@contextmanager
+def _running(*, import_path: str = "serve_app.app:app", one_hop: bool = True) -> Iterator[Plan]:
+    plan = Plan(
+        port=free_port(),
+        dashboard_port=free_port(),
+        metrics_port=free_port(),
+        import_path=import_path,
+        one_hop=one_hop,
+    )
+    with serving(plan, lambda line: print(f"  {line}", file=sys.stderr)):
+        yield plan
+
+
+def _data() -> Path | None:
+    folder = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data"))
+    return folder if folder.exists() else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
