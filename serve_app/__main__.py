@@ -9,6 +9,8 @@ import time
 
 from serve_app.local import LocalError, Plan, serving
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> int:
     """Serve until interrupted; the exit code is 0 after Ctrl-C and 1 if the service could not start."""
@@ -30,8 +32,13 @@ def main() -> int:
     def tell(line: str) -> None:
         print(f"[{time.monotonic() - began:5.1f} s] {line}", flush=True)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    def interrupt(_number: int, _frame: object) -> None:
+        for number in _STOPS:  # once is enough: what ends the cluster must not be interrupted
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in _STOPS:
+        signal.signal(number, interrupt)
     try:
         with serving(plan, tell) as answer:
             print(_welcome(plan, answer), flush=True)

@@ -37,7 +37,7 @@ ONE_HOP = {
 
 _START_TIMEOUT_S = 60.0
 _DEPLOY_TIMEOUT_S = 300.0
-_STOP_TIMEOUT_S = 15.0
+_STOP_PATIENCE_S = 5.0
 _QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
 
 
@@ -121,7 +121,7 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
             yield _first_answer(plan, node, tell)
         finally:
             tell("stopping")
-            _end(node)
+            _end(node, Path(folder))
 
 
 def _require_free(name: str, port: int) -> None:
@@ -244,20 +244,22 @@ def _runs(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def _end(node: psutil.Process) -> None:
+def _end(node: psutil.Process, folder: Path) -> None:
     """End the cluster and all that descends from it, HAProxy included."""
     family = [node, *node.children(recursive=True)] if _runs(node) else []
-    for process in family[:1]:
-        process.send_signal(signal.SIGTERM)  # `ray start --block` then ends its own children
-    _, left = psutil.wait_procs(family, timeout=_STOP_TIMEOUT_S / 3)
-    for process in left:
-        _signal(process, signal.SIGTERM)
-    _, left = psutil.wait_procs(left, timeout=_STOP_TIMEOUT_S / 3)
-    for process in left:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=_STOP_TIMEOUT_S / 3)
+    # `ray start --block` ends its own children when told to; what is left after a while is told too.
+    for number, told in ((signal.SIGTERM, family[:1]), (signal.SIGTERM, family), (signal.SIGKILL, family)):
+        for process in told:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        _, family = psutil.wait_procs(family, timeout=_STOP_PATIENCE_S)
+    # A replica's end makes Serve start HAProxy anew, by now a child of nobody. Its files tell whose it was.
+    strays = [process for process in psutil.process_iter(["cmdline"]) if _names(process, folder)]
+    for process in strays:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(strays, timeout=_STOP_PATIENCE_S)
 
 
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
+def _names(process: psutil.Process, folder: Path) -> bool:
+    return any(str(folder) in argument for argument in process.info["cmdline"] or [])

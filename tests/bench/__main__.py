@@ -59,8 +59,8 @@ def main() -> int:
     bench = Bench(texts, packed, plain, options.seconds, options.rounds)
     tokens = [item.tokens for item in bench.items]
     print(
-        f"{len(texts)} texts, {statistics.mean(tokens):.0f} tokens on average (longest {max(tokens)}); {source}; "
-        f"{options.threads} threads",
+        f"{len(texts)} texts, {statistics.mean(tokens):.0f} tokens on average (longest {max(tokens)}); "
+        f"{source}; {options.threads} threads",
         flush=True,
     )
     rows: list[Row] = []

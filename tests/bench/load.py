@@ -1,4 +1,4 @@
-"""A closed loop of connections against a running service: each asks its next text when the last is answered."""
+"""A closed loop of connections: each asks for its next text when its last was answered."""
 
 from __future__ import annotations
 
