@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     slo.add_argument("--host", default="http://127.0.0.1:8000", metavar="URL", help="(http://127.0.0.1:8000)")
     slo.add_argument(
-        "--pods", type=int, metavar="N", help="pods that share the load (what the service says, or 1)"
+        "--pods", type=int, default=1, metavar="N", help="pods that share the load (%(default)s)"
     )
     slo.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds measured (60)")
     slo.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict there")
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _slo(options: argparse.Namespace) -> int:
     if not 1 <= options.duration <= LONGEST_S:
         raise BadPlan(f"--duration {options.duration:g}: 1 to {LONGEST_S:g} seconds")
-    if options.pods is not None and not 1 <= options.pods <= MOST_PODS:
+    if not 1 <= options.pods <= MOST_PODS:
         raise BadPlan(f"--pods {options.pods}: 1 to {MOST_PODS}")
     if options.json is not None and not options.json.parent.is_dir():
         raise BadPlan(f"--json {options.json}: there is no folder {options.json.parent}")
@@ -84,8 +84,7 @@ def _slo(options: argparse.Namespace) -> int:
     host = options.host.rstrip("/")
     require_ours(host, plan.owned)
     live = look(host, plan.headers)
-    pods = options.pods or min(live.pods or 1, MOST_PODS)
-    requests = pods * plan.pace.per_minute / 60 * (plan.warmup_s + options.duration)
+    requests = options.pods * plan.pace.per_minute / 60 * (plan.warmup_s + options.duration)
     if requests > MOST_REQUESTS:
         raise BadPlan(f"{requests:.0f} requests in all: at most {MOST_REQUESTS}; shorten --duration")
     print(
@@ -93,7 +92,7 @@ def _slo(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    seen, verdict = drive(host, plan, pods, options.duration)
+    seen, verdict = drive(host, plan, options.pods, options.duration)
     print(table(host, plan, seen, verdict))
     if options.json is not None:
         options.json.write_text(json.dumps(document(host, plan, seen, verdict, started_at), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The service to be driven: whose host it is, whether it is up, and how many pods it has."""
+"""The service to be driven: whose host it is, and what is live there."""
 
 import json
 import urllib.error
@@ -14,11 +14,10 @@ from loadtest.plan import KEY_VARIABLE
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What `GET /v1/model` says is live; `pods` is None where it does not say."""
+    """What `GET /v1/model` says is live."""
 
     name: str
     version: str
-    pods: int | None
 
 
 def require_ours(host: str, owned: bool) -> None:
@@ -69,15 +68,9 @@ def look(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> Live:
 
 
 def live_from(said: object) -> Live:
-    """Read `GET /v1/model`; name and version may stand under `model`, `replicas` is optional."""
-    top = said if isinstance(said, dict) else {}
-    model = top["model"] if isinstance(top.get("model"), dict) else top
-    pods = top.get("replicas")
-    return Live(
-        name=str(model.get("name", "unnamed")),
-        version=str(model.get("version", "unknown")),
-        pods=pods if isinstance(pods, int) and pods > 0 else None,
-    )
+    """Read the answer of `GET /v1/model`."""
+    model = said if isinstance(said, dict) else {}
+    return Live(name=str(model.get("name", "unnamed")), version=str(model.get("version", "unknown")))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -50,9 +50,8 @@ class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed 
             raise StopTest(str(error)) from error
         self.concurrency = in_flight_bound(self.plan.pace, self.plan.timeout_s)
         super().__init__(environment)
-        self.client.client.redirect_response_codes = (
-            frozenset()
-        )  # the load stays on the host it was meant for
+        # the load stays on the host it was meant for
+        self.client.client.redirect_response_codes = frozenset()
 
     def on_start(self) -> None:
         """Start this pod's schedule now."""
@@ -79,9 +78,8 @@ class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed 
     def _classify(self, due_s: float, text: str) -> None:
         request_id = uuid.uuid4().hex
         sent_s = time.monotonic()
-        with gevent.Timeout(
-            self.plan.timeout_s
-        ):  # of the whole exchange; the client has one for each read only
+        # of the whole exchange; the client has one for each read only
+        with gevent.Timeout(self.plan.timeout_s):
             response = self.client.post(
                 PATH,
                 json={"inputs": text, "top_k": 1},

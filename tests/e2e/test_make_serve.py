@@ -1,4 +1,4 @@
-"""`make serve` and its kin as a person uses them: start, stop, start again, a taken port, a model of one's own."""
+"""`make serve` and its kin as a person uses them: start, stop, start again, a taken port, another model."""
 
 from __future__ import annotations
 
