@@ -72,6 +72,7 @@ def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI
         ask(f"{path}/infer", OIP, openapi.infer())
         tell(path, door.metadata, "The model's metadata, Open Inference Protocol v2")
         tell(f"{path}/ready", door.health, "The model is ready, Open Inference Protocol v2")
+    tell("/v2", door.server, "The server's metadata, Open Inference Protocol v2")
     tell("/v2/health/live", door.alive, "The process runs")
     tell("/v2/health/ready", door.health, "The model answers")
 
@@ -135,6 +136,10 @@ class _Door:
         live = self._service.live
         return JSONResponse(oip.metadata(live.name, live.version, live.labels))
 
+    async def server(self, _request: Request) -> Response:
+        """This server, in Open Inference Protocol's words."""
+        return JSONResponse(oip.SERVER)
+
     async def health(self, request: Request) -> Response:
         """Empty and 200 when the model answers."""
         self._check_model(request)
@@ -191,10 +196,10 @@ class _Door:
 
     def _check_model(self, request: Request) -> None:
         """A route that names a model means the live one."""
-        wanted, live = request.path_params, self._service.live if request.path_params else None
-        if live is None:
+        if not request.path_params:
             return
-        if wanted.get("name", live.name) != live.name or wanted.get("version", live.version) != live.version:
+        live = self._service.live
+        if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
             raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
 
     def _check_texts(self, question: Question) -> None:

@@ -146,9 +146,10 @@ class ClassifierReplica:
         process = psutil.Process()
         start_s = 0.0 if self._live else time.time() - process.create_time()
         clock = _Phases()
+        before = process.memory_info().rss
         await asyncio.to_thread(_import_model_code)
         clock.end("import_s")
-        memory = process.memory_info().rss
+        imported = process.memory_info().rss
         bundle, classifier = await asyncio.to_thread(self._build, uri)
         clock.end("load_s")
         batcher = self._batcher(classifier, bundle.manifest.version)
@@ -169,7 +170,8 @@ class ClassifierReplica:
             loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             startup={
                 **{phase: round(seconds, 3) for phase, seconds in phases.items()},
-                "model_memory_bytes": process.memory_info().rss - memory,
+                "import_memory_bytes": imported - before,
+                "model_memory_bytes": process.memory_info().rss - imported,
             },
         )
         return _Live(model, classifier, batcher)

@@ -110,7 +110,7 @@ class ModelInfo(BaseModel):
     loaded_at: str = Field(description="UTC, ISO 8601.")
     startup: dict[str, float] = Field(
         description="Seconds from the process's start to its first answer: start, import, load, warm-up; and "
-        "bytes of memory that the model added."
+        "bytes of memory that the libraries (import) and the model (load, warm-up) added."
     )
     limits: Limits
 

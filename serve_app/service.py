@@ -21,7 +21,7 @@ class LiveModel:
         dtype: e.g. "float32".
         packed: whether texts run without padding.
         loaded_at: UTC, ISO 8601.
-        startup: seconds of import, load and warm-up, and bytes of memory that the model added.
+        startup: seconds of start, import, load and warm-up; bytes of memory that import and model added.
     """
 
     name: str

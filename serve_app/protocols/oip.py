@@ -82,6 +82,9 @@ def _encode(question: Question, answer: Classified, request_id: str) -> tuple[by
     )
 
 
+SERVER = {"name": "sentiment-service", "version": "2", "extensions": []}
+"""The server's metadata, as GET /v2 answers it; the version is the protocol's."""
+
 _OUTPUTS = ("label", "score", "scores")
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from serve_app.local import Plan, serving
@@ -24,11 +25,13 @@ from serve_app.model import store
 from serve_app.model.classifier import Classifier, Encoded
 from tests.bench import in_process
 from tests.bench.load import Outcome, closed_loop, get_rate
+from tests.bench.overload import flood
 from tests.bench.texts import mixed
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 CONNECTIONS = 32
+OVERLOAD_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Row:
 def main() -> int:
     """Run the benchmarks asked for; 0 whatever they show, for a benchmark is no test."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["model", "service", "peer", "proxy"])
+    parser.add_argument("parts", nargs="*", default=["model", "service", "peer", "proxy", "overload"])
     parser.add_argument("--texts", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=20, help="of each run of a closed loop")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the in-process comparison")
@@ -168,6 +171,35 @@ class Bench:
         yield Row("default proxy: texts", f"{texts[False]:.0f} texts/s", 1.0)
         yield Row("HAProxy, direct ingress: texts", f"{texts[True]:.0f} texts/s", texts[True] / texts[False])
 
+    def overload(self) -> Iterator[Row]:
+        """Ten times the capacity for half a minute."""
+        with _running() as plan:
+            capacity = self._loop(plan, seconds=10)
+            [replica] = [p for p in psutil.process_iter(["cmdline"]) if _is_replica(p)]
+            seen = asyncio.run(
+                flood(plan.url, self.texts, replica, per_s=10 * capacity.rate, seconds=OVERLOAD_S)
+            )
+        latencies = np.array([latency for _, latency, _ in seen.accepted])
+        ratios = np.quantile(seen.retry_ratios(), (0.05, 0.5, 0.95))
+        rate = len(seen.accepted) / OVERLOAD_S
+        yield Row(
+            "capacity, 32 connections", f"{capacity.rate:.0f} texts/s, p99 {capacity.latency_s(0.99):.2f} s"
+        )
+        yield Row("offered", f"{seen.offered_per_s:.0f} /s", seen.offered_per_s / capacity.rate)
+        yield Row("accepted", f"{rate:.0f} /s", rate / capacity.rate)
+        yield Row("  p50 / p99", "{:.2f} / {:.2f} s".format(*np.quantile(latencies, (0.5, 0.99))))
+        yield Row("statuses", ", ".join(f"{status}: {count}" for status, count in seen.statuses.items()))
+        yield Row("  not sent, over the generator's bound", str(seen.not_sent))
+        yield Row(
+            "Retry-After over the actual wait, p5 / p50 / p95", "{:.2f} / {:.2f} / {:.2f}".format(*ratios)
+        )
+        memory = [size / 1e6 for size in seen.memory]
+        yield Row(
+            "replica's memory: before, most, after",
+            f"{memory[0]:.0f}, {max(memory):.0f}, {memory[-1]:.0f} MB",
+        )
+        yield Row("normal again after", f"{seen.recovered_s:.1f} s", None, "<= 2 s")
+
     def _limits(self) -> tuple[float, float]:
         """Texts a second in process: packed and padded, both in batches of 32 in arrival order."""
         batches = in_process.cut(self.items, 32)
@@ -195,6 +227,10 @@ def _running(*, import_path: str = "serve_app.app:app", one_hop: bool = True) ->
     )
     with serving(plan, lambda line: print(f"  {line}", file=sys.stderr)):
         yield plan
+
+
+def _is_replica(process: psutil.Process) -> bool:
+    return any("ServeReplica:sentiment" in argument for argument in process.info["cmdline"] or [])
 
 
 def _data() -> Path | None:

@@ -186,6 +186,7 @@ async def test_health_and_metadata_routes(client: httpx.AsyncClient, replica: Fa
     assert [(await client.get(route)).status_code for route in routes] == [200] * 5
     replica.failure = errors.ModelFailure("the device thread has died")
     assert [(await client.get(route)).status_code for route in routes] == [500, 500, 200, 500, 500]
+    assert (await client.get("/v2")).json()["name"] == "sentiment-service"
     metadata = (await client.get("/v2/models/fake")).json()
     assert metadata["versions"] == ["7"] and metadata["outputs"][2]["shape"] == [-1, 3]
 

@@ -1,0 +1,51 @@
+"""Every command of the README is run by a test; this one keeps the list, and runs those with no test of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT, Service
+
+ELSEWHERE = {
+    "make serve": "test_make_serve.py",
+    "curl -s localhost:8000/v1/classify": "test_service.py",
+    "make test": "this run",
+    "make lint": "what `make test` runs first",
+}
+HERE = {
+    "make loadtest": [
+        "PORT={port}",
+        "LOADTEST_ARGS=--duration 3 --warmup 1 --p95-ms 60000 --min-per-minute 1",
+    ],
+    "make bench": ["BENCH_ARGS=model --texts 24 --rounds 1"],
+    "python -m train fit --help": [],
+}
+
+
+def commands() -> set[str]:
+    """Every command in the README's blocks and in its text."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    found = {line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()}
+    found |= set(re.findall(r"`((?:make|python -m|curl) [^`]+)`", text))
+    return {command for command in found if command}
+
+
+def test_each_command_is_run_by_a_test() -> None:
+    known = [*ELSEWHERE, *HERE]
+    assert {command for command in commands() if not any(command.startswith(name) for name in known)} == set()
+    assert {name for name in known if not any(command.startswith(name) for command in commands())} == set()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("command", HERE)
+def test_the_commands_without_a_test_of_their_own(command: str, service: Service) -> None:
+    port = service.url.rpartition(":")[2]
+    words = command.split() + [argument.format(port=port) for argument in HERE[command]]
+    path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(words, cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
