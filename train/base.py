@@ -51,17 +51,15 @@ def load_tokenizer(base: str) -> Any:
     return tokenizer
 
 
-def load_classifier(
-    base: str, labels: tuple[str, ...], *, dropout: float = 0.0, attention: str = "eager"
-) -> Any:
+def load_classifier(base: str, labels: tuple[str, ...], *, dropout: float) -> Any:
     """The base with a new, randomly set classifier head; torch's seed decides it.
 
     Args:
         base: As in `base_folder`.
         labels: In the order of the logits.
         dropout: Before the head, in training; inside the encoder there is none.
-        attention: transformers' name of an implementation.
     """
+    import torch
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
@@ -76,8 +74,8 @@ def load_classifier(
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
             classifier_dropout=dropout,
-            # Backward through SDPA is the slower one on a CPU for short, masked texts.
-            attn_implementation=attention,
+            # On a CPU the backward pass through SDPA is the slower one for short, masked texts.
+            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
         )
     except (OSError, ValueError) as error:
         raise BaseInvalid(f"the base model {base!r} cannot be loaded: {error}") from error

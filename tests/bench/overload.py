@@ -44,7 +44,12 @@ class Flood:
 
 
 async def flood(
-    url: str, texts: Sequence[str], replica: psutil.Process, *, per_s: float, seconds: float
+    url: str,
+    texts: Sequence[str],
+    replica: psutil.Process,
+    *,
+    per_s: float,
+    seconds: float,
 ) -> Flood:
     """Send `per_s` requests a second, open loop, for `seconds`; then wait until the service is itself again."""
     seen = Flood()

@@ -1,4 +1,4 @@
-"""Every command of the README is run by a test; this one keeps the list, and runs those with no test of their own."""
+"""Every command of the README is run by a test: the list, and those with no other test."""
 
 from __future__ import annotations
 
