@@ -103,6 +103,17 @@ class _Entry(Generic[Item, Result]):
     item: Item
 
 
+@dataclass(frozen=True, slots=True)
+class _Ran(Generic[Item, Result]):
+    """A batch that ran, or could not: results, one an entry, or the failure."""
+
+    batch: list[_Entry[Item, Result]]
+    results: Sequence[Result] | None
+    failure: BaseException | None
+    begun_at: float
+    forward_s: float = 0.0
+
+
 class _Rate:
     """Tokens a second of the busy device over its latest batches, where a full one counts for more."""
 
@@ -261,7 +272,7 @@ class Batcher(Generic[Item, Result]):
                 self._failure, self._closed = error, True
                 batch = list(self._queue)
                 self._queue.clear()
-            _hand_over(batch, None, error, self._clock(), 0.0)
+            _hand_over(_Ran(batch, None, error, self._clock()))
             raise
 
     def _take(self) -> list[_Entry[Item, Result]]:
@@ -300,7 +311,7 @@ class Batcher(Generic[Item, Result]):
             if len(results) != len(batch):
                 raise ValueError(f"forward gave {len(results)} results for {len(batch)} texts")
         except BaseException as error:  # any: this batch's callers must hear of it
-            failure = error
+            results, failure = None, error
         forward_s = self._clock() - begun_at
         tokens = self._running_tokens
         with self._wake:
@@ -308,43 +319,31 @@ class Batcher(Generic[Item, Result]):
             self._running_tokens, self._running_since = 0, None
             if failure is None:
                 self._rate.observe(tokens, forward_s)
-        _hand_over(batch, results, failure, begun_at, forward_s)
+        _hand_over(_Ran(batch, results, failure, begun_at, forward_s))
         if failure is not None and not isinstance(failure, Exception):
             raise failure  # the thread was told to end
 
 
-def _hand_over(
-    batch: list[_Entry[Item, Result]],
-    results: Sequence[Result] | None,
-    failure: BaseException | None,
-    begun_at: float,
-    forward_s: float,
-) -> None:
+def _hand_over(ran: _Ran[Item, Result]) -> None:
     """Give a batch's outcome to the event loop, which owns the requests."""
-    if not batch:
+    if not ran.batch:
         return
-    loop = batch[0].request.future.get_loop()
+    loop = ran.batch[0].request.future.get_loop()
     # A closed loop has nobody left who could wait for the answer.
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(_settle, batch, results, failure, begun_at, forward_s)
+        loop.call_soon_threadsafe(_settle, ran)
 
 
-def _settle(
-    batch: list[_Entry[Item, Result]],
-    results: Sequence[Result] | None,
-    failure: BaseException | None,
-    begun_at: float,
-    forward_s: float,
-) -> None:
+def _settle(ran: _Ran[Item, Result]) -> None:
     """In the event loop: each result to its own request, and wake those that are complete."""
-    for request in dict.fromkeys(entry.request for entry in batch):
-        request.forward_s += forward_s
-        request.begun_at = begun_at if request.begun_at is None else request.begun_at
-        if failure is not None and not request.future.done():
-            request.future.set_exception(_as_model_failure(failure))
-    if results is None:
+    for request in dict.fromkeys(entry.request for entry in ran.batch):
+        request.forward_s += ran.forward_s
+        request.begun_at = ran.begun_at if request.begun_at is None else request.begun_at
+        if ran.failure is not None and not request.future.done():
+            request.future.set_exception(_as_model_failure(ran.failure))
+    if ran.results is None:
         return
-    for entry, result in zip(batch, results, strict=True):
+    for entry, result in zip(ran.batch, ran.results, strict=True):
         request = entry.request
         request.results[entry.index] = result
         request.missing -= 1

@@ -51,7 +51,7 @@ async def flood(
     per_s: float,
     seconds: float,
 ) -> Flood:
-    """Send `per_s` requests a second, open loop, for `seconds`; then wait until the service is itself again."""
+    """Send `per_s` requests a second, open loop, for `seconds`; then wait until the service is normal."""
     seen = Flood()
     open_now: set[asyncio.Task[None]] = set()
     connector = aiohttp.TCPConnector(limit=0)
