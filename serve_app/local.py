@@ -142,7 +142,7 @@ def _require_free(name: str, port: int) -> None:
     )
 
 
-def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Process:
+def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     environment = child_environment(
         {
             **(ONE_HOP if plan.one_hop else {}),
@@ -167,7 +167,7 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Process:
     command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={_free_port()}"]
     command += ["--disable-usage-stats"]
     with log.open("wb") as output:
-        child = subprocess.Popen(
+        return psutil.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -175,7 +175,6 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for this process, which then ends the others in order
         )
-    return psutil.Process(child.pid)
 
 
 def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
