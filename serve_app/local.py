@@ -23,7 +23,9 @@ import httpx
 import psutil
 import yaml
 
-from serve_app.settings import child_environment
+from serve_app.errors import ServiceError
+from serve_app.model import store
+from serve_app.settings import Settings, child_environment
 
 CONFIG = Path(__file__).with_name("config.yaml")
 ROOT = Path(__file__).parent.parent
@@ -112,6 +114,8 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
         _require_free(name, port)
     with tempfile.TemporaryDirectory(prefix="sentiment-") as folder:
         log = Path(folder) / "ray.log"
+        tell("fetching and checking the model")
+        _fetch(plan.model)
         tell("starting Ray and HAProxy")
         node = _start_ray(plan, log, Path(folder))
         try:
@@ -122,6 +126,15 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
         finally:
             tell("stopping")
             _end(node, Path(folder))
+
+
+def _fetch(model: str | None) -> None:
+    """Have the model in the cache before anything starts, or say at once why it cannot be served."""
+    settings = Settings()
+    try:
+        store.fetch(model or settings.model, cache_dir=settings.cache_dir)
+    except ServiceError as error:
+        raise LocalError(str(error)) from error
 
 
 def _require_free(name: str, port: int) -> None:
@@ -153,6 +166,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+            # A replica that cannot start is told at once, not after its third try.
+            "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
             # The dashboard is on the loopback interface alone; without this it would ask for a token.
             "RAY_AUTH_MODE": "disabled",
             "SENTIMENT_REPLICAS": str(plan.replicas),

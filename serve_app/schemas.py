@@ -70,7 +70,7 @@ class ClassifyResponse(BaseModel):
             "examples": [
                 {
                     "request_id": "5f0c",
-                    "model": {"name": "minilm-sentiment", "version": "1"},
+                    "model": {"name": "builtin-sentiment", "version": "1"},
                     "results": [
                         {
                             "label": "POSITIVE",

@@ -75,6 +75,7 @@ def _add_fit(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--max-steps", type=int, default=0, help="stop early, for a trial (default: the whole run)"
     )
+    parser.add_argument("--start-from", type=Path, metavar="DIR", help="a bundle to go on with")
     parser.set_defaults(run=_fit)
 
 
@@ -129,6 +130,7 @@ def _fit(chosen: argparse.Namespace) -> None:
         cpus=chosen.cpus,
         gpu=chosen.gpu,
         max_steps=chosen.max_steps,
+        start_from=chosen.start_from,
     )
 
 

@@ -51,13 +51,14 @@ def load_tokenizer(base: str) -> Any:
     return tokenizer
 
 
-def load_classifier(base: str, labels: tuple[str, ...], *, dropout: float) -> Any:
+def load_classifier(base: str, labels: tuple[str, ...], *, dropout: float, encoder_dropout: float) -> Any:
     """The base with a new, randomly set classifier head; torch's seed decides it.
 
     Args:
         base: As in `base_folder`.
         labels: In the order of the logits.
-        dropout: Before the head, in training; inside the encoder there is none.
+        dropout: Before the head, in training.
+        encoder_dropout: Of hidden states and attention, in training.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -71,8 +72,8 @@ def load_classifier(base: str, labels: tuple[str, ...], *, dropout: float) -> An
             local_files_only=True,
             id2label=dict(enumerate(labels)),
             label2id={label: index for index, label in enumerate(labels)},
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
+            hidden_dropout_prob=encoder_dropout,
+            attention_probs_dropout_prob=encoder_dropout,
             classifier_dropout=dropout,
             # On a CPU the backward pass through SDPA is the slower one for short, masked texts.
             attn_implementation="sdpa" if torch.cuda.is_available() else "eager",

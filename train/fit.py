@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve_app.model.bundle import write_manifest
+from serve_app.model.bundle import read_manifest, verify, write_manifest
 from train.base import base_folder, base_reference
 from train.calibrate import fit_temperature
 from train.errors import FitFailed
@@ -30,6 +30,7 @@ def fit(
     cpus: int = 0,
     gpu: bool = False,
     max_steps: int = 0,
+    start_from: Path | None = None,
 ) -> Path:
     """Train an adapter, measure it on the held-out parts, and write the bundle.
 
@@ -41,6 +42,7 @@ def fit(
         cpus: Cores of each; 0 shares all of this machine's among the workers.
         gpu: One GPU for each worker.
         max_steps: Stop early, for a trial; 0 is the whole run.
+        start_from: A bundle of the same base and adapter shape to go on with.
 
     Returns:
         The bundle's folder.
@@ -49,6 +51,8 @@ def fit(
         TrainError: What is wrong with the settings, the data or the run.
     """
     base_folder(settings.base)
+    if start_from is not None:
+        verify(start_from, read_manifest(start_from))
     splits = read_splits(settings, data_dir)
     begun_s = time.monotonic()
     adapter = _train(
@@ -59,6 +63,7 @@ def fit(
         cpus=cpus,
         gpu=gpu,
         max_steps=max_steps,
+        start_from=start_from,
     )
     wall_s = time.monotonic() - begun_s
 
@@ -84,6 +89,7 @@ def fit(
         "history": json.loads((adapter / HISTORY).read_text(encoding="utf-8")),
         "training_wall_s": round(wall_s, 1),
         "workers": workers,
+        "started_from": read_manifest(start_from).digest if start_from else None,
     }
     (out_dir / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(as_table(found, settings.labels))
@@ -125,6 +131,7 @@ def _train(
     cpus: int,
     gpu: bool,
     max_steps: int,
+    start_from: Path | None,
 ) -> Path:
     """Run the loop on Ray Train and return the folder of the last checkpoint."""
     import ray
@@ -146,6 +153,7 @@ def _train(
             "data_dir": str(data_dir),
             "threads": threads,
             "max_steps": max_steps,
+            "start_from": str(start_from.resolve()) if start_from else None,
         },
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": threads}),
         run_config=RunConfig(

@@ -44,8 +44,8 @@ def train_loop(config: dict[str, Any]) -> None:
     """Train one adapter and report it to Ray Train as a checkpoint.
 
     Args:
-        config: `settings` (a dumped `FitSettings`), `data_dir`, `threads` (of torch; 0 leaves it alone) and
-            `max_steps` (0: all of the schedule).
+        config: `settings` (a dumped `FitSettings`), `data_dir`, `start_from` (an adapter's folder or None),
+            `threads` (of torch; 0 leaves it alone) and `max_steps` (0: all of the schedule).
 
     Raises:
         FitFailed: The loss is not a number.
@@ -72,9 +72,14 @@ def train_loop(config: dict[str, Any]) -> None:
     plan = plan[: config["max_steps"] or len(plan)]
 
     torch.manual_seed(settings.seed)
-    model = attach(
-        load_classifier(settings.base, settings.labels, dropout=settings.optimiser.dropout), settings.lora
+    plain = load_classifier(
+        settings.base,
+        settings.labels,
+        dropout=settings.optimiser.dropout,
+        encoder_dropout=settings.optimiser.encoder_dropout,
     )
+    start_from = Path(config["start_from"]) if config["start_from"] else None
+    model = attach(plain, settings.lora, start_from=start_from)
     wrapped = ray.train.torch.prepare_model(model)
     average = WeightAverage(model, settings.optimiser.average_decay)
     trainer = _Trainer(wrapped, model, settings, len(plan), tokenizer.pad_token_id, rank, workers)

@@ -6,20 +6,38 @@ from typing import Any
 
 import torch
 
+from train.errors import SettingsInvalid
 from train.settings import LoraSettings
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
-def attach(model: torch.nn.Module, settings: LoraSettings) -> Any:
+def attach(model: torch.nn.Module, settings: LoraSettings, *, start_from: Path | None = None) -> Any:
     """Wrap a classifier: its weights are frozen, the low-rank updates and the head are trained.
+
+    Args:
+        model: The base with a head.
+        settings: The adapter's shape.
+        start_from: Folder of an adapter of that shape to go on with.
+
+    Raises:
+        SettingsInvalid: That adapter has another shape.
 
     Returns:
         A `peft.PeftModel`; torch's seed decides its first weights.
     """
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
+    if start_from is not None:
+        wrapped = PeftModel.from_pretrained(model, start_from, is_trainable=True)
+        found = wrapped.peft_config["default"]
+        if (found.r, found.lora_alpha) != (settings.rank, settings.alpha):
+            raise SettingsInvalid(
+                f"{start_from} has rank {found.r} and alpha {found.lora_alpha}, the settings {settings.rank} "
+                f"and {settings.alpha}; set [lora] to the adapter's"
+            )
+        return wrapped
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=settings.rank,

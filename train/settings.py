@@ -93,9 +93,10 @@ class OptimiserSettings(_Frozen):
     warmup_fraction: Fraction = 0.06
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     label_smoothing: Fraction = 0.05
-    dropout: Annotated[
-        Fraction, Field(description="Before the head; the encoder runs without (it is a third slower with).")
-    ] = 0.1
+    dropout: Annotated[Fraction, Field(description="Before the head.")] = 0.1
+    encoder_dropout: Annotated[
+        Fraction, Field(description="Inside the encoder: guards long runs against learning by heart; slower.")
+    ] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     average_decay: Annotated[
         Fraction,

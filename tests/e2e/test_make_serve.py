@@ -77,7 +77,7 @@ def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path) -> 
             assert f"http://localhost:{port}/docs" in said and f"127.0.0.1:{dashboard}" in said
             curl = said[said.index("curl -s") : said.index("}'") + 2]
             answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
-            assert json.loads(answer)["model"]["name"] == ("mine" if arguments else "minilm-sentiment")
+            assert json.loads(answer)["model"]["name"] == ("mine" if arguments else "builtin-sentiment")
             stop(child, number)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive
@@ -126,7 +126,7 @@ def test_serve_run_and_serve_deploy_work_without_make(tmp_path: Path) -> None:
 
         run = [str(bin_folder / "serve"), "run", "serve_app.app:app"]
         with running(run, tmp_path / "run", **environment) as child:
-            wait_for(tmp_path / "run", "Deployed app", child)
+            wait_for(tmp_path / "run", "is ready at", child)
             until_it_answers("http://127.0.0.1:8000/v1/classify")
             stop(child, signal.SIGINT)
 
