@@ -141,3 +141,13 @@ def test_warm_up_batches_cover_one_text_and_a_full_batch(tmp_path: Path) -> None
     one, full = classifier.warm_up_batches(max_tokens=100)
     assert len(one) == 1
     assert 100 - one[0].tokens < sum(item.tokens for item in full) <= 100
+
+
+@pytest.mark.parametrize("architecture", PACKED)
+def test_half_precision_is_packed_too(architecture: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / architecture, architecture)
+    exact, half = load(folder, tmp_path), load(folder, tmp_path, dtype="bfloat16")
+    assert half.packed and half.dtype == "bfloat16"
+    batch = exact.preprocess(texts(count=10))
+    for row, expected in zip(half.forward(batch), exact.forward(batch), strict=True):
+        assert row == pytest.approx(expected, abs=0.1)  # bfloat16 has 8 bits of mantissa
