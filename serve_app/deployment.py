@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,10 @@ class ClassifierReplica:
         await asyncio.to_thread(_import_model_code)
         clock.end("import_s")
         imported = process.memory_info().rss
-        bundle, classifier = await asyncio.to_thread(self._build, uri)
+        # In a thread that ends: OpenMP keeps a team of workers for every thread that ever computed, and with
+        # more of them than CPUs it puts them to sleep at once between two steps of a forward.
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as loader:
+            bundle, classifier = await asyncio.get_running_loop().run_in_executor(loader, self._build, uri)
         clock.end("load_s")
         batcher = self._batcher(classifier, bundle.manifest.version)
         for batch in classifier.warm_up_batches(self._limits(classifier).max_batch_tokens):
