@@ -55,7 +55,7 @@ class BatchLimits:
             joins the queue. Bounds latency.
     """
 
-    max_batch_tokens: int = 512
+    max_batch_tokens: int = 1024
     max_batch_items: int = 256
     max_queue_items: int = 4096
     max_queue_tokens: int = 262_144

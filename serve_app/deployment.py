@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,10 @@ _log = logging.getLogger("ray.serve")
 _INLINE_CHARS = 4000
 """Texts up to this length together are tokenised in the event loop (about a millisecond); longer ones in a
 thread, so that one long request does not hold up the others."""
-_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
+_SWITCH_INTERVAL_S = 0.0002
+"""How long the event loop may keep the interpreter from the device thread, which needs it for a moment before
+each step of a forward. Python's 5 ms would let a flood of refusals starve the device."""
+_BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
 
 
 class ModelChoice(BaseModel):
@@ -63,6 +67,7 @@ class ClassifierReplica:
     """One replica: one model on one device behind the routes of `api`."""
 
     def __init__(self) -> None:
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._settings = Settings()
         self._metrics = Metrics()
         self._live: _Live | None = None

@@ -159,7 +159,7 @@ class Bench:
             with _running(one_hop=one_hop) as plan:
                 self._loop(plan, seconds=3)
                 empty[one_hop] = asyncio.run(
-                    get_rate(f"{plan.url}/v2/health/live", connections=CONNECTIONS, seconds=self.seconds / 2)
+                    get_rate(plan.url, "/v2/health/live", connections=CONNECTIONS, seconds=self.seconds / 2)
                 )
                 texts[one_hop] = self._loop(plan).rate
         yield Row("default proxy: empty route", f"{empty[False]:.0f} requests/s", 1.0)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
 import numpy as np
+
+from tests.bench.http import Answer, Connection
 
 
 @dataclass
@@ -39,44 +41,40 @@ class Outcome:
 async def closed_loop(url: str, texts: Sequence[str], *, connections: int, seconds: float) -> Outcome:
     """Ask for `seconds`, at most `connections` requests at a time, one text each, the texts in turn."""
     outcome = Outcome()
-    place = 0
-    ends = time.perf_counter() + seconds
+    turn = itertools.cycle(texts)
+    began = time.perf_counter()
 
-    async def connection(session: aiohttp.ClientSession) -> None:
-        nonlocal place
-        while time.perf_counter() < ends:
-            text, place = texts[place % len(texts)], place + 1
-            began = time.perf_counter()
-            async with session.post(f"{url}/v1/classify", json={"inputs": text}) as answer:
-                body = await answer.json(content_type=None)
-            outcome.statuses[answer.status] += 1
-            if answer.status == 200:
-                outcome.latencies_s.append(time.perf_counter() - began)
-                outcome.forwards_s.append(body.get("timing", {}).get("forward_ms", 0.0) / 1000)
+    async def ask_on() -> None:
+        async with Connection(url) as connection:
+            while (sent := time.perf_counter()) < began + seconds:
+                answer = await connection.classify(next(turn))
+                outcome.statuses[answer.status] += 1
+                if answer.status == 200:
+                    outcome.latencies_s.append(time.perf_counter() - sent)
+                    outcome.forwards_s.append(_forward_s(answer))
 
-    connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60)) as session:
-        began = time.perf_counter()
-        await asyncio.gather(*(connection(session) for _ in range(connections)))
-        outcome.seconds = time.perf_counter() - began
+    await asyncio.gather(*(ask_on() for _ in range(connections)))
+    outcome.seconds = time.perf_counter() - began
     return outcome
 
 
-async def get_rate(url: str, *, connections: int, seconds: float) -> float:
+async def get_rate(url: str, path: str, *, connections: int, seconds: float) -> float:
     """Requests a second of a GET that does no work."""
     count = 0
-    ends = time.perf_counter() + seconds
+    began = time.perf_counter()
 
-    async def connection(session: aiohttp.ClientSession) -> None:
+    async def ask_on() -> None:
         nonlocal count
-        while time.perf_counter() < ends:
-            async with session.get(url) as answer:
-                await answer.read()
-                answer.raise_for_status()
-            count += 1
+        async with Connection(url) as connection:
+            while time.perf_counter() < began + seconds:
+                assert (await connection.get(path)).status == 200
+                count += 1
 
-    connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60)) as session:
-        began = time.perf_counter()
-        await asyncio.gather(*(connection(session) for _ in range(connections)))
-        return count / (time.perf_counter() - began)
+    await asyncio.gather(*(ask_on() for _ in range(connections)))
+    return count / (time.perf_counter() - began)
+
+
+def _forward_s(answer: Answer) -> float:
+    """Seconds on the device, as Server-Timing says; 0 from a server that does not say."""
+    _, found, after = answer.headers.get("server-timing", "").partition("forward;dur=")
+    return float(after.partition(",")[0]) / 1000 if found else 0.0

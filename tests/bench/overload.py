@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
 import psutil
 
-MOST_OPEN = 2000
+from tests.bench.http import Connection
+
+MOST_OPEN = 1000
 """Requests that the generator keeps open at most; one that would be over it is counted, not sent."""
 
 
@@ -53,52 +55,50 @@ async def flood(
 ) -> Flood:
     """Send `per_s` requests a second, open loop, for `seconds`; then wait until the service is normal."""
     seen = Flood()
-    open_now: set[asyncio.Task[None]] = set()
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60)) as session:
+    pool = [Connection(url) for _ in range(MOST_OPEN)]
+    running: set[asyncio.Task[float]] = set()
 
-        async def ask(text: str) -> float:
-            sent = time.perf_counter()
-            async with session.post(f"{url}/v1/classify", json={"inputs": text}) as answer:
-                body = await answer.json(content_type=None)
-            latency = time.perf_counter() - sent
-            seen.statuses[answer.status] += 1
-            if answer.status == 200:
-                seen.accepted.append((sent, latency, body["timing"]["queue_ms"] / 1000))
-            elif answer.status == 429:
-                seen.refused.append((sent, latency, float(answer.headers["Retry-After"])))
-            return latency
+    async def ask(text: str, connection: Connection) -> float:
+        sent = time.perf_counter()
+        answer = await connection.classify(text)
+        latency = time.perf_counter() - sent
+        pool.append(connection)
+        seen.statuses[answer.status] += 1
+        if answer.status == 200:
+            seen.accepted.append((sent, latency, answer.json()["timing"]["queue_ms"] / 1000))
+        elif answer.status == 429:
+            seen.refused.append((sent, latency, float(answer.headers["retry-after"])))
+        return latency
 
-        async def watch() -> None:
-            while True:
-                seen.memory.append(replica.memory_info().rss)
-                await asyncio.sleep(0.5)
+    async def watch() -> None:
+        while True:
+            seen.memory.append(replica.memory_info().rss)
+            await asyncio.sleep(0.5)
 
-        async def note(text: str) -> None:
-            await ask(text)
-
-        seen.idle_latency_s = sorted([await ask(texts[0]) for _ in range(20)])[10]
-        seen.statuses.clear()
-        seen.accepted.clear()
-        watching = asyncio.create_task(watch())
-        began, sent = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - began) < seconds:
-            for _ in range(int(elapsed * per_s) - sent):
-                sent += 1
-                if len(open_now) >= MOST_OPEN:
-                    seen.not_sent += 1
-                    continue
-                task = asyncio.create_task(note(texts[sent % len(texts)]))
-                open_now.add(task)
-                task.add_done_callback(open_now.discard)
-            await asyncio.sleep(0.005)
-        ended = time.perf_counter()
-        seen.offered_per_s = (sent - seen.not_sent) / (ended - began)
-        await asyncio.gather(*open_now)
-        statuses = Counter(seen.statuses)
-        while await ask(texts[0]) > 2 * seen.idle_latency_s and time.perf_counter() < ended + 30:
-            pass
-        seen.recovered_s = time.perf_counter() - ended
-        seen.statuses = statuses
-        watching.cancel()
+    seen.idle_latency_s = statistics.median([await ask(texts[0], pool.pop()) for _ in range(20)])
+    seen.statuses.clear()
+    seen.accepted.clear()
+    watching = asyncio.create_task(watch())
+    began, due = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - began) < seconds:
+        for place in range(due, int(elapsed * per_s)):
+            if pool:
+                task = asyncio.create_task(ask(texts[place % len(texts)], pool.pop()))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            else:
+                seen.not_sent += 1
+        due = max(due, int(elapsed * per_s))
+        await asyncio.sleep(0.005)
+    ended = time.perf_counter()
+    seen.offered_per_s = (due - seen.not_sent) / (ended - began)
+    await asyncio.gather(*running)
+    statuses = Counter(seen.statuses)
+    while await ask(texts[0], pool.pop()) > 2 * seen.idle_latency_s and time.perf_counter() < ended + 30:
+        pass
+    seen.recovered_s = time.perf_counter() - ended
+    seen.statuses = statuses
+    watching.cancel()
+    for connection in pool:
+        connection.close()
     return seen
