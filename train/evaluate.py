@@ -20,6 +20,8 @@ from train.sets import read_set, read_splits
 from train.settings import FitSettings
 
 _BATCH_TEXTS = 32
+_ATTEMPTS = 10
+"""A service that is asked for all it can do answers 429 now and then, with a time to come again."""
 
 Scores = npt.NDArray[np.float32]
 
@@ -96,7 +98,7 @@ class ServedModel:
         """Probabilities: float32 (texts, labels); a label that an answer leaves out has 0.
 
         Raises:
-            TrainError: A request failed three times, or an answer has the wrong shape.
+            TrainError: A request failed ten times, or an answer has the wrong shape.
         """
         size = self._texts_per_request
         requests = [list(texts[begin : begin + size]) for begin in range(0, len(texts), size)]
@@ -107,16 +109,16 @@ class ServedModel:
     def _ask(self, texts: list[str]) -> list[list[float]]:
         body = json.dumps({"inputs": texts, "top_k": len(self._labels)}).encode()
         request = urllib.request.Request(self._url, body, {"content-type": "application/json"})
-        for attempt in range(3):
+        for attempt in range(_ATTEMPTS):
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
                     return self._rows(json.load(response), len(texts))
             except urllib.error.HTTPError as error:
-                if error.code not in (429, 503) or attempt == 2:
+                if error.code not in (429, 503) or attempt == _ATTEMPTS - 1:
                     raise TrainError(f"{self._url} answered {error.code}: {error.read(300)!r}") from error
                 time.sleep(float(error.headers.get("Retry-After") or 1))
             except OSError as error:
-                if attempt == 2:
+                if attempt == _ATTEMPTS - 1:
                     raise TrainError(f"{self._url} cannot be reached: {error}; is the service up?") from error
                 time.sleep(1)
         raise AssertionError("the last attempt returns or raises")
