@@ -5,7 +5,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,7 +74,6 @@ class ServedModel:
         url: Such as `http://127.0.0.1:8000`.
         labels: In the order of the columns to give.
         texts_per_request: Not above the server's limit.
-        connections: Requests in flight at once.
         timeout_s: Of one request.
     """
 
@@ -85,13 +83,11 @@ class ServedModel:
         labels: Sequence[str],
         *,
         texts_per_request: int = 32,
-        connections: int = 4,
         timeout_s: float = 60.0,
     ) -> None:
         self._url = url.rstrip("/") + "/v1/classify"
         self._labels = tuple(labels)
         self._texts_per_request = texts_per_request
-        self._connections = connections
         self._timeout_s = timeout_s
 
     def scores(self, texts: Sequence[str]) -> Scores:
@@ -102,8 +98,7 @@ class ServedModel:
         """
         size = self._texts_per_request
         requests = [list(texts[begin : begin + size]) for begin in range(0, len(texts), size)]
-        with ThreadPoolExecutor(self._connections) as pool:
-            rows = [row for answer in pool.map(self._ask, requests) for row in answer]
+        rows = [row for request in requests for row in self._ask(request)]
         return np.array(rows, dtype=np.float32).reshape(len(texts), len(self._labels))
 
     def _ask(self, texts: list[str]) -> list[list[float]]:
