@@ -94,6 +94,7 @@ class ClassifierReplica:
                 return
             previous, self._live = self._live, await self._load(choice.model)
             self._choice = choice
+        self._show_gauges(self._live)
         self._announce(self._live.model, live=True)
         if previous is not None:
             self._announce(previous.model, live=False)
@@ -106,7 +107,9 @@ class ClassifierReplica:
             NotReady: no model is loaded.
             ModelFailure: the latest batch failed, or the device thread is dead or stuck.
         """
-        self._require_live().batcher.check_health()
+        live = self._require_live()
+        self._show_gauges(live)
+        live.batcher.check_health()
 
     @property
     def live(self) -> LiveModel:
@@ -166,7 +169,6 @@ class ClassifierReplica:
             await batcher.submit(batch)
         clock.end("warm_up_s")
         phases = {"start_s": start_s, **clock.seconds}
-        self._metrics.startup(phases)
         model = LiveModel(
             name=bundle.manifest.name,
             version=bundle.manifest.version,
@@ -226,10 +228,14 @@ class ClassifierReplica:
 
         return Batcher(forward, self._limits(classifier))
 
+    def _show_gauges(self, live: _Live) -> None:
+        """Set every gauge anew: Ray drops one that was not set for a while. Health checks come often."""
+        model = live.model
+        self._metrics.model(name=model.name, version=model.version, device=model.device, dtype=model.dtype)
+        self._metrics.startup({phase: s for phase, s in model.startup.items() if phase.endswith("_s")})
+        self._metrics.waiting(live.batcher.waiting_items)
+
     def _announce(self, model: LiveModel, *, live: bool) -> None:
-        self._metrics.model(
-            name=model.name, version=model.version, device=model.device, dtype=model.dtype, live=live
-        )
         event = "model is live" if live else "model was replaced"
         _log.info(event, extra={"model": model.name, "version": model.version, "startup": model.startup})
 

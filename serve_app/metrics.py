@@ -100,9 +100,9 @@ class Metrics:
         """Set the number of texts that wait."""
         self._waiting.set(items)
 
-    def model(self, *, name: str, version: str, device: str, dtype: str, live: bool) -> None:
-        """Say which model is live, or no longer is."""
-        self._model.set(float(live), {"name": name, "version": version, "device": device, "dtype": dtype})
+    def model(self, *, name: str, version: str, device: str, dtype: str) -> None:
+        """Say which model is live; one that no longer is drops out by itself."""
+        self._model.set(1.0, {"name": name, "version": version, "device": device, "dtype": dtype})
 
     def startup(self, phases: dict[str, float]) -> None:
         """Record the seconds of each phase of the cold start."""
