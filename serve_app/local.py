@@ -47,7 +47,8 @@ class LocalError(Exception):
     """What kept the service from starting, and the next step."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -75,7 +76,7 @@ class Plan:
     dashboard_port: int = 8265
     replicas: int = 1
     cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
-    metrics_port: int = field(default_factory=_free_port)
+    metrics_port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
     import_path: str = "serve_app.app:app"
     one_hop: bool = True
@@ -164,8 +165,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
             # A replica that cannot start is told at once, not after its third try.
             "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
             # The dashboard is on the loopback interface alone; without this it would ask for a token.
@@ -179,7 +180,7 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
-    command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={_free_port()}"]
+    command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={free_port()}"]
     command += ["--disable-usage-stats"]
     with log.open("wb") as output:
         return psutil.Popen(

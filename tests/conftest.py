@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from serve_app.local import Plan, serving
+from serve_app.local import Plan, free_port, serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,13 +21,6 @@ class Service:
     url: str
     metrics: str
     dashboard: str
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from serve_app.local import Plan, serving
+from serve_app.local import Plan, free_port, serving
 from serve_app.model import store
 from serve_app.model.classifier import Classifier, Encoded
 from tests.bench import in_process
 from tests.bench.load import Outcome, closed_loop, get_rate
 from tests.bench.overload import flood
 from tests.bench.texts import mixed
-from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 CONNECTIONS = 32

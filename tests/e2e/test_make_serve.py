@@ -18,8 +18,8 @@ import psutil
 import pytest
 import yaml
 
-from serve_app.local import ONE_HOP
-from tests.conftest import ROOT, free_port
+from serve_app.local import ONE_HOP, free_port
+from tests.conftest import ROOT
 from tests.integration.models import save
 
 pytestmark = pytest.mark.ray
