@@ -17,8 +17,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from serve_app import openapi
 from serve_app.auth import check_key
@@ -28,11 +31,12 @@ from serve_app.protocols import oip
 from serve_app.protocols.native import NATIVE
 from serve_app.protocols.oip import OIP
 from serve_app.protocols.sagemaker import SAGEMAKER
-from serve_app.protocols.shape import Protocol, Question
+from serve_app.protocols.shape import Protocol, Question, to_json
 from serve_app.protocols.tei import TEI
 from serve_app.schemas import Limits, ModelInfo
 from serve_app.service import Classified, Service
 from serve_app.settings import Settings
+from serve_app.shedding import Refusal, shed_by
 
 _log = logging.getLogger("ray.serve")
 _WEB = Path(str(files("serve_app"))) / "web"
@@ -47,14 +51,15 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI:
     """The application with every route of the replica."""
-    app = FastAPI(
+    app = _Api(
         title="Sentiment service", description=openapi.describe(settings), docs_url=None, redoc_url=None
     )
     door = _Door(service, settings, metrics)
 
     def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
-        handler = door.guard(path, door.ask(protocol))
+        handler = door.guard(path, door.ask(path, protocol))
         app.add_api_route(path, handler, methods=["POST"], **doc)
+        app.asked[path] = handler
 
     def tell(path: str, handler: Handler, summary: str, response_model: Any = None) -> None:
         app.add_api_route(path, door.guard(path, handler), summary=summary, response_model=response_model)
@@ -76,9 +81,32 @@ def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI
     tell("/v2/health/live", door.alive, "The process runs")
     tell("/v2/health/ready", door.health, "The model answers")
 
+    shed_by(door.refuse)
     _add_pages(app)
     app.add_exception_handler(HTTPException, _refuse_route)
     return app
+
+
+class _Api(FastAPI):
+    """FastAPI, but for the routes that take texts: they are called at once.
+
+    FastAPI's way to a handler costs about what the handlers here do, and gives them nothing: they read their
+    bodies themselves and let no error out.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.asked: dict[str, Handler] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["method"] == "POST" and not scope.get("root_path"):
+            handler = self.asked.get(scope["path"])
+            if handler is not None:
+                response = await handler(Request(scope, receive))
+                await response(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
 
 class _Door:
@@ -88,13 +116,14 @@ class _Door:
         self._service = service
         self._settings = settings
         self._metrics = metrics
+        self._asked: dict[str, re.Pattern[str]] = {}
 
     def guard(self, route: str, handler: Handler) -> Handler:
         """The handler with its request named, its outcome counted, and its errors told as problems."""
 
         async def guarded(request: Request) -> Response:
             began = time.monotonic()
-            request.state.began, request.state.id = began, _request_id(request)
+            request.state.began, request.state.id = began, _request_id(request.headers)
             status = 499  # what stands if the client leaves and the call is cancelled
             try:
                 response = await self._try(request, handler)
@@ -105,8 +134,9 @@ class _Door:
 
         return guarded
 
-    def ask(self, protocol: Protocol) -> Handler:
+    def ask(self, route: str, protocol: Protocol) -> Handler:
         """The handler of a route that takes texts."""
+        self._asked[route] = compile_path(route)[0]
 
         async def handle(request: Request) -> Response:
             check_key(request.headers, self._settings.api_keys)
@@ -122,6 +152,25 @@ class _Door:
             return Response(content, media_type=media_type, headers=_headers_of(answer))
 
         return handle
+
+    def refuse(self, scope: Scope) -> Refusal | None:
+        """The answer to a request with texts that the queue has no room for, or None; for `shedding`."""
+        if scope["method"] != "POST":
+            return None
+        path = scope["path"]
+        route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
+        if route is None:
+            return None
+        headers = Headers(scope=scope)
+        try:
+            check_key(headers, self._settings.api_keys)
+            self._service.check_room()
+        except QueueFull as error:
+            self._metrics.shed(route, version=self._version())
+            return _refusal(error, _request_id(headers))
+        except ServiceError:
+            pass  # the route says so itself
+        return None
 
     async def model(self, request: Request) -> Response:
         """What is live on this replica."""
@@ -221,9 +270,9 @@ class _Door:
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
 
 
-def _request_id(request: Request) -> str:
+def _request_id(headers: Headers) -> str:
     """The caller's X-Request-ID, else a new one. Serve makes one too, and answers the header itself."""
-    given = request.headers.get("x-request-id", "")
+    given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
@@ -250,7 +299,7 @@ def _headers_of(answer: Classified) -> dict[str, str]:
     }
 
 
-def _problem(error: ServiceError, request_id: str) -> Response:
+def _refusal(error: ServiceError, request_id: str) -> Refusal:
     """An error as RFC 9457 has it."""
     body = {
         "type": f"urn:sentiment-service:{error.type}",
@@ -260,13 +309,19 @@ def _problem(error: ServiceError, request_id: str) -> Response:
         "request_id": request_id,
         **error.members,
     }
-    headers = {}
+    headers = {"x-request-id": request_id}
     if isinstance(error, QueueFull):
         # Whole seconds are all the header can say; the nearest is right within a third from 1 s on.
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse(body, error.status, headers, media_type="application/problem+json")
+    return Refusal(error.status, headers, to_json(body)[0], "application/problem+json")
+
+
+def _problem(error: ServiceError, request_id: str) -> Response:
+    refusal = _refusal(error, request_id)
+    del refusal.headers["x-request-id"]  # Serve answers it itself
+    return Response(refusal.body, refusal.status, refusal.headers, refusal.media_type)
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
@@ -274,13 +329,13 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     refusal = NotFound(f"{request.method} {request.url.path[:200]} is not served; see docs for what is")
     if error.status_code == 404:
-        return _problem(refusal, _request_id(request))
+        return _problem(refusal, _request_id(request.headers))
     body = {
         "type": "about:blank",
         "title": error.detail,
         "status": error.status_code,
         "detail": str(refusal),
-        "request_id": _request_id(request),
+        "request_id": _request_id(request.headers),
     }
     return JSONResponse(body, error.status_code, error.headers, media_type="application/problem+json")
 

@@ -1,13 +1,17 @@
 """The dynamic batcher: a bounded first-in-first-out queue in front of one device.
 
-    submit ──> queue (bounded in items, tokens and expected wait) ──> device thread: take a batch, forward
+    submit ──> queue (bounded: see `admission`) ──> lanes, threads of the device: take a batch, forward
        ^                                                                     │
        └────────── results, each to its own request <── event loop <─────────┘
 
-A batch is formed when the device is free, never sealed earlier: whatever waits then goes, oldest first, up to
+A batch is formed when a lane is free, never sealed earlier: whatever waits then goes, oldest first, up to
 the token budget. There is no timer, so an idle device starts at once, and a busy one finds a full batch when
-it is done. What was cancelled or is past its deadline is left out as the batch is formed. The device thread
-takes its next batch itself; it never waits for the event loop.
+it is done. What was cancelled or is past its deadline is left out as the batch is formed. A lane takes its
+next batch itself; it never waits for the event loop.
+
+A GPU has one lane. The cores of a CPU are shared out among several: batches that run side by side, a core
+each, do not wait for one another after every step as the threads of one batch do when the event loop takes
+one of them its core. A batch that has the device to itself is given all the cores.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
-from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, QueueFull, ServiceError
+from serve_app.admission import BatchLimits, TokenRate
+from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, ServiceError
 
 Clock = Callable[[], float]
 """Seconds on a clock that never goes back, as time.monotonic."""
@@ -39,32 +44,6 @@ _STUCK_AFTER_S = 60.0
 
 Item = TypeVar("Item", bound=Sized)
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """The bounds of the queue and of a batch.
-
-    Attributes:
-        max_batch_tokens: most tokens in a batch. More fills the device better, fewer let the next batch start
-            sooner. A longer text goes alone.
-        max_batch_items: most texts in a batch.
-        max_queue_items: most texts that wait. Bounds memory.
-        max_queue_tokens: most tokens that wait. Bounds memory.
-        max_queue_wait_s: longest wait, expected from the measured token rate, at which a request still
-            joins the queue. Bounds latency.
-    """
-
-    max_batch_tokens: int = 1024
-    max_batch_items: int = 256
-    max_queue_items: int = 4096
-    max_queue_tokens: int = 262_144
-    max_queue_wait_s: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,63 +83,64 @@ class _Entry(Generic[Item, Result]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Ran(Generic[Item, Result]):
-    """A batch that ran, or could not: results, one an entry, or the failure."""
+class _Batch(Generic[Item, Result]):
+    """What a lane runs at once; `alone` if the other lanes stand still meanwhile."""
 
-    batch: list[_Entry[Item, Result]]
+    entries: list[_Entry[Item, Result]]
+    tokens: int
+    begun_at: float
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran(Generic[Item, Result]):
+    """Entries that ran, or could not: results, one an entry, or the failure."""
+
+    entries: list[_Entry[Item, Result]]
     results: Sequence[Result] | None
     failure: BaseException | None
     begun_at: float
     forward_s: float = 0.0
 
 
-class _Rate:
-    """Tokens a second of the busy device over its latest batches, where a full one counts for more."""
-
-    _KEPT = 0.9  # of the earlier batches' weight with each batch, so that the latest ten or so decide
-
-    def __init__(self) -> None:
-        self._tokens = 0.0
-        self._seconds = 0.0
-
-    def observe(self, tokens: int, seconds: float) -> None:
-        self._tokens = self._KEPT * self._tokens + tokens
-        self._seconds = self._KEPT * self._seconds + seconds
-
-    def seconds_for(self, tokens: int) -> float:
-        return tokens * self._seconds / self._tokens if self._tokens else 0.0
-
-
 class Batcher(Generic[Item, Result]):
-    """Runs `forward` in a thread of its own, on batches formed from what waits.
+    """Runs `forward` in threads of its own, on batches formed from what waits.
 
     Args:
-        forward: answers a batch; one result an item, in their order. Called by one thread only.
+        forward: answers a batch; one result an item, in their order. Told whether the batch has the device to
+            itself. Called by as many threads as there are lanes.
         limits: the bounds.
+        lanes: how many batches may run side by side.
         clock: the clock of deadlines and durations.
     """
 
     def __init__(
         self,
-        forward: Callable[[Sequence[Item]], Sequence[Result]],
+        forward: Callable[[Sequence[Item], bool], Sequence[Result]],
         limits: BatchLimits,
         *,
+        lanes: int = 1,
         clock: Clock = time.monotonic,
     ) -> None:
         self._forward = forward
         self._limits = limits
         self._clock = clock
-        self._rate = _Rate()
         self._wake = threading.Condition()
         # All below: read and written with `_wake` held.
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._queued_tokens = 0
-        self._running_tokens = 0
+        self._running: dict[int, _Batch[Item, Result]] = {}  # by lane
+        self._rate = TokenRate()
+        self._measured_at = 0.0
         self._closed = False
-        self._running_since: float | None = None
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._serve_device, name="device", daemon=True)
-        self._thread.start()
+        self._failure: BaseException | None = None  # of the latest batch
+        self._death: BaseException | None = None  # of a thread
+        self._threads = [
+            threading.Thread(target=self._serve_device, args=(lane,), name=f"device-{lane}", daemon=True)
+            for lane in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def check_room(self) -> None:
         """Refuse now what would be refused after tokenising.
@@ -206,7 +186,7 @@ class Batcher(Generic[Item, Result]):
             self._check_room(len(items), tokens)
             self._queue.extend(_Entry(request, index, item) for index, item in enumerate(items))
             self._queued_tokens += tokens
-            self._wake.notify()
+            self._wake.notify_all()
         try:
             async with asyncio.timeout(None if deadline is None else deadline - now):
                 await request.future
@@ -222,17 +202,18 @@ class Batcher(Generic[Item, Result]):
         """Tell whether the device answers.
 
         Raises:
-            ModelFailure: the latest batch failed, the device thread has died, or a batch has been running for
+            ModelFailure: the latest batch failed, a device thread has died, or a batch has been running for
                 over a minute.
         """
         with self._wake:
-            failure, running_since = self._failure, self._running_since
+            death, failure, running = self._death, self._failure, list(self._running.values())
+        if death is not None:
+            raise ModelFailure(f"a device thread has died: {death!r}") from death
         if failure is not None:
             raise ModelFailure(f"the latest batch failed: {failure!r}") from failure
-        if not self._thread.is_alive() and not self._closed:
-            raise ModelFailure("the device thread has died")
-        if running_since is not None and self._clock() - running_since > _STUCK_AFTER_S:
-            raise ModelFailure(f"a batch has been running for {self._clock() - running_since:.0f} s")
+        longest_s = max((self._clock() - batch.begun_at for batch in running), default=0.0)
+        if longest_s > _STUCK_AFTER_S:
+            raise ModelFailure(f"a batch has been running for {longest_s:.0f} s")
 
     @property
     def waiting_items(self) -> int:
@@ -240,49 +221,65 @@ class Batcher(Generic[Item, Result]):
         return len(self._queue)
 
     async def close(self) -> None:
-        """Take no more requests, answer those that wait, end the thread."""
+        """Take no more requests, answer those that wait, end the threads."""
         with self._wake:
             self._closed = True
-            self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
+            self._wake.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
     def _check_room(self, items: int, tokens: int) -> None:
         if self._closed:
             raise NotReady("this model is being replaced or shut down; send the request again")
-        limits, waiting = self._limits, len(self._queue)
-        ahead_s = self._rate.seconds_for(self._queued_tokens + self._running_tokens)
-        if waiting + items > limits.max_queue_items:
-            reason = f"{waiting} texts wait, {limits.max_queue_items} may (max_queue_items)"
-        elif self._queued_tokens + tokens > limits.max_queue_tokens:
-            reason = f"{self._queued_tokens} tokens wait, {limits.max_queue_tokens} may (max_queue_tokens)"
-        elif waiting and ahead_s > limits.max_queue_wait_s:
-            bound = limits.max_queue_wait_s
-            reason = f"the wait would be {ahead_s:.1f} s, the bound is {bound} s (max_queue_wait_s)"
-        else:
-            return
-        raise QueueFull(f"the queue is full: {reason}; come again in {ahead_s:.1f} s", retry_after_s=ahead_s)
+        running_tokens = sum(batch.tokens for batch in self._running.values())
+        self._limits.check_room(
+            items=items,
+            tokens=tokens,
+            waiting=len(self._queue),
+            waiting_tokens=self._queued_tokens,
+            ahead_s=self._rate.seconds_for(self._queued_tokens + running_tokens),
+        )
 
-    def _serve_device(self) -> None:
-        """The device thread: batch after batch until closed."""
+    def _serve_device(self, lane: int) -> None:
+        """A thread of the device: batch after batch until closed."""
         try:
-            while batch := self._take():
-                self._run(batch)
+            while batch := self._take(lane):
+                self._run(lane, batch)
         except BaseException as error:  # the thread must not leave callers hanging, whatever ended it
             with self._wake:
-                self._failure, self._closed = error, True
-                batch = list(self._queue)
+                self._death, self._closed = error, True
+                left = list(self._queue)
                 self._queue.clear()
-            _hand_over(_Ran(batch, None, error, self._clock()))
+                self._wake.notify_all()
+            _hand_over(_Ran(left, None, error, self._clock()))
             raise
 
-    def _take(self) -> list[_Entry[Item, Result]]:
-        """Wait for work and form a batch of the oldest; empty when closed and done."""
+    def _take(self, lane: int) -> _Batch[Item, Result] | None:
+        """Wait for work and begin a batch of the oldest; None when closed and done."""
         with self._wake:
             while True:
-                batch = self._form_batch()
-                if batch or (self._closed and not self._queue):
-                    return batch
+                if self._may_begin(lane) and (entries := self._form_batch()):
+                    return self._begin(lane, entries)
+                if self._closed and not self._queue:
+                    return None
                 self._wake.wait()
+
+    def _may_begin(self, lane: int) -> bool:
+        """The first lane goes first, and the others only beside it: so it alone ever has the whole device."""
+        if any(batch.alone for batch in self._running.values()):
+            return False
+        return lane == 0 or 0 in self._running
+
+    def _begin(self, lane: int, entries: list[_Entry[Item, Result]]) -> _Batch[Item, Result]:
+        now = self._clock()
+        if not self._running:
+            self._measured_at = now
+        tokens = sum(entry.item.tokens for entry in entries)
+        batch = _Batch(entries, tokens, now, alone=not self._running and not self._queue)
+        self._running[lane] = batch
+        if self._queue:
+            self._wake.notify_all()  # there is work for a lane beside this one
+        return batch
 
     def _form_batch(self) -> list[_Entry[Item, Result]]:
         batch: list[_Entry[Item, Result]] = []
@@ -298,37 +295,35 @@ class Batcher(Generic[Item, Result]):
             if wanted:
                 batch.append(entry)
                 tokens += size
-        self._running_tokens = tokens
-        self._running_since = now if batch else None
         return batch
 
-    def _run(self, batch: list[_Entry[Item, Result]]) -> None:
-        begun_at = self._clock()
+    def _run(self, lane: int, batch: _Batch[Item, Result]) -> None:
         results: Sequence[Result] | None = None
         failure: BaseException | None = None
         try:
-            results = self._forward([entry.item for entry in batch])
-            if len(results) != len(batch):
-                raise ValueError(f"forward gave {len(results)} results for {len(batch)} texts")
+            results = self._forward([entry.item for entry in batch.entries], batch.alone)
+            if len(results) != len(batch.entries):
+                raise ValueError(f"forward gave {len(results)} results for {len(batch.entries)} texts")
         except BaseException as error:  # any: this batch's callers must hear of it
             results, failure = None, error
-        forward_s = self._clock() - begun_at
-        tokens = self._running_tokens
+        now = self._clock()
         with self._wake:
+            del self._running[lane]
             self._failure = failure
-            self._running_tokens, self._running_since = 0, None
             if failure is None:
-                self._rate.observe(tokens, forward_s)
-        _hand_over(_Ran(batch, results, failure, begun_at, forward_s))
+                self._rate.observe(batch.tokens, now - self._measured_at)
+            self._measured_at = now
+            self._wake.notify_all()  # those that waited for a batch alone, or for the last one before the end
+        _hand_over(_Ran(batch.entries, results, failure, batch.begun_at, now - batch.begun_at))
         if failure is not None and not isinstance(failure, Exception):
             raise failure  # the thread was told to end
 
 
 def _hand_over(ran: _Ran[Item, Result]) -> None:
     """Give a batch's outcome to the event loop, which owns the requests."""
-    if not ran.batch:
+    if not ran.entries:
         return
-    loop = ran.batch[0].request.future.get_loop()
+    loop = ran.entries[0].request.future.get_loop()
     # A closed loop has nobody left who could wait for the answer.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(_settle, ran)
@@ -336,14 +331,14 @@ def _hand_over(ran: _Ran[Item, Result]) -> None:
 
 def _settle(ran: _Ran[Item, Result]) -> None:
     """In the event loop: each result to its own request, and wake those that are complete."""
-    for request in dict.fromkeys(entry.request for entry in ran.batch):
+    for request in dict.fromkeys(entry.request for entry in ran.entries):
         request.forward_s += ran.forward_s
-        request.begun_at = ran.begun_at if request.begun_at is None else request.begun_at
+        request.begun_at = min(ran.begun_at, request.begun_at or ran.begun_at)
         if ran.failure is not None and not request.future.done():
             request.future.set_exception(_as_model_failure(ran.failure))
     if ran.results is None:
         return
-    for entry, result in zip(ran.batch, ran.results, strict=True):
+    for entry, result in zip(ran.entries, ran.results, strict=True):
         request = entry.request
         request.results[entry.index] = result
         request.missing -= 1

@@ -17,8 +17,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from ray.serve.schema import ReplicaRank
 
+from serve_app.admission import BatchLimits
 from serve_app.api import build_api
-from serve_app.batching import Batcher, BatchLimits
+from serve_app.batching import Batcher
 from serve_app.errors import NotReady
 from serve_app.metrics import Metrics
 from serve_app.service import Classified, LiveModel, Scored, Timing
@@ -32,10 +33,12 @@ _log = logging.getLogger("ray.serve")
 _INLINE_CHARS = 4000
 """Texts up to this length together are tokenised in the event loop (about a millisecond); longer ones in a
 thread, so that one long request does not hold up the others."""
-_SWITCH_INTERVAL_S = 0.0002
-"""How long the event loop may keep the interpreter from the device thread, which needs it for a moment before
-each step of a forward. Python's 5 ms would let a flood of refusals starve the device."""
-_BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
+_SWITCH_INTERVAL_S = 0.00005
+"""How long the event loop may keep the interpreter from the lanes, which need it for a moment before each
+step of a forward. Python's 5 ms would let a flood of refusals starve the device."""
+_MOST_LANES = 4
+"""Batches that a CPU runs side by side at most: each needs the interpreter now and then."""
+_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 
 
 class ModelChoice(BaseModel):
@@ -208,8 +211,13 @@ class ClassifierReplica:
 
     def _batcher(self, classifier: Classifier, version: str) -> Batcher[Encoded, list[float]]:
         """The batcher of a model, its batches measured."""
+        from serve_app.model.classifier import use_threads
 
-        def forward(batch: Sequence[Encoded]) -> list[list[float]]:
+        threads = max(1, int(self._settings.replica_cpus))
+        lanes = min(threads, _MOST_LANES) if classifier.device == "cpu" else 1
+
+        def forward(batch: Sequence[Encoded], alone: bool) -> list[list[float]]:
+            use_threads(threads if alone else threads // lanes)
             began = time.monotonic()
             try:
                 scores = classifier.forward(batch)
@@ -226,7 +234,7 @@ class ClassifierReplica:
             )
             return scores
 
-        return Batcher(forward, self._limits(classifier))
+        return Batcher(forward, self._limits(classifier), lanes=lanes)
 
     def _show_gauges(self, live: _Live) -> None:
         """Set every gauge anew: Ray drops one that was not set for a while. Health checks come often."""
@@ -234,6 +242,7 @@ class ClassifierReplica:
         self._metrics.model(name=model.name, version=model.version, device=model.device, dtype=model.dtype)
         self._metrics.startup({phase: s for phase, s in model.startup.items() if phase.endswith("_s")})
         self._metrics.waiting(live.batcher.waiting_items)
+        self._metrics.flush()
 
     def _announce(self, model: LiveModel, *, live: bool) -> None:
         event = "model is live" if live else "model was replaced"

@@ -34,8 +34,10 @@ ONE_HOP = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_DEFAULT_HTTP_HOST": "0.0.0.0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.shedding:middlewares",
 }
-"""Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model."""
+"""Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model, and one
+with a full queue refuses them at once."""
 
 _START_TIMEOUT_S = 60.0
 _DEPLOY_TIMEOUT_S = 300.0

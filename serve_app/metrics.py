@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+
 from ray.util.metrics import Counter, Gauge, Histogram
 
 _SECONDS_MS = [1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000]
@@ -18,6 +20,7 @@ class Metrics:
             "Requests by route and HTTP status.",
             tag_keys=("route", "status", "version"),
         )
+        self._shed: Counts[tuple[str, str]] = Counts()
         self._request_ms = Histogram(
             "sentiment_request_ms",
             "From the request's arrival at the replica to its answer, ms.",
@@ -72,6 +75,16 @@ class Metrics:
         """Count one request with its outcome."""
         self._requests.inc(1, {"route": route, "status": str(status), "version": version})
         self._request_ms.observe(1000 * seconds, {"route": route, "version": version})
+
+    def shed(self, route: str, *, version: str) -> None:
+        """Count one request refused for want of room: in this process until `flush`, as there may be many."""
+        self._shed[route, version] += 1
+
+    def flush(self) -> None:
+        """Hand Ray what was counted here."""
+        shed, self._shed = self._shed, Counts()
+        for (route, version), count in shed.items():
+            self._requests.inc(count, {"route": route, "status": "429", "version": version})
 
     def stages(self, *, tokenize_s: float, queue_s: float, version: str) -> None:
         """Record where one request's time went before the device."""

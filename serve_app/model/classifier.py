@@ -41,7 +41,7 @@ class Encoded:
 class Classifier:
     """A sequence-classification model on its device.
 
-    `preprocess` is thread-safe; `forward` belongs to one thread, the device's.
+    Every method is thread-safe.
 
     Attributes:
         labels: in the order of the scores.
@@ -73,7 +73,7 @@ class Classifier:
             BundleInvalid: the files are no sequence-classification model, or not the manifest's.
         """
         if threads is not None:
-            torch.set_num_threads(threads)
+            use_threads(threads)
         self.labels = bundle.manifest.labels
         self._temperature = bundle.manifest.temperature
         model, tokenizer = _load(bundle)
@@ -170,6 +170,12 @@ class Classifier:
         device = self._model.device
         logits: Tensor = self._model(input_ids=input_ids.to(device), attention_mask=mask.to(device)).logits
         return logits
+
+
+def use_threads(count: int) -> None:
+    """Give the forwards of the calling thread so many CPU threads."""
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
 
 
 def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:

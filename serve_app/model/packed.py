@@ -18,6 +18,7 @@ plain model's before it says yes.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -35,16 +36,22 @@ float32 sums in another order differ by about 1e-6; a wrong forward (texts that 
 positions) by over 1e-2. The half precisions are as coarse as they are: 8 and 11 bits of mantissa."""
 
 
+class _Call(threading.local):
+    """The call that runs in this thread: where each text of its row starts, int64 (texts,)."""
+
+    starts = torch.zeros(0, dtype=torch.long)
+
+
 class PackedModel:
     """A sequence-classification model whose forward takes a whole batch as one row of tokens.
 
-    Not thread-safe: one thread calls `logits`, as one thread owns the device.
+    Thread-safe: what the hooks need to know of a call is kept by thread.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: nn.Module) -> None:
         self._model = model
         self._first_position = first_position(model)
-        self._starts = torch.zeros(0, dtype=torch.long)
+        self._call = _Call()
         model.set_attn_implementation(_ATTENTION)
         self._hooks = [encoder.register_forward_hook(self._hand_first_tokens_to_head)]
         last_output = _last_attention_output(encoder)
@@ -65,7 +72,7 @@ class PackedModel:
         lengths = [len(ids) for ids in batch]
         boundaries = torch.zeros(len(lengths) + 1, dtype=torch.int32)
         boundaries[1:] = torch.tensor(lengths).cumsum(0)
-        self._starts = boundaries[:-1].long().to(device)
+        self._call.starts = boundaries[:-1].long().to(device)
         input_ids = torch.tensor([token for ids in batch for token in ids])
         position_ids = torch.cat([torch.arange(length) for length in lengths]) + self._first_position
         output = self._model(
@@ -84,12 +91,12 @@ class PackedModel:
         self._model.set_attn_implementation("sdpa")
 
     def _drop_all_but_first_tokens(self, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(arg.index_select(1, self._starts) for arg in args)
+        return tuple(arg.index_select(1, self._call.starts) for arg in args)
 
     def _hand_first_tokens_to_head(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         hidden = output.last_hidden_state
         if not self._trimmed:
-            hidden = hidden.index_select(1, self._starts)
+            hidden = hidden.index_select(1, self._call.starts)
         output.last_hidden_state = hidden.transpose(0, 1)  # (1, texts, hidden) -> (texts, 1, hidden)
         return output
 
@@ -163,14 +170,10 @@ def _attend_text_by_text(
         ends, longest = cu_seq_lens_q, max_length_q
         attended = cast("Tensor", varlen_attn(q, k, v, ends, ends, longest, longest, scale=scaling))
         return attended.unsqueeze(0), None
-    output = query.new_empty(query.shape).transpose(1, 2)
-    for start, end in itertools.pairwise(cu_seq_lens_q.tolist()):
-        part = slice(start, end)
-        attended = scaled_dot_product_attention(
-            query[:, :, part], key[:, :, part], value[:, :, part], scale=scaling
-        )
-        output[:, part] = attended.transpose(1, 2)
-    return output, None
+    lengths = cu_seq_lens_q.diff().tolist()
+    texts = zip(*(tensor.split_with_sizes(lengths, 2) for tensor in (query, key, value)), strict=True)
+    rows = [scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in texts]
+    return torch.cat(rows, dim=2).transpose(1, 2), None
 
 
 AttentionInterface.register(_ATTENTION, _attend_text_by_text)

@@ -25,7 +25,7 @@ class Flood:
     statuses: Counter[int] = field(default_factory=Counter)
     not_sent: int = 0
     accepted: list[tuple[float, float, float]] = field(default_factory=list)
-    """(sent at, latency, wait for the device) of each 200."""
+    """(sent at, latency, time until the device was done with it) of each 200."""
     refused: list[tuple[float, float, float]] = field(default_factory=list)
     """(sent at, latency, Retry-After) of each 429."""
     memory: list[int] = field(default_factory=list)
@@ -35,7 +35,10 @@ class Flood:
     """From the flood's end until a request is again answered within twice the idle latency."""
 
     def retry_ratios(self) -> list[float]:
-        """Each Retry-After over the wait of the request that was accepted nearest in time."""
+        """Each Retry-After over the time that the request took which was accepted nearest in time.
+
+        That is what Retry-After foretells: how long the device takes for what was there before.
+        """
         waits = sorted((sent, wait) for sent, _, wait in self.accepted)
         ratios, place = [], 0
         for sent, _, retry_after in sorted(self.refused):
@@ -65,7 +68,8 @@ async def flood(
         pool.append(connection)
         seen.statuses[answer.status] += 1
         if answer.status == 200:
-            seen.accepted.append((sent, latency, answer.json()["timing"]["queue_ms"] / 1000))
+            timing = answer.json()["timing"]
+            seen.accepted.append((sent, latency, (timing["queue_ms"] + timing["forward_ms"]) / 1000))
         elif answer.status == 429:
             seen.refused.append((sent, latency, float(answer.headers["retry-after"])))
         return latency

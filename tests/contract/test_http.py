@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.responses import Response
 
-from serve_app import errors
+from serve_app import errors, shedding
 from serve_app.api import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
@@ -284,6 +285,59 @@ async def test_a_full_queue_says_when_to_come_again(
     assert assert_problem(answer, 429, "queue-full")["retry_after_s"] == wait_s
     assert answer.headers["retry-after"] == header
     assert not replica.asked
+
+
+@pytest.fixture
+async def outside(replica: FakeReplica, limits: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the middleware with nothing behind it: what it does not answer itself answers 418."""
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        await Response(status_code=418)(scope, receive, send)
+
+    build_api(replica, limits, Metrics())
+    [middleware] = shedding.middlewares()
+    app = middleware.cls(behind, *middleware.args, **middleware.kwargs)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        yield client
+
+
+ASKING = (
+    "/v1/classify",
+    "/predict",
+    "/invocations",
+    "/v2/models/fake/infer",
+    "/v2/models/a/versions/1/infer",
+)
+
+
+@pytest.mark.parametrize("path", ASKING)
+async def test_a_full_queue_sheds_what_asks_and_nothing_else(
+    outside: httpx.AsyncClient, client: httpx.AsyncClient, replica: FakeReplica, path: str
+) -> None:
+    assert (await outside.post(path, json={"inputs": LOVE})).status_code == 418
+    replica.refusal = errors.QueueFull("the queue is full", 1.6)
+    shed = await outside.post(path, json={"inputs": LOVE}, headers={"x-request-id": "shed-1"})
+    problem = assert_problem(shed, 429, "queue-full")
+    assert (shed.headers["x-request-id"], problem["request_id"]) == ("shed-1", "shed-1")
+    routed = await client.post(path, json={"inputs": LOVE}, headers={"x-request-id": "shed-1"})
+    for name in ("retry-after", "content-type", "content-length"):
+        assert shed.headers[name] == routed.headers[name]
+    assert shed.content == routed.content
+    assert (await outside.get(path)).status_code == 418
+    assert (await outside.post("/v1/other")).status_code == 418
+    replica.refusal = errors.NotReady("no model yet")
+    assert (await outside.post(path, json={"inputs": LOVE})).status_code == 418
+
+
+async def test_a_request_without_a_key_is_not_told_of_the_queue(replica: FakeReplica) -> None:
+    replica.refusal = errors.QueueFull("the queue is full", 1.6)
+    build_api(replica, Settings(api_keys=(SecretStr("key"),)), Metrics())
+    app = shedding.Shedding(Response(status_code=418))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        answers = [
+            await client.post("/v1/classify", headers=headers) for headers in ({}, {"x-api-key": "key"})
+        ]
+    assert [answer.status_code for answer in answers] == [418, 429]
 
 
 async def test_unknown_routes_methods_and_models(client: httpx.AsyncClient) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.batching import Batcher, BatchLimits
+from serve_app.admission import BatchLimits
+from serve_app.batching import Batcher
 from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, QueueFull
 
 
@@ -29,17 +30,20 @@ class Device:
     """A forward that waits until the test lets it go, and remembers its batches."""
 
     batches: list[list[str]] = field(default_factory=list)
+    alone: list[bool] = field(default_factory=list)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     permits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     held: bool = True
     fail_on: str = ""
 
-    def forward(self, batch: Sequence[Text]) -> list[str]:
-        self.batches.append([item.name for item in batch])
+    def forward(self, batch: Sequence[Text], alone: bool) -> list[str]:
+        names = [item.name for item in batch]
+        self.batches.append(names)
+        self.alone.append(alone)
         self.entered.release()
         if self.held:
             assert self.permits.acquire(timeout=30)
-        if self.fail_on in self.batches[-1]:
+        if self.fail_on in names:
             raise RuntimeError(f"cannot read {self.fail_on}")
         return [f"answer to {item.name}" for item in batch]
 
@@ -75,9 +79,11 @@ def device() -> Iterator[Device]:
 async def make(device: Device) -> Iterator[Make]:
     made: list[Batcher[Text, str]] = []
 
-    def build(clock: Callable[[], float] | None = None, **limits: float) -> Batcher[Text, str]:
+    def build(
+        clock: Callable[[], float] | None = None, lanes: int = 1, **limits: float
+    ) -> Batcher[Text, str]:
         bounds = BatchLimits(**limits)  # type: ignore[arg-type]
-        made.append(Batcher(device.forward, bounds, **({"clock": clock} if clock else {})))
+        made.append(Batcher(device.forward, bounds, lanes=lanes, **({"clock": clock} if clock else {})))
         return made[-1]
 
     yield build
@@ -229,7 +235,7 @@ async def test_a_failure_fails_its_own_batch_and_the_health_check(device: Device
 
 
 async def test_too_few_results_are_a_failure_and_reach_nobody(make: Make) -> None:
-    batcher: Batcher[Text, str] = Batcher(lambda batch: ["one"], BatchLimits())
+    batcher: Batcher[Text, str] = Batcher(lambda batch, alone: ["one"], BatchLimits())
     with pytest.raises(ModelFailure):
         await ask(batcher, "a", "b")
     await batcher.close()
@@ -237,7 +243,7 @@ async def test_too_few_results_are_a_failure_and_reach_nobody(make: Make) -> Non
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_dead_device_thread_leaves_nobody_hanging() -> None:
-    def die(_batch: Sequence[Text]) -> list[str]:
+    def die(_batch: Sequence[Text], _alone: bool) -> list[str]:
         raise SystemExit("the device is gone")
 
     batcher: Batcher[Text, str] = Batcher(die, BatchLimits(max_batch_items=1))
@@ -266,6 +272,65 @@ async def test_a_stuck_device_fails_the_health_check(device: Device, make: Make)
     await running
 
 
+async def test_a_batch_alone_has_the_device_and_then_lanes_run_side_by_side(
+    device: Device, make: Make
+) -> None:
+    batcher = make(lanes=2, max_batch_items=2)
+    tasks = [asyncio.create_task(ask(batcher, "first"))]
+    await device.until_entered()
+    for name in "abcde":
+        tasks.append(asyncio.create_task(ask(batcher, name)))
+        await until(lambda: batcher.waiting_items == len(tasks) - 1)
+    assert device.batches == [["first"]]  # the second lane stands still beside a batch that has it all
+    device.permits.release()
+    await device.until_entered()
+    await device.until_entered()  # and begins beside one that has not
+    assert batcher.waiting_items == 1
+    device.let_go()
+    assert await asyncio.gather(*tasks) == [[f"answer to {name}"] for name in ("first", *"abcde")]
+    assert sorted(device.batches[1:3]) == [["a", "b"], ["c", "d"]]
+    assert device.alone[:3] == [True, False, False]
+
+
+async def test_two_lanes_are_expected_to_do_the_work_of_one_in_half_the_time(
+    device: Device, make: Make
+) -> None:
+    clock = FakeClock()
+    batcher = make(clock, lanes=2, max_batch_items=1, max_queue_wait_s=30)
+    tasks = [asyncio.create_task(ask(batcher, name, tokens=10)) for name in ("warm", *"abcd")]
+    for batch_s in (0, 10, 0):  # `warm` with the others behind it, then two batches within ten seconds
+        await device.until_entered()
+        if batch_s == 10:
+            await device.until_entered()
+        clock.now += batch_s
+        device.permits.release()
+    await until(lambda: batcher.waiting_items <= 1)
+    device.let_go()
+    await asyncio.gather(*tasks)
+    assert batcher._rate.seconds_for(10) <= 5 + 1e-9
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_one_dead_lane_is_told_though_the_other_goes_on() -> None:
+    both_run = threading.Barrier(2)
+
+    def forward(batch: Sequence[Text], _alone: bool) -> list[str]:
+        both_run.wait(timeout=30)
+        if batch[0].name == "deadly":
+            raise SystemExit("the device is gone")
+        return [item.name for item in batch]
+
+    batcher: Batcher[Text, str] = Batcher(forward, BatchLimits(max_batch_items=1), lanes=2)
+    deadly, other = await asyncio.gather(
+        *(batcher.submit([Text(name)]) for name in ("deadly", "other")), return_exceptions=True
+    )
+    assert isinstance(deadly, ModelFailure)
+    assert not isinstance(other, BaseException) and other.results == ["other"]
+    await batcher.close()
+    with pytest.raises(ModelFailure, match="died"):
+        batcher.check_health()
+
+
 async def test_closing_answers_those_who_wait_and_takes_no_more(device: Device, make: Make) -> None:
     batcher = make()
     running = asyncio.create_task(ask(batcher, "running"))
@@ -281,9 +346,10 @@ async def test_closing_answers_those_who_wait_and_takes_no_more(device: Device, 
     await closing
 
 
-async def test_every_survivor_of_200_gets_its_own_answer(device: Device, make: Make) -> None:
+@pytest.mark.parametrize("lanes", [1, 3])
+async def test_every_survivor_of_200_gets_its_own_answer(device: Device, make: Make, lanes: int) -> None:
     random.seed(3)
-    batcher = make(max_batch_tokens=60, max_batch_items=7)
+    batcher = make(lanes=lanes, max_batch_tokens=60, max_batch_items=7)
     device.held = False
     calls: dict[str, asyncio.Task[list[str]]] = {}
     for number in range(200):
@@ -318,16 +384,19 @@ def test_limits_are_positive(name: str) -> None:
 @given(
     st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=5), min_size=1, max_size=12),
     st.integers(1, 50),
+    st.integers(1, 3),
 )
-def test_each_item_runs_once_and_no_batch_is_over_budget(requests: list[list[int]], budget: int) -> None:
+def test_each_item_runs_once_and_no_batch_is_over_budget(
+    requests: list[list[int]], budget: int, lanes: int
+) -> None:
     seen: list[list[Text]] = []
 
-    def forward(batch: Sequence[Text]) -> list[str]:
+    def forward(batch: Sequence[Text], _alone: bool) -> list[str]:
         seen.append(list(batch))
         return [item.name for item in batch]
 
     async def run() -> list[list[str]]:
-        batcher = Batcher(forward, BatchLimits(max_batch_tokens=budget))
+        batcher = Batcher(forward, BatchLimits(max_batch_tokens=budget), lanes=lanes)
         texts = [
             [Text(f"{row}.{place}", tokens) for place, tokens in enumerate(sizes)]
             for row, sizes in enumerate(requests)

@@ -1,0 +1,78 @@
+"""The bounds of the queue and of a batch, who may join the queue, and what a refusal says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serve_app.errors import QueueFull
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """The bounds of the queue and of a batch.
+
+    Attributes:
+        max_batch_tokens: most tokens in a batch. More fills the device better, fewer let the next batch start
+            sooner. A longer text goes alone.
+        max_batch_items: most texts in a batch.
+        max_queue_items: most texts that wait. Bounds memory.
+        max_queue_tokens: most tokens that wait. Bounds memory.
+        max_queue_wait_s: longest wait, expected from the measured token rate, at which a request still
+            joins the queue. Bounds latency.
+    """
+
+    max_batch_tokens: int = 1024
+    max_batch_items: int = 256
+    max_queue_items: int = 4096
+    max_queue_tokens: int = 262_144
+    max_queue_wait_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+    def check_room(
+        self, *, items: int, tokens: int, waiting: int, waiting_tokens: int, ahead_s: float
+    ) -> None:
+        """Let a request join the queue, or say when to come again.
+
+        Args:
+            items: texts of the request.
+            tokens: of those texts.
+            waiting: texts that wait.
+            waiting_tokens: of the texts that wait.
+            ahead_s: until the device is done with all that waits and runs.
+
+        Raises:
+            QueueFull: one of the bounds would be exceeded.
+        """
+        if waiting + items > self.max_queue_items:
+            reason = f"{waiting} texts wait, {self.max_queue_items} may (max_queue_items)"
+        elif waiting_tokens + tokens > self.max_queue_tokens:
+            reason = f"{waiting_tokens} tokens wait, {self.max_queue_tokens} may (max_queue_tokens)"
+        elif waiting and ahead_s > self.max_queue_wait_s:
+            bound = self.max_queue_wait_s
+            reason = f"the wait would be {ahead_s:.1f} s, the bound is {bound} s (max_queue_wait_s)"
+        else:
+            return
+        raise QueueFull(f"the queue is full: {reason}; come again in {ahead_s:.1f} s", retry_after_s=ahead_s)
+
+
+class TokenRate:
+    """Tokens a second of the busy device over its latest batches, where a full one counts for more."""
+
+    _KEPT = 0.9  # of the earlier batches' weight with each batch, so that the latest ten or so decide
+
+    def __init__(self) -> None:
+        self._tokens = 0.0
+        self._seconds = 0.0
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """Take in a batch, and for how long the device was busy since the one before it ended."""
+        self._tokens = self._KEPT * self._tokens + tokens
+        self._seconds = self._KEPT * self._seconds + seconds
+
+    def seconds_for(self, tokens: int) -> float:
+        """How long the device takes for so many tokens; 0 before the first batch."""
+        return tokens * self._seconds / self._tokens if self._tokens else 0.0
