@@ -25,10 +25,16 @@ def padded(token_ids: Sequence[Sequence[int]], pad_id: int, device: torch.device
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Matrix products in `precision`; nothing changes for float32."""
-    if precision == "float32":
+    """Matrix products in `precision`, as in `OptimiserSettings`; nothing changes for float32."""
+    if precision == "float32" or (precision == "auto" and not _has_bfloat16(device)):
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities()["avx512_bf16"])
 
 
 def predict(

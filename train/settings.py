@@ -103,8 +103,12 @@ class OptimiserSettings(_Frozen):
         Field(description="Decay a step of the running average of the weights, which is what is kept."),
     ] = 0.99
     precision: Annotated[
-        Literal["float32", "bfloat16"], Field(description="Of the matrix products; weights stay float32.")
-    ] = "bfloat16"
+        Literal["auto", "float32", "bfloat16"],
+        Field(
+            description="Of the matrix products; weights stay float32. `auto` is bfloat16 where the device "
+            "has instructions for it; a CPU without them takes ten times as long."
+        ),
+    ] = "auto"
 
 
 class ProgressSettings(_Frozen):

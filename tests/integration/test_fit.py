@@ -48,7 +48,7 @@ held_out = 0.2
 passes = 8.0
 """
 
-# One Ray cluster for all three runs; two workers first, so that the cluster has room for them.
+# One Ray cluster for all runs; two workers first, so that the cluster has room for them.
 RUNS = """
 import sys
 from train.__main__ import main
@@ -56,6 +56,9 @@ common = ["fit", "--config", sys.argv[1], "--data", sys.argv[2], "--cpus", "1"]
 for name, workers in (("pair", "2"), ("one", "1"), ("again", "1")):
     if main([*common, "--out", f"{sys.argv[3]}/{name}", "--workers", workers]):
         sys.exit(1)
+first = f"{sys.argv[3]}/one/bundle"
+if main([*common, "--out", f"{sys.argv[3]}/on", "--max-steps", "4", "--start-from", first]):
+    sys.exit(1)
 """
 
 
@@ -93,7 +96,7 @@ def write_texts(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of three runs: `pair` by two workers, `one` and `again` by one, all else alike."""
+    """The runs' folder: `pair` by two workers, `one` and `again` by one, `on` from where `one` ended."""
     folder = tmp_path_factory.mktemp("fit")
     write_base(folder / "base")
     (folder / "data").mkdir()
@@ -136,6 +139,17 @@ def test_a_seed_decides_the_result(runs: Path) -> None:
     )
 
     assert one == again
+
+
+@pytest.mark.ray
+def test_a_run_goes_on_from_a_bundle(runs: Path) -> None:
+    from serve_app.model.bundle import read_manifest
+
+    one, on = (report(runs / name) for name in ("one", "on"))
+
+    assert on["started_from"] == read_manifest(runs / "one" / "bundle").digest
+    assert on["history"][0]["loss"] < one["history"][0]["loss"] / 2
+    assert on["history"][0]["step"] == 1
 
 
 @pytest.mark.ray
