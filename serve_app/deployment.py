@@ -97,7 +97,7 @@ class ClassifierReplica:
                 return
             previous, self._live = self._live, await self._load(choice.model)
             self._choice = choice
-        self._show_gauges(self._live)
+        self._show_metrics(self._live)
         self._announce(self._live.model, live=True)
         if previous is not None:
             self._announce(previous.model, live=False)
@@ -111,7 +111,7 @@ class ClassifierReplica:
             ModelFailure: the latest batch failed, or the device thread is dead or stuck.
         """
         live = self._require_live()
-        self._show_gauges(live)
+        self._show_metrics(live)
         live.batcher.check_health()
 
     @property
@@ -133,7 +133,6 @@ class ClassifierReplica:
         else:
             items = await asyncio.to_thread(live.classifier.preprocess, texts)
         tokenize_s = time.monotonic() - began
-        self._metrics.waiting(live.batcher.waiting_items)
         answer = await live.batcher.submit(items, deadline=deadline)
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
         labels = live.model.labels
@@ -236,8 +235,8 @@ class ClassifierReplica:
 
         return Batcher(forward, self._limits(classifier), lanes=lanes)
 
-    def _show_gauges(self, live: _Live) -> None:
-        """Set every gauge anew: Ray drops one that was not set for a while. Health checks come often."""
+    def _show_metrics(self, live: _Live) -> None:
+        """Hand over the counts and set every gauge at health checks: Ray drops one not set for a while."""
         model = live.model
         self._metrics.model(name=model.name, version=model.version, device=model.device, dtype=model.dtype)
         self._metrics.startup({phase: s for phase, s in model.startup.items() if phase.endswith("_s")})

@@ -8,7 +8,6 @@
     ├── UnsupportedMedia      415  a content type that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
     ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
-    ├── Cancelled             499  the client left before its answer
     ├── ModelFailure          500  the forward pass failed
     ├── NotReady              503  no model is loaded yet, or the replica is going away
     ├── DeadlineExceeded      504  the caller's deadline passed first
@@ -144,14 +143,6 @@ class QueueFull(ServiceError):
     def members(self) -> Mapping[str, object]:
         """`retry_after_s`: the header's value before it is rounded to whole seconds."""
         return {"retry_after_s": self.retry_after_s}
-
-
-class Cancelled(ServiceError):
-    """The client closed its connection before the answer was ready."""
-
-    status = 499
-    type = "cancelled"
-    title = "The client left"
 
 
 class ModelFailure(ServiceError):

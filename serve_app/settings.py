@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     max_batch_tokens: int | None = Field(
         default=None,
         gt=0,
-        description="Most tokens in a batch; by default 1,024 on a CPU and 16,384 on CUDA. More fills the "
+        description="Most tokens in a batch; by default 512 on a CPU and 16,384 on CUDA. More fills the "
         "device better, fewer let a new text start sooner.",
     )
     max_batch_items: int = Field(default=256, gt=0, description="Most texts in a batch.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.local import Plan, free_port, serving
-
-ROOT = Path(__file__).parents[1]
+from tests.labelled import labelled_texts
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of labelled texts (DATA_DIR, or `data` in the folder `shared` beside the project)."""
-    folder = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data"))
-    if not (folder / "sst2_dev.parquet").exists():
+    """Folder of labelled texts; see `labelled_texts`."""
+    folder = labelled_texts()
+    if folder is None:
         pytest.skip("no labelled texts: set DATA_DIR to a folder with sst2_dev.parquet and the others")
     return folder
