@@ -7,7 +7,6 @@ import logging
 import math
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from importlib.resources import files
@@ -27,20 +26,20 @@ from serve_app import openapi
 from serve_app.auth import check_key
 from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
 from serve_app.metrics import Metrics
+from serve_app.problems import problem, refuse_route, request_id_of
 from serve_app.protocols import oip
 from serve_app.protocols.native import NATIVE
 from serve_app.protocols.oip import OIP
 from serve_app.protocols.sagemaker import SAGEMAKER
-from serve_app.protocols.shape import Protocol, Question, to_json
+from serve_app.protocols.shape import Protocol, Question
 from serve_app.protocols.tei import TEI
 from serve_app.schemas import Limits, ModelInfo
 from serve_app.service import Classified, Service
 from serve_app.settings import Settings
-from serve_app.shedding import Refusal, shed_by
+from serve_app.shedding import shed_by
 
 _log = logging.getLogger("ray.serve")
 _WEB = Path(str(files("serve_app"))) / "web"
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -83,7 +82,7 @@ def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI
 
     shed_by(door.refuse)
     _add_pages(app)
-    app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(HTTPException, refuse_route)
     return app
 
 
@@ -123,7 +122,7 @@ class _Door:
 
         async def guarded(request: Request) -> Response:
             began = time.monotonic()
-            request.state.began, request.state.id = began, _request_id(request.headers)
+            request.state.began, request.state.id = began, request_id_of(request.headers)
             status = 499  # what stands if the client leaves and the call is cancelled
             try:
                 response = await self._try(request, handler)
@@ -153,7 +152,7 @@ class _Door:
 
         return handle
 
-    def refuse(self, scope: Scope) -> Refusal | None:
+    def refuse(self, scope: Scope) -> Response | None:
         """The answer to a request with texts that the queue has no room for, or None; for `shedding`."""
         if scope["method"] != "POST":
             return None
@@ -167,7 +166,10 @@ class _Door:
             self._service.check_room()
         except QueueFull as error:
             self._metrics.shed(route, version=self._version())
-            return _refusal(error, _request_id(headers))
+            request_id = request_id_of(headers)
+            response = problem(error, request_id)
+            response.headers["x-request-id"] = request_id  # Serve, which does it else, is not asked
+            return response
         except ServiceError:
             pass  # the route says so itself
         return None
@@ -209,7 +211,7 @@ class _Door:
                 _log.warning(
                     "request failed", extra={"request_id": request.state.id, "error_type": error.type}
                 )
-            response = _problem(error, request.state.id)
+            response = problem(error, request.state.id)
         except Exception as error:  # the last resort: whatever it is, the caller gets an answer
             # Its message is not logged: it could hold the text. Its kind and place say where to look.
             place = _place(error)
@@ -217,7 +219,7 @@ class _Door:
                 "unexpected error",
                 extra={"request_id": request.state.id, "error": repr(type(error)), "place": place},
             )
-            response = _problem(
+            response = problem(
                 ServiceError("an unexpected error; report it with the request id"), request.state.id
             )
         return response
@@ -270,12 +272,6 @@ class _Door:
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
 
 
-def _request_id(headers: Headers) -> str:
-    """The caller's X-Request-ID, else a new one. Serve makes one too, and answers the header itself."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
 async def _read_body(request: Request, max_bytes: int) -> bytes:
     """The body, read no further than the limit."""
     refusal = TooLarge(f"the body is over {max_bytes} bytes; send fewer or shorter texts")
@@ -297,47 +293,6 @@ def _headers_of(answer: Classified) -> dict[str, str]:
         "server-timing": f"tokenize;dur={1000 * timing.tokenize_s:.2f}, "
         f"queue;dur={1000 * timing.queue_s:.2f}, forward;dur={1000 * timing.forward_s:.2f}",
     }
-
-
-def _refusal(error: ServiceError, request_id: str) -> Refusal:
-    """An error as RFC 9457 has it."""
-    body = {
-        "type": f"urn:sentiment-service:{error.type}",
-        "title": error.title,
-        "status": error.status,
-        "detail": str(error),
-        "request_id": request_id,
-        **error.members,
-    }
-    headers = {"x-request-id": request_id}
-    if isinstance(error, QueueFull):
-        # Whole seconds are all the header can say; the nearest is right within a third from 1 s on.
-        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return Refusal(error.status, headers, to_json(body)[0], "application/problem+json")
-
-
-def _problem(error: ServiceError, request_id: str) -> Response:
-    refusal = _refusal(error, request_id)
-    del refusal.headers["x-request-id"]  # Serve answers it itself
-    return Response(refusal.body, refusal.status, refusal.headers, refusal.media_type)
-
-
-async def _refuse_route(request: Request, error: Exception) -> Response:
-    """A path or a method that is not served."""
-    assert isinstance(error, HTTPException)
-    refusal = NotFound(f"{request.method} {request.url.path[:200]} is not served; see docs for what is")
-    if error.status_code == 404:
-        return _problem(refusal, _request_id(request.headers))
-    body = {
-        "type": "about:blank",
-        "title": error.detail,
-        "status": error.status_code,
-        "detail": str(refusal),
-        "request_id": _request_id(request.headers),
-    }
-    return JSONResponse(body, error.status_code, error.headers, media_type="application/problem+json")
 
 
 def _place(error: Exception) -> str:

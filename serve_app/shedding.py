@@ -8,23 +8,12 @@ without direct ingress, the routes refuse the same requests, with the same answe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from starlette.middleware import Middleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A whole answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    media_type: str
-
-
-Refuse = Callable[[Scope], Refusal | None]
+Refuse = Callable[[Scope], Response | None]
 """The answer to an HTTP request that has no chance now, or None."""
 
 
@@ -54,16 +43,4 @@ class Shedding:
         """ASGI."""
         refuse = _Process.refuse
         refusal = refuse(scope) if refuse is not None and scope["type"] == "http" else None
-        if refusal is None:
-            await self._app(scope, receive, send)
-            return
-        length, media_type = str(len(refusal.body)), refusal.media_type
-        headers = {**refusal.headers, "content-type": media_type, "content-length": length}
-        await send(
-            {
-                "type": "http.response.start",
-                "status": refusal.status,
-                "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            }
-        )
-        await send({"type": "http.response.body", "body": refusal.body})
+        await (refusal or self._app)(scope, receive, send)

@@ -1,0 +1,58 @@
+"""Errors as the caller gets them: problem documents, RFC 9457."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+
+from serve_app.errors import NotFound, QueueFull, ServiceError
+
+_MEDIA_TYPE = "application/problem+json"
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def request_id_of(headers: Headers) -> str:
+    """The caller's X-Request-ID, else a new one. Serve makes one too, and answers the header itself."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def problem(error: ServiceError, request_id: str) -> Response:
+    """The answer to a request that ended with this error."""
+    body = {
+        "type": f"urn:sentiment-service:{error.type}",
+        "title": error.title,
+        "status": error.status,
+        "detail": str(error),
+        "request_id": request_id,
+        **error.members,
+    }
+    headers = {}
+    if isinstance(error, QueueFull):
+        # Whole seconds are all the header can say; the nearest is right within a third from 1 s on.
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(body, error.status, headers, media_type=_MEDIA_TYPE)
+
+
+async def refuse_route(request: Request, error: Exception) -> Response:
+    """A path or a method that is not served."""
+    assert isinstance(error, HTTPException)
+    request_id = request_id_of(request.headers)
+    refusal = NotFound(f"{request.method} {request.url.path[:200]} is not served; see docs for what is")
+    if error.status_code == 404:
+        return problem(refusal, request_id)
+    body = {
+        "type": "about:blank",
+        "title": error.detail,
+        "status": error.status_code,
+        "detail": str(refusal),
+        "request_id": request_id,
+    }
+    return JSONResponse(body, error.status_code, error.headers, media_type=_MEDIA_TYPE)
