@@ -35,15 +35,6 @@ examples:
   python -m train evaluate --bundle runs/builtin/bundle --config train/builtin.toml --data DATA_DIR
   python -m train evaluate --url http://127.0.0.1:8000 --config train/builtin.toml --data DATA_DIR
 """
-_SENTENCES_HELP = """\
-Cut the reviews of one set into sentences and keep those on which a model and the review agree, as a set of
-their own. Only the training part of the set is used, so no held-out review gives a sentence.
-"""
-_SENTENCES_EXAMPLE = """\
-example:
-  python -m train sentences --bundle runs/first/bundle --config train/builtin.toml --data DATA_DIR \\
-    --set long_reviews --out DATA_DIR/long_sentences.parquet
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(required=True, metavar="verb")
     _add_fit(verbs)
     _add_evaluate(verbs)
-    _add_sentences(verbs)
     _add_publish(verbs)
     chosen = parser.parse_args(arguments)
     # Models come from packages and folders; a hub is asked by no verb.
@@ -104,28 +94,6 @@ def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="only these sets (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.set_defaults(run=_evaluate)
-
-
-def _add_sentences(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser(
-        "sentences",
-        help="make a set of sentences out of labelled reviews",
-        description=_SENTENCES_HELP,
-        epilog=_SENTENCES_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_data(parser)
-    parser.add_argument("--bundle", required=True, metavar="URI", help="the model that is to agree")
-    parser.add_argument("--set", required=True, metavar="NAME", help="of the settings: the reviews")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a Parquet file")
-    parser.add_argument(
-        "--min-score",
-        type=float,
-        default=0.7,
-        metavar="P",
-        help="the model's score of the review's label, from which on they agree (default %(default)s)",
-    )
-    parser.set_defaults(run=_sentences)
 
 
 def _add_publish(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -185,24 +153,6 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     print(as_table(found, settings.labels))
     if chosen.json:
         chosen.json.write_text(json.dumps(as_json(found), indent=2) + "\n", encoding="utf-8")
-
-
-def _sentences(chosen: argparse.Namespace) -> None:
-    from train.evaluate import LocalModel
-    from train.sentences import agreed_sentences, write_sentences
-    from train.sets import read_splits
-    from train.settings import read_settings
-
-    settings = read_settings(chosen.config)
-    splits = read_splits(settings, chosen.data)
-    if chosen.set not in splits:
-        raise TrainError(f"no set {chosen.set!r}; the settings have {sorted(splits)}")
-    reviews = splits[chosen.set].train
-    print(f"asking {chosen.bundle} about the sentences of {len(reviews):,} texts", flush=True)
-    model = LocalModel(chosen.bundle, settings.labels)
-    found = agreed_sentences(reviews, model, min_score=chosen.min_score)
-    write_sentences(found, settings.labels, chosen.out)
-    print(f"{chosen.out} has {len(found):,} sentences")
 
 
 def _publish(chosen: argparse.Namespace) -> None:
