@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,29 @@ def test_logits_are_the_plain_models(architecture: str, tmp_path: Path) -> None:
     torch.testing.assert_close(classifier.logits(batch), expected, atol=SAME, rtol=0)
     alone = torch.cat([classifier.logits([item]) for item in batch])
     torch.testing.assert_close(alone, expected, atol=SAME, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_forwards_side_by_side_do_not_touch_each_other(architecture: str, tmp_path: Path) -> None:
+    classifier = load(save(tmp_path / architecture, architecture), tmp_path, threads=1)
+    items = classifier.preprocess(texts(count=240, longest=30))
+    batches = [items[start : start + 1 + start // 7 % 7] for start in range(0, 240, 7)]
+    expected = [classifier.logits(batch) for batch in batches]
+    together = threading.Barrier(3)
+
+    def run(lane: int) -> None:
+        together.wait(timeout=30)
+        for turn in range(4 * len(batches)):
+            place = turn * (lane + 1) % len(batches)  # each lane in an order of its own
+            torch.testing.assert_close(classifier.logits(batches[place]), expected[place], atol=SAME, rtol=0)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(3) as lanes:
+            list(lanes.map(run, range(3)))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("architecture", PACKED)
