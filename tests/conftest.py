@@ -11,6 +11,8 @@ import pytest
 from serve_app.local import Plan, free_port, serving
 from tests.labelled import labelled_texts
 
+ROOT = Path(__file__).parents[1]
+
 
 @dataclass(frozen=True)
 class Service:
