@@ -58,7 +58,8 @@ def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI
     def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
         handler = door.guard(path, door.ask(path, protocol))
         app.add_api_route(path, handler, methods=["POST"], **doc)
-        app.asked[path] = handler
+        if "{" not in path:  # a path with a name in it is FastAPI's to take apart
+            app.asked[path] = handler
 
     def tell(path: str, handler: Handler, summary: str, response_model: Any = None) -> None:
         app.add_api_route(path, door.guard(path, handler), summary=summary, response_model=response_model)

@@ -34,7 +34,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities()["avx512_bf16"])
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def predict(
