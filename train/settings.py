@@ -1,6 +1,7 @@
 """What a training run is told, read from one TOML file; an unknown key is refused by name."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -26,15 +27,21 @@ class FileSettings(_Frozen):
     """One labelled file: where it is and what its labels mean."""
 
     name: Annotated[str, Field(min_length=1)]
-    file: Annotated[str, Field(description="CSV, JSONL or Parquet, relative to --data.")]
+    file: Annotated[str, Field(description="CSV, JSONL or Parquet, or a folder of them; relative to --data.")]
     text: str = "text"
     label: str = "label"
     label_names: Annotated[
-        dict[str, str], Field(min_length=2, description="A value of the label column -> one of `labels`.")
-    ]
+        dict[str, str],
+        Field(description="A value of the label column -> one of `labels`; none: the values are labels."),
+    ] = {}
     drop_labels: Annotated[
         tuple[str, ...], Field(description="Values left out; any other value is an error.")
     ] = ()
+
+    def index_of(self, labels: Sequence[str]) -> dict[str, int]:
+        """A value of the label column -> the index of its logit."""
+        names = self.label_names or {label: label for label in labels}
+        return {value: labels.index(name) for value, name in names.items()}
 
 
 class DataSettings(FileSettings):

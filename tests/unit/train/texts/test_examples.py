@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from train.data import (
+from train.errors import DataInvalid
+from train.texts.examples import (
     Example,
     deduplicate,
     keys_of,
@@ -17,7 +18,6 @@ from train.data import (
     without,
     word_keys,
 )
-from train.errors import DataInvalid
 
 LABELS = {"0": 0, "1": 1}
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from train.averaging import WeightAverage
-from train.forward import padded
-from train.loop import learning_rate_factor
+from train.fitting.averaging import WeightAverage
+from train.fitting.forward import padded
+from train.fitting.loop import learning_rate_factor
 from train.settings import OptimiserSettings
 
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from train.data import Example
-from train.mix import cut, schedule
 from train.settings import CropSettings, DataSettings
+from train.texts.examples import Example
+from train.texts.mix import cut, schedule
 
 NAMES = {"0": "NEGATIVE", "1": "POSITIVE"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from train.batches import micro_batches
+from train.fitting.batches import micro_batches
 
 Logits = npt.NDArray[np.float32]
 

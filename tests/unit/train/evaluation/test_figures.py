@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from train.calibrate import fit_temperature, negative_log_likelihood
-from train.figures import as_json, as_table, figures
+from train.evaluation.calibrate import fit_temperature, negative_log_likelihood
+from train.evaluation.figures import as_json, as_table, figures
 
 LABELS = ("NEGATIVE", "POSITIVE")
 

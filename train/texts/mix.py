@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from train.data import Example, word_keys
 from train.settings import DataSettings
+from train.texts.examples import Example, word_keys
 
 Indices = npt.NDArray[np.int64]
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from train.batches import FORWARD_COST_TOKENS, deal, micro_batches, steps
+from train.fitting.batches import FORWARD_COST_TOKENS, deal, micro_batches, steps
 
 
 def padded(lengths: list[int], groups: list[list[int]]) -> int:

@@ -16,16 +16,16 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from train.averaging import WeightAverage
 from train.base import load_classifier, load_tokenizer, token_ids
-from train.batches import deal, micro_batches, steps
 from train.errors import FitFailed
-from train.figures import figures
-from train.forward import autocast, padded, predict
-from train.lora import attach, save_adapter
-from train.mix import Draw, cut, schedule
-from train.sets import read_splits, sample
+from train.evaluation.figures import figures
+from train.fitting.averaging import WeightAverage
+from train.fitting.batches import deal, micro_batches, steps
+from train.fitting.forward import autocast, padded, predict
+from train.fitting.lora import attach, save_adapter
 from train.settings import FitSettings, OptimiserSettings
+from train.texts.mix import Draw, cut, schedule
+from train.texts.sets import read_splits, sample
 
 HISTORY = "history.json"
 

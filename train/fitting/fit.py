@@ -11,14 +11,14 @@ from typing import Any
 
 from serve_app.model.bundle import read_manifest, verify, write_manifest
 from train.base import base_folder, base_reference
-from train.calibrate import fit_temperature
 from train.errors import FitFailed
-from train.evaluate import LocalModel, evaluate_sets
-from train.figures import as_json, as_table
-from train.loop import HISTORY, train_loop
-from train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from train.sets import data_digest, read_splits
+from train.evaluation.calibrate import fit_temperature
+from train.evaluation.evaluate import LocalModel, evaluate_sets
+from train.evaluation.figures import as_json, as_table
+from train.fitting.loop import HISTORY, train_loop
+from train.fitting.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from train.settings import FitSettings
+from train.texts.sets import data_digest, read_splits
 
 
 def fit(
@@ -190,11 +190,11 @@ def write_bundle_files(settings: FitSettings, adapter: Path, bundle: Path) -> No
 
 def code_commit() -> str | None:
     """The commit of this checkout, with `-dirty` if train/ differs from it; None outside of one."""
-    here = Path(__file__).parent
+    train = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True
+            ["git", *arguments], cwd=train, capture_output=True, text=True, timeout=10, check=True
         )
         return done.stdout.strip()
 

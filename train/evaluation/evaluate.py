@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from train.batches import steps
-from train.data import Example
 from train.errors import TrainError
-from train.figures import Figures, figures
-from train.sets import read_set, read_splits
+from train.evaluation.figures import Figures, figures
+from train.fitting.batches import steps
 from train.settings import FitSettings
+from train.texts.examples import Example
+from train.texts.sets import read_set, read_splits
 
 _BATCH_TEXTS = 32
 _ATTEMPTS = 10
@@ -27,6 +27,8 @@ Scores = npt.NDArray[np.float32]
 
 class Model(Protocol):
     """Anything that scores texts."""
+
+    labels: tuple[str, ...]
 
     def scores(self, texts: Sequence[str]) -> Scores:
         """One row a text, in order, one column a label: float32, the greatest is the answer."""
@@ -39,23 +41,24 @@ class LocalModel:
 
     Args:
         uri: A bundle's folder, `builtin:`, `s3://...`.
-        labels: In the order of the columns to give.
+        labels: In the order of the columns to give; by default the model's own.
 
     Raises:
         serve_app.errors.BundleError: Nothing there, or it is not a bundle.
         TrainError: It has other labels.
     """
 
-    def __init__(self, uri: str, labels: Sequence[str]) -> None:
+    def __init__(self, uri: str, labels: Sequence[str] | None = None) -> None:
         from serve_app.model.classifier import Classifier
         from serve_app.model.store import fetch
 
         self._classifier = Classifier(fetch(uri, cache_dir=Path.home() / ".cache" / "sentiment-service"))
-        if set(self._classifier.labels) != set(labels):
+        self.labels = tuple(labels or self._classifier.labels)
+        if set(self._classifier.labels) != set(self.labels):
             raise TrainError(
-                f"{uri} has the labels {list(self._classifier.labels)}, the settings {list(labels)}"
+                f"{uri} has the labels {list(self._classifier.labels)}, asked for are {list(self.labels)}"
             )
-        self._columns = [self._classifier.labels.index(label) for label in labels]
+        self._columns = [self._classifier.labels.index(label) for label in self.labels]
 
     def scores(self, texts: Sequence[str]) -> Scores:
         """Logits: float32 (texts, labels)."""
@@ -86,7 +89,7 @@ class ServedModel:
         timeout_s: float = 60.0,
     ) -> None:
         self._url = url.rstrip("/") + "/v1/classify"
-        self._labels = tuple(labels)
+        self.labels = tuple(labels)
         self._texts_per_request = texts_per_request
         self._timeout_s = timeout_s
 
@@ -99,10 +102,10 @@ class ServedModel:
         size = self._texts_per_request
         requests = [list(texts[begin : begin + size]) for begin in range(0, len(texts), size)]
         rows = [row for request in requests for row in self._ask(request)]
-        return np.array(rows, dtype=np.float32).reshape(len(texts), len(self._labels))
+        return np.array(rows, dtype=np.float32).reshape(len(texts), len(self.labels))
 
     def _ask(self, texts: list[str]) -> list[list[float]]:
-        body = json.dumps({"inputs": texts, "top_k": len(self._labels)}).encode()
+        body = json.dumps({"inputs": texts, "top_k": len(self.labels)}).encode()
         request = urllib.request.Request(self._url, body, {"content-type": "application/json"})
         for attempt in range(_ATTEMPTS):
             try:
@@ -130,19 +133,25 @@ class ServedModel:
             ) from error
 
     def _row(self, result: dict[str, Any]) -> list[float]:
-        row = [0.0] * len(self._labels)
-        row[self._labels.index(result["label"])] = float(result["score"])
+        row = [0.0] * len(self.labels)
+        row[self.labels.index(result["label"])] = float(result["score"])
         for label, score in (result.get("scores") or {}).items():
-            row[self._labels.index(label)] = float(score)
+            row[self.labels.index(label)] = float(score)
         return row
 
 
-def read_sets(settings: FitSettings, data_dir: Path) -> dict[str, Sequence[Example]]:
+def read_sets(
+    settings: FitSettings, data_dir: Path, columns: Sequence[str] = ()
+) -> dict[str, Sequence[Example]]:
     """What no training saw: the held-out part of every set, and the whole of every test set."""
     held_out: dict[str, Sequence[Example]] = {
-        name: split.held_out for name, split in read_splits(settings, data_dir).items() if split.held_out
+        name: split.held_out
+        for name, split in read_splits(settings, data_dir, columns).items()
+        if split.held_out
     }
-    return held_out | {source.name: read_set(source, settings.labels, data_dir) for source in settings.test}
+    return held_out | {
+        source.name: read_set(source, settings.labels, data_dir, columns) for source in settings.test
+    }
 
 
 def evaluate_sets(

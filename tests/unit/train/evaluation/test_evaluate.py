@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from train.data import Example
 from train.errors import TrainError
-from train.evaluate import ServedModel, evaluate_sets
+from train.evaluation.evaluate import ServedModel, evaluate_sets
+from train.texts.examples import Example
 
 LABELS = ("NEGATIVE", "POSITIVE")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from train.data import keys_of
 from train.errors import DataInvalid
-from train.sets import data_digest, read_splits, sample
 from train.settings import DataSettings, FileSettings, FitSettings
+from train.texts.examples import keys_of
+from train.texts.sets import data_digest, read_splits, sample
 
 NAMES = {"0": "NEGATIVE", "1": "POSITIVE"}
 

@@ -8,7 +8,7 @@ seed.
 import hashlib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class Example:
 
     text: str
     label: int
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Values of further columns, by which figures may be sliced; those that were asked for and are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ def read_examples(
     label: str,
     label_index: Mapping[str, int],
     drop_labels: Collection[str] = (),
+    columns: Sequence[str] = (),
 ) -> list[Example]:
     """Read one CSV, JSONL or Parquet file.
 
@@ -49,6 +52,7 @@ def read_examples(
         label: Column of the label; compared as a string, so 1 and "1" are the same.
         label_index: Label value -> index of its logit.
         drop_labels: Label values whose rows are left out.
+        columns: Further columns to keep; one that the file lacks is left out.
 
     Raises:
         DataInvalid: The file cannot be read, a column is missing, a text is empty, or a label is neither
@@ -58,6 +62,7 @@ def read_examples(
     for column in (text, label):
         if column not in frame.columns:
             raise DataInvalid(f"{path} has no column {column!r}; it has {sorted(map(str, frame.columns))}")
+    kept = {name: frame[name].astype(str) for name in columns if name in frame.columns}
     examples = []
     for row, (content, value) in enumerate(zip(frame[text], frame[label], strict=True)):
         name = str(value)
@@ -69,7 +74,8 @@ def read_examples(
             )
         if not isinstance(content, str) or not content.strip():
             raise DataInvalid(f"{path} row {row} column {text!r}: the text is empty; remove the row")
-        examples.append(Example(content, label_index[name]))
+        further = {name: values.iloc[row] for name, values in kept.items()}
+        examples.append(Example(content, label_index[name], further))
     return examples
 
 

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from train.data import (
+from train.errors import DataInvalid
+from train.settings import DataSettings, FileSettings, FitSettings
+from train.texts.examples import (
     Example,
     Split,
     deduplicate,
@@ -15,11 +17,9 @@ from train.data import (
     text_key,
     without,
 )
-from train.errors import DataInvalid
-from train.settings import DataSettings, FileSettings, FitSettings
 
 
-def read_splits(settings: FitSettings, data_dir: Path) -> dict[str, Split]:
+def read_splits(settings: FitSettings, data_dir: Path, columns: Sequence[str] = ()) -> dict[str, Split]:
     """The two parts of every set, by the set's name and in the settings' order.
 
     No text of any held-out part, nor of a test set, is in any training part.
@@ -28,7 +28,8 @@ def read_splits(settings: FitSettings, data_dir: Path) -> dict[str, Split]:
         DataInvalid: A file is not what the settings say, or a set has nothing left to train on.
     """
     splits = {
-        of_set.name: _split(read_set(of_set, settings.labels, data_dir), of_set) for of_set in settings.data
+        of_set.name: _split(read_set(of_set, settings.labels, data_dir, columns), of_set)
+        for of_set in settings.data
     }
     forbidden = set().union(*(keys_of(split.held_out) for split in splits.values()))
     for source in settings.test:
@@ -40,16 +41,18 @@ def read_splits(settings: FitSettings, data_dir: Path) -> dict[str, Split]:
     return clean
 
 
-def read_set(source: FileSettings, labels: Sequence[str], data_dir: Path) -> tuple[Example, ...]:
-    """One set, each text once."""
-    label_index = {value: labels.index(name) for value, name in source.label_names.items()}
+def read_set(
+    source: FileSettings, labels: Sequence[str], data_dir: Path, columns: Sequence[str] = ()
+) -> tuple[Example, ...]:
+    """One set, each text once, with the values of further `columns`."""
     return deduplicate(
         read_examples(
             data_dir / source.file,
             text=source.text,
             label=source.label,
-            label_index=label_index,
+            label_index=source.index_of(labels),
             drop_labels=source.drop_labels,
+            columns=columns,
         )
     )
 

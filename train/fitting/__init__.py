@@ -1,0 +1,1 @@
+"""One training run on Ray Train, from settings and data to a bundle."""

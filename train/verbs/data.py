@@ -1,0 +1,76 @@
+"""The options that say which labelled texts: a settings file with its folder, or one file and its columns."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.errors import SettingsInvalid, TrainError
+from train.evaluation.evaluate import read_sets
+from train.settings import FileSettings, read_settings
+from train.texts.examples import Example
+from train.texts.sets import read_set
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The options, for a verb's parser."""
+    group = parser.add_argument_group(
+        "data", "With --config, --data is the folder of its files; without, it is the labelled texts."
+    )
+    group.add_argument("--config", type=Path, metavar="FILE", help="the run's settings, TOML")
+    group.add_argument("--data", required=True, metavar="PATH", help="folder, file or address of the texts")
+    group.add_argument("--text-column", metavar="NAME", help="default: text")
+    group.add_argument("--label-column", metavar="NAME", help="default: label")
+    group.add_argument(
+        "--label-names",
+        nargs="+",
+        metavar="VALUE=LABEL",
+        help="what the label column's values mean; default: they are the labels",
+    )
+    group.add_argument("--drop-labels", nargs="+", metavar="VALUE", help="their rows are left out")
+
+
+def file_settings(chosen: argparse.Namespace) -> FileSettings:
+    """The one file that the options describe, without a settings file."""
+    path = Path(chosen.data)
+    return FileSettings(
+        name=path.stem or "texts",
+        file=path.name,
+        text=chosen.text_column or "text",
+        label=chosen.label_column or "label",
+        label_names=dict(_pair(pair) for pair in chosen.label_names or ()),
+        drop_labels=tuple(chosen.drop_labels or ()),
+    )
+
+
+def labelled_sets(
+    chosen: argparse.Namespace, labels: Sequence[str], columns: Sequence[str] = ()
+) -> dict[str, Sequence[Example]]:
+    """What to measure a model on, by name: what the settings hold out and test on, or the whole of one file.
+
+    Args:
+        chosen: The options of `add_data`.
+        labels: The model's, in the order of its logits.
+        columns: Further columns to keep with each text.
+
+    Raises:
+        TrainError: The settings or the data are not what they should be.
+    """
+    if chosen.config is None:
+        source = file_settings(chosen)
+        return {source.name: read_set(source, labels, Path(chosen.data).parent, columns)}
+    for option in ("text_column", "label_column", "label_names", "drop_labels"):
+        if getattr(chosen, option):
+            raise SettingsInvalid(
+                f"--{option.replace('_', '-')} and --config exclude each other; it is in the file"
+            )
+    settings = read_settings(chosen.config)
+    if set(settings.labels) != set(labels):
+        raise TrainError(f"the model has the labels {list(labels)}, {chosen.config} {list(settings.labels)}")
+    return read_sets(settings.model_copy(update={"labels": tuple(labels)}), Path(chosen.data), columns)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    value, equals, label = text.partition("=")
+    if not equals or not label:
+        raise SettingsInvalid(f"--label-names takes VALUE=LABEL, such as 0=NEGATIVE, got {text!r}")
+    return value, label
