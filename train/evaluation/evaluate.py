@@ -140,17 +140,13 @@ class ServedModel:
         return row
 
 
-def read_sets(
-    settings: FitSettings, data_dir: Path, columns: Sequence[str] = ()
-) -> dict[str, Sequence[Example]]:
+def read_sets(settings: FitSettings, root: str, columns: Sequence[str] = ()) -> dict[str, Sequence[Example]]:
     """What no training saw: the held-out part of every set, and the whole of every test set."""
     held_out: dict[str, Sequence[Example]] = {
-        name: split.held_out
-        for name, split in read_splits(settings, data_dir, columns).items()
-        if split.held_out
+        name: split.held_out for name, split in read_splits(settings, root, columns).items() if split.held_out
     }
     return held_out | {
-        source.name: read_set(source, settings.labels, data_dir, columns) for source in settings.test
+        source.name: read_set(source, settings.labels, root, columns) for source in settings.test
     }
 
 

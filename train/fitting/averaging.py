@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ class WeightAverage:
         self._average = [parameter.detach().clone() for parameter in self._live]
         self._decay = decay
         self._updates = 0
+        self._aside: list[torch.Tensor] | None = None
 
     @torch.no_grad()
     def update(self) -> None:
@@ -29,12 +31,29 @@ class WeightAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block the model has the average as its weights."""
-        live = [parameter.detach().clone() for parameter in self._live]
+        self._aside = [parameter.detach().clone() for parameter in self._live]
         self._copy(self._average)
         try:
             yield
         finally:
-            self._copy(live)
+            self._copy(self._aside)
+            self._aside = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: the averages, their count, and the live weights, of which it knows the order.
+
+        Within `applied` the live weights are those that were put aside.
+        """
+        live = self._aside if self._aside is not None else [value.detach() for value in self._live]
+        return {"average": self._average, "updates": self._updates, "live": live}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a checkpoint's averages, and give the model its live weights."""
+        for average, found in zip(self._average, state["average"], strict=True):
+            average.copy_(found)
+        self._updates = state["updates"]
+        self._copy(state["live"])
 
     @torch.no_grad()
     def _copy(self, values: list[torch.Tensor]) -> None:

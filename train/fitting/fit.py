@@ -1,7 +1,8 @@
-"""`fit`: one training run on Ray Train, from settings and a folder of data to a bundle with its figures."""
+"""`fit`: one training run on Ray Train, from settings and labelled texts to a bundle with its figures."""
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -9,40 +10,74 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve_app.model.bundle import read_manifest, verify, write_manifest
-from train.base import base_folder, base_reference
-from train.errors import FitFailed
+import numpy as np
+
+from serve_app.model.bundle import write_manifest
+from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.store import fetch
+from train.base import Base, find_base, load_tokenizer
+from train.errors import FitFailed, SettingsInvalid
 from train.evaluation.calibrate import fit_temperature
-from train.evaluation.evaluate import LocalModel, evaluate_sets
-from train.evaluation.figures import as_json, as_table
-from train.fitting.loop import HISTORY, train_loop
-from train.fitting.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from train.evaluation.figures import Figures, as_json, as_table, figures
+from train.fitting.checkpoint import load_weights, read_progress
+from train.fitting.curves import draw_curves
+from train.fitting.loop import SCORE, train_loop
+from train.fitting.model import build, write_product
+from train.fitting.prepare import Prepared, prepare
+from train.fitting.sharing import share
+from train.models import CACHE
 from train.settings import FitSettings
-from train.texts.sets import data_digest, read_splits
+from train.texts.files import is_remote, open_filesystem
+from train.texts.mix import cut
+from train.texts.tokens import TokenTable
+
+_RUN = "fit"
+_SETTINGS = "settings.json"
+_DASHBOARD_PORT = 8265
+_EVALUATED_TEXTS = 20_000
+"""Of each held-out part, for the figures and the temperature: bounds their time, not their meaning."""
+_EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run may use."""
+
+    workers: int = 1
+    """Processes that share each step."""
+    cpus: int = 0
+    """Cores of each; 0 shares this machine's among them."""
+    gpu: bool = False
+    """One GPU for each."""
+    max_failures: int = 3
+    """How often workers that died are started again."""
+
+    @property
+    def threads(self) -> int:
+        """Of each worker."""
+        return self.cpus or max(1, (os.cpu_count() or 1) // self.workers)
 
 
 def fit(
     settings: FitSettings,
-    data_dir: Path,
-    out_dir: Path,
+    root: str,
+    out: Path,
     *,
-    workers: int = 1,
-    cpus: int = 0,
-    gpu: bool = False,
+    resources: Resources = Resources(),
+    checkpoints: str | None = None,
     max_steps: int = 0,
-    start_from: Path | None = None,
+    resume: bool = False,
 ) -> Path:
-    """Train an adapter, measure it on the held-out parts, and write the bundle.
+    """Train a model, measure it on the held-out parts, and write the bundle.
 
     Args:
         settings: The run.
-        data_dir: Where the settings' files are.
-        out_dir: Made if missing; gets `bundle/`, `report.json` and Ray Train's own `ray/`.
-        workers: Processes that share each step.
-        cpus: Cores of each; 0 shares all of this machine's among the workers.
-        gpu: One GPU for each worker.
+        root: Folder or address that the settings' files are relative to.
+        out: Made if missing; gets `bundle/`, `report.json`, `learning_curves.png` and `prepared/`.
+        resources: Workers and their cores.
+        checkpoints: Where Ray Train keeps its checkpoints: a folder or s3://; `out/ray` by default.
         max_steps: Stop early, for a trial; 0 is the whole run.
-        start_from: A bundle of the same base and adapter shape to go on with.
+        resume: Go on from the last checkpoint of a run of the same settings, if there is one.
 
     Returns:
         The bundle's folder.
@@ -50,51 +85,177 @@ def fit(
     Raises:
         TrainError: What is wrong with the settings, the data or the run.
     """
-    base_folder(settings.base)
-    if start_from is not None:
-        verify(start_from, read_manifest(start_from))
-    splits = read_splits(settings, data_dir)
+    storage = checkpoints or str((out / "ray").resolve())
+    _claim(out, storage, settings, resume=resume)
+    base = find_base(settings.base)
+    build(base, settings)  # what cannot be built is said before any data is read
     begun_s = time.monotonic()
-    adapter = _train(
-        settings,
-        data_dir.resolve(),
-        out_dir.resolve(),
-        workers=workers,
-        cpus=cpus,
-        gpu=gpu,
-        max_steps=max_steps,
-        start_from=start_from,
-    )
-    wall_s = time.monotonic() - begun_s
+    _start_ray(resources)
+    prepared = prepare(settings, root, out / "prepared")
+    for name, texts in prepared.texts.items():
+        print(f"{name}: {texts['train']:,} texts to train on, {texts['held_out']:,} held out", flush=True)
+    checkpoint = _train(settings, share(out / "prepared", storage), storage, resources, max_steps)
+    bundle = out / "bundle"
+    trained = build(base, settings)
+    load_weights(checkpoint, trained)
+    write_product(trained, base, settings, load_tokenizer(base), bundle)
 
-    bundle = out_dir / "bundle"
-    write_bundle_files(settings, adapter, bundle)
-    manifest = _Manifest(settings, data_digest(splits), code_commit())
+    manifest = _Manifest(settings, base if trained.as_adapter else None, prepared.digest, code_commit())
     manifest.write(bundle)
-    held_out = {name: split.held_out for name, split in splits.items() if split.held_out}
-    found, logits = evaluate_sets(
-        LocalModel(str(bundle.resolve()), settings.labels), held_out, settings.labels
-    )
-    truth = [[example.label for example in held_out[name]] for name in logits]
-    temperature = round(fit_temperature(list(logits.values()), truth), 4)
+    logits, truth = _held_out_logits(bundle, prepared, settings)
+    found = {
+        name: figures(truth[name], rows.argmax(axis=1), settings.labels) for name, rows in logits.items()
+    }
+    temperature = 1.0
+    if found:
+        temperature = round(fit_temperature(list(logits.values()), list(truth.values())), 4)
     manifest.write(bundle, temperature=temperature, metrics={"held_out": as_json(found)})
+    history = read_progress(checkpoint).history
+    draw_curves(history, out / "learning_curves.png")
     report = {
         "settings": settings.model_dump(mode="json"),
-        "texts": {
-            name: {"train": len(split.train), "held_out": len(split.held_out)}
-            for name, split in splits.items()
-        },
+        "texts": prepared.texts,
+        "data": {"location": root, "digest": prepared.digest},
+        "parent": base.parent.as_json() if base.parent else None,
+        "code_commit": manifest.code_commit,
         "held_out": as_json(found),
         "temperature": temperature,
-        "history": json.loads((adapter / HISTORY).read_text(encoding="utf-8")),
-        "training_wall_s": round(wall_s, 1),
-        "workers": workers,
-        "started_from": read_manifest(start_from).digest if start_from else None,
+        "history": history,
+        "wall_s": round(time.monotonic() - begun_s, 1),
+        "workers": resources.workers,
     }
-    (out_dir / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(as_table(found, settings.labels))
-    print(f"temperature {temperature:.3f}; training took {wall_s / 60:.1f} min; the bundle is in {bundle}")
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _say_result(found, settings, temperature, bundle)
     return bundle
+
+
+def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> None:
+    """Refuse to mix two runs in one place; note the settings for the one that resumes.
+
+    Raises:
+        SettingsInvalid: An earlier run is there and is not to be resumed, or it had other settings.
+    """
+    path = out / _SETTINGS
+    wanted = settings.model_dump(mode="json")
+    system, folder = open_filesystem(f"{storage.rstrip('/')}/{_RUN}")
+    there = system.get_file_info(folder).type.name != "NotFound"
+    if there and not resume:
+        raise SettingsInvalid(
+            f"{storage} holds an earlier run; --resume goes on with it, or choose another --out"
+        )
+    if there and path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if odd := sorted(key for key in wanted if before.get(key) != wanted[key]):
+            raise SettingsInvalid(
+                f"the run in {out} was begun with another {odd[0]!r}: {before.get(odd[0])!r}, now "
+                f"{wanted[odd[0]]!r}; resume with the same settings, or choose another --out"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+
+def _start_ray(resources: Resources) -> None:
+    """Join the cluster at RAY_ADDRESS, or start one on this machine."""
+    import ray
+
+    # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    if ray.is_initialized():
+        return
+    if address := os.environ.get("RAY_ADDRESS"):
+        ray.init(address)
+        return
+    port = _free_port(_DASHBOARD_PORT)
+    # Ray Train removes a run whose controller it does not find in the cluster that this address names; by
+    # default that is the last one started on the machine, which may be another.
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    # Without "local" Ray would join whatever cluster it finds on the machine, such as a serving one.
+    ray.init(
+        "local",
+        num_cpus=resources.threads * resources.workers,
+        include_dashboard=True,
+        dashboard_port=port,
+    )
+
+
+def _free_port(wanted: int) -> int:
+    """That port of this machine if it is free, else any that is."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError("a system gives some port for 0, or raises")
+
+
+def _train(settings: FitSettings, prepared: str, storage: str, resources: Resources, max_steps: int) -> Path:
+    """Run the loop on Ray Train and return a local folder with the checkpoint to keep."""
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    best = {"checkpoint_score_attribute": SCORE} if settings.progress.patience else {}
+    system, path = open_filesystem(storage)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={
+            "settings": settings.model_dump(mode="json"),
+            "prepared": prepared,
+            "threads": resources.threads,
+            "max_steps": max_steps,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpu,
+            resources_per_worker={"CPU": resources.threads},
+        ),
+        run_config=RunConfig(
+            # The name is what Ray Train finds the checkpoints of an earlier attempt by.
+            name=_RUN,
+            storage_path=path if is_remote(storage) else storage,
+            storage_filesystem=system if is_remote(storage) else None,
+            checkpoint_config=CheckpointConfig(num_to_keep=1, **best),
+            logging_config=LoggingConfig(log_level="WARNING"),
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise FitFailed(f"training failed: {error}") from error
+    if result.return_value is not None:
+        raise FitFailed(str(result.return_value))
+    chosen = result.checkpoint
+    if settings.progress.patience:
+        chosen = result.get_best_checkpoint(SCORE, "max") or chosen
+    if chosen is None:
+        raise FitFailed(f"training ended without a checkpoint; see {storage}")
+    return Path(chosen.to_directory()) if is_remote(storage) else Path(chosen.path)
+
+
+def _held_out_logits(
+    bundle: Path, prepared: Prepared, settings: FitSettings
+) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """Logits and true labels of every set's held-out part, by the bundle as a replica runs it."""
+    classifier = Classifier(fetch(str(bundle.resolve()), cache_dir=CACHE))
+    logits, truth = {}, {}
+    for name, table in prepared.tables.items():
+        rows = table.parts.held_out[:_EVALUATED_TEXTS]
+        if len(rows):
+            logits[name] = _logits(classifier, table, rows, min(settings.max_length, classifier.max_length))
+            truth[name] = table.labels[rows].tolist()
+    return logits, truth
+
+
+def _logits(classifier: Classifier, table: TokenTable, rows: Any, max_tokens: int) -> Any:
+    found = []
+    for begin in range(0, len(rows), _EVALUATION_BATCH):
+        texts = [table.ids(int(row)) for row in rows[begin : begin + _EVALUATION_BATCH]]
+        batch = [Encoded(cut(ids, max_tokens, 0.0), truncated=len(ids) > max_tokens) for ids in texts]
+        found.append(classifier.logits(batch).float().cpu().numpy())
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +263,7 @@ class _Manifest:
     """What `bundle.json` says of this run, whatever the figures turn out to be."""
 
     settings: FitSettings
+    base: Base | None
     data_digest: str
     code_commit: str | None
 
@@ -113,7 +275,7 @@ class _Manifest:
             name=self.settings.name,
             version=self.settings.version,
             labels=self.settings.labels,
-            base=base_reference(self.settings.base),
+            base=self.base.reference if self.base else None,
             max_length=self.settings.max_length,
             temperature=temperature,
             metrics=metrics,
@@ -122,70 +284,14 @@ class _Manifest:
         )
 
 
-def _train(
-    settings: FitSettings,
-    data_dir: Path,
-    out_dir: Path,
-    *,
-    workers: int,
-    cpus: int,
-    gpu: bool,
-    max_steps: int,
-    start_from: Path | None,
-) -> Path:
-    """Run the loop on Ray Train and return the folder of the last checkpoint."""
-    import ray
-    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    threads = cpus or max(1, (os.cpu_count() or 1) // workers)
-    # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    if not ray.is_initialized():
-        cluster = os.environ.get("RAY_ADDRESS")
-        # Without an address Ray would join whatever cluster it finds on the machine, such as a serving one.
-        own = {"address": "local", "num_cpus": threads * workers, "include_dashboard": False}
-        ray.init(**({"address": cluster} if cluster else own))
-    trainer = TorchTrainer(
-        train_loop,
-        train_loop_config={
-            "settings": settings.model_dump(mode="json"),
-            "data_dir": str(data_dir),
-            "threads": threads,
-            "max_steps": max_steps,
-            "start_from": str(start_from.resolve()) if start_from else None,
-        },
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": threads}),
-        run_config=RunConfig(
-            name=f"fit-{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str(out_dir / "ray"),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-        ),
-    )
-    try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise FitFailed(f"training failed: {error}") from error
-    if result.checkpoint is None:
-        raise FitFailed(f"training ended without a checkpoint; see {out_dir / 'ray'}")
-    return Path(result.checkpoint.path)
-
-
-def write_bundle_files(settings: FitSettings, adapter: Path, bundle: Path) -> None:
-    """Put the adapter and the model's configuration into a folder; the tokenizer stays the base's."""
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
-
-    bundle.mkdir(parents=True, exist_ok=True)
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-        (bundle / name).write_bytes((adapter / name).read_bytes())
-    config = AutoConfig.from_pretrained(
-        base_folder(settings.base),
-        local_files_only=True,
-        id2label=dict(enumerate(settings.labels)),
-        label2id={label: index for index, label in enumerate(settings.labels)},
-    )
-    config.architectures = [MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)].__name__]
-    config.save_pretrained(bundle)
+def _say_result(
+    found: Mapping[str, Figures], settings: FitSettings, temperature: float, bundle: Path
+) -> None:
+    if found:
+        print(as_table(found, settings.labels))
+    else:
+        print("nothing was held out, so nothing was measured and the temperature is 1")
+    print(f"temperature {temperature:.3f}; the bundle is in {bundle}")
 
 
 def code_commit() -> str | None:

@@ -1,12 +1,13 @@
 """The training loop that every Ray Train worker runs; the same code for one worker and for many.
 
-Every worker reads the same data, makes the same schedule from the same seed, and takes its share of each
-step's texts. Gradients are averaged by torch's DistributedDataParallel.
+Every worker maps the same data, makes the same schedule from the same seed, and takes its share of each
+step's texts. Gradients are averaged by torch's DistributedDataParallel. A look at held-out texts every so
+often ends in a checkpoint; a run that is started again goes on from the last one, and its result is that of
+a run that was never stopped.
 """
 
-import json
+import logging
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,107 +17,142 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from train.base import load_classifier, load_tokenizer, token_ids
-from train.errors import FitFailed
+from train.base import find_base, load_tokenizer
 from train.evaluation.figures import figures
 from train.fitting.averaging import WeightAverage
-from train.fitting.batches import deal, micro_batches, steps
+from train.fitting.batches import deal, micro_batches
+from train.fitting.checkpoint import Progress, load_checkpoint, save_checkpoint
 from train.fitting.forward import autocast, padded, predict
-from train.fitting.lora import attach, save_adapter
+from train.fitting.model import TrainModel, build
+from train.fitting.prepare import Prepared
+from train.fitting.progress import Reporter
+from train.fitting.sharing import local_copy
 from train.settings import FitSettings, OptimiserSettings
-from train.texts.mix import Draw, cut, schedule
-from train.texts.sets import read_splits, sample
+from train.texts.mix import Draw, Schedule, TrainPart, cut, schedule
+from train.texts.tokens import first_of_each_label
 
-HISTORY = "history.json"
-
-
-@dataclass(frozen=True, slots=True)
-class _Set:
-    """One set, tokenised."""
-
-    train_ids: list[list[int]]
-    train_labels: list[int]
-    sample_ids: list[list[int]]
-    sample_labels: list[int]
+SCORE = "held_out_balanced_accuracy"
+"""The mean over the held-out samples: what early stopping goes by."""
 
 
-def train_loop(config: dict[str, Any]) -> None:
-    """Train one adapter and report it to Ray Train as a checkpoint.
+def train_loop(config: dict[str, Any]) -> str | None:
+    """Train one model and report it to Ray Train as checkpoints.
 
     Args:
-        config: `settings` (a dumped `FitSettings`), `data_dir`, `start_from` (an adapter's folder or None),
+        config: `settings` (a dumped `FitSettings`), `prepared` (a folder, or an address of one),
             `threads` (of torch; 0 leaves it alone) and `max_steps` (0: all of the schedule).
 
-    Raises:
-        FitFailed: The loss is not a number.
+    Returns:
+        What went wrong for good, in words, or None. An exception, on the other hand, has Ray Train start the
+        workers again.
     """
     import ray.train
     import ray.train.torch
 
+    # Ray Train says each report at length, whatever its level is set to.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     settings = FitSettings.model_validate(config["settings"])
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
 
-    tokenizer = load_tokenizer(settings.base)
-    splits = read_splits(settings, Path(config["data_dir"]))
-    sets = {
-        name: _tokenised(
-            tokenizer, split.train, sample(split.held_out, settings.progress.sample_texts), settings
-        )
-        for name, split in splits.items()
-    }
-    draws = schedule([split.train for split in splits.values()], settings.data, settings.seed)
-    plan = [step for step in steps(draws, settings.optimiser.batch_texts) if len(step) >= workers]
-    plan = plan[: config["max_steps"] or len(plan)]
+    base = find_base(settings.base)
+    data = local_copy(config["prepared"])
+    plan = _plan(data, settings)
+    batch = settings.optimiser.batch_texts
+    total = len(plan) // batch + (len(plan) % batch >= workers)
+    total = min(total, config["max_steps"] or total)
 
     torch.manual_seed(settings.seed)
-    plain = load_classifier(
-        settings.base,
-        settings.labels,
-        dropout=settings.optimiser.dropout,
-        encoder_dropout=settings.optimiser.encoder_dropout,
-    )
-    start_from = Path(config["start_from"]) if config["start_from"] else None
-    model = attach(plain, settings.lora, start_from=start_from)
-    wrapped = ray.train.torch.prepare_model(model)
-    average = WeightAverage(model, settings.optimiser.average_decay)
-    trainer = _Trainer(wrapped, model, settings, len(plan), tokenizer.pad_token_id, rank, workers)
-    tables = list(sets.values())
-    looks = _looks(len(plan), settings.progress.evaluations)
-    history: list[dict[str, float]] = []
-    progress = _Progress(len(plan), settings.progress.log_every_steps, speaks=rank == 0)
-    for number, step in enumerate(plan, start=1):
-        mine = deal([_text(tables, draw) for draw in step], rank, workers)
-        loss, tokens = trainer.step(mine, of_texts=len(step))
-        if not np.isfinite(loss):
-            raise FitFailed(f"the loss is {loss} at step {number} of {len(plan)}; lower the learning rate")
+    trained = build(base, settings)
+    wrapped = ray.train.torch.prepare_model(trained.model)
+    average = WeightAverage(trained.model, settings.optimiser.average_decay)
+    pad_id = load_tokenizer(base).pad_token_id
+    weights = _class_weights(plan, data, settings)
+    trainer = _Trainer(wrapped, trained, settings, total, pad_id or 0, workers, weights)
+    progress = Progress()
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            progress = load_checkpoint(Path(folder), trained, average, trainer.state)
+    samples = _samples(data, settings)
+    looks = look_steps(total, settings.progress.evaluations)
+    reporter = Reporter(total, settings.progress.log_every_steps, progress, speaks=rank == 0)
+    for number in range(progress.step + 1, total + 1):
+        step = plan.draws((number - 1) * batch, number * batch)
+        mine = deal([_text(data, draw) for draw in step], rank, workers)
+        # The same dropout in a run that was stopped and one that was not; another for each worker.
+        torch.manual_seed(hash((settings.seed, number, rank)))
+        loss, tokens, finite = trainer.step(mine, of_texts=len(step))
+        if not finite:
+            return (
+                f"the loss is no longer a number at step {number} of {total}; lower the learning rate, or "
+                "look for odd texts"
+            )
         average.update()
-        progress.after_step(number, loss, tokens)
+        reporter.after_step(number, loss, tokens)
         if number in looks:
             with average.applied():
-                held_out = _look(model, sets, settings, tokenizer.pad_token_id) if rank == 0 else {}
-                progress.held_out(number, held_out)
-                history.append({**progress.metrics(number), **held_out})
-                _report(ray.train, model, settings, history, rank)
+                held_out = _look(trained, samples, settings, pad_id or 0) if rank == 0 else {}
+                progress = reporter.after_look(number, held_out)
+                with tempfile.TemporaryDirectory() as folder:
+                    stored = None
+                    if rank == 0:
+                        save_checkpoint(Path(folder), trained, average, trainer.state, progress)
+                        stored = ray.train.Checkpoint.from_directory(folder)
+                    ray.train.report(progress.history[-1] if rank == 0 else {"step": number}, stored)
+            if _is_over(progress, settings.progress.patience, workers):
+                break
+    return None
 
 
-def _tokenised(tokenizer: Any, train: Any, held_out: Any, settings: FitSettings) -> _Set:
-    limit = settings.progress.sample_tokens
-    held_ids = token_ids(tokenizer, [example.text for example in held_out])
-    return _Set(
-        train_ids=token_ids(tokenizer, [example.text for example in train]),
-        train_labels=[example.label for example in train],
-        sample_ids=[cut(ids, limit, 0.0) for ids in held_ids],
-        sample_labels=[example.label for example in held_out],
-    )
+def _plan(data: Prepared, settings: FitSettings) -> Schedule:
+    parts = []
+    for source in settings.data:
+        table = data.tables[source.name]
+        rows = table.parts.train
+        parts.append(TrainPart(labels=table.labels[rows], words=table.words[rows]))
+    return schedule(parts, settings.data, settings.seed)
 
 
-def _text(tables: list[_Set], draw: Draw) -> tuple[Sequence[int], int]:
-    """Token ids and label of one draw."""
-    of_set = tables[draw.source]
-    return cut(of_set.train_ids[draw.index], draw.max_tokens, draw.start), of_set.train_labels[draw.index]
+def _text(data: Prepared, draw: Draw) -> tuple[Sequence[int], int]:
+    """Token ids and label of one draw; `data` has the sets to train on first, in the settings' order."""
+    table = list(data.tables.values())[draw.source]
+    row = int(table.parts.train[draw.index])
+    return cut(table.ids(row), draw.max_tokens, draw.start), int(table.labels[row])
+
+
+def _class_weights(plan: Schedule, data: Prepared, settings: FitSettings) -> torch.Tensor | None:
+    wanted = settings.optimiser.class_weights
+    if wanted == "none":
+        return None
+    if isinstance(wanted, dict):
+        return torch.tensor([wanted[label] for label in settings.labels])
+    shown = np.zeros(len(settings.labels))
+    for source, of_set in enumerate(settings.data):
+        table = data.tables[of_set.name]
+        rows = table.parts.train[plan.index[plan.source == source]]
+        shown += np.bincount(table.labels[rows], minlength=len(shown))
+    return torch.tensor(shown.sum() / (len(shown) * np.maximum(shown, 1)), dtype=torch.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Held-out texts of one set that every look uses."""
+
+    ids: list[list[int]]
+    labels: list[int]
+
+
+def _samples(data: Prepared, settings: FitSettings) -> dict[str, _Sample]:
+    found = {}
+    for name, table in data.tables.items():
+        rows = first_of_each_label(table, table.parts.held_out, settings.progress.sample_texts)
+        if rows:
+            ids = [cut(table.ids(row), settings.progress.sample_tokens, 0.0) for row in rows]
+            found[name] = _Sample(ids, [int(table.labels[row]) for row in rows])
+    return found
 
 
 class _Trainer:
@@ -125,38 +161,38 @@ class _Trainer:
     def __init__(
         self,
         wrapped: torch.nn.Module,
-        model: torch.nn.Module,
+        trained: TrainModel,
         settings: FitSettings,
         total_steps: int,
         pad_id: int,
-        rank: int,
         workers: int,
+        class_weights: torch.Tensor | None,
     ) -> None:
         self._model = wrapped
         self._settings = settings.optimiser
         self._pad_id = pad_id
         self._workers = workers
-        self._device = next(model.parameters()).device
-        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        head: list[torch.nn.Parameter] = []
-        rest: list[torch.nn.Parameter] = []
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                (rest if "lora_" in name else head).append(parameter)
+        parameters = trained.trained
+        self._parameters = list(parameters.values())
+        self._device = self._parameters[0].device
+        self._class_weights = None if class_weights is None else class_weights.to(self._device)
+        rate, head_rate = settings.learning_rates
+        head = [value for name, value in parameters.items() if trained.head in name]
+        rest = [value for name, value in parameters.items() if trained.head not in name]
         self._optimiser = torch.optim.AdamW(
-            [
-                {"params": rest, "lr": settings.optimiser.learning_rate},
-                {"params": head, "lr": settings.optimiser.head_learning_rate},
-            ],
+            [{"params": rest, "lr": rate}, {"params": head, "lr": head_rate}],
             weight_decay=settings.optimiser.weight_decay,
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, lambda step: learning_rate_factor(step, total_steps, settings.optimiser)
         )
-        # Workers draw different dropout; all else that is random was drawn alike before.
-        torch.manual_seed(settings.seed + 1 + rank)
 
-    def step(self, texts: list[tuple[Sequence[int], int]], *, of_texts: int) -> tuple[float, int]:
+    @property
+    def state(self) -> dict[str, Any]:
+        """What has a `state_dict`, by name."""
+        return {"optimiser": self._optimiser, "schedule": self._schedule}
+
+    def step(self, texts: list[tuple[Sequence[int], int]], *, of_texts: int) -> tuple[float, int, bool]:
         """Move the weights by one step.
 
         Args:
@@ -164,7 +200,8 @@ class _Trainer:
             of_texts: Texts of the step over all workers.
 
         Returns:
-            The mean loss of this worker's texts, and how many tokens they had.
+            The mean loss of this worker's texts, how many tokens they had, and whether the gradient was a
+            number: every worker says the same of that, and the weights are left alone if it was not.
         """
         self._model.train()
         groups = micro_batches([len(ids) for ids, _ in texts], self._settings.micro_batch_tokens)
@@ -178,15 +215,21 @@ class _Trainer:
                 with autocast(self._device, self._settings.precision):
                     logits = self._model(**inputs).logits
                 loss = torch.nn.functional.cross_entropy(
-                    logits.float(), labels, reduction="sum", label_smoothing=self._settings.label_smoothing
+                    logits.float(),
+                    labels,
+                    weight=self._class_weights,
+                    reduction="sum",
+                    label_smoothing=self._settings.label_smoothing,
                 )
                 torch.autograd.backward(loss * self._workers / of_texts)
             total += loss.item()
-        torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
-        self._optimiser.step()
-        self._schedule.step()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            self._optimiser.step()
+            self._schedule.step()
         self._optimiser.zero_grad(set_to_none=True)
-        return total / len(texts), sum(len(ids) for ids, _ in texts)
+        return total / len(texts), sum(len(ids) for ids, _ in texts), finite
 
 
 def learning_rate_factor(step: int, total_steps: int, settings: OptimiserSettings) -> float:
@@ -197,80 +240,35 @@ def learning_rate_factor(step: int, total_steps: int, settings: OptimiserSetting
     return max(0.0, (total_steps - step) / max(1, total_steps - warmup))
 
 
-def _looks(total_steps: int, evaluations: int) -> set[int]:
+def look_steps(total_steps: int, evaluations: int) -> set[int]:
+    """The steps after which held-out texts are looked at, evenly spread, the last one among them."""
     return {max(1, round(total_steps * look / evaluations)) for look in range(1, evaluations + 1)}
 
 
-def _look(model: Any, sets: dict[str, _Set], settings: FitSettings, pad_id: int) -> dict[str, float]:
-    device = next(model.parameters()).device
-    found = {}
-    for name, of_set in sets.items():
-        if not of_set.sample_ids:
-            continue
+def _look(
+    trained: TrainModel, samples: dict[str, _Sample], settings: FitSettings, pad_id: int
+) -> dict[str, float]:
+    device = next(trained.model.parameters()).device
+    found, losses = {}, []
+    for name, sample in samples.items():
         logits = predict(
-            model, of_set.sample_ids, pad_id=pad_id, device=device, precision=settings.optimiser.precision
+            trained.model, sample.ids, pad_id=pad_id, device=device, precision=settings.optimiser.precision
         )
-        scores = figures(of_set.sample_labels, logits.argmax(axis=1), settings.labels)
+        losses.append(
+            torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.tensor(sample.labels)).item()
+        )
+        scores = figures(sample.labels, logits.argmax(axis=1), settings.labels)
         found[f"{name}_balanced_accuracy"] = scores.balanced_accuracy
-    return found
+    if not found:
+        return {}
+    return {SCORE: float(np.mean(list(found.values()))), "held_out_loss": float(np.mean(losses)), **found}
 
 
-def _report(
-    ray_train: Any, model: Any, settings: FitSettings, history: list[dict[str, float]], rank: int
-) -> None:
-    """Hand Ray Train the newest metrics and, from the first worker, the adapter with all metrics so far."""
-    if rank != 0:
-        ray_train.report(history[-1])
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        save_adapter(model, Path(folder), base=settings.base)
-        (Path(folder) / HISTORY).write_text(json.dumps(history), encoding="utf-8")
-        ray_train.report(history[-1], checkpoint=ray_train.Checkpoint.from_directory(folder))
-
-
-class _Progress:
-    """Says where the run stands: loss, speed, and when it will be done."""
-
-    def __init__(self, total_steps: int, every: int, *, speaks: bool) -> None:
-        self._total = total_steps
-        self._every = every
-        self._speaks = speaks
-        self._begun_s = time.monotonic()
-        self._recent: list[float] = []
-        self._tokens = 0
-        self._mean_loss = float("nan")
-
-    def after_step(self, number: int, loss: float, tokens: int) -> None:
-        """Count one step in; say something every so often."""
-        self._recent.append(loss)
-        self._tokens += tokens
-        if number % self._every and number != self._total:
-            return
-        self._mean_loss = float(np.mean(self._recent))
-        self._recent.clear()
-        elapsed_s = time.monotonic() - self._begun_s
-        left_s = elapsed_s / number * (self._total - number)
-        self._say(
-            f"step {number}/{self._total}  loss {self._mean_loss:.4f}  "
-            f"{self._tokens / elapsed_s:,.0f} tokens/s a worker  "
-            f"{elapsed_s / 60:.1f} min gone, {left_s / 60:.1f} min left"
-        )
-
-    def held_out(self, number: int, found: dict[str, float]) -> None:
-        """Say what the held-out sample gave."""
-        listed = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
-        self._say(f"step {number}/{self._total}  held out: {listed}")
-
-    def metrics(self, number: int) -> dict[str, float]:
-        """For Ray Train's report."""
-        elapsed_s = time.monotonic() - self._begun_s
-        return {
-            "step": number,
-            "loss": float(np.mean(self._recent)) if self._recent else self._mean_loss,
-            "tokens_per_s": self._tokens / elapsed_s,
-            "elapsed_s": elapsed_s,
-        }
-
-    def _say(self, line: str) -> None:
-        if self._speaks:
-            print(line, flush=True)
+def _is_over(progress: Progress, patience: int, workers: int) -> bool:
+    """Whether the looks have not improved for too long; the first worker decides for all."""
+    over = patience > 0 and progress.looks_without_better(SCORE) >= patience
+    if workers == 1:
+        return over
+    flag = torch.tensor([int(over)], device="cuda" if torch.cuda.is_available() else "cpu")
+    torch.distributed.broadcast(flag, src=0)
+    return bool(flag.item())

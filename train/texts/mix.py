@@ -7,9 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from train.settings import DataSettings
-from train.texts.examples import Example, word_keys
 
 Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPart:
+    """What the schedule needs to know of the texts that a set trains on, in their order."""
+
+    labels: npt.NDArray[np.int16]
+    words: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +33,27 @@ class Draw:
     """Where the cut begins: 0 the text's beginning, towards 1 its end."""
 
 
-def schedule(parts: Sequence[Sequence[Example]], settings: Sequence[DataSettings], seed: int) -> list[Draw]:
-    """All draws of a run, in order; the same arguments give the same list.
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All draws of a run, in order: arrays of one length, 14 bytes a draw, with the fields of `Draw`."""
+
+    source: npt.NDArray[np.int16]
+    index: npt.NDArray[np.int32]
+    max_tokens: npt.NDArray[np.int32]
+    start: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def draws(self, begin: int = 0, end: int | None = None) -> list[Draw]:
+        """A stretch of the run."""
+        part = slice(begin, len(self) if end is None else end)
+        columns = (self.source[part], self.index[part], self.max_tokens[part], self.start[part])
+        return [Draw(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def schedule(parts: Sequence[TrainPart], settings: Sequence[DataSettings], seed: int) -> Schedule:
+    """All draws of a run, in order; the same arguments give the same ones.
 
     Every set is spread evenly over the whole run, so each stretch of it holds the mix.
 
@@ -37,36 +63,38 @@ def schedule(parts: Sequence[Sequence[Example]], settings: Sequence[DataSettings
         seed: Of all that is drawn.
     """
     rng = np.random.default_rng(seed)
-    draws: list[Draw] = []
-    positions: list[float] = []
+    sources, indices, lengths, starts, positions = [], [], [], [], []
     for source, (part, of_set) in enumerate(zip(parts, settings, strict=True)):
         order = _order(part, of_set, rng)
         count = len(order)
         crops = rng.choice(
             [crop.tokens for crop in of_set.crops], size=count, p=[crop.share for crop in of_set.crops]
         )
+        sources.append(np.full(count, source, dtype=np.int16))
+        indices.append(order.astype(np.int32))
+        lengths.append(crops.astype(np.int32))
         # Serving sees a long text's beginning: half of the cuts begin there, the others anywhere.
-        starts = np.where(rng.random(count) < 0.5, 0.0, rng.random(count))
-        positions.extend(((np.arange(count) + rng.random(count)) / max(count, 1)).tolist())
-        draws.extend(
-            Draw(source, int(index), int(tokens), float(start))
-            for index, tokens, start in zip(order, crops, starts, strict=True)
-        )
-    return [draws[i] for i in np.argsort(positions, kind="stable")]
+        starts.append(np.where(rng.random(count) < 0.5, 0.0, rng.random(count)).astype(np.float32))
+        positions.append((np.arange(count) + rng.random(count)) / max(count, 1))
+    order = np.argsort(np.concatenate(positions), kind="stable")
+    return Schedule(
+        source=np.concatenate(sources)[order],
+        index=np.concatenate(indices)[order],
+        max_tokens=np.concatenate(lengths)[order],
+        start=np.concatenate(starts)[order],
+    )
 
 
-def _order(part: Sequence[Example], of_set: DataSettings, rng: np.random.Generator) -> Indices:
-    labels = np.array([example.label for example in part], dtype=np.int64)
-    everything = np.arange(len(part), dtype=np.int64)
-    if of_set.balance and len(part):
-        classes = [everything[labels == label] for label in np.unique(labels)]
+def _order(part: TrainPart, of_set: DataSettings, rng: np.random.Generator) -> Indices:
+    everything = np.arange(len(part.labels), dtype=np.int64)
+    if of_set.balance and len(everything):
+        classes = [everything[part.labels == label] for label in np.unique(part.labels)]
         each = round(of_set.passes * min(len(members) for members in classes))
         order = _spread([_repeat(members, each, rng) for members in classes], rng)
     else:
-        order = _repeat(everything, round(of_set.passes * len(part)), rng)
+        order = _repeat(everything, round(of_set.passes * len(everything)), rng)
     if of_set.long_passes:
-        lengths = np.array([len(word_keys(example.text)) for example in part])
-        long = everything[lengths >= of_set.long_words]
+        long = everything[part.words >= of_set.long_words]
         order = _spread([order, _repeat(long, round(of_set.long_passes * len(long)), rng)], rng)
     return order
 

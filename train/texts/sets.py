@@ -1,85 +1,109 @@
-"""The sets of a run as its settings describe them: read, deduplicated, split, free of what is held out."""
+"""The sets of a run as its settings describe them: in memory, each text once, divided without leaks."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from train.errors import DataInvalid
-from train.settings import DataSettings, FileSettings, FitSettings
-from train.texts.examples import (
-    Example,
-    Split,
-    deduplicate,
+from train.settings import FileSettings, FitSettings
+from train.texts.examples import Example, Split
+from train.texts.parts import (
+    HoldOut,
+    Parts,
+    SetKeys,
+    divide,
+    hold_out_sentences,
     keys_of,
-    read_examples,
-    split_by_sentence,
-    split_by_text,
-    text_key,
-    without,
+    one_of_each,
 )
+from train.texts.reading import read_examples
 
 
-def read_splits(settings: FitSettings, data_dir: Path, columns: Sequence[str] = ()) -> dict[str, Split]:
+def read_splits(settings: FitSettings, root: str, columns: Sequence[str] = ()) -> dict[str, Split]:
     """The two parts of every set, by the set's name and in the settings' order.
 
     No text of any held-out part, nor of a test set, is in any training part.
 
+    Args:
+        settings: Of the run.
+        root: Folder or address of the settings' files.
+        columns: Further columns to keep with each text.
+
     Raises:
         DataInvalid: A file is not what the settings say, or a set has nothing left to train on.
     """
-    splits = {
-        of_set.name: _split(read_set(of_set, settings.labels, data_dir, columns), of_set)
-        for of_set in settings.data
+    sources = [*settings.data, *settings.validation]
+    examples = {source.name: read_examples(root, source, settings.labels, columns) for source in sources}
+    sets = {name: keys_of(of_set) for name, of_set in examples.items()}
+    tests = [keys_of(read_examples(root, source, settings.labels)) for source in settings.test]
+    sentences = {
+        source.name: [example.text for example in examples[source.name]]
+        for source in settings.data
+        if source.split_by == "sentence"
     }
-    forbidden = set().union(*(keys_of(split.held_out) for split in splits.values()))
-    for source in settings.test:
-        forbidden |= keys_of(read_set(source, settings.labels, data_dir))
-    clean = {name: Split(without(split.train, forbidden), split.held_out) for name, split in splits.items()}
-    for name, split in clean.items():
-        if not split.train:
-            raise DataInvalid(f"the set {name!r} has no text left to train on; lower its held_out")
-    return clean
+    parts = divide_sets(settings, sets, tests, sentences)
+    return {
+        name: Split(
+            train=tuple(examples[name][row] for row in of_set.train),
+            held_out=tuple(examples[name][row] for row in of_set.held_out),
+        )
+        for name, of_set in parts.items()
+    }
+
+
+def divide_sets(
+    settings: FitSettings,
+    sets: Mapping[str, SetKeys],
+    tests: Sequence[SetKeys],
+    sentences: Mapping[str, Sequence[str]],
+) -> dict[str, Parts]:
+    """`divide`, with what the settings say of each set.
+
+    Args:
+        settings: Of the run.
+        sets: Of `data` and `validation`, by name.
+        tests: Of `test`.
+        sentences: All texts of those sets that are divided by sentence.
+
+    Raises:
+        DataInvalid: A set has nothing left to train on, or all that is left has one label.
+    """
+    hold_out = {source.name: HoldOut(held=sets[source.name].keys) for source in settings.validation}
+    for source in settings.data:
+        hold_out[source.name] = (
+            hold_out_sentences(sentences[source.name], source.held_out)
+            if source.split_by == "sentence"
+            else HoldOut(source.held_out)
+        )
+    parts = divide(sets, hold_out, tests)
+    for source in settings.data:
+        if not len(parts[source.name].train):
+            raise DataInvalid(f"the set {source.name!r} has no text left to train on; lower its held_out")
+    trained = {
+        settings.labels[label]
+        for source in settings.data
+        for label in set(sets[source.name].labels[parts[source.name].train].tolist())
+    }
+    if len(trained) < 2:
+        raise DataInvalid(
+            f"every text to train on has the label {trained.pop()!r}; give texts of at least two labels"
+        )
+    return parts
 
 
 def read_set(
-    source: FileSettings, labels: Sequence[str], data_dir: Path, columns: Sequence[str] = ()
+    source: FileSettings, labels: Sequence[str], root: str, columns: Sequence[str] = ()
 ) -> tuple[Example, ...]:
     """One set, each text once, with the values of further `columns`."""
-    return deduplicate(
-        read_examples(
-            data_dir / source.file,
-            text=source.text,
-            label=source.label,
-            label_index=source.index_of(labels),
-            drop_labels=source.drop_labels,
-            columns=columns,
-        )
-    )
+    examples = read_examples(root, source, labels, columns)
+    return tuple(examples[row] for row in one_of_each(keys_of(examples)))
 
 
-def _split(examples: Sequence[Example], source: DataSettings) -> Split:
-    split = split_by_sentence if source.split_by == "sentence" else split_by_text
-    return split(examples, source.held_out)
-
-
-def data_digest(splits: Mapping[str, Split]) -> str:
-    """SHA-256 in hex of every text, label and part, in order: the same digest means the same data."""
+def data_digest(sets: Mapping[str, SetKeys], parts: Mapping[str, Parts]) -> str:
+    """SHA-256 in hex of every text, label and part: the same digest means the same data, in any order."""
     digest = hashlib.sha256()
-    for name, split in splits.items():
-        for part, examples in (("train", split.train), ("held_out", split.held_out)):
-            for example in examples:
-                digest.update(f"{name}\0{part}\0{example.label}\0{example.text}\0".encode())
+    for name, of_set in parts.items():
+        for part, rows in (("train", of_set.train), ("held_out", of_set.held_out)):
+            digest.update(f"{name}\0{part}\0{len(rows)}\0".encode())
+            digest.update(sets[name].exact[rows].astype("<u8").tobytes())
+            digest.update(sets[name].labels[rows].astype("<i2").tobytes())
     return digest.hexdigest()
-
-
-def sample(examples: Sequence[Example], each_class: int) -> list[Example]:
-    """The first texts of each class in the order of their keys' hashes: the same choice every time."""
-    by_hash = sorted(
-        examples, key=lambda example: hashlib.sha256(text_key(example.text).encode()).digest()[::-1]
-    )
-    taken: dict[int, list[Example]] = {}
-    for example in by_hash:
-        chosen = taken.setdefault(example.label, [])
-        if len(chosen) < each_class:
-            chosen.append(example)
-    return [example for label in sorted(taken) for example in taken[label]]

@@ -1,6 +1,7 @@
 """The options that say which labelled texts: a settings file with its folder, or one file and its columns."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,17 +30,18 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--drop-labels", nargs="+", metavar="VALUE", help="their rows are left out")
 
 
-def file_settings(chosen: argparse.Namespace) -> FileSettings:
-    """The one file that the options describe, without a settings file."""
-    path = Path(chosen.data)
-    return FileSettings(
-        name=path.stem or "texts",
-        file=path.name,
+def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
+    """The one set that the options describe, and where it lies, without a settings file."""
+    root, _, file = chosen.data.rstrip("/").rpartition("/")
+    source = FileSettings(
+        name=re.sub(r"[^A-Za-z0-9._+-]+", "-", file.partition(".")[0]).lstrip("-._+") or "texts",
+        file=file,
         text=chosen.text_column or "text",
         label=chosen.label_column or "label",
         label_names=dict(_pair(pair) for pair in chosen.label_names or ()),
         drop_labels=tuple(chosen.drop_labels or ()),
     )
+    return source, root
 
 
 def labelled_sets(
@@ -56,8 +58,8 @@ def labelled_sets(
         TrainError: The settings or the data are not what they should be.
     """
     if chosen.config is None:
-        source = file_settings(chosen)
-        return {source.name: read_set(source, labels, Path(chosen.data).parent, columns)}
+        source, root = file_settings(chosen)
+        return {source.name: read_set(source, labels, root, columns)}
     for option in ("text_column", "label_column", "label_names", "drop_labels"):
         if getattr(chosen, option):
             raise SettingsInvalid(
@@ -66,7 +68,7 @@ def labelled_sets(
     settings = read_settings(chosen.config)
     if set(settings.labels) != set(labels):
         raise TrainError(f"the model has the labels {list(labels)}, {chosen.config} {list(settings.labels)}")
-    return read_sets(settings.model_copy(update={"labels": tuple(labels)}), Path(chosen.data), columns)
+    return read_sets(settings.model_copy(update={"labels": tuple(labels)}), chosen.data, columns)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,0 +1,45 @@
+"""Prepared data for workers on other machines: put beside the checkpoints, fetched once a machine."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from train.fitting.prepare import Prepared, open_prepared
+from train.texts.files import is_remote, open_filesystem
+
+
+def share(prepared: Path, storage: str) -> str:
+    """Copy prepared data to where the run's checkpoints go, if that is a store; its address from now on."""
+    from pyarrow.fs import LocalFileSystem, copy_files
+
+    if not is_remote(storage):
+        return str(prepared.resolve())
+    digest = open_prepared(prepared).digest
+    address = f"{storage.rstrip('/')}/prepared-{digest[:16]}"
+    system, path = open_filesystem(address)
+    copy_files(
+        str(prepared.resolve()),
+        path,
+        source_filesystem=LocalFileSystem(),
+        destination_filesystem=system,
+    )
+    return address
+
+
+def local_copy(address: str) -> Prepared:
+    """Prepared data at an address that `share` gave, on this machine's disk."""
+    from pyarrow.fs import LocalFileSystem, copy_files
+
+    if not is_remote(address):
+        return open_prepared(Path(address))
+    folder = Path(tempfile.gettempdir()) / f"fit-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            system, path = open_filesystem(address)
+            draft = Path(f"{folder}.part")
+            draft.mkdir(exist_ok=True)
+            copy_files(path, str(draft), source_filesystem=system, destination_filesystem=LocalFileSystem())
+            draft.replace(folder)
+    return open_prepared(folder)

@@ -1,0 +1,107 @@
+"""Where labelled texts lie: a file, a folder, an s3:// prefix or an hf: data set, as single files."""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from train.errors import DataInvalid
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+
+
+def join(root: str, name: str) -> str:
+    """The address of `name` below `root`; an address, or an absolute path, stays what it is."""
+    if is_remote(name) or Path(name).is_absolute():
+        return name
+    return f"{root.rstrip('/')}/{name}" if root else name
+
+
+def is_remote(address: str) -> bool:
+    """Whether the address is of a store, not a path of this machine."""
+    return address.startswith(("s3://", "hf:"))
+
+
+def list_files(address: str) -> list[str]:
+    """Every CSV, JSONL and Parquet file at an address, sorted.
+
+    Args:
+        address: A path, `s3://bucket/prefix`, or `hf:organisation/dataset[@revision][/path]`, which is
+            downloaded into the hub's own cache first. What is hidden is left out.
+
+    Raises:
+        DataInvalid: Nothing there, no such file, or the store cannot be reached.
+    """
+    from pyarrow.fs import FileSelector, FileType
+
+    if address.startswith("hf:"):
+        address = _from_hub(address)
+    system, path = open_filesystem(address)
+    scheme = "s3://" if address.startswith("s3://") else ""
+    try:
+        here = system.get_file_info(path)
+        if here.type == FileType.NotFound:
+            raise DataInvalid(f"{address} does not exist; check --data and the settings' `file`")
+        if here.type == FileType.File:
+            found = [path]
+        else:
+            below = system.get_file_info(FileSelector(path, recursive=True))
+            found = [
+                info.path for info in below if info.type == FileType.File and not _hidden(info.path, path)
+            ]
+    except OSError as error:
+        raise DataInvalid(f"{address} cannot be listed: {error}") from error
+    files = sorted(file for file in found if PurePosixPath(file).suffix in FORMATS)
+    if not files:
+        raise DataInvalid(f"{address} holds no file with one of the suffixes {', '.join(FORMATS)}")
+    return [f"{scheme}{file}" for file in files]
+
+
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """The `pyarrow.fs.FileSystem` of a path or an s3:// address, and the path in it.
+
+    S3 is reached as boto3 would: credentials, AWS_REGION and AWS_ENDPOINT_URL from the environment.
+    """
+    from pyarrow.fs import LocalFileSystem, S3FileSystem
+
+    if not address.startswith("s3://"):
+        return LocalFileSystem(), str(Path(address).absolute())
+    environment = os.environ
+    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    scheme, _, host = (endpoint or "").rpartition("://")
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    options = {
+        "endpoint_override": host or None,
+        "scheme": scheme or None,
+        "region": region,
+        "allow_bucket_creation": False,
+    }
+    system = S3FileSystem(**{name: value for name, value in options.items() if value is not None})
+    return system, address.removeprefix("s3://").rstrip("/")
+
+
+def _hidden(path: str, below: str) -> bool:
+    return any(part.startswith((".", "_")) for part in PurePosixPath(path).relative_to(below).parts)
+
+
+def _from_hub(address: str) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo, _, revision_path = address.removeprefix("hf:").partition("@")
+    organisation, _, rest = repo.partition("/")
+    name, _, inside = rest.partition("/")
+    revision, _, inside_revision = revision_path.partition("/")
+    inside = inside or inside_revision
+    if not organisation or not name:
+        raise DataInvalid(f"{address!r} is not hf:organisation/dataset[@revision][/path]")
+    patterns = [f"{inside}*" if inside else f"*{suffix}" for suffix in FORMATS]
+    try:
+        folder = snapshot_download(
+            f"{organisation}/{name}",
+            repo_type="dataset",
+            revision=revision or None,
+            allow_patterns=patterns,
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise DataInvalid(f"{address} cannot be fetched from the hub: {error}") from error
+    return str(Path(folder) / inside)

@@ -1,0 +1,111 @@
+"""Tokenised texts on disk, read through a memory map: a set may be larger than memory.
+
+SET/tokens.bin    int32, little-endian: the texts' token ids end to end, [CLS] and [SEP] included
+SET/offsets.npy   int64 (texts + 1): where each begins
+SET/labels.npy    int16 (texts)
+SET/words.npy     int32 (texts): words with a letter or a digit
+SET/train.npy     int64: rows to train on;  SET/held_out.npy: rows held out
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from train.texts.parts import Hashes, Parts, Rows, SetKeys
+
+_TOKENS = "tokens.bin"
+_TOKEN = np.dtype("<i4")
+
+Int32s = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTable:
+    """One set, tokenised, and its two parts."""
+
+    tokens: Int32s
+    offsets: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int16]
+    words: Int32s
+    parts: Parts
+
+    def ids(self, row: int) -> list[int]:
+        """Token ids of one text."""
+        ids: list[int] = self.tokens[self.offsets[row] : self.offsets[row + 1]].tolist()
+        return ids
+
+
+@dataclass(slots=True)
+class TokenWriter:
+    """Writes one set, a batch of texts at a time, in any order; keeps 32 bytes a text in memory."""
+
+    folder: Path
+    _file: BinaryIO = field(init=False)
+    _lengths: list[Int32s] = field(default_factory=list)
+    _words: list[Int32s] = field(default_factory=list)
+    _labels: list[npt.NDArray[np.int16]] = field(default_factory=list)
+    _keys: list[Hashes] = field(default_factory=list)
+    _exact: list[Hashes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True)
+        self._file = (self.folder / _TOKENS).open("wb")
+
+    def add(self, tokens: Int32s, lengths: Int32s, words: Int32s, keys: SetKeys) -> None:
+        """More texts: their tokens end to end, and what is known of each."""
+        self._file.write(tokens.astype(_TOKEN, copy=False).tobytes())
+        self._lengths.append(lengths)
+        self._words.append(words)
+        self._labels.append(keys.labels)
+        self._keys.append(keys.keys)
+        self._exact.append(keys.exact)
+
+    def finish(self) -> SetKeys:
+        """Write all but the parts."""
+        self._file.close()
+        lengths = _joined(self._lengths, np.int32)
+        labels = _joined(self._labels, np.int16)
+        np.save(self.folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+        np.save(self.folder / "labels.npy", labels)
+        np.save(self.folder / "words.npy", _joined(self._words, np.int32))
+        return SetKeys(_joined(self._keys, np.uint64), _joined(self._exact, np.uint64), labels)
+
+
+def write_parts(folder: Path, parts: Parts) -> None:
+    """Put a set's two parts beside its tokens."""
+    np.save(folder / "train.npy", parts.train)
+    np.save(folder / "held_out.npy", parts.held_out)
+
+
+def open_table(folder: Path) -> TokenTable:
+    """A set that a `TokenWriter` and `write_parts` wrote; its tokens stay on disk."""
+
+    def load(name: str) -> npt.NDArray[np.int64]:
+        array: npt.NDArray[np.int64] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return array
+
+    path = folder / _TOKENS
+    # An empty file cannot be mapped.
+    tokens = np.memmap(path, dtype=_TOKEN, mode="r") if path.stat().st_size else np.empty(0, dtype=_TOKEN)
+    return TokenTable(
+        tokens=tokens,
+        offsets=load("offsets"),
+        labels=load("labels").astype(np.int16, copy=False),
+        words=load("words").astype(np.int32, copy=False),
+        parts=Parts(train=load("train"), held_out=load("held_out")),
+    )
+
+
+def first_of_each_label(table: TokenTable, rows: Rows, count: int) -> list[int]:
+    """The first `count` rows of each label, in their order: the same choice every time."""
+    labels = table.labels[rows]
+    chosen = [rows[labels == label][:count] for label in np.unique(labels)]
+    return [int(row) for of_label in chosen for row in of_label]
+
+
+def _joined(arrays: Sequence[npt.NDArray[np.generic]], dtype: type[np.generic]) -> npt.NDArray:  # type: ignore[type-arg]
+    return np.concatenate([np.empty(0, dtype=dtype), *arrays])
