@@ -57,6 +57,15 @@ class DataSettings(FileSettings):
             "sentences, and their phrases leave the training part with them."
         ),
     ] = "text"
+    teacher_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Above 0, the texts are learned from a teacher's scores as well: columns "
+            "`score_LABEL`, as `python -m train score` writes them. 1 is the scores alone.",
+        ),
+    ] = 0.0
     passes: Annotated[float, Field(gt=0, description="Times a text is shown in the run: epochs.")] = 3.0
     balance: Annotated[
         bool, Field(description="Draw every class as often as `passes` times the rarest class.")

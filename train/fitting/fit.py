@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from train.fitting.loop import SCORE, train_loop
 from train.fitting.model import build, write_product
 from train.fitting.prepare import Prepared, prepare
 from train.fitting.sharing import share
+from train.local_ray import start_ray
 from train.models import CACHE
 from train.settings import FitSettings
 from train.texts.files import is_remote, open_filesystem
@@ -33,7 +33,6 @@ from train.texts.tokens import TokenTable
 
 _RUN = "fit"
 _SETTINGS = "settings.json"
-_DASHBOARD_PORT = 8265
 _EVALUATED_TEXTS = 20_000
 """Of each held-out part, for the figures and the temperature: bounds their time, not their meaning."""
 _EVALUATION_BATCH = 32
@@ -90,7 +89,7 @@ def fit(
     base = find_base(settings.base)
     build(base, settings)  # what cannot be built is said before any data is read
     begun_s = time.monotonic()
-    _start_ray(resources)
+    start_ray(resources.threads * resources.workers)
     prepared = prepare(settings, root, out / "prepared")
     for name, texts in prepared.texts.items():
         print(f"{name}: {texts['train']:,} texts to train on, {texts['held_out']:,} held out", flush=True)
@@ -152,42 +151,6 @@ def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> N
             )
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-
-
-def _start_ray(resources: Resources) -> None:
-    """Join the cluster at RAY_ADDRESS, or start one on this machine."""
-    import ray
-
-    # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    if ray.is_initialized():
-        return
-    if address := os.environ.get("RAY_ADDRESS"):
-        ray.init(address)
-        return
-    port = _free_port(_DASHBOARD_PORT)
-    # Ray Train removes a run whose controller it does not find in the cluster that this address names; by
-    # default that is the last one started on the machine, which may be another.
-    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    # Without "local" Ray would join whatever cluster it finds on the machine, such as a serving one.
-    ray.init(
-        "local",
-        num_cpus=resources.threads * resources.workers,
-        include_dashboard=True,
-        dashboard_port=port,
-    )
-
-
-def _free_port(wanted: int) -> int:
-    """That port of this machine if it is free, else any that is."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise AssertionError("a system gives some port for 0, or raises")
 
 
 def _train(settings: FitSettings, prepared: str, storage: str, resources: Resources, max_steps: int) -> Path:

@@ -34,6 +34,9 @@ from train.texts.tokens import first_of_each_label
 SCORE = "held_out_balanced_accuracy"
 """The mean over the held-out samples: what early stopping goes by."""
 
+_Text = tuple[Sequence[int], list[float]]
+"""Token ids, and the share of each label in what is to be answered."""
+
 
 def train_loop(config: dict[str, Any]) -> str | None:
     """Train one model and report it to Ray Train as checkpoints.
@@ -49,8 +52,8 @@ def train_loop(config: dict[str, Any]) -> str | None:
     import ray.train
     import ray.train.torch
 
-    # Ray Train says each report at length, whatever its level is set to.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    # Ray Train says each report at length, through a logger that is named by its file.
+    logging.getLogger().setLevel(logging.WARNING)
     settings = FitSettings.model_validate(config["settings"])
     if config["threads"]:
         torch.set_num_threads(config["threads"])
@@ -81,7 +84,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
     reporter = Reporter(total, settings.progress.log_every_steps, progress, speaks=rank == 0)
     for number in range(progress.step + 1, total + 1):
         step = plan.draws((number - 1) * batch, number * batch)
-        mine = deal([_text(data, draw) for draw in step], rank, workers)
+        mine = deal([_text(data, settings, draw) for draw in step], rank, workers)
         # The same dropout in a run that was stopped and one that was not; another for each worker.
         torch.manual_seed(hash((settings.seed, number, rank)))
         loss, tokens, finite = trainer.step(mine, of_texts=len(step))
@@ -116,11 +119,17 @@ def _plan(data: Prepared, settings: FitSettings) -> Schedule:
     return schedule(parts, settings.data, settings.seed)
 
 
-def _text(data: Prepared, draw: Draw) -> tuple[Sequence[int], int]:
-    """Token ids and label of one draw; `data` has the sets to train on first, in the settings' order."""
-    table = list(data.tables.values())[draw.source]
+def _text(data: Prepared, settings: FitSettings, draw: Draw) -> _Text:
+    """What one draw shows."""
+    source = settings.data[draw.source]
+    table = data.tables[source.name]
     row = int(table.parts.train[draw.index])
-    return cut(table.ids(row), draw.max_tokens, draw.start), int(table.labels[row])
+    shares = [0.0] * len(settings.labels)
+    shares[table.labels[row]] = 1.0
+    if weight := source.teacher_weight:
+        taught = table.teacher[row].tolist()
+        shares = [(1 - weight) * own + weight * of for own, of in zip(shares, taught, strict=True)]
+    return cut(table.ids(row), draw.max_tokens, draw.start), shares
 
 
 def _class_weights(plan: Schedule, data: Prepared, settings: FitSettings) -> torch.Tensor | None:
@@ -192,11 +201,11 @@ class _Trainer:
         """What has a `state_dict`, by name."""
         return {"optimiser": self._optimiser, "schedule": self._schedule}
 
-    def step(self, texts: list[tuple[Sequence[int], int]], *, of_texts: int) -> tuple[float, int, bool]:
+    def step(self, texts: list[_Text], *, of_texts: int) -> tuple[float, int, bool]:
         """Move the weights by one step.
 
         Args:
-            texts: This worker's part: token ids and label.
+            texts: This worker's part.
             of_texts: Texts of the step over all workers.
 
         Returns:
@@ -208,7 +217,7 @@ class _Trainer:
         total = 0.0
         for number, group in enumerate(groups, start=1):
             inputs = padded([texts[i][0] for i in group], self._pad_id, self._device)
-            labels = torch.tensor([texts[i][1] for i in group], device=self._device)
+            shares = torch.tensor([texts[i][1] for i in group], device=self._device)
             # Workers exchange gradients once a step, in its last backward pass.
             exchange = self._workers == 1 or number == len(groups)
             with nullcontext() if exchange else cast(Any, self._model).no_sync():
@@ -216,7 +225,7 @@ class _Trainer:
                     logits = self._model(**inputs).logits
                 loss = torch.nn.functional.cross_entropy(
                     logits.float(),
-                    labels,
+                    shares,
                     weight=self._class_weights,
                     reduction="sum",
                     label_smoothing=self._settings.label_smoothing,

@@ -17,7 +17,9 @@ import numpy as np
 
 from train.base import find_base, load_tokenizer
 from train.errors import DataInvalid, TrainError
+from train.scoring import PREFIX
 from train.settings import FileSettings, FitSettings
+from train.texts.examples import Example
 from train.texts.files import join, list_files
 from train.texts.keys import word_keys
 from train.texts.parts import SetKeys, keys_of
@@ -76,7 +78,8 @@ def prepare(settings: FitSettings, root: str, folder: Path) -> Prepared:
             continue
         ids = batch["ids"].combine_chunks()
         lengths = np.diff(ids.offsets.to_numpy()).astype(np.int32)
-        writers[index].add(ids.flatten().to_numpy(), lengths, batch["words"].to_numpy(), keys)
+        teacher = np.array(batch["teacher"].to_pylist(), dtype=np.float16).reshape(len(lengths), -1)
+        writers[index].add(ids.flatten().to_numpy(), lengths, batch["words"].to_numpy(), keys, teacher)
     sets = {source.name: writer.finish() for source, writer in zip(sources, writers, strict=True)}
     sentences = {
         source.name: [example.text for example in read_examples(root, source, settings.labels)]
@@ -133,16 +136,29 @@ def _tokenised(
     sources: list[dict[str, Any]],
     keys_only_from: int,
 ) -> Iterator[Any]:
-    """One file as tables of its tokenised rows; a fault in it is a row of its own, for the reader to raise."""
+    """One file as tables of its tokenised rows; a fault in it becomes a row that says so."""
     index, file = int(batch["source"][0]), str(batch["file"][0])
     fields = {name: sources[index][name] for name in FileSettings.model_fields}
     try:
-        for examples in read_file(file, FileSettings.model_validate(fields), labels):
+        columns = [f"{PREFIX}{label}" for label in labels] if sources[index].get("teacher_weight") else []
+        for examples in read_file(file, FileSettings.model_validate(fields), labels, columns):
             texts = [example.text for example in examples]
             ids = [[] for _ in texts] if index >= keys_only_from else _tokenise(base, texts)
-            yield _table(index, keys_of(examples), ids, [len(word_keys(text)) for text in texts])
+            words = [len(word_keys(text)) for text in texts]
+            yield _table(index, keys_of(examples), ids, words, _teacher(file, examples, columns))
     except TrainError as error:
-        yield _table(index, keys_of([]), [], [], failure=str(error))
+        yield _table(index, keys_of([Example("", 0)]), [[]], [0], [[]], failure=str(error))
+
+
+def _teacher(file: str, examples: list[Example], columns: list[str]) -> list[list[float]]:
+    """The teacher's scores of each text, one a label; none if no columns are wanted."""
+    try:
+        return [[float(example.columns[name]) for name in columns] for example in examples]
+    except (KeyError, ValueError) as error:
+        raise DataInvalid(
+            f"{file} has no number in the column {error}; write it with `python -m train score`, or set "
+            "teacher_weight to 0"
+        ) from error
 
 
 def _tokenise(base: str, texts: list[str]) -> list[list[int]]:
@@ -154,17 +170,23 @@ def _tokenizer(base: str) -> Any:
     return load_tokenizer(find_base(base)).backend_tokenizer
 
 
-def _table(index: int, keys: SetKeys, ids: list[list[int]], words: list[int], failure: str = "") -> Any:
+def _table(
+    index: int,
+    keys: SetKeys,
+    ids: list[list[int]],
+    words: list[int],
+    teacher: list[list[float]],
+    failure: str = "",
+) -> Any:
     import pyarrow as pa
 
-    if failure:
-        keys, ids, words = SetKeys(*(np.zeros(1, dtype=d) for d in ("u8", "u8", "i2"))), [[]], [0]
-    rows = len(keys.keys)
+    rows = len(ids)
     return pa.table(
         {
             "source": pa.array(np.full(rows, index, dtype=np.int32)),
             "ids": pa.array(ids, type=pa.list_(pa.int32())),
             "words": pa.array(words, type=pa.int32()),
+            "teacher": pa.array(teacher, type=pa.list_(pa.float32())),
             "label": pa.array(keys.labels),
             "key": pa.array(keys.keys),
             "exact": pa.array(keys.exact),

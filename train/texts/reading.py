@@ -35,7 +35,7 @@ def read_file(
     """
     label_index = source.index_of(labels)
     row = 0
-    for batch in _batches(file, (source.text, source.label), columns):
+    for batch in read_columns(file, (source.text, source.label), columns):
         texts, values = batch[source.text], batch[source.label]
         kept = {name: batch[name] for name in columns if name in batch}
         examples = []
@@ -80,13 +80,17 @@ def label_values(root: str, source: FileSettings) -> list[str]:
     """The distinct values of a set's label column, sorted, those to be dropped left out."""
     found: set[str] = set()
     for file in list_files(join(root, source.file)):
-        for batch in _batches(file, (source.label,), ()):
+        for batch in read_columns(file, (source.label,), ()):
             found.update(map(_as_string, batch[source.label]))
     return sorted(found - set(source.drop_labels))
 
 
-def _batches(file: str, needed: Sequence[str], wanted: Sequence[str]) -> Iterator[Columns]:
-    """Columns by name; `needed` are all there, of `wanted` those that the file has."""
+def read_columns(file: str, needed: Sequence[str], wanted: Sequence[str]) -> Iterator[Columns]:
+    """Stretches of a file as columns by name: all of `needed`, and of `wanted` those that the file has.
+
+    Raises:
+        DataInvalid: The file cannot be read, or a needed column is missing.
+    """
     import pyarrow
 
     suffix = PurePosixPath(file).suffix
@@ -94,13 +98,13 @@ def _batches(file: str, needed: Sequence[str], wanted: Sequence[str]) -> Iterato
     try:
         for batch in reader(file, [*needed, *wanted]):
             if missing := [name for name in needed if name not in batch]:
-                raise DataInvalid(f"{file} has no column {missing[0]!r}; it has {_names(file)}")
+                raise DataInvalid(f"{file} has no column {missing[0]!r}; it has {column_names(file)}")
             yield batch
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataInvalid(f"{file} cannot be read as {suffix[1:]}: {error}") from error
 
 
-def _names(file: str) -> list[str]:
+def column_names(file: str) -> list[str]:
     """Names of the columns of a readable file, sorted."""
     suffix = PurePosixPath(file).suffix
     if suffix == ".parquet":

@@ -4,6 +4,7 @@ SET/tokens.bin    int32, little-endian: the texts' token ids end to end, [CLS] a
 SET/offsets.npy   int64 (texts + 1): where each begins
 SET/labels.npy    int16 (texts)
 SET/words.npy     int32 (texts): words with a letter or a digit
+SET/teacher.npy   float16 (texts, labels): a teacher's scores; (texts, 0) where there is none
 SET/train.npy     int64: rows to train on;  SET/held_out.npy: rows held out
 """
 
@@ -31,6 +32,7 @@ class TokenTable:
     offsets: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int16]
     words: Int32s
+    teacher: npt.NDArray[np.float16]
     parts: Parts
 
     def ids(self, row: int) -> list[int]:
@@ -48,6 +50,7 @@ class TokenWriter:
     _lengths: list[Int32s] = field(default_factory=list)
     _words: list[Int32s] = field(default_factory=list)
     _labels: list[npt.NDArray[np.int16]] = field(default_factory=list)
+    _teacher: list[npt.NDArray[np.float16]] = field(default_factory=list)
     _keys: list[Hashes] = field(default_factory=list)
     _exact: list[Hashes] = field(default_factory=list)
 
@@ -55,8 +58,16 @@ class TokenWriter:
         self.folder.mkdir(parents=True)
         self._file = (self.folder / _TOKENS).open("wb")
 
-    def add(self, tokens: Int32s, lengths: Int32s, words: Int32s, keys: SetKeys) -> None:
+    def add(
+        self,
+        tokens: Int32s,
+        lengths: Int32s,
+        words: Int32s,
+        keys: SetKeys,
+        teacher: npt.NDArray[np.float16] | None = None,
+    ) -> None:
         """More texts: their tokens end to end, and what is known of each."""
+        self._teacher.append(np.empty((len(lengths), 0), np.float16) if teacher is None else teacher)
         self._file.write(tokens.astype(_TOKEN, copy=False).tobytes())
         self._lengths.append(lengths)
         self._words.append(words)
@@ -72,6 +83,8 @@ class TokenWriter:
         np.save(self.folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
         np.save(self.folder / "labels.npy", labels)
         np.save(self.folder / "words.npy", _joined(self._words, np.int32))
+        teacher = np.concatenate(self._teacher) if self._teacher else np.empty((0, 0), np.float16)
+        np.save(self.folder / "teacher.npy", teacher)
         return SetKeys(_joined(self._keys, np.uint64), _joined(self._exact, np.uint64), labels)
 
 
@@ -96,6 +109,7 @@ def open_table(folder: Path) -> TokenTable:
         offsets=load("offsets"),
         labels=load("labels").astype(np.int16, copy=False),
         words=load("words").astype(np.int32, copy=False),
+        teacher=load("teacher").astype(np.float16, copy=False),
         parts=Parts(train=load("train"), held_out=load("held_out")),
     )
 

@@ -1,0 +1,42 @@
+"""The Ray cluster that a verb runs on: the one at RAY_ADDRESS, or one of its own on this machine."""
+
+import os
+import socket
+
+_DASHBOARD_PORT = 8265
+
+
+def start_ray(cpus: int) -> None:
+    """Join the cluster at RAY_ADDRESS, or start one with so many CPUs; a second call does nothing."""
+    import ray
+
+    # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    if ray.is_initialized():
+        return
+    if address := os.environ.get("RAY_ADDRESS"):
+        ray.init(address)
+        return
+    port = _free_port(_DASHBOARD_PORT)
+    # Ray Train removes a run whose controller it does not find in the cluster that this address names; by
+    # default that is the last one started on the machine, which may be another.
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    # Without "local" Ray would join whatever cluster it finds on the machine, such as a serving one.
+    ray.init(
+        "local",
+        num_cpus=cpus,
+        include_dashboard=True,
+        dashboard_port=port,
+    )
+
+
+def _free_port(wanted: int) -> int:
+    """That port of this machine if it is free, else any that is."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError("a system gives some port for 0, or raises")
