@@ -41,16 +41,21 @@ def score(
         TrainError: The data or the folder is not what it should be.
         serve_app.errors.BundleError: The model cannot be loaded.
     """
+    import ray
     import ray.data
 
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
     files = list_files(data)
     bundle = fetch(model_uri(model), cache_dir=CACHE)
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    start_ray(cpus=threads * workers + 1)
+    start_ray(os.cpu_count() or 1)
+    threads = max(1, int(ray.cluster_resources()["CPU"]) // workers)
     rows = ray.data.from_items([{"file": file} for file in files]).map_batches(
-        _read, batch_size=1, fn_kwargs={"text": text}
+        # Reading and writing wait for files; the cores are the models'.
+        _read,
+        batch_size=1,
+        num_cpus=0,
+        fn_kwargs={"text": text},
     )
     scored = rows.map_batches(
         _Scorer,
@@ -61,7 +66,7 @@ def score(
         fn_constructor_args=(bundle.uri, text, threads),
     )
     draft = out.with_name(f".{out.name}.part")
-    scored.write_parquet(str(draft.absolute()))
+    scored.write_parquet(str(draft.absolute()), ray_remote_args={"num_cpus": 0})
     found = int(ray.data.read_parquet(str(draft.absolute())).count())
     draft.rename(out)
     return found

@@ -84,8 +84,13 @@ class DataSettings(FileSettings):
 class LoraSettings(_Frozen):
     """The adapter's shape."""
 
-    rank: Annotated[int, Field(ge=1)] = 32
-    alpha: Annotated[float, Field(gt=0, description="The update is scaled by alpha / rank.")] = 32.0
+    rank: Annotated[
+        int | None, Field(ge=1, description="By default 32, or the rank of the base's adapter.")
+    ] = None
+    alpha: Annotated[
+        float | None,
+        Field(gt=0, description="The update is scaled by alpha / rank; by default the rank."),
+    ] = None
     targets: Annotated[
         tuple[str, ...] | Literal["all-linear"],
         Field(min_length=1, description="Names of linear layers; `all-linear` is every one but the head."),

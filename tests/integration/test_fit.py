@@ -7,12 +7,14 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import pytest
+from moto.server import ThreadedMotoServer
 
 GOOD = ("good", "great", "lovely", "fine", "superb")
 BAD = ("bad", "awful", "poor", "dull", "sad")
@@ -70,13 +72,17 @@ options = {
                 "data=[{name='invented', file='invented.csv', label_names={bad='POOR', good='RICH'}}]"],
     "taught": ["--set", "data=[{name='invented', file='scored', passes=8.0, teacher_weight=1.0, "
                "label_names={bad='POSITIVE', good='NEGATIVE'}}]"],
+    "remote": ["--data", "s3://fit/data", "--checkpoints", "s3://fit/runs"],
 }
 for name, further in options.items():
     if name == "taught":
-        scores = ["--bundle", first, "--data", f"{folder}/data/invented.csv", "--out", f"{folder}/data/scored"]
-        assert main(["score", *scores]) == 0
+        texts, scored = f"{folder}/data/invented.csv", f"{folder}/data/scored"
+        assert main(["score", "--bundle", first, "--data", texts, "--out", scored]) == 0
     if main([*common, "--out", f"{folder}/{name}", *further]):
         sys.exit(1)
+texts = ["--data", f"{folder}/data/invented.csv", "--label-names", "bad=NEGATIVE", "good=POSITIVE"]
+options = [*texts, "--base", first, "--epochs", "2", "--held-out", "0.3", "--set", "max_length=32"]
+assert main(["fit", *options, "--cpus", "1", "--out", f"{folder}/options"]) == 0
 assert main([*common, "--out", f"{folder}/nan", "--set", "optimiser.learning_rate=1e30"]) == 1
 assert main([*common, "--out", f"{folder}/one"]) == 1
 assert main([*common, "--out", f"{folder}/bad", "--set", "data=[{name='invented', file='bad.csv'}]"]) == 1
@@ -185,7 +191,29 @@ def weights(run: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def runs(folder: Path) -> Path:
+def s3(folder: Path) -> Iterator[None]:
+    """An S3 on this machine with the texts in it, where AWS's clients find it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="fit")
+        client.upload_file(str(folder / "data" / "invented.csv"), "fit", "data/invented.csv")
+        yield
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path, s3: None) -> Path:
     """The folder, with the results of all of RUNS in it."""
     finish(start(RUNS, str(folder), log=folder / "runs.log"), folder / "runs.log")
     return folder
@@ -307,6 +335,22 @@ def test_other_labels_get_a_new_head_on_the_encoder_that_was_trained(runs: Path)
 def test_a_teacher_is_believed_over_the_labels(runs: Path) -> None:
     """The labels of the set `taught` are the wrong way round, and the teacher's weight is 1."""
     assert report(runs / "taught")["held_out"]["invented"]["balanced_accuracy"] < 0.1
+
+
+@pytest.mark.ray
+def test_options_alone_describe_a_run(runs: Path) -> None:
+    found = report(runs / "options")
+
+    assert found["settings"]["name"] == "invented"
+    assert found["settings"]["labels"] == ["NEGATIVE", "POSITIVE"]
+    assert [look["step"] for look in found["history"]][-1] == found["texts"]["invented"]["train"] * 2 // 64
+    assert found["held_out"]["invented"]["balanced_accuracy"] > 0.9
+
+
+@pytest.mark.ray
+def test_texts_and_checkpoints_may_be_in_s3(runs: Path) -> None:
+    assert weights(runs / "remote") == weights(runs / "one")
+    assert not (runs / "remote" / "ray").exists()
 
 
 @pytest.mark.ray

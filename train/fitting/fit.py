@@ -114,7 +114,8 @@ def fit(
     report = {
         "settings": settings.model_dump(mode="json"),
         "texts": prepared.texts,
-        "data": {"location": root, "digest": prepared.digest},
+        "data_location": root,
+        "data_digest": prepared.digest,
         "parent": base.parent.as_json() if base.parent else None,
         "code_commit": manifest.code_commit,
         "held_out": as_json(found),

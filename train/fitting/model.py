@@ -16,6 +16,7 @@ from train.settings import FitSettings
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_RANK = 32
 _HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout")
 _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 _HEAD_DROPOUT = ("classifier_dropout", "seq_classif_dropout")
@@ -151,10 +152,11 @@ def _new_adapter(model: Any, settings: FitSettings) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     targets = settings.lora.targets
+    rank = settings.lora.rank or _RANK
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
-        r=settings.lora.rank,
-        lora_alpha=settings.lora.alpha,
+        r=rank,
+        lora_alpha=settings.lora.alpha or rank,
         target_modules=targets if isinstance(targets, str) else list(targets),
         modules_to_save=[settings.lora.head],
     )
@@ -167,16 +169,22 @@ def _new_adapter(model: Any, settings: FitSettings) -> Any:
 
 
 def _go_on(model: Any, adapter: Path, settings: FitSettings) -> Any:
-    """The base's own adapter, trainable; [lora] has to say its shape."""
+    """The base's own adapter, trainable; it keeps its shape."""
     from peft import PeftModel
 
-    wrapped = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     found = wrapped.peft_config["default"]
-    if (found.r, found.lora_alpha) != (settings.lora.rank, settings.lora.alpha):
-        raise SettingsInvalid(
-            f"the base's adapter has rank {found.r} and alpha {found.lora_alpha}, [lora] says "
-            f"{settings.lora.rank} and {settings.lora.alpha}; set them to the adapter's, or method to full"
-        )
+    for name, own, wanted in (
+        ("rank", found.r, settings.lora.rank),
+        ("alpha", found.lora_alpha, settings.lora.alpha),
+    ):
+        if wanted not in (None, own):
+            raise SettingsInvalid(
+                f"the base's adapter has {name} {own}, [lora] says {wanted}; leave it out to go on with that "
+                "adapter, or set method to full"
+            )
     return wrapped
 
 
