@@ -1,5 +1,6 @@
 """The Ray cluster that a verb runs on: the one at RAY_ADDRESS, or one of its own on this machine."""
 
+import logging
 import os
 import socket
 
@@ -28,6 +29,14 @@ def start_ray(cpus: int) -> None:
         include_dashboard=True,
         dashboard_port=port,
     )
+
+
+def quiet_data() -> None:
+    """Have Ray Data keep its progress and its advice to itself."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _free_port(wanted: int) -> int:

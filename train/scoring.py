@@ -10,7 +10,7 @@ import numpy as np
 from serve_app.model.classifier import Classifier
 from serve_app.model.store import fetch
 from train.errors import DataInvalid, TrainError
-from train.local_ray import start_ray
+from train.local_ray import quiet_data, start_ray
 from train.models import CACHE, model_uri
 from train.texts.files import list_files
 from train.texts.reading import column_names, read_columns
@@ -43,12 +43,14 @@ def score(
     """
     import ray
     import ray.data
+    from pyarrow.parquet import ParquetFile
 
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
     files = list_files(data)
     bundle = fetch(model_uri(model), cache_dir=CACHE)
     start_ray(os.cpu_count() or 1)
+    quiet_data()
     threads = max(1, int(ray.cluster_resources()["CPU"]) // workers)
     rows = ray.data.from_items([{"file": file} for file in files]).map_batches(
         # Reading and writing wait for files; the cores are the models'.
@@ -67,9 +69,8 @@ def score(
     )
     draft = out.with_name(f".{out.name}.part")
     scored.write_parquet(str(draft.absolute()), ray_remote_args={"num_cpus": 0})
-    found = int(ray.data.read_parquet(str(draft.absolute())).count())
     draft.rename(out)
-    return found
+    return sum(ParquetFile(file).metadata.num_rows for file in out.glob("*.parquet"))
 
 
 def _read(batch: Mapping[str, Any], *, text: str) -> Iterator[dict[str, Any]]:

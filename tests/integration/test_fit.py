@@ -159,7 +159,7 @@ def start_one(folder: Path, out: str, *further: str) -> subprocess.Popen[bytes]:
 
 def finish(run: subprocess.Popen[bytes], log: Path) -> None:
     try:
-        assert run.wait(timeout=400) == 0, log.read_text()[-5000:]
+        assert run.wait(timeout=900) == 0, log.read_text()[-5000:]
     finally:
         kill_all(run)
 

@@ -5,7 +5,6 @@ this process holds more than a few thousand of them, so the data may be larger t
 """
 
 import json
-import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 
 from train.base import find_base, load_tokenizer
 from train.errors import DataInvalid, TrainError
+from train.local_ray import quiet_data
 from train.scoring import PREFIX
 from train.settings import FileSettings, FitSettings
 from train.texts.examples import Example
@@ -104,10 +104,8 @@ def _stream(settings: FitSettings, files: list[dict[str, Any]]) -> Iterator[Any]
     """Arrow tables of tokenised rows, each of one source, in any order."""
     import ray.data
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.target_max_block_size = _BLOCK_BYTES
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    quiet_data()
+    ray.data.DataContext.get_current().target_max_block_size = _BLOCK_BYTES
     dataset = ray.data.from_items(files, override_num_blocks=min(len(files), 200)).map_batches(
         _tokenised,
         batch_size=1,
