@@ -42,7 +42,7 @@ def measured_rate(path: Path) -> Rate:
     if not report.passed:
         raise PricesInvalid(
             f"{path}: the promise was broken ({'; '.join(report.reasons) or 'no reason given'}), so this "
-            "rate is none to plan with; measure a lower one with `python -m loadtest slo --rate`"
+            "rate is none to plan with; measure a lower one with `python -m loadtest slo --per-minute`"
         )
     return Rate(
         requests_per_minute=Decimal(str(report.answered_per_minute_per_pod)),

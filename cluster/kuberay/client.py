@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import config
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
 from cluster.errors import (
@@ -68,19 +68,20 @@ def connect(context: str | None = None, pace: Pace | None = None) -> "KubeRay":
     Raises:
         NoCluster: there is no configuration, or no such context.
     """
+    configuration = Configuration()
+    configuration.retries = False  # what is asked again, and for how long, is decided here
     try:
-        api: ApiClient = config.new_client_from_config(context=context)  # type: ignore[no-untyped-call]
+        config.load_kube_config(context=context, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException as outside:
         try:
             if context is not None:
                 raise
-            config.load_incluster_config()  # type: ignore[no-untyped-call]
-            api = ApiClient()
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
             raise NoCluster(
                 f"no cluster: {outside}; see `kubectl config get-contexts`, or `aws eks update-kubeconfig`"
             ) from outside
-    return KubeRay(api, pace or Pace())
+    return KubeRay(ApiClient(configuration), pace or Pace())
 
 
 class KubeRay:
