@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 for port in sys.argv[1:]:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/ping", timeout=2):
+        with urlopen(f"http://127.0.0.1:{port}/ping", timeout=4):
             sys.exit(0)
     except OSError as error:
         print(f"port {port}: {error}", file=sys.stderr)

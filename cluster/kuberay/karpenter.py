@@ -5,7 +5,7 @@ Karpenter's own CRDs go before these models in `check`, where they are at hand.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from cluster.kuberay.labels import INSTANCE_LABEL
 from cluster.kuberay.pods import GPU_TAINT
@@ -57,6 +57,18 @@ class _TemplateSpec(_Closed):
 class _TemplateMetadata(_Closed):
     labels: dict[str, StrictStr] = {}
     annotations: dict[str, StrictStr] = {}
+
+    @field_validator("labels")
+    @classmethod
+    def _no_label_of_kubernetes(cls, labels: dict[str, str]) -> dict[str, str]:
+        """Karpenter's CRD restricts these domains on nodes by a CEL rule, with exceptions not needed here."""
+        for key in labels:
+            domain = key.partition("/")[0]
+            if "/" in key and domain.endswith(
+                ("kubernetes.io", "k8s.io", "karpenter.sh", "karpenter.k8s.aws")
+            ):
+                raise ValueError(f"a node may not be given {key!r}: its domain is restricted")
+        return labels
 
 
 class _Template(_Closed):
@@ -207,7 +219,6 @@ def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
         "metadata": _metadata(environment),
         "spec": {
             "template": {
-                "metadata": {"labels": {INSTANCE_LABEL: environment.name}},
                 "spec": {
                     "nodeClassRef": {
                         "group": "karpenter.k8s.aws",

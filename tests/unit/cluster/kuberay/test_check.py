@@ -195,6 +195,7 @@ def test_the_operators_rules_for_jobs(checker: Checker, way: str, value: object,
         ("ServiceAccount", "metadata.name", None),
         ("NodePool", "spec.disruption.consolidationPolicy", "Always"),
         ("NodePool", "spec.template.spec.taints.0.efect", "NoSchedule"),
+        ("NodePool", "spec.template.metadata", {"labels": {"app.kubernetes.io/name": "x"}}),
         ("EC2NodeClass", "spec.subnetSelectorTerms", []),
     ],
 )
