@@ -113,16 +113,17 @@ def plot(
     most = pods_for(most_per_minute, rate)
     step = max(1, most // _PLOT_POINTS)
     pods = list(range(1, most + 1, step))
-    requests = [float(rate.requests_per_minute) * count for count in pods]
+    # A pod's step reaches from the rate of the pods before it to its own; the first one's begins at none.
+    requests = [0.0, *(float(rate.requests_per_minute) * count for count in pods)]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for kind in types:
-        nodes = [-(-count // INSTANCE_TYPES[kind].gpus) for count in pods]
+        nodes = [-(-count // INSTANCE_TYPES[kind].gpus) for count in (pods[0], *pods)]
         axes.step(
             requests, [float(book.month(kind)) * count for count in nodes], where="pre", label=f"{kind} alone"
         )
-    mixes = [cheapest(book, types, count) for count in pods]
+    mixes = [cheapest(book, types, count) for count in (pods[0], *pods)]
     prices = [float(cost(name, book, mix, rate).month) for mix in mixes]
     axes.step(requests, prices, where="pre", label="cheapest mix", color="black", linewidth=2, linestyle="--")
     axes.set(

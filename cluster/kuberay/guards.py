@@ -18,8 +18,10 @@ _POD_IDENTITY = "169.254.170.23/32"
 
 
 def guard_documents(environment: Environment) -> list[dict[str, Any]]:
-    """Service account, disruption budget, network policies."""
-    documents = [_service_account(environment), _disruption_budget(environment), _network(environment)]
+    """Service account, disruption budget where there is a pod to spare, network policies."""
+    documents = [_service_account(environment), _network(environment)]
+    if environment.serve.min_pods > 1:
+        documents.append(_disruption_budget(environment))
     if environment.redis and environment.redis.address is None:
         documents.append(_redis_network(environment))
     return documents
@@ -35,13 +37,17 @@ def _service_account(environment: Environment) -> dict[str, Any]:
 
 
 def _disruption_budget(environment: Environment) -> dict[str, Any]:
-    """One worker at a time, for node upgrades and Karpenter alike. KubeRay makes none."""
+    """At most one worker fewer than the least, for node upgrades and Karpenter alike. KubeRay makes none.
+
+    A count of those that stay: a RayCluster has no scale subresource, and without one Kubernetes can work out
+    neither percentages nor maxUnavailable.
+    """
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(environment, f"{environment.name}-workers"),
         "spec": {
-            "maxUnavailable": 1,
+            "minAvailable": environment.serve.min_pods - 1,
             "selector": {
                 "matchLabels": {
                     INSTANCE_LABEL: environment.name,
@@ -95,7 +101,7 @@ def _network(environment: Environment) -> dict[str, Any]:
 
 
 def _redis_network(environment: Environment) -> dict[str, Any]:
-    """Redis hears the Ray pods, and the operator, which cleans up after a deleted cluster."""
+    """Redis hears the Ray pods alone; the operator's clean-up of it bears the head's labels."""
     name = redis.redis_name(environment)
     own = {"podSelector": {"matchLabels": {INSTANCE_LABEL: environment.name}}}
     return {

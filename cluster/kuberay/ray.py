@@ -70,7 +70,7 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
         "metadata": metadata(environment, f"{environment.name}-train"),
         "spec": {
             "entrypoint": shlex.join(command),
-            "submissionMode": "K8sJobMode",
+            "submissionMode": "HTTPMode",  # a submitter pod would stand outside the network policy
             "backoffLimit": 0,
             "activeDeadlineSeconds": training.deadline_s,
             "shutdownAfterJobFinishes": True,

@@ -55,7 +55,7 @@ def places(faults: list[Fault]) -> list[str]:
 def test_what_is_rendered_passes(checker: Checker, name: str) -> None:
     documents = rendered(name)
     assert checker.check(read_documents(to_yaml(documents), name)) == []
-    assert {"RayService", "RayJob", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"} <= {
+    assert {"RayService", "RayJob", "NetworkPolicy", "ServiceAccount"} <= {
         document["kind"] for document in documents
     }
 

@@ -163,16 +163,28 @@ def test_the_head_survives_in_redis_and_no_password_is_rendered() -> None:
 def test_guards_select_the_pods_that_are_rendered(name: str) -> None:
     cluster = service(name)["spec"]["rayClusterConfig"]
     labels = [group["template"]["metadata"]["labels"] for group in groups(cluster)]
-    budget = one(name, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items()
-    assert [budget <= label.items() for label in labels] == [False] + [True] * (len(labels) - 1)
     policy = one(name, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items()
     assert all(policy <= label.items() for label in labels)
-    training = [
-        group["template"]["metadata"]["labels"] for group in groups(job(name)["spec"]["rayClusterSpec"])
-    ]
-    assert not any(budget <= label.items() for label in training)
     account = one(name, "ServiceAccount")["metadata"]["name"]
     assert {group["template"]["spec"]["serviceAccountName"] for group in groups(cluster)} == {account}
+
+
+def test_the_budget_counts_the_workers_of_the_service_and_spares_one() -> None:
+    cluster, budget = service("prod")["spec"]["rayClusterConfig"], one("prod", "PodDisruptionBudget")["spec"]
+    selected = budget["selector"]["matchLabels"].items()
+    head, *workers = [group["template"]["metadata"]["labels"].items() for group in groups(cluster)]
+    assert not selected <= head and all(selected <= worker for worker in workers)
+    training = groups(job("prod")["spec"]["rayClusterSpec"])
+    assert not any(selected <= group["template"]["metadata"]["labels"].items() for group in training)
+    assert budget["minAvailable"] == read_environment("prod").serve.min_pods - 1
+    # RayClusters have no scale subresource, so Kubernetes cannot work with this one.
+    assert "maxUnavailable" not in budget
+
+
+def test_a_single_pod_has_no_budget_which_would_block_every_drain() -> None:
+    assert "PodDisruptionBudget" not in [
+        document["kind"] for document in service_documents(read_environment("dev"))
+    ]
 
 
 def test_only_named_namespaces_reach_the_service() -> None:
@@ -180,13 +192,19 @@ def test_only_named_namespaces_reach_the_service() -> None:
     sources = [source for rule in policy["ingress"] for source in rule["from"]]
     assert all(source for source in sources), "an empty source would be everybody"
     outsiders = {
-        rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: [
+        source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: [
             port["port"] for port in rule["ports"]
         ]
         for rule in policy["ingress"]
-        if "namespaceSelector" in rule["from"][0]
+        for source in rule["from"]
+        if "namespaceSelector" in source
     }
-    assert outsiders == {"kuberay-system": [8265, 52365, 8000], "monitoring": [8080, 9101], "ingress": [8000]}
+    assert outsiders == {
+        "kuberay-system": [8265, 52365, 8000],
+        "monitoring": [8080, 9101],
+        "ingress": [8000],
+        "sentiment": [8000],
+    }
 
 
 @pytest.mark.parametrize("name", environments())
