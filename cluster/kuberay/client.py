@@ -178,6 +178,7 @@ class KubeRay:
 
         Raises:
             WaitFailed: it failed, went away, or was not ready in time; the message has its conditions.
+            NotFound: it was never there.
             KubeError: see `cluster.errors`.
         """
         deadline = self._pace.now() + timeout_s
@@ -224,11 +225,17 @@ class KubeRay:
         A watch that ends, breaks off or is too old is begun anew from a fresh read.
         """
         pause_s = _FIRST_PAUSE_S
+        found = False
         while (left_s := deadline - self._pace.now()) > 0:
-            document = self._get_or_none(kind, namespace, name)
-            yield document
-            if document is None:
+            try:
+                document = self.get(kind, namespace, name)
+            except NotFound:
+                if not found:
+                    raise
+                yield None
                 return
+            found = True
+            yield document
             query = {
                 "watch": "true",
                 "fieldSelector": f"metadata.name={name}",
@@ -247,12 +254,6 @@ class KubeRay:
                     return
             pause_s = _FIRST_PAUSE_S if heard else min(2 * pause_s, _LONGEST_PAUSE_S)
             self._pace.pause(max(0.0, min(pause_s, deadline - self._pace.now())))
-
-    def _get_or_none(self, kind: Kind, namespace: str, name: str) -> Document | None:
-        try:
-            return self.get(kind, namespace, name)
-        except NotFound:
-            return None
 
     def _events(
         self, path: str, kind: Kind, query: Mapping[str, str], longest_s: float

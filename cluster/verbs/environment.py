@@ -1,7 +1,9 @@
-"""The options that say which environment: its name or file, and single changes."""
+"""The options that say which environment, and what of it: a name or file, single changes, the training."""
 
 import argparse
+from typing import Any
 
+from cluster.errors import SettingsInvalid
 from cluster.kuberay.settings import Environment, environments, read_environment
 
 
@@ -21,6 +23,27 @@ def add_environment(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses the training, for a verb's parser."""
+    parser.add_argument("--training", action="store_true", help="the RayJob that trains, instead")
+
+
 def chosen_environment(chosen: argparse.Namespace) -> Environment:
     """The environment that the options describe."""
     return read_environment(chosen.env, chosen.changes)
+
+
+def chosen_documents(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the options name, in the order of applying; the Ray object is the last.
+
+    Raises:
+        SettingsInvalid: the settings are wrong, or have no training.
+    """
+    from cluster.kuberay.render import service_documents, training_documents
+
+    environment = chosen_environment(chosen)
+    if not chosen.training:
+        return service_documents(environment)
+    if documents := training_documents(environment):
+        return documents
+    raise SettingsInvalid(f"environment {chosen.env!r} has no [training]")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.kuberay.kinds import RAY_KINDS, kind_of
-from cluster.verbs.environment import add_environment, chosen_environment
+from cluster.verbs.environment import add_environment, add_training, chosen_documents
 
 _WAIT_S = 1800.0
 """A new GPU node, a large image and the model, one after the other."""
@@ -37,23 +37,10 @@ def _verb(
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
     add_environment(parser, required=True)
-    parser.add_argument("--training", action="store_true", help="the RayJob, instead of the RayService")
+    add_training(parser)
     parser.add_argument("--context", metavar="NAME", help="kubectl context (default: the current one)")
     parser.set_defaults(run=run)
     return parser
-
-
-def _documents(chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """What the options name, in the order of applying; the Ray object is the last."""
-    from cluster.errors import SettingsInvalid
-    from cluster.kuberay.render import service_documents, training_documents
-
-    environment = chosen_environment(chosen)
-    if not chosen.training:
-        return service_documents(environment)
-    if documents := training_documents(environment):
-        return documents
-    raise SettingsInvalid(f"environment {chosen.env!r} has no [training]")
 
 
 def _connect(chosen: argparse.Namespace) -> Any:
@@ -67,7 +54,7 @@ def _place(document: dict[str, Any]) -> tuple[str, str]:
 
 
 def _apply(chosen: argparse.Namespace) -> int:
-    documents, client = _documents(chosen), _connect(chosen)
+    documents, client = chosen_documents(chosen), _connect(chosen)
     for document in documents:
         client.apply(document, force=chosen.force, dry_run=chosen.dry_run)
         done = "would be applied" if chosen.dry_run else "applied"
@@ -76,7 +63,7 @@ def _apply(chosen: argparse.Namespace) -> int:
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    document = _documents(chosen)[-1]
+    document = chosen_documents(chosen)[-1]
     stands = _connect(chosen).status(kind_of(document), *_place(document))
     print(f"{document['kind']} {document['metadata']['name']}: {stands.state}: {stands.summary}")
     for condition in stands.conditions:
@@ -85,7 +72,7 @@ def _status(chosen: argparse.Namespace) -> int:
 
 
 def _wait(chosen: argparse.Namespace) -> int:
-    document = _documents(chosen)[-1]
+    document = chosen_documents(chosen)[-1]
     client = _connect(chosen)
     client.wait(
         kind_of(document),
@@ -100,7 +87,7 @@ def _diff(chosen: argparse.Namespace) -> int:
     from cluster.errors import NotFound
     from cluster.kuberay.difference import difference
 
-    documents, client = _documents(chosen), _connect(chosen)
+    documents, client = chosen_documents(chosen), _connect(chosen)
     changed = False
     for document in documents:
         kind = kind_of(document)
@@ -118,7 +105,7 @@ def _diff(chosen: argparse.Namespace) -> int:
 
 
 def _logs(chosen: argparse.Namespace) -> int:
-    document = _documents(chosen)[-1]
+    document = chosen_documents(chosen)[-1]
     client = _connect(chosen)
     namespace, name = _place(document)
     clusters = client.clusters(RAY_KINDS[document["kind"].lower()], namespace, name)
@@ -137,7 +124,7 @@ def _logs(chosen: argparse.Namespace) -> int:
 def _delete(chosen: argparse.Namespace) -> int:
     from cluster.errors import NotFound
 
-    documents, client = _documents(chosen), _connect(chosen)
+    documents, client = chosen_documents(chosen), _connect(chosen)
     for document in reversed(documents) if chosen.all else documents[-1:]:
         what = f"{document['kind']} {document['metadata']['name']}"
         try:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from cluster.verbs.environment import add_environment, chosen_environment
+from cluster.verbs.environment import add_environment, add_training, chosen_documents
 
 _EXAMPLE = """\
 examples:
@@ -24,14 +24,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_environment(parser, required=True)
-    parser.add_argument("--training", action="store_true", help="the RayJob that trains, instead")
+    add_training(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from cluster.kuberay.render import service_documents, to_yaml, training_documents
+    from cluster.kuberay.render import to_yaml
 
-    environment = chosen_environment(chosen)
-    documents = training_documents(environment) if chosen.training else service_documents(environment)
-    sys.stdout.write(to_yaml(documents))
+    sys.stdout.write(to_yaml(chosen_documents(chosen)))
     return 0

@@ -300,6 +300,11 @@ def test_a_deleted_object_ends_the_waiting(api: KubeApi, client: KubeRay) -> Non
         wait(client)
 
 
+def test_what_was_never_there_is_not_waited_for(client: KubeRay) -> None:
+    with pytest.raises(NotFound, match="sentiment"):
+        wait(client)
+
+
 def test_rights_that_are_lost_end_the_waiting(api: KubeApi, client: KubeRay) -> None:
     client.apply(service())
     api.script = [lambda: api.denied.add("rayservices"), DROP]
