@@ -67,30 +67,28 @@ def _run(chosen: argparse.Namespace) -> int:
         raise PricesInvalid("--report says what a pod carries; leave --per-pod and --tokens-per-s out")
     if chosen.spare_pods < 0:
         raise PricesInvalid(f"--spare-pods {chosen.spare_pods}: must not be negative")
-    rate = (
-        measured_rate(chosen.report)
-        if chosen.report
-        else Rate(
-            chosen.per_pod or _PER_MINUTE, chosen.tokens_per_s or _TOKENS_PER_S, "as told, or the document's"
+    if chosen.report:
+        rate = measured_rate(chosen.report)
+    else:
+        told = chosen.per_pod or chosen.tokens_per_s
+        rate = Rate(
+            chosen.per_pod or _PER_MINUTE,
+            chosen.tokens_per_s or _TOKENS_PER_S,
+            "as told" if told else "the user's document",
         )
-    )
     every = read_books(chosen.prices or PRICES)
     if chosen.book and chosen.book not in every:
         raise PricesInvalid(f"--book {chosen.book}: there are {', '.join(every)}")
     books = {name: book for name, book in every.items() if chosen.book in (None, name)}
     costs = []
     for name, book in books.items():
+        types = [kind for kind in chosen.types if kind in book.types]
         if chosen.wanted is None:
-            costs += [cost(name, book, {kind: 1}, rate) for kind in chosen.types if kind in book.types]
-            continue
-        mix = cheapest(
-            book,
-            chosen.types,
-            pods_for(chosen.wanted, rate),
-            spare_pods=chosen.spare_pods,
-            survive_node=chosen.survive_node,
-        )
-        costs.append(cost(name, book, mix, rate))
+            costs += [cost(name, book, {kind: 1}, rate) for kind in types]
+        elif types:
+            pods = pods_for(chosen.wanted, rate)
+            mix = cheapest(book, types, pods, spare_pods=chosen.spare_pods, survive_node=chosen.survive_node)
+            costs.append(cost(name, book, mix, rate))
     if not costs:
         raise PricesInvalid(f"no price for {', '.join(chosen.types)} in {', '.join(books)}")
     print(table(costs, books, rate))
@@ -99,9 +97,9 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.json:
         chosen.json.write_text(json.dumps(document(costs, books, rate), indent=2) + "\n", encoding="utf-8")
     if chosen.plot:
-        name, book = list(books.items())[-1]
+        name = costs[-1].book
+        book, types = books[name], [kind for kind in chosen.types if kind in books[name].types]
         most = 2 * (chosen.wanted or 10 * rate.requests_per_minute)
-        types = [kind for kind in chosen.types if kind in book.types]
         plot(chosen.plot, name, book, types, rate, most_per_minute=most)
     return 0
 

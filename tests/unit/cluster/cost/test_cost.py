@@ -224,6 +224,14 @@ def test_the_verb_reproduces_the_document_and_shows_the_difference(
     assert "a million tokens $0.1264, $0.1576" in told
 
 
+def test_a_type_that_only_one_book_has_is_planned_with_that_book(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--types", "g5.xlarge", "--wanted", "960"]) == 0
+    told = capsys.readouterr().out
+    assert "2 x g5.xlarge" in told and "document  " not in told
+    assert main(["cost", "--types", "g5.xlarge", "--book", "document"]) == 1
+    assert "no price for g5.xlarge" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [["--book", "spot"], ["--spare-pods", "-1", "--wanted", "1"]])
 def test_options_that_make_no_sense_are_refused(
     options: list[str], capsys: pytest.CaptureFixture[str]
