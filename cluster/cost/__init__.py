@@ -1,0 +1,1 @@
+"""Cost: what pods and tokens cost a month, from a dated price book."""

@@ -1,0 +1,27 @@
+#!/bin/sh
+# What the image runs. SageMaker says `serve` and asks port 8080; ECS and plain Docker say nothing; KubeRay brings
+# its own command, which needs nothing from here.
+set -eu
+
+SAGEMAKER_PORT=8080
+
+case "${1:-serve-here}" in
+    serve-here) exec python -m serve_app --port "${PORT:-8000}" ;;
+    serve) exec python -m serve_app --port "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}" ;;
+    healthy)
+        # SageMaker's port first where that is the one served; an answer on either will do.
+        exec python - "${PORT:-8000}" "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}" <<'PYTHON'
+import sys
+from urllib.request import urlopen
+
+for port in sys.argv[1:]:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/ping", timeout=4):
+            sys.exit(0)
+    except OSError as error:
+        print(f"port {port}: {error}", file=sys.stderr)
+sys.exit(1)
+PYTHON
+        ;;
+    *) exec "$@" ;;
+esac

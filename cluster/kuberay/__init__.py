@@ -1,0 +1,1 @@
+"""KubeRay: manifests from typed settings, a strict check of them, and a client."""

@@ -1,0 +1,131 @@
+"""What stands around the pods: their identity, how many may go at once, and who may reach them."""
+
+from typing import Any
+
+from cluster.kuberay import redis
+from cluster.kuberay.labels import COMPONENT_LABEL, INSTANCE_LABEL, metadata
+from cluster.kuberay.pods import (
+    AGENT_PORT,
+    DASHBOARD_PORT,
+    HAPROXY_METRICS_PORT,
+    METRICS_PORT,
+    SERVE_PORT,
+)
+from cluster.kuberay.settings import Environment
+
+_POD_IDENTITY = "169.254.170.23/32"
+"""Where the EKS Pod Identity agent answers on every node."""
+
+
+def guard_documents(environment: Environment) -> list[dict[str, Any]]:
+    """Service account, disruption budget where there is a pod to spare, network policies."""
+    documents = [_service_account(environment), _network(environment)]
+    if environment.serve.min_pods > 1:
+        documents.append(_disruption_budget(environment))
+    if environment.redis and environment.redis.address is None:
+        documents.append(_redis_network(environment))
+    return documents
+
+
+def _service_account(environment: Environment) -> dict[str, Any]:
+    """The identity of the pods. EKS Pod Identity binds a role to it from outside: no annotation."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(environment, environment.name),
+    }
+
+
+def _disruption_budget(environment: Environment) -> dict[str, Any]:
+    """At most one worker fewer than the least, for node upgrades and Karpenter alike. KubeRay makes none.
+
+    A count of those that stay: a RayCluster has no scale subresource, and without one Kubernetes can work out
+    neither percentages nor maxUnavailable.
+    """
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(environment, f"{environment.name}-workers"),
+        "spec": {
+            "minAvailable": environment.serve.min_pods - 1,
+            "selector": {
+                "matchLabels": {
+                    INSTANCE_LABEL: environment.name,
+                    COMPONENT_LABEL: "ray-worker",
+                }
+            },
+        },
+    }
+
+
+def _network(environment: Environment) -> dict[str, Any]:
+    """Who may speak with the Ray pods.
+
+    In: clients to the service, Prometheus to the metrics, the operator to the dashboard, the cluster itself.
+    Out: names, HTTPS (S3, registries, the API server), the Pod Identity agent, Redis, the cluster.
+    """
+    network = environment.network
+    own = {"podSelector": {"matchLabels": {INSTANCE_LABEL: environment.name}}}
+    ingress = [
+        {"from": [own]},
+        {
+            "from": [_namespace(network.operator)],
+            "ports": [_port(DASHBOARD_PORT), _port(AGENT_PORT), _port(SERVE_PORT)],
+        },
+        {
+            "from": [_namespace(network.monitoring)],
+            "ports": [_port(METRICS_PORT), _port(HAPROXY_METRICS_PORT)],
+        },
+    ]
+    if network.clients:
+        ingress.append({"from": [_namespace(name) for name in network.clients], "ports": [_port(SERVE_PORT)]})
+    egress: list[dict[str, Any]] = [
+        {"to": [own]},
+        {"ports": [_port(53), _port(53, "UDP")]},
+        {"ports": [_port(443)]},
+        {"to": [{"ipBlock": {"cidr": _POD_IDENTITY}}], "ports": [_port(80)]},
+    ]
+    if environment.redis:
+        egress.append({"ports": [_port(_redis_port(environment.redis.address))]})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(environment, environment.name),
+        "spec": {
+            "podSelector": own["podSelector"],
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": ingress,
+            "egress": egress,
+        },
+    }
+
+
+def _redis_network(environment: Environment) -> dict[str, Any]:
+    """Redis hears the Ray pods alone; the operator's clean-up of it bears the head's labels."""
+    name = redis.redis_name(environment)
+    own = {"podSelector": {"matchLabels": {INSTANCE_LABEL: environment.name}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(environment, name),
+        "spec": {
+            "podSelector": {"matchLabels": {INSTANCE_LABEL: name}},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [own], "ports": [_port(redis.PORT)]}],
+            "egress": [],
+        },
+    }
+
+
+def _redis_port(address: str | None) -> int:
+    """Of `host:port`."""
+    _, _, port = (address or "").rpartition(":")
+    return int(port) if port.isdigit() else redis.PORT
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def _port(port: int, protocol: str = "TCP") -> dict[str, Any]:
+    return {"port": port, "protocol": protocol}

@@ -1,0 +1,71 @@
+"""The kinds that are rendered, as the Kubernetes API names them in its paths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.errors import NoKind
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of object.
+
+    Attributes:
+        api_version: such as "ray.io/v1"; "v1" is the core group.
+        name: such as "RayService".
+        plural: as in paths.
+        namespaced: False for objects of the whole cluster.
+        from_crd: whether a CRD brings it; its absence is then an installation that is missing.
+    """
+
+    api_version: str
+    name: str
+    plural: str
+    namespaced: bool = True
+    from_crd: bool = False
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """Path of an object, or of all of them without a name."""
+        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        within = f"/namespaces/{namespace}" if self.namespaced else ""
+        return f"{root}{within}/{self.plural}" + (f"/{name}" if name else "")
+
+
+RAY_SERVICE = Kind("ray.io/v1", "RayService", "rayservices", from_crd=True)
+RAY_CLUSTER = Kind("ray.io/v1", "RayCluster", "rayclusters", from_crd=True)
+RAY_JOB = Kind("ray.io/v1", "RayJob", "rayjobs", from_crd=True)
+POD = Kind("v1", "Pod", "pods")
+CRD = Kind(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
+)
+_ALL = (
+    RAY_SERVICE,
+    RAY_CLUSTER,
+    RAY_JOB,
+    POD,
+    CRD,
+    Kind("v1", "Service", "services"),
+    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    Kind("apps/v1", "StatefulSet", "statefulsets"),
+    Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False, from_crd=True),
+    Kind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False, from_crd=True),
+)
+RAY_KINDS: Mapping[str, Kind] = {kind.name.lower(): kind for kind in (RAY_SERVICE, RAY_CLUSTER, RAY_JOB)}
+
+
+def kind_of(document: Mapping[str, Any]) -> Kind:
+    """The kind of a manifest.
+
+    Raises:
+        NoKind: this client does not handle it.
+    """
+    for kind in _ALL:
+        if (kind.api_version, kind.name) == (document.get("apiVersion"), document.get("kind")):
+            return kind
+    raise NoKind(
+        f"{document.get('kind')} of {document.get('apiVersion')} is not among the kinds handled here "
+        f"({', '.join(kind.name for kind in _ALL)}); apply it with kubectl"
+    )

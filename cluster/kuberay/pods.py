@@ -1,0 +1,178 @@
+"""The Ray pods: head and worker templates, with the environment that both must share."""
+
+from importlib.metadata import version
+from typing import Any
+
+from cluster.kuberay.drains import DRAIN_ENVIRONMENT, ENDPOINTS_LAG_S, TERMINATION_GRACE_S
+from cluster.kuberay.labels import COMPONENT_LABEL, INSTANCE_LABEL
+from cluster.kuberay.settings import Environment, WorkerSettings
+from serve_app.local import ONE_HOP
+
+GPU_TAINT = "nvidia.com/gpu"
+USER_ID = 1000
+"""Of the image's user; see cluster/Dockerfile."""
+
+SERVE_PORT = 8000
+DASHBOARD_PORT = 8265
+METRICS_PORT = 8080
+HAPROXY_METRICS_PORT = 9101
+AGENT_PORT = 52365
+"""Of the agent on every Ray node, which answers health checks."""
+
+_CACHE_FOLDER = "/var/cache/sentiment"
+_WORKER_RECONNECT_S = 600
+"""Workers wait longer for a new head than the head takes to come (its own limit is 60 s by default)."""
+_LOCKED_DOWN = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def ray_version() -> str:
+    """The Ray that is locked, here and in the image."""
+    return version("ray")
+
+
+def head_group(environment: Environment) -> dict[str, Any]:
+    """The head: no Serve replicas and no tasks of its own, since it offers no CPU."""
+    head = environment.head
+    template = _template(environment, "head", environment.image, head.cpus, head.memory_gib, gpus=0)
+    template["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
+    container = template["spec"]["containers"][0]
+    container["ports"] = [
+        {"name": "gcs-server", "containerPort": 6379},
+        {"name": "dashboard", "containerPort": DASHBOARD_PORT},
+        {"name": "client", "containerPort": 10001},
+        {"name": "serve", "containerPort": SERVE_PORT},
+        {"name": "metrics", "containerPort": METRICS_PORT},
+    ]
+    container["readinessProbe"] = _probe(AGENT_PORT, "/api/healthz", period_s=5, failures=10)
+    return {
+        "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},
+        "template": template,
+    }
+
+
+def worker_group(environment: Environment, group: WorkerSettings, image: str | None = None) -> dict[str, Any]:
+    """A group of workers, each of which holds one replica.
+
+    Args:
+        environment: of the cluster.
+        group: sizes and bounds.
+        image: another than the environment's.
+    """
+    size = group.size
+    template = _template(
+        environment, "worker", image or environment.image, size.cpus, size.memory_gib, gpus=group.gpus
+    )
+    container = template["spec"]["containers"][0]
+    container["ports"] = [
+        {"name": "serve", "containerPort": SERVE_PORT},
+        {"name": "metrics", "containerPort": METRICS_PORT},
+        {"name": "haproxy-metrics", "containerPort": HAPROXY_METRICS_PORT},
+    ]
+    container["env"] += _variables({"RAY_gcs_rpc_server_reconnect_timeout_s": str(_WORKER_RECONNECT_S)})
+    container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINTS_LAG_S}}}
+    # Ready means that requests can come: HAProxy runs on the nodes that hold a replica.
+    container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", period_s=5, failures=1)
+    if group.instance_type:
+        template["spec"]["nodeSelector"] = {"node.kubernetes.io/instance-type": group.instance_type}
+        template["spec"]["tolerations"] = [{"key": GPU_TAINT, "operator": "Exists", "effect": "NoSchedule"}]
+    return {
+        "groupName": group.name,
+        "replicas": group.min_pods,
+        "minReplicas": group.min_pods,
+        "maxReplicas": group.max_pods,
+        "rayStartParams": {},
+        "template": template,
+    }
+
+
+def autoscaler_options() -> dict[str, Any]:
+    """Ray's own autoscaler, beside the head: it asks for pods when replicas find no room."""
+    return {
+        "version": "v2",
+        "idleTimeoutSeconds": 120,
+        "resources": {
+            "requests": {"cpu": "200m", "memory": "512Mi"},
+            "limits": {"memory": "1Gi"},
+        },
+        "securityContext": dict(_LOCKED_DOWN),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+
+
+def _template(
+    environment: Environment, role: str, image: str, cpus: int, memory_gib: int, gpus: int
+) -> dict[str, Any]:
+    """What head and workers have in common."""
+    amounts = {"cpu": str(cpus), "memory": f"{memory_gib}Gi"}
+    limits = {"memory": amounts["memory"], **({GPU_TAINT: str(gpus)} if gpus else {"cpu": amounts["cpu"]})}
+    spec: dict[str, Any] = {
+        "serviceAccountName": environment.name,
+        "terminationGracePeriodSeconds": TERMINATION_GRACE_S,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": f"ray-{role}",
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "env": _variables(_shared(environment)),
+                "resources": {
+                    "requests": {**amounts, **({GPU_TAINT: str(gpus)} if gpus else {})},
+                    "limits": limits,
+                },
+                "securityContext": dict(_LOCKED_DOWN),
+                "livenessProbe": _probe(AGENT_PORT, "/api/healthz", period_s=10, failures=12, delay_s=30),
+                "volumeMounts": [
+                    {"name": "tmp", "mountPath": "/tmp"},
+                    {"name": "models", "mountPath": _CACHE_FOLDER},
+                ],
+            }
+        ],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "models", "emptyDir": {}}],
+    }
+    if environment.pull_secret:
+        spec["imagePullSecrets"] = [{"name": environment.pull_secret}]
+    return {
+        "metadata": {"labels": {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: f"ray-{role}"}},
+        "spec": spec,
+    }
+
+
+def _shared(environment: Environment) -> dict[str, str]:
+    """Variables of every Ray pod: Serve reads them wherever it runs, so they must be the same everywhere."""
+    gpus = environment.workers[0].gpus
+    return {
+        **ONE_HOP,
+        **DRAIN_ENVIRONMENT,
+        # With `token` KubeRay itself sets RAY_AUTH_MODE and the token, on every pod.
+        **({"RAY_AUTH_MODE": "disabled"} if environment.auth == "disabled" else {}),
+        "SENTIMENT_CACHE_DIR": _CACHE_FOLDER,
+        "SENTIMENT_REPLICA_CPUS": str(environment.replica.cpus),
+        "SENTIMENT_REPLICA_GPUS": str(gpus),
+        "SENTIMENT_DEVICE": "cuda" if gpus else "cpu",
+        **environment.environment,
+    }
+
+
+def _variables(values: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _probe(port: int, path: str, period_s: int, failures: int, delay_s: int = 0) -> dict[str, Any]:
+    return {
+        "httpGet": {"port": port, "path": path},
+        "initialDelaySeconds": delay_s,
+        "periodSeconds": period_s,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,103 @@
+"""Where a Ray object stands: pure reading of what its status says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["waiting", "ready", "failed"]
+_FAILED_JOB = ("Failed", "ValidationFailed")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of a status, as Kubernetes has them."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        said = f": {self.message}" if self.message else ""
+        return f"{self.type}={self.status} ({self.reason}){said}"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where an object stands.
+
+    Attributes:
+        state: whether to wait on.
+        summary: one line for people.
+        conditions: of the status, in its order.
+    """
+
+    state: State
+    summary: str
+    conditions: tuple[Condition, ...] = ()
+
+
+def progress(document: Mapping[str, Any]) -> Progress:
+    """Where a RayService, RayCluster or RayJob stands. A status of an older generation says nothing yet."""
+    status = document.get("status") or {}
+    conditions = tuple(
+        Condition(one["type"], one["status"], one.get("reason", ""), one.get("message", ""))
+        for one in status.get("conditions") or []
+    )
+    wanted = document["metadata"].get("generation", 0)
+    if status.get("observedGeneration", 0) < wanted:
+        return Progress("waiting", "the operator has not seen this version of it yet", conditions)
+    state, summary = _READERS[document["kind"]](status, {one.type: one for one in conditions})
+    return Progress(state, summary, conditions)
+
+
+def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
+    active, pending = status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}
+    applications = {**(active.get("applicationStatuses") or {}), **(pending.get("applicationStatuses") or {})}
+    told = ", ".join(f"{name} {one.get('status', '?').lower()}" for name, one in applications.items())
+    failed = [
+        f"{name}: {one.get('message') or 'no message'}"
+        for name, one in applications.items()
+        if one.get("status") == "DEPLOY_FAILED"
+    ]
+    if failed:
+        return "failed", f"Serve could not deploy {'; '.join(failed)}"
+    if (invalid := conditions.get("Ready")) and invalid.reason == "ValidationFailed":
+        return "failed", f"the operator refuses it: {invalid.message}"
+    if (upgrade := conditions.get("UpgradeInProgress")) and upgrade.status == "True":
+        moved = pending.get("trafficRoutedPercent")
+        share = f", {moved} % of the traffic on the new one" if moved is not None else ""
+        return "waiting", f"moving to a new cluster{share}; {told or 'no application yet'}"
+    ready = conditions.get("Ready")
+    if ready is not None and ready.status == "True":
+        unwell = [name for name, one in applications.items() if one.get("status") != "RUNNING"]
+        if unwell:
+            return "waiting", f"endpoints ready; {told}"
+        return "ready", f"{status.get('numServeEndpoints', 0)} endpoints; {told}"
+    return "waiting", told or "the cluster is coming up"
+
+
+def _cluster(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
+    counts = (
+        f"{status.get('readyWorkerReplicas', 0)} of {status.get('desiredWorkerReplicas', 0)} workers ready"
+    )
+    failure = conditions.get("ReplicaFailure")
+    if failure is not None and failure.status == "True":
+        return "failed", f"pods cannot be made: {failure.message or failure.reason}"
+    if status.get("state") == "failed":
+        return "failed", status.get("reason") or "the operator says failed, without a reason"
+    provisioned = conditions.get("RayClusterProvisioned")
+    ready = status.get("state") == "ready" and (provisioned is None or provisioned.status == "True")
+    return ("ready" if ready else "waiting"), counts
+
+
+def _job(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
+    deployment, job = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
+    said = status.get("message") or status.get("reason") or ""
+    summary = f"{deployment or 'new'}{f', job {job.lower()}' if job else ''}{f': {said}' if said else ''}"
+    if deployment in _FAILED_JOB or job in ("FAILED", "STOPPED"):
+        return "failed", summary
+    return ("ready" if deployment == "Complete" and job == "SUCCEEDED" else "waiting"), summary
+
+
+_READERS = {"RayService": _service, "RayCluster": _cluster, "RayJob": _job}

@@ -1,0 +1,99 @@
+"""The RayService that serves and the RayJob that trains."""
+
+import shlex
+from typing import Any
+
+import yaml
+
+from cluster.kuberay.labels import COMPONENT_LABEL, metadata
+from cluster.kuberay.pods import autoscaler_options, head_group, ray_version, worker_group
+from cluster.kuberay.redis import gcs_fault_tolerance
+from cluster.kuberay.serve_config import serve_config
+from cluster.kuberay.settings import Environment, TrainingSettings, UpgradeSettings
+
+API_VERSION = "ray.io/v1"
+_CLAIM_FOLDER = "/data"
+_UNHEALTHY_S = 900
+"""A new cluster is given up after this: a GPU node, a large image and the model have to come first."""
+
+
+def ray_service(environment: Environment) -> dict[str, Any]:
+    """The service: one Ray cluster, its application, and how changes of either go live."""
+    cluster: dict[str, Any] = {
+        "rayVersion": ray_version(),
+        "enableInTreeAutoscaling": True,
+        "autoscalerOptions": autoscaler_options(),
+        "authOptions": {"mode": environment.auth},
+        "headGroupSpec": head_group(environment),
+        "workerGroupSpecs": [worker_group(environment, group) for group in environment.workers],
+    }
+    if environment.redis:
+        cluster["gcsFaultToleranceOptions"] = gcs_fault_tolerance(environment, environment.redis)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RayService",
+        "metadata": metadata(environment, environment.name),
+        "spec": {
+            "excludeHeadPodFromServeSvc": True,
+            "deploymentUnhealthySecondThreshold": _UNHEALTHY_S,
+            "serviceUnhealthySecondThreshold": _UNHEALTHY_S,
+            "upgradeStrategy": _upgrade(environment.upgrade),
+            "serveConfigV2": yaml.safe_dump(serve_config(environment), sort_keys=False),
+            "rayClusterConfig": cluster,
+        },
+    }
+
+
+def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, Any]:
+    """A training run on a cluster of its own, which goes when the run has ended."""
+    head = head_group(environment)
+    head["template"]["spec"]["containers"][0]["image"] = training.image
+    workers = worker_group(environment, training.workers, training.image)
+    for group in (head, workers):
+        # Not of the service: neither its disruption budget nor its Service may count these pods.
+        group["template"]["metadata"]["labels"][COMPONENT_LABEL] = "ray-training"
+        pod = group["template"]["spec"]
+        pod["volumes"].append({"name": "data", "persistentVolumeClaim": {"claimName": training.claim}})
+        pod["containers"][0]["volumeMounts"].append({"name": "data", "mountPath": _CLAIM_FOLDER})
+    del workers["template"]["spec"]["containers"][0][
+        "readinessProbe"
+    ]  # KubeRay's own: nothing is served here
+    for key in ("replicas", "minReplicas", "maxReplicas"):
+        workers[key] = training.workers.max_pods
+    command = ["python", "-m", "train", "fit", "--config", training.config]
+    command += ["--data", f"{_CLAIM_FOLDER}/{training.data}", "--out", f"{_CLAIM_FOLDER}/{training.out}"]
+    command += ["--workers", str(training.workers.max_pods)]
+    command += ["--gpu"] if training.workers.gpus else ["--cpus", str(training.workers.size.cpus)]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RayJob",
+        "metadata": metadata(environment, f"{environment.name}-train"),
+        "spec": {
+            "entrypoint": shlex.join(command),
+            "submissionMode": "HTTPMode",  # a submitter pod would stand outside the network policy
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": training.deadline_s,
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": training.keep_s,
+            "rayClusterSpec": {
+                "rayVersion": ray_version(),
+                "authOptions": {"mode": environment.auth},
+                "headGroupSpec": head,
+                "workerGroupSpecs": [workers],
+            },
+        },
+    }
+
+
+def _upgrade(upgrade: UpgradeSettings) -> dict[str, Any]:
+    if upgrade.type != "NewClusterWithIncrementalUpgrade":
+        return {"type": upgrade.type}
+    return {
+        "type": upgrade.type,
+        "clusterUpgradeOptions": {
+            "gatewayClassName": upgrade.gateway_class,
+            "maxSurgePercent": upgrade.surge_percent,
+            "stepSizePercent": upgrade.step_percent,
+            "intervalSeconds": upgrade.interval_s,
+        },
+    }

@@ -1,0 +1,48 @@
+"""Manifests: every document of an environment, in the order in which they can be applied."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from cluster.kuberay.guards import guard_documents
+from cluster.kuberay.karpenter import node_documents
+from cluster.kuberay.ray import ray_job, ray_service
+from cluster.kuberay.redis import redis_documents
+from cluster.kuberay.settings import Environment
+
+Document = dict[str, Any]
+
+
+def service_documents(environment: Environment) -> list[Document]:
+    """What serves: nodes, identity and guards, Redis, and the RayService last, since it needs the others."""
+    return [
+        *node_documents(environment),
+        *guard_documents(environment),
+        *(redis_documents(environment, environment.redis) if environment.redis else []),
+        ray_service(environment),
+    ]
+
+
+def training_documents(environment: Environment) -> list[Document]:
+    """The RayJob; none where the environment does not train. It needs the nodes and guards of the service."""
+    return [ray_job(environment, environment.training)] if environment.training else []
+
+
+def to_yaml(documents: Iterable[Document]) -> str:
+    """YAML documents; a text of several lines stays readable."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML without anchors, and with block scalars."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)

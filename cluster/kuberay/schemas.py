@@ -1,0 +1,192 @@
+"""Closed schemas of every kind: from CRDs, and from the official client's models for built-in kinds.
+
+The API server drops what a schema does not name and says nothing. These schemas refuse it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.errors import ManifestInvalid
+
+Schema = dict[str, Any]
+Key = tuple[str, str]
+"""apiVersion and kind."""
+
+_INT32 = (-(2**31), 2**31 - 1)
+_DROPPED = {"default", "description", "title", "example", "externalDocs", "nullable"}
+_KEPT = {
+    "type", "format", "enum", "pattern", "required", "minimum", "maximum", "multipleOf", "exclusiveMinimum",
+    "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "minProperties",
+    "maxProperties",
+}  # fmt: skip
+_METADATA: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253},
+        "namespace": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
+        "finalizers": {"type": "array", "items": {"type": "string"}},
+        "ownerReferences": {"type": "array", "items": {"type": "object"}},
+    },
+}
+"""What a manifest may say about itself; what the server fills in does not belong into one."""
+
+
+@dataclass(frozen=True)
+class KindSchema:
+    """One kind.
+
+    Attributes:
+        source: as the CRD says it, for defaults; None where it says nothing about them.
+        closed: JSON Schema (2020-12) that refuses what the server would drop or refuse.
+        unread_rules: CEL rules of the CRD, which only the server evaluates.
+    """
+
+    source: Schema | None
+    closed: Schema
+    unread_rules: int = 0
+
+
+def read_crds(folder: Path) -> list[Schema]:
+    """Every CustomResourceDefinition in a folder's YAML files, subfolders too.
+
+    Raises:
+        ManifestInvalid: there is none, or a file is not YAML.
+    """
+    found: list[Schema] = []
+    for path in sorted(folder.rglob("*.y*ml")):
+        try:
+            documents = list(yaml.load_all(path.read_text(encoding="utf-8"), _LOADER))
+        except yaml.YAMLError as error:
+            raise ManifestInvalid(f"{path} is not YAML: {error}") from error
+        found += [
+            one
+            for one in documents
+            if isinstance(one, dict) and one.get("kind") == "CustomResourceDefinition"
+        ]
+    if not found:
+        raise ManifestInvalid(
+            f"no CustomResourceDefinition in {folder}; KubeRay's are in its repository under "
+            "ray-operator/config/crd/bases, and in a cluster: leave --crds out"
+        )
+    return found
+
+
+def schemas_of(crds: Iterable[Mapping[str, Any]]) -> dict[Key, KindSchema]:
+    """A schema for each version that a CRD serves."""
+    found: dict[Key, KindSchema] = {}
+    for crd in crds:
+        spec = crd["spec"]
+        for version in spec["versions"]:
+            source = version["schema"]["openAPIV3Schema"]
+            closed = _close(source)
+            closed["properties"] = {**closed["properties"], "metadata": _METADATA}
+            closed["required"] = sorted(
+                {*closed.get("required", []), "apiVersion", "kind", "metadata", "spec"}
+            )
+            key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+            found[key] = KindSchema(source, closed, _count_rules(source))
+    return found
+
+
+def builtin_schema(api_version: str, kind: str) -> KindSchema | None:
+    """Of a kind that Kubernetes has built in, from the official client; None if it has no such kind."""
+    from kubernetes import client
+
+    group, _, version = api_version.rpartition("/")
+    model = getattr(client, f"{version.capitalize()}{kind}", None)
+    if model is None or (group, version, kind) not in _BUILTIN:
+        return None
+    closed = _without_null(model.model_json_schema(mode="validation"))
+    closed["properties"]["metadata"] = _METADATA
+    closed["required"] = sorted({*closed.get("required", []), *_BUILTIN[group, version, kind]})
+    return KindSchema(None, closed)
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ABOUT = ("apiVersion", "kind", "metadata")
+_BUILTIN: dict[tuple[str, str, str], tuple[str, ...]] = {
+    ("", "v1", "Service"): (*_ABOUT, "spec"),
+    ("", "v1", "ServiceAccount"): _ABOUT,
+    ("apps", "v1", "StatefulSet"): (*_ABOUT, "spec"),
+    ("policy", "v1", "PodDisruptionBudget"): (*_ABOUT, "spec"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"): (*_ABOUT, "spec"),
+}
+
+
+def _close(source: Schema) -> Schema:
+    """A structural schema as JSON Schema, every object closed that the server would prune.
+
+    Raises:
+        ManifestInvalid: a keyword that is not understood, which must not be passed over in silence.
+    """
+    closed: Schema = {}
+    for word, value in source.items():
+        if word == "properties":
+            closed[word] = {name: _close(child) for name, child in value.items()}
+        elif word == "items" or (word == "additionalProperties" and isinstance(value, dict)):
+            closed[word] = _close(value)
+        elif word in ("allOf", "anyOf", "oneOf"):
+            closed[word] = [_open(child) for child in value]
+        elif word == "not":
+            closed[word] = _open(value)
+        elif word in _KEPT or word == "additionalProperties":
+            closed[word] = value
+        elif word not in _DROPPED and not word.startswith("x-kubernetes-"):
+            raise ManifestInvalid(f"the CRD's schema uses {word!r}, which this check does not understand")
+    if source.get("x-kubernetes-int-or-string"):
+        closed.pop("type", None)
+        closed["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    if source.get("format") == "int32":
+        closed["minimum"] = max(closed.get("minimum", _INT32[0]), _INT32[0])
+        closed["maximum"] = min(closed.get("maximum", _INT32[1]), _INT32[1])
+    if source.get("x-kubernetes-list-type") == "set":
+        closed["uniqueItems"] = True
+    if source.get("nullable") and isinstance(closed.get("type"), str):
+        closed["type"] = [closed["type"], "null"]
+    kept_open = source.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in closed
+    if source.get("type") == "object" and not kept_open:
+        closed.setdefault("properties", {})
+        closed["additionalProperties"] = False
+    return closed
+
+
+def _open(source: Schema) -> Schema:
+    """A schema inside anyOf and its like: it only judges values, so it closes nothing."""
+    closed = _close(source)
+    if "type" not in source:
+        closed.pop("additionalProperties", None)
+    return closed
+
+
+def _count_rules(source: Any) -> int:
+    """CEL rules anywhere in a schema."""
+    if isinstance(source, dict):
+        own = len(source.get("x-kubernetes-validations", []))
+        return own + sum(_count_rules(child) for child in source.values())
+    return sum(_count_rules(child) for child in source) if isinstance(source, list) else 0
+
+
+def _without_null(schema: Any) -> Any:
+    """A model's schema where what may be left out may not be null instead: nulls are dropped before."""
+    if isinstance(schema, list):
+        return [_without_null(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    cleaned = {word: _without_null(part) for word, part in schema.items() if word not in ("default", "title")}
+    choices = cleaned.get("anyOf")
+    if isinstance(choices, list) and {"type": "null"} in choices:
+        left = [choice for choice in choices if choice != {"type": "null"}]
+        if len(left) == 1:
+            del cleaned["anyOf"]
+            cleaned |= left[0]
+        else:
+            cleaned["anyOf"] = left
+    return cleaned

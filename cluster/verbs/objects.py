@@ -1,0 +1,135 @@
+"""`apply`, `status`, `wait`, `diff`, `logs`, `delete`: a family of verbs on objects in a cluster."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from cluster.kuberay.kinds import RAY_KINDS, kind_of
+from cluster.verbs.environment import add_environment, add_training, chosen_documents
+
+_WAIT_S = 1800.0
+"""A new GPU node, a large image and the model, one after the other."""
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The verbs' parsers."""
+    apply = _verb(verbs, "apply", _apply, "make or change everything of an environment (server-side apply)")
+    apply.add_argument("--force", action="store_true", help="take over fields that another manager owns")
+    apply.add_argument("--dry-run", action="store_true", help="the server checks and keeps nothing")
+    _verb(verbs, "status", _status, "where an environment's Ray object stands, with its conditions")
+    wait = _verb(verbs, "wait", _wait, "wait until it is ready; says each step, and why if it fails")
+    wait.add_argument("--timeout", type=float, default=_WAIT_S, metavar="S", help="(%(default)g)")
+    _verb(verbs, "diff", _diff, "what apply would change; exit code 1 if anything")
+    logs = _verb(verbs, "logs", _logs, "the last lines of the logs of its pods")
+    logs.add_argument("--lines", type=int, default=50, help="of each container (%(default)s)")
+    delete = _verb(
+        verbs, "delete", _delete, "delete the Ray object; with --all everything of the environment"
+    )
+    delete.add_argument("--all", action="store_true", help="nodes, Redis and its guards too")
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    add_environment(parser, required=True)
+    add_training(parser)
+    parser.add_argument("--context", metavar="NAME", help="kubectl context (default: the current one)")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _connect(chosen: argparse.Namespace) -> Any:
+    from cluster.kuberay.client import connect
+
+    return connect(chosen.context)
+
+
+def _place(document: dict[str, Any]) -> tuple[str, str]:
+    return document["metadata"].get("namespace", ""), document["metadata"]["name"]
+
+
+def _apply(chosen: argparse.Namespace) -> int:
+    documents, client = chosen_documents(chosen), _connect(chosen)
+    for document in documents:
+        client.apply(document, force=chosen.force, dry_run=chosen.dry_run)
+        done = "would be applied" if chosen.dry_run else "applied"
+        print(f"{document['kind']} {document['metadata']['name']} {done}", flush=True)
+    return 0
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    document = chosen_documents(chosen)[-1]
+    stands = _connect(chosen).status(kind_of(document), *_place(document))
+    print(f"{document['kind']} {document['metadata']['name']}: {stands.state}: {stands.summary}")
+    for condition in stands.conditions:
+        print(f"  {condition}")
+    return 0 if stands.state == "ready" else 1
+
+
+def _wait(chosen: argparse.Namespace) -> int:
+    document = chosen_documents(chosen)[-1]
+    client = _connect(chosen)
+    client.wait(
+        kind_of(document),
+        *_place(document),
+        timeout_s=chosen.timeout,
+        tell=lambda line: print(line, flush=True),
+    )
+    return 0
+
+
+def _diff(chosen: argparse.Namespace) -> int:
+    from cluster.errors import NotFound
+    from cluster.kuberay.difference import difference
+
+    documents, client = chosen_documents(chosen), _connect(chosen)
+    changed = False
+    for document in documents:
+        kind = kind_of(document)
+        try:
+            before = client.get(kind, *_place(document))
+        except NotFound:
+            before = None
+        # Who owns a field is not asked here: a diff shows what a forced apply would do.
+        lines = difference(before, client.apply(document, force=True, dry_run=True))
+        if lines:
+            changed = True
+            print(f"{kind.name} {document['metadata']['name']}{'' if before else ' (new)'}")
+            print("\n".join(f"  {line}" for line in lines))
+    return 1 if changed else 0
+
+
+def _logs(chosen: argparse.Namespace) -> int:
+    document = chosen_documents(chosen)[-1]
+    client = _connect(chosen)
+    namespace, name = _place(document)
+    clusters = client.clusters(RAY_KINDS[document["kind"].lower()], namespace, name)
+    if not clusters:
+        print(f"{document['kind']} {namespace}/{name} has no Ray cluster yet", file=sys.stderr)
+        return 1
+    for cluster in clusters:
+        for pod in client.pods(cluster, namespace):
+            for container in pod["spec"]["containers"]:
+                title = f"{pod['metadata']['name']} {container['name']}"
+                print(f"==> {title} <==")
+                print(client.logs(namespace, pod["metadata"]["name"], container["name"], chosen.lines))
+    return 0
+
+
+def _delete(chosen: argparse.Namespace) -> int:
+    from cluster.errors import NotFound
+
+    documents, client = chosen_documents(chosen), _connect(chosen)
+    for document in reversed(documents) if chosen.all else documents[-1:]:
+        what = f"{document['kind']} {document['metadata']['name']}"
+        try:
+            client.delete(kind_of(document), *_place(document))
+            print(f"{what} deleted", flush=True)
+        except NotFound:
+            print(f"{what} was not there", flush=True)
+    return 0

@@ -1,0 +1,74 @@
+"""Settings say what is wrong and where; what they accept fits together."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import SettingsInvalid
+from cluster.kuberay.settings import environments, read_environment
+
+
+def test_the_environments_that_ship() -> None:
+    assert environments() == ("dev", "prod")
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("serve.max_pods=7", 7),
+        ("workers.0.max_pods=20", 20),
+        ("serve.model=s3://models/senti/7", "s3://models/senti/7"),
+        ('nodes.capacity=["on-demand"]', ("on-demand",)),
+        ("environment.SENTIMENT_MAX_BATCH_TOKENS='8192'", "8192"),
+    ],
+)
+def test_set_changes_one_place(change: str, value: object) -> None:
+    environment = read_environment("prod", [change])
+    place: object = environment
+    for part in change.partition("=")[0].split("."):
+        if isinstance(place, tuple):
+            place = place[int(part)]
+        elif isinstance(place, dict):
+            place = place[part]
+        else:
+            place = getattr(place, part)
+    assert place == value
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("serve.max_podz=7", "serve.max_podz"),
+        ("serve.max_pods=17", "more than the 16 of all worker groups"),
+        ("serve.min_pods=17", "more than max_pods"),
+        ("workers.0.instance_type=g4dn.xlarge", "is none of"),
+        ("workers.0.cpus=3", "follow from instance_type"),
+        ("workers.9.max_pods=1", "no such place"),
+        ("workers.1.name=g5-12xlarge", "same name"),
+        ("upgrade.step_percent=50", "more than surge_percent"),
+        ("upgrade.gateway_class=", "needs gateway_class"),
+        ("image=registry/sentiment:latest", "latest"),
+        ("image=registry/sentiment", "image"),
+        ("serve.max_pods", "key=value"),
+        ("name=Sentiment", "name"),
+        (f"name={'a' * 48}", "name"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_named(change: str, says: str) -> None:
+    with pytest.raises(SettingsInvalid, match=says):
+        read_environment("prod", [change])
+
+
+def test_a_missing_file_says_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="dev, prod"):
+        read_environment("staging")
+    (tmp_path / "broken.toml").write_text("[serve")
+    with pytest.raises(SettingsInvalid, match="is not TOML"):
+        read_environment(str(tmp_path / "broken.toml"))
+
+
+def test_a_replica_fits_every_pod_and_no_pod_holds_two() -> None:
+    environment = read_environment("prod")
+    for group in environment.workers:
+        assert group.size.cpus // environment.replica.cpus == 1
+        assert group.gpus == 1

@@ -1,0 +1,203 @@
+"""What the image must hold: read from its Dockerfile, and its entry point run as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from cluster.kuberay.pods import USER_ID, worker_group
+from cluster.kuberay.settings import environments, read_environment
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILE = ROOT / "cluster" / "Dockerfile"
+ENTRYPOINT = ROOT / "cluster" / "entrypoint.sh"
+SERVING = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the stage it is made from, and its instructions as (word, arguments)."""
+
+    base: str
+    steps: tuple[tuple[str, str], ...]
+
+
+def stages() -> dict[str, Stage]:
+    text = re.sub(
+        r"\\\n",
+        " ",
+        "\n".join(line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#")),
+    )
+    found: dict[str, Stage] = {}
+    name, base, steps = "", "", []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            if name:
+                found[name] = Stage(base, tuple(steps))
+            base, _, name = re.split(r"\s+", rest)
+            steps = []
+        elif name:
+            steps.append((word, re.sub(r"\s+", " ", rest)))
+    found[name] = Stage(base, tuple(steps))
+    return found
+
+
+def whole(target: str) -> list[tuple[str, str]]:
+    """Every instruction that makes a target's layers, from its first stage on."""
+    every = stages()
+    chain = [target]
+    while every[chain[-1]].base in every:
+        chain.append(every[chain[-1]].base)
+    return [step for name in reversed(chain) for step in every[name].steps]
+
+
+@pytest.mark.parametrize("target", [*SERVING, "train"])
+def test_it_runs_as_the_user_that_the_manifests_name(target: str) -> None:
+    users = [rest for word, rest in whole(target) if word == "USER"]
+    assert users == [f"{USER_ID}:{USER_ID}"]
+    assert any("useradd --uid 1000" in rest for word, rest in whole(target) if word == "RUN")
+
+
+@pytest.mark.parametrize("target", SERVING)
+def test_only_what_serving_needs_is_in_it(target: str) -> None:
+    copied = [rest.split() for word, rest in whole(target) if word == "COPY"]
+    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv"}
+    installs = " ".join(rest for _, rest in whole(f"packages-{target}"))
+    assert "-r requirements/serve.txt" in installs and "-r requirements/builtin-model.txt" in installs
+    assert "requirements.txt" not in installs.replace("requirements/", "")
+    assert not any("pip " in rest for word, rest in whole(target) if word == "RUN"), (
+        "pip ran in the image's layers"
+    )
+
+
+def test_the_lock_of_serving_has_no_training_and_no_control_plane() -> None:
+    names = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "serve.txt").read_text(), re.M))
+    assert {"ray", "torch", "transformers"} <= names
+    assert not names & {"kubernetes", "mlflow", "peft", "pandas", "locust", "pytest", "moto"}
+
+
+@pytest.mark.parametrize("target", [*SERVING, "train"])
+def test_it_has_a_health_check_and_an_entry_point(target: str) -> None:
+    steps = dict(whole(target))
+    assert 'CMD ["sentiment", "healthy"]' in steps["HEALTHCHECK"]
+    assert steps["ENTRYPOINT"] == '["tini", "--", "sentiment"]'
+    assert ENTRYPOINT.stat().st_mode & stat.S_IXUSR
+
+
+@pytest.mark.parametrize("target", [*SERVING, "train"])
+def test_what_is_written_to_is_a_volume_here_and_a_mount_in_the_manifests(target: str) -> None:
+    (volumes,) = [rest for word, rest in whole(target) if word == "VOLUME"]
+    assert volumes == '["/tmp", "/var/cache/sentiment"]'
+    for name in environments():
+        environment = read_environment(name)
+        pod = worker_group(environment, environment.workers[0])["template"]["spec"]
+        mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounts == {"/tmp", "/var/cache/sentiment"}
+
+
+def test_no_secret_is_in_it() -> None:
+    text = DOCKERFILE.read_text()
+    assert not re.search(r"(?i)(password|secret|token|api_key|aws_access)\S*\s*=", text)
+    words = {word for stage in stages().values() for word, _ in stage.steps}
+    assert "ADD" not in words, "COPY cannot fetch from elsewhere"
+    sources = [rest for stage in stages().values() for word, rest in stage.steps if word == "COPY"]
+    assert not any(re.search(r"(^|\s)\.(\s|$)", rest.rpartition(" ")[0]) for rest in sources), (
+        "a whole context"
+    )
+
+
+def test_the_context_lets_in_what_is_copied_and_nothing_else() -> None:
+    lines = (ROOT / "cluster" / "Dockerfile.dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    let_in = {line[1:] for line in rules if line.startswith("!")}
+    copied = {
+        source
+        for stage in stages().values()
+        for word, rest in stage.steps
+        if word == "COPY" and "--from" not in rest
+        for source in [part for part in rest.split() if not part.startswith("--")][:-1]
+    }
+    assert copied == let_in
+    assert all((ROOT / source).exists() for source in copied)
+
+
+@pytest.mark.parametrize("name", environments())
+def test_the_tags_of_the_environments_are_targets(name: str) -> None:
+    environment = read_environment(name)
+    images = [environment.image, *([environment.training.image] if environment.training else [])]
+    assert {image.rpartition("-")[2] for image in images} <= stages().keys()
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """A folder with a `python` that says how it was called."""
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\necho "python $*"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "runs"),
+    [
+        ([], {}, "python -m serve_app --port 8000"),
+        ([], {"PORT": "9000"}, "python -m serve_app --port 9000"),
+        (["serve"], {}, "python -m serve_app --port 8080"),
+        (["serve"], {"SAGEMAKER_BIND_TO_PORT": "8081"}, "python -m serve_app --port 8081"),
+        (["echo", "ray", "start"], {}, "ray start"),
+    ],
+)
+def test_the_entry_point_runs_what_each_platform_asks_for(
+    python: Path, words: list[str], environment: dict[str, str], runs: str
+) -> None:
+    given = {"PATH": f"{python}:{os.environ['PATH']}", **environment}
+    answer = subprocess.run(
+        [ENTRYPOINT, *words], env=given, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert answer.stdout.strip() == runs
+
+
+@pytest.fixture
+def pinged() -> Iterator[int]:
+    """Port of a server that answers /ping."""
+
+    class Ping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/ping" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ping)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_the_health_check_asks_the_service(pinged: int) -> None:
+    from serve_app.local import free_port
+
+    def healthy(port: int, sagemaker: int) -> int:
+        environment = {**os.environ, "PORT": str(port), "SAGEMAKER_BIND_TO_PORT": str(sagemaker)}
+        return subprocess.run(
+            [ENTRYPOINT, "healthy"], env=environment, capture_output=True, timeout=30
+        ).returncode
+
+    assert healthy(pinged, free_port()) == 0
+    assert healthy(free_port(), pinged) == 0
+    assert healthy(free_port(), free_port()) == 1
