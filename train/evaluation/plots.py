@@ -30,7 +30,7 @@ def reliability(evaluation: Evaluation) -> bytes:
         if of_set.against:
             _curve(panel, of_set.against, _AGAINST, "against")
         panel.set(title=of_set.name, xlim=(0, 1.02), ylim=(0, 1.02), xlabel="top score", ylabel="right")
-        panel.legend(loc="upper left", fontsize=7, frameon=False)
+        panel.legend(loc="lower left", fontsize=7, frameon=False)
     return _png(figure)
 
 
