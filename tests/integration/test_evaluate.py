@@ -1,8 +1,8 @@
 """`python -m train evaluate` and `gate` for real: real bundles, HTTP, the built-in model on real texts.
 
-The words of two kinds, and a model that was made to know them: the head of a random BERT is solved for, in one
-step, on a few hundred invented texts. So a good bundle, one made from shuffled labels, one that says one label
-to everything and one with a broken temperature take a second together, and no training.
+The head of a random BERT is solved for, in one step, on a few hundred invented texts of two kinds of letters.
+So a good bundle, one made from shuffled labels, one that says one label to everything and one with a broken
+temperature take a second together, and no training.
 """
 
 import json
@@ -35,7 +35,7 @@ SAME = 1e-4
 
 
 def invented(count: int, seed: int) -> list[tuple[str, int]]:
-    """Texts of letters, two of them of the label's kind and one in eight texts with the other kind's label."""
+    """Texts of letters, two of them of the label's kind; one label in eight is wrong."""
     rng = random.Random(seed)
     rows = []
     for i in range(count):
@@ -88,17 +88,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
+def run(*arguments: object) -> int:
+    """One command line in this process; its exit code."""
+    return main([str(argument) for argument in arguments])
+
+
 def gate(folder: Path, candidate: str, champion: str, *more: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and verdict. The speed of these tiny models is noise on a busy machine, so it has no bound."""
+    """Exit code and verdict; without a bound on the speed, which is noise for models this small."""
     bounds = folder / "gate.toml"
     text = (Path(__file__).parents[2] / "train" / "gate.toml").read_text()
     assert "min_ratio = 0.8" in text
     bounds.write_text(text.replace("min_ratio = 0.8", "min_ratio = 0.0"))
     verdict = folder / f"{candidate}.json"
     champion_address = champion if champion == "none" else str(folder / champion)
-    status = main(
-        ["gate", "--candidate", str(folder / candidate), "--champion", champion_address]
-        + ["--data", str(folder / "texts.csv"), "--thresholds", str(bounds), "--json", str(verdict), *more]
+    status = run(
+        "gate",
+        "--candidate",
+        folder / candidate,
+        "--champion",
+        champion_address,
+        "--data",
+        folder / "texts.csv",
+        "--thresholds",
+        bounds,
+        "--json",
+        verdict,
+        *more,
     )
     return status, json.loads(verdict.read_text())
 
@@ -110,10 +125,20 @@ def failed(verdict: dict[str, Any]) -> list[str]:
 def test_evaluate_writes_table_json_and_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "report"
 
-    status = main(
-        ["evaluate", "--bundle", str(folder / "good"), "--against", str(folder / "shuffled")]
-        + ["--data", str(folder / "texts.csv"), "--slice", "side", "--out", str(out)]
-        + ["--json", str(folder / "figures.json")]
+    status = run(
+        "evaluate",
+        "--bundle",
+        folder / "good",
+        "--against",
+        folder / "shuffled",
+        "--data",
+        folder / "texts.csv",
+        "--slice",
+        "side",
+        "--out",
+        out,
+        "--json",
+        folder / "figures.json",
     )
 
     assert status == 0
@@ -135,10 +160,7 @@ def test_scores_are_after_the_bundles_temperature(folder: Path) -> None:
     errors = {}
     for name in ("good", "hot"):
         target = folder / f"{name}-figures.json"
-        main(
-            ["evaluate", "--bundle", str(folder / name), "--data", str(folder / "texts.csv")]
-            + ["--json", str(target)]
-        )
+        run("evaluate", "--bundle", folder / name, "--data", folder / "texts.csv", "--json", target)
         found = json.loads(target.read_text())
         errors[name] = found["sets"][0]["candidate"]["calibration"]["error"]
         assert found["candidate"]["temperature"] == read_manifest(folder / name).temperature
@@ -205,7 +227,7 @@ def test_what_cannot_be_measured_is_an_error(
 ) -> None:
     given = [argument.format(folder=folder) for argument in arguments]
 
-    assert main(["evaluate", *given, "--data", str(folder / "texts.csv")]) == 1
+    assert run("evaluate", *given, "--data", folder / "texts.csv") == 1
     assert message in capsys.readouterr().err
 
 
@@ -253,9 +275,16 @@ def url(folder: Path) -> Iterator[str]:
 def test_a_service_is_measured_without_being_told_its_labels(folder: Path, url: str) -> None:
     target = folder / "served.json"
 
-    status = main(
-        ["evaluate", "--url", url, "--against", str(folder / "good")]
-        + ["--data", str(folder / "texts.csv"), "--json", str(target)]
+    status = run(
+        "evaluate",
+        "--url",
+        url,
+        "--against",
+        folder / "good",
+        "--data",
+        folder / "texts.csv",
+        "--json",
+        target,
     )
 
     assert status == 0
@@ -273,18 +302,21 @@ def test_the_built_in_model_on_real_texts(data_dir: Path, tmp_path: Path) -> Non
     )
     target = tmp_path / "verdict.json"
 
-    status = main(
-        [
-            "gate",
-            "--candidate",
-            str(tmp_path / "hot"),
-            "--champion",
-            "builtin:",
-            "--out",
-            str(tmp_path / "out"),
-        ]
-        + ["--data", str(data_dir / "sst2_dev.parquet"), "--label-names", "0=NEGATIVE", "1=POSITIVE"]
-        + ["--json", str(target)]
+    status = run(
+        "gate",
+        "--candidate",
+        tmp_path / "hot",
+        "--champion",
+        "builtin:",
+        "--out",
+        tmp_path / "out",
+        "--data",
+        data_dir / "sst2_dev.parquet",
+        "--label-names",
+        "0=NEGATIVE",
+        "1=POSITIVE",
+        "--json",
+        target,
     )
 
     assert status == 2
