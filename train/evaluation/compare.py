@@ -15,6 +15,9 @@ import numpy.typing as npt
 RESAMPLES = 10_000
 """The least p-value is 1 / 10,001: fine enough to stay significant after a correction for 200 slices."""
 
+_ROUNDING = 1e-12
+"""Sums of the same fractions in another order differ by less."""
+
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -93,13 +96,25 @@ def interval(measured: float, drawn: Floats, confidence: float) -> Interval:
     return Interval(measured, float(low), float(high))
 
 
-def p_not_worse(drawn: Floats, margin: float) -> float:
-    """How well the resamples agree with "not worse by more than `margin`"; small means it is worse.
+def p_not_worse(counts: Counts, margin: float, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """How well the balanced accuracies agree with "not worse by more than `margin`"; small means it is worse.
 
-    The share of resamples at or above -margin, counting what was measured as one more so that it is never 0
-    (Davison and Hinkley 1997, section 4.2).
+    McNemar's test for balanced accuracy: if the two are equally good, each text that only one of them answers
+    right is a fair coin, so those coins are thrown anew, class by class. The bootstrap's own tail is too thin
+    for this: of equally good models, 3 in 20 were called worse on one of 40 slices where 1 in 40 was agreed.
+
+    Args:
+        counts: What `paired_counts` gave.
+        margin: The loss that is not held against the candidate.
+        resamples: Throws; p is never below 1 / (resamples + 1) (Davison and Hinkley 1997, section 4.2).
+        seed: The same seed gives the same p.
     """
-    return (1 + int(np.sum(drawn >= -margin))) / (1 + len(drawn))
+    present = counts[counts.sum(axis=1) > 0]
+    of_class, discordant = present.sum(axis=1), present[:, 1] + present[:, 2]
+    heads = np.random.default_rng(seed).binomial(discordant, 0.5, size=(resamples, len(present)))
+    thrown = ((2 * heads - discordant) / of_class).mean(axis=1)
+    measured = ((present[:, 1] - present[:, 2]) / of_class).mean()
+    return (1 + int(np.sum(thrown <= measured + margin + _ROUNDING))) / (1 + resamples)
 
 
 def mcnemar_p(counts: Counts) -> float:

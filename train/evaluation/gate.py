@@ -169,7 +169,12 @@ def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
     drawn = [
         bootstrap([counts], resamples=evaluation.resamples, seed=evaluation.seed) for _, counts in judged
     ]
-    adjusted = holm([p_not_worse(of.balanced_accuracy, margin) for of in drawn])
+    adjusted = holm(
+        [
+            p_not_worse(counts, margin, resamples=evaluation.resamples, seed=evaluation.seed)
+            for _, counts in judged
+        ]
+    )
     for (name, counts), of, p in zip(judged, drawn, adjusted, strict=True):
         found = interval(of.measured_balanced_accuracy, of.balanced_accuracy, evaluation.confidence)
         shown = f"{_points(found.estimate)} [{_points(found.low)}, {_points(found.high)}]"

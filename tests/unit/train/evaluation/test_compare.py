@@ -75,7 +75,7 @@ def test_an_equal_candidate_is_called_worse_as_seldom_as_agreed() -> None:
     called = 0
     for trial in range(600):
         counts = np.stack([rng.multinomial(200, [0.8, 0.06, 0.06, 0.08]) for _ in range(2)])
-        called += p_not_worse(bootstrap([counts], resamples=1000, seed=trial).accuracy, 0.0) <= 0.05
+        called += p_not_worse(counts, 0.0, resamples=1000, seed=trial) <= 0.05
 
     assert called / 600 < 0.08
 
@@ -118,7 +118,19 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+def test_p_of_one_class_is_half_of_mcnemars() -> None:
+    counts = np.array([[50, 1, 9, 3]])
+
+    assert p_not_worse(counts, 0.0, resamples=200_000) == pytest.approx(11 / 1024, rel=0.1)
+
+
 def test_p_is_never_zero_and_one_where_nothing_is_worse() -> None:
-    assert p_not_worse(np.full(99, -0.5), 0.0) == pytest.approx(0.01)
-    assert p_not_worse(np.zeros(99), 0.0) == 1.0
-    assert p_not_worse(np.full(99, -0.01), 0.02) == 1.0
+    assert p_not_worse(np.array([[0, 0, 500, 0]]), 0.0, resamples=99) == pytest.approx(0.01)
+    assert p_not_worse(np.array([[500, 0, 0, 0], [0, 0, 0, 0]]), 0.0, resamples=99) == 1.0
+
+
+def test_a_loss_within_the_margin_is_none() -> None:
+    counts = np.array([[900, 0, 20, 80]])
+
+    assert p_not_worse(counts, 0.0) < 0.001
+    assert p_not_worse(counts, 0.02) > 0.4
