@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,8 +127,46 @@ class Classifier:
             return self._packed.logits([item.ids for item in batch])
         groups = self._groups([item.tokens for item in batch])
         logits = torch.cat([self.padded_logits([batch[index].ids for index in group]) for group in groups])
-        places = torch.tensor([index for group in groups for index in group], device=logits.device)
-        return logits[places.argsort()]
+        return logits[_places(groups, logits.device)]
+
+    @torch.inference_mode()
+    def logits_and_embeddings(self, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+        """Run the model, and keep what its head was given of each text: in one pass.
+
+        Args:
+            batch: at least one text.
+
+        Returns:
+            logits: (len(batch), num_labels), before temperature.
+            embeddings: (len(batch), hidden_size), the first token's, pooled where the model pools. Both in
+            the order of the batch.
+
+        Raises:
+            BundleInvalid: the model's head does not read a first token.
+        """
+        head = getattr(self._model, "classifier", None)
+        if head is None or self._pad_left:
+            raise BundleInvalid(
+                f"{self._model.config.model_type} has no head over a text's first token, and so no embedding "
+                "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
+            )
+        given: list[Tensor] = []
+        thread = threading.get_ident()
+
+        def keep(_module: Any, args: tuple[Tensor, ...]) -> None:
+            if threading.get_ident() == thread:  # other threads may run the same model meanwhile
+                given.append(args[0] if args[0].dim() == 2 else args[0][:, 0])
+
+        hook = head.register_forward_pre_hook(keep)
+        try:
+            logits = self.logits(batch)
+        finally:
+            hook.remove()
+        embeddings = torch.cat(given)
+        if self._packed is None:
+            groups = self._groups([item.tokens for item in batch])
+            embeddings = embeddings[_places(groups, embeddings.device)]
+        return logits, embeddings
 
     def computed_tokens(self, lengths: Sequence[int]) -> int:
         """Tokens that the forward of a batch computes, padding included, for texts of these lengths."""
@@ -170,6 +209,11 @@ class Classifier:
         device = self._model.device
         logits: Tensor = self._model(input_ids=input_ids.to(device), attention_mask=mask.to(device)).logits
         return logits
+
+
+def _places(groups: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Where each text of a batch is among its groups laid end to end."""
+    return torch.tensor([index for group in groups for index in group], device=device).argsort()
 
 
 def use_threads(count: int) -> None:

@@ -1,4 +1,4 @@
-"""What is said of a model's answers on one set: accuracy, balanced accuracy, recall of each class."""
+"""What is said of a model's answers on one set: accuracies, F1, recall, precision, confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,26 +17,47 @@ class Figures:
     accuracy: float
     balanced_accuracy: float
     """Mean of the classes' recalls: a model that says one label to everything gets 1 / classes."""
+    macro_f1: float
+    """Mean of the F1 of every class that occurs in the truth or in the answers, as scikit-learn takes it."""
     recall: dict[str, float]
     """Of each class that occurs, by its name."""
+    precision: dict[str, float]
+    """Of each class that was answered at least once."""
     class_texts: dict[str, int]
+    confusion: dict[str, dict[str, int]]
+    """True class -> answered class -> texts; every class is there."""
 
 
 def figures(
     truth: Sequence[int] | Labels, predicted: Sequence[int] | Labels, labels: Sequence[str]
 ) -> Figures:
-    """Compare labels, both as indices of logits, text by text."""
-    from sklearn.metrics import accuracy_score, recall_score
-
-    present = sorted({int(label) for label in truth})
-    recalls = recall_score(truth, predicted, labels=present, average=None, zero_division=0.0)
+    """Compare labels, both as indices of logits, text by text; at least one text."""
+    matrix = confusion(truth, predicted, len(labels))
+    right, of_class, answered = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    occurs = of_class > 0
+    recalls = right[occurs] / of_class[occurs]
+    # F1 = 2 right / (true + answered): harmonic mean of precision and recall with the fractions cleared.
+    known = of_class + answered > 0
+    f1 = 2 * right[known] / (of_class + answered)[known]
     return Figures(
-        texts=len(truth),
-        accuracy=float(accuracy_score(truth, predicted)),
-        balanced_accuracy=float(np.mean(recalls)),
-        recall={labels[i]: float(value) for i, value in zip(present, recalls, strict=True)},
-        class_texts={labels[i]: int(np.sum(np.asarray(truth) == i)) for i in present},
+        texts=int(matrix.sum()),
+        accuracy=float(right.sum() / matrix.sum()),
+        balanced_accuracy=float(recalls.mean()),
+        macro_f1=float(f1.mean()),
+        recall={labels[i]: float(right[i] / of_class[i]) for i in np.flatnonzero(occurs).tolist()},
+        precision={labels[i]: float(right[i] / answered[i]) for i in np.flatnonzero(answered).tolist()},
+        class_texts={labels[i]: int(of_class[i]) for i in np.flatnonzero(occurs).tolist()},
+        confusion={
+            label: {other: int(count) for other, count in zip(labels, row, strict=True)}
+            for label, row in zip(labels, matrix, strict=True)
+        },
     )
+
+
+def confusion(truth: Sequence[int] | Labels, predicted: Sequence[int] | Labels, classes: int) -> Labels:
+    """Counts: int64 (classes, classes), a row a true class, a column an answered one."""
+    pairs = np.asarray(truth, dtype=np.int64) * classes + np.asarray(predicted, dtype=np.int64)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def as_json(by_set: Mapping[str, Figures]) -> dict[str, dict[str, object]]:

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
 
 from train.evaluation.calibrate import fit_temperature, negative_log_likelihood
 from train.evaluation.figures import as_json, as_table, figures
@@ -16,6 +19,33 @@ def test_figures_of_a_rare_class() -> None:
     assert found.balanced_accuracy == pytest.approx(0.75)
     assert found.recall == pytest.approx({"NEGATIVE": 0.5, "POSITIVE": 1.0})
     assert found.class_texts == {"NEGATIVE": 2, "POSITIVE": 8}
+
+
+def test_figures_of_three_classes_by_hand() -> None:
+    found = figures([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2], ("a", "b", "c"))
+
+    assert found.confusion == {
+        "a": {"a": 2, "b": 1, "c": 0},
+        "b": {"a": 0, "b": 1, "c": 1},
+        "c": {"a": 0, "b": 0, "c": 1},
+    }
+    assert found.precision == pytest.approx({"a": 1.0, "b": 0.5, "c": 0.5})
+    assert found.recall == pytest.approx({"a": 2 / 3, "b": 0.5, "c": 1.0})
+    # F1: a 2*2/(3+2) = 0.8, b 2*1/(2+2) = 0.5, c 2*1/(1+2) = 2/3
+    assert found.macro_f1 == pytest.approx((0.8 + 0.5 + 2 / 3) / 3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1))
+@pytest.mark.filterwarnings("ignore::UserWarning:sklearn")
+def test_figures_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    truth, predicted = (list(column) for column in zip(*pairs, strict=True))
+
+    found = figures(truth, predicted, ("a", "b", "c"))
+
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted))
+    assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
 
 
 def test_a_class_that_does_not_occur_has_no_recall() -> None:

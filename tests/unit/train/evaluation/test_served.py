@@ -10,20 +10,29 @@ import numpy as np
 import pytest
 
 from train.errors import TrainError
-from train.evaluation.evaluate import ServedModel, evaluate_sets
-from train.texts.examples import Example
+from train.evaluation.served import ServedModel
 
 LABELS = ("NEGATIVE", "POSITIVE")
+INFO = {
+    "name": "fake",
+    "version": "3",
+    "uri": "builtin:",
+    "labels": ["POSITIVE", "NEGATIVE"],
+    "max_length": 512,
+    "device": "cpu",
+    "dtype": "float32",
+}
 
 
 class FakeService(ThreadingHTTPServer):
-    """Answers POST /v1/classify; a text is a number, and its score repeats it."""
+    """Answers POST /v1/classify; a text is a number, and its score repeats it. GET says the labels."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refusals = 0
         self.sizes: list[int] = []
         self.broken: dict[str, Any] | None = None
+        self.info: dict[str, Any] = INFO
         self.lock = threading.Lock()
 
     @property
@@ -33,6 +42,9 @@ class FakeService(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: FakeService
+
+    def do_GET(self) -> None:
+        self._answer(self.server.info)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -47,6 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         answer = self.server.broken or {"results": [_result(float(text)) for text in body["inputs"]]}
+        self._answer(answer)
+
+    def _answer(self, answer: object) -> None:
         payload = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(payload)))
@@ -60,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _result(positive: float) -> dict[str, Any]:
     scores = {"POSITIVE": positive, "NEGATIVE": 1 - positive}
     label = max(scores, key=lambda name: scores[name])
-    return {"label": label, "score": scores[label], "scores": scores}
+    return {"label": label, "score": scores[label], "scores": scores, "tokens": 3}
 
 
 @pytest.fixture
@@ -74,46 +89,60 @@ def service() -> Iterator[FakeService]:
 
 
 def test_answers_come_in_the_order_of_the_texts(service: FakeService) -> None:
-    values = np.random.default_rng(2).random(150).round(4)
+    values = np.random.default_rng(2).random(32).round(4)
 
-    scores = ServedModel(service.url, LABELS).scores([str(value) for value in values])
+    answers = ServedModel(service.url, LABELS).answer([str(value) for value in values])
 
-    assert scores.shape == (150, 2)
-    assert scores[:, 1] == pytest.approx(values, abs=1e-6)
-    assert sorted(service.sizes) == [22, 32, 32, 32, 32]
+    assert answers.scores.shape == (32, 2)
+    assert answers.scores[:, 1] == pytest.approx(values, abs=1e-6)
+    assert answers.tokens == 96
+    assert service.sizes == [32]
+
+
+def test_the_service_says_its_labels(service: FakeService) -> None:
+    model = ServedModel(service.url)
+
+    assert model.labels == ("POSITIVE", "NEGATIVE")
+    assert model.answer(["0.75"]).scores[0].tolist() == [0.75, 0.25]
+    assert (model.card.name, model.card.version) == ("fake", "3")
+
+
+def test_other_labels_than_asked_for_are_an_error(service: FakeService) -> None:
+    with pytest.raises(TrainError, match="asked for are"):
+        ServedModel(service.url, ["good", "bad"])
+
+
+def test_a_service_of_another_kind_is_an_error(service: FakeService) -> None:
+    service.info = {"model_id": "other"}
+
+    with pytest.raises(TrainError, match="is it one"):
+        ServedModel(service.url)
+
+
+def test_time_is_that_of_the_request(service: FakeService) -> None:
+    ticks = iter([10.0, 12.5])
+
+    assert ServedModel(service.url, clock=lambda: next(ticks)).answer(["0.75"]).forward_s == 2.5
 
 
 def test_a_full_queue_is_waited_for(service: FakeService) -> None:
     service.refusals = 2
 
-    assert ServedModel(service.url, LABELS).scores(["0.75"])[0, 1] == pytest.approx(0.75)
+    assert ServedModel(service.url, LABELS).answer(["0.75"]).scores[0, 1] == pytest.approx(0.75)
 
 
 def test_a_service_that_stays_full_is_an_error(service: FakeService) -> None:
     service.refusals = 99
 
     with pytest.raises(TrainError, match="429"):
-        ServedModel(service.url, LABELS).scores(["0.75"])
+        ServedModel(service.url, LABELS).answer(["0.75"])
 
 
 @pytest.mark.parametrize(
-    "broken", [{"error": "no"}, {"results": []}, {"results": [{"label": "NEUTRAL", "score": 1.0}]}]
+    "broken", [{"error": "no"}, {"results": []}, {"results": [{"label": "NEUTRAL", "scores": {}}]}]
 )
 def test_another_shape_is_an_error(service: FakeService, broken: dict[str, Any]) -> None:
     service.broken = broken
 
     with pytest.raises(TrainError, match="answered"):
-        ServedModel(service.url, LABELS).scores(["0.75"])
-
-
-def test_figures_are_by_set(service: FakeService) -> None:
-    sets = {
-        "right": [Example("0.9", 1), Example("0.2", 0)],
-        "half": [Example("0.9", 0), Example("0.2", 0), Example("0.8", 1)],
-    }
-
-    found, scores = evaluate_sets(ServedModel(service.url, LABELS), sets, LABELS)
-
-    assert found["right"].accuracy == 1.0
-    assert found["half"].recall == {"NEGATIVE": 0.5, "POSITIVE": 1.0}
-    assert scores["half"].shape == (3, 2)
+        ServedModel(service.url, LABELS).answer(["0.75"])

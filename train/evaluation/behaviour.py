@@ -1,0 +1,214 @@
+"""Behavioural tests: what any model of polarity must get right, whatever data it was trained on.
+
+The kinds are those of Ribeiro et al. 2020, Beyond Accuracy: Behavioral Testing of NLP Models with CheckList,
+arXiv:2005.04118: minimum functionality, invariance, direction. Templates and words are this project's own;
+they are about things, places and people at large, so that they suit products as well as films.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice, product
+from typing import Literal
+
+Kind = Literal["minimum", "negation", "invariance", "direction"]
+Pole = Literal["negative", "positive"]
+
+RISE_TOLERANCE = 0.05
+"""By how much a score may go the wrong way before a directional case fails: below it is noise of the scores'
+flat ends, where everything is 0.99 already."""
+
+_NAMES = (
+    {"negative", "neg"},
+    {"positive", "pos"},
+)
+_THINGS = ("cream", "film", "phone", "hotel", "book", "dress", "soup", "lamp")
+_GOOD = ("good", "great", "lovely", "excellent", "wonderful", "beautiful")
+_BAD = ("bad", "awful", "terrible", "horrible", "dreadful", "disappointing")
+_PEOPLE = ("Anna", "Mohammed", "Wei", "Priya", "John", "Olga", "Kwame", "Lucía", "Yuki", "Fatima")
+_PLACES = ("Berlin", "Lagos", "Texas", "Mumbai", "Paris", "Beirut", "Seoul", "Lima", "Cairo", "Ohio")
+_COMPLAINT = " It broke after one day and I want my money back."
+_PRAISE = " I love it and would buy it again at once."
+
+
+@dataclass(frozen=True, slots=True)
+class Polarity:
+    """Which columns of the scores are the two poles."""
+
+    negative: int
+    positive: int
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One text with the answer it must get, or several of which the later are held against the first."""
+
+    texts: tuple[str, ...]
+    expected: Pole | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourTest:
+    """A claim and the cases that could refute it."""
+
+    name: str
+    kind: Kind
+    claim: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A model's answer to one text."""
+
+    label: int
+    positive: float
+    """Score of the positive label."""
+
+
+def polarity(labels: Sequence[str]) -> Polarity | None:
+    """The two poles by name, case apart, whatever lies between; None where the labels are no polarity."""
+    names = [label.casefold() for label in labels]
+    places = [[i for i, name in enumerate(names) if name in pole] for pole in _NAMES]
+    if any(len(found) != 1 for found in places):
+        return None
+    return Polarity(places[0][0], places[1][0])
+
+
+def behaviour_tests() -> tuple[BehaviourTest, ...]:
+    """All tests; the same ones every time."""
+    return (
+        BehaviourTest(
+            "plain",
+            "minimum",
+            "A plain judgement gets its label.",
+            (*_plain("negative", _BAD, "hate"), *_plain("positive", _GOOD, "love")),
+        ),
+        BehaviourTest(
+            "change of mind",
+            "minimum",
+            "What is thought now counts, not what was thought before.",
+            tuple(_changes_of_mind()),
+        ),
+        BehaviourTest(
+            "negated praise",
+            "negation",
+            "Praise with a not is negative.",
+            tuple(
+                Case((text.format(thing=thing, good=good),), "negative")
+                for text, thing, good in product(
+                    ("The {thing} is not {good}.", "I don't think this {thing} is {good} at all."),
+                    _THINGS,
+                    _GOOD[:4],
+                )
+            ),
+        ),
+        BehaviourTest(
+            "negated blame",
+            "negation",
+            "Blame with a not is no longer negative.",
+            tuple(
+                Case((text.format(thing=thing, bad=bad),), "positive")
+                for text, thing, bad in product(
+                    ("The {thing} is not {bad} at all.", "There is nothing {bad} about this {thing}."),
+                    _THINGS,
+                    _BAD[:4],
+                )
+            ),
+        ),
+        BehaviourTest(
+            "names",
+            "invariance",
+            "Who says it does not change the label.",
+            tuple(
+                Case(tuple(text.format(person=person) for person in _PEOPLE))
+                for text in _sentences("{{person}} told me that the {thing} is {word}.")
+            ),
+        ),
+        BehaviourTest(
+            "places",
+            "invariance",
+            "Where it was bought does not change the label.",
+            tuple(
+                Case(tuple(text.format(place=place) for place in _PLACES))
+                for text in _sentences("We bought the {thing} in {{place}}, and it is {word}.")
+            ),
+        ),
+        BehaviourTest(
+            "typos",
+            "invariance",
+            "One swapped pair of letters does not change the label.",
+            tuple(
+                Case((text, swap_letters(text)))
+                for text in _sentences("This {thing} arrived yesterday and everybody here finds it {word}.")
+            ),
+        ),
+        BehaviourTest(
+            "added complaint",
+            "direction",
+            "A complaint added at the end does not make it more positive.",
+            tuple(Case((text, text + _COMPLAINT)) for text in _sentences("The {thing} is {word}.")),
+        ),
+        BehaviourTest(
+            "added praise",
+            "direction",
+            "Praise added at the end does not make it less positive.",
+            tuple(Case((text, text + _PRAISE)) for text in _sentences("The {thing} is {word}.")),
+        ),
+    )
+
+
+def fails(test: BehaviourTest, case: Case, said: Sequence[Said], poles: Polarity) -> bool:
+    """Judge one case.
+
+    Args:
+        test: The test it belongs to.
+        case: The case.
+        said: The answers to the case's texts, in their order.
+        poles: Which labels are the poles.
+    """
+    if case.expected is not None:
+        return said[0].label != (poles.negative if case.expected == "negative" else poles.positive)
+    if test.kind == "invariance":
+        return any(other.label != said[0].label for other in said[1:])
+    rise = said[1].positive - said[0].positive
+    return (rise if case.texts[1].endswith(_COMPLAINT) else -rise) > RISE_TOLERANCE
+
+
+def swap_letters(text: str) -> str:
+    """Swap two neighbouring letters inside one word of five letters or more, chosen by a hash of the text.
+
+    The first and the last letter of a word stay, so that people still read it at once.
+    """
+    words = text.split(" ")
+    choices = [
+        (place, inner)
+        for place, word in enumerate(words)
+        if len(word) >= 5 and word.isalpha()
+        for inner in range(1, len(word) - 2)
+        if word[inner] != word[inner + 1]
+    ]
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    place, inner = choices[digest % len(choices)]
+    word = words[place]
+    words[place] = word[:inner] + word[inner + 1] + word[inner] + word[inner + 2 :]
+    return " ".join(words)
+
+
+def _plain(expected: Pole, words: Sequence[str], verb: str) -> list[Case]:
+    judged = [f"The {thing} is {word}." for thing, word in product(_THINGS, words)]
+    return [Case((text,), expected) for text in (*judged, *(f"I {verb} this {thing}." for thing in _THINGS))]
+
+
+def _changes_of_mind() -> Iterator[Case]:
+    """Sixteen of each pole: every thing twice, each time with another pair of words."""
+    words = zip(cycle(_GOOD), cycle(reversed(_BAD)), strict=False)
+    for thing, (good, bad) in zip(_THINGS * 2, islice(words, 2 * len(_THINGS)), strict=True):
+        yield Case((f"I used to think this {thing} was {bad}, but now I find it {good}.",), "positive")
+        yield Case((f"I used to think this {thing} was {good}, but now I find it {bad}.",), "negative")
+
+
+def _sentences(template: str) -> list[str]:
+    """A template with every thing and a few words of either pole."""
+    words = (*_GOOD[:3], *_BAD[:3])
+    return [template.format(thing=thing, word=word) for thing, word in product(_THINGS, words)]

@@ -1,0 +1,310 @@
+"""The gate: may this candidate take the champion's place? An evaluation in, verdict and reasons out.
+
+Everything is judged, also after the first check has failed: who is refused should hear all of it at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from train.evaluation.compare import Counts, bootstrap, holm, interval, p_not_worse
+from train.evaluation.document import Difference, Evaluation
+from train.evaluation.thresholds import Thresholds
+
+Relation = Literal[">=", "<=", ">"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was held against a bound; fractions, not points, in `value` and `limit`."""
+
+    name: str
+    value: float
+    relation: Relation
+    limit: float
+    passed: bool
+    measured: str
+    """The value as people read it."""
+    bound: str
+    reason: str
+    """What to say if it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's answer; it passes when every check does."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may go on."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why not, in words; none where it passed."""
+        return tuple(check.reason for check in self.checks if not check.passed)
+
+
+def decide(evaluation: Evaluation, thresholds: Thresholds) -> Verdict:
+    """Judge a candidate; the same arguments give the same verdict.
+
+    Args:
+        evaluation: Of the candidate against the champion, or of the candidate alone where there is none.
+        thresholds: The bounds.
+    """
+    if evaluation.against is None:
+        first = (_evidence, _first, _calibration)
+        return Verdict(tuple(check for judge in first for check in judge(evaluation, thresholds)))
+    judges = (_evidence, _overall, _parts, _sets, _calibration, _speed, _behaviour)
+    checks = [check for judge in judges for check in judge(evaluation, thresholds)]
+    return Verdict((same_labels(evaluation.candidate.labels, evaluation.against.labels), *checks))
+
+
+def same_labels(candidate: Sequence[str], champion: Sequence[str]) -> Check:
+    """Callers know the labels by name: the names must be the same, their order may differ."""
+    lacking = [label for label in champion if label not in candidate]
+    new = [label for label in candidate if label not in champion]
+    faults = [f"lacks {', '.join(lacking)}"] if lacking else []
+    faults += [f"adds {', '.join(new)}"] if new else []
+    return _check(
+        "labels that differ from the champion's",
+        len(lacking) + len(new),
+        "<=",
+        0,
+        _count,
+        f"the labels are not the champion's: the candidate {' and '.join(faults)}; callers would get answers "
+        "they do not know",
+    )
+
+
+def _evidence(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    texts = sum(of_set.texts for of_set in evaluation.sets)
+    least = thresholds.evidence.min_texts
+    yield _check(
+        "evidence: texts",
+        texts,
+        ">=",
+        least,
+        _count,
+        f"{texts:,} texts are too few to judge by, at least {least:,} are needed: give more labelled texts",
+    )
+    by_label = {
+        label: sum(of_set.candidate.figures.class_texts.get(label, 0) for of_set in evaluation.sets)
+        for label in evaluation.labels
+    }
+    rarest = min(by_label, key=lambda label: by_label[label])
+    least = thresholds.evidence.min_label_texts
+    yield _check(
+        f"evidence: texts of {rarest}",
+        by_label[rarest],
+        ">=",
+        least,
+        _count,
+        f"{by_label[rarest]:,} texts of {rarest} are too few to judge by, at least {least:,} are needed",
+    )
+
+
+def _first(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    measured, chance = evaluation.average.candidate.balanced_accuracy, 1 / len(evaluation.labels)
+    floor = chance + thresholds.first.above_chance
+    yield _check(
+        "balanced accuracy, mean of the sets",
+        measured,
+        ">=",
+        floor,
+        _thousandths,
+        f"the balanced accuracy is {measured:.3f}, and one label to everything gets {chance:.3f}: the first "
+        f"champion must reach {floor:.3f}",
+    )
+    most = thresholds.first.max_minimum_failures
+    for test in evaluation.behaviour.tests:
+        if test.kind == "minimum":
+            yield _check(
+                f"behaviour: {test.name}, failures",
+                test.candidate.rate,
+                "<=",
+                most,
+                _percent,
+                f"{test.candidate.rate:.1%} of the behavioural test {test.name!r} fail, at most {most:.1%} "
+                f"may. {test.claim}",
+            )
+
+
+def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    counts = [_counts(of_set.difference) for of_set in evaluation.sets if of_set.difference]
+    drawn = bootstrap(counts, resamples=evaluation.resamples, seed=evaluation.seed)
+    bounds = thresholds.overall
+    found = interval(
+        drawn.measured_balanced_accuracy, drawn.balanced_accuracy, 1 - 2 * thresholds.significance
+    )
+    yield _check(
+        "overall: upper end of the difference, points",
+        found.high,
+        ">=",
+        -bounds.margin,
+        _points,
+        f"significantly worse overall: the balanced accuracy, mean of the sets, changed by "
+        f"{_points(found.estimate)} points, and the whole interval [{_points(found.low)}, "
+        f"{_points(found.high)}] is below {_points(-bounds.margin)}",
+    )
+    yield _check(
+        "overall: difference, points",
+        found.estimate,
+        ">=",
+        -bounds.tolerance,
+        _points,
+        f"worse overall than is tolerated: the balanced accuracy, mean of the sets, changed by "
+        f"{_points(found.estimate)} points; {_points(-bounds.tolerance)} is the limit, significant or not",
+    )
+
+
+def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    """Every set and slice that is large enough, with Holm's correction over all of them."""
+    margin, least = thresholds.parts.margin, thresholds.parts.min_texts
+    judged = [(name, counts) for name, counts in _paired(evaluation) if counts.sum() >= least]
+    drawn = [
+        bootstrap([counts], resamples=evaluation.resamples, seed=evaluation.seed) for _, counts in judged
+    ]
+    adjusted = holm(
+        [
+            p_not_worse(counts, margin, resamples=evaluation.resamples, seed=evaluation.seed)
+            for _, counts in judged
+        ]
+    )
+    for (name, counts), of, p in zip(judged, drawn, adjusted, strict=True):
+        found = interval(of.measured_balanced_accuracy, of.balanced_accuracy, evaluation.confidence)
+        shown = f"{_points(found.estimate)} [{_points(found.low)}, {_points(found.high)}]"
+        yield _check(
+            f"{name}: p that it is no loss",
+            p,
+            ">",
+            thresholds.significance,
+            lambda value: f"{value:.3g}",
+            f"significantly worse on {name} ({counts.sum():,} texts): the balanced accuracy changed by "
+            f"{shown} points; p is {p:.2g} that this is no loss beyond {_points(-margin)}, corrected for "
+            f"{len(judged)} sets and slices (Holm)",
+            measured=f"{shown}  {p:.3g}",
+        )
+
+
+def _sets(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    bounds = thresholds.sets
+    for of_set in evaluation.sets:
+        rarest = min(of_set.candidate.figures.class_texts.values())
+        if of_set.difference is None or rarest < bounds.min_label_texts:
+            continue
+        measured = of_set.difference.balanced_accuracy.estimate
+        yield _check(
+            f"{of_set.name}: difference, points",
+            measured,
+            ">=",
+            -bounds.tolerance,
+            _points,
+            f"worse on {of_set.name} than is tolerated: the balanced accuracy changed by {_points(measured)} "
+            f"points; {_points(-bounds.tolerance)} is the limit, significant or not",
+        )
+
+
+def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    error, most = evaluation.average.candidate.calibration_error, thresholds.calibration.max_error
+    yield _check(
+        "calibration error, mean of the sets",
+        error,
+        "<=",
+        most,
+        _thousandths,
+        f"the scores do not mean what they say: the calibration error is {error:.3f}, at most {most:.3f} is "
+        "allowed; fit the temperature anew on held-out texts",
+    )
+    if evaluation.average.against:
+        champion, most = evaluation.average.against.calibration_error, thresholds.calibration.max_rise
+        yield _check(
+            "calibration error above the champion's",
+            error - champion,
+            "<=",
+            most,
+            lambda value: f"{value:+.3f}",
+            f"the scores mean less than the champion's: the calibration error is {error:.3f}, the champion's "
+            f"{champion:.3f}, and {most:.3f} more is allowed",
+        )
+
+
+def _speed(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    ratio, least = evaluation.speed.ratio, thresholds.speed.min_ratio
+    if ratio is not None:
+        yield _check(
+            "speed as a multiple of the champion's",
+            ratio,
+            ">=",
+            least,
+            lambda value: f"{value:.2f}",
+            f"too slow: {ratio:.2f} of the champion's speed on the same texts in the same run, at least "
+            f"{least:.2f} is needed",
+        )
+
+
+def _behaviour(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+    most = thresholds.behaviour.max_rise
+    for test in evaluation.behaviour.tests:
+        if test.against is None:
+            continue
+        example = f" Such as: {test.candidate.examples[0]}" if test.candidate.examples else ""
+        yield _check(
+            f"behaviour: {test.name}, failures above the champion's",
+            test.candidate.rate - test.against.rate,
+            "<=",
+            most,
+            lambda value: f"{value:+.1%}",
+            f"fails {test.candidate.rate:.1%} of the behavioural test {test.name!r}, the champion "
+            f"{test.against.rate:.1%}, and {most:.1%} more is allowed. {test.claim}{example}",
+        )
+
+
+def _check(
+    name: str,
+    value: float,
+    relation: Relation,
+    limit: float,
+    show: Callable[[float], str],
+    reason: str,
+    *,
+    measured: str | None = None,
+) -> Check:
+    passed = {">=": value >= limit, "<=": value <= limit, ">": value > limit}[relation]
+    shown = measured or show(value)
+    return Check(
+        name, float(value), relation, float(limit), passed, shown, f"{relation} {show(limit)}", reason
+    )
+
+
+def _paired(evaluation: Evaluation) -> Iterator[tuple[str, Counts]]:
+    for of_set in evaluation.sets:
+        if of_set.difference:
+            yield of_set.name, _counts(of_set.difference)
+    for part in evaluation.slices:
+        if part.difference:
+            yield f"{part.set} {part.column}={part.value}", _counts(part.difference)
+
+
+def _counts(difference: Difference) -> Counts:
+    return np.array(list(difference.paired.values()), dtype=np.int64)
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction + 0.0:+.1f}"  # adding 0 takes the sign from a zero
+
+
+def _thousandths(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"

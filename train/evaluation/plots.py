@@ -1,0 +1,121 @@
+"""The plots of an evaluation, as PNG bytes: reliability, confusion, differences."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from train.evaluation.compare import Interval
+from train.evaluation.document import Evaluation, ModelOnSet
+from train.evaluation.reliability import Bin
+
+_COLUMNS = 3
+_PANEL_INCHES = 3.0
+_CANDIDATE, _AGAINST = "#1f5fa8", "#b3561d"
+
+
+def plots(evaluation: Evaluation) -> dict[str, bytes]:
+    """Every plot that the evaluation has something for, by name."""
+    found = {"reliability": reliability(evaluation), "confusion": confusion(evaluation)}
+    return found | ({"differences": differences(evaluation)} if evaluation.against else {})
+
+
+def reliability(evaluation: Evaluation) -> bytes:
+    """A panel a set: share of right answers over the score, the size of a point by its texts."""
+    figure, panels = _panels(len(evaluation.sets))
+    for panel, of_set in zip(panels, evaluation.sets, strict=False):
+        panel.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        _curve(panel, of_set.candidate, _CANDIDATE, "candidate")
+        if of_set.against:
+            _curve(panel, of_set.against, _AGAINST, "against")
+        panel.set(title=of_set.name, xlim=(0, 1.02), ylim=(0, 1.02), xlabel="top score", ylabel="right")
+        panel.legend(loc="lower left", fontsize=7, frameon=False)
+    return _png(figure)
+
+
+def confusion(evaluation: Evaluation) -> bytes:
+    """A panel a set: of each true class, the share that got each answer."""
+    labels = evaluation.labels
+    figure, panels = _panels(len(evaluation.sets))
+    for panel, of_set in zip(panels, evaluation.sets, strict=False):
+        counts = np.array(
+            [[of_set.candidate.figures.confusion[true][said] for said in labels] for true in labels]
+        )
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(counts.shape):
+            panel.text(
+                column,
+                row,
+                f"{counts[row, column]:,}\n{shares[row, column]:.0%}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+        panel.set(title=of_set.name, xlabel="answered", ylabel="true")
+        panel.set_xticks(range(len(labels)), labels, fontsize=7)
+        panel.set_yticks(range(len(labels)), labels, fontsize=7, rotation=90, va="center")
+    return _png(figure)
+
+
+def differences(evaluation: Evaluation) -> bytes:
+    """A line a set and slice: the difference of balanced accuracy with its interval."""
+    rows = list(_rows(evaluation))
+    figure, panels = _figure(1, 1, width=2.4 * _PANEL_INCHES, height=0.8 + 0.24 * len(rows))
+    panel = panels[0]
+    panel.axvline(0, color="0.6", linewidth=1)
+    for height, (_, found) in enumerate(reversed(rows)):
+        panel.plot([100 * found.low, 100 * found.high], [height, height], color=_CANDIDATE, linewidth=1.5)
+        panel.plot(100 * found.estimate, height, "o", color=_CANDIDATE, markersize=4)
+    panel.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)], fontsize=7)
+    panel.set_xlabel("balanced accuracy, candidate minus against, in points")
+    return _png(figure)
+
+
+def _rows(evaluation: Evaluation) -> Iterator[tuple[str, Interval]]:
+    if evaluation.average.difference:
+        yield "mean of the sets", evaluation.average.difference.balanced_accuracy
+    for of_set in evaluation.sets:
+        if of_set.difference:
+            yield of_set.name, of_set.difference.balanced_accuracy
+    for part in evaluation.slices:
+        if part.difference:
+            yield f"{part.set} {part.column}={part.value[:30]}", part.difference.balanced_accuracy
+
+
+def _curve(panel: Any, model: ModelOnSet, color: str, name: str) -> None:
+    filled: Sequence[Bin] = [a_bin for a_bin in model.calibration.bins if a_bin.texts]
+    scores = [a_bin.mean_score for a_bin in filled]
+    accuracy = [a_bin.accuracy for a_bin in filled]
+    share = np.array([a_bin.texts for a_bin in filled]) / model.figures.texts
+    panel.plot(
+        scores, accuracy, color=color, linewidth=1, label=f"{name}, error {model.calibration.error:.3f}"
+    )
+    panel.scatter(scores, accuracy, s=6 + 160 * share, color=color, alpha=0.6, linewidths=0)
+
+
+def _panels(count: int) -> tuple[Any, list[Any]]:
+    columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
+    return _figure(rows, columns, width=_PANEL_INCHES * columns, height=_PANEL_INCHES * rows)
+
+
+def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, list[Any]]:
+    # The figure is made without pyplot: no global state, no display, the Agg canvas whatever is configured.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(width, _PANEL_INCHES + 1), height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def _png(figure: Any) -> bytes:
+    for panel in figure.axes:
+        if not panel.has_data():
+            panel.remove()
+    target = io.BytesIO()
+    figure.savefig(target, format="png", dpi=110)
+    return target.getvalue()

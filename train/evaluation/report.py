@@ -1,0 +1,48 @@
+"""`report.html`: an evaluation, and the gate's verdict on it, as one file that needs nothing else."""
+
+import base64
+from pathlib import Path
+
+from train.evaluation.document import Evaluation, to_json
+from train.evaluation.gate import Verdict
+from train.evaluation.plots import plots
+from train.evaluation.tables import named, signed
+
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_WRITTEN_PLOTS = ("reliability", "confusion")
+
+
+def write_report(evaluation: Evaluation, folder: Path, verdict: Verdict | None = None) -> None:
+    """Write `evaluation.json`, `report.html`, `reliability.png` and `confusion.png`.
+
+    Args:
+        evaluation: What was found.
+        folder: Made if missing.
+        verdict: The gate's, shown first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = plots(evaluation)
+    for name in _WRITTEN_PLOTS:
+        (folder / f"{name}.png").write_bytes(images[name])
+    (folder / "evaluation.json").write_text(to_json(evaluation), encoding="utf-8")
+    (folder / "report.html").write_text(html(evaluation, images, verdict), encoding="utf-8")
+
+
+def html(evaluation: Evaluation, images: dict[str, bytes], verdict: Verdict | None = None) -> str:
+    """The page: plots inside it as data, no script, nothing loaded from anywhere."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"signed": signed, "named": named, "fraction": _fraction}
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        evaluation=evaluation,
+        verdict=verdict,
+        images={name: base64.b64encode(image).decode() for name, image in images.items()},
+    )
+
+
+def _fraction(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"  # noqa: RUF001

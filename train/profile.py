@@ -1,0 +1,263 @@
+"""The reference profile: what a model's own texts were like, kept in its bundle for drift to be held against.
+
+No text is stored, and none can be put together again from the counts. The embeddings are another matter: each
+belongs to one text, and whoever has the model can guess at words behind it (Morris et al. 2023, Text
+Embeddings Reveal (Almost) As Much As Text, arXiv:2310.06816). Keep a bundle as private as its texts.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from train.errors import DataInvalid
+
+if TYPE_CHECKING:
+    from serve_app.model.classifier import Classifier
+
+PROFILE = "reference_profile.json"
+EMBEDDINGS = "reference_embeddings.safetensors"
+SAMPLE_TEXTS = 512
+"""Embeddings kept: 512 x 384 float16 are 393 kB, and 512 against 512 show a shift of a fifth of a standard
+deviation in one dimension."""
+
+LENGTH_EDGES = (0, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024)
+"""Of the token lengths' histogram: half powers of two, fixed so that versions can be compared. A bin has its
+lower edge and not its upper; the last one has all that is longer."""
+
+SCORE_BINS = 20
+_BATCH_TEXTS = 32
+_TENSOR = "embeddings"
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Histogram(_Frozen):
+    """Counts between edges."""
+
+    edges: tuple[float, ...] = Field(min_length=2, description="Lower edge of each bin, and the last upper.")
+    counts: tuple[Annotated[int, Field(ge=0)], ...]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.edges) != len(self.counts) + 1 or list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("edges must rise, and be one more than the counts")
+        return self
+
+
+class EmbeddingSample(_Frozen):
+    """What the file of embeddings holds."""
+
+    file: Literal["reference_embeddings.safetensors"] = "reference_embeddings.safetensors"
+    texts: Annotated[int, Field(ge=1, le=SAMPLE_TEXTS)]
+    size: Annotated[int, Field(ge=1)]
+
+
+class ReferenceProfile(_Frozen):
+    """What `reference_profile.json` says."""
+
+    format: Literal[1] = 1
+    labels: tuple[str, ...] = Field(min_length=2)
+    texts: Annotated[int, Field(ge=1)]
+    token_lengths: Histogram = Field(description="Tokens the model reads of a text, special ones included.")
+    unknown_token: int | None = Field(description="The id that stands for what the tokenizer does not know.")
+    unknown_token_rate: Share = Field(description="Its share of all tokens.")
+    true_shares: dict[str, Share] = Field(description="Of each label, in the data.")
+    predicted_shares: dict[str, Share] = Field(description="Of each label, in the answers.")
+    top_scores: Histogram = Field(description="The answers' scores, after temperature.")
+    mean_scores: dict[str, Share] = Field(description="Of each label, over all texts.")
+    embeddings: EmbeddingSample
+
+    @model_validator(mode="after")
+    def _counts_every_text(self) -> Self:
+        for name in ("token_lengths", "top_scores"):
+            if sum(getattr(self, name).counts) != self.texts:
+                raise ValueError(f"{name} counts {sum(getattr(self, name).counts)} texts of {self.texts}")
+        for name in ("true_shares", "predicted_shares", "mean_scores"):
+            if set(getattr(self, name)) != set(self.labels):
+                raise ValueError(f"{name} has other labels than {list(self.labels)}")
+        return self
+
+
+def profile_texts(
+    classifier: "Classifier",
+    texts: Sequence[str],
+    truth: Sequence[int],
+    *,
+    temperature: float,
+    unknown_token: int | None,
+) -> tuple[ReferenceProfile, Halves]:
+    """Run a classifier over texts, and describe them as `build_profile` does.
+
+    Args:
+        classifier: The bundle's model.
+        texts: What it was trained on, or was held out; at least one.
+        truth: Index of each text's label.
+        temperature: The bundle's.
+        unknown_token: The tokenizer's `unk_token_id`.
+
+    Raises:
+        BundleInvalid: The model's head does not read a first token.
+    """
+    encoded = classifier.preprocess(texts)
+    logits, embeddings = [], []
+    for begin in range(0, len(encoded), _BATCH_TEXTS):
+        of_batch = classifier.logits_and_embeddings(encoded[begin : begin + _BATCH_TEXTS])
+        logits.append(of_batch[0].float().cpu().numpy())
+        embeddings.append(of_batch[1].float().cpu().numpy())
+    return build_profile(
+        [text.ids for text in encoded],
+        np.concatenate(logits),
+        np.concatenate(embeddings),
+        truth,
+        labels=classifier.labels,
+        temperature=temperature,
+        unknown_token=unknown_token,
+    )
+
+
+def build_profile(
+    token_ids: Sequence[Sequence[int]],
+    logits: Floats,
+    embeddings: Floats,
+    truth: Sequence[int],
+    *,
+    labels: Sequence[str],
+    temperature: float,
+    unknown_token: int | None,
+) -> tuple[ReferenceProfile, Halves]:
+    """Describe texts by what the model saw and said; the order of the texts makes no difference.
+
+    Args:
+        token_ids: Of each text, as the model reads it: special tokens included, cut to its limit.
+        logits: float32 (texts, labels), before temperature.
+        embeddings: float32 (texts, hidden), what the head was given.
+        truth: Index of each text's label.
+        labels: In the order of the logits.
+        temperature: Divides the logits.
+        unknown_token: The id that counts as unknown; None if the tokenizer has none.
+
+    Returns:
+        The profile, and the embeddings of the sample: float16 (at most 512, hidden).
+    """
+    scores = _softmax(logits.astype(np.float64) / temperature)
+    lengths = np.array([len(ids) for ids in token_ids])
+    unknown = sum(token == unknown_token for ids in token_ids for token in ids)
+    sample = embeddings[sample_places(token_ids)].astype(np.float16)
+    profile = ReferenceProfile(
+        labels=tuple(labels),
+        texts=len(token_ids),
+        token_lengths=length_histogram(lengths),
+        unknown_token=unknown_token,
+        unknown_token_rate=unknown / int(lengths.sum()),
+        true_shares=_shares(np.asarray(truth), labels),
+        predicted_shares=_shares(scores.argmax(axis=1), labels),
+        top_scores=score_histogram(scores.max(axis=1)),
+        mean_scores=dict(zip(labels, scores.mean(axis=0).round(6).tolist(), strict=True)),
+        embeddings=EmbeddingSample(texts=len(sample), size=sample.shape[1]),
+    )
+    return profile, sample
+
+
+def length_histogram(lengths: npt.NDArray[np.int64]) -> Histogram:
+    """Texts by their tokens, between `LENGTH_EDGES`; the last bin takes all that is longer."""
+    places = np.searchsorted(LENGTH_EDGES[1:-1], lengths, side="right")
+    counts = np.bincount(places, minlength=len(LENGTH_EDGES) - 1)
+    return Histogram(edges=LENGTH_EDGES, counts=tuple(counts.tolist()))
+
+
+def score_histogram(top_scores: npt.NDArray[np.float64]) -> Histogram:
+    """Texts by the score of their answer, in 20 bins of equal width between 0 and 1."""
+    counts, _ = np.histogram(top_scores, bins=SCORE_BINS, range=(0, 1))
+    edges = tuple(i / SCORE_BINS for i in range(SCORE_BINS + 1))
+    return Histogram(edges=edges, counts=tuple(counts.tolist()))
+
+
+def sample_places(token_ids: Sequence[Sequence[int]], most: int = SAMPLE_TEXTS) -> list[int]:
+    """The texts whose token ids have the least SHA-256, in that order: the same texts in whatever order."""
+    keys = [hashlib.sha256(np.asarray(ids, dtype="<i8").tobytes()).digest() for ids in token_ids]
+    return sorted(range(len(keys)), key=keys.__getitem__)[:most]
+
+
+def write_profile(folder: Path, profile: ReferenceProfile, embeddings: npt.NDArray[Any]) -> str:
+    """Write both files into a bundle's folder, before its manifest is written.
+
+    Args:
+        folder: The bundle's.
+        profile: What `build_profile` gave.
+        embeddings: The sample it gave: float (texts, hidden), kept as float16.
+
+    Returns:
+        The profile's file name, for the manifest's `reference_profile`.
+
+    Raises:
+        DataInvalid: The embeddings are not those the profile speaks of, or not finite as float16.
+    """
+    from safetensors.numpy import save_file
+
+    halves = np.ascontiguousarray(embeddings, dtype=np.float16)
+    _check(profile, halves, str(folder))
+    save_file({_TENSOR: halves}, folder / EMBEDDINGS)
+    (folder / PROFILE).write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return PROFILE
+
+
+def read_profile(folder: Path) -> tuple[ReferenceProfile, Halves]:
+    """Read both files.
+
+    Raises:
+        DataInvalid: One is missing, or they are not what `write_profile` writes.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        profile = ReferenceProfile.model_validate_json((folder / PROFILE).read_bytes())
+        halves = load_file(folder / EMBEDDINGS)[_TENSOR]
+    except OSError as error:
+        raise DataInvalid(
+            f"{folder} has no reference profile: {error}; `python -m train fit` writes one"
+        ) from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "the profile"
+        raise DataInvalid(f"{folder / PROFILE}: {where}: {fault['msg']}; fit the model anew") from error
+    except (SafetensorError, KeyError) as error:
+        raise DataInvalid(
+            f"{folder / EMBEDDINGS} holds no embeddings: {error}; fit the model anew"
+        ) from error
+    _check(profile, halves, str(folder))
+    return profile, halves
+
+
+def _check(profile: ReferenceProfile, halves: Halves, where: str) -> None:
+    expected = (profile.embeddings.texts, profile.embeddings.size)
+    if halves.dtype != np.float16 or halves.shape != expected:
+        raise DataInvalid(
+            f"{where}: the embeddings are {halves.dtype} {halves.shape}, the profile says float16 {expected}"
+        )
+    if not np.isfinite(halves).all():
+        raise DataInvalid(
+            f"{where}: an embedding is not a finite float16; the model's activations are too large"
+        )
+
+
+def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores: npt.NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return scores
+
+
+def _shares(labels_of_texts: npt.NDArray[np.int64], labels: Sequence[str]) -> dict[str, float]:
+    counts = np.bincount(labels_of_texts, minlength=len(labels))
+    return {label: int(count) / len(labels_of_texts) for label, count in zip(labels, counts, strict=True)}

@@ -1,0 +1,102 @@
+"""`gate`: may a candidate take the champion's place?"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train.verbs.data import add_data
+from train.verbs.evaluate import add_choice, labels_of, local, measured
+
+if TYPE_CHECKING:
+    from train.evaluation.gate import Verdict
+
+REFUSED = 2
+"""Exit code of a refusal; 0 is a pass, 1 an error."""
+
+_HELP = """\
+Measure a candidate against the champion on the same texts, and say whether it may take its place.
+
+Refused is what is significantly worse in balanced accuracy, over all or on any set or slice that is large
+enough, whose scores mean less, which is slower, fails more behavioural tests, or has other labels. Every
+bound stands in train/gate.toml with what it was chosen for; every check is printed with value and bound.
+
+Exit code: 0 passed, 2 refused (or the command line was not understood), 1 an error: nothing was decided.
+"""
+_EXAMPLE = """\
+examples:
+  python -m train gate --candidate runs/new/bundle --champion registry:sentiment@champion \\
+      --config train/builtin.toml --data DATA_DIR --slice department --out runs/new/gate
+  python -m train gate --candidate runs/first/bundle --champion none --config my.toml --data DATA_DIR
+"""
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The verb's parser."""
+    parser = verbs.add_parser(
+        "gate",
+        help="pass or refuse a candidate against the champion",
+        description=_HELP,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data(parser)
+    parser.add_argument("--candidate", required=True, metavar="URI", help="the model that wants in")
+    parser.add_argument(
+        "--champion", required=True, metavar="URI", help="the model that is live, or `none` for the first one"
+    )
+    add_choice(parser)
+    parser.add_argument(
+        "--thresholds", type=Path, metavar="FILE", help="the bounds, TOML (default: train/gate.toml)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write the evaluation's report here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict here")
+    parser.set_defaults(run=_run)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from train.evaluation.gate import Verdict, decide, same_labels
+    from train.evaluation.thresholds import DEFAULT, read_thresholds
+
+    thresholds = read_thresholds(chosen.thresholds or DEFAULT)
+    candidate = local(chosen.candidate)
+    champion = None
+    if chosen.champion != "none":
+        labels = same_labels(candidate.labels, labels_of(chosen.champion))
+        if not labels.passed:
+            # Models that do not answer the same question cannot be measured against each other.
+            return _tell(chosen, Verdict((labels,)))
+        champion = local(chosen.champion, candidate.labels)
+    evaluation = measured(chosen, candidate, champion)
+    verdict = decide(evaluation, thresholds)
+    if chosen.out:
+        from train.evaluation.report import write_report
+
+        write_report(evaluation, chosen.out, verdict)
+    return _tell(chosen, verdict)
+
+
+def _tell(chosen: argparse.Namespace, verdict: "Verdict") -> int:
+    from train.evaluation.tables import table
+
+    rows = [["check", "measured", "bound", ""]]
+    rows += [
+        [check.name, check.measured, check.bound, "pass" if check.passed else "FAIL"]
+        for check in verdict.checks
+    ]
+    print(table(rows), end="\n\n")
+    for reason in verdict.reasons:
+        print(f"- {reason}")
+    print("PASSED" if verdict.passed else "REFUSED")
+    if chosen.json:
+        document = {
+            "format": 1,
+            "candidate": chosen.candidate,
+            "champion": chosen.champion,
+            "passed": verdict.passed,
+            "reasons": list(verdict.reasons),
+            "checks": [asdict(check) for check in verdict.checks],
+        }
+        chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0 if verdict.passed else REFUSED
