@@ -57,6 +57,10 @@ class Wire:
 
     def __init__(self, app: Any) -> None:
         self._app, self._lock = app, Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """No faults, and nothing sent yet."""
         self.puts: list[str] = []
         self.hold: str | None = None
         """Held before it arrives, until `go_on`; `held` says that it is."""
@@ -92,18 +96,27 @@ class Wire:
         return body
 
 
-@pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """An empty S3 at a free port, which boto3 finds through its environment."""
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[tuple[str, Wire]]:
+    """S3 at a free port, one for all tests, since MLflow keeps its first client."""
     wire = Wire(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, wire, threaded=True)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", wire
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def wire(endpoint: tuple[str, Wire], monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """An empty S3 without faults, which boto3 finds through its environment."""
+    url, wire = endpoint
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    endpoint = f"http://127.0.0.1:{server.server_port}"
     for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -112,18 +125,16 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     }.items():
         monkeypatch.setenv(name, value)
     client().create_bucket(Bucket=BUCKET)
-    wire.puts.clear()
+    wire.forget()
     yield wire
     wire.go_on.set()
-    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=PATIENCE_S).close()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    wire.forget()
+    urlopen(Request(f"{url}/moto-api/reset", method="POST"), timeout=PATIENCE_S).close()
 
 
 @functools.cache
-def _client(endpoint: str) -> Any:
-    return boto3.session.Session().client("s3", endpoint_url=endpoint)
+def _client(url: str) -> Any:
+    return boto3.session.Session().client("s3", endpoint_url=url)
 
 
 def client() -> Any:

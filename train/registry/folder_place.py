@@ -92,5 +92,6 @@ def _translated(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise RegistryUnavailable(
-            f"{error.filename or path}: {error.strerror or error}; check the disk and the folder's permissions, then try again"
+            f"{error.filename or path}: {error.strerror or error}; check the disk and the permissions, then "
+            "try again"
         ) from error

@@ -28,6 +28,7 @@ _QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 7 by default: minutes before it says that nobody answers
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
@@ -226,7 +227,8 @@ def _translated(uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    where = f"MLflow at {_without_password(uri)}"
+    shown = _without_password(uri)
+    where = f"MLflow at {shown}"
     try:
         yield
     except Timeout as error:
@@ -234,8 +236,9 @@ def _translated(uri: str) -> Iterator[None]:
             f"{where}: another process has been opening it for {_OPEN_TIMEOUT_S:.0f} s; try again"
         ) from error
     except MlflowException as error:
+        said = error.message.replace(uri, shown)
         raise RegistryUnavailable(
-            f"{where} answered {error.error_code}: {error.message}; check that it runs and what it says"
+            f"{where} answered {error.error_code}: {said}; check that it runs, and its log"
         ) from error
     except (SQLAlchemyError, OSError) as error:
         raise RegistryUnavailable(f"{where}: {error}; check the address and the disk") from error
