@@ -39,7 +39,8 @@ class Place(Protocol):
         """Write a document if it is still the one with this tag, or, with None, if there is none.
 
         Returns:
-            Whether it was written; False if somebody else wrote first.
+            Whether it is written; False if somebody else wrote first. Writers who must know which one of
+            them it was write different bytes.
         """
 
     def keys(self, folder: str) -> Sequence[str]:
