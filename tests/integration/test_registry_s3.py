@@ -407,7 +407,9 @@ def server(wire: Wire, tmp_path: Path) -> Iterator[str]:
     log.close()
 
 
-def test_a_tracking_server_with_artifacts_in_s3(server: str, name: str, tmp_path: Path) -> None:
+def test_a_tracking_server_with_artifacts_in_s3(
+    server: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     registry = open_registry(server, ARTIFACTS)
     run = write_run(tmp_path / "run", name=name)
 
@@ -425,6 +427,8 @@ def test_a_tracking_server_with_artifacts_in_s3(server: str, name: str, tmp_path
     shown = client_of_server.get_registered_model(name).aliases
     assert {alias: int(number) for alias, number in shown.items()} == {"champion": 2, "previous": 1}
     assert f"{ARTIFACTS}/runs/{name}/{version.run_id}/artifacts/report.json" in registry.files(version)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", ""), "MLflow would greet each run, in between of our JSON"
 
 
 def test_a_tracking_server_that_does_not_answer(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
