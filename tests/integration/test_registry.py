@@ -322,6 +322,8 @@ def test_what_is_not_there_is_said(registry: Registry, name: str, tmp_path: Path
         registry.get(f"{name}@champion")
     with pytest.raises(VersionUnknown, match="nothing to take away"):
         registry.delete_alias(name, "champion")
+    with pytest.raises(RegistryRefused, match="is not a version of the registry"):
+        registry.delete_alias("../versions", "champion")
 
 
 def test_an_alias_is_moved_as_expected_or_not_at_all(

@@ -449,7 +449,8 @@ def _check_it_answers(bundle: Path, cache: Path) -> None:
 
 
 def _alias_key(name: str, alias: str) -> str:
-    return f"aliases/{name}/{alias}.json"
+    reference = parse_reference(f"{name}@{alias}")  # whatever else a name may be, it is no path
+    return f"aliases/{reference.name}/{reference.alias}.json"
 
 
 def _as_parent(version: Version) -> Parent:
