@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 _LOST_THE_RACE = 3
 _REGISTRY_HELP = (
-    "The registry is MLflow. By default it is the file registry/registry.db in the working directory, with "
-    "its artifacts beside it; for a team, a tracking server with artifacts in S3. A replica never asks it: "
-    "it is told the address that `show` prints."
+    "The registry is MLflow. By default it is the file registry/registry.db in the working directory,\n"
+    "with its artifacts beside it; for a team, a tracking server with artifacts in S3. A replica never\n"
+    "asks it: it is told the address that `show` prints."
 )
 _EXIT = "exit codes: 0 done, 1 failed or refused"
 
