@@ -68,7 +68,7 @@ class Wire:
         self.held, self.go_on = Event(), Event()
         self.refuse: str | None = None
         self.lose_answers: list[str] = []
-        """The answers to these are lost on the way back, once each."""
+        """These arrive, but the answers to them are lost, once each."""
         self.after: dict[str, Callable[[], object]] = {}
         """Called when the file has arrived."""
 
@@ -93,7 +93,7 @@ class Wire:
         if follow is not None:
             follow()
         if lost:
-            raise ConnectionAbortedError("the answer is lost here")
+            raise RuntimeError("the answer is lost here")  # the client gets a 500 and sends again
         return body
 
 
