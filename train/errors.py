@@ -4,7 +4,14 @@ TrainError            base; a verb prints it and exits with 1
 ├── SettingsInvalid   the TOML file
 ├── DataInvalid       a file of texts; names file, row and column
 ├── BaseInvalid       the model to start from
-└── FitFailed         the run itself, such as a loss that is not a number
+├── FitFailed         the run itself, such as a loss that is not a number
+└── RegistryError     the registry of versions
+    ├── RegistryUnavailable  MLflow, S3 or the disk did not do its part
+    ├── RegistryRefused      what was asked for cannot be done like that
+    ├── VersionUnknown       no such version or alias
+    ├── VersionConflict      the version is taken, by another bundle
+    ├── AliasConflict        another writer moved the alias first
+    └── CopyDamaged          the files at a version's address are not its own
 """
 
 
@@ -26,3 +33,31 @@ class BaseInvalid(TrainError):
 
 class FitFailed(TrainError):
     """Training stopped without a usable result."""
+
+
+class RegistryError(TrainError):
+    """Base of what the registry says no to."""
+
+
+class RegistryUnavailable(RegistryError):
+    """MLflow, S3 or the disk did not do its part; trying again may help."""
+
+
+class RegistryRefused(RegistryError):
+    """What was asked for cannot be done like that: a reference, an alias' name, an address, a run's files."""
+
+
+class VersionUnknown(RegistryError):
+    """There is no such version, or the alias points to none."""
+
+
+class VersionConflict(RegistryError):
+    """The name and version are those of another bundle, and versions do not change."""
+
+
+class AliasConflict(RegistryError):
+    """The alias is not what the writer took it for: somebody else moved it first."""
+
+
+class CopyDamaged(RegistryError):
+    """The files at a version's address are not the ones that were registered, or not all of them."""

@@ -17,6 +17,7 @@ MAY_IMPORT = {
 }
 ROOMS = {*MAY_IMPORT, "tests"}
 TORCH = {"serve_app/model/classifier.py", "serve_app/model/packed.py", "serve_app/model/lora.py"}
+MLFLOW = "train/registry/tracking.py"
 SETTINGS = "serve_app/settings.py"
 
 
@@ -64,6 +65,16 @@ def test_torch_is_imported_in_the_model_alone() -> None:
         if any(module.partition(".")[0] in ("torch", "transformers") for module in imports(path))
     }
     assert importers == TORCH
+
+
+def test_one_file_speaks_to_mlflow() -> None:
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for room in MAY_IMPORT
+        for path in files(room)
+        if any(module.partition(".")[0] == "mlflow" for module in imports(path))
+    }
+    assert importers == {MLFLOW}
 
 
 def test_settings_is_the_only_reader_of_the_environment() -> None:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,12 +12,12 @@ from train.errors import TrainError
 from train.evaluation.document import ModelCard
 from train.evaluation.figures import Figures, figures
 from train.fitting.batches import steps
+from train.models import CACHE
 from train.settings import FitSettings
 from train.texts.examples import Example
 from train.texts.sets import read_set, read_splits
 
 BATCH_TEXTS = 32
-CACHE = Path.home() / ".cache" / "sentiment-service"
 
 Scores = npt.NDArray[np.float32]
 

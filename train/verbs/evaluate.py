@@ -112,8 +112,7 @@ def local(address: str, labels: Sequence[str] | None = None) -> "Model":
 def labels_of(address: str) -> tuple[str, ...]:
     """The labels of the model at an address, without loading it."""
     from serve_app.model.store import fetch
-    from train.evaluation.evaluate import CACHE
-    from train.models import model_uri
+    from train.models import CACHE, model_uri
 
     return fetch(model_uri(address), cache_dir=CACHE).manifest.labels
 
