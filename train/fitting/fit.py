@@ -2,40 +2,23 @@
 
 import json
 import os
-import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from serve_app.model.bundle import write_manifest
-from serve_app.model.classifier import Classifier, Encoded
-from serve_app.model.store import fetch
-from train.base import Base, find_base, load_tokenizer
+from train.base import find_base
 from train.errors import FitFailed, SettingsInvalid
-from train.evaluation.calibrate import fit_temperature
-from train.evaluation.figures import Figures, as_json, as_table, figures
-from train.fitting.checkpoint import load_weights, read_progress
-from train.fitting.curves import draw_curves
 from train.fitting.loop import SCORE, train_loop
-from train.fitting.model import build, write_product
-from train.fitting.prepare import Prepared, prepare
+from train.fitting.model import build
+from train.fitting.prepare import prepare
+from train.fitting.result import write_result
 from train.fitting.sharing import share
 from train.local_ray import start_ray
-from train.models import CACHE
 from train.settings import FitSettings
 from train.texts.files import is_remote, open_filesystem
-from train.texts.mix import cut
-from train.texts.tokens import TokenTable
 
 _RUN = "fit"
 _SETTINGS = "settings.json"
-_EVALUATED_TEXTS = 20_000
-"""Of each held-out part, for the figures and the temperature: bounds their time, not their meaning."""
-_EVALUATION_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,39 +77,8 @@ def fit(
     for name, texts in prepared.texts.items():
         print(f"{name}: {texts['train']:,} texts to train on, {texts['held_out']:,} held out", flush=True)
     checkpoint = _train(settings, share(out / "prepared", storage), storage, resources, max_steps)
-    bundle = out / "bundle"
-    trained = build(base, settings)
-    load_weights(checkpoint, trained)
-    write_product(trained, base, settings, load_tokenizer(base), bundle)
-
-    manifest = _Manifest(settings, base if trained.as_adapter else None, prepared.digest, code_commit())
-    manifest.write(bundle)
-    logits, truth = _held_out_logits(bundle, prepared, settings)
-    found = {
-        name: figures(truth[name], rows.argmax(axis=1), settings.labels) for name, rows in logits.items()
-    }
-    temperature = 1.0
-    if found:
-        temperature = round(fit_temperature(list(logits.values()), list(truth.values())), 4)
-    manifest.write(bundle, temperature=temperature, metrics={"held_out": as_json(found)})
-    history = read_progress(checkpoint).history
-    draw_curves(history, out / "learning_curves.png")
-    report = {
-        "settings": settings.model_dump(mode="json"),
-        "texts": prepared.texts,
-        "data_location": root,
-        "data_digest": prepared.digest,
-        "parent": base.parent.as_json() if base.parent else None,
-        "code_commit": manifest.code_commit,
-        "held_out": as_json(found),
-        "temperature": temperature,
-        "history": history,
-        "wall_s": round(time.monotonic() - begun_s, 1),
-        "workers": resources.workers,
-    }
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    _say_result(found, settings, temperature, bundle)
-    return bundle
+    seconds = time.monotonic() - begun_s
+    return write_result(settings, base, prepared, checkpoint, out, location=root, wall_s=seconds)
 
 
 def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> None:
@@ -197,79 +149,3 @@ def _train(settings: FitSettings, prepared: str, storage: str, resources: Resour
     if chosen is None:
         raise FitFailed(f"training ended without a checkpoint; see {storage}")
     return Path(chosen.to_directory()) if is_remote(storage) else Path(chosen.path)
-
-
-def _held_out_logits(
-    bundle: Path, prepared: Prepared, settings: FitSettings
-) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Logits and true labels of every set's held-out part, by the bundle as a replica runs it."""
-    classifier = Classifier(fetch(str(bundle.resolve()), cache_dir=CACHE))
-    logits, truth = {}, {}
-    for name, table in prepared.tables.items():
-        rows = table.parts.held_out[:_EVALUATED_TEXTS]
-        if len(rows):
-            logits[name] = _logits(classifier, table, rows, min(settings.max_length, classifier.max_length))
-            truth[name] = table.labels[rows].tolist()
-    return logits, truth
-
-
-def _logits(classifier: Classifier, table: TokenTable, rows: Any, max_tokens: int) -> Any:
-    found = []
-    for begin in range(0, len(rows), _EVALUATION_BATCH):
-        texts = [table.ids(int(row)) for row in rows[begin : begin + _EVALUATION_BATCH]]
-        batch = [Encoded(cut(ids, max_tokens, 0.0), truncated=len(ids) > max_tokens) for ids in texts]
-        found.append(classifier.logits(batch).float().cpu().numpy())
-    return np.concatenate(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Manifest:
-    """What `bundle.json` says of this run, whatever the figures turn out to be."""
-
-    settings: FitSettings
-    base: Base | None
-    data_digest: str
-    code_commit: str | None
-
-    def write(
-        self, bundle: Path, *, temperature: float = 1.0, metrics: Mapping[str, Any] | None = None
-    ) -> None:
-        write_manifest(
-            bundle,
-            name=self.settings.name,
-            version=self.settings.version,
-            labels=self.settings.labels,
-            base=self.base.reference if self.base else None,
-            max_length=self.settings.max_length,
-            temperature=temperature,
-            metrics=metrics,
-            data_digest=self.data_digest,
-            code_commit=self.code_commit,
-        )
-
-
-def _say_result(
-    found: Mapping[str, Figures], settings: FitSettings, temperature: float, bundle: Path
-) -> None:
-    if found:
-        print(as_table(found, settings.labels))
-    else:
-        print("nothing was held out, so nothing was measured and the temperature is 1")
-    print(f"temperature {temperature:.3f}; the bundle is in {bundle}")
-
-
-def code_commit() -> str | None:
-    """The commit of this checkout, with `-dirty` if train/ differs from it; None outside of one."""
-    train = Path(__file__).parents[1]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=train, capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        dirty = "-dirty" if git("status", "--porcelain", "--", ".") else ""
-        return git("rev-parse", "HEAD") + dirty
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -1,0 +1,212 @@
+"""What a run leaves: the bundle with its reference profile, the report, and the learning curves."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serve_app.model.bundle import write_manifest
+from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.store import fetch
+from train.base import Base, load_tokenizer
+from train.evaluation.calibrate import fit_temperature
+from train.evaluation.figures import Figures, as_json, as_table, figures
+from train.fitting.checkpoint import load_weights, read_progress
+from train.fitting.curves import draw_curves
+from train.fitting.model import build, write_product
+from train.fitting.prepare import Prepared
+from train.models import CACHE
+from train.profile import build_profile, write_profile
+from train.settings import FitSettings
+from train.texts.mix import cut
+from train.texts.parts import Rows
+from train.texts.tokens import TokenTable
+
+_MEASURED_TEXTS = 10_000
+"""Of each held-out part, for the figures, the temperature and the profile: bounds time and memory."""
+_BATCH_TEXTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the model said to texts of one set."""
+
+    ids: list[list[int]]
+    labels: list[int]
+    logits: Any
+    """float32 (texts, labels), before temperature."""
+    embeddings: Any
+    """float32 (texts, hidden)."""
+
+
+def write_result(
+    settings: FitSettings,
+    base: Base,
+    prepared: Prepared,
+    checkpoint: Path,
+    out: Path,
+    *,
+    location: str,
+    wall_s: float,
+) -> Path:
+    """Write a run's bundle, `report.json` and `learning_curves.png`, and print the figures.
+
+    Args:
+        settings: Of the run.
+        base: What it started from.
+        prepared: Its data.
+        checkpoint: Folder of the checkpoint to keep.
+        out: The run's folder.
+        location: Where the data came from.
+        wall_s: Seconds that reading and training took.
+
+    Returns:
+        The bundle's folder.
+    """
+    bundle = out / "bundle"
+    trained = build(base, settings)
+    load_weights(checkpoint, trained)
+    tokenizer = load_tokenizer(base)
+    write_product(trained, base, settings, tokenizer, bundle)
+    manifest = _Manifest(settings, base if trained.as_adapter else None, prepared.digest, code_commit())
+    manifest.write(bundle)
+
+    answers, held_out = _ask(bundle, prepared, settings)
+    found = {
+        name: figures(of_set.labels, of_set.logits.argmax(axis=1), settings.labels)
+        for name, of_set in answers.items()
+        if held_out
+    }
+    temperature = 1.0
+    if held_out:
+        logits, truth = zip(*((of_set.logits, of_set.labels) for of_set in answers.values()), strict=True)
+        temperature = round(fit_temperature(logits, truth), 4)
+    profile = _write_profile(bundle, answers, settings, temperature, tokenizer.unk_token_id)
+    manifest.write(bundle, temperature=temperature, metrics={"held_out": as_json(found)}, profile=profile)
+
+    history = read_progress(checkpoint).history
+    draw_curves(history, out / "learning_curves.png")
+    report = {
+        "settings": settings.model_dump(mode="json"),
+        "texts": prepared.texts,
+        "data_location": location,
+        "data_digest": prepared.digest,
+        "parent": base.parent.as_json() if base.parent else None,
+        "code_commit": manifest.code_commit,
+        "held_out": as_json(found),
+        "temperature": temperature,
+        "history": history,
+        "wall_s": round(wall_s, 1),
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _say(found, settings, temperature, bundle)
+    return bundle
+
+
+def _ask(bundle: Path, prepared: Prepared, settings: FitSettings) -> tuple[dict[str, _Answers], bool]:
+    """The bundle's answers, as a replica gives them, to what is held out of every set.
+
+    Where nothing is held out, to what it was trained on: the second value is then false, for such answers
+    describe the data and measure nothing.
+    """
+    classifier = Classifier(fetch(str(bundle.resolve()), cache_dir=CACHE))
+    limit = min(settings.max_length, classifier.max_length)
+    held_out = any(len(table.parts.held_out) for table in prepared.tables.values())
+    answers = {}
+    for name, table in prepared.tables.items():
+        rows = table.parts.held_out if held_out else table.parts.train
+        if len(rows):
+            answers[name] = _ask_one(classifier, table, rows[:_MEASURED_TEXTS], limit)
+    return answers, held_out
+
+
+def _ask_one(classifier: Classifier, table: TokenTable, rows: Rows, max_tokens: int) -> _Answers:
+    whole = [table.ids(int(row)) for row in rows]
+    ids = [cut(of_text, max_tokens, 0.0) for of_text in whole]
+    logits, embeddings = [], []
+    for begin in range(0, len(ids), _BATCH_TEXTS):
+        batch = [Encoded(of_text, truncated=False) for of_text in ids[begin : begin + _BATCH_TEXTS]]
+        found = classifier.logits_and_embeddings(batch)
+        logits.append(found[0].float().cpu().numpy())
+        embeddings.append(found[1].float().cpu().numpy())
+    return _Answers(ids, table.labels[rows].tolist(), np.concatenate(logits), np.concatenate(embeddings))
+
+
+def _write_profile(
+    bundle: Path,
+    answers: Mapping[str, _Answers],
+    settings: FitSettings,
+    temperature: float,
+    unknown_token: int | None,
+) -> str:
+    profile, embeddings = build_profile(
+        [ids for of_set in answers.values() for ids in of_set.ids],
+        np.concatenate([of_set.logits for of_set in answers.values()]),
+        np.concatenate([of_set.embeddings for of_set in answers.values()]),
+        [label for of_set in answers.values() for label in of_set.labels],
+        labels=settings.labels,
+        temperature=temperature,
+        unknown_token=unknown_token,
+    )
+    return write_profile(bundle, profile, embeddings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What `bundle.json` says of this run, whatever the figures turn out to be."""
+
+    settings: FitSettings
+    base: Base | None
+    data_digest: str
+    code_commit: str | None
+
+    def write(
+        self,
+        bundle: Path,
+        *,
+        temperature: float = 1.0,
+        metrics: Mapping[str, Any] | None = None,
+        profile: str | None = None,
+    ) -> None:
+        write_manifest(
+            bundle,
+            name=self.settings.name,
+            version=self.settings.version,
+            labels=self.settings.labels,
+            base=self.base.reference if self.base else None,
+            max_length=self.settings.max_length,
+            temperature=temperature,
+            metrics=metrics,
+            reference_profile=profile,
+            data_digest=self.data_digest,
+            code_commit=self.code_commit,
+        )
+
+
+def _say(found: Mapping[str, Figures], settings: FitSettings, temperature: float, bundle: Path) -> None:
+    if found:
+        print(as_table(found, settings.labels))
+    else:
+        print("nothing was held out, so nothing was measured and the temperature is 1")
+    print(f"temperature {temperature:.3f}; the bundle is in {bundle}")
+
+
+def code_commit() -> str | None:
+    """The commit of this checkout, with `-dirty` if train/ differs from it; None outside of one."""
+    train = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=train, capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        dirty = "-dirty" if git("status", "--porcelain", "--", ".") else ""
+        return git("rev-parse", "HEAD") + dirty
+    except (OSError, subprocess.SubprocessError):
+        return None
