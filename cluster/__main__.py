@@ -1,0 +1,29 @@
+"""`python -m cluster <verb>`: the command line of the control plane."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cluster.errors import ClusterError
+from cluster.rollout import verbs as rollout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 if it did what was asked, 1 with a message if not, and what a verb says besides."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster", description="Run the service on KubeRay and EKS, and know what it costs."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="verb")
+    for verb in (rollout,):
+        verb.add(verbs)
+    chosen = parser.parse_args(arguments)
+    try:
+        status: int = chosen.run(chosen)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
