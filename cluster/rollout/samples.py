@@ -102,7 +102,7 @@ class Endpoints:
                 if group.get("labels", {}).get("job") == "ray"
                 for target in group["targets"]
             }
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceFailed(
                 f"{url} does not list the metrics endpoints: {error!r}; name them with --metrics"
             ) from error
@@ -228,7 +228,9 @@ def _class_of(name: str, tags: Mapping[str, str]) -> str:
 def _classes(cumulative: Mapping[str, float]) -> tuple[int, ...]:
     """Prometheus's buckets, each with all before it, as classes of their own."""
     by_end = {float(end): count for end, count in cumulative.items()}
-    totals = [by_end.get(float(end), 0.0) for end in (*BOUNDARIES_MS, math.inf)]
-    return tuple(
-        max(0, round(total - before)) for total, before in zip(totals, [0.0, *totals[:-1]], strict=True)
-    )
+    classes, before = [], 0.0
+    for end in (*BOUNDARIES_MS, math.inf):
+        total = max(before, by_end.get(float(end), before))
+        classes.append(round(total - before))
+        before = total
+    return tuple(classes)
