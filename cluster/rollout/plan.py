@@ -55,7 +55,7 @@ class Plan(_Frozen):
         float, Field(ge=0, description="After a change of models, not counted: caches and queues settle.")
     ] = 15
     min_requests: Annotated[int, Field(ge=1)] = Field(
-        default=300, description="Of the canary, and of the champion, in a stage (texts, in shadow)."
+        default=500, description="Of the canary, and of the champion, in a stage (texts, in shadow)."
     )
     min_windows: Annotated[int, Field(ge=2, description="In a stage, with requests to the canary.")] = 3
     max_stage_s: Annotated[

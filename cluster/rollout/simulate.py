@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from cluster.rollout.decision import TESTS
 from cluster.rollout.evidence import Array, differs, worse
@@ -58,13 +59,15 @@ class Outcome:
     """Of many rollouts of one scenario.
 
     Attributes:
-        rolled_back: share of them.
+        rolled_back: share of them, if watched to the last window.
+        goes_on: share of them that leave the first stage for the next one before that.
         median_requests: requests to the canary until half of all rollouts were rolled back; None if not so
             many were.
         most_requests: the same for nine tenths.
     """
 
     rolled_back: float
+    goes_on: float
     median_requests: float | None
     most_requests: float | None
 
@@ -80,10 +83,13 @@ def simulate(scenario: Scenario, traffic: Traffic, plan: Plan, *, rollouts: int,
     evidence = scenario.test(a_hits, a_trials, b_hits, b_trials, scenario.tolerance)
     alarms = evidence >= math.log(len(TESTS) / plan.false_rollback_share)
     first = np.where(alarms.any(axis=1), alarms.argmax(axis=1), traffic.windows)
+    passed = _passes(scenario, plan, a_hits, a_trials, b_hits, b_trials)
+    goes_on = np.where(passed.any(axis=1), passed.argmax(axis=1), traffic.windows) < first
     seen = np.concatenate([b_trials.cumsum(axis=1), np.full((rollouts, 1), np.inf)], axis=1)
     requests = np.sort(seen[np.arange(rollouts), first])
     return Outcome(
         rolled_back=float(alarms.any(axis=1).mean()),
+        goes_on=float(goes_on.mean()),
         median_requests=_finite(requests[math.ceil(0.5 * rollouts) - 1]),
         most_requests=_finite(requests[math.ceil(0.9 * rollouts) - 1]),
     )
@@ -106,10 +112,14 @@ def scenarios(plan: Plan) -> tuple[Scenario, ...]:
 
 
 def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
-    """The table of `rollout power`."""
-    rows = [
-        ("share counted", "champion", "canary", "tolerance", "rolled back", "after, median", "after, 90 %")
-    ]
+    """The table of `rollout power`.
+
+    "goes on" is the share of rollouts that leave the first stage; "rolled back" the share that are, if the
+    first stage is watched to the end whatever the sample says; the last two, after how many requests to the
+    canary half of them are, and nine tenths.
+    """
+    head = ("share of", "champion", "canary", "tolerance", "goes on", "rolled back", "median", "nine tenths")
+    rows = [head]
     for scenario in scenarios(plan):
         outcome = simulate(scenario, traffic, plan, rollouts=rollouts, seed=seed)
         rows.append(
@@ -118,12 +128,27 @@ def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
                 f"{scenario.champion:.1%}",
                 f"{scenario.canary:.1%}",
                 f"+{scenario.tolerance:.1%}",
+                f"{outcome.goes_on:.1%}",
                 f"{outcome.rolled_back:.1%}",
                 _requests(outcome.median_requests),
                 _requests(outcome.most_requests),
             )
         )
-    return "\n".join("".join(f"{cell:>15}" for cell in row) for row in rows)
+    return "\n".join("".join(f"{cell:>12}" for cell in row) for row in rows)
+
+
+def _passes(
+    scenario: Scenario, plan: Plan, a_hits: Array, a_trials: Array, b_hits: Array, b_trials: Array
+) -> npt.NDArray[np.bool_]:
+    """(rollouts, windows): whether the sample is complete and the shares look no worse than the tolerance."""
+    a_all, b_all = a_trials.cumsum(axis=1), b_trials.cumsum(axis=1)
+    gap = b_hits.cumsum(axis=1) / np.maximum(b_all, 1) - a_hits.cumsum(axis=1) / np.maximum(a_all, 1)
+    if scenario.test is differs:
+        gap = np.abs(gap)
+    enough = np.minimum(a_all, b_all) >= plan.min_requests
+    return np.asarray(
+        enough & ((b_trials > 0).cumsum(axis=1) >= plan.min_windows) & (gap <= scenario.tolerance)
+    )
 
 
 def _finite(value: float) -> float | None:
