@@ -65,6 +65,7 @@ class World:
     replicas: int = 4
     mix: Mix = field(default_factory=lambda: Mix("old"))
     now: float = 1000.0
+    live: list[str] = field(default_factory=lambda: ["old"])
     totals: Counter[Key] = field(default_factory=Counter)
     aliases: dict[str, str] = field(default_factory=lambda: {"champion": "1"})
     counted_at: float = 1000.0
@@ -107,15 +108,17 @@ class World:
     # Source
 
     def pods(self) -> Counter[str]:
-        """Pods by the model that answers there."""
+        """Pods by the model that answers there: what was told or, where that does not load, the one before."""
         mix = self.mix
-        served: Counter[str] = Counter()
+        del self.live[self.replicas :]
         for rank in range(self.replicas):
-            wanted = mix.champion
-            if mix.canary and mix.step and rank < mix.step.pods and not mix.step.shadow:
-                wanted = mix.canary
-            served[wanted if MODELS[wanted].loads else "old"] += 1
-        return served
+            canary = mix.canary and mix.step and rank < mix.step.pods and not mix.step.shadow
+            wanted = (mix.canary if canary else None) or mix.champion
+            if rank == len(self.live):
+                self.live.append(mix.champion if MODELS[mix.champion].loads else self.live[0])
+            if MODELS[wanted].loads:
+                self.live[rank] = wanted
+        return Counter(self.live)
 
     def count(self) -> None:
         """Add the requests since the last time, as the pods were."""
@@ -134,7 +137,7 @@ class World:
         shadowed = self.mix.step.pods if self.mix.step and self.mix.step.shadow else 0
         if shadowed and self.mix.canary:
             model = MODELS[self.mix.canary]
-            differ = abs(model.positive - MODELS["old"].positive)
+            differ = abs(model.positive - MODELS[self.mix.champion].positive)
             texts = RATE * seconds * shadowed
             self._add("ray_sentiment_shadow_texts_total", texts * differ, model, outcome="disagree")
             self._add("ray_sentiment_shadow_texts_total", texts * (1 - differ), model, outcome="agree")
