@@ -20,7 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.rollout.errors import SourceFailed
 from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, FailedLoad
 
-_TIMEOUT_S = 10.0
 _REQUESTS = "ray_sentiment_requests_total"
 _LATENCY = "ray_sentiment_request_ms_bucket"
 _LABELS = "ray_sentiment_predictions_total"
@@ -60,13 +59,13 @@ class Endpoints:
     Args:
         dashboard: address of the Ray dashboard, which lists the nodes' endpoints.
         urls: the endpoints, instead of asking the dashboard.
-        client: speaks HTTP.
+        client: speaks HTTP; the caller's to close.
     """
 
-    def __init__(self, dashboard: str, urls: Sequence[str] = (), client: httpx.Client | None = None) -> None:
+    def __init__(self, dashboard: str, urls: Sequence[str] = (), *, client: httpx.Client) -> None:
         self._dashboard = dashboard.rstrip("/")
         self._urls = tuple(urls)
-        self._client = client or httpx.Client(timeout=_TIMEOUT_S)
+        self._client = client
 
     def read(self) -> Reading:
         """All nodes' series. A node that is going away may not answer; if none does, SourceFailed."""
@@ -115,13 +114,13 @@ class Prometheus:
     Args:
         url: of the server, e.g. http://prometheus:9090.
         selector: what narrows the series down to this service, e.g. `namespace="prod"`.
-        client: speaks HTTP.
+        client: speaks HTTP; the caller's to close.
     """
 
-    def __init__(self, url: str, selector: str = "", client: httpx.Client | None = None) -> None:
+    def __init__(self, url: str, selector: str = "", *, client: httpx.Client) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/query"
         self._selector = selector
-        self._client = client or httpx.Client(timeout=_TIMEOUT_S)
+        self._client = client
 
     def read(self) -> Reading:
         """The latest value of every series; SourceFailed if the server does not answer, or not with one."""

@@ -19,7 +19,6 @@ from cluster.rollout.samples import auth_headers
 from cluster.rollout.target import Mix, Serving
 from serve_app.choice import UserConfig
 
-_TIMEOUT_S = 60.0
 _GLOBAL = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 
 
@@ -30,7 +29,7 @@ class ServeTarget:
         dashboard: address of the Ray dashboard, e.g. http://127.0.0.1:8265.
         application: name of the application.
         deployment: name of the deployment in it.
-        client: speaks HTTP.
+        client: speaks HTTP; the caller's to close.
     """
 
     def __init__(
@@ -38,12 +37,13 @@ class ServeTarget:
         dashboard: str,
         application: str = "sentiment",
         deployment: str = "classifier",
-        client: httpx.Client | None = None,
+        *,
+        client: httpx.Client,
     ) -> None:
         self._url = f"{dashboard.rstrip('/')}/api/serve/applications/"
         self._application = application
         self._deployment = deployment
-        self._client = client or httpx.Client(timeout=_TIMEOUT_S)
+        self._client = client
 
     def read(self) -> Serving:
         """What the deployment is told and how far it is; see `Target`."""

@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from cluster.rollout.states import Rollout
     from cluster.rollout.target import Serving
 
-PROMOTED, FAILED, ROLLED_BACK = 0, 1, 2
-"""Exit codes of what carries a rollout to its end; 0 of the others is that they did what was asked."""
+PROMOTED, ROLLED_BACK = 0, 2
+"""Exit codes of what carries a rollout to its end; 0 of the others says that they did what was asked."""
+_TIMEOUT_S = 30.0
 
 _EXAMPLE = """\
 examples:
@@ -98,12 +101,14 @@ def _start(chosen: argparse.Namespace) -> int:
     from cluster.rollout.states import Side
 
     plan = read_plan(chosen.plan)
-    rollout = _controller(chosen).start(Side(chosen.canary), plan, raise_to_two=chosen.raise_to_two)
+    with _controller(chosen) as controller:
+        rollout = controller.start(Side(chosen.canary), plan, raise_to_two=chosen.raise_to_two)
     return _ended(chosen, rollout)
 
 
 def _resume(chosen: argparse.Namespace) -> int:
-    rollout = _controller(chosen).resume()
+    with _controller(chosen) as controller:
+        rollout = controller.resume()
     assert rollout is not None  # it waited
     return _ended(chosen, rollout)
 
@@ -111,7 +116,8 @@ def _resume(chosen: argparse.Namespace) -> int:
 def _ask(chosen: argparse.Namespace) -> int:
     from cluster.rollout.states import Verb
 
-    rollout = _controller(chosen).ask(Verb(chosen.verb))
+    with _controller(chosen) as controller:
+        rollout = controller.ask(Verb(chosen.verb))
     if rollout is None:
         print(f"the controller at work has been told to {chosen.verb}; see `rollout status --watch`")
         return PROMOTED
@@ -162,16 +168,20 @@ def _power(chosen: argparse.Namespace) -> int:
     return PROMOTED
 
 
-def _controller(chosen: argparse.Namespace) -> Controller:
+@contextmanager
+def _controller(chosen: argparse.Namespace) -> Iterator[Controller]:
+    import httpx
+
     from cluster.rollout.controller import Controller
     from cluster.rollout.samples import Endpoints, Prometheus, Source
     from cluster.rollout.serve_target import ServeTarget
 
-    source: Source = Endpoints(chosen.dashboard, chosen.metrics)
-    if chosen.prometheus:
-        source = Prometheus(chosen.prometheus, chosen.selector)
-    target = ServeTarget(chosen.dashboard, chosen.application, chosen.deployment)
-    return Controller(_journal(chosen), target, source, tell=_teller(chosen))
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        source: Source = Endpoints(chosen.dashboard, chosen.metrics, client=client)
+        if chosen.prometheus:
+            source = Prometheus(chosen.prometheus, chosen.selector, client=client)
+        target = ServeTarget(chosen.dashboard, chosen.application, chosen.deployment, client=client)
+        yield Controller(_journal(chosen), target, source, tell=_teller(chosen))
 
 
 def _journal(chosen: argparse.Namespace) -> Journal:
@@ -182,11 +192,14 @@ def _journal(chosen: argparse.Namespace) -> Journal:
 
 def _serving(chosen: argparse.Namespace) -> Serving | None:
     """What the cluster says, or None with a word on stderr: the journal can be read without it."""
+    import httpx
+
     from cluster.rollout.errors import TargetFailed
     from cluster.rollout.serve_target import ServeTarget
 
     try:
-        return ServeTarget(chosen.dashboard, chosen.application, chosen.deployment).read()
+        with httpx.Client(timeout=_TIMEOUT_S) as client:
+            return ServeTarget(chosen.dashboard, chosen.application, chosen.deployment, client=client).read()
     except TargetFailed as error:
         print(f"warning: {error}", file=sys.stderr)
         return None

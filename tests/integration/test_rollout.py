@@ -23,7 +23,7 @@ from cluster.__main__ import main
 from cluster.rollout.journal import Journal
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
-from cluster.rollout.target import Mix
+from cluster.rollout.target import Mix, Serving
 from serve_app.local import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest, write_manifest
 from tests.conftest import ROOT
@@ -96,7 +96,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(service: Plan, clients: int = 3) -> Iterator[Load]:
+def load(service: Plan, clients: int = 2) -> Iterator[Load]:
     users = Load(service.url)
     threads = [threading.Thread(target=users.run) for _ in range(clients)]
     for thread in threads:
@@ -127,14 +127,19 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def served(service: Plan) -> Mix:
-    return ServeTarget(service.dashboard).read().mix
+    return read(service).mix
+
+
+def read(service: Plan) -> Serving:
+    with httpx.Client(timeout=60) as client:
+        return ServeTarget(service.dashboard, client=client).read()
 
 
 def reset(service: Plan) -> str:
     """Have every pod serve the built-in model, and say how the cluster calls it."""
-    target = ServeTarget(service.dashboard)
-    target.apply(Mix("builtin:"))
-    until(lambda: target.read().settled and target.read().mix == Mix("builtin:"))
+    with httpx.Client(timeout=60) as client:
+        ServeTarget(service.dashboard, client=client).apply(Mix("builtin:"))
+    until(lambda: read(service).settled and served(service) == Mix("builtin:"))
     return "builtin:"
 
 
@@ -177,7 +182,7 @@ def test_a_canary_with_other_answers_is_rolled_back_after_its_controller_was_kil
 ) -> None:
     champion = reset(service)
     wrong = bundle(tmp_path / "wrong", "wrong", swap_labels=True)
-    # A text of each kind has one of its kind beside it, so the shares of labels would stay: ask for one kind.
+    # Of texts of both kinds in equal parts the shares of the labels would stay: ask for one kind.
     with load(service) as users:
         TEXTS[:] = ["I love this cream"] * 4
         try:

@@ -108,7 +108,7 @@ class World:
     # Source
 
     def pods(self) -> Counter[str]:
-        """Pods by the model that answers there: what was told or, where that does not load, the one before."""
+        """Pods by the model that answers there: as told or, where that does not load, the one before."""
         mix = self.mix
         del self.live[self.replicas :]
         for rank in range(self.replicas):
