@@ -124,12 +124,13 @@ class _Door:
         async def guarded(request: Request) -> Response:
             began = time.monotonic()
             request.state.began, request.state.id = began, request_id_of(request.headers)
+            request.state.version = self._version()
             status = 499  # what stands if the client leaves and the call is cancelled
             try:
                 response = await self._try(request, handler)
                 status = response.status_code
             finally:
-                self._metrics.request(route, status, time.monotonic() - began, version=self._version())
+                self._metrics.request(route, status, time.monotonic() - began, version=request.state.version)
             return response
 
         return guarded
@@ -147,6 +148,7 @@ class _Door:
             media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             question = protocol.decode(body, media_type)
             self._check_texts(question)
+            request.state.version = self._version()  # of the model that answers, or fails on it
             answer = await self._service.classify(question.texts, deadline=deadline)
             content, media_type = protocol.encode(question, answer, request.state.id)
             return Response(content, media_type=media_type, headers=_headers_of(answer))
@@ -179,7 +181,8 @@ class _Door:
         """What is live on this replica."""
         check_key(request.headers, self._settings.api_keys)
         limits = Limits.model_validate(self._settings, from_attributes=True)
-        return JSONResponse({**asdict(self._service.live), "limits": limits.model_dump()})
+        standing = asdict(self._service.standing)
+        return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
 
     async def metadata(self, request: Request) -> Response:
         """The live model, in Open Inference Protocol's words."""

@@ -1,4 +1,4 @@
-"""The replica: loads the model, keeps it live, and answers. What Serve calls, and what the routes ask."""
+"""The replica: keeps the model of its rank live, changes it under load, and answers. What Serve calls."""
 
 from __future__ import annotations
 
@@ -7,101 +7,80 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import psutil
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict
 from ray.serve.schema import ReplicaRank
 
-from serve_app.admission import BatchLimits
 from serve_app.api import build_api
-from serve_app.batching import Batcher
-from serve_app.errors import NotReady
+from serve_app.choice import Placement, Role, UserConfig, place
+from serve_app.errors import NotReady, ServiceError
+from serve_app.live import Live, load
 from serve_app.metrics import Metrics
-from serve_app.service import Classified, LiveModel, Scored, Timing
+from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.settings import Settings
-
-if TYPE_CHECKING:
-    from serve_app.model.classifier import Classifier, Encoded
+from serve_app.shadow import Label, Shadow
 
 _log = logging.getLogger("ray.serve")
 
-_INLINE_CHARS = 4000
-"""Texts up to this length together are tokenised in the event loop (about a millisecond); longer ones in a
-thread, so that one long request does not hold up the others."""
 _SWITCH_INTERVAL_S = 0.00005
 """How long the event loop may keep the interpreter from the lanes, which need it for a moment before each
 step of a forward. Python's 5 ms would let a flood of refusals starve the device."""
-_MOST_LANES = 4
-"""Batches that a CPU runs side by side at most: each needs the interpreter now and then."""
-_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
-
-
-class ModelChoice(BaseModel):
-    """Which model a replica is to serve."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-
-
-class UserConfig(BaseModel):
-    """Serve's user_config for this deployment."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    champion: ModelChoice
 
 
 @dataclass(frozen=True, slots=True)
-class _Live:
-    """A loaded model with its own batcher: a request stays with the one it began with."""
+class _Aside:
+    """A model that scores aside, and the comparison it feeds."""
 
-    model: LiveModel
-    classifier: Classifier
-    batcher: Batcher[Encoded, list[float]]
+    live: Live
+    shadow: Shadow
 
 
 class ClassifierReplica:
-    """One replica: one model on one device behind the routes of `api`."""
+    """One replica: one model on one device behind the routes of `api`, and for a while a second one aside."""
 
     def __init__(self) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._settings = Settings()
         self._metrics = Metrics()
-        self._live: _Live | None = None
-        self._choice: ModelChoice | None = None
-        self._loading = asyncio.Lock()
+        self._live: Live | None = None
+        self._aside: _Aside | None = None
+        self._placement: Placement | None = None
+        self._failed: LoadFailure | None = None
+        self._wanted: Placement | None = None
+        self._changing = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve calls this for the routes, after the constructor."""
         return build_api(self, self._settings, self._metrics)
 
     async def reconfigure(self, user_config: dict[str, Any], rank: ReplicaRank | None = None) -> None:
-        """Make the model of `user_config` the live one. The model that was live answers until then.
+        """Make the model that `user_config` has for this rank the live one; what was live answers until then.
+
+        Serve calls this at the start, when user_config changes, and when the rank does. Of several calls that
+        wait, the latest counts. A model that cannot be loaded leaves the one that was live; it is logged,
+        counted, and shown by `standing`. It is tried again with the next change.
 
         Args:
-            user_config: as `UserConfig`; the same model twice does nothing.
-            rank: of this replica among the deployment's; every rank serves the champion.
+            user_config: as `UserConfig`; what is live already is not loaded again.
+            rank: of this replica among the deployment's; None is 0.
 
         Raises:
-            ServiceError: the model could not be loaded; what was live stays live.
+            ValidationError: `user_config` is not one.
+            ServiceError: there was no live model, and the champion could not be loaded either.
         """
-        choice = UserConfig.model_validate(user_config).champion
-        async with self._loading:
-            if choice == self._choice:
+        wanted = place(UserConfig.model_validate(user_config), rank.rank if rank else 0)
+        self._wanted = wanted
+        async with self._changing:
+            if wanted is not self._wanted or (wanted == self._placement and self._failed is None):
                 return
-            previous, self._live = self._live, await self._load(choice.model)
-            self._choice = choice
-        self._show_metrics(self._live)
-        self._announce(self._live.model, live=True)
-        if previous is not None:
-            self._announce(previous.model, live=False)
-            await previous.batcher.close()
+            self._forget_failure()
+            await self._serve(wanted.model, wanted)
+            await self._score_aside(wanted.shadow)
+            self._placement = wanted
+        self._show_metrics()
 
     def check_health(self) -> None:
         """Serve and the health routes call this.
@@ -111,13 +90,30 @@ class ClassifierReplica:
             ModelFailure: the latest batch failed, or the device thread is dead or stuck.
         """
         live = self._require_live()
-        self._show_metrics(live)
+        self._show_metrics()
         live.batcher.check_health()
 
     @property
     def live(self) -> LiveModel:
         """The model that answers now. Raises NotReady before the first is loaded."""
         return self._require_live().model
+
+    @property
+    def standing(self) -> Standing:
+        """This replica's part in a rollout. Raises NotReady before the first model is loaded."""
+        self._require_live()
+        wanted = self._wanted
+        assert wanted is not None  # a model is live, so one was wanted
+        settled = "failed" if self._failed else "live"
+        return Standing(
+            rank=wanted.rank,
+            role=self._role(),
+            champion=wanted.champion,
+            canary=wanted.canary,
+            shadow=self._aside.live.model.version if self._aside else None,
+            state="loading" if self._changing.locked() else settled,
+            failed=self._failed,
+        )
 
     def check_room(self) -> None:
         """Raise QueueFull or NotReady if a request would be refused whatever it holds."""
@@ -126,18 +122,21 @@ class ClassifierReplica:
     async def classify(self, texts: Sequence[str], *, deadline: float) -> Classified:
         """Score texts; see `service.Service`."""
         live = self._require_live()
+        with live.used():
+            answer = await self._classify(live, texts, deadline)
+        if self._aside is not None:
+            self._aside.shadow.offer(texts, [_label(live.model, result.scores) for result in answer.results])
+        return answer
+
+    async def _classify(self, live: Live, texts: Sequence[str], deadline: float) -> Classified:
         version = live.model.version
         began = time.monotonic()
-        if sum(map(len, texts)) <= _INLINE_CHARS:
-            items = live.classifier.preprocess(texts)
-        else:
-            items = await asyncio.to_thread(live.classifier.preprocess, texts)
+        items = await live.encode(texts)
         tokenize_s = time.monotonic() - began
-        answer = await live.batcher.submit(items, deadline=deadline)
+        answer = await live.score(items, deadline=deadline)
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
-        labels = live.model.labels
         for scores in answer.results:
-            self._metrics.prediction(labels[scores.index(max(scores))], version=version)
+            self._metrics.prediction(_label(live.model, scores), max(scores), version=version)
         return Classified(
             model=live.model,
             results=[
@@ -147,119 +146,103 @@ class ClassifierReplica:
             timing=Timing(tokenize_s, answer.queue_s, answer.forward_s),
         )
 
-    def _require_live(self) -> _Live:
+    async def _serve(self, uri: str, wanted: Placement) -> None:
+        """Make `uri` live. Failing that, keep what is; where nothing is, the champion must do."""
+        if self._live is not None and self._live.model.uri == uri:
+            return
+        try:
+            ready = await load(uri, self._settings, self._metrics, beside=self._live is not None)
+        except ServiceError as error:
+            if self._live is None and uri == wanted.champion:
+                raise
+            self._tell_failure(uri, error)
+            if self._live is None:
+                await self._serve(wanted.champion, wanted)
+            return
+        # Between two requests of the event loop: those that began stay with the old one, to their end.
+        previous, self._live = self._live, ready
+        self._announce(ready.model, "model is live")
+        if previous is not None:
+            self._let_go(previous)
+
+    async def _score_aside(self, uri: str | None) -> None:
+        """Have `uri` score aside, or nothing."""
+        if self._aside is not None:
+            if self._aside.live.model.uri == uri:
+                return
+            aside, self._aside = self._aside, None
+            await aside.shadow.close()
+            self._let_go(aside.live)
+        if uri is None:
+            return
+        try:
+            ready = await load(uri, self._settings, self._metrics, beside=True)
+        except ServiceError as error:
+            self._tell_failure(uri, error)
+            return
+        self._aside = _Aside(ready, Shadow(_labels_of(ready), ready.model.version, self._metrics))
+        self._announce(ready.model, "model scores aside")
+
+    def _let_go(self, live: Live) -> None:
+        """Free a model once its last request is answered; nobody waits for that."""
+
+        async def leave() -> None:
+            await live.let_go()
+            self._announce(live.model, "model was replaced")
+
+        task = asyncio.create_task(leave())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def _require_live(self) -> Live:
         if self._live is None:
             raise NotReady("no model is loaded yet; try again in a few seconds")
         return self._live
 
-    async def _load(self, uri: str) -> _Live:
-        """Bring, verify, load and warm up a model, off the event loop."""
-        process = psutil.Process()
-        start_s = 0.0 if self._live else time.time() - process.create_time()
-        clock = _Phases()
-        before = process.memory_info().rss
-        await asyncio.to_thread(_import_model_code)
-        clock.end("import_s")
-        imported = process.memory_info().rss
-        # In a thread that ends: OpenMP keeps a team of workers for every thread that ever computed, and with
-        # more of them than CPUs it puts them to sleep at once between two steps of a forward.
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as loader:
-            bundle, classifier = await asyncio.get_running_loop().run_in_executor(loader, self._build, uri)
-        clock.end("load_s")
-        batcher = self._batcher(classifier, bundle.manifest.version)
-        for batch in classifier.warm_up_batches(self._limits(classifier).max_batch_tokens):
-            await batcher.submit(batch)
-        clock.end("warm_up_s")
-        phases = {"start_s": start_s, **clock.seconds}
-        model = LiveModel(
-            name=bundle.manifest.name,
-            version=bundle.manifest.version,
-            uri=uri,
-            labels=classifier.labels,
-            max_length=classifier.max_length,
-            device=classifier.device,
-            dtype=classifier.dtype,
-            packed=classifier.packed,
-            loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            startup={
-                **{phase: round(seconds, 3) for phase, seconds in phases.items()},
-                "import_memory_bytes": imported - before,
-                "model_memory_bytes": process.memory_info().rss - imported,
-            },
-        )
-        return _Live(model, classifier, batcher)
+    def _role(self) -> Role:
+        """What the replica does now, which a failed load makes another thing than what it is to do."""
+        if self._aside is not None:
+            return "shadow"
+        wanted, live = self._wanted, self._require_live()
+        return "canary" if wanted and live.model.uri == wanted.canary != wanted.champion else "champion"
 
-    def _build(self, uri: str) -> tuple[Any, Classifier]:
-        from serve_app.model import store
-        from serve_app.model.classifier import Classifier
-
-        settings = self._settings
-        bundle = store.fetch(uri, cache_dir=settings.cache_dir)
-        threads = max(1, int(settings.replica_cpus))
-        return bundle, Classifier(bundle, device=settings.device, dtype=settings.dtype, threads=threads)
-
-    def _limits(self, classifier: Classifier) -> BatchLimits:
-        settings = self._settings
-        return BatchLimits(
-            max_batch_tokens=settings.max_batch_tokens or _BATCH_TOKENS[classifier.device.partition(":")[0]],
-            max_batch_items=settings.max_batch_items,
-            max_queue_items=settings.max_queue_items,
-            max_queue_tokens=settings.max_queue_tokens,
-            max_queue_wait_s=settings.max_queue_wait_s,
-        )
-
-    def _batcher(self, classifier: Classifier, version: str) -> Batcher[Encoded, list[float]]:
-        """The batcher of a model, its batches measured."""
-        from serve_app.model.classifier import use_threads
-
-        threads = max(1, int(self._settings.replica_cpus))
-        lanes = min(threads, _MOST_LANES) if classifier.device == "cpu" else 1
-
-        def forward(batch: Sequence[Encoded], alone: bool) -> list[list[float]]:
-            use_threads(threads if alone else threads // lanes)
-            began = time.monotonic()
-            try:
-                scores = classifier.forward(batch)
-            except Exception:
-                self._metrics.failed_batch(version=version)
-                raise
-            lengths = [item.tokens for item in batch]
-            self._metrics.batch(
-                items=len(batch),
-                tokens=sum(lengths),
-                computed_tokens=classifier.computed_tokens(lengths),
-                forward_s=time.monotonic() - began,
-                version=version,
-            )
-            return scores
-
-        return Batcher(forward, self._limits(classifier), lanes=lanes)
-
-    def _show_metrics(self, live: _Live) -> None:
+    def _show_metrics(self) -> None:
         """Hand over the counts and set every gauge at health checks: Ray drops one not set for a while."""
-        model = live.model
-        self._metrics.model(name=model.name, version=model.version, device=model.device, dtype=model.dtype)
-        self._metrics.startup({phase: s for phase, s in model.startup.items() if phase.endswith("_s")})
+        live, aside = self._require_live(), self._aside
+        self._metrics.model(live.model, role="canary" if self._role() == "canary" else "champion")
+        self._metrics.startup({p: s for p, s in live.model.startup.items() if p.endswith("_s")})
         self._metrics.waiting(live.batcher.waiting_items)
+        if aside is not None:
+            self._metrics.model(aside.live.model, role="shadow")
+        if self._failed is not None:
+            self._metrics.failed_load(self._failed, now=True)
         self._metrics.flush()
 
-    def _announce(self, model: LiveModel, *, live: bool) -> None:
-        event = "model is live" if live else "model was replaced"
+    def _tell_failure(self, uri: str, error: ServiceError) -> None:
+        self._failed = LoadFailure(uri=uri, reason=error.type, detail=str(error))
+        _log.error(
+            "model could not be loaded", extra={"uri": uri, "reason": error.type, "detail": str(error)}
+        )
+
+    def _forget_failure(self) -> None:
+        if self._failed is not None:
+            self._metrics.failed_load(self._failed, now=False)
+        self._failed = None
+
+    def _announce(self, model: LiveModel, event: str) -> None:
         _log.info(event, extra={"model": model.name, "version": model.version, "startup": model.startup})
 
 
-class _Phases:
-    """A stopwatch with named laps, in seconds."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._began = time.monotonic()
-
-    def end(self, name: str) -> None:
-        now = time.monotonic()
-        self.seconds[name], self._began = now - self._began, now
+def _label(model: LiveModel, scores: Sequence[float]) -> str:
+    return model.labels[scores.index(max(scores))]
 
 
-def _import_model_code() -> None:
-    """The heavy imports, by themselves, so that the cold start shows what they cost."""
-    import serve_app.model.classifier  # noqa: F401
+def _labels_of(live: Live) -> Label:
+    """What `Shadow` asks for labels."""
+
+    async def label(texts: Sequence[str]) -> list[str]:
+        with live.used():
+            answer = await live.score(await live.encode(texts, inline=False), deadline=None)
+        return [_label(live.model, scores) for scores in answer.results]
+
+    return label

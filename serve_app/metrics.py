@@ -6,8 +6,11 @@ from collections import Counter as Counts
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from serve_app.service import LiveModel, LoadFailure
+
 _SECONDS_MS = [1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000]
 _ITEMS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+_TENTHS = [f"0.{tenth}" for tenth in range(10)]
 _TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768]
 
 
@@ -63,14 +66,29 @@ class Metrics:
         self._texts = Counter(
             "sentiment_predictions", "Texts by the label they were given.", tag_keys=("label", "version")
         )
+        self._scores = Counter(
+            "sentiment_scores",
+            "Texts by their label's score, in tenths: 0.9 is from 0.9 to 1.",
+            tag_keys=("tenth", "version"),
+        )
+        self._shadow = Counter(
+            "sentiment_shadow_texts",
+            "Texts offered to the model that scores aside: agree, disagree, failed, dropped.",
+            tag_keys=("outcome", "version"),
+        )
+        self._failed_load = Gauge(
+            "sentiment_failed_load",
+            "1 while a model that this replica is to serve could not be loaded.",
+            tag_keys=("uri", "reason"),
+        )
         self._failed_batches = Counter(
             "sentiment_failed_batches", "Batches the model failed on.", tag_keys=("version",)
         )
         self._waiting = Gauge("sentiment_queue_items", "Texts that wait for the device.")
         self._model = Gauge(
             "sentiment_model_info",
-            "1 for the model that is live.",
-            tag_keys=("name", "version", "device", "dtype"),
+            "1 for the model that is live, and for one that scores aside (role shadow).",
+            tag_keys=("name", "version", "device", "dtype", "uri", "role"),
         )
         self._startup_s = Gauge("sentiment_startup_s", "Cold start by phase, seconds.", tag_keys=("phase",))
 
@@ -108,22 +126,33 @@ class Metrics:
         """Count a batch that the model failed on."""
         self._failed_batches.inc(1, {"version": version})
 
-    def prediction(self, label: str, *, version: str) -> None:
-        """Count one text by its label."""
+    def prediction(self, label: str, score: float, *, version: str) -> None:
+        """Count one text by its label and that label's score."""
         self._count(self._texts, label=label, version=version)
+        self._count(self._scores, tenth=_TENTHS[min(9, int(10 * score))], version=version)
+
+    def shadow(self, outcome: str, texts: int, *, version: str) -> None:
+        """Count texts offered to the model that scores aside; `version` is that model's."""
+        if texts:
+            self._count(self._shadow, texts, outcome=outcome, version=version)
 
     def waiting(self, items: int) -> None:
         """Set the number of texts that wait."""
         self._waiting.set(items)
 
-    def model(self, *, name: str, version: str, device: str, dtype: str) -> None:
-        """Say which model is live; one that no longer is drops out by itself."""
-        self._model.set(1.0, {"name": name, "version": version, "device": device, "dtype": dtype})
+    def model(self, model: LiveModel, *, role: str) -> None:
+        """Say which model is live, and as what; one that no longer is drops out by itself."""
+        tags = {"name": model.name, "version": model.version, "device": model.device, "dtype": model.dtype}
+        self._model.set(1.0, {**tags, "uri": model.uri, "role": role})
+
+    def failed_load(self, failure: LoadFailure, *, now: bool) -> None:
+        """Say that a model could not be loaded, or that this no longer matters."""
+        self._failed_load.set(float(now), {"uri": failure.uri, "reason": failure.reason})
 
     def startup(self, phases: dict[str, float]) -> None:
         """Record the seconds of each phase of the cold start."""
         for phase, seconds in phases.items():
             self._startup_s.set(seconds, {"phase": phase})
 
-    def _count(self, counter: Counter, **tags: str) -> None:
-        self._counts[counter, tuple(tags.items())] += 1
+    def _count(self, counter: Counter, by: int = 1, **tags: str) -> None:
+        self._counts[counter, tuple(tags.items())] += by

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,12 +96,21 @@ class Limits(BaseModel):
     default_timeout_ms: int
 
 
+class FailedLoad(BaseModel):
+    """A model that this replica is to serve and could not load."""
+
+    uri: str
+    reason: str = Field(description="Type of the error, e.g. digest-mismatch.")
+    detail: str
+
+
 class ModelInfo(BaseModel):
-    """The model that is live on the replica that answered."""
+    """The model that is live on the replica that answered, and that replica's part in a rollout."""
 
     name: str
     version: str
     uri: str
+    digest: str = Field(description="SHA-256 of its manifest, and through it of every file.")
     labels: list[str]
     max_length: int = Field(description="Tokens after which a text is cut.")
     device: str
@@ -112,6 +121,17 @@ class ModelInfo(BaseModel):
         description="Seconds from the process's start to its first answer: start, import, load, warm-up; and "
         "bytes of memory that the libraries (import) and the model (load, warm-up) added."
     )
+    rank: int = Field(description="Of this replica; the lowest ranks are the canary's.")
+    role: Literal["champion", "canary", "shadow"] = Field(
+        description="Which of the two answers; with shadow the champion does, and the canary scores aside."
+    )
+    champion: str = Field(description="Address of the deployment's champion.")
+    canary: str | None = Field(description="Address of the deployment's canary.")
+    shadow: str | None = Field(description="Version of the model that scores aside.")
+    state: Literal["live", "loading", "failed"] = Field(
+        description="Whether another model is being loaded, or could not be; the one named here answers."
+    )
+    failed: FailedLoad | None
     limits: Limits
 
 

@@ -15,6 +15,7 @@ class LiveModel:
         name: of the bundle.
         version: of the bundle.
         uri: where it was loaded from.
+        digest: SHA-256 of its manifest, and through it of every file.
         labels: in the order of the scores.
         max_length: tokens after which a text is cut.
         device: e.g. "cpu" or "cuda:0".
@@ -27,6 +28,7 @@ class LiveModel:
     name: str
     version: str
     uri: str
+    digest: str
     labels: tuple[str, ...]
     max_length: int
     device: str
@@ -34,6 +36,39 @@ class LiveModel:
     packed: bool
     loaded_at: str
     startup: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """A model that could not be loaded: its address, the error's type, and what it said."""
+
+    uri: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A replica's part in a rollout.
+
+    Attributes:
+        rank: of this replica among the deployment's; the lowest ones are the canary's.
+        role: "champion" or "canary", whichever answers, or "shadow": the champion answers, the canary scores
+            the same texts aside.
+        champion: address of the deployment's champion.
+        canary: address of the deployment's canary, or None.
+        shadow: version of the model that scores aside, or None.
+        state: "live"; "loading" while another model comes; "failed" if it did not, and the earlier one stays.
+        failed: the model that could not be loaded, or None.
+    """
+
+    rank: int
+    role: str
+    champion: str
+    canary: str | None
+    shadow: str | None
+    state: str
+    failed: LoadFailure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +104,10 @@ class Service(Protocol):
     @property
     def live(self) -> LiveModel:
         """The model that answers now. Raises NotReady before the first is loaded."""
+
+    @property
+    def standing(self) -> Standing:
+        """This replica's part in a rollout. Raises NotReady before the first model is loaded."""
 
     def check_room(self) -> None:
         """Raise QueueFull or NotReady if a request would be refused whatever it holds."""

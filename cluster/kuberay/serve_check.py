@@ -11,7 +11,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import DEPLOYMENT, AppArgs
-from serve_app.deployment import UserConfig
+from serve_app.choice import UserConfig
 
 Place = tuple[str | int, ...]
 Problem = tuple[Place, str]

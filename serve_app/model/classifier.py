@@ -180,6 +180,15 @@ class Classifier:
         yield [text]
         yield [text] * max(1, max_tokens // text.tokens)
 
+    def close(self) -> None:
+        """Take the packed forward off the model. Nothing may be running, or be asked afterwards.
+
+        Model and hooks hold each other. Undone, the model's memory is free with the last reference to it, and
+        not when the cycle collector comes by, which Serve has look away from what was there at the start.
+        """
+        if self._packed is not None:
+            self._packed.undo()
+
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Places of texts of like length, which may be padded together."""
         if self._pad_id is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from serve_app.service import Classified, LiveModel, Scored, Timing
+from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
 LIVE = LiveModel(
     name="fake",
     version="7",
     uri="file:///fake",
+    digest="0" * 64,
     labels=LABELS,
     max_length=8,
     device="cpu",
@@ -19,6 +20,16 @@ LIVE = LiveModel(
     packed=True,
     loaded_at="2026-11-23T00:00:00+00:00",
     startup={"import_s": 1.0},
+)
+
+STANDING = Standing(
+    rank=1,
+    role="champion",
+    champion="file:///fake",
+    canary="file:///next",
+    shadow=None,
+    state="failed",
+    failed=LoadFailure("file:///next", "digest-mismatch", "config.json is not the file recorded"),
 )
 
 
@@ -36,6 +47,10 @@ class FakeReplica:
     failure: Exception | None = None
     asked: list[tuple[str, ...]] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
+
+    @property
+    def standing(self) -> Standing:
+        return STANDING
 
     @property
     def live(self) -> LiveModel:

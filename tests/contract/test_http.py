@@ -16,6 +16,7 @@ from starlette.responses import Response
 from serve_app import errors, shedding
 from serve_app.api import build_api
 from serve_app.metrics import Metrics
+from serve_app.schemas import ModelInfo
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
 
@@ -86,6 +87,9 @@ async def test_what_is_live(client: httpx.AsyncClient, limits: Settings) -> None
     body = (await client.get("/v1/model")).json()
     assert body["name"] == "fake" and body["labels"] == list(LABELS) and body["uri"] == "file:///fake"
     assert body["limits"]["max_texts_per_request"] == limits.max_texts_per_request
+    assert body["role"] == "champion" and body["canary"] == "file:///next" and body["digest"] == "0" * 64
+    assert body["state"] == "failed" and body["failed"]["reason"] == "digest-mismatch"
+    assert ModelInfo.model_validate(body)
 
 
 async def test_the_deadline_travels(

@@ -1,0 +1,9 @@
+"""A new version on one pod first, watched, then on all, or taken back. `python -m cluster rollout <verb>`.
+
+states      what can follow what; a rollout is the fold of its journal
+plan        stages, sample sizes, tolerances
+observations, samples   what each version did in a window, and where that is read
+evidence, decision      go on, promote or roll back, and why: pure
+target, serve_target    which model every pod is to serve: the seam, and Ray Serve behind it
+journal, controller     the effects, in an order that survives the controller's death
+"""

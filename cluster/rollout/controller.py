@@ -1,0 +1,371 @@
+"""The controller: carries a rollout from where its journal says it is to an end. All effects are here.
+
+Every entry of the journal is written before what it leads to is done, and everything done may be done twice.
+So a controller that dies anywhere is taken up by the next one, which reads the journal and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from cluster.rollout.aliases import Aliases, NoAliases
+from cluster.rollout.decision import Decision, Verdict, decide
+from cluster.rollout.errors import Busy, InvalidState, SourceFailed, TargetFailed
+from cluster.rollout.journal import Journal
+from cluster.rollout.observations import Window
+from cluster.rollout.plan import Plan, steps
+from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, version_of
+from cluster.rollout.states import Rollout, Side, State, Verb, after, require
+from cluster.rollout.target import Mix, Serving, Target
+
+Clock = Callable[[], float]
+"""Unix time in seconds: it is written down, and read by another process."""
+Tell = Callable[[Rollout, str, Decision | None], None]
+"""Told each step: the rollout, a line for people, and the decision that was just made, if one was."""
+
+_LOOK_S = 1.0
+"""Between two looks at the cluster, or at what a person asks for."""
+
+
+class Controller:
+    """Works on one rollout at a time, with the journal's lock held.
+
+    Args:
+        journal: where it stands.
+        target: what serves.
+        source: what is observed.
+        aliases: of the registry.
+        clock: Unix time.
+        sleep: waits for seconds.
+        tell: told each step.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        target: Target,
+        source: Source,
+        *,
+        aliases: Aliases | None = None,
+        clock: Clock = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        tell: Tell = lambda rollout, line, decision: None,
+    ) -> None:
+        self._journal = journal
+        self._target = target
+        self._source = source
+        self._aliases = aliases or NoAliases()
+        self._clock = clock
+        self._sleep = sleep
+        self._tell = tell
+        self._rollout = Rollout()
+        self._before: Reading | None = None
+        self._read_at = 0.0
+
+    def start(
+        self,
+        canary: Side,
+        plan: Plan,
+        *,
+        champion_version: str | None = None,
+        model: str | None = None,
+        raise_to_two: bool = False,
+    ) -> Rollout:
+        """Begin a rollout and carry it to its end; or go on with the one of this canary that is under way.
+
+        Args:
+            canary: what to try.
+            plan: how.
+            champion_version: what the registry calls the model that is served now.
+            model: the registered model whose aliases move.
+            raise_to_two: with one replica, have two until the end.
+
+        Raises:
+            InvalidState: another rollout is under way, or the cluster is in no state to begin one.
+            PlanInvalid: there are too few replicas.
+            Busy: another controller is at work.
+            TargetFailed: the cluster cannot be read or, for longer than the plan's time, changed back.
+        """
+        with self._journal.held():
+            self._rollout = self._journal.rollout()
+            if not self._rollout.state.rests and self._rollout.canary.uri == canary.uri:
+                self._say("taking up again")
+                return self._run()
+            require(self._rollout, Verb.START)
+            serving = self._target.read()
+            _check_fit(serving, canary)
+            raised_from = serving.least if serving.replicas < 2 and raise_to_two else None
+            self._journal.answered()  # what was asked of an earlier rollout
+            self._write(
+                "started",
+                reason=f"{canary.uri} against {serving.mix.champion}",
+                plan=plan.model_dump(mode="json"),
+                champion=asdict(Side(serving.mix.champion, champion_version)),
+                canary=asdict(canary),
+                model=model,
+                steps=[asdict(step) for step in steps(plan, max(serving.replicas, 2 if raise_to_two else 0))],
+                raised_from=raised_from,
+            )
+            return self._run()
+
+    def ask(self, verb: Verb) -> Rollout | None:
+        """Promote or abort: by the controller at work, or here where there is none.
+
+        Returns:
+            The rollout at its end, or None if another controller has been told.
+
+        Raises:
+            InvalidState: the verb does not fit.
+        """
+        require(self._journal.rollout(), verb)
+        self._journal.ask(verb)
+        return self.resume(wait=False)
+
+    def resume(self, *, wait: bool = True) -> Rollout | None:
+        """Go on with what is under way; None if another controller is at work and `wait` is False.
+
+        Raises:
+            Busy: another controller is at work.
+        """
+        try:
+            with self._journal.held():
+                self._rollout = self._journal.rollout()
+                return self._run()
+        except Busy:
+            if wait:
+                raise
+            return None
+
+    def _run(self) -> Rollout:
+        self._before = None
+        while not self._rollout.state.rests:
+            if not self._heed():
+                self._step()
+        return self._rollout
+
+    def _heed(self) -> bool:
+        """Do what a person asks for, if it fits."""
+        asked = self._journal.asked()
+        if asked is None:
+            return False
+        try:
+            require(self._rollout, asked)
+        except InvalidState:
+            self._journal.answered()  # it is done, or came too late
+            return False
+        self._write({Verb.ABORT: "rolling_back", Verb.PROMOTE: "promoting"}[asked], reason=f"{asked} by hand")
+        self._journal.answered()
+        return True
+
+    def _step(self) -> None:
+        rollout = self._rollout
+        if rollout.state is State.PROMOTING:
+            self._promote()
+        elif rollout.state is State.ROLLING_BACK:
+            self._roll_back()
+        elif rollout.applied_at is None:
+            self._let_in()
+        else:
+            self._watch()
+
+    def _let_in(self) -> None:
+        """Put the stage's models in place."""
+        rollout = self._rollout
+        if rollout.model is not None:
+            self._aliases.move(rollout.model, "canary", rollout.canary.version)
+        if rollout.raised_from is not None:
+            fault = self._settle(None, replicas=2)
+            if fault:
+                self._write("rolling_back", reason=fault)
+                return
+        fault = self._settle(Mix(rollout.champion.uri, rollout.canary.uri, rollout.step))
+        if fault is None:
+            self._write("applied")
+        elif fault:
+            self._write("rolling_back", reason=fault)
+
+    def _watch(self) -> None:
+        """Observe one window and decide."""
+        rollout = self._rollout
+        plan = rollout.plan
+        assert rollout.applied_at is not None
+        if self._before is None:
+            if self._wait(plan.settle_s):
+                return
+            self._before = self._read()
+            self._read_at = self._clock()
+        elif not self._wait(plan.window_s):
+            self._observe(rollout, self._before)
+        if self._before is None and self._clock() - rollout.applied_at >= plan.max_stage_s:
+            self._write("rolling_back", reason=f"no metrics for {plan.max_stage_s:.0f} s (max_stage_s)")
+
+    def _observe(self, rollout: Rollout, before: Reading) -> None:
+        now = self._read()
+        if now is None:
+            self._before = None
+            return
+        now, seconds = before.followed_by(now), self._clock() - self._read_at
+        self._before, self._read_at = now, self._clock()
+        added = between(before, now)
+        champion, canary = version_of(now, rollout.champion.uri), version_of(now, rollout.canary.uri)
+        window = Window(
+            stage=rollout.stage,
+            seconds=round(seconds, 3),
+            champion=counts_of(added, champion),
+            canary=counts_of(added, canary if canary != champion else None),
+            failed=failed_loads(now),
+            versions=(champion, canary),
+        )
+        self._write("observed", window=asdict(window))
+        assert rollout.applied_at is not None
+        decision = decide(
+            self._rollout.windows,
+            stage=rollout.stage,
+            shadow=rollout.step.shadow,
+            canary_uri=rollout.canary.uri,
+            plan=rollout.plan,
+            stage_s=self._clock() - rollout.applied_at,
+        )
+        if decision.verdict is Verdict.CONTINUE and (fault := self._disturbed()):
+            decision = Decision(Verdict.ROLL_BACK, fault, decision.findings)
+        self._say(decision.reason, decision)
+        if decision.verdict is Verdict.ROLL_BACK:
+            self._write("rolling_back", reason=decision.reason)
+        elif decision.verdict is Verdict.PROMOTE:
+            last = rollout.stage + 1 == len(rollout.steps)
+            self._write("promoting" if last else "advanced", reason=decision.reason)
+            self._before = None
+
+    def _promote(self) -> None:
+        """Have every pod serve the canary, which is then the champion."""
+        rollout = self._rollout
+        fault = self._settle(Mix(rollout.canary.uri))
+        if fault is None and not self._wait(rollout.plan.settle_s):
+            reading = self._read()
+            failed = failed_loads(reading) if reading else ()
+            if reading is None and self._clock() - rollout.since < rollout.plan.apply_timeout_s:
+                return  # and look again
+            reasons = [load.reason for load in failed if load.uri == rollout.canary.uri]
+            if reading is None:
+                fault = "no metrics to tell whether every pod has loaded it"
+            elif reasons:
+                fault = f"a pod could not load it: {reasons[0]}"
+            else:
+                if rollout.model is not None:
+                    self._aliases.move(rollout.model, "previous", rollout.champion.version)
+                    self._aliases.move(rollout.model, "champion", rollout.canary.version)
+                    self._aliases.move(rollout.model, "canary", None)
+                self._put_back_replicas()
+                self._write("promoted", reason=rollout.reason)
+        if fault:
+            self._write("rolling_back", reason=fault)
+
+    def _roll_back(self) -> None:
+        """Have every pod serve the champion."""
+        rollout = self._rollout
+        fault = self._settle(Mix(rollout.champion.uri))
+        if fault is not None:
+            raise TargetFailed(
+                f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
+                "the cluster, then go on with `rollout resume`"
+            )
+        if rollout.model is not None:
+            self._aliases.move(rollout.model, "canary", None)
+        self._put_back_replicas()
+        self._write("rolled_back", reason=rollout.reason)
+
+    def _put_back_replicas(self) -> None:
+        if self._rollout.raised_from is not None:
+            self._target.scale(self._rollout.raised_from)
+
+    def _settle(self, mix: Mix | None, *, replicas: int | None = None) -> str | None:
+        """Tell the cluster, and wait until every pod has done it.
+
+        Returns:
+            None once it is done; what went wrong, within the plan's time; "" if a person asks for something.
+        """
+        plan, began, said = self._rollout.plan, self._clock(), ""
+        told = False
+        while self._clock() - began < plan.apply_timeout_s:
+            try:
+                if not told:
+                    if replicas is not None:
+                        self._target.scale(replicas)
+                    if mix is not None:
+                        self._target.apply(mix)
+                    told = True
+                serving = self._target.read()
+                done = serving.replicas >= (replicas or 0) and (mix is None or serving.mix == mix)
+                if serving.settled and done:
+                    return None
+                if serving.failed and done:
+                    return f"the cluster gave up: {serving.message}"
+                said = serving.message
+            except TargetFailed as error:  # it may be back in a moment
+                said = str(error)
+                self._say(said)
+            if self._wait(_LOOK_S):
+                return ""
+        late = f"not in place within {plan.apply_timeout_s:.0f} s (apply_timeout_s)"
+        return f"{late}: {said or 'pods still load'}"
+
+    def _disturbed(self) -> str | None:
+        """Why the comparison no longer holds, if it does not."""
+        rollout = self._rollout
+        try:
+            serving = self._target.read()
+        except TargetFailed as error:
+            self._say(str(error))
+            return None
+        if serving.mix != Mix(rollout.champion.uri, rollout.canary.uri, rollout.step):
+            return f"someone else changed what the pods serve, to {serving.mix}"
+        if serving.replicas <= rollout.step.pods:
+            return f"scaled to {serving.replicas}, which leaves no pod of the champion to compare with"
+        return None
+
+    def _read(self) -> Reading | None:
+        try:
+            return self._source.read()
+        except SourceFailed as error:
+            self._say(str(error))
+            return None
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait, but not when a person asks for something that fits; then True."""
+        end = self._clock() + seconds
+        while (left := end - self._clock()) > 0:
+            asked = self._journal.asked()
+            if asked is Verb.ABORT and self._rollout.state in (State.CANARY, State.PROMOTING):
+                return True
+            if asked is Verb.PROMOTE and self._rollout.state is State.CANARY:
+                return True
+            self._sleep(min(left, _LOOK_S))
+        return False
+
+    def _write(self, event: str, **members: Any) -> None:
+        entry = {"event": event, "at": self._clock(), **members}
+        rollout = after(self._rollout, entry)
+        self._journal.write(entry)
+        self._rollout = rollout
+        if event != "observed":
+            self._say(f"{event.replace('_', ' ')}: {rollout.reason}")
+
+    def _say(self, line: str, decision: Decision | None = None) -> None:
+        self._tell(self._rollout, line, decision)
+
+
+def _check_fit(serving: Serving, canary: Side) -> None:
+    """Raise InvalidState if the cluster is in no state to begin with."""
+    mix = serving.mix
+    if mix.canary is not None:
+        raise InvalidState(
+            f"the pods already have a canary, {mix.canary}, that this journal knows nothing of; end the "
+            "rollout it belongs to, or put user_config back by hand"
+        )
+    if mix.champion == canary.uri:
+        raise InvalidState(f"{canary.uri} is what every pod serves already")
+    if not serving.settled:
+        raise InvalidState(f"the deployment is still changing; wait until it has settled. {serving.message}")

@@ -1,0 +1,293 @@
+"""The decision: from what was observed, go on, promote or roll back, with the reason in words. Pure.
+
+A canary is rolled back at once for what needs no statistics (it cannot be loaded, it calls itself what the
+champion does), else when the evidence that some share is beyond its tolerance is strong enough. Each test
+gets an equal part of the plan's false rollbacks. It is promoted when the stage has its sample, and no share
+looks worse than its tolerance at that moment; a stage that gets there too late is rolled back.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from cluster.rollout.evidence import Array, above, averaged, differs, worse
+from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window, p95_ms
+from cluster.rollout.plan import Plan, Tolerances
+
+TESTS = ("errors", "refused", "latency", "labels", "scores", "disagreement", "shadow errors", "accuracy")
+_SCORE_FLOORS = (6, 7, 8, 9)
+
+
+class Verdict(StrEnum):
+    """What to do next; promote is on to the next stage, and after the last to all pods."""
+
+    CONTINUE = "continue"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One test over the whole rollout so far.
+
+    Attributes:
+        test: one of `TESTS`.
+        what: what is counted, e.g. "answered 5xx".
+        champion: the champion's share; None where only the canary is looked at, or nothing was counted.
+        canary: the canary's share; None where nothing was counted.
+        tolerance: on the difference, or on the canary's share alone.
+        evidence: natural logarithm of the e-process.
+        limit: of the evidence, at which the canary is rolled back.
+        worse: whether the shares as they stand are beyond the tolerance.
+    """
+
+    test: str
+    what: str
+    champion: float | None
+    canary: float | None
+    tolerance: float
+    evidence: float
+    limit: float
+    worse: bool
+
+    @property
+    def alarms(self) -> bool:
+        """Whether the evidence is enough to roll back."""
+        return self.evidence >= self.limit
+
+    def __str__(self) -> str:
+        champion = "" if self.champion is None else f" against {self.champion:.2%} of the champion's"
+        share = "none" if self.canary is None else f"{self.canary:.2%}"
+        return f"{self.test}: {share} of the canary's {self.what}{champion}, {self.tolerance:.2%} more may be"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, why, and what it rests on."""
+
+    verdict: Verdict
+    reason: str
+    findings: tuple[Finding, ...] = ()
+
+
+def decide(
+    windows: Sequence[Window], *, stage: int, shadow: bool, canary_uri: str, plan: Plan, stage_s: float
+) -> Decision:
+    """Decide after a window.
+
+    Args:
+        windows: of the whole rollout, oldest first.
+        stage: the number of the present one.
+        shadow: whether that is a shadow stage.
+        canary_uri: address of the canary.
+        plan: the plan.
+        stage_s: seconds since the stage's models were in place.
+    """
+    if windows and (reason := _disqualified(windows[-1], canary_uri)):
+        return Decision(Verdict.ROLL_BACK, reason)
+    findings = judge(windows, plan)
+    alarming = [finding for finding in findings if finding.alarms]
+    if alarming:
+        return Decision(Verdict.ROLL_BACK, "; ".join(map(str, alarming)), findings)
+    missing = _missing([window for window in windows if window.stage == stage], shadow, plan)
+    doubtful = [finding for finding in findings if finding.worse]
+    if not missing and not doubtful:
+        return Decision(
+            Verdict.PROMOTE, "the sample is complete and nothing is beyond its tolerance", findings
+        )
+    waiting = missing or "it looks worse, without enough evidence: " + "; ".join(map(str, doubtful))
+    if stage_s >= plan.max_stage_s:
+        reason = f"not decided within {plan.max_stage_s:.0f} s (max_stage_s): {waiting}"
+        return Decision(Verdict.ROLL_BACK, reason, findings)
+    return Decision(Verdict.CONTINUE, waiting, findings)
+
+
+def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
+    """Every test that has something to go by."""
+    if not windows:
+        return ()
+    limit = math.log(len(TESTS) / plan.false_rollback_share)
+    tolerances = plan.tolerances
+    return tuple(
+        finding
+        for finding in (
+            _rate("errors", "requests answered 5xx", windows, _errors, tolerances.error_share, limit),
+            _rate("refused", "requests answered 429", windows, _refused, tolerances.refused_share, limit),
+            _latency(windows, tolerances, limit),
+            _distribution("labels", windows, _labels(windows), tolerances.label_share, limit),
+            _distribution("scores", windows, _scores(), tolerances.score_share, limit),
+            _alone(
+                "disagreement",
+                "texts labelled otherwise",
+                windows,
+                _differing,
+                tolerances.disagreement_share,
+                limit,
+            ),
+            _alone("shadow errors", "texts failed on", windows, _failing, tolerances.error_share, limit),
+            _rate(
+                "accuracy", "texts called wrong by feedback", windows, _wrong, tolerances.wrong_share, limit
+            ),
+        )
+        if finding is not None
+    )
+
+
+Share = Callable[[Counts], tuple[int, int]]
+"""Hits and trials."""
+
+
+def _errors(counts: Counts) -> tuple[int, int]:
+    return counts.errors, counts.requests
+
+
+def _refused(counts: Counts) -> tuple[int, int]:
+    return counts.refused, counts.requests
+
+
+def _wrong(counts: Counts) -> tuple[int, int]:
+    return counts.wrong, counts.right + counts.wrong
+
+
+def _differing(counts: Counts) -> tuple[int, int]:
+    return counts.shadow_disagree, counts.shadow_agree + counts.shadow_disagree
+
+
+def _failing(counts: Counts) -> tuple[int, int]:
+    return counts.shadow_failed, counts.shadow
+
+
+def _labels(windows: Sequence[Window]) -> dict[str, Share]:
+    """Of each label, its share among the texts."""
+
+    def share(label: str) -> Share:
+        return lambda counts: (counts.labels.get(label, 0), sum(counts.labels.values()))
+
+    seen = sorted({label for w in windows for label in (*w.champion.labels, *w.canary.labels)})
+    return {f"texts labelled {label}": share(label) for label in seen}
+
+
+def _scores() -> dict[str, Share]:
+    """Of each floor, the share of texts whose label has at least that score."""
+
+    def share(floor: int) -> Share:
+        return lambda counts: (sum(counts.scores[floor:]), sum(counts.scores))
+
+    return {f"texts scored {floor / TENTHS:.1f} or more": share(floor) for floor in _SCORE_FLOORS}
+
+
+def _arrays(windows: Sequence[Window], share: Share) -> tuple[Array, Array, Array, Array]:
+    """(windows,) each: champion's hits and trials, canary's hits and trials."""
+    rows = [(*share(window.champion), *share(window.canary)) for window in windows]
+    a_hits, a_trials, b_hits, b_trials = np.array(rows, dtype=float).T
+    return a_hits, a_trials, b_hits, b_trials
+
+
+def _rate(
+    test: str, what: str, windows: Sequence[Window], share: Share, tolerance: float, limit: float
+) -> Finding | None:
+    arrays = _arrays(windows, share)
+    champion, canary = _shares(arrays)
+    if canary is None:
+        return None
+    evidence = float(worse(*arrays, tolerance)[-1])
+    beyond = canary > (champion or 0.0) + tolerance
+    return Finding(test, what, champion, canary, tolerance, evidence, limit, beyond)
+
+
+def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) -> Finding | None:
+    """Slow is over the boundary at the champion's p95, as known before the window, times the factor."""
+    rows: list[tuple[int, int, int, int]] = []
+    known = [0] * (len(BOUNDARIES_MS) + 1)
+    for window in windows:
+        usual = p95_ms(tuple(known))
+        if usual is None:
+            rows.append((0, 0, 0, 0))
+        else:
+            place = min(bisect.bisect_left(BOUNDARIES_MS, tolerances.latency_factor * usual), len(known) - 2)
+            a, b = window.champion.latency, window.canary.latency
+            rows.append((sum(a[place + 1 :]), sum(a), sum(b[place + 1 :]), sum(b)))
+        known = [one + other for one, other in zip(known, window.champion.latency, strict=True)]
+    a_hits, a_trials, b_hits, b_trials = np.array(rows, dtype=float).T
+    champion, canary = _shares((a_hits, a_trials, b_hits, b_trials))
+    if canary is None:
+        return None
+    tolerance = tolerances.latency_share
+    evidence = float(worse(a_hits, a_trials, b_hits, b_trials, tolerance)[-1])
+    what = f"requests over {tolerances.latency_factor:g} times the champion's p95"
+    beyond = canary > (champion or 0.0) + tolerance
+    return Finding("latency", what, champion, canary, tolerance, evidence, limit, beyond)
+
+
+def _distribution(
+    test: str, windows: Sequence[Window], shares: dict[str, Share], tolerance: float, limit: float
+) -> Finding | None:
+    """One test over several shares; the one that differs most is named."""
+    evidence, found = [], []
+    for what, share in shares.items():
+        arrays = _arrays(windows, share)
+        champion, canary = _shares(arrays)
+        if champion is None or canary is None:
+            return None
+        evidence.append(differs(*arrays, tolerance))
+        found.append((abs(canary - champion), what, champion, canary))
+    if not found:
+        return None
+    gap, what, champion, canary = max(found)
+    together = float(averaged(np.stack(evidence))[-1])
+    return Finding(test, what, champion, canary, tolerance, together, limit, gap > tolerance)
+
+
+def _alone(
+    test: str, what: str, windows: Sequence[Window], share: Share, tolerance: float, limit: float
+) -> Finding | None:
+    """The canary's share against a fixed limit: what is scored aside has no like of the champion's."""
+    _, _, hits, trials = _arrays(windows, share)
+    if not trials.sum():
+        return None
+    canary = float(hits.sum() / trials.sum())
+    evidence = float(above(hits, trials, tolerance)[-1])
+    return Finding(test, what, None, canary, tolerance, evidence, limit, canary > tolerance)
+
+
+def _shares(arrays: tuple[Array, Array, Array, Array]) -> tuple[float | None, float | None]:
+    a_hits, a_trials, b_hits, b_trials = (float(array.sum()) for array in arrays)
+    return (a_hits / a_trials if a_trials else None), (b_hits / b_trials if b_trials else None)
+
+
+def _disqualified(latest: Window, canary_uri: str) -> str | None:
+    """What speaks against the canary without any statistics."""
+    for failed in latest.failed:
+        if failed.uri == canary_uri:
+            return f"{failed.uri} could not be loaded: {failed.reason}; GET /v1/model of its pod says more"
+    champion, canary = latest.versions
+    if champion is not None and champion == canary:
+        return (
+            f"champion and canary both call themselves version {champion!r}, and nothing tells them apart; "
+            "give the new bundle a version of its own"
+        )
+    return None
+
+
+def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
+    """What the stage's sample lacks."""
+    if shadow:
+        seen = sum(window.canary.shadow for window in windows)
+        active = sum(window.canary.shadow > 0 for window in windows)
+        least, what = seen, "texts scored aside"
+    else:
+        canary = sum(window.canary.requests for window in windows)
+        champion = sum(window.champion.requests for window in windows)
+        active = sum(window.canary.requests > 0 for window in windows)
+        least, what = min(canary, champion), "requests of either version"
+    if least < plan.min_requests:
+        return f"{least} of {plan.min_requests} {what}"
+    if active < plan.min_windows:
+        return f"{active} of {plan.min_windows} windows with {what}"
+    return None

@@ -1,0 +1,41 @@
+"""Every error of a rollout.
+
+ClusterError
+└── RolloutError      base
+    ├── InvalidState  the verb does not fit the state; both are named
+    ├── Busy          another controller holds the journal
+    ├── PlanInvalid   the plan, or a plan that the deployment is too small for
+    ├── JournalDamaged  a line before the last is not what was written
+    ├── TargetFailed  the cluster that serves did not answer, or refused
+    └── SourceFailed  the metrics could not be read
+"""
+
+from cluster.errors import ClusterError
+
+
+class RolloutError(ClusterError):
+    """Base of every error here."""
+
+
+class InvalidState(RolloutError):
+    """A verb that does not fit the rollout's state."""
+
+
+class Busy(RolloutError):
+    """Another controller is at work on this journal."""
+
+
+class PlanInvalid(RolloutError):
+    """The plan says something that is not understood or cannot be done."""
+
+
+class JournalDamaged(RolloutError):
+    """The journal is not one that was written here."""
+
+
+class TargetFailed(RolloutError):
+    """The cluster that serves did not answer, or did not take what it was told."""
+
+
+class SourceFailed(RolloutError):
+    """No metrics could be read."""

@@ -1,0 +1,128 @@
+"""The journal: one JSON line an entry, on the disk before the next effect; and who may write it.
+
+A folder holds `journal.jsonl`, `lock` (held by the one controller at work) and `asked` (what a person asks of
+that controller: promote or abort). A process that dies while it writes leaves a torn last line, which was
+never acted upon: it is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cluster.rollout.errors import Busy, JournalDamaged
+from cluster.rollout.states import Entry, Rollout, Verb, replay
+
+_PATIENCE_S = 2.0
+"""For the lock: `is_held` takes it for a moment, and must not keep a controller out."""
+
+
+class Journal:
+    """A rollout's memory.
+
+    Args:
+        folder: made when the first entry is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / "journal.jsonl"
+        self._asked = folder / "asked"
+
+    def entries(self) -> list[Entry]:
+        """Every whole entry, oldest first. Raises JournalDamaged, naming the line, if one is no JSON."""
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        # What follows the last line end was being written when its process died.
+        return [self._entry(number, line) for number, line in enumerate(lines[:-1], start=1)]
+
+    def rollout(self) -> Rollout:
+        """What the entries add up to."""
+        return replay(self.entries())
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry; it is on the disk when this returns. Only with the lock held."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab+") as file:
+            self._drop_torn_line(file.fileno())
+            file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def held(self, patience_s: float = _PATIENCE_S) -> Iterator[None]:
+        """Be the one who writes while the block runs. Raises Busy if another process or thread is."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._folder / "lock")
+        try:
+            lock.acquire(timeout=patience_s)
+        except Timeout as error:
+            raise Busy(
+                f"another controller is at work on {self._folder}; `rollout status --watch` shows it, and "
+                "`rollout promote` and `rollout abort` reach it"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a controller is at work."""
+        if not self._folder.exists():
+            return False
+        try:
+            with self.held(patience_s=0):
+                return False
+        except Busy:
+            return True
+
+    def ask(self, verb: Verb) -> None:
+        """Leave word for the controller at work."""
+        draft = self._asked.with_name(f"asked.{os.getpid()}")
+        draft.write_text(verb)
+        draft.replace(self._asked)
+
+    def asked(self) -> Verb | None:
+        """What a person asks for, if anything."""
+        try:
+            return Verb(self._asked.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def answered(self) -> None:
+        """Forget what was asked for; after the entry that does it is written."""
+        with suppress(FileNotFoundError):
+            self._asked.unlink()
+
+    def _entry(self, number: int, line: bytes) -> Entry:
+        try:
+            entry: Any = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError("no object")
+            return entry
+        except ValueError as error:
+            raise JournalDamaged(
+                f"line {number} of {self._path} is not an entry ({error}); restore the file, or move it "
+                "away: the next rollout then starts from what the pods serve"
+            ) from error
+
+    def _drop_torn_line(self, descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        content = os.pread(descriptor, size, 0)
+        if whole := content.rfind(b"\n") + 1:
+            os.ftruncate(descriptor, whole)
+        elif size:
+            os.ftruncate(descriptor, 0)

@@ -1,0 +1,118 @@
+"""The plan of a rollout: its stages, how long each is watched, and how much worse a canary may be."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cluster.rollout.errors import PlanInvalid
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(_Frozen):
+    """How far the canary is let in."""
+
+    pods: Annotated[int, Field(ge=1)] | Literal["half"] = Field(description="Pods that serve the canary.")
+    shadow: bool = Field(
+        default=False, description="They answer with the champion and score the same texts with the canary."
+    )
+
+
+class Tolerances(_Frozen):
+    """How much worse, or other, a canary may be. What is beyond, with enough evidence, is rolled back."""
+
+    error_share: Share = Field(default=0.005, description="More requests answered 5xx, as a share of all.")
+    refused_share: Share = Field(default=0.05, description="More requests answered 429, as a share of all.")
+    latency_factor: Annotated[float, Field(ge=1)] = Field(
+        default=1.5, description="The champion's p95 times this is slow."
+    )
+    latency_share: Share = Field(default=0.05, description="More requests that are slow, as a share of all.")
+    label_share: Share = Field(default=0.10, description="More or fewer texts of a label, as a share.")
+    score_share: Share = Field(
+        default=0.15, description="More or fewer texts whose label has a score of at least 0.6, .7, .8, .9."
+    )
+    disagreement_share: Share = Field(
+        default=0.15, description="Texts whose label the canary changes, in shadow."
+    )
+    wrong_share: Share = Field(default=0.02, description="More texts that feedback calls wrong.")
+
+
+class Plan(_Frozen):
+    """What a rollout goes through. The last step, all pods, follows the last stage."""
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(pods=1), Stage(pods="half"))
+    window_s: Annotated[float, Field(gt=0, description="Between two readings of the metrics, seconds.")] = 15
+    settle_s: Annotated[
+        float, Field(ge=0, description="After a change of models, not counted: caches and queues settle.")
+    ] = 15
+    min_requests: Annotated[int, Field(ge=1)] = Field(
+        default=500, description="Of the canary, and of the champion, in a stage (texts, in shadow)."
+    )
+    min_windows: Annotated[int, Field(ge=2, description="In a stage, with requests to the canary.")] = 3
+    max_stage_s: Annotated[
+        float, Field(gt=0, description="A stage that is not decided by then is rolled back.")
+    ] = 1800
+    apply_timeout_s: Annotated[float, Field(gt=0, description="For the pods to load a model.")] = 900
+    false_rollback_share: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        default=0.01, description="Of rollouts whose canary is within all tolerances, at most."
+    )
+    tolerances: Tolerances = Tolerances()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage for a number of pods: so many serve the canary, or shadow it."""
+
+    pods: int
+    shadow: bool
+
+
+def steps(plan: Plan, replicas: int) -> tuple[Step, ...]:
+    """The stages as pods, without those that change nothing; at least one pod stays the champion's.
+
+    Raises:
+        PlanInvalid: there are fewer than two replicas.
+    """
+    if replicas < 2:
+        raise PlanInvalid(
+            f"the deployment has {replicas} replica: a canary on it has no champion beside it; scale it to "
+            "two, or let the rollout do so for its time with --raise-to-two"
+        )
+    found: list[Step] = []
+    for stage in plan.stages:
+        wanted = replicas // 2 if stage.pods == "half" else stage.pods
+        step = Step(max(1, min(wanted, replicas - 1)), stage.shadow)
+        if step not in found:
+            found.append(step)
+    return tuple(found)
+
+
+def read_plan(path: Path | None) -> Plan:
+    """The plan in a TOML file, or the default one.
+
+    Raises:
+        PlanInvalid: the file is not there, is not TOML, or says something that is not understood.
+    """
+    if path is None:
+        return Plan()
+    try:
+        return Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise PlanInvalid(f"{path} cannot be read: {error.strerror}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PlanInvalid(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise PlanInvalid(f"{path}: {_faults(error)}; docs/rollout.md lists every key") from error
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())

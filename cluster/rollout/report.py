@@ -1,0 +1,155 @@
+"""A rollout as a person reads it, and as a pipeline does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from cluster.rollout.decision import Finding, judge
+from cluster.rollout.observations import Counts, p95_ms
+from cluster.rollout.states import Entry, Rollout, State
+from cluster.rollout.target import Serving
+
+
+def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "state": rollout.state,
+        "rollout": rollout.number,
+        "champion": rollout.champion.uri,
+        "canary": rollout.canary.uri,
+        "stage": rollout.stage,
+        "stages": [{"pods": step.pods, "shadow": step.shadow} for step in rollout.steps],
+        "reason": rollout.reason,
+        "since": rollout.since,
+        "windows": len(rollout.windows),
+        "requests": {name: counts.requests for name, counts in _sides(rollout)},
+        "tests": [
+            {
+                "test": finding.test,
+                "champion": finding.champion,
+                "canary": finding.canary,
+                "tolerance": finding.tolerance,
+                "evidence": round(finding.evidence, 3),
+                "limit": round(finding.limit, 3),
+            }
+            for finding in judge(rollout.windows, rollout.plan)
+        ],
+        "serving": None
+        if serving is None
+        else {
+            "champion": serving.mix.champion,
+            "canary": serving.mix.canary,
+            "canary_pods": serving.mix.step.pods if serving.mix.step else 0,
+            "replicas": serving.replicas,
+            "settled": serving.settled,
+        },
+    }
+
+
+def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str:
+    """What `status` prints.
+
+    Args:
+        rollout: from the journal.
+        serving: from the cluster, or None if it could not be asked.
+        at_work: whether a controller is.
+    """
+    lines = [f"rollout {rollout.number}: {rollout.state}" if rollout.number else "no rollout yet"]
+    if rollout.number:
+        lines += [
+            f"  champion  {rollout.champion.uri}",
+            f"  canary    {rollout.canary.uri}",
+            f"  stages    {_stages(rollout)}",
+            f"  why       {rollout.reason}, {_time(rollout.since)}",
+        ]
+    if not rollout.state.rests and not at_work:
+        lines.append(
+            "  no controller is at work on it; `rollout resume` goes on, `rollout abort` takes it back"
+        )
+    if serving is not None:
+        lines.append(f"  pods      {_serving(serving)}")
+    if rollout.windows:
+        lines += ["", *table(rollout)]
+    return "\n".join(lines)
+
+
+def table(rollout: Rollout) -> list[str]:
+    """Both versions side by side, and every test."""
+    rows = [f"  {'':<10}{'requests':>10}{'5xx':>8}{'429':>8}{'p95 ms':>9}  labels"]
+    for name, counts in _sides(rollout):
+        p95 = p95_ms(counts.latency)
+        labels = ", ".join(f"{label} {share:.0%}" for label, share in _shares(counts.labels))
+        latency = "-" if p95 is None else f"{p95:.0f}"
+        rows.append(
+            f"  {name:<10}{counts.requests:>10}{counts.errors:>8}{counts.refused:>8}{latency:>9}  {labels}"
+        )
+    findings = judge(rollout.windows, rollout.plan)
+    if findings:
+        rows += ["", f"  {'test':<15}{'champion':>10}{'canary':>10}{'may be':>9}   evidence for rolling back"]
+        rows += [_row(finding) for finding in findings]
+    return rows
+
+
+def history(entries: Iterable[Entry]) -> list[str]:
+    """Every transition, a line each."""
+    return [
+        f"{_time(float(entry['at']))}  {str(entry['event']).replace('_', ' '):<13} {entry.get('reason', '')}"
+        for entry in entries
+        if entry["event"] not in ("observed", "applied")
+    ]
+
+
+def _row(finding: Finding) -> str:
+    champion = "-" if finding.champion is None else f"{finding.champion:.2%}"
+    canary = "-" if finding.canary is None else f"{finding.canary:.2%}"
+    tolerance = f"+{finding.tolerance:.1%}"
+    odds = max(0.0, finding.evidence / math.log(10))
+    bar = "#" * min(20, round(20 * max(0.0, finding.evidence) / finding.limit))
+    return f"  {finding.test:<15}{champion:>10}{canary:>10}{tolerance:>9}   [{bar:<20}] 10^{odds:.1f}"
+
+
+def _sides(rollout: Rollout) -> list[tuple[str, Counts]]:
+    return [
+        ("champion", _added([window.champion for window in rollout.windows])),
+        ("canary", _added([window.canary for window in rollout.windows])),
+    ]
+
+
+def _added(counts: Sequence[Counts]) -> Counts:
+    labels = sorted({label for one in counts for label in one.labels})
+    return Counts(
+        requests=sum(one.requests for one in counts),
+        errors=sum(one.errors for one in counts),
+        refused=sum(one.refused for one in counts),
+        latency=tuple(map(sum, zip(*(one.latency for one in counts), strict=True))) or Counts().latency,
+        labels={label: sum(one.labels.get(label, 0) for one in counts) for label in labels},
+    )
+
+
+def _shares(labels: Mapping[str, int]) -> list[tuple[str, float]]:
+    total = sum(labels.values())
+    return [(label, count / total) for label, count in labels.items()] if total else []
+
+
+def _stages(rollout: Rollout) -> str:
+    names = [f"{step.pods} pod{'s' * (step.pods > 1)}{' in shadow' * step.shadow}" for step in rollout.steps]
+    present = rollout.stage if rollout.state is State.CANARY else None
+    marked = [f"[{name}]" if number == present else name for number, name in enumerate(names)]
+    return " > ".join([*marked, "[all]" if rollout.state is State.PROMOTING else "all"])
+
+
+def _serving(serving: Serving) -> str:
+    mix = serving.mix
+    settled = "" if serving.settled else ", not settled"
+    if mix.canary is None or mix.step is None:
+        return f"{serving.replicas} of {mix.champion}{settled}"
+    canary = min(mix.step.pods, serving.replicas)
+    aside = " in shadow" if mix.step.shadow else ""
+    return f"{serving.replicas - canary} of {mix.champion}, {canary} of {mix.canary}{aside}{settled}"
+
+
+def _time(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,167 @@
+"""The target that is an application of Ray Serve: its REST API on the dashboard's port.
+
+Serve takes a whole configuration at once and gives back the one in force, so a change is: read, change the
+one deployment's `user_config`, put back. Whatever else is configured stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from cluster.rollout.errors import TargetFailed
+from cluster.rollout.plan import Step
+from cluster.rollout.samples import auth_headers
+from cluster.rollout.target import Mix, Serving
+from serve_app.choice import UserConfig
+
+_GLOBAL = ("proxy_location", "http_options", "grpc_options", "target_capacity")
+
+
+class ServeTarget:
+    """An application of Serve, on this machine or another.
+
+    Args:
+        dashboard: address of the Ray dashboard, e.g. http://127.0.0.1:8265.
+        application: name of the application.
+        deployment: name of the deployment in it.
+        client: speaks HTTP; the caller's to close.
+    """
+
+    def __init__(
+        self,
+        dashboard: str,
+        application: str = "sentiment",
+        deployment: str = "classifier",
+        *,
+        client: httpx.Client,
+    ) -> None:
+        self._url = f"{dashboard.rstrip('/')}/api/serve/applications/"
+        self._application = application
+        self._deployment = deployment
+        self._client = client
+
+    def read(self) -> Serving:
+        """What the deployment is told and how far it is; see `Target`."""
+        application = self._found(self._details())
+        deployment = application["deployments"].get(self._deployment)
+        if deployment is None:
+            raise TargetFailed(
+                f"{self._application} has no deployment {self._deployment!r} (it is {application['status']}: "
+                f"{application['message']}); wait until it runs, or name it with --deployment"
+            )
+        config = deployment["deployment_config"]
+        replicas = deployment["target_num_replicas"]
+        running = [replica for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
+        scaling = config.get("autoscaling_config")
+        return Serving(
+            mix=_mix(config.get("user_config")),
+            replicas=replicas,
+            least=scaling["min_replicas"] if scaling else replicas,
+            settled=application["status"] == "RUNNING"
+            and deployment["status"] == "HEALTHY"
+            and len(running) == len(deployment["replicas"]) == replicas,
+            message=" ".join(filter(None, (application["message"], deployment["message"]))),
+            failed=application["status"] == "DEPLOY_FAILED",
+        )
+
+    def apply(self, mix: Mix) -> None:
+        """Put the mix into the deployment's `user_config`; see `Target`."""
+        if self.read().mix == mix:
+            return
+        self._change({"user_config": _user_config(mix)})
+
+    def scale(self, replicas: int) -> None:
+        """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""
+        config = self._found(self._details())["deployments"][self._deployment]["deployment_config"]
+        scaling = config.get("autoscaling_config")
+        if scaling is None:
+            self._change({"num_replicas": replicas})
+            return
+        most = max(replicas, scaling["max_replicas"])
+        self._change({"autoscaling_config": {**scaling, "min_replicas": replicas, "max_replicas": most}})
+
+    def _change(self, options: dict[str, Any]) -> None:
+        """Put the configuration in force back with some options of the deployment changed."""
+        details = self._details()
+        self._found(details)
+        applications = [
+            copy.deepcopy(application["deployed_app_config"])
+            for application in details["applications"].values()
+            if application.get("deployed_app_config") is not None
+        ]
+        for application in applications:
+            if application["name"] == self._application:
+                _override(application, self._deployment, options)
+        told = {key: details[key] for key in _GLOBAL if details.get(key) is not None}
+        answer = self._ask("PUT", json={**told, "applications": applications})
+        if not answer.is_success:
+            raise TargetFailed(f"Serve at {self._url} refused the change {options}: {answer.text[:1000]}")
+
+    def _found(self, details: dict[str, Any]) -> dict[str, Any]:
+        application: dict[str, Any] | None = details["applications"].get(self._application)
+        if application is None:
+            there = ", ".join(details["applications"]) or "none"
+            raise TargetFailed(
+                f"no application {self._application!r} at {self._url} (there: {there}); name it with "
+                "--application, or start it with make serve"
+            )
+        if application.get("deployed_app_config") is None:
+            raise TargetFailed(
+                f"{self._application!r} was started from code (serve run), and Serve cannot change that over "
+                "its API; deploy it with serve deploy or make serve"
+            )
+        return application
+
+    def _details(self) -> dict[str, Any]:
+        answer = self._ask("GET")
+        if not answer.is_success:
+            raise TargetFailed(f"{self._url} answered {answer.status_code}: {answer.text[:500]}")
+        try:
+            details: dict[str, Any] = answer.json()
+            details["applications"]
+            return details
+        except (ValueError, KeyError, TypeError) as error:
+            raise TargetFailed(f"{self._url} is not Serve's API: {error!r}; check --dashboard") from error
+
+    def _ask(self, method: str, **options: Any) -> httpx.Response:
+        try:
+            return self._client.request(method, self._url, headers=auth_headers(os.environ), **options)
+        except httpx.HTTPError as error:
+            raise TargetFailed(
+                f"no answer from {self._url}: {error!r}; check --dashboard and that the cluster runs"
+            ) from error
+
+
+def _override(application: dict[str, Any], deployment: str, options: dict[str, Any]) -> None:
+    """Set options of one deployment in an application's configuration."""
+    deployments = application.setdefault("deployments", [])
+    for entry in deployments:
+        if entry["name"] == deployment:
+            entry.update(options)
+            return
+    deployments.append({"name": deployment, **options})
+
+
+def _user_config(mix: Mix) -> dict[str, Any]:
+    canary = None
+    if mix.canary is not None and mix.step is not None:
+        canary = {"model": mix.canary, "replicas": mix.step.pods, "shadow": mix.step.shadow}
+    return {"champion": {"model": mix.champion}, "canary": canary}
+
+
+def _mix(user_config: Any) -> Mix:
+    try:
+        config = UserConfig.model_validate(user_config)
+    except ValidationError as error:
+        raise TargetFailed(
+            f"the deployment's user_config is not one of this service: {error.errors(include_url=False)}"
+        ) from error
+    if config.canary is None:
+        return Mix(config.champion.model)
+    step = Step(config.canary.replicas, config.canary.shadow)
+    return Mix(config.champion.model, config.canary.model, step)

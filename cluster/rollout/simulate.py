@@ -1,0 +1,165 @@
+"""The tests' error rates, by simulation: rollouts whose canary is as good, or worse.
+
+A simulated rollout has so many windows of traffic and one test of the plan. Whether it would be rolled back
+is asked of the same functions that `decision` asks, all rollouts at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster.rollout.decision import TESTS
+from cluster.rollout.evidence import Array, differs, worse
+from cluster.rollout.plan import Plan
+
+Test = Callable[[Array, Array, Array, Array, float], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one test meets.
+
+    Attributes:
+        name: for the table.
+        test: `worse` or `differs`.
+        champion: share of hits.
+        canary: share of hits.
+        tolerance: of the plan.
+    """
+
+    name: str
+    test: Test
+    champion: float
+    canary: float
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Requests in a window.
+
+    Attributes:
+        windows: of a rollout.
+        canary: requests to the canary in a window, on average; Poisson.
+        champion: requests to the champion in a window, on average; Poisson.
+    """
+
+    windows: int = 40
+    canary: float = 150.0
+    champion: float = 450.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of many rollouts of one scenario.
+
+    Attributes:
+        rolled_back: share of them, if watched to the last window.
+        goes_on: share of them that leave the first stage for the next one before that.
+        median_requests: requests to the canary until half of all rollouts were rolled back; None if not so
+            many were.
+        most_requests: the same for nine tenths.
+    """
+
+    rolled_back: float
+    goes_on: float
+    median_requests: float | None
+    most_requests: float | None
+
+
+def simulate(scenario: Scenario, traffic: Traffic, plan: Plan, *, rollouts: int, seed: int) -> Outcome:
+    """Run many rollouts of a scenario, each to its last window."""
+    rng = np.random.default_rng(seed)
+    shape = (rollouts, traffic.windows)
+    a_trials = rng.poisson(traffic.champion, shape).astype(float)
+    b_trials = rng.poisson(traffic.canary, shape).astype(float)
+    a_hits = rng.binomial(a_trials.astype(int), scenario.champion).astype(float)
+    b_hits = rng.binomial(b_trials.astype(int), scenario.canary).astype(float)
+    evidence = scenario.test(a_hits, a_trials, b_hits, b_trials, scenario.tolerance)
+    alarms = evidence >= math.log(len(TESTS) / plan.false_rollback_share)
+    first = np.where(alarms.any(axis=1), alarms.argmax(axis=1), traffic.windows)
+    passed = _passes(scenario, plan, a_hits, a_trials, b_hits, b_trials)
+    goes_on = np.where(passed.any(axis=1), passed.argmax(axis=1), traffic.windows) < first
+    seen = np.concatenate([b_trials.cumsum(axis=1), np.full((rollouts, 1), np.inf)], axis=1)
+    requests = np.sort(seen[np.arange(rollouts), first])
+    return Outcome(
+        rolled_back=float(alarms.any(axis=1).mean()),
+        goes_on=float(goes_on.mean()),
+        median_requests=_finite(requests[math.ceil(0.5 * rollouts) - 1]),
+        most_requests=_finite(requests[math.ceil(0.9 * rollouts) - 1]),
+    )
+
+
+def scenarios(plan: Plan) -> tuple[Scenario, ...]:
+    """Differences that matter, and none, for each kind of test."""
+    t = plan.tolerances
+    errors = [
+        Scenario("5xx", worse, 0.001, canary, t.error_share)
+        for canary in (0.001, 0.006, 0.01, 0.02, 0.05, 0.2)
+    ]
+    slow = [
+        Scenario("slow", worse, 0.02, canary, t.latency_share) for canary in (0.02, 0.07, 0.1, 0.2, 0.5, 0.95)
+    ]
+    labels = [
+        Scenario("label", differs, 0.5, canary, t.label_share) for canary in (0.5, 0.6, 0.65, 0.75, 1.0)
+    ]
+    return (*errors, *slow, *labels)
+
+
+def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
+    """The table of `rollout power`.
+
+    "goes on" is the share of rollouts that leave the first stage; "rolled back" the share that are, if the
+    first stage is watched to the end whatever the sample says; the last two, after how many requests to the
+    canary half of them are, and nine tenths.
+    """
+    head = ("share of", "champion", "canary", "tolerance", "goes on", "rolled back", "median", "nine tenths")
+    rows = [head]
+    for scenario in scenarios(plan):
+        outcome = simulate(scenario, traffic, plan, rollouts=rollouts, seed=seed)
+        rows.append(
+            (
+                scenario.name,
+                f"{scenario.champion:.1%}",
+                f"{scenario.canary:.1%}",
+                f"+{scenario.tolerance:.1%}",
+                f"{outcome.goes_on:.1%}",
+                f"{outcome.rolled_back:.1%}",
+                _requests(outcome.median_requests),
+                _requests(outcome.most_requests),
+            )
+        )
+    return "\n".join("".join(f"{cell:>12}" for cell in row) for row in rows)
+
+
+def _passes(
+    scenario: Scenario, plan: Plan, a_hits: Array, a_trials: Array, b_hits: Array, b_trials: Array
+) -> npt.NDArray[np.bool_]:
+    """(rollouts, windows): whether the sample is complete and the shares look no worse than the tolerance."""
+    a_all, b_all = a_trials.cumsum(axis=1), b_trials.cumsum(axis=1)
+    gap = b_hits.cumsum(axis=1) / np.maximum(b_all, 1) - a_hits.cumsum(axis=1) / np.maximum(a_all, 1)
+    if scenario.test is differs:
+        gap = np.abs(gap)
+    enough = np.minimum(a_all, b_all) >= plan.min_requests
+    return np.asarray(
+        enough & ((b_trials > 0).cumsum(axis=1) >= plan.min_windows) & (gap <= scenario.tolerance)
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _requests(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f} req"
+
+
+def within(plan: Plan) -> Sequence[Scenario]:
+    """The scenarios in which the canary is as good as the champion, or just within the tolerance."""
+    near = 1e-9
+    return [s for s in scenarios(plan) if s.canary <= s.champion + s.tolerance + near]

@@ -1,0 +1,184 @@
+"""The states of a rollout, what may follow what, and a rollout as the fold of its journal. Pure.
+
+    idle ──start──> canary ──promote──> promoting ──> promoted
+                      │                     │
+                      └──────abort──────────┴──> rolling_back ──> rolled_back
+
+`idle`, `promoted` and `rolled_back` are rest: `start` is for them alone. The others are work, which a
+controller goes on with from wherever an earlier one was when it ended. An entry that leads into a state is
+the intention; `applied`, and the entries that lead to rest, are written once it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from cluster.rollout.errors import InvalidState, JournalDamaged
+from cluster.rollout.observations import Counts, FailedLoad, Window
+from cluster.rollout.plan import Plan, Step
+
+
+class State(StrEnum):
+    """Where a rollout stands."""
+
+    IDLE = "idle"
+    CANARY = "canary"
+    PROMOTING = "promoting"
+    PROMOTED = "promoted"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is under way."""
+        return self in (State.IDLE, State.PROMOTED, State.ROLLED_BACK)
+
+
+class Verb(StrEnum):
+    """What a person may ask for."""
+
+    START = "start"
+    PROMOTE = "promote"
+    ABORT = "abort"
+
+
+_FITS = {
+    Verb.START: (State.IDLE, State.PROMOTED, State.ROLLED_BACK),
+    Verb.PROMOTE: (State.CANARY,),
+    Verb.ABORT: (State.CANARY, State.PROMOTING),
+}
+
+_LEADS = {
+    # event: (states it may come in, state it leads to)
+    "started": ((State.IDLE, State.PROMOTED, State.ROLLED_BACK), State.CANARY),
+    "applied": ((State.CANARY,), State.CANARY),
+    "observed": ((State.CANARY,), State.CANARY),
+    "advanced": ((State.CANARY,), State.CANARY),
+    "promoting": ((State.CANARY,), State.PROMOTING),
+    "promoted": ((State.PROMOTING,), State.PROMOTED),
+    "rolling_back": ((State.CANARY, State.PROMOTING), State.ROLLING_BACK),
+    "rolled_back": ((State.ROLLING_BACK,), State.ROLLED_BACK),
+}
+EVENTS = tuple(_LEADS)
+
+Entry = Mapping[str, Any]
+"""A line of the journal: `event`, `at` (Unix time, seconds), and what belongs to the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two models: its address, and its version in the registry where there is one."""
+
+    uri: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Everything a controller must know.
+
+    Attributes:
+        state: where it stands.
+        number: of the rollout in this journal, from 1; 0 before the first.
+        plan: as it was at the start.
+        champion: what every pod served at the start.
+        canary: what is tried.
+        model: the registered model whose aliases move, or None.
+        steps: the stages, in pods.
+        stage: number of the present one.
+        applied_at: when the stage's models were in place, Unix time; None while they are not.
+        windows: what was observed.
+        raised_from: replicas before the rollout, if it raised them; None if it did not.
+        reason: of the last transition.
+        since: when that was, Unix time.
+    """
+
+    state: State = State.IDLE
+    number: int = 0
+    plan: Plan = field(default_factory=Plan)
+    champion: Side = Side("")
+    canary: Side = Side("")
+    model: str | None = None
+    steps: tuple[Step, ...] = ()
+    stage: int = 0
+    applied_at: float | None = None
+    windows: tuple[Window, ...] = ()
+    raised_from: int | None = None
+    reason: str = ""
+    since: float = 0.0
+
+    @property
+    def step(self) -> Step:
+        """The present stage."""
+        return self.steps[self.stage]
+
+
+def require(rollout: Rollout, verb: Verb) -> None:
+    """Raise InvalidState if a verb does not fit."""
+    if rollout.state not in _FITS[verb]:
+        fits = ", ".join(_FITS[verb])
+        raise InvalidState(
+            f"{verb} is for a rollout that is {fits}; this one is {rollout.state} "
+            f"(rollout {rollout.number}: {rollout.reason or 'none yet'})"
+        )
+
+
+def replay(entries: Iterable[Entry]) -> Rollout:
+    """The rollout that a journal tells of. Raises JournalDamaged if its entries cannot follow each other."""
+    rollout = Rollout()
+    for entry in entries:
+        rollout = after(rollout, entry)
+    return rollout
+
+
+def after(rollout: Rollout, entry: Entry) -> Rollout:
+    """The rollout after one more entry; raises as `replay`."""
+    event = entry.get("event")
+    if event not in _LEADS or rollout.state not in _LEADS[event][0]:
+        raise JournalDamaged(f"{event!r} cannot follow in state {rollout.state} (rollout {rollout.number})")
+    try:
+        return replace(_take(rollout, event, entry), state=_LEADS[event][1])
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalDamaged(
+            f"the entry {event!r} of rollout {rollout.number} is not whole: {error!r}"
+        ) from error
+
+
+def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
+    if event == "observed":
+        return replace(rollout, windows=(*rollout.windows, _window(entry["window"])))
+    if event == "applied":
+        return replace(rollout, applied_at=float(entry["at"]))
+    told = replace(rollout, reason=str(entry.get("reason", "")), since=float(entry["at"]), applied_at=None)
+    if event == "advanced":
+        return replace(told, stage=rollout.stage + 1)
+    if event == "started":
+        return Rollout(
+            number=rollout.number + 1,
+            plan=Plan.model_validate(entry["plan"]),
+            champion=Side(**entry["champion"]),
+            canary=Side(**entry["canary"]),
+            model=entry["model"],
+            steps=tuple(Step(**step) for step in entry["steps"]),
+            raised_from=entry["raised_from"],
+            reason=told.reason,
+            since=told.since,
+        )
+    return told
+
+
+def _window(given: Mapping[str, Any]) -> Window:
+    def counts(of: Mapping[str, Any]) -> Counts:
+        return Counts(**{**of, "latency": tuple(of["latency"]), "scores": tuple(of["scores"])})
+
+    return Window(
+        stage=given["stage"],
+        seconds=given["seconds"],
+        champion=counts(given["champion"]),
+        canary=counts(given["canary"]),
+        failed=tuple(FailedLoad(**failed) for failed in given["failed"]),
+        versions=(given["versions"][0], given["versions"][1]),
+    )

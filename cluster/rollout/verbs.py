@@ -1,0 +1,231 @@
+"""`rollout`: a new version on one pod first, watched, then on all, or taken back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.rollout.controller import Controller, Tell
+    from cluster.rollout.decision import Decision
+    from cluster.rollout.journal import Journal
+    from cluster.rollout.states import Rollout
+    from cluster.rollout.target import Serving
+
+PROMOTED, ROLLED_BACK = 0, 2
+"""Exit codes of what carries a rollout to its end; 0 of the others says that they did what was asked."""
+_TIMEOUT_S = 30.0
+
+_EXAMPLE = """\
+examples:
+  python -m cluster rollout start --canary s3://models/sentiment/7     # watches, decides; exit code 0 or 2
+  python -m cluster rollout status --watch
+  python -m cluster rollout abort
+exit codes: 0 promoted, 2 rolled back, 1 an error; docs/rollout.md has the plan's keys
+"""
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The verb's parser, with verbs of its own."""
+    parser = verbs.add_parser(
+        "rollout",
+        help="a new version on one pod first, watched, then on all, or taken back",
+        description=__doc__,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    own = parser.add_subparsers(required=True, metavar="verb")
+    start = own.add_parser("start", help="begin, and carry it to its end; again: go on with the same one")
+    _add_common(start)
+    start.add_argument("--canary", required=True, metavar="URI", help="the new model: as SENTIMENT_MODEL")
+    start.add_argument(
+        "--plan", type=Path, metavar="TOML", help="stages, samples, tolerances (default: built in)"
+    )
+    start.add_argument(
+        "--raise-to-two", action="store_true", help="with one replica, have two until the rollout ends"
+    )
+    start.set_defaults(run=_start)
+    resume = own.add_parser("resume", help="go on with what a controller left when it died")
+    _add_common(resume)
+    resume.set_defaults(run=_resume)
+    for name, text in (("promote", "to all pods now, whatever the tests say"), ("abort", "take it back now")):
+        verb = own.add_parser(name, help=text)
+        _add_common(verb)
+        verb.set_defaults(run=_ask, verb=name)
+    status = own.add_parser("status", help="where it stands, and what the pods serve")
+    _add_common(status)
+    status.add_argument("--watch", action="store_true", help="until it ends, or Ctrl-C")
+    status.set_defaults(run=_status)
+    past = own.add_parser("history", help="every transition of every rollout")
+    _add_common(past)
+    past.set_defaults(run=_history)
+    power = own.add_parser("power", help="how soon which difference is found, by simulation")
+    power.add_argument("--plan", type=Path, metavar="TOML", help="(default: built in)")
+    power.add_argument("--rollouts", type=int, default=1000, help="simulated for each row (%(default)s)")
+    power.add_argument("--canary-rate", type=float, default=10.0, help="requests/s to its pod (%(default)s)")
+    power.add_argument("--pods", type=int, default=4, help="of the deployment (%(default)s)")
+    power.add_argument("--minutes", type=float, default=10.0, help="of a rollout (%(default)s)")
+    power.add_argument("--seed", type=int, default=1)
+    power.set_defaults(run=_power)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dashboard", default="http://127.0.0.1:8265", metavar="URL", help="of the Ray cluster (%(default)s)"
+    )
+    parser.add_argument("--application", default="sentiment", help="in Serve (%(default)s)")
+    parser.add_argument("--deployment", default="classifier", help="in the application (%(default)s)")
+    parser.add_argument(
+        "--metrics",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a node's Prometheus endpoint; may be given several times (default: the dashboard's list)",
+    )
+    parser.add_argument("--prometheus", metavar="URL", help="a Prometheus server to read instead")
+    parser.add_argument("--selector", default="", help='labels for it, such as namespace="prod"')
+    parser.add_argument(
+        "--journal", type=Path, default=Path("runs/rollout"), metavar="DIR", help="its memory (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _start(chosen: argparse.Namespace) -> int:
+    from cluster.rollout.plan import read_plan
+    from cluster.rollout.states import Side
+
+    plan = read_plan(chosen.plan)
+    with _controller(chosen) as controller:
+        rollout = controller.start(Side(chosen.canary), plan, raise_to_two=chosen.raise_to_two)
+    return _ended(chosen, rollout)
+
+
+def _resume(chosen: argparse.Namespace) -> int:
+    with _controller(chosen) as controller:
+        rollout = controller.resume()
+    assert rollout is not None  # it waited
+    return _ended(chosen, rollout)
+
+
+def _ask(chosen: argparse.Namespace) -> int:
+    from cluster.rollout.states import Verb
+
+    with _controller(chosen) as controller:
+        rollout = controller.ask(Verb(chosen.verb))
+    if rollout is None:
+        print(f"the controller at work has been told to {chosen.verb}; see `rollout status --watch`")
+        return PROMOTED
+    _ended(chosen, rollout)
+    return PROMOTED  # it is what was asked for
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    from cluster.rollout.report import as_json, describe
+
+    journal = _journal(chosen)
+    while True:
+        rollout, serving = journal.rollout(), _serving(chosen)
+        if chosen.json:
+            print(json.dumps(as_json(rollout, serving)), flush=True)
+        else:
+            clear = "\x1b[H\x1b[2J" if chosen.watch and sys.stdout.isatty() else ""
+            print(clear + describe(rollout, serving, at_work=journal.is_held()), flush=True)
+        if not chosen.watch or rollout.state.rests:
+            return PROMOTED
+        try:
+            time.sleep(2)
+        except KeyboardInterrupt:
+            return PROMOTED
+
+
+def _history(chosen: argparse.Namespace) -> int:
+    from cluster.rollout.report import history
+
+    entries = _journal(chosen).entries()
+    if chosen.json:
+        for entry in entries:
+            print(json.dumps(entry))
+    else:
+        print("\n".join(history(entries)) or "no rollout yet")
+    return PROMOTED
+
+
+def _power(chosen: argparse.Namespace) -> int:
+    from cluster.rollout.plan import read_plan
+    from cluster.rollout.simulate import Traffic, power
+
+    plan = read_plan(chosen.plan)
+    canary = chosen.canary_rate * plan.window_s
+    windows = max(1, round(60 * chosen.minutes / plan.window_s))
+    traffic = Traffic(windows=windows, canary=canary, champion=canary * (chosen.pods - 1))
+    print(power(plan, traffic, rollouts=chosen.rollouts, seed=chosen.seed))
+    return PROMOTED
+
+
+@contextmanager
+def _controller(chosen: argparse.Namespace) -> Iterator[Controller]:
+    import httpx
+
+    from cluster.rollout.controller import Controller
+    from cluster.rollout.samples import Endpoints, Prometheus, Source
+    from cluster.rollout.serve_target import ServeTarget
+
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        source: Source = Endpoints(chosen.dashboard, chosen.metrics, client=client)
+        if chosen.prometheus:
+            source = Prometheus(chosen.prometheus, chosen.selector, client=client)
+        target = ServeTarget(chosen.dashboard, chosen.application, chosen.deployment, client=client)
+        yield Controller(_journal(chosen), target, source, tell=_teller(chosen))
+
+
+def _journal(chosen: argparse.Namespace) -> Journal:
+    from cluster.rollout.journal import Journal
+
+    return Journal(chosen.journal)
+
+
+def _serving(chosen: argparse.Namespace) -> Serving | None:
+    """What the cluster says, or None with a word on stderr: the journal can be read without it."""
+    import httpx
+
+    from cluster.rollout.errors import TargetFailed
+    from cluster.rollout.serve_target import ServeTarget
+
+    try:
+        with httpx.Client(timeout=_TIMEOUT_S) as client:
+            return ServeTarget(chosen.dashboard, chosen.application, chosen.deployment, client=client).read()
+    except TargetFailed as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return None
+
+
+def _teller(chosen: argparse.Namespace) -> Tell:
+    from cluster.rollout.report import as_json, table
+
+    def tell(rollout: Rollout, line: str, decision: Decision | None) -> None:
+        if chosen.json:
+            print(json.dumps({**as_json(rollout, None), "event": line}), flush=True)
+            return
+        print(f"[{time.strftime('%H:%M:%S')}] {rollout.state:<12} {line}", flush=True)
+        if decision is not None:
+            print("\n".join(table(rollout)), flush=True)
+
+    return tell
+
+
+def _ended(chosen: argparse.Namespace, rollout: Rollout) -> int:
+    """The last line, and the exit code."""
+    from cluster.rollout.report import as_json
+    from cluster.rollout.states import State
+
+    if chosen.json:
+        print(json.dumps(as_json(rollout, None)), flush=True)
+    else:
+        print(f"{rollout.state.replace('_', ' ')}: {rollout.reason}", flush=True)
+    return ROLLED_BACK if rollout.state is State.ROLLED_BACK else PROMOTED

@@ -1,0 +1,241 @@
+"""Changing a replica's model under load: requests of one version, failures without harm, freed memory."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.serve.schema import ReplicaRank
+
+import serve_app.model.classifier
+from serve_app.deployment import ClassifierReplica
+from serve_app.errors import BundleNotFound, ServiceError
+from serve_app.model.bundle import write_manifest
+from serve_app.service import Classified
+from tests.integration.models import save
+
+PATIENCE_S = 60
+TEXTS = ["a b c", "z y", "m"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Three bundles whose scores differ, and one whose weights are not those recorded."""
+    root = tmp_path_factory.mktemp("models")
+    seeds = {"one": 27, "two": 0, "three": 2, "damaged": 3}  # the labels of "one" depend on the text
+    for version, seed in seeds.items():
+        folder = save(root / version, seed=seed)
+        write_manifest(folder, name="tiny", version=version, labels=("bad", "so so", "good"))
+    with (root / "damaged" / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"\x7f")
+    return {folder.name: str(folder) for folder in root.iterdir()}
+
+
+@pytest.fixture
+async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ClassifierReplica]:
+    monkeypatch.setenv("SENTIMENT_REPLICA_CPUS", "1")
+    replica = ClassifierReplica()
+    yield replica
+    for live in [replica._live, replica._aside.live if replica._aside else None]:
+        if live is not None:
+            await live.batcher.close()
+
+
+def rank(number: int) -> ReplicaRank:
+    return ReplicaRank(rank=number, node_rank=0, local_rank=number)
+
+
+def canary(champion: str, model: str, **options: Any) -> dict[str, Any]:
+    return {"champion": champion, "canary": {"model": model, **options}}
+
+
+async def ask(replica: ClassifierReplica, texts: list[str] = TEXTS) -> Classified:
+    return await replica.classify(texts, deadline=time.monotonic() + PATIENCE_S)
+
+
+def scores(answer: Classified) -> list[list[float]]:
+    return [[round(score, 4) for score in result.scores] for result in answer.results]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for belongs to other threads
+            await asyncio.sleep(0.01)
+
+
+async def test_under_load_every_request_is_wholly_of_one_version(
+    replica: ClassifierReplica, models: dict[str, str]
+) -> None:
+    alone = {}
+    for version in ("one", "two"):
+        await replica.reconfigure({"champion": models[version]}, rank(0))
+        alone[version] = scores(await ask(replica))
+    assert alone["one"] != alone["two"]
+    answers: list[Classified] = []
+    go_on = True
+
+    async def load() -> None:
+        while go_on:
+            answers.append(await ask(replica))
+
+    users = [asyncio.create_task(load()) for _ in range(8)]
+    for version in ("one", "two", "one"):
+        await replica.reconfigure(canary(models["two"], models[version]), rank(0))
+        expected = len(answers) + 40
+        await until(lambda expected=expected: len(answers) >= expected)  # type: ignore[misc]
+    go_on = False
+    await asyncio.gather(*users)  # none failed
+    assert {answer.model.version for answer in answers} == {"one", "two"}
+    assert all(scores(answer) == alone[answer.model.version] for answer in answers)
+
+
+async def test_a_request_that_is_being_tokenised_ends_on_the_model_it_began_with(
+    replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    expected = scores(await ask(replica, ["a b " * 1500]))
+    old = replica._live
+    assert old is not None
+    tokenised, go_on = asyncio.Event(), asyncio.Event()
+    encode = old.encode
+
+    async def slow(texts: list[str]) -> Any:
+        items = await encode(texts)
+        tokenised.set()
+        await go_on.wait()
+        return items
+
+    monkeypatch.setattr(old, "encode", slow)
+    asked = asyncio.create_task(ask(replica, ["a b " * 1500]))
+    await tokenised.wait()
+    await replica.reconfigure({"champion": models["two"]}, rank(0))
+    assert replica.live.version == "two"
+    go_on.set()
+    answer = await asked
+    assert answer.model.version == "one" and scores(answer) == expected
+
+
+async def test_the_old_model_is_freed(
+    replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Any]] = []
+    build = serve_app.model.classifier.Classifier.__init__
+
+    def remembering(self: Any, *arguments: Any, **options: Any) -> None:
+        build(self, *arguments, **options)
+        made.extend([weakref.ref(self), weakref.ref(self._model)])
+
+    monkeypatch.setattr(serve_app.model.classifier.Classifier, "__init__", remembering)
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    await ask(replica)
+    await replica.reconfigure({"champion": models["two"]}, rank(0))
+    # Without the cycle collector: Serve freezes what was there at the start, and it would not be looked at.
+    await until(lambda: made[0]() is None and made[1]() is None)
+    assert made[2]() is not None and (await ask(replica)).model.version == "two"
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("damaged", "digest-mismatch"), ("none", "bundle-not-found")])
+async def test_a_failed_load_leaves_the_old_one_and_is_told(
+    replica: ClassifierReplica, models: dict[str, str], bad: str, reason: str
+) -> None:
+    uri = models.get(bad, str(Path(models["one"]).parent / "none"))
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    await replica.reconfigure(canary(models["one"], uri), rank(0))
+    standing = replica.standing
+    assert (standing.state, standing.role) == ("failed", "champion")
+    assert standing.failed is not None
+    assert (standing.failed.uri, standing.failed.reason) == (uri, reason)
+    assert (await ask(replica)).model.version == "one"
+    replica.check_health()
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    assert (replica.standing.state, replica.standing.failed) == ("live", None)
+
+
+async def test_a_failed_load_is_tried_again_when_asked(
+    replica: ClassifierReplica, models: dict[str, str], tmp_path: Path
+) -> None:
+    later = tmp_path / "later"
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    wanted = canary(models["one"], str(later))
+    await replica.reconfigure(wanted, rank(0))
+    assert replica.standing.state == "failed"
+    shutil.copytree(models["two"], later)
+    await replica.reconfigure(wanted, rank(0))
+    assert (replica.standing.state, replica.live.version) == ("live", "two")
+
+
+async def test_the_first_champion_that_fails_fails_the_replica(
+    replica: ClassifierReplica, models: dict[str, str]
+) -> None:
+    with pytest.raises(BundleNotFound):
+        await replica.reconfigure({"champion": "/nowhere"}, rank(0))
+    with pytest.raises(ServiceError):
+        _ = replica.standing
+
+
+async def test_a_new_pod_of_a_bad_canary_serves_the_champion(
+    replica: ClassifierReplica, models: dict[str, str]
+) -> None:
+    await replica.reconfigure(canary(models["one"], models["damaged"]), rank(0))
+    assert (await ask(replica)).model.version == "one"
+    assert replica.standing.state == "failed"
+
+
+async def test_the_same_twice_does_nothing(replica: ClassifierReplica, models: dict[str, str]) -> None:
+    wanted = canary(models["one"], models["two"])
+    await replica.reconfigure(wanted, rank(0))
+    live = replica._live
+    await replica.reconfigure(wanted, rank(0))
+    await replica.reconfigure({"champion": models["two"]}, rank(0))  # promoted: it serves that already
+    assert replica._live is live and replica.standing.role == "champion"
+
+
+async def test_of_several_changes_the_last_counts(replica: ClassifierReplica, models: dict[str, str]) -> None:
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    wanted = [{"champion": models[name]} for name in ("two", "damaged", "three")]
+    await asyncio.gather(*(replica.reconfigure(config, rank(0)) for config in wanted))
+    assert replica.live.version == "three" and replica.standing.state == "live"
+
+
+async def test_a_change_of_rank_changes_the_model(replica: ClassifierReplica, models: dict[str, str]) -> None:
+    wanted = canary(models["one"], models["two"])
+    served = []
+    for number in (3, 0, 1):
+        await replica.reconfigure(wanted, rank(number))
+        served.append((replica.live.version, replica.standing.role, replica.standing.rank))
+    assert served == [("one", "champion", 3), ("two", "canary", 0), ("one", "champion", 1)]
+
+
+async def test_a_shadow_scores_the_same_texts_and_never_answers(
+    replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: dict[str, int] = {}
+
+    def count(outcome: str, texts: int, *, version: str) -> None:
+        assert version == "two"
+        counted[outcome] = counted.get(outcome, 0) + texts
+
+    texts = [f"{a} {b}" for a in "abcdefgh" for b in "stuvwxyz"]
+    labels = {}
+    for version in ("two", "one"):
+        await replica.reconfigure({"champion": models[version]}, rank(0))
+        results = (await ask(replica, texts)).results
+        labels[version] = [result.scores.index(max(result.scores)) for result in results]
+    differ = sum(one != two for one, two in zip(labels["one"], labels["two"], strict=True))
+    assert 0 < differ < len(texts)
+    monkeypatch.setattr(replica._metrics, "shadow", count)
+    await replica.reconfigure(canary(models["one"], models["two"], shadow=True), rank(0))
+    assert (replica.standing.role, replica.standing.shadow) == ("shadow", "two")
+    answer = await ask(replica, texts)
+    assert answer.model.version == "one"
+    await until(lambda: sum(counted.values()) == len(texts))
+    assert counted == {"agree": len(texts) - differ, "disagree": differ}
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    assert replica._aside is None and replica.standing.role == "champion"

@@ -1,0 +1,215 @@
+"""The controller in a world of its own: ends, reasons, persons' verbs, and its death at every effect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, TargetFailed
+from cluster.rollout.plan import Plan, Stage, Step
+from cluster.rollout.states import Rollout, Side, State, Verb
+from cluster.rollout.target import Mix
+from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def start(world: World, canary: str, plan: Plan = QUICK, **options: bool) -> Rollout:
+    return world.controller().start(
+        Side(canary, MODELS[canary].version), plan, champion_version="1", model="sentiment", **options
+    )
+
+
+def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
+    rollout = start(world, "good")
+    assert rollout.state is State.PROMOTED
+    one, half = Step(1, shadow=False), Step(2, shadow=False)
+    assert world.mixes == [Mix("old", "good", one), Mix("old", "good", half), Mix("good")]
+    assert world.aliases == {"champion": "2", "previous": "1"}
+    assert {window.stage for window in rollout.windows} == {0, 1}
+    by_stage = {w.stage: (w.champion.requests, w.canary.requests) for w in rollout.windows}
+    assert by_stage == {0: (300, 100), 1: (200, 200)}, "ten seconds each, ten requests a second and pod"
+
+
+@pytest.mark.parametrize(
+    ("canary", "reason"),
+    [
+        ("broken", "digest-mismatch"),
+        ("failing", "errors: 20.00% of the canary's requests answered 5xx against 0.00%"),
+        ("slow", "latency: 100.00%"),
+        ("stuck", "labels: 100.00% of the canary's texts labelled POSITIVE against 50.00%"),
+        ("twin", "both call themselves version '1'"),
+    ],
+)
+def test_a_bad_canary_is_taken_back_from_its_one_pod(world: World, canary: str, reason: str) -> None:
+    rollout = start(world, canary)
+    assert rollout.state is State.ROLLED_BACK and reason in rollout.reason
+    assert world.mixes == [Mix("old", canary, Step(1, shadow=False)), Mix("old")]
+    assert world.aliases == {"champion": "1"}
+
+
+def test_shadow_first(world: World) -> None:
+    plan = QUICK.model_copy(update={"stages": (Stage(pods=1, shadow=True), Stage(pods=1))})
+    rollout = start(world, "good", plan)
+    assert rollout.state is State.PROMOTED
+    assert [mix.step for mix in world.mixes] == [Step(1, shadow=True), Step(1, shadow=False), None]
+    shadowed = [window for window in rollout.windows if window.stage == 0]
+    assert all(window.canary.requests == 0 and window.canary.shadow == 100 for window in shadowed)
+    other = World(world.folder / "other")
+    stuck = start(other, "stuck", plan)
+    assert stuck.reason.startswith("disagreement: ") and len(other.mixes) == 2
+
+
+def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
+    world.replicas = 1
+    with pytest.raises(PlanInvalid, match="--raise-to-two"):
+        start(world, "good")
+    assert world.mixes == [] and world.journal().entries() == []
+    replicas: list[int] = []
+    world.on_sleep = lambda: replicas.append(world.replicas)
+    assert start(world, "good", raise_to_two=True).state is State.PROMOTED
+    assert set(replicas) == {2} and world.replicas == 1
+    world.replicas = 1
+    assert start(world, "failing", raise_to_two=True).state is State.ROLLED_BACK
+    assert world.replicas == 1
+
+
+def test_what_is_in_no_state_to_begin_is_refused(world: World) -> None:
+    with pytest.raises(InvalidState, match="serves already"):
+        start(world, "old")
+    world.mix = Mix("old", "stuck", Step(1, shadow=False))
+    with pytest.raises(InvalidState, match="already have a canary, stuck"):
+        start(world, "good")
+    assert world.journal().entries() == []
+
+
+def test_two_controllers_at_once_are_refused(world: World) -> None:
+    refused: list[str] = []
+
+    def second() -> None:
+        world.on_sleep = lambda: None
+        with pytest.raises(Busy) as busy:
+            start(world, "stuck")
+        refused.append(str(busy.value))
+
+    world.on_sleep = second
+    assert start(world, "good").state is State.PROMOTED
+    assert "rollout status --watch" in refused[0]
+
+
+@pytest.mark.parametrize(("verb", "state"), [(Verb.ABORT, State.ROLLED_BACK), (Verb.PROMOTE, State.PROMOTED)])
+def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state: State) -> None:
+    def ask() -> None:
+        if world.mix.canary is not None:
+            world.on_sleep = lambda: None
+            assert world.controller().ask(verb) is None, "another is at work and has been told"
+
+    world.on_sleep = ask
+    rollout = start(world, "good", QUICK.model_copy(update={"min_requests": 10_000}))
+    assert rollout.state is state and rollout.reason == f"{verb} by hand"
+    assert world.journal().asked() is None
+
+
+def test_verbs_in_the_wrong_state_name_both(world: World) -> None:
+    for verb in (Verb.PROMOTE, Verb.ABORT):
+        with pytest.raises(InvalidState, match=f"{verb} is for a rollout that is .*canary.*this one is idle"):
+            world.controller().ask(verb)
+    start(world, "good")
+    with pytest.raises(InvalidState, match="promoted"):
+        world.controller().ask(Verb.ABORT)
+
+
+def test_without_metrics_a_rollout_is_taken_back(world: World) -> None:
+    world.blind = True
+    rollout = start(world, "good")
+    assert rollout.state is State.ROLLED_BACK and "no metrics" in rollout.reason
+
+
+def test_a_pause_of_the_metrics_costs_a_window_and_no_more(world: World) -> None:
+    def blink() -> None:
+        world.blind = 1020 < world.now < 1040
+
+    world.on_sleep = blink
+    assert start(world, "good").state is State.PROMOTED
+
+
+def test_someone_elses_change_and_a_scale_down_to_the_canary_end_it(world: World) -> None:
+    def scale_down() -> None:
+        if world.now > 1012:
+            world.replicas = 1
+
+    world.on_sleep = scale_down
+    assert "scaled to 1" in start(world, "good").reason
+    other = World(world.folder / "other")
+
+    def change() -> None:
+        if other.now > 1012 and other.mix.canary:
+            other.mix = Mix("old")
+
+    other.on_sleep = change
+    assert "someone else" in start(other, "good").reason
+
+
+def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:
+    seen: set[int] = set()
+
+    def scale() -> None:
+        world.replicas = 2 if world.now < 1030 else 6
+        if world.mix.step == Step(1, shadow=False):
+            seen.add(world.pods()["good"])
+
+    world.on_sleep = scale
+    assert start(world, "good").state is State.PROMOTED
+    assert seen == {1}
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_and_an_unfinished_rollback_stays(world: World) -> None:
+    def fall() -> None:
+        world.down = world.now > 1020
+
+    world.on_sleep = fall
+    with pytest.raises(TargetFailed, match="rollout resume"):
+        start(world, "failing")
+    assert world.journal().rollout().state is State.ROLLING_BACK
+    world.on_sleep, world.down = lambda: None, False
+    rollout = world.controller().resume()
+    assert rollout is not None and rollout.state is State.ROLLED_BACK and world.mix == Mix("old")
+
+
+def test_another_canary_waits_for_the_first_to_end(world: World) -> None:
+    world.dies_after = 3
+    with pytest.raises(Killed):
+        start(world, "good")
+    world.dies_after = None
+    with pytest.raises(InvalidState, match="this one is canary"):
+        start(world, "stuck")
+
+
+@pytest.mark.parametrize("canary", ["good", "failing", "broken"])
+@pytest.mark.parametrize("replicas", [4, 1])
+def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
+    tmp_path: Path, canary: str, replicas: int
+) -> None:
+    whole = World(tmp_path / "whole", replicas=replicas)
+    ended = start(whole, canary, raise_to_two=True)
+    assert whole.effects > 6
+    for effect in range(whole.effects):
+        world = World(tmp_path / str(effect), replicas=replicas, dies_after=effect)
+        with pytest.raises(Killed):
+            start(world, canary, raise_to_two=True)
+        at_death = world.journal().rollout()
+        assert world.mix.champion in ("old", canary), "the pods serve a mix that is defined"
+        world.dies_after, world.effects = None, 0
+        # If it died after its last word, there is nothing to take up.
+        rollout = at_death if at_death.state.rests else start(world, canary, raise_to_two=True)
+        assert (rollout.state, world.mix, world.replicas, world.aliases) == (
+            ended.state,
+            whole.mix,
+            whole.replicas,
+            whole.aliases,
+        ), f"killed after effect {effect}"
+        assert rollout.number == 1

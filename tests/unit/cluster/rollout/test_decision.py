@@ -1,0 +1,141 @@
+"""The decision: what is rolled back at once, on evidence, or for want of time; what is promoted, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cluster.rollout.decision import TESTS, Decision, Verdict, decide, judge
+from cluster.rollout.observations import BOUNDARIES_MS, Counts, FailedLoad, Window, p95_ms
+from cluster.rollout.plan import Plan
+
+PLAN = Plan(min_requests=300, min_windows=3, max_stage_s=600)
+
+
+def latency(requests: int, ms: int) -> tuple[int, ...]:
+    return tuple(requests if end == ms else 0 for end in (*BOUNDARIES_MS, None))
+
+
+def counts(requests: int = 150, **changes: Any) -> Counts:
+    usual = Counts(
+        requests=requests,
+        latency=latency(requests, 50),
+        labels={"NEGATIVE": requests // 2, "POSITIVE": requests - requests // 2},
+        scores=(0, 0, 0, 0, 0, requests // 4, 0, 0, 0, requests - requests // 4),
+    )
+    return replace(usual, **changes)
+
+
+def window(canary: Counts | None = None, champion: Counts | None = None, **changes: Any) -> Window:
+    usual = Window(0, 15.0, champion or counts(450), canary or counts(), versions=("1", "2"))
+    return replace(usual, **changes)
+
+
+def decided(
+    windows: list[Window], *, stage: int = 0, shadow: bool = False, stage_s: float = 60.0
+) -> Decision:
+    return decide(windows, stage=stage, shadow=shadow, canary_uri="new", plan=PLAN, stage_s=stage_s)
+
+
+def test_nothing_yet_goes_on() -> None:
+    assert decided([]).verdict is Verdict.CONTINUE
+
+
+def test_a_like_canary_is_promoted_once_the_sample_is_complete() -> None:
+    verdicts = [decided([window()] * number).verdict for number in (1, 2, 3)]
+    assert verdicts == [Verdict.CONTINUE, Verdict.CONTINUE, Verdict.PROMOTE]
+    assert decided([window(counts(99))] * 3).reason == "297 of 300 requests of either version"
+    assert decided([window()] * 2).reason == "2 of 3 windows with requests of either version"
+
+
+def test_each_stage_has_a_sample_of_its_own() -> None:
+    before = [window()] * 9
+    assert decided(before, stage=1).verdict is Verdict.CONTINUE
+    assert decided([*before, *[window(stage=1)] * 3], stage=1).verdict is Verdict.PROMOTE
+
+
+@pytest.mark.parametrize(
+    ("test", "canary"),
+    [
+        ("errors", counts(errors=30, labels={"NEGATIVE": 60, "POSITIVE": 60})),
+        ("refused", counts(refused=60)),
+        ("latency", counts(latency=latency(150, 300))),
+        ("labels", counts(labels={"POSITIVE": 150})),
+        ("labels", counts(labels={"NEGATIVE": 75, "POSITIVE": 5, "NEW": 70})),
+        ("scores", counts(scores=(0, 0, 0, 0, 0, 150, 0, 0, 0, 0))),
+        ("disagreement", counts(shadow_agree=60, shadow_disagree=90)),
+        ("shadow errors", counts(shadow_agree=120, shadow_failed=30)),
+        ("accuracy", counts(right=20, wrong=30)),
+    ],
+)
+def test_each_test_rolls_back_what_it_is_for_and_names_it(test: str, canary: Counts) -> None:
+    champion = counts(450, right=95, wrong=5)
+    decision = decided([window(canary, champion)] * 4)
+    assert decision.verdict is Verdict.ROLL_BACK
+    assert test in TESTS and decision.reason.startswith(f"{test}: ")
+    assert [finding.test for finding in decision.findings if finding.alarms] == [test]
+
+
+def test_one_bad_window_is_enough_if_it_is_bad_enough() -> None:
+    decision = decided([window(), window(counts(errors=150, labels={}))])
+    assert decision.verdict is Verdict.ROLL_BACK
+    assert decision.reason.startswith("errors: 50.00% of the canary's requests answered 5xx against 0.00%")
+
+
+def test_what_cannot_be_loaded_is_rolled_back_at_once() -> None:
+    failed = (FailedLoad("new", "digest-mismatch"),)
+    decision = decided([window(counts(0), failed=failed, versions=("1", None))])
+    assert decision.verdict is Verdict.ROLL_BACK and "digest-mismatch" in decision.reason
+    other = (FailedLoad("old", "store-unavailable"),)
+    assert decided([window(failed=other)]).verdict is Verdict.CONTINUE
+
+
+def test_a_canary_that_calls_itself_what_the_champion_does_is_rolled_back() -> None:
+    decision = decided([window(versions=("1", "1"))])
+    assert decision.verdict is Verdict.ROLL_BACK and "version of its own" in decision.reason
+    assert decided([window(versions=(None, None))]).verdict is Verdict.CONTINUE
+
+
+def test_a_canary_that_looks_worse_is_not_promoted_without_evidence() -> None:
+    windows = [window(), window(), window(counts(errors=3))]
+    decision = decided(windows)
+    assert decision.verdict is Verdict.CONTINUE and "looks worse" in decision.reason
+    assert decided(windows, stage_s=600).verdict is Verdict.ROLL_BACK
+    assert decided([*windows, *[window()] * 5]).verdict is Verdict.PROMOTE, "it was chance"
+
+
+def test_a_stage_without_requests_ends() -> None:
+    idle = [window(counts(0), counts(0))] * 40
+    assert decided(idle, stage_s=599).verdict is Verdict.CONTINUE
+    late = decided(idle, stage_s=600)
+    assert late.verdict is Verdict.ROLL_BACK and "0 of 300" in late.reason
+
+
+def test_a_shadow_stage_counts_texts() -> None:
+    aside = Counts(shadow_agree=95, shadow_disagree=5)
+    assert decided([window(aside)] * 2, shadow=True).verdict is Verdict.CONTINUE
+    assert decided([window(aside)] * 3, shadow=True).verdict is Verdict.PROMOTE
+
+
+def test_slow_follows_the_champion() -> None:
+    """The same latency is slow beside a fast champion and usual beside a slow one."""
+    canary = counts(latency=latency(150, 750))
+    slow_champion = counts(450, latency=latency(450, 750))
+    assert decided([window(canary, slow_champion)] * 4).verdict is Verdict.PROMOTE
+    assert decided([window(canary)] * 4).verdict is Verdict.ROLL_BACK
+
+
+def test_findings_have_the_shares() -> None:
+    found = {
+        finding.test: finding for finding in judge([window(counts(errors=3), counts(450, errors=9))], PLAN)
+    }
+    assert (found["errors"].champion, found["errors"].canary) == (0.02, 0.02)
+    assert set(found) == {"errors", "refused", "latency", "labels", "scores"} - {"latency"}
+
+
+def test_p95() -> None:
+    assert p95_ms(latency(0, 50)) is None
+    assert p95_ms(latency(100, 50)) == pytest.approx(20 + 30 * 0.95)
+    assert p95_ms((0,) * len(BOUNDARIES_MS) + (5,)) == BOUNDARIES_MS[-1]

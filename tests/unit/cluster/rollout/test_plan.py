@@ -1,0 +1,59 @@
+"""The plan: stages as pods, and what a TOML file may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.rollout.errors import PlanInvalid
+from cluster.rollout.plan import Plan, Stage, Step, read_plan, steps
+
+ONE, HALF = Step(1, shadow=False), Step(2, shadow=False)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "expected"),
+    [(2, (ONE,)), (3, (ONE,)), (4, (ONE, HALF)), (9, (ONE, Step(4, shadow=False)))],
+)
+def test_stages_that_change_nothing_are_left_out(replicas: int, expected: tuple[Step, ...]) -> None:
+    assert steps(Plan(), replicas) == expected
+
+
+def test_one_pod_stays_the_champions() -> None:
+    plan = Plan(stages=(Stage(pods=1, shadow=True), Stage(pods=1), Stage(pods=50)))
+    assert steps(plan, 4) == (Step(1, shadow=True), ONE, Step(3, shadow=False))
+    with pytest.raises(PlanInvalid, match="1 replica"):
+        steps(plan, 1)
+
+
+def test_a_file_says_what_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        'stages = [{ pods = 1, shadow = true }, { pods = "half" }]\n[tolerances]\nerror_share = 0.02\n'
+    )
+    plan = read_plan(path)
+    assert plan.stages == (Stage(pods=1, shadow=True), Stage(pods="half"))
+    assert plan.tolerances.error_share == 0.02
+    assert plan.min_requests == Plan().min_requests
+    assert read_plan(None) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages = []", "stages"),
+        ("stages = [{ pods = 0 }]", "pods"),
+        ('stages = [{ pods = "most" }]', "pods"),
+        ("windows = 3", "windows"),
+        ("[tolerances]\nerrors = 1", "tolerances.errors"),
+        ("min_requests = ", "not TOML"),
+        (None, "check the path"),
+    ],
+)
+def test_what_is_not_understood_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "plan.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(PlanInvalid, match=message):
+        read_plan(path)

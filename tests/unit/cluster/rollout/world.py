@@ -1,0 +1,212 @@
+"""A world for the controller: a clock, pods that serve what they are told, and metrics that follow from both.
+
+Each model's behaviour is known, so what was observed tells which model served. Any effect can be the last one
+before the controller dies (`Killed`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster.rollout.controller import Controller
+from cluster.rollout.errors import SourceFailed, TargetFailed
+from cluster.rollout.journal import Journal
+from cluster.rollout.plan import Plan
+from cluster.rollout.samples import Key, Reading
+from cluster.rollout.target import Mix, Serving
+
+RATE = 10.0
+"""Requests a second and pod."""
+QUICK = Plan(window_s=10, settle_s=5, min_requests=200, min_windows=2, max_stage_s=600, apply_timeout_s=60)
+
+
+class Killed(BaseException):
+    """The controller's process ends here."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """How a model behaves.
+
+    Attributes:
+        version: what it calls itself.
+        errors: share of its requests that are answered 5xx.
+        ms: time to every answer, an upper end of the histogram.
+        positive: share of its texts labelled POSITIVE.
+        loads: False if no pod can load it.
+    """
+
+    version: str
+    errors: float = 0.0
+    ms: int = 50
+    positive: float = 0.5
+    loads: bool = True
+
+
+MODELS = {
+    "old": Model("1"),
+    "good": Model("2", positive=0.52),
+    "broken": Model("3", loads=False),
+    "failing": Model("4", errors=0.2),
+    "slow": Model("5", ms=300),
+    "stuck": Model("6", positive=1.0),
+    "twin": Model("1"),
+}
+
+
+@dataclass
+class World:
+    """Target, source, registry and clock at once."""
+
+    folder: Path
+    replicas: int = 4
+    mix: Mix = field(default_factory=lambda: Mix("old"))
+    now: float = 1000.0
+    live: list[str] = field(default_factory=lambda: ["old"])
+    totals: Counter[Key] = field(default_factory=Counter)
+    aliases: dict[str, str] = field(default_factory=lambda: {"champion": "1"})
+    counted_at: float = 1000.0
+    effects: int = 0
+    dies_after: int | None = None
+    mixes: list[Mix] = field(default_factory=list)
+    down: bool = False
+    blind: bool = False
+    on_sleep: Callable[[], None] = lambda: None
+
+    def controller(self) -> Controller:
+        target, source = _Target(self), _Source(self)
+        clock = lambda: self.now  # noqa: E731
+        return Controller(_Journal(self), target, source, aliases=self, clock=clock, sleep=self.sleep)
+
+    def journal(self) -> Journal:
+        return Journal(self.folder)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.on_sleep()
+        self.now += seconds
+
+    def effect(self) -> None:
+        """Something outside the controller's memory was changed."""
+        self.effects += 1
+        if self.dies_after is not None and self.effects > self.dies_after:
+            raise Killed
+
+    # Aliases
+
+    def move(self, model: str, alias: str, version: str | None) -> None:
+        assert model == "sentiment"
+        if version is None:
+            self.aliases.pop(alias, None)
+        else:
+            self.aliases[alias] = version
+        self.effect()
+
+    # Source
+
+    def pods(self) -> Counter[str]:
+        """Pods by the model that answers there: as told or, where that does not load, the one before."""
+        mix = self.mix
+        del self.live[self.replicas :]
+        for rank in range(self.replicas):
+            canary = mix.canary and mix.step and rank < mix.step.pods and not mix.step.shadow
+            wanted = (mix.canary if canary else None) or mix.champion
+            if rank == len(self.live):
+                self.live.append(mix.champion if MODELS[mix.champion].loads else self.live[0])
+            if MODELS[wanted].loads:
+                self.live[rank] = wanted
+        return Counter(self.live)
+
+    def count(self) -> None:
+        """Add the requests since the last time, as the pods were."""
+        seconds, self.counted_at = self.now - self.counted_at, self.now
+        for uri, pods in self.pods().items():
+            model, requests = MODELS[uri], RATE * seconds * pods
+            self._add("ray_sentiment_requests_total", requests * (1 - model.errors), model, status="200")
+            self._add("ray_sentiment_requests_total", requests * model.errors, model, status="500")
+            for end in ("50.0", "300.0", "+Inf"):
+                if float(end) >= model.ms:
+                    self._add("ray_sentiment_request_ms_bucket", requests, model, le=end)
+            answered = requests * (1 - model.errors)
+            for label, share in (("POSITIVE", model.positive), ("NEGATIVE", 1 - model.positive)):
+                self._add("ray_sentiment_predictions_total", answered * share, model, label=label)
+            self._add("ray_sentiment_scores_total", answered, model, tenth="0.9")
+        shadowed = self.mix.step.pods if self.mix.step and self.mix.step.shadow else 0
+        if shadowed and self.mix.canary:
+            model = MODELS[self.mix.canary]
+            differ = abs(model.positive - MODELS[self.mix.champion].positive)
+            texts = RATE * seconds * shadowed
+            self._add("ray_sentiment_shadow_texts_total", texts * differ, model, outcome="disagree")
+            self._add("ray_sentiment_shadow_texts_total", texts * (1 - differ), model, outcome="agree")
+
+    def reading(self) -> Reading:
+        if self.blind:
+            raise SourceFailed("no endpoint answers")
+        self.count()
+        series = dict(self.totals)
+        loaded = [*self.pods()]
+        if self.mix.step and self.mix.step.shadow and self.mix.canary:
+            loaded.append(self.mix.canary)
+        for uri in loaded:
+            tags = {"uri": uri, "version": MODELS[uri].version}
+            series["ray_sentiment_model_info", frozenset(tags.items())] = 1.0
+        for uri in {self.mix.champion, self.mix.canary} - {None}:
+            if not MODELS[uri or ""].loads:
+                tags = {"uri": uri or "", "reason": "digest-mismatch"}
+                series["ray_sentiment_failed_load", frozenset(tags.items())] = 1.0
+        return Reading(series)
+
+    def _add(self, name: str, count: float, model: Model, **tags: str) -> None:
+        if name.startswith("ray_sentiment_request"):
+            tags["route"] = "/v1/classify"
+        self.totals[name, frozenset({"version": model.version, **tags}.items())] += count  # type: ignore[assignment]
+
+
+@dataclass
+class _Target:
+    """The pods, as the controller tells and asks them."""
+
+    world: World
+
+    def read(self) -> Serving:
+        world = self.world
+        if world.down:
+            raise TargetFailed("nobody answers")
+        return Serving(world.mix, world.replicas, world.replicas, settled=True)
+
+    def apply(self, mix: Mix) -> None:
+        self.read()
+        self.world.count()
+        self.world.mix = mix
+        self.world.mixes.append(mix)
+        self.world.effect()
+
+    def scale(self, replicas: int) -> None:
+        self.world.count()
+        self.world.replicas = replicas
+        self.world.effect()
+
+
+@dataclass
+class _Source:
+    """The pods' metrics."""
+
+    world: World
+
+    def read(self) -> Reading:
+        return self.world.reading()
+
+
+class _Journal(Journal):
+    """A journal whose every entry is an effect."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.folder)
+        self._world = world
+
+    def write(self, entry: object) -> None:
+        super().write(entry)  # type: ignore[arg-type]
+        self._world.effect()
