@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from serve_app.local import Plan, free_port, serving
 from tests.labelled import labelled_texts
 
 ROOT = Path(__file__).parents[1]
+
+# How long an example takes says something of the machine alone.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ HERE = {
         "LOADTEST_ARGS=--duration 3 --warmup 1 --p95-ms 60000 --min-per-minute 1",
     ],
     "make bench": ["BENCH_ARGS=model --texts 24 --rounds 1"],
-    "python -m train fit --help": [],
+    "python -m train --help": [],
+    "python -m cluster cost": [],
 }
 
 
