@@ -259,8 +259,9 @@ def test_two_workers_do_what_one_does(runs: Path) -> None:
     one, pair = (report(runs / name) for name in ("one", "pair"))
 
     assert pair["workers"] == 2
-    assert pair["held_out"]["invented"]["balanced_accuracy"] > 0.8
-    assert pair["held_out"]["invented"]["texts"] == one["held_out"]["invented"]["texts"]
+    found, alone = pair["held_out"]["invented"], one["held_out"]["invented"]
+    assert found["texts"] == alone["texts"]
+    assert found["balanced_accuracy"] == pytest.approx(alone["balanced_accuracy"], abs=0.1)
 
 
 @pytest.mark.ray

@@ -78,7 +78,16 @@ def fit(
         print(f"{name}: {texts['train']:,} texts to train on, {texts['held_out']:,} held out", flush=True)
     checkpoint = _train(settings, share(out / "prepared", storage), storage, resources, max_steps)
     seconds = time.monotonic() - begun_s
-    return write_result(settings, base, prepared, checkpoint, out, location=root, wall_s=seconds)
+    return write_result(
+        settings,
+        base,
+        prepared,
+        checkpoint,
+        out,
+        location=root,
+        workers=resources.workers,
+        wall_s=seconds,
+    )
 
 
 def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> None:

@@ -51,6 +51,7 @@ def write_result(
     out: Path,
     *,
     location: str,
+    workers: int,
     wall_s: float,
 ) -> Path:
     """Write a run's bundle, `report.json` and `learning_curves.png`, and print the figures.
@@ -62,6 +63,7 @@ def write_result(
         checkpoint: Folder of the checkpoint to keep.
         out: The run's folder.
         location: Where the data came from.
+        workers: That shared the steps.
         wall_s: Seconds that reading and training took.
 
     Returns:
@@ -100,6 +102,7 @@ def write_result(
         "held_out": as_json(found),
         "temperature": temperature,
         "history": history,
+        "workers": workers,
         "wall_s": round(wall_s, 1),
     }
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
