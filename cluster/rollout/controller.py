@@ -273,6 +273,8 @@ class Controller:
                 "the cluster, then go on with `rollout resume`"
             )
         if rollout.model is not None:
+            # A controller that died while it promoted may have moved the champion already.
+            self._aliases.move(rollout.model, "champion", rollout.champion.version)
             self._aliases.move(rollout.model, "canary", None)
         self._put_back_replicas()
         self._write("rolled_back", reason=rollout.reason)

@@ -127,3 +127,14 @@ class Rollouts(RuleBasedStateMachine):
 
 TestRollouts = Rollouts.TestCase
 TestRollouts.settings = settings(max_examples=30, stateful_step_count=12, deadline=None)
+
+
+def test_an_abort_after_a_death_in_promotion_takes_the_champion_back() -> None:
+    """The aliases had moved, and the journal did not know it yet."""
+    state = Rollouts()
+    state.start(canary="good", dies_after=0, patient=False)
+    state.ask(verb=Verb.PROMOTE, dies_after=3)
+    state.ask(verb=Verb.ABORT, dies_after=None)
+
+    state.at_rest_the_registry_agrees_with_the_pods()
+    state.teardown()
