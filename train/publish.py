@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from serve_app.model.bundle import MANIFEST, BundleManifest, read_manifest, verify, write_manifest
+from serve_app.model.bundle import MANIFEST, BundleManifest, read_manifest, rewrite_manifest, verify
 
 
 def publish(bundle: Path, to: Path) -> BundleManifest:
@@ -23,16 +23,4 @@ def publish(bundle: Path, to: Path) -> BundleManifest:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, to / name)
     (to / MANIFEST).unlink(missing_ok=True)
-    return write_manifest(
-        to,
-        name=manifest.name,
-        version=manifest.version,
-        labels=manifest.labels,
-        base=manifest.base,
-        max_length=manifest.max_length,
-        temperature=manifest.temperature,
-        metrics=manifest.metrics,
-        reference_profile=manifest.reference_profile,
-        data_digest=manifest.data_digest,
-        code_commit=manifest.code_commit,
-    )
+    return rewrite_manifest(to, manifest)

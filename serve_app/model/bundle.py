@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ from serve_app.errors import BundleInvalid, BundleNotFound
 from serve_app.model import digests, weights
 
 MANIFEST = "bundle.json"
+_OF_THE_FILES = ("format", "files")  # fields that follow from what lies in the folder
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A name and a version travel in HTTP headers, URL paths and partition folders.
@@ -209,6 +210,17 @@ def write_manifest(
     draft.write_text(_to_json(manifest), encoding="utf-8")
     draft.replace(folder / MANIFEST)
     return manifest
+
+
+def rewrite_manifest(folder: Path, manifest: BundleManifest, **changes: Any) -> BundleManifest:
+    """`write_manifest` with what a manifest says, but for `changes`, which are its arguments by name.
+
+    The files' digests are taken anew. Raises what `write_manifest` raises.
+    """
+    kept = {
+        name: getattr(manifest, name) for name in type(manifest).model_fields if name not in _OF_THE_FILES
+    }
+    return write_manifest(folder, **(kept | changes))
 
 
 def _to_json(manifest: BundleManifest) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
-from serve_app.model.bundle import read_manifest, write_manifest
+from serve_app.model.bundle import read_manifest, rewrite_manifest
 from train.errors import TrainError
 from train.registry.place import Place, Stored
 
@@ -24,18 +24,7 @@ def write_run(folder: Path, *, name: str, version: str = "1", seed: int = 3, car
     shutil.copytree(BUILTIN, folder / "bundle")
     (folder / "bundle" / "README.md").write_text(card)
     manifest = read_manifest(BUILTIN)
-    write_manifest(
-        folder / "bundle",
-        name=name,
-        version=version,
-        labels=manifest.labels,
-        base=manifest.base,
-        max_length=manifest.max_length,
-        temperature=manifest.temperature,
-        metrics=manifest.metrics,
-        data_digest=manifest.data_digest,
-        code_commit=manifest.code_commit,
-    )
+    rewrite_manifest(folder / "bundle", manifest, name=name, version=version)
     report = {
         "settings": {"seed": seed, "data": [{"name": "a", "passes": 2.0}]},
         "data_digest": manifest.data_digest,

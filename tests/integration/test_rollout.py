@@ -25,7 +25,7 @@ from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix, Serving
 from serve_app.local import Plan, free_port, serving
-from serve_app.model.bundle import read_manifest, write_manifest
+from serve_app.model.bundle import read_manifest, rewrite_manifest
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
@@ -63,15 +63,7 @@ def bundle(folder: Path, version: str, *, swap_labels: bool = False) -> str:
     shutil.copytree(BUILTIN, folder)
     manifest = read_manifest(folder)
     labels = manifest.labels[::-1] if swap_labels else manifest.labels
-    write_manifest(
-        folder,
-        name=manifest.name,
-        version=version,
-        labels=labels,
-        base=manifest.base,
-        max_length=manifest.max_length,
-        temperature=manifest.temperature,
-    )
+    rewrite_manifest(folder, manifest, version=version, labels=labels)
     return str(folder)
 
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from serve_app.model.bundle import BaseRef, BundleManifest, write_manifest
+from serve_app.model.bundle import BaseRef, BundleManifest, rewrite_manifest
 from train.errors import RegistryRefused
 
 
@@ -49,16 +49,11 @@ def restate(
     reference = manifest.base
     if base is not None and reference is not None:
         reference = BaseRef(uri=base, sha256=reference.sha256)
-    return write_manifest(
+    return rewrite_manifest(
         to,
+        manifest,
         name=name or manifest.name,
         version=version or manifest.version,
         labels=labels or manifest.labels,
         base=reference,
-        max_length=manifest.max_length,
-        temperature=manifest.temperature,
-        metrics=manifest.metrics,
-        reference_profile=manifest.reference_profile,
-        data_digest=manifest.data_digest,
-        code_commit=manifest.code_commit,
     )
