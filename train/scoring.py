@@ -12,10 +12,10 @@ from serve_app.model.store import fetch
 from train.errors import DataInvalid, TrainError
 from train.local_ray import quiet_data, start_ray
 from train.models import CACHE, model_uri
+from train.settings import SCORE_PREFIX
 from train.texts.files import list_files
 from train.texts.reading import column_names, read_columns
 
-PREFIX = "score_"
 _BATCH_TEXTS = 256
 _GROUP_TEXTS = 32
 
@@ -97,5 +97,5 @@ class _Scorer:
         for begin in range(0, len(order), _GROUP_TEXTS):
             group = order[begin : begin + _GROUP_TEXTS]
             scores[group] = self._classifier.forward([encoded[i] for i in group])
-        of_label = {f"{PREFIX}{label}": scores[:, i] for i, label in enumerate(self._classifier.labels)}
+        of_label = {f"{SCORE_PREFIX}{label}": scores[:, i] for i, label in enumerate(self._classifier.labels)}
         return {**batch, **of_label}

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from train.errors import SettingsInvalid
 
+SCORE_PREFIX = "score_"
+"""Of the columns in which `python -m train score` writes the score of each label."""
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -17,8 +17,7 @@ import numpy as np
 from train.base import find_base, load_tokenizer
 from train.errors import DataInvalid, TrainError
 from train.local_ray import quiet_data
-from train.scoring import PREFIX
-from train.settings import FileSettings, FitSettings
+from train.settings import SCORE_PREFIX, FileSettings, FitSettings
 from train.texts.examples import Example
 from train.texts.files import join, list_files
 from train.texts.keys import word_keys
@@ -138,7 +137,9 @@ def _tokenised(
     index, file = int(batch["source"][0]), str(batch["file"][0])
     fields = {name: sources[index][name] for name in FileSettings.model_fields}
     try:
-        columns = [f"{PREFIX}{label}" for label in labels] if sources[index].get("teacher_weight") else []
+        columns = (
+            [f"{SCORE_PREFIX}{label}" for label in labels] if sources[index].get("teacher_weight") else []
+        )
         for examples in read_file(file, FileSettings.model_validate(fields), labels, columns):
             texts = [example.text for example in examples]
             ids = [[] for _ in texts] if index >= keys_only_from else _tokenise(base, texts)
