@@ -1,6 +1,7 @@
 """What a run leaves: the bundle with its reference profile, the report, and the learning curves."""
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -199,7 +200,10 @@ def _say(found: Mapping[str, Figures], settings: FitSettings, temperature: float
 
 
 def code_commit() -> str | None:
-    """The commit of this checkout, with `-dirty` if train/ differs from it; None outside of one."""
+    """The commit of this checkout, with `-dirty` if train/ differs from it.
+
+    Outside of a checkout, as in an image or a job's working folder, what GIT_COMMIT says; None without it.
+    """
     train = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
@@ -212,4 +216,4 @@ def code_commit() -> str | None:
         dirty = "-dirty" if git("status", "--porcelain", "--", ".") else ""
         return git("rev-parse", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get("GIT_COMMIT")
