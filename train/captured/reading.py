@@ -33,7 +33,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which predictions: answered from `since` until before `until`, by `version` or any; times have a zone."""
+    """Which predictions: answered from `since` on, before `until`, by `version` or any; the times have zones."""
 
     since: datetime = _FIRST
     until: datetime = _LAST
