@@ -1,4 +1,4 @@
-"""`python -m tests.bench.log_memory`: seconds and memory of reading and joining logs of 1 and 10 million rows.
+"""`python -m tests.bench.log_memory`: seconds and memory of reading and joining 1 and 10 million rows.
 
 The log is made: invented texts, a request each, spread over ten days and two versions; every fourth row has
 feedback, of which one in twenty is said twice and one in fifty contradicts itself. Each measurement is a

@@ -4,7 +4,7 @@ The layout and the columns are the writer's: `serve_app/capture/records.py` and 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -33,7 +33,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which predictions: answered from `since` on, before `until`, by `version` or any; the times have zones."""
+    """Which predictions: from `since` on, before `until`, both with time zones; by `version` or by any."""
 
     since: datetime = _FIRST
     until: datetime = _LAST
@@ -107,7 +107,8 @@ class Log:
         Raises:
             LogInvalid: there are no predictions, or their models have different labels.
         """
-        found = {written.labels_of(self.schema(file).metadata) for file in self.files(PREDICTIONS, window)}
+        newest = {file.version: file for file in self.every_file(PREDICTIONS, window)}
+        found = {written.labels_of(self.schema(file).metadata) for file in newest.values()}
         if len(found) != 1:
             what = "models with different labels; name one version" if found else "no predictions there"
             raise LogInvalid(f"{self.uri}: {what}")
@@ -126,7 +127,7 @@ class Log:
 
     def every_file(self, kind: str, window: Window = Window()) -> list[LogFile]:
         """As `files`, with those that are replaced and not removed yet."""
-        folder = f"{self._root}/{kind}"
+        folder = f"{self.root}/{kind}"
         with self._translated(folder):
             infos = self.system.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
         files = [_log_file(info) for info in infos if info.type == FileType.File and _is_whole(info.path)]
@@ -170,6 +171,11 @@ class Log:
         names: bytes = (self.schema(file).metadata or {}).get(REPLACES, b"")
         return names.decode().split("\n")
 
+    def remove(self, file: LogFile) -> None:
+        """Delete a file; none there is as good."""
+        with self._translated(file.path), suppress(FileNotFoundError):
+            self.system.delete_file(file.path)
+
     @cached_property
     def _located(self) -> tuple[Any, str]:
         return open_filesystem(self._address)
@@ -180,7 +186,8 @@ class Log:
         return self._located[0]
 
     @property
-    def _root(self) -> str:
+    def root(self) -> str:
+        """The log's folder, in that file system."""
         return self._located[1]
 
     def _open(self, file: LogFile) -> Any:
