@@ -1,4 +1,4 @@
-"""Compaction keeps every row, once, wherever it ends; one run at a time, and a second one has nothing to do."""
+"""Compaction keeps every row, once, wherever it ends; one run at a time; a second one has nothing to do."""
 
 from __future__ import annotations
 
