@@ -175,11 +175,12 @@ async def test_what_is_asked_and_judged_is_in_the_log(client: httpx.AsyncClient,
     said = await client.post("/v1/feedback", json=told)
     assert said.status_code == 202 and said.json()["unknown"] == 0
 
-    columns = PREDICTION_COLUMNS.names
+    def joined() -> list[dict[str, Any]]:
+        join = Join(Log(service.log), Window(), PREDICTION_COLUMNS.names)
+        return [row for batch in join for row in batch.to_pylist()]
+
     deadline = time.monotonic() + 60
-    while not (
-        rows := [row for batch in Join(Log(service.log), Window(), columns) for row in batch.to_pylist()]
-    ):
+    while not (rows := joined()):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
 
