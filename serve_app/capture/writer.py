@@ -105,6 +105,7 @@ class Writer(Generic[Record]):
         self._waiting: deque[tuple[Record, int]] = deque()
         self._waiting_bytes = 0  # what the thread has not taken yet
         self._held_bytes = 0  # that, and what it has taken and not written
+        self._due = clock() + limits.flush_s  # when the next file is written, however small
         self._close_by: float | None = None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -157,10 +158,11 @@ class Writer(Generic[Record]):
         """Wait until it is time, then the oldest records, at most a file of them; [] when closed and done."""
         with self._wake:
             while True:
-                closing = self._wake.wait_for(
-                    lambda: self._close_by is not None or self._enough(), self._limits.flush_s
+                self._wake.wait_for(
+                    lambda: self._close_by is not None or self._enough(), max(0, self._due - self._clock())
                 )
-                if self._waiting or (closing and self._close_by is not None):
+                self._due = self._clock() + self._limits.flush_s
+                if self._waiting or self._close_by is not None:
                     break
             batch: list[tuple[Record, int]] = []
             left_bytes = self._limits.file_bytes

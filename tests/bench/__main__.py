@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
 import numpy as np
 import psutil
 
@@ -35,6 +38,7 @@ from train.captured.summary import summarise
 CONNECTIONS = 32
 OVERLOAD_S = 30.0
 CAPTURE_TURNS, CAPTURE_TURN_S = 10, 7.0
+_ALONE = "tests.bench.alone"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20, help="of each run of a closed loop")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the in-process comparison")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count() or 1)
+    parser.add_argument(
+        "--alone", action="store_true", help="`capture`: both replicas without Ray, each in a process"
+    )
     parser.add_argument("--data", type=Path, help="folder of labelled texts (DATA_DIR)")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     options = parser.parse_args()
@@ -62,7 +69,7 @@ def main() -> int:
     bundle = store.fetch("builtin:", cache_dir=Path.home() / ".cache/sentiment-service")
     packed = Classifier(bundle, threads=options.threads)
     plain = Classifier(bundle, threads=options.threads, packed=False)
-    bench = Bench(texts, packed, plain, options.seconds, options.rounds)
+    bench = Bench(texts, packed, plain, options.seconds, options.rounds, options.alone)
     tokens = [item.tokens for item in bench.items]
     print(
         f"{len(texts)} texts, {statistics.mean(tokens):.0f} tokens on average (longest {max(tokens)}); "
@@ -89,6 +96,7 @@ class Bench:
     plain: Classifier
     seconds: float
     rounds: int
+    alone: bool
 
     def __post_init__(self) -> None:
         self.items = self.classifier.preprocess(self.texts)
@@ -217,7 +225,8 @@ class Bench:
         """
         cpu_s = {False: 0.0, True: 0.0}
         turns: dict[bool, list[Outcome]] = {False: [], True: []}
-        with TemporaryDirectory() as log, _running() as off, _running(environment=_captured_to(log)) as on:
+        start = _alone if self.alone else _running
+        with TemporaryDirectory() as log, start() as off, start(environment=_captured_to(log)) as on:
             plans = {False: off, True: on}
             warm_up = {captures: self._loop(plan, seconds=5) for captures, plan in plans.items()}
             replicas = {_captures(replica): replica for replica in _replicas()}
@@ -315,11 +324,35 @@ def _running(
         yield plan
 
 
+@contextmanager
+def _alone(*, environment: Mapping[str, str] | None = None) -> Iterator[Plan]:
+    """A replica without Ray and HAProxy in front of it."""
+    plan = Plan(port=free_port())
+    threads = {"SENTIMENT_REPLICA_CPUS": str(plan.cpus)}
+    command = [sys.executable, "-m", _ALONE, str(plan.port)]
+    with subprocess.Popen(command, env=os.environ | threads | dict(environment or {})) as process:
+        try:
+            while not _ready(plan.url):
+                time.sleep(0.5)
+                if process.poll() is not None:
+                    raise SystemExit(f"the replica ended with {process.returncode}")
+            yield plan
+        finally:
+            process.terminate()
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
 def _replicas() -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if any("ServeReplica:sentiment" in argument for argument in process.info["cmdline"] or [])
+        if any("ServeReplica:sentiment" in word or word == _ALONE for word in process.info["cmdline"] or [])
     ]
 
 

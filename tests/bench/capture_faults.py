@@ -1,10 +1,13 @@
 """`python -m tests.bench.capture_faults`: what of the prediction log is lost when S3 is away, and by kill -9.
 
-One service that captures into S3 (moto's, over HTTP, in this process), asked all the time:
+One service that captures into S3 (moto's, over HTTP, in this process), asked about 80 times a second:
 
     S3 is away for a minute: connections are refused. Afterwards every answer must be in the log.
     kill -9 of the replica. What is missing afterwards must have been answered in the last `--flush-s`.
     the service is told to end. What waited in the log must be there.
+
+With --alone the service is the routes and the log in a process of their own, without Ray and without a
+model: a log does not notice.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import logging
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Thread
@@ -32,7 +36,7 @@ from tests.bench.http import Connection
 from train.captured.reading import Log
 
 URI = "s3://captured/log"
-CONNECTIONS = 4
+CONNECTIONS, PAUSE_S = 4, 0.05
 PATIENCE_S = 90.0
 
 
@@ -85,37 +89,61 @@ def main() -> int:
     )
     parser.add_argument("--flush-s", type=float, default=10.0, help="SENTIMENT_LOG_FLUSH_S (default 10)")
     parser.add_argument("--away-s", type=float, default=60.0, help="seconds without S3 (default 60)")
+    parser.add_argument("--alone", action="store_true", help="without Ray and without a model")
     options = parser.parse_args()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    start = _alone if options.alone else _served
     asked, bucket = Asked(), Bucket()
     with _environment(bucket) as environment:
         bucket.open()
         boto3.session.Session().client("s3").create_bucket(Bucket="captured")
         environment |= {"SENTIMENT_LOG_URI": URI, "SENTIMENT_LOG_FLUSH_S": f"{options.flush_s}"}
-        plan = Plan(port=free_port(), dashboard_port=free_port(), environment=environment)
         print("| what | requests | failed | lost |\n| --- | --- | --- | --- |")
-        with serving(plan, lambda line: print(f"  {line}", file=sys.stderr)):
-            asyncio.run(_ask(plan.url, asked, seconds=options.flush_s))
+        with start(environment) as (url, replica):
+            asyncio.run(_ask(url, asked, seconds=options.flush_s))
             bucket.close()
-            asyncio.run(_ask(plan.url, asked, seconds=options.away_s))
+            asyncio.run(_ask(url, asked, seconds=options.away_s))
             bucket.open()
-            asyncio.run(_ask(plan.url, asked, seconds=options.flush_s))
+            asyncio.run(_ask(url, asked, seconds=options.flush_s))
             _tell(f"S3 away for {options.away_s:.0f} s", asked, asked.wait_until_kept())
 
             asked = Asked()
-            asyncio.run(_ask(plan.url, asked, seconds=2.5 * options.flush_s))
+            asyncio.run(_ask(url, asked, seconds=2.5 * options.flush_s))
             killed = time.monotonic()
-            _replica().kill()
+            replica().kill()
             time.sleep(1)
             lost = asked.missing()
             oldest_s = killed - min((asked.answered[name] for name in lost), default=killed)
             _tell(f"kill -9; the oldest lost was answered {oldest_s:.1f} s before", asked, lost)
-
-            asyncio.run(_until_it_answers(plan.url))
-            asked = Asked()
-            asyncio.run(_ask(plan.url, asked, seconds=3))
-        _tell("the service is told to end (SIGTERM to the node)", asked, asked.missing())
+        asked = Asked()
+        with start(environment) as (url, _):
+            asyncio.run(_ask(url, asked, seconds=options.flush_s / 2))
+        _tell("the service is told to end", asked, asked.missing())
         bucket.close()
     return 0
+
+
+@contextmanager
+def _served(environment: dict[str, str]) -> Iterator[tuple[str, Callable[[], psutil.Process]]]:
+    """As `make serve` does it."""
+    plan = Plan(port=free_port(), dashboard_port=free_port(), environment=environment)
+    with serving(plan, lambda line: print(f"  {line}", file=sys.stderr)):
+        yield plan.url, _replica
+
+
+@contextmanager
+def _alone(environment: dict[str, str]) -> Iterator[tuple[str, Callable[[], psutil.Process]]]:
+    """The routes and the log in one process."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.contract.serve_fake", str(port)]
+    process = psutil.Popen(command, env=os.environ | environment)
+    try:
+        asyncio.run(_until_it_answers(f"http://127.0.0.1:{port}"))
+        yield f"http://127.0.0.1:{port}", lambda: process
+    finally:
+        if process.is_running():
+            process.terminate()
+        process.wait(PATIENCE_S)
 
 
 def _tell(what: str, asked: Asked, lost: set[str]) -> None:
@@ -147,6 +175,7 @@ async def _ask(url: str, asked: Asked, *, seconds: float) -> None:
                 asked.statuses[str(answer.status)] += 1
                 if answer.status == 200:
                     asked.answered[answer.json()["request_id"]] = time.monotonic()
+                await asyncio.sleep(PAUSE_S)
 
     await asyncio.gather(*(ask_on() for _ in range(CONNECTIONS)))
 

@@ -21,18 +21,6 @@ from tests.conftest import ROOT
 from train.captured.reading import Log
 
 PATIENCE_S = 60
-PROGRAM = """
-import sys
-import uvicorn
-from serve_app.api import build_api
-from serve_app.capture.capture import open_capture
-from serve_app.metrics import Metrics
-from serve_app.settings import Settings
-from tests.contract.fake_replica import FakeReplica
-settings, metrics = Settings(), Metrics()
-app = build_api(FakeReplica(), settings, metrics, open_capture(settings, metrics))
-uvicorn.run(app, port=int(sys.argv[1]), log_level="warning")
-"""
 
 
 @contextmanager
@@ -40,7 +28,8 @@ def serving(log: Path, flush_s: float) -> Iterator[tuple[httpx.Client, subproces
     """The routes in a process that captures into `log`, once they answer."""
     port = free_port()
     environment = os.environ | {"SENTIMENT_LOG_URI": str(log), "SENTIMENT_LOG_FLUSH_S": f"{flush_s}"}
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(port)], cwd=ROOT, env=environment)
+    command = [sys.executable, "-m", "tests.contract.serve_fake", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
             wait_for(lambda: answers(client))
