@@ -226,10 +226,15 @@ class Bench:
         cpu_s = {False: 0.0, True: 0.0}
         turns: dict[bool, list[Outcome]] = {False: [], True: []}
         start = _alone if self.alone else _running
-        with TemporaryDirectory() as log, start() as off, start(environment=_captured_to(log)) as on:
+        marks = {captures: {"SENTIMENT_BENCH": f"{os.getpid()}-{captures}"} for captures in turns}
+        with (
+            TemporaryDirectory() as log,
+            start(environment=marks[False]) as off,
+            start(environment=marks[True] | _captured_to(log)) as on,
+        ):
             plans = {False: off, True: on}
             warm_up = {captures: self._loop(plan, seconds=5) for captures, plan in plans.items()}
-            replicas = {_captures(replica): replica for replica in _replicas()}
+            replicas = {captures: _replica_with(mark) for captures, mark in marks.items()}
             for number in range(CAPTURE_TURNS):
                 for captures in (False, True) if number % 2 else (True, False):
                     began_s = _cpu_s(replicas[captures])
@@ -356,8 +361,10 @@ def _replicas() -> list[psutil.Process]:
     ]
 
 
-def _captures(replica: psutil.Process) -> bool:
-    return "SENTIMENT_LOG_URI" in replica.environ()
+def _replica_with(variables: Mapping[str, str]) -> psutil.Process:
+    """The one with these in its environment: others may run on the machine."""
+    [replica] = [process for process in _replicas() if variables.items() <= process.environ().items()]
+    return replica
 
 
 def _cpu_s(process: psutil.Process) -> float:

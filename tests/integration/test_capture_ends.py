@@ -15,9 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
+from ray import serve
 
+from serve_app.deployment import ClassifierReplica
 from serve_app.local import free_port
 from tests.conftest import ROOT
+from tests.unit.train.captured.logs import answered
 from train.captured.reading import Log
 
 PATIENCE_S = 60
@@ -86,3 +90,20 @@ def test_a_killed_process_loses_the_end_and_nothing_before(tmp_path: Path) -> No
         process.wait()
     found = kept(tmp_path)
     assert found == list(range(len(found))) and len(found) >= 20
+
+
+async def test_a_replica_that_serve_ends_writes_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun and ended as Serve's replica does it, without a cluster around."""
+    monkeypatch.setenv("SENTIMENT_LOG_URI", str(tmp_path))
+    monkeypatch.setenv("SENTIMENT_LOG_FLUSH_S", "3600")
+    wrapped = serve.ingress()(ClassifierReplica)
+    replica = wrapped.__new__(wrapped)
+    await wrapped.__init__(replica)
+    replica._set_asgi_app(replica.__serve_build_asgi_app__())
+    await replica._run_asgi_lifespan_startup()
+
+    replica._capture.answered(answered("3", "text"))
+    assert kept(tmp_path) == []
+    await wrapped.__del__(replica)
+    assert kept(tmp_path) == [3]
+    replica.__dict__.clear()  # it is ended a second time when it is collected
