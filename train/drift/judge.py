@@ -1,0 +1,139 @@
+"""The judge: is this window drift? Reference, traffic and bounds in, report with verdict and reasons out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from train.drift import checks
+from train.drift.estimates import by_mean_score, by_threshold
+from train.drift.findings import LEVELS, AccuracyFigures, Finding, Level, Measure, Report, Unmeasured
+from train.drift.rates import wilson
+from train.drift.reference import Reference
+from train.drift.segments import segments
+from train.drift.thresholds import Thresholds
+from train.drift.traffic import Traffic
+from train.errors import DataInvalid
+from train.evaluation.compare import holm
+
+Embeddings = npt.NDArray[np.floating]
+
+
+def judge(
+    reference: Reference,
+    traffic: Traffic,
+    thresholds: Thresholds,
+    *,
+    embeddings: Embeddings | None = None,
+    earlier: Traffic | None = None,
+) -> Report:
+    """Hold a window against its version's reference; the same arguments give the same report.
+
+    `retrain` is what retraining can help against: fewer right answers, or texts of another domain. `drift` is
+    any other change, such as a product that turned: the model may well be right about it.
+
+    Args:
+        reference: Of the version that answered.
+        traffic: Of the window.
+        thresholds: The bounds.
+        embeddings: Of `traffic.texts`, (texts, hidden); None where there are no texts.
+        earlier: Of the same version before the window, for the segments' own past.
+
+    Raises:
+        DataInvalid: The window has too few rows to be judged, or other labels than the reference.
+    """
+    least = thresholds.evidence.min_rows
+    if traffic.rows < least:
+        raise DataInvalid(
+            f"the window has {traffic.rows:,} rows of {reference.name} {reference.version}, at least "
+            f"{least:,} are needed to judge it: take a longer window"
+        )
+    if traffic.labels != reference.profile.labels:
+        raise DataInvalid(
+            f"the window has the labels {list(traffic.labels)}, the reference "
+            f"{list(reference.profile.labels)}: give the bundle of the version that answered"
+        )
+    measures, unmeasured = _measured(reference, traffic, thresholds, embeddings)
+    held = _accuracy_held(reference, traffic, thresholds)
+    findings = [
+        _finding(measure, p, thresholds.significance, spared=held and measure.check != "accuracy")
+        for measure, p in _corrected(measures)
+    ]
+    of_segments = segments(traffic, earlier, thresholds)
+    turned = [
+        finding
+        for measure, p in _corrected(of_segments)
+        if (finding := _finding(measure, p, thresholds.segments.significance)).level != "ok"
+    ]
+    return Report(
+        name=reference.name,
+        version=reference.version,
+        begin=traffic.begin,
+        end=traffic.end,
+        rows=traffic.rows,
+        verdict=max((found.level for found in (*findings, *turned)), key=LEVELS.index),
+        findings=tuple(findings),
+        segments=tuple(sorted(turned, key=lambda finding: -finding.effect)),
+        segments_judged=len(of_segments),
+        unmeasured=tuple(unmeasured),
+        accuracy=_figures(reference, traffic),
+    )
+
+
+def _measured(
+    reference: Reference, traffic: Traffic, thresholds: Thresholds, embeddings: Embeddings | None
+) -> tuple[list[Measure], list[Unmeasured]]:
+    """Every check of the whole window that can be made, and the others with what they lack."""
+    arguments = (reference, traffic, thresholds)
+    measures, unmeasured = [], []
+    texts, judged = 0 if embeddings is None else len(embeddings), traffic.judged
+    if embeddings is not None and texts >= thresholds.evidence.min_texts:
+        measures.append(checks.embeddings(reference, embeddings, thresholds))
+    else:
+        lack = f"the log has {texts:,} texts of the window, {thresholds.evidence.min_texts:,} are needed"
+        unmeasured.append(Unmeasured("embeddings", lack))
+    measures += [checks.lengths(*arguments), checks.unknown_tokens(*arguments)]
+    measures += [checks.label_shares(*arguments), checks.scores(*arguments)]
+    if not reference.judged:
+        unmeasured.append(Unmeasured("accuracy", "nothing was held out of training to compare it with"))
+    elif judged < thresholds.evidence.min_feedback:
+        lack = f"{judged:,} answers have feedback, {thresholds.evidence.min_feedback:,} are needed"
+        unmeasured.append(Unmeasured("accuracy", lack))
+    else:
+        measures.append(checks.accuracy(*arguments))
+    return [*measures, checks.estimated_accuracy(*arguments)], unmeasured
+
+
+def _corrected(measures: Sequence[Measure]) -> list[tuple[Measure, float]]:
+    return list(zip(measures, holm([measure.p for measure in measures]), strict=True))
+
+
+def _finding(measure: Measure, p: float, significance: float, *, spared: bool = False) -> Finding:
+    """Effect and significance together make the level; `spared` is what feedback has shown to do no harm."""
+    level: Level = "ok"
+    if p <= significance and measure.effect >= measure.bound:
+        retrain = measure.retrain_bound is not None and measure.effect >= measure.retrain_bound
+        level = "retrain" if retrain and not spared else "drift"
+    return Finding(measure.check, measure.kind, level, measure.effect, measure.bound, p, measure.reason)
+
+
+def _accuracy_held(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> bool:
+    """Whether feedback shows that no more accuracy was lost than the bound, with 95 % confidence."""
+    if reference.accuracy is None or traffic.judged < thresholds.evidence.min_feedback:
+        return False
+    low = wilson(traffic.right, traffic.judged).low
+    return low >= reference.accuracy - thresholds.accuracy.fall
+
+
+def _figures(reference: Reference, traffic: Traffic) -> AccuracyFigures:
+    found = wilson(traffic.right, traffic.judged) if traffic.judged else None
+    known, scores = reference.accuracy, reference.profile.top_scores
+    return AccuracyFigures(
+        reference=known,
+        measured=found.estimate if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        judged=traffic.judged,
+        by_mean_score=None if known is None else by_mean_score(scores, known, traffic.top_scores),
+        by_threshold=None if known is None else by_threshold(scores, known, traffic.top_scores),
+    )
