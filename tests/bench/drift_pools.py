@@ -23,6 +23,9 @@ from train.settings import FileSettings
 from train.texts.sets import read_set
 
 LABELS = ("NEGATIVE", "POSITIVE")
+TEMPERATURE, UNKNOWN_TOKEN = 1.1153, 100
+"""Of the built-in model: its bundle's temperature, and the id of its tokenizer's [UNK]."""
+
 SIZES = {"sst2_train": 12_000, "tweets_sentiment": 1_500, "clothing_reviews": 2_000, "long_reviews": 1_000}
 """Texts of each set: enough for windows of 1,000 that differ, and few enough for minutes."""
 
@@ -86,7 +89,6 @@ def texts_of(name: str, data: Path, size: int) -> tuple[list[str], npt.NDArray[n
 
 def _pool(classifier: Classifier, name: str, data: Path, size: int) -> Pool:
     texts, truth = texts_of(name, data, size)
-    unknown_token = 100  # [UNK] of the built-in model's tokenizer
     parts: list[Any] = []
     for begin in range(0, len(texts), _STEP):
         encoded = classifier.preprocess(texts[begin : begin + _STEP])
@@ -97,7 +99,7 @@ def _pool(classifier: Classifier, name: str, data: Path, size: int) -> Pool:
                 logits,
                 embeddings.astype(np.float16),
                 np.array([text.tokens for text in encoded]),
-                np.array([text.ids.count(unknown_token) for text in encoded]),
+                np.array([text.ids.count(UNKNOWN_TOKEN) for text in encoded]),
             )
         )
         print(f"{name}: {begin + len(encoded):,} of {len(texts):,} texts", file=sys.stderr, flush=True)

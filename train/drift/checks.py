@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from train.drift.estimates import by_mean_score, mean_score
 from train.drift.findings import Measure
-from train.drift.mmd import discrepancy
+from train.drift.mmd import Embedded, discrepancy
 from train.drift.rates import fall_p, rate_rise_p
 from train.drift.reference import Reference
 from train.drift.shift import Counts, coarsen, homogeneity_p, psi, shares, total_variation
@@ -17,15 +16,11 @@ from train.drift.traffic import Traffic
 from train.profile import Histogram
 
 
-def embeddings(reference: Reference, current: npt.NDArray[np.floating], thresholds: Thresholds) -> Measure:
-    """Do the texts look different to the model? Embeddings against embeddings.
-
-    Args:
-        reference: With its sample.
-        current: Of the window's sample, (texts, hidden), at least two.
-        thresholds: The bounds.
-    """
-    found = discrepancy(reference.embeddings, current)
+def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -> Measure | None:
+    """Do the texts look different to the model? None if no label has enough texts on both sides."""
+    found = discrepancy(reference, current)
+    if found is None:
+        return None
     return Measure(
         check="embeddings",
         kind="covariate",
@@ -34,7 +29,7 @@ def embeddings(reference: Reference, current: npt.NDArray[np.floating], threshol
         retrain_bound=thresholds.covariate.retrain_mmd,
         p=found.p,
         reason=f"the texts look different to the model: MMD² {found.squared:.3f} between the embeddings of "
-        f"{len(current):,} texts and of the reference's {len(reference.embeddings):,}",
+        f"{len(current.answers):,} texts and of the reference's {len(reference.answers):,}",
     )
 
 

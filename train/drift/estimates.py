@@ -2,7 +2,7 @@
 
 They assume that a score of 0.8 is still right 8 times in 10. Where the world turned and the texts did not, or
 where the model is sure of texts it has never seen, that no longer holds, and both are too high. An estimate
-is a reason to ask for labels, never their replacement: no estimate is right under every shift (Garg et al. 2022,
+is a reason to ask for labels, never their replacement: none is right under every shift (Garg et al. 2022,
 section 3).
 """
 

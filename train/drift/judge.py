@@ -1,13 +1,12 @@
 """The judge: is this window drift? Reference, traffic and bounds in, report with verdict and reasons out."""
 
 from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
 
 from train.drift import checks
 from train.drift.estimates import by_mean_score, by_threshold
 from train.drift.findings import LEVELS, AccuracyFigures, Finding, Level, Measure, Report, Unmeasured
+from train.drift.mmd import Embedded
 from train.drift.rates import wilson
 from train.drift.reference import Reference
 from train.drift.segments import segments
@@ -16,7 +15,13 @@ from train.drift.traffic import Traffic
 from train.errors import DataInvalid
 from train.evaluation.compare import holm
 
-Embeddings = npt.NDArray[np.floating]
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Texts of the reference and of the window, as the version's model sees them."""
+
+    reference: Embedded
+    current: Embedded
 
 
 def judge(
@@ -24,7 +29,7 @@ def judge(
     traffic: Traffic,
     thresholds: Thresholds,
     *,
-    embeddings: Embeddings | None = None,
+    samples: Samples | None = None,
     earlier: Traffic | None = None,
 ) -> Report:
     """Hold a window against its version's reference; the same arguments give the same report.
@@ -36,7 +41,7 @@ def judge(
         reference: Of the version that answered.
         traffic: Of the window.
         thresholds: The bounds.
-        embeddings: Of `traffic.texts`, (texts, hidden); None where there are no texts.
+        samples: Of texts; None where the log has none.
         earlier: Of the same version before the window, for the segments' own past.
 
     Raises:
@@ -53,7 +58,7 @@ def judge(
             f"the window has the labels {list(traffic.labels)}, the reference "
             f"{list(reference.profile.labels)}: give the bundle of the version that answered"
         )
-    measures, unmeasured = _measured(reference, traffic, thresholds, embeddings)
+    measures, unmeasured = _measured(reference, traffic, thresholds, samples)
     held = _accuracy_held(reference, traffic, thresholds)
     findings = [
         _finding(measure, p, thresholds.significance, spared=held and measure.check != "accuracy")
@@ -81,17 +86,20 @@ def judge(
 
 
 def _measured(
-    reference: Reference, traffic: Traffic, thresholds: Thresholds, embeddings: Embeddings | None
+    reference: Reference, traffic: Traffic, thresholds: Thresholds, samples: Samples | None
 ) -> tuple[list[Measure], list[Unmeasured]]:
     """Every check of the whole window that can be made, and the others with what they lack."""
     arguments = (reference, traffic, thresholds)
-    measures, unmeasured = [], []
-    texts, judged = 0 if embeddings is None else len(embeddings), traffic.judged
-    if embeddings is not None and texts >= thresholds.evidence.min_texts:
-        measures.append(checks.embeddings(reference, embeddings, thresholds))
-    else:
+    measures: list[Measure] = []
+    unmeasured: list[Unmeasured] = []
+    texts, judged = len(samples.current.answers) if samples else 0, traffic.judged
+    if samples is None or texts < thresholds.evidence.min_texts:
         lack = f"the log has {texts:,} texts of the window, {thresholds.evidence.min_texts:,} are needed"
         unmeasured.append(Unmeasured("embeddings", lack))
+    elif found := checks.embeddings(samples.reference, samples.current, thresholds):
+        measures.append(found)
+    else:
+        unmeasured.append(Unmeasured("embeddings", "no label is answered often enough on both sides"))
     measures += [checks.lengths(*arguments), checks.unknown_tokens(*arguments)]
     measures += [checks.label_shares(*arguments), checks.scores(*arguments)]
     if not reference.judged:

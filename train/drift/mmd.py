@@ -1,7 +1,10 @@
-"""Maximum mean discrepancy: do two samples of embeddings come from the same distribution?
+"""Maximum mean discrepancy: do two samples of embeddings come from the same distribution, label by label?
 
 Gretton et al. 2012, A Kernel Two-Sample Test, JMLR 13: the unbiased estimate of lemma 6 with a Gaussian
 kernel, its width the median distance between the points of both samples (section 8), its p by permutation.
+
+What a classifier's head is given tells its labels apart before anything else: more complaints among the same
+texts would look like another domain. So only texts with the same answer are compared, and permuted.
 """
 
 from dataclasses import dataclass
@@ -9,10 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from train.drift.shift import Counts, Floats
 
 PERMUTATIONS = 2_000
 """The least p-value is 1 / 2,001: small enough to stay below 0.01 after a correction for ten checks."""
+
+LEAST_TEXTS = 10
+"""Of a label, in both samples, for it to be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A sample of texts as the model sees them."""
+
+    embeddings: npt.NDArray[np.floating]
+    """(texts, hidden), what the head was given."""
+    answers: Counts
+    """Index of each text's answered label: int64 (texts,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,36 +36,44 @@ class Discrepancy:
     """What the test found."""
 
     squared: float
-    """MMD squared, unbiased: 0 on average where nothing differs, at most 2, whatever the samples' sizes."""
+    """MMD squared, unbiased, mean over the labels: 0 where nothing differs, at most 2, at any size."""
     p: float
 
 
 def discrepancy(
-    x: npt.NDArray[np.floating],
-    y: npt.NDArray[np.floating],
-    *,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
-) -> Discrepancy:
-    """Compare two samples.
+    x: Embedded, y: Embedded, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> Discrepancy | None:
+    """Compare two samples; None if no label has `LEAST_TEXTS` in both.
 
     Args:
-        x: (texts, size), at least two texts.
-        y: (texts, size), at least two.
-        permutations: How often the points are dealt anew to the two samples; memory grows with it.
+        x: One sample.
+        y: The other.
+        permutations: How often the texts of a label are dealt anew to the two samples.
         seed: The same seed gives the same p.
     """
-    points = np.concatenate([x, y]).astype(np.float64)
+    points = np.concatenate([x.embeddings, y.embeddings]).astype(np.float64)
     kernel = gaussian_kernel(points)
-    measured = np.zeros((len(points), 1))
-    measured[: len(x)] = 1
+    answers = np.concatenate([x.answers, y.answers])
+    of_x = np.arange(len(points)) < len(x.answers)
     rng = np.random.default_rng(seed)
-    dealt = rng.permuted(np.repeat(measured, permutations, axis=1), axis=0)
-    squared = _squared(kernel, measured)[0]
-    thrown = _squared(kernel, dealt)
+    weights, measured, dealt = [], [], []
+    for label in np.unique(answers):
+        places = np.flatnonzero(answers == label)
+        chosen = of_x[places].astype(np.float64)[:, None]
+        n, m = chosen.sum(), (1 - chosen).sum()
+        if min(n, m) >= LEAST_TEXTS:
+            of_label = kernel[np.ix_(places, places)]
+            anew = rng.permuted(np.repeat(chosen, permutations, axis=1), axis=0)
+            # The variance of an estimate falls with this: a label with few texts says little.
+            weights.append(n * m / (n + m))
+            measured.append(squared(of_label, chosen))
+            dealt.append(squared(of_label, anew))
+    if not weights:
+        return None
+    found = float(np.average(measured, axis=0, weights=weights)[0])
+    thrown = np.average(dealt, axis=0, weights=weights)
     # Phipson and Smyth 2010, Permutation P-values Should Never Be Zero.
-    p = (1 + int(np.sum(thrown >= squared))) / (1 + permutations)
-    return Discrepancy(float(squared), p)
+    return Discrepancy(found, (1 + int(np.sum(thrown >= found))) / (1 + permutations))
 
 
 def gaussian_kernel(points: Floats) -> Floats:
@@ -69,13 +93,20 @@ def gaussian_kernel(points: Floats) -> Floats:
     return kernel
 
 
-def _squared(kernel: Floats, chosen: Floats) -> Floats:
-    """MMD squared of every column of `chosen`, float64 (points, draws) of 1 for x and 0 for y."""
+def squared(kernel: Floats, chosen: Floats) -> Floats:
+    """MMD squared, unbiased, for ways to divide the points into x and y.
+
+    Args:
+        kernel: float64 (points, points), 0 on the diagonal.
+        chosen: float64 (points, ways): 1 for x and 0 for y; as many of each in every column, at least two.
+
+    Returns:
+        float64 (ways,).
+    """
     n = chosen[:, 0].sum()
     m = len(chosen) - n
     xx = (chosen * (kernel @ chosen)).sum(axis=0)
-    with_x = kernel.sum(axis=1) @ chosen
-    xy = with_x - xx
+    xy = kernel.sum(axis=1) @ chosen - xx
     yy = kernel.sum() - 2 * xy - xx
     found: Floats = xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
     return found

@@ -1,4 +1,4 @@
-"""From rows of the prediction log to a window's traffic: one pass, in memory that no number of rows exceeds."""
+"""From rows of the prediction log to a window's traffic: one pass, in bounded memory."""
 
 from collections.abc import Iterable
 from datetime import datetime
