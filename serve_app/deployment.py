@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from ray.serve.schema import ReplicaRank
 
 from serve_app.api import build_api
+from serve_app.capture.capture import open_capture
 from serve_app.choice import Placement, Role, UserConfig, place
 from serve_app.errors import NotReady, ServiceError
 from serve_app.live import Live, load
@@ -44,6 +45,7 @@ class ClassifierReplica:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._settings = Settings()
         self._metrics = Metrics()
+        self._capture = open_capture(self._settings, self._metrics)
         self._live: Live | None = None
         self._aside: _Aside | None = None
         self._placement: Placement | None = None
@@ -54,7 +56,7 @@ class ClassifierReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve calls this for the routes, after the constructor."""
-        return build_api(self, self._settings, self._metrics)
+        return build_api(self, self._settings, self._metrics, self._capture)
 
     async def reconfigure(self, user_config: dict[str, Any], rank: ReplicaRank | None = None) -> None:
         """Make the model that `user_config` has for this rank the live one; what was live answers until then.
@@ -140,7 +142,7 @@ class ClassifierReplica:
         return Classified(
             model=live.model,
             results=[
-                Scored(scores, item.tokens, item.truncated)
+                Scored(scores, item.tokens, item.truncated, item.unknown_tokens)
                 for scores, item in zip(answer.results, items, strict=True)
             ],
             timing=Timing(tokenize_s, answer.queue_s, answer.forward_s),
@@ -212,6 +214,8 @@ class ClassifierReplica:
         self._metrics.model(live.model, role="canary" if self._role() == "canary" else "champion")
         self._metrics.startup({p: s for p, s in live.model.startup.items() if p.endswith("_s")})
         self._metrics.waiting(live.batcher.waiting_items)
+        if self._capture is not None:
+            self._capture.show_metrics()
         if aside is not None:
             self._metrics.model(aside.live.model, role="shadow")
         if self._failed is not None:

@@ -90,6 +90,19 @@ class Metrics:
             "1 for the model that is live, and for one that scores aside (role shadow).",
             tag_keys=("name", "version", "device", "dtype", "uri", "role"),
         )
+        self._logged = Counter(
+            "sentiment_log_records",
+            "Rows of the prediction log and of feedback: written, dropped for want of room, failed.",
+            tag_keys=("log", "outcome"),
+        )
+        self._log_bytes = Gauge(
+            "sentiment_log_buffer_bytes", "Memory of the rows that are not written yet.", tag_keys=("log",)
+        )
+        self._feedback = Counter(
+            "sentiment_feedback",
+            "Feedback by what it says of the answer; unknown: this replica does not remember it.",
+            tag_keys=("outcome", "version"),
+        )
         self._startup_s = Gauge("sentiment_startup_s", "Cold start by phase, seconds.", tag_keys=("phase",))
 
     def request(self, route: str, status: int, seconds: float, *, version: str) -> None:
@@ -135,6 +148,18 @@ class Metrics:
         """Count texts offered to the model that scores aside; `version` is that model's."""
         if texts:
             self._count(self._shadow, texts, outcome=outcome, version=version)
+
+    def logged(self, log: str, outcome: str, rows: int) -> None:
+        """Count rows of a log by what became of them."""
+        self._logged.inc(rows, {"log": log, "outcome": outcome})
+
+    def log_buffer(self, log: str, size_bytes: int) -> None:
+        """Set how much of a log is not written yet."""
+        self._log_bytes.set(size_bytes, {"log": log})
+
+    def feedback(self, outcome: str, *, version: str) -> None:
+        """Count one text's feedback: right, wrong or unknown."""
+        self._count(self._feedback, outcome=outcome, version=version)
 
     def waiting(self, items: int) -> None:
         """Set the number of texts that wait."""

@@ -28,10 +28,11 @@ _DEFAULT_MAX_LENGTH = 512
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A text as token ids, special tokens included."""
+    """A text as token ids, special tokens included; `unknown_tokens` of them stand for what is not known."""
 
     ids: list[int]
     truncated: bool
+    unknown_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -87,6 +88,7 @@ class Classifier:
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
         self._activation = _activation(model)
         self._pad_id: int | None = tokenizer.pad_token_id
+        self._unknown_id: int | None = tokenizer.unk_token_id
         self._pad_left: bool = tokenizer.padding_side == "left"
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.no_padding()
@@ -100,10 +102,8 @@ class Classifier:
 
     def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokenise texts; one result a text, in their order."""
-        return [
-            Encoded(encoding.ids, truncated=bool(encoding.overflowing))
-            for encoding in self._tokenizer.encode_batch_fast(list(texts))
-        ]
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return [self._encoded(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Encoded]) -> list[list[float]]:
@@ -210,6 +210,10 @@ class Classifier:
                 "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
             )
         return head
+
+    def _encoded(self, ids: list[int], truncated: bool) -> Encoded:
+        unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
+        return Encoded(ids, truncated, unknown_tokens)
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Places of texts of like length, which may be padded together."""

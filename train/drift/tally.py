@@ -16,9 +16,7 @@ from train.errors import DataInvalid
 from train.profile import LENGTH_EDGES, SAMPLE_TEXTS, SCORE_BINS, length_histogram, score_histogram
 
 COLUMNS = ("time", "text", "segment", "label", "score", "tokens", "unknown_tokens")
-"""Of the prediction log, what a window is made from."""
-TRUTH = "truth"
-"""Column of the label by feedback, null without; rows may come without the column."""
+"""Of the prediction log, what a window's traffic is counted from."""
 
 SEGMENTS = 10_000
 """Told apart; what comes after so many is counted in `OTHER`, and never judged."""
@@ -29,7 +27,7 @@ def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> 
     """Count rows.
 
     Args:
-        batches: Arrow record batches with `COLUMNS`, and perhaps `TRUTH`.
+        batches: Arrow record batches with `COLUMNS`.
         labels: Of the version, in the order of the logits.
         seed: Of the choice of texts.
 
@@ -43,6 +41,19 @@ def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> 
     return tally.traffic()
 
 
+def agreement(batches: Iterable[Any]) -> tuple[int, int]:
+    """How many answers agree with their feedback, and of how many.
+
+    Args:
+        batches: Arrow record batches with `label` and `truth`, as `train.captured.joining.Join` gives them.
+    """
+    right = judged = 0
+    for batch in batches:
+        judged += batch.num_rows
+        right += int(pc.sum(pc.equal(batch["label"], batch["truth"])).as_py())
+    return right, judged
+
+
 class _Tally:
     def __init__(self, labels: tuple[str, ...], seed: int) -> None:
         self._labels = labels
@@ -52,7 +63,6 @@ class _Tally:
         self._tokens = TokenSums()
         self._segments: dict[str, Counts] = {}
         self._texts = _Draw(SAMPLE_TEXTS, seed)
-        self._right = self._judged = 0
         self._begin: datetime | None = None
         self._end: datetime | None = None
 
@@ -65,10 +75,6 @@ class _Tally:
         self._tokens += _sums(tokens, _integers(batch["unknown_tokens"]))
         self._texts.offer(batch["text"])
         self._count_segments(batch["segment"], answers)
-        if TRUTH in batch.schema.names:
-            known = batch[TRUTH].is_valid()
-            self._judged += int(pc.sum(known).as_py() or 0)
-            self._right += int(pc.sum(pc.equal(batch[TRUTH], batch["label"])).as_py() or 0)
         first, last = pc.min_max(batch["time"]).as_py().values()
         self._begin = min(self._begin or first, first)
         self._end = max(self._end or last, last)
@@ -82,8 +88,6 @@ class _Tally:
             tokens=self._tokens,
             segments={name: counts for name, counts in self._segments.items() if name != OTHER},
             texts=tuple(self._texts.kept()),
-            right=self._right,
-            judged=self._judged,
             begin=self._begin,
             end=self._end,
         )
