@@ -70,7 +70,7 @@ def label_shares(reference: Reference, traffic: Traffic, thresholds: Thresholds)
     profile = reference.profile
     before = np.array([round(profile.predicted_shares[label] * profile.texts) for label in traffic.labels])
     moved = shares(traffic.answers) - shares(before)
-    most = int(np.abs(moved).argmax())
+    most = int(moved.argmax())
     return Measure(
         check="label shares",
         kind="prediction",
