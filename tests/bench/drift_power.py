@@ -258,7 +258,7 @@ def _in_segments(pool: Pool, labels: npt.NDArray[np.int64], first: float) -> Dra
         negative = [first] + [PRAISED] * (SEGMENTS - 1)
         pools = [_mixed(pool, labels, each, share, rng) for share in negative]
         segment = np.repeat(np.arange(SEGMENTS), each)
-        order = rng.permutation(len(segment))
+        order = rng.permutation(len(segment))  # the first texts are those that are embedded
         return joined(pools).rows(order), segment[order]
 
     return draw
@@ -271,7 +271,7 @@ def _mixed(
     count = rng.binomial(size, negative)
     bad, good = np.flatnonzero(labels == NEGATIVE), np.flatnonzero(labels != NEGATIVE)
     chosen = [rng.choice(bad, count, replace=False), rng.choice(good, size - count, replace=False)]
-    return pool.rows(np.concatenate(chosen))
+    return pool.rows(rng.permutation(np.concatenate(chosen)))
 
 
 if __name__ == "__main__":
