@@ -1,7 +1,7 @@
 """`python -m tests.bench.drift_memory`: seconds and memory of `train drift` over 1 and 10 million made rows.
 
-Every row has its text, every hundredth its feedback. The first line, of a thousand rows, is what the model and
-the libraries take.
+Every row has its text, every hundredth its feedback. The first line, of a thousand rows, is what the model
+and the libraries take.
 """
 
 from __future__ import annotations

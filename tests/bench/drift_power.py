@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -85,6 +86,8 @@ class Row:
     """Where each check spoke up."""
     effects: dict[str, list[float]]
     """Of each check: least, median and greatest."""
+    accuracy: list[float]
+    """Medians: as it was, by the mean score, by the threshold."""
 
 
 def main() -> int:
@@ -173,10 +176,12 @@ def measure(kind: Kind, size: int, draws: int) -> Row:
     """Judge so many windows."""
     thresholds = read_thresholds()
     reports: list[Report] = []
+    right: list[float] = []
     for seed in range(draws):
         pool, segment = kind.draw(size, np.random.default_rng(seed))
         current = Embedded(pool.embeddings[:SAMPLE_TEXTS], pool.answers[:SAMPLE_TEXTS])
         samples = Samples(kind.known.sample, current)
+        right.append(float((pool.answers == pool.truth).mean()))
         reports.append(judge(kind.known.reference, traffic_of(pool, segment), thresholds, samples=samples))
     noticed = [
         any(found.check == FIRST for found in of.segments) if kind.turned else of.verdict != "ok"
@@ -197,13 +202,21 @@ def measure(kind: Kind, size: int, draws: int) -> Row:
             check: [round(float(np.quantile([one.effect for one in of_check], q)), 4) for q in (0, 0.5, 1)]
             for check, of_check in found.items()
         },
+        accuracy=[
+            round(statistics.median(values), 3)
+            for values in (
+                right,
+                [of.accuracy.by_mean_score or 0.0 for of in reports],
+                [of.accuracy.by_threshold or 0.0 for of in reports],
+            )
+        ],
     )
     print(row, file=sys.stderr, flush=True)
     return row
 
 
 def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
-    """Markdown: a line a kind, a column a size."""
+    """Markdown: how often each kind was noticed by size (and the verdict `retrain`); the accuracies."""
     lines = [
         "| windows | " + " | ".join(f"{size:,} texts" for size in sizes) + " | spoke up at the last size |"
     ]
@@ -215,7 +228,11 @@ def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
         ]
         by = ", ".join(f"{check} {count}" for check, count in of_kind[-1].by.items() if count)
         lines.append("| " + " | ".join([of_kind[0].windows, *cells, by]) + " |")
-    return "\n".join([*lines, "", "Noticed, and in brackets how often the verdict was `retrain`."])
+    lines += ["", "| windows of the last size | accuracy | by the mean score | by the threshold |"]
+    lines.append("| --- | --- | --- | --- |")
+    for row in rows[len(sizes) - 1 :: len(sizes)]:
+        lines.append("| " + " | ".join([row.windows, *(f"{value:.3f}" for value in row.accuracy)]) + " |")
+    return "\n".join(lines)
 
 
 def _cell(row: Row) -> str:
