@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -81,9 +82,14 @@ class Capture:
     @asynccontextmanager
     async def running(self, _app: object = None) -> AsyncIterator[None]:
         """A lifespan: at its end what waits is written."""
+        atexit.register(self.close)  # a process that is told to end may come by here alone
         yield
-        ending = (self.predictions.close, self.feedback.close)
-        await asyncio.gather(*(asyncio.to_thread(end, patience_s=_CLOSE_PATIENCE_S) for end in ending))
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Write what waits, for as long as there is time."""
+        for writer in (self.predictions, self.feedback):
+            writer.close(patience_s=_CLOSE_PATIENCE_S)
 
 
 def open_capture(settings: Settings, metrics: Metrics) -> Capture | None:

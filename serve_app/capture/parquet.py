@@ -63,7 +63,8 @@ FEEDBACK_COLUMNS = pa.schema(
 
 LABELS = "labels"
 """Key in a file's metadata: the model's labels in the order of `scores`, one a line."""
-_SCHEMA_VERSION = "schema_version"
+VERSION = "schema_version"
+"""Key in a file's metadata: what columns to expect."""
 
 Record = TypeVar("Record")
 Key = TypeVar("Key", bound=Hashable)
@@ -102,7 +103,7 @@ def feedback_files(records: Sequence[Truth]) -> list[File]:
 
 def with_metadata(columns: pa.Schema, labels: Sequence[str] = ()) -> pa.Schema:
     """The columns with what a file says of itself."""
-    said = {_SCHEMA_VERSION: SCHEMA_VERSION}
+    said = {VERSION: SCHEMA_VERSION}
     return columns.with_metadata(said | {LABELS: "\n".join(labels)} if labels else said)
 
 

@@ -70,7 +70,17 @@ def compact(
             files = log.every_file(kind, Window(until=until))
             for folder, found in groupby(files, key=lambda file: file.folder):
                 renew()
-                _compact_folder(log, folder, list(found), file_bytes, grace, now(), done, tell)
+                cleaned = _clean(log, list(found), older_than=now() - grace)
+                free = [file for file in cleaned.seen if file.name not in cleaned.resting]
+                done.removed += cleaned.removed
+                done.files_before += len(cleaned.seen)
+                done.files_after += len(cleaned.seen)
+                for group in _alike(log, groups(free, file_bytes)):
+                    _write(log, folder, group)
+                    done.written += 1
+                    done.files_after += 1 - len(group)
+                    size_bytes = sum(file.size_bytes for file in group)
+                    tell(f"{folder}: {len(group)} files, {size_bytes:,} bytes, are one")
     return done
 
 
@@ -89,38 +99,38 @@ def groups(files: Sequence[LogFile], file_bytes: int) -> list[list[LogFile]]:
     return [group for group in found if len(group) > 1]
 
 
-def _compact_folder(
-    log: Log,
-    folder: str,
-    files: Sequence[LogFile],
-    file_bytes: int,
-    grace: timedelta,
-    now: datetime,
-    done: Compaction,
-    tell: Callable[[str], None],
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Cleaned:
+    """A folder without what was replaced long ago.
+
+    Attributes:
+        seen: the files that readers see.
+        resting: names of compacted ones whose sources are still there: not to be compacted again yet.
+        removed: files that went.
+    """
+
+    seen: list[LogFile]
+    resting: set[str]
+    removed: int
+
+
+def _clean(log: Log, files: Sequence[LogFile], *, older_than: datetime) -> _Cleaned:
+    """Remove what compacted files of before `older_than` replace."""
     by_name = {file.name: file for file in files}
     sources_of = {file: log.replaced_by(file) for file in files if file.name.startswith(COMPACTED)}
     replaced: set[str] = set()
-    resting: set[str] = set()  # compacted files whose sources are still there: not to be compacted again yet
+    resting: set[str] = set()
+    removed = 0
     for file, sources in sources_of.items():
         left = [name for name in sources if name in by_name]
-        if now - file.modified >= grace:
+        if file.modified <= older_than:
             for name in left:
                 log.remove(by_name[name])
-                done.removed += 1
+            removed += len(left)
         elif left:
             resting.add(file.name)
         replaced.update(left)
-    seen = [file for file in files if file.name not in replaced]
-    done.files_before += len(seen)
-    done.files_after += len(seen)
-    free = [file for file in seen if file.name not in resting]
-    for group in _alike(log, groups(free, file_bytes)):
-        _write(log, folder, group)
-        done.written += 1
-        done.files_after += 1 - len(group)
-        tell(f"{folder}: {len(group)} files, {sum(file.size_bytes for file in group):,} bytes, are one")
+    return _Cleaned([file for file in files if file.name not in replaced], resting, removed)
 
 
 def _alike(log: Log, found: Sequence[Sequence[LogFile]]) -> Iterator[list[LogFile]]:

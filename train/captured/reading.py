@@ -3,7 +3,7 @@
 The layout and the columns are the writer's: `serve_app/capture/records.py` and `parquet.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -18,7 +18,7 @@ from pyarrow import parquet
 from pyarrow.fs import FileSelector, FileType
 
 from serve_app.capture import parquet as written
-from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from serve_app.capture.records import FEEDBACK, PREDICTIONS, SCHEMA_VERSION
 from train.errors import LogInvalid
 from train.texts.files import open_filesystem
 
@@ -148,6 +148,7 @@ class Log:
         """The rows of one file that lie in the window's time."""
         names = list(dict.fromkeys([*columns, "time"]))
         with self._translated(file.path), self._open(file) as source:
+            self._check_version(file, source.schema_arrow.metadata or {})
             if missing := set(names) - set(source.schema_arrow.names):
                 raise LogInvalid(f"{file.path} has no column {min(missing)!r}")
             for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=names):
@@ -192,6 +193,14 @@ class Log:
 
     def _open(self, file: LogFile) -> Any:
         return parquet.ParquetFile(self.system.open_input_file(file.path), pre_buffer=False)
+
+    def _check_version(self, file: LogFile, metadata: Mapping[bytes, bytes]) -> None:
+        found = metadata.get(written.VERSION.encode(), b"none").decode()
+        if found != SCHEMA_VERSION:
+            raise LogInvalid(
+                f"{file.path} has schema_version {found}, and {SCHEMA_VERSION} is read here; use the release "
+                "that wrote it"
+            )
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:

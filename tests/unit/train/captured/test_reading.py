@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from serve_app.capture.records import PREDICTIONS
 from tests.contract.fake_replica import LIVE
@@ -62,6 +63,14 @@ def test_a_damaged_file_is_named(log: Log, tmp_path: Path) -> None:
     (tmp_path / "predictions/date=2026-11-26/version=7/damaged.parquet").write_bytes(b"no parquet")
     with pytest.raises(LogInvalid, match=r"damaged\.parquet"):
         list(log.predictions())
+
+
+def test_another_schema_is_told(log: Log, tmp_path: Path) -> None:
+    [path] = (tmp_path / "feedback/date=2026-11-26").glob("*.parquet")
+    table = parquet.read_table(path, partitioning=None)
+    parquet.write_table(table.replace_schema_metadata({"schema_version": "2"}), path)
+    with pytest.raises(LogInvalid, match="schema_version 2, and 1 is read here"):
+        list(log.feedback())
 
 
 def test_an_empty_log_has_no_rows(tmp_path: Path) -> None:
