@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from serve_app.errors import BundleError
 from train.errors import TrainError
-from train.verbs import evaluate, feedback, fit, gate, log, publish, registry, score, sentences
+from train.verbs import drift, evaluate, feedback, fit, gate, log, publish, registry, score, sentences
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m train", description="Train, measure and keep text classifiers."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in (fit, evaluate, gate, registry, score, sentences, publish, log, feedback):
+    for verb in (fit, evaluate, gate, registry, score, sentences, publish, log, feedback, drift):
         verb.add(verbs)
     chosen = parser.parse_args(arguments)
     try:

@@ -144,12 +144,7 @@ class Classifier:
         Raises:
             BundleInvalid: the model's head does not read a first token.
         """
-        head = getattr(self._model, "classifier", None)
-        if head is None or self._pad_left:
-            raise BundleInvalid(
-                f"{self._model.config.model_type} has no head over a text's first token, and so no embedding "
-                "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
-            )
+        head = self._head()
         given: list[Tensor] = []
         thread = threading.get_ident()
 
@@ -167,6 +162,24 @@ class Classifier:
             groups = self._groups([item.tokens for item in batch])
             embeddings = embeddings[_places(groups, embeddings.device)]
         return logits, embeddings
+
+    @torch.inference_mode()
+    def logits_of_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Run the head alone.
+
+        Args:
+            embeddings: (texts, hidden_size), as `logits_and_embeddings` gives them.
+
+        Returns:
+            logits: (texts, num_labels), before temperature.
+
+        Raises:
+            BundleInvalid: the model's head does not read a first token.
+        """
+        # As texts of one token each: some heads take the first token of each text by themselves.
+        rows = embeddings.to(device=self._model.device, dtype=self._model.dtype).unsqueeze(1)
+        logits: Tensor = self._head()(rows)
+        return logits.reshape(len(embeddings), -1)
 
     def computed_tokens(self, lengths: Sequence[int]) -> int:
         """Tokens that the forward of a batch computes, padding included, for texts of these lengths."""
@@ -188,6 +201,15 @@ class Classifier:
         """
         if self._packed is not None:
             self._packed.undo()
+
+    def _head(self) -> torch.nn.Module:
+        head: torch.nn.Module | None = getattr(self._model, "classifier", None)
+        if head is None or self._pad_left:
+            raise BundleInvalid(
+                f"{self._model.config.model_type} has no head over a text's first token, and so no embedding "
+                "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
+            )
+        return head
 
     def _encoded(self, ids: list[int], truncated: bool) -> Encoded:
         unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
