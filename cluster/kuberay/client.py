@@ -24,6 +24,7 @@ from cluster.errors import (
     NoCluster,
     NoKind,
     NotFound,
+    Outdated,
     Rejected,
     ServerFailed,
     WaitFailed,
@@ -122,6 +123,7 @@ class KubeRay:
 
         Raises:
             Conflict: another manager owns a field; each is named with its manager.
+            Outdated: the document names a resourceVersion, and the object is another one by now.
             Rejected: the server or an admission hook refuses it.
             KubeError: see `cluster.errors`.
         """
@@ -219,6 +221,11 @@ class KubeRay:
         query = {"container": container, "tailLines": str(lines)}
         return self._text("GET", POD.path(namespace, pod) + "/log", POD, query)
 
+    def page(self, namespace: str, pod: str, port: int, path: str) -> str:
+        """What a pod answers to a GET, through the API server; asked once, for the next pod waits too."""
+        way = f"{POD.path(namespace, f'{pod}:{port}')}/proxy/{path}"
+        return self._text("GET", way, POD, {}, patience_s=0.0)
+
     def _versions(self, kind: Kind, namespace: str, name: str, deadline: float) -> Iterator[Document | None]:
         """An object as it is and each time it changes, until the deadline; None once it is gone.
 
@@ -282,12 +289,20 @@ class KubeRay:
         answer: Document = json.loads(self._text(method, path, kind, query or {}, body))
         return answer
 
-    def _text(self, method: str, path: str, kind: Kind, query: Mapping[str, str], body: Any = None) -> str:
+    def _text(
+        self,
+        method: str,
+        path: str,
+        kind: Kind,
+        query: Mapping[str, str],
+        body: Any = None,
+        patience_s: float | None = None,
+    ) -> str:
         """One call, repeated while the server may get over what ails it.
 
         Each may be repeated safely: an apply says the whole wish again, a delete of what is gone answers 404.
         """
-        deadline = self._pace.now() + self._pace.patience_s
+        deadline = self._pace.now() + (self._pace.patience_s if patience_s is None else patience_s)
         pause_s = _FIRST_PAUSE_S
         while True:
             failure: KubeError
@@ -344,7 +359,9 @@ def _error(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
         return NotFound(f"{kind.name} at {path}: {said or 'not found'}")
     if status == 409:
         fields = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
-        return Conflict(f"{kind.name} at {path}: {fields or said}; --force takes the fields over")
+        if not fields:
+            return Outdated(f"{kind.name} at {path}: {said}; try again")
+        return Conflict(f"{kind.name} at {path}: {fields}; --force takes the fields over")
     if status == 429 or status >= 500:
         return ServerFailed(f"{kind.name} at {path}: the API server answered {status}: {said}")
     faults = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
