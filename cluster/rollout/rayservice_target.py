@@ -134,7 +134,7 @@ def _blocked(service: Document) -> str:
         return ""
     return (
         f"{SERVE_CONFIG} of RayService {service['metadata']['name']} is owned by the field manager {others}; "
-        f"have that leave the field alone, then hand it over with `python -m cluster apply --force`"
+        "have that leave the field alone, then hand it over with `python -m cluster apply --force`"
     )
 
 
