@@ -31,6 +31,9 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="sentiment", help="of the RayService (%(default)s)")
     parser.add_argument("--name", default="sentiment", help="of the RayService (%(default)s)")
     parser.add_argument("--context", metavar="NAME", help="kubectl context (default: the current one)")
+    parser.add_argument(
+        "--take-over", action="store_true", help="own the RayService's serveConfigV2, whoever owns it now"
+    )
     parser.add_argument("--application", default="sentiment", help="in Serve (%(default)s)")
     parser.add_argument("--deployment", default="classifier", help="in the application (%(default)s)")
     parser.add_argument(
@@ -64,7 +67,8 @@ def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
         source: Source
         if chosen.target == "rayservice":
             kube, service = _kubernetes(chosen.context), (chosen.namespace, chosen.name)
-            target, source = RayServiceTarget(kube, *service, *inside), PodMetrics(kube, *service)
+            target = RayServiceTarget(kube, *service, *inside, take_over=chosen.take_over)
+            source = PodMetrics(kube, *service)
         else:
             target = ServeTarget(chosen.dashboard, *inside, client=client)
             source = Endpoints(chosen.dashboard, client=client)

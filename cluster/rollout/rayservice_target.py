@@ -35,6 +35,7 @@ class RayServiceTarget:
         name: of the service.
         application: name of the application in its serveConfigV2.
         deployment: name of the deployment in that.
+        take_over: own serveConfigV2 even where a field manager does that is not of this project.
     """
 
     def __init__(
@@ -44,12 +45,15 @@ class RayServiceTarget:
         name: str,
         application: str = "sentiment",
         deployment: str = "classifier",
+        *,
+        take_over: bool = False,
     ) -> None:
         self._client = client
         self._namespace = namespace
         self._name = name
         self._application = application
         self._deployment = deployment
+        self._take_over = take_over
 
     def read(self) -> Serving:
         """What its serveConfigV2 says, and what its status says of that; see `Target`.
@@ -72,7 +76,7 @@ class RayServiceTarget:
             settled=stands.state == "ready" and deployment.get("status") == "HEALTHY" and endpoints >= least,
             message=" ".join(filter(None, (stands.summary, deployment.get("message")))),
             failed=stands.state == "failed",
-            blocked=_blocked(service),
+            blocked=self._blocked(service),
         )
 
     def apply(self, mix: Mix) -> None:
@@ -97,13 +101,23 @@ class RayServiceTarget:
             options = change(options_of(application, self._deployment))
             if not options:
                 return text
-            if blocked := _blocked(service):
+            if blocked := self._blocked(service):
                 raise TargetRefused(blocked)
             override(application, self._deployment, options)
             return yaml.safe_dump(config, sort_keys=False)
 
         with _translated():
             edit(self._client, self._namespace, self._name, edited)
+
+    def _blocked(self, service: Document) -> str:
+        """Why the configuration is not this rollout's to change, or an empty text."""
+        others = ", ".join(sorted(holders(service) - _OURS))
+        if not others or self._take_over:
+            return ""
+        return (
+            f"{SERVE_CONFIG} of RayService {self._namespace}/{self._name} is owned by the field manager "
+            f"{others}; have that leave the field alone, then take it over with --take-over"
+        )
 
     def _application_in(self, config: dict[str, Any]) -> dict[str, Any]:
         applications: list[dict[str, Any]] = config.get("applications") or []
@@ -125,17 +139,6 @@ def _config(service: Document) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise TargetRefused(f"{SERVE_CONFIG} is empty: there is nothing that could be rolled out to")
     return config
-
-
-def _blocked(service: Document) -> str:
-    """Why the configuration is not this rollout's to change, or an empty text."""
-    others = ", ".join(sorted(holders(service) - _OURS))
-    if not others:
-        return ""
-    return (
-        f"{SERVE_CONFIG} of RayService {service['metadata']['name']} is owned by the field manager {others}; "
-        "have that leave the field alone, then hand it over with `python -m cluster apply --force`"
-    )
 
 
 def _least(options: Options) -> int:
