@@ -19,7 +19,7 @@ from tests.unit.cluster.rollout.world import World
 
 NAMESPACE, NAME = "sentiment", "sentiment"
 PATH = RAY_SERVICE.path(NAMESPACE, NAME)
-_CLUSTER = "sentiment-abcde"
+CLUSTER = "sentiment-abcde"
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Operator:
     def __post_init__(self) -> None:
         self.api.before = self.before
         for number in range(self.world.replicas):
-            name = f"{_CLUSTER}-worker-{number}"
-            self.api.put(POD.path(NAMESPACE, name), _pod(name))
+            name = f"{CLUSTER}-worker-{number}"
+            self.api.put(POD.path(NAMESPACE, name), pod(name))
             page = self.page if number == 0 else str
             self.api.pages[f"{POD.path(NAMESPACE, name)}:8080/proxy/metrics"] = page
 
@@ -108,7 +108,7 @@ class Operator:
             "conditions": [ready],
             "numServeEndpoints": self.world.replicas,
             "activeServiceStatus": {
-                "rayClusterName": _CLUSTER,
+                "rayClusterName": CLUSTER,
                 "applicationStatuses": {"sentiment": application},
             },
         }
@@ -124,10 +124,11 @@ def exposition(reading: Reading) -> str:
     return "".join(lines)
 
 
-def _pod(name: str) -> dict[str, Any]:
+def pod(name: str) -> dict[str, Any]:
+    """A worker that runs."""
     ports = [{"name": "serve", "containerPort": 8000}, {"name": "metrics", "containerPort": 8080}]
     return {
-        "metadata": {"name": name, "labels": {"ray.io/cluster": _CLUSTER}},
+        "metadata": {"name": name, "labels": {"ray.io/cluster": CLUSTER}},
         "spec": {"containers": [{"name": "ray-worker", "ports": ports}]},
         "status": {"phase": "Running"},
     }
