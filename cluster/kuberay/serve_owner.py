@@ -73,7 +73,7 @@ def apply(
         if dry_run:
             after = {**after, "spec": {**after["spec"], SERVE_CONFIG: text}}
         else:
-            after = _put(client, after, text)
+            after = _put(client, after, text, force=force)
         return Applied(after, f"keeps the models of a rollout, {_models(after)}; --force puts the settings'")
 
     if kind_of(document) != RAY_SERVICE:
@@ -82,7 +82,9 @@ def apply(
 
 
 def edit(client: KubeRay, namespace: str, name: str, change: Callable[[Document], str]) -> None:
-    """Change serveConfigV2 as the rollout, from what was just read: nothing that others do meanwhile is lost.
+    """Change serveConfigV2 as the rollout, from what was just read, and own it alone.
+
+    Nothing that others do meanwhile is lost.
 
     Args:
         client: of the cluster.
@@ -98,7 +100,7 @@ def edit(client: KubeRay, namespace: str, name: str, change: Callable[[Document]
 
     def attempt() -> Document:
         live = client.get(RAY_SERVICE, namespace, name)
-        return _put(client, live, change(live))
+        return _put(client, live, change(live), force=True)
 
     _while_outdated(attempt)
 
@@ -112,7 +114,7 @@ def holders(service: Document) -> frozenset[str]:
     )
 
 
-def _put(client: KubeRay, live: Document, text: str) -> Document:
+def _put(client: KubeRay, live: Document, text: str, *, force: bool) -> Document:
     """Set the text in exactly this version of the service, and own it."""
     if text == live["spec"].get(SERVE_CONFIG):
         return live
@@ -122,7 +124,7 @@ def _put(client: KubeRay, live: Document, text: str) -> Document:
         "metadata": {key: live["metadata"][key] for key in ("name", "namespace", "resourceVersion")},
         "spec": {SERVE_CONFIG: text},
     }
-    return client.apply(wish, manager=ROLLOUT_MANAGER, force=True)
+    return client.apply(wish, manager=ROLLOUT_MANAGER, force=force)
 
 
 def _while_outdated(attempt: Callable[[], Result]) -> Result:

@@ -15,6 +15,7 @@ import yaml
 from kubernetes import config
 
 from cluster.__main__ import main
+from cluster.errors import Conflict
 from cluster.kuberay.client import FIELD_MANAGER, KubeRay, Pace
 from cluster.kuberay.render import service_documents
 from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, apply, holders
@@ -216,6 +217,15 @@ def test_an_apply_of_the_cluster_leaves_the_canary_where_it_is(cluster: Cluster)
     assert deployment["autoscaling_config"]["max_replicas"] == 8
     assert Mix("old") not in cluster.world.mixes[1:]
     assert cluster.owners() == {ROLLOUT_MANAGER}
+
+
+def test_an_apply_takes_nothing_from_another_manager_on_a_rollouts_behalf(cluster: Cluster) -> None:
+    cluster.start()
+    both = {**wish(), "spec": {"serveConfigV2": cluster.api.objects[PATH]["spec"]["serveConfigV2"]}}
+    cluster.api.apply(PATH, both, ARGO, force=False, dry_run=False)
+    with pytest.raises(Conflict, match=ARGO):
+        apply(cluster.client, wish("serve.max_pods=8"))
+    assert cluster.owners() == {ROLLOUT_MANAGER, ARGO}
 
 
 def test_an_apply_by_force_takes_the_canary_out_and_the_rollout_ends(cluster: Cluster) -> None:
