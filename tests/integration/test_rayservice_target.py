@@ -196,7 +196,9 @@ def test_what_another_manager_holds_cannot_be_taken_back_and_that_is_said(cluste
     cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish("serve.model=failing"), ARGO))
     with pytest.raises(TargetFailed, match=rf"champion is not back.*{ARGO}.*rollout resume"):
         cluster.start()
-    assert cluster.world.journal().rollout().state is State.ROLLING_BACK
+    rollout = cluster.world.journal().rollout()
+    assert rollout.state is State.ROLLING_BACK
+    assert cluster.world.now - rollout.since < QUICK.apply_timeout_s, "it is not asked again and again"
     cluster.api.owners[PATH].pop(ARGO)
     assert cluster.resume().state is State.ROLLED_BACK
     assert cluster.world.mix == Mix("old")
