@@ -17,18 +17,8 @@ from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
-from cluster.errors import (
-    Conflict,
-    Forbidden,
-    KubeError,
-    NoCluster,
-    NoKind,
-    NotFound,
-    Outdated,
-    Rejected,
-    ServerFailed,
-    WaitFailed,
-)
+from cluster.errors import KubeError, NoCluster, NotFound, ServerFailed, WaitFailed
+from cluster.kuberay.answers import error_of
 from cluster.kuberay.kinds import CRD, POD, Kind, kind_of
 from cluster.kuberay.progress import Progress, progress
 
@@ -271,7 +261,7 @@ class KubeRay:
             if answer.status in (429, _GONE) or answer.status >= 500:
                 return
             if answer.status != 200:
-                raise _error(answer.status, answer.read(), kind, path)
+                raise error_of(answer.status, answer.read(), kind, path)
             rest = b""
             for chunk in answer.response.stream(amt=None, decode_content=True):
                 *whole, rest = (rest + chunk).split(b"\n")
@@ -311,7 +301,7 @@ class KubeRay:
                 content = answer.read()
                 if 200 <= answer.status < 300:
                     return bytes(content).decode()
-                failure = _error(answer.status, content, kind, path)
+                failure = error_of(answer.status, content, kind, path)
                 if not isinstance(failure, ServerFailed):
                     raise failure
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
@@ -337,35 +327,6 @@ class KubeRay:
             return self._api.call_api(*request, _request_timeout=(_CONNECT_S, read_s))
         except ApiException as error:  # the transport's own: TLS, or a login command that failed
             raise NoCluster(f"{self.host}: {error.reason}") from error
-
-
-def _error(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
-    """The error that an answer stands for, with what the server says of it."""
-    try:
-        answer = json.loads(content)
-        said, details = str(answer.get("message", "")), answer.get("details") or {}
-    except (ValueError, AttributeError):
-        said, details = content.decode(errors="replace")[:500], {}
-    causes = [cause for cause in details.get("causes") or [] if isinstance(cause, dict)]
-    if status in (401, 403):
-        who = "who asks is not known" if status == 401 else "not allowed"
-        return Forbidden(f"{kind.name} at {path}: {who}: {said}; see `kubectl auth can-i --list`")
-    if status == 404 and not details.get("name") and kind.from_crd:
-        return NoKind(
-            f"the cluster has no {kind.name} ({kind.api_version}): its CRD is not installed; "
-            "docs/cluster.md says how to install KubeRay and Karpenter"
-        )
-    if status == 404:
-        return NotFound(f"{kind.name} at {path}: {said or 'not found'}")
-    if status == 409:
-        fields = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
-        if not fields:
-            return Outdated(f"{kind.name} at {path}: {said}; try again")
-        return Conflict(f"{kind.name} at {path}: {fields}; --force takes the fields over")
-    if status == 429 or status >= 500:
-        return ServerFailed(f"{kind.name} at {path}: the API server answered {status}: {said}")
-    faults = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
-    return Rejected(f"{kind.name} at {path}: {status}: {faults or said}")
 
 
 def _explain(what: str, last: Progress) -> str:
