@@ -11,6 +11,7 @@ ClusterError          base; a verb prints it and exits with 1
     ├── NotFound      the kind is known, the object is not there
     ├── Forbidden     who asks may not do this
     ├── Conflict      another field manager owns what would be changed
+    ├── Outdated      the object changed between being read and being written
     ├── Rejected      the API server or an admission hook refuses the object
     ├── ServerFailed  the API server failed; asked again until the time was up
     └── WaitFailed    the object failed, or was not ready in time; says what it last said
@@ -55,6 +56,10 @@ class Forbidden(KubeError):
 
 class Conflict(KubeError):
     """Another field manager owns a field."""
+
+
+class Outdated(KubeError):
+    """The object is no longer the version that was to be changed."""
 
 
 class Rejected(KubeError):

@@ -7,6 +7,7 @@ ClusterError
     ├── PlanInvalid   the plan, or a plan that the deployment is too small for
     ├── JournalDamaged  a line before the last is not what was written
     ├── TargetFailed  the cluster that serves did not answer, or refused
+    │   └── TargetRefused  and will again: asking once more does not help
     └── SourceFailed  the metrics could not be read
 """
 
@@ -35,6 +36,10 @@ class JournalDamaged(RolloutError):
 
 class TargetFailed(RolloutError):
     """The cluster that serves did not answer, or did not take what it was told."""
+
+
+class TargetRefused(TargetFailed):
+    """The cluster will not take it, however often it is told."""
 
 
 class SourceFailed(RolloutError):

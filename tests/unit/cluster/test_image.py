@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -20,6 +21,7 @@ from cluster.kuberay.settings import environments, read_environment
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 ENTRYPOINT = ROOT / "cluster" / "entrypoint.sh"
+ECS = ROOT / "cluster" / "aws" / "terraform" / "modules" / "alternatives" / "ecs.tf"
 SERVING = ("cpu", "cuda")
 
 
@@ -94,6 +96,20 @@ def test_it_has_a_health_check_and_an_entry_point(target: str) -> None:
     assert ENTRYPOINT.stat().st_mode & stat.S_IXUSR
 
 
+def test_ecs_asks_for_the_health_as_the_image_does() -> None:
+    """ECS does not look at an image's HEALTHCHECK: its task definition says the same again."""
+    if not ECS.exists():
+        pytest.skip(f"no {ECS.relative_to(ROOT)}: the task definition is not part of this tree")
+    told = re.search(r"healthCheck\s*=\s*{(.+?)}", ECS.read_text(), re.S)
+    assert told, "the task definition has no health check"
+    (check,) = [rest for word, rest in whole("cuda") if word == "HEALTHCHECK"]
+    command = json.loads(check.partition("CMD ")[2])
+    assert re.findall(r'"([^"]+)"', told[1]) == ["CMD", *command]
+    ours = {name.replace("-", "").lower(): int(n) for name, n in re.findall(r"--([a-z-]+)=(\d+)", check)}
+    theirs = {name.lower(): int(n) for name, n in re.findall(r"(\w+)\s*=\s*(\d+)", told[1])}
+    assert ours == theirs
+
+
 @pytest.mark.parametrize("target", [*SERVING, "train"])
 def test_what_is_written_to_is_a_volume_here_and_a_mount_in_the_manifests(target: str) -> None:
     (volumes,) = [rest for word, rest in whole(target) if word == "VOLUME"]
@@ -155,6 +171,7 @@ def python(tmp_path: Path) -> Path:
         ([], {"PORT": "9000"}, "python -m serve_app --port 9000"),
         (["serve"], {}, "python -m serve_app --port 8080"),
         (["serve"], {"SAGEMAKER_BIND_TO_PORT": "8081"}, "python -m serve_app --port 8081"),
+        (["train"], {}, "python -m train sagemaker"),
         (["echo", "ray", "start"], {}, "ray start"),
     ],
 )
@@ -166,6 +183,27 @@ def test_the_entry_point_runs_what_each_platform_asks_for(
         [ENTRYPOINT, *words], env=given, capture_output=True, text=True, check=True, timeout=30
     )
     assert answer.stdout.strip() == runs
+
+
+@pytest.mark.parametrize(
+    ("bundle", "told", "model"),
+    [(True, None, "there"), (True, "s3://other", "s3://other"), (False, None, "")],
+)
+def test_sagemaker_serves_the_model_data_where_there_is_some(
+    python: Path, tmp_path: Path, bundle: bool, told: str | None, model: str
+) -> None:
+    (python / "python").write_text('#!/bin/sh\necho "$SENTIMENT_MODEL"\n')
+    there = tmp_path / "there"
+    there.mkdir()
+    if bundle:
+        (there / "bundle.json").write_text("{}")
+    given = {"PATH": f"{python}:{os.environ['PATH']}", "SM_MODEL_DIR": str(there)}
+    if told is not None:
+        given["SENTIMENT_MODEL"] = told
+    answer = subprocess.run(
+        [ENTRYPOINT, "serve"], env=given, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert answer.stdout.strip() == (str(there) if model == "there" else model)
 
 
 @pytest.fixture
