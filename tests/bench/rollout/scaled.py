@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from cluster.rollout.demo.beside import repeating
 from cluster.rollout.demo.ground import QUICK, Ground, ground
 from cluster.rollout.demo.models import version_of_builtin
 from cluster.rollout.demo.timeline import within
@@ -94,23 +94,17 @@ def _row(here: Ground, what: str, sweeps: Sweeps, began_s: float) -> str:
 @contextmanager
 def _sweeping(url: str) -> Iterator[Sweeps]:
     """Ask every pod what it serves, over and over, while the block runs."""
-    sweeps, over = Sweeps(), threading.Event()
+    sweeps = Sweeps()
 
     def sweep() -> None:
-        while not over.wait(_EVERY_S):
-            at, by_rank = time.time(), {}
-            for _ in range(_ASKED):
-                try:
-                    said = httpx.get(f"{url}/v1/model", timeout=10).json()
-                    by_rank[said["rank"]] = said["version"]
-                except (httpx.HTTPError, ValueError, KeyError):
-                    continue
-            sweeps.seen.append((at, by_rank))
+        at, by_rank = time.time(), {}
+        for _ in range(_ASKED):
+            try:
+                said = httpx.get(f"{url}/v1/model", timeout=10).json()
+                by_rank[said["rank"]] = said["version"]
+            except (httpx.HTTPError, ValueError, KeyError):
+                continue
+        sweeps.seen.append((at, by_rank))
 
-    thread = threading.Thread(target=sweep, name="sweeps")
-    thread.start()
-    try:
+    with repeating(sweep, _EVERY_S):
         yield sweeps
-    finally:
-        over.set()
-        thread.join()
