@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +106,7 @@ def ground(
     *,
     replicas: int,
     per_minute: float,
-    tell: Callable[[str], None],
-    texts: Sequence[str] = TEXTS,
+    tell: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Ground]:
     """Run the service with the built-in model and load on it while the block runs.
@@ -117,7 +116,6 @@ def ground(
         replicas: of the service; they share the cores.
         per_minute: requests a replica.
         tell: told each step, one line.
-        texts: what is sent.
         environment: more variables for Ray and the replicas.
 
     Raises:
@@ -133,8 +131,8 @@ def ground(
         with (
             serving(service, tell),
             httpx.Client(timeout=_TIMEOUT_S) as client,
-            offering(service.url, folder, texts, pods=replicas, per_minute=per_minute) as load,
-            witnessing(service.url, texts[:8]) as witness,
+            offering(service.url, folder, TEXTS, pods=replicas, per_minute=per_minute) as load,
+            witnessing(service.url, TEXTS[:8]) as witness,
             watching(lambda: pids(service.dashboard, client)) as memory,
         ):
             target = ServeTarget(service.dashboard, client=client)

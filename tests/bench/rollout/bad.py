@@ -25,7 +25,7 @@ def run(*, replicas: int, per_minute: float, names: Sequence[str]) -> Iterator[s
             yield f"slow: {slowness(uris['slow'], uris['good']):.1f} times the good one's forward, in process"
         yield "| canary | ended | reason | seconds | requests | seen by the canary | failed |"
         yield "|---|---|---|---|---|---|---|"
-        with ground(folder, replicas=replicas, per_minute=per_minute, tell=_quiet) as here:
+        with ground(folder, replicas=replicas, per_minute=per_minute) as here:
             here.settle(5)
             for name, uri in uris.items():
                 yield _row(here, name, uri)
@@ -46,7 +46,3 @@ def _row(here: Ground, name: str, uri: str) -> str:
     return (
         f"| {name} | {ended} | {reason} | {ended_s - began_s:.0f} | {len(samples)} | {share} | {failures} |"
     )
-
-
-def _quiet(line: str) -> None:
-    pass

@@ -26,9 +26,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         folder = Path(scratch)
         # One replica more than there are must fit beside them: that is what the surge needs.
         cpus = {"SENTIMENT_REPLICA_CPUS": "0.35"}
-        with ground(
-            folder, replicas=replicas, per_minute=per_minute, tell=lambda line: None, environment=cpus
-        ) as here:
+        with ground(folder, replicas=replicas, per_minute=per_minute, environment=cpus) as here:
             here.settle(5)
             yield "| code | seconds | answers by version | failed | p95 ms | Serve says |"
             yield "|---|---|---|---|---|---|"

@@ -43,7 +43,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
             "good": version_of_builtin(folder / "good", "good", temperature=1.0),
             "bad": version_of_builtin(folder / "bad", "bad", swap_labels=True),
         }
-        with ground(folder, replicas=replicas, per_minute=per_minute, tell=lambda line: None) as here:
+        with ground(folder, replicas=replicas, per_minute=per_minute) as here:
             here.settle(5)
             yield "| canary | killed with -9 | the pods then serve | started again, it ends |"
             yield "|---|---|---|---|"

@@ -14,8 +14,8 @@ from cluster.rollout.demo.timeline import p95_ms, within
 from cluster.rollout.plan import Step
 from cluster.rollout.target import Mix
 
-TURNS = 4
-_QUIET_S = 12.0
+TURNS = 3
+_QUIET_S = 8.0
 
 
 def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
@@ -26,7 +26,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         one_pod, champion = Mix("builtin:", uri, Step(1, shadow=False)), Mix("builtin:")
         yield "| what loads | loads | seconds each | p95 before, ms | p95 meanwhile, ms | factor | failed |"
         yield "|---|---|---|---|---|---|---|"
-        with ground(folder, replicas=replicas, per_minute=per_minute, tell=lambda line: None) as here:
+        with ground(folder, replicas=replicas, per_minute=per_minute) as here:
             here.settle(5)
             for what, mixes in (("a canary, on one pod", one_pod), ("a version, on all pods", Mix(uri))):
                 yield _row(here, what, [champion, mixes])

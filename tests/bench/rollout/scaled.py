@@ -49,9 +49,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         uri = version_of_builtin(folder / "good", "good", temperature=1.0)
         # Six replicas must fit: each has a sixth of the cores.
         cpus = {"SENTIMENT_REPLICA_CPUS": "0.3"}
-        with ground(
-            folder, replicas=REPLICAS[0], per_minute=per_minute, tell=lambda line: None, environment=cpus
-        ) as here:
+        with ground(folder, replicas=REPLICAS[0], per_minute=per_minute, environment=cpus) as here:
             here.settle(5)
             controller = controllers.start(here, folder / "journal", uri, ENDLESS)
             journal = Journal(folder / "journal")
