@@ -14,7 +14,7 @@ from cluster.rollout.demo.timeline import p95_ms, within
 from cluster.rollout.plan import Step
 from cluster.rollout.target import Mix
 
-TURNS = 3
+TURNS = 2
 _QUIET_S = 8.0
 
 
