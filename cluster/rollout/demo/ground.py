@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -129,6 +130,7 @@ def ground(
     )
     try:
         with (
+            _ended_in_order(),
             serving(service, tell),
             httpx.Client(timeout=_TIMEOUT_S) as client,
             offering(service.url, folder, TEXTS, pods=replicas, per_minute=per_minute) as load,
@@ -141,6 +143,20 @@ def ground(
             yield here
     except LocalError as error:
         raise DemoFailed(str(error)) from error
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """While the block runs, SIGTERM ends it as Ctrl-C does, so that service and load end with it."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def pids(dashboard: str, client: httpx.Client) -> list[int]:
