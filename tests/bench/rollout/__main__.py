@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench.rollout import bad, code, killed, loading, scaled
+from tests.bench.rollout import bad, code, killed, loading, replica, scaled
 
-PARTS = {"bad": bad.run, "killed": killed.run, "scaled": scaled.run, "loading": loading.run, "code": code.run}
+PARTS = {
+    "bad": bad.run,
+    "killed": killed.run,
+    "scaled": scaled.run,
+    "loading": loading.run,
+    "code": code.run,
+    "replica": replica.run,
+}
 
 
 def main() -> int:
