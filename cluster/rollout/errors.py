@@ -8,7 +8,9 @@ ClusterError
     ├── JournalDamaged  a line before the last is not what was written
     ├── TargetFailed  the cluster that serves did not answer, or refused
     │   └── TargetRefused  and will again: asking once more does not help
-    └── SourceFailed  the metrics could not be read
+    ├── SourceFailed  the metrics could not be read
+    ├── RegistryFailed  no such version, or the registry did not do its part
+    └── DemoFailed    the demonstration could not be carried through
 """
 
 from cluster.errors import ClusterError
@@ -44,3 +46,11 @@ class TargetRefused(TargetFailed):
 
 class SourceFailed(RolloutError):
     """No metrics could be read."""
+
+
+class RegistryFailed(RolloutError):
+    """The registry has no such version, or could not be asked or written."""
+
+
+class DemoFailed(RolloutError):
+    """The demonstration, or what it needs, could not be carried through."""
