@@ -71,7 +71,8 @@ def test_it_runs_as_the_user_that_the_manifests_name(target: str) -> None:
 @pytest.mark.parametrize("target", SERVING)
 def test_only_what_serving_needs_is_in_it(target: str) -> None:
     copied = [rest.split() for word, rest in whole(target) if word == "COPY"]
-    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv"}
+    policy = {"cluster/__init__.py", "cluster/autoscaling"}
+    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv", *policy}
     installs = " ".join(rest for _, rest in whole(f"packages-{target}"))
     assert "-r requirements/serve.txt" in installs and "-r requirements/builtin-model.txt" in installs
     assert "requirements.txt" not in installs.replace("requirements/", "")
