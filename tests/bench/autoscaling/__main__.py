@@ -1,0 +1,158 @@
+"""Pods follow the load, by two policies: `python -m tests.bench.autoscaling --plot FILE --json FILE`.
+
+One head without CPUs and up to six worker raylets, a GPU in name each, started and ended by Ray's
+autoscaler v2; a replica on each, behind one HAProxy with direct ingress. The load is open-loop and rises from
+3/4 of the promise of a pod to four times that promise, and falls again. Each policy has the cluster in turn,
+from one pod.
+
+Here a pod's device does 500 tokens a second (see `paced`), about 1,900 of the short texts sent a minute: one
+pod cannot carry the load, two can just so, and the promised 600 a minute a pod ask for four. The windows are
+shorter than those that ship, so that the run is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from cluster.autoscaling.aims import Aims
+from cluster.kuberay.serve_config import scaling
+from loadtest.invented import invent
+from serve_app.app import DEPLOYMENT
+from serve_app.local import ROOT, Plan, free_port, serving
+from tests.bench.autoscaling import fake_nodes
+from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
+
+MOST_PODS = 6
+AIMS = Aims(up_window_s=5, down_window_s=20, step_s=10)
+COURSE = ((0.0, 0.75), (15.0, 0.75), (60.0, 4.0), (100.0, 4.0), (115.0, 0.75), (165.0, 0.75))
+"""Seconds, and the load in pods' worth of the promise."""
+PROMISED_MS = 100.0
+PATIENCE_S = 120
+_SAMPLING = {"look_back_period_s": 10.0, "metrics_interval_s": 2.0}
+_POLICIES: dict[str, dict[str, Any]] = {
+    "this policy": scaling(AIMS),
+    "Serve's default": {"upscale_delay_s": AIMS.up_window_s, "downscale_delay_s": AIMS.down_window_s},
+}
+
+
+def main() -> int:
+    """Run both policies; 0 whatever they show, for a benchmark is no test."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.autoscaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--policy", choices=_POLICIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--plot", type=Path, help="draw the runs here (PNG)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pods-") as name:
+        folder = Path(name)
+        plan = Plan(
+            port=free_port(),
+            dashboard_port=free_port(),
+            cpus=0,
+            import_path="tests.bench.autoscaling.paced:app",
+            ray_options=fake_nodes.options(folder, most_pods=MOST_PODS),
+            # Every node has the same address here, so only one of them can listen on the port.
+            config={"proxy_location": "HeadOnly"},
+            environment={
+                **fake_nodes.ENVIRONMENT,
+                "SENTIMENT_REPLICA_CPUS": "1",
+                "SENTIMENT_REPLICA_GPUS": "1",
+                "SENTIMENT_DEVICE": "cpu",
+                "SENTIMENT_MAX_BATCH_ITEMS": "1",
+            },
+        )
+        with serving(plan, _tell):
+            runs = [_run(plan, policy, folder) for policy in options.policy or _POLICIES]
+    print(table(runs))
+    if options.plot:
+        plot(options.plot, runs, AIMS.requests_per_minute / 60, PROMISED_MS)
+    if options.json:
+        options.json.write_text(
+            json.dumps([{"policy": run.policy, **run.figures()} for run in runs], indent=2)
+        )
+    return 0
+
+
+def _run(plan: Plan, policy: str, folder: Path) -> Run:
+    """One policy under the load, from one pod to the end of the course."""
+    with httpx.Client(timeout=20) as client:
+        _choose(client, plan, policy)
+        _tell(f"{policy}: waiting for one pod")
+        deadline = time.monotonic() + PATIENCE_S
+        while (now := _pods(client, plan, 0)).replicas != 1 or now.target != 1 or now.nodes != 1:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not at one pod within {PATIENCE_S} s, but {now}")
+            time.sleep(1)
+        texts, out = folder / "texts.txt", folder / "requests.jsonl"
+        texts.write_text("\n".join(_short_texts()))
+        command = [
+            sys.executable,
+            "-m",
+            "tests.bench.autoscaling.ramp",
+            "--host",
+            plan.url,
+            "--out",
+            str(out),
+        ]
+        command += ["--points", json.dumps(COURSE), "--texts", str(texts)]
+        began, began_s = time.time(), time.monotonic()
+        pods = []
+        with psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as load:
+            while load.poll() is None:
+                if time.monotonic() > began_s + COURSE[-1][0] + PATIENCE_S:
+                    load.kill()
+                pods.append(_pods(client, plan, time.monotonic() - began_s))
+                _tell(f"{policy}: {pods[-1]}")
+                time.sleep(1)
+            if load.returncode:
+                raise RuntimeError(f"the load ended with {load.returncode}: {load.stderr.read()[-2000:]!r}")
+    requests = [
+        Request(line["due_s"] - began, line["latency_ms"], line["failure"])
+        for line in map(json.loads, out.read_text().splitlines())
+    ]
+    return Run(policy, requests, pods)
+
+
+def _choose(client: httpx.Client, plan: Plan, policy: str) -> None:
+    url = f"{plan.dashboard}/api/serve/applications/"
+    config = client.get(url).json()["applications"]["sentiment"]["deployed_app_config"]
+    autoscaling = {"min_replicas": 1, "max_replicas": MOST_PODS, **_POLICIES[policy], **_SAMPLING}
+    config["deployments"] = [{"name": DEPLOYMENT, "autoscaling_config": autoscaling}]
+    client.put(url, json={"applications": [config]}).raise_for_status()
+
+
+def _pods(client: httpx.Client, plan: Plan, at_s: float) -> Pods:
+    details = client.get(f"{plan.dashboard}/api/serve/applications/").json()
+    deployment = details["applications"]["sentiment"]["deployments"][DEPLOYMENT]
+    running = [replica for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
+    nodes = client.get(f"{plan.dashboard}/api/v0/nodes").json()["data"]["result"]["result"]
+    alive = [node for node in nodes if node["state"] == "ALIVE" and node["resources_total"].get("GPU")]
+    return Pods(round(at_s, 1), deployment["target_num_replicas"], len(running), len(alive))
+
+
+def _short_texts() -> Iterator[str]:
+    """The load test's invented texts, cut to 6 to 16 words."""
+    for number, text in enumerate(invent(1000, 1)):
+        yield " ".join(text.split()[: 6 + number % 11])
+
+
+def _tell(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
