@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
+from serve_app.local import free_port
+
 OBJECT_STORE_BYTES = 100_000_000
 IDLE_MINUTES = 0.1
 _NOTHING = (
@@ -25,6 +27,7 @@ _NOTHING = (
 
 def options(folder: Path, *, most_pods: int) -> list[str]:
     """The options of `ray start --head`."""
+    port = free_port()
     pod = {"CPU": 1, "GPU": 1, "object_store_memory": OBJECT_STORE_BYTES}
     config: dict[str, Any] = {
         "cluster_name": "pods",
@@ -35,6 +38,7 @@ def options(folder: Path, *, most_pods: int) -> list[str]:
             "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "launch_multiple": True,
             "head_node_id": FAKE_HEAD_NODE_ID,
+            "gcs_address": f"127.0.0.1:{port}",
         },
         "available_node_types": {
             FAKE_HEAD_NODE_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
@@ -47,7 +51,7 @@ def options(folder: Path, *, most_pods: int) -> list[str]:
     }
     file = folder / "pods.yaml"
     file.write_text(yaml.safe_dump(config))
-    return [f"--autoscaling-config={file}", f"--object-store-memory={OBJECT_STORE_BYTES}"]
+    return [f"--port={port}", f"--autoscaling-config={file}", f"--object-store-memory={OBJECT_STORE_BYTES}"]
 
 
 ENVIRONMENT = {

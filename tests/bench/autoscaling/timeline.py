@@ -120,7 +120,7 @@ def plot(path: Path, runs: Sequence[Run], pod_per_s: float, promised_ms: float) 
         for name, style in (("target", ":"), ("nodes", "--"), ("replicas", "-")):
             pods.step(times, [getattr(point, name) for point in run.pods], style, where="post", label=name)
         p95 = [run.p95_ms(at, at + BIN_S) for at in edges[:-1]]
-        latency.stairs(np.nan_to_num(p95, nan=np.nan, posinf=10_000), edges, label="p95")
+        latency.stairs(np.minimum(p95, 10_000), edges, baseline=None, label="p95")
         latency.axhline(promised_ms, color="grey", linestyle=":", label="promise")
         latency.set(yscale="log", xlabel="seconds", ylim=(10, 10_000))
         for axes in (load, pods, latency):

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 ENTRYPOINT = ROOT / "cluster" / "entrypoint.sh"
 SERVING = ("cpu", "cuda")
+PYDANTIC = {"annotated_types", "pydantic_core", "typing_extensions", "typing_inspection"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,23 @@ def test_only_what_serving_needs_is_in_it(target: str) -> None:
     assert not any("pip " in rest for word, rest in whole(target) if word == "RUN"), (
         "pip ran in the image's layers"
     )
+
+
+def test_the_policy_in_it_imports_nothing_that_it_lacks() -> None:
+    program = """if True:
+        import sys
+        before = set(sys.modules)
+        import cluster.autoscaling.policy
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+        print(*sorted(name for name in sys.modules if name.startswith("cluster.")))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    packages, ours = (set(line.split()) for line in ran.stdout.splitlines())
+    foreign = {name for name in packages - sys.stdlib_module_names if not name.startswith("_")}
+    assert foreign <= {"cluster", "pydantic", *PYDANTIC}
+    assert {name.split(".")[1] for name in ours} == {"autoscaling"}
 
 
 def test_the_lock_of_serving_has_no_training_and_no_control_plane() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.serve.config import AutoscalingConfig
 
 from cluster.kuberay import drains
 from cluster.kuberay.render import service_documents, to_yaml, training_documents
@@ -106,6 +107,10 @@ def test_serve_config_is_the_local_one_and_what_the_cluster_adds(name: str) -> N
         environment.serve.min_pods,
         environment.serve.max_pods,
     )
+    policy = AutoscalingConfig.model_validate(scaling).policy
+    assert policy.get_policy()(**policy.policy_kwargs)._aims == environment.serve.scaling
+    assert scaling["upscale_delay_s"] == scaling["downscale_delay_s"] == 0, "the windows are the policy's"
+    assert environment.serve.scaling.down_window_s > scaling["look_back_period_s"]
 
 
 @pytest.mark.parametrize("name", environments())
