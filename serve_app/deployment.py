@@ -127,13 +127,13 @@ class ClassifierReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve calls this at its own interval, where the deployment has an autoscaler; see `Demand`."""
-        batcher = self._require_live().batcher
+        batcher = self._live.batcher if self._live else None
         sample = Demand(
             requests=self._requests,
             tokens=self._tokens,
             refused=self._refused,
-            ahead_s=batcher.ahead_s,
-            capacity_tokens_per_s=batcher.capacity_tokens_per_s,
+            ahead_s=batcher.ahead_s if batcher else 0.0,
+            capacity_tokens_per_s=batcher.capacity_tokens_per_s if batcher else 0.0,
         )
         return asdict(sample)
 
