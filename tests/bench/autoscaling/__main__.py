@@ -27,6 +27,7 @@ import psutil
 
 from cluster.autoscaling.aims import Aims
 from cluster.kuberay.serve_config import scaling
+from cluster.rollout.serve_target import ServeTarget
 from loadtest.invented import invent
 from serve_app.app import DEPLOYMENT
 from serve_app.local import ROOT, Plan, free_port, serving
@@ -90,7 +91,8 @@ def main() -> int:
 def _run(plan: Plan, policy: str, folder: Path) -> Run:
     """One policy under the load, from one pod to the end of the course."""
     with httpx.Client(timeout=20) as client:
-        _choose(client, plan, policy)
+        options = {"min_replicas": 1, "max_replicas": MOST_PODS, **_POLICIES[policy], **_SAMPLING}
+        ServeTarget(plan.dashboard, client=client)._change({"autoscaling_config": options})
         _tell(f"{policy}: waiting for one pod")
         deadline = time.monotonic() + PATIENCE_S
         while (now := _pods(client, plan, 0)).replicas != 1 or now.target != 1 or now.nodes != 1:
@@ -127,21 +129,14 @@ def _run(plan: Plan, policy: str, folder: Path) -> Run:
     return Run(policy, requests, pods)
 
 
-def _choose(client: httpx.Client, plan: Plan, policy: str) -> None:
-    url = f"{plan.dashboard}/api/serve/applications/"
-    config = client.get(url).json()["applications"]["sentiment"]["deployed_app_config"]
-    autoscaling = {"min_replicas": 1, "max_replicas": MOST_PODS, **_POLICIES[policy], **_SAMPLING}
-    config["deployments"] = [{"name": DEPLOYMENT, "autoscaling_config": autoscaling}]
-    client.put(url, json={"applications": [config]}).raise_for_status()
-
-
 def _pods(client: httpx.Client, plan: Plan, at_s: float) -> Pods:
     details = client.get(f"{plan.dashboard}/api/serve/applications/").json()
-    deployment = details["applications"]["sentiment"]["deployments"][DEPLOYMENT]
-    running = [replica for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
+    # For a moment after a change of the configuration Serve shows no deployment.
+    deployment = details["applications"]["sentiment"]["deployments"].get(DEPLOYMENT, {})
+    running = [replica for replica in deployment.get("replicas", []) if replica["state"] == "RUNNING"]
     nodes = client.get(f"{plan.dashboard}/api/v0/nodes").json()["data"]["result"]["result"]
     alive = [node for node in nodes if node["state"] == "ALIVE" and node["resources_total"].get("GPU")]
-    return Pods(round(at_s, 1), deployment["target_num_replicas"], len(running), len(alive))
+    return Pods(round(at_s, 1), deployment.get("target_num_replicas", 0), len(running), len(alive))
 
 
 def _short_texts() -> Iterator[str]:
