@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,8 +34,8 @@ from tests.bench.autoscaling import fake_nodes
 from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 
 MOST_PODS = 6
-AIMS = Aims(up_window_s=5, down_window_s=20, step_s=10)
-COURSE = ((0.0, 0.75), (15.0, 0.75), (60.0, 4.0), (100.0, 4.0), (115.0, 0.75), (165.0, 0.75))
+AIMS = Aims(up_window_s=4, down_window_s=15, step_s=8)
+COURSE = ((0.0, 0.75), (10.0, 0.75), (70.0, 4.0), (100.0, 4.0), (110.0, 0.75), (155.0, 0.75))
 """Seconds, and the load in pods' worth of the promise."""
 PROMISED_MS = 100.0
 PATIENCE_S = 120
@@ -76,16 +75,22 @@ def main() -> int:
                 "SENTIMENT_MAX_BATCH_ITEMS": "1",
             },
         )
+        runs: list[Run] = []
         with serving(plan, _tell):
-            runs = [_run(plan, policy, folder) for policy in options.policy or _POLICIES]
+            for policy in options.policy or _POLICIES:
+                runs.append(_run(plan, policy, folder))
+                _write(runs, options)
     print(table(runs))
+    return 0
+
+
+def _write(runs: list[Run], options: argparse.Namespace) -> None:
+    """What there is so far, so that a run that fails does not take the others with it."""
     if options.plot:
         plot(options.plot, runs, AIMS.requests_per_minute / 60, PROMISED_MS)
     if options.json:
-        options.json.write_text(
-            json.dumps([{"policy": run.policy, **run.figures()} for run in runs], indent=2)
-        )
-    return 0
+        figures = [{"policy": run.policy, **run.figures()} for run in runs]
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def _run(plan: Plan, policy: str, folder: Path) -> Run:
@@ -94,39 +99,38 @@ def _run(plan: Plan, policy: str, folder: Path) -> Run:
         options = {"min_replicas": 1, "max_replicas": MOST_PODS, **_POLICIES[policy], **_SAMPLING}
         ServeTarget(plan.dashboard, client=client)._change({"autoscaling_config": options})
         _tell(f"{policy}: waiting for one pod")
-        deadline = time.monotonic() + PATIENCE_S
-        while (now := _pods(client, plan, 0)).replicas != 1 or now.target != 1 or now.nodes != 1:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not at one pod within {PATIENCE_S} s, but {now}")
-            time.sleep(1)
-        texts, out = folder / "texts.txt", folder / "requests.jsonl"
+        _wait_for_one(client, plan)
+        texts, out, log = folder / "texts.txt", folder / "requests.jsonl", folder / "load.log"
         texts.write_text("\n".join(_short_texts()))
-        command = [
-            sys.executable,
-            "-m",
-            "tests.bench.autoscaling.ramp",
-            "--host",
-            plan.url,
-            "--out",
-            str(out),
-        ]
-        command += ["--points", json.dumps(COURSE), "--texts", str(texts)]
-        began, began_s = time.time(), time.monotonic()
+        command = [sys.executable, "-m", "tests.bench.autoscaling.ramp", f"--host={plan.url}", f"--out={out}"]
+        command += [f"--points={json.dumps(COURSE)}", f"--texts={texts}"]
         pods = []
-        with psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as load:
+        began, began_s = time.time(), time.monotonic()
+        with log.open("wb") as said, psutil.Popen(command, cwd=ROOT, stdout=said, stderr=said) as load:
             while load.poll() is None:
                 if time.monotonic() > began_s + COURSE[-1][0] + PATIENCE_S:
                     load.kill()
                 pods.append(_pods(client, plan, time.monotonic() - began_s))
                 _tell(f"{policy}: {pods[-1]}")
                 time.sleep(1)
-            if load.returncode:
-                raise RuntimeError(f"the load ended with {load.returncode}: {load.stderr.read()[-2000:]!r}")
+        if load.returncode:
+            raise RuntimeError(f"the load ended with {load.returncode}: {log.read_text()[-2000:]}")
     requests = [
         Request(line["due_s"] - began, line["latency_ms"], line["failure"])
         for line in map(json.loads, out.read_text().splitlines())
     ]
     return Run(policy, requests, pods)
+
+
+def _wait_for_one(client: httpx.Client, plan: Plan) -> None:
+    """Until there has been one pod for a few seconds: a change of the configuration takes a moment to show."""
+    deadline, seen = time.monotonic() + PATIENCE_S, 0
+    while seen < 5:
+        now = _pods(client, plan, 0)
+        seen = seen + 1 if (now.target, now.replicas, now.nodes) == (1, 1, 1) else 0
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not at one pod within {PATIENCE_S} s, but {now}")
+        time.sleep(1)
 
 
 def _pods(client: httpx.Client, plan: Plan, at_s: float) -> Pods:
