@@ -123,7 +123,7 @@ def _run(plan: Plan, policy: str, folder: Path) -> Run:
 
 
 def _wait_for_one(client: httpx.Client, plan: Plan) -> None:
-    """Until there has been one pod for a few seconds: a change of the configuration takes a moment to show."""
+    """Until there has been one pod for a few seconds: a changed configuration takes a moment to show."""
     deadline, seen = time.monotonic() + PATIENCE_S, 0
     while seen < 5:
         now = _pods(client, plan, 0)
