@@ -35,8 +35,10 @@ from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 
 MOST_PODS = 6
 AIMS = Aims(up_window_s=4, down_window_s=15, step_s=8)
-COURSE = ((0.0, 0.75), (10.0, 0.75), (70.0, 4.0), (100.0, 4.0), (110.0, 0.75), (155.0, 0.75))
+COURSE = ((0.0, 0.75), (8.0, 0.75), (68.0, 4.0), (98.0, 4.0), (106.0, 0.75), (140.0, 0.75))
 """Seconds, and the load in pods' worth of the promise."""
+GOING_S = 30.0
+"""After the course, for pods that are still on their way out."""
 PROMISED_MS = 100.0
 PATIENCE_S = 120
 _SAMPLING = {"look_back_period_s": 10.0, "metrics_interval_s": 2.0}
@@ -107,12 +109,14 @@ def _run(plan: Plan, policy: str, folder: Path) -> Run:
         pods = []
         began, began_s = time.time(), time.monotonic()
         with log.open("wb") as said, psutil.Popen(command, cwd=ROOT, stdout=said, stderr=said) as load:
-            while load.poll() is None:
-                if time.monotonic() > began_s + COURSE[-1][0] + PATIENCE_S:
-                    load.kill()
-                pods.append(_pods(client, plan, time.monotonic() - began_s))
+            while (at_s := time.monotonic() - began_s) < COURSE[-1][0] + GOING_S:
+                pods.append(_pods(client, plan, at_s))
                 _tell(f"{policy}: {pods[-1]}")
+                if load.poll() is not None and pods[-1].nodes == 1:
+                    break
                 time.sleep(1)
+            if load.poll() is None:
+                load.kill()
         if load.returncode:
             raise RuntimeError(f"the load ended with {load.returncode}: {log.read_text()[-2000:]}")
     requests = [
