@@ -23,13 +23,14 @@ from typing import Any
 
 import httpx
 import psutil
+import yaml
 
 from cluster.autoscaling.aims import Aims
 from cluster.kuberay.serve_config import scaling
 from cluster.rollout.serve_target import ServeTarget
 from loadtest.invented import invent
 from serve_app.app import DEPLOYMENT
-from serve_app.local import ROOT, Plan, free_port, serving
+from serve_app.local import CONFIG, ROOT, Plan, free_port, serving
 from tests.bench.autoscaling import fake_nodes
 from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 
@@ -59,6 +60,7 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, help="draw the runs here (PNG)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
+    policies = options.policy or list(_POLICIES)
     with tempfile.TemporaryDirectory(prefix="pods-") as name:
         folder = Path(name)
         plan = Plan(
@@ -68,7 +70,7 @@ def main() -> int:
             import_path="tests.bench.autoscaling.paced:app",
             ray_options=fake_nodes.options(folder, most_pods=MOST_PODS),
             # Every node has the same address here, so only one of them can listen on the port.
-            config={"proxy_location": "HeadOnly"},
+            config={"proxy_location": "HeadOnly", "applications": [_application(policies[0])]},
             environment={
                 **fake_nodes.ENVIRONMENT,
                 "SENTIMENT_REPLICA_CPUS": "1",
@@ -79,7 +81,7 @@ def main() -> int:
         )
         runs: list[Run] = []
         with serving(plan, _tell):
-            for policy in options.policy or _POLICIES:
+            for policy in policies:
                 runs.append(_run(plan, policy, folder))
                 _write(runs, options)
     print(table(runs))
@@ -95,11 +97,20 @@ def _write(runs: list[Run], options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
+def _application(policy: str) -> dict[str, Any]:
+    (application,) = yaml.safe_load(CONFIG.read_text())["applications"]
+    application["deployments"] = [{"name": DEPLOYMENT, "autoscaling_config": _autoscaling(policy)}]
+    return dict(application)
+
+
+def _autoscaling(policy: str) -> dict[str, Any]:
+    return {"min_replicas": 1, "max_replicas": MOST_PODS, **_POLICIES[policy], **_SAMPLING}
+
+
 def _run(plan: Plan, policy: str, folder: Path) -> Run:
     """One policy under the load, from one pod to the end of the course."""
     with httpx.Client(timeout=20) as client:
-        options = {"min_replicas": 1, "max_replicas": MOST_PODS, **_POLICIES[policy], **_SAMPLING}
-        ServeTarget(plan.dashboard, client=client)._change({"autoscaling_config": options})
+        ServeTarget(plan.dashboard, client=client)._change({"autoscaling_config": _autoscaling(policy)})
         _tell(f"{policy}: waiting for one pod")
         _wait_for_one(client, plan)
         texts, out, log = folder / "texts.txt", folder / "requests.jsonl", folder / "load.log"
@@ -127,7 +138,7 @@ def _run(plan: Plan, policy: str, folder: Path) -> Run:
 
 
 def _wait_for_one(client: httpx.Client, plan: Plan) -> None:
-    """Until there has been one pod for a few seconds: a changed configuration takes a moment to show."""
+    """Until there has been one pod for a few seconds: a changed policy has Serve replace every replica."""
     deadline, seen = time.monotonic() + PATIENCE_S, 0
     while seen < 5:
         now = _pods(client, plan, 0)
