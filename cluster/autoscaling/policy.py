@@ -7,6 +7,7 @@ place, so the serve config sets both to 0.
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cluster.autoscaling.aims import Aims
@@ -47,10 +48,8 @@ class PodsByPromise:
         state = context.policy_state.get(_STATE, State())
         target, state = decide(needed, pods, bounds, self._aims, state, context.current_time)
         if target != pods:
-            _log.info(
-                "the number of pods changes",
-                extra={"pods": pods, "target": target, "needed": needed, "load": load},
-            )
+            reasons = {"pods": pods, "target": target, "needed": needed, **asdict(load)}
+            _log.info("the number of pods changes", extra=reasons)
         return target, {_STATE: state}
 
 
