@@ -5,8 +5,8 @@ autoscaler v2; a replica on each, behind one HAProxy with direct ingress. The lo
 3/4 of the promise of a pod to four times that promise, and falls again. Each policy has the cluster in turn,
 from one pod.
 
-Here a pod's device does 400 tokens a second (see `paced`), about 1,800 of the short texts sent a minute: one
-pod cannot carry the load, two can just so, and the promised 600 a minute a pod ask for four. The windows are
+Here a pod's device does 500 tokens a second (see `paced`), about 2,200 a minute of the short texts that are
+sent: one pod cannot quite carry the load, and the promised 600 a minute a pod ask for four. The windows are
 shorter than those that ship, so that the run is.
 """
 
