@@ -73,6 +73,8 @@ def main() -> int:
             config={"proxy_location": "HeadOnly", "applications": [_application(policies[0])]},
             environment={
                 **fake_nodes.ENVIRONMENT,
+                # Ray runs its workers at niceness 15; here they share the cores with what sends the load.
+                "RAY_worker_niceness": "0",
                 "SENTIMENT_REPLICA_CPUS": "1",
                 "SENTIMENT_REPLICA_GPUS": "1",
                 "SENTIMENT_DEVICE": "cpu",
