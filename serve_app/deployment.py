@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,7 +16,8 @@ from ray.serve.schema import ReplicaRank
 from serve_app.api import build_api
 from serve_app.capture.capture import open_capture
 from serve_app.choice import Placement, Role, UserConfig, place
-from serve_app.errors import NotReady, ServiceError
+from serve_app.demand import Demand
+from serve_app.errors import NotReady, QueueFull, ServiceError
 from serve_app.live import Live, load
 from serve_app.memory import give_back
 from serve_app.metrics import Metrics
@@ -52,6 +53,7 @@ class ClassifierReplica:
         self._placement: Placement | None = None
         self._failed: LoadFailure | None = None
         self._wanted: Placement | None = None
+        self._requests = self._tokens = self._refused = 0
         self._changing = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -120,7 +122,23 @@ class ClassifierReplica:
 
     def check_room(self) -> None:
         """Raise QueueFull or NotReady if a request would be refused whatever it holds."""
-        self._require_live().batcher.check_room()
+        try:
+            self._require_live().batcher.check_room()
+        except QueueFull:
+            self._refused += 1
+            raise
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve calls this at its own interval, where the deployment has an autoscaler; see `Demand`."""
+        batcher = self._live.batcher if self._live else None
+        sample = Demand(
+            requests=self._requests,
+            tokens=self._tokens,
+            refused=self._refused,
+            ahead_s=batcher.ahead_s if batcher else 0.0,
+            capacity_tokens_per_s=batcher.capacity_tokens_per_s if batcher else 0.0,
+        )
+        return asdict(sample)
 
     async def classify(self, texts: Sequence[str], *, deadline: float) -> Classified:
         """Score texts; see `service.Service`."""
@@ -136,6 +154,8 @@ class ClassifierReplica:
         began = time.monotonic()
         items = await live.encode(texts)
         tokenize_s = time.monotonic() - began
+        self._requests += 1
+        self._tokens += sum(item.tokens for item in items)
         answer = await live.score(items, deadline=deadline)
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
         for scores in answer.results:

@@ -4,8 +4,14 @@ from typing import Any
 
 import yaml
 
+from cluster.autoscaling.aims import Aims
 from cluster.kuberay.settings import Environment
 from serve_app.local import CONFIG
+
+POLICY = "cluster.autoscaling.policy:PodsByPromise"
+_LOOK_BACK_S = 30.0
+"""Of which the policy takes three quarters as its window. Replicas sample every fifth of it, and report every
+10 s: RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S is not read by Ray 2.60."""
 
 
 def serve_config(environment: Environment) -> dict[str, Any]:
@@ -23,9 +29,17 @@ def serve_config(environment: Environment) -> dict[str, Any]:
         "autoscaling_config": {
             "min_replicas": serve.min_pods,
             "max_replicas": serve.max_pods,
-            "target_ongoing_requests": serve.target_ongoing_requests,
-            "upscale_delay_s": serve.upscale_delay_s,
-            "downscale_delay_s": serve.downscale_delay_s,
+            **scaling(serve.scaling),
         },
     }
     return config
+
+
+def scaling(aims: Aims) -> dict[str, Any]:
+    """The part of an `autoscaling_config` that makes the policy decide: by its own windows, not Serve's."""
+    return {
+        "look_back_period_s": _LOOK_BACK_S,
+        "upscale_delay_s": 0.0,
+        "downscale_delay_s": 0.0,
+        "policy": {"policy_function": POLICY, "policy_kwargs": aims.model_dump()},
+    }

@@ -188,10 +188,13 @@ class Classifier:
         return sum(max(lengths[i] for i in group) * len(group) for group in self._groups(lengths))
 
     def warm_up_batches(self, max_tokens: int) -> Iterator[list[Encoded]]:
-        """Batches that make the first real one no slower than the next: one short text, then a full batch."""
+        """Batches that make the first real one no slower than the next: one short text, then a full batch.
+
+        The full one comes twice, so that one of them shows the device's rate.
+        """
         [text] = self.preprocess(["The first text, to warm up the model."])
         yield [text]
-        yield [text] * max(1, max_tokens // text.tokens)
+        yield from [[text] * max(1, max_tokens // text.tokens)] * 2
 
     def close(self) -> None:
         """Take the packed forward off the model. Nothing may be running, or be asked afterwards.

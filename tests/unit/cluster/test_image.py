@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 ENTRYPOINT = ROOT / "cluster" / "entrypoint.sh"
 ECS = ROOT / "cluster" / "aws" / "terraform" / "modules" / "alternatives" / "ecs.tf"
 SERVING = ("cpu", "cuda")
+PYDANTIC = {"annotated_types", "pydantic_core", "typing_extensions", "typing_inspection"}
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,31 @@ def test_it_runs_as_the_user_that_the_manifests_name(target: str) -> None:
 @pytest.mark.parametrize("target", SERVING)
 def test_only_what_serving_needs_is_in_it(target: str) -> None:
     copied = [rest.split() for word, rest in whole(target) if word == "COPY"]
-    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv"}
+    policy = {"cluster/__init__.py", "cluster/autoscaling"}
+    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv", *policy}
     installs = " ".join(rest for _, rest in whole(f"packages-{target}"))
     assert "-r requirements/serve.txt" in installs and "-r requirements/builtin-model.txt" in installs
     assert "requirements.txt" not in installs.replace("requirements/", "")
     assert not any("pip " in rest for word, rest in whole(target) if word == "RUN"), (
         "pip ran in the image's layers"
     )
+
+
+def test_the_policy_in_it_imports_nothing_that_it_lacks() -> None:
+    program = """if True:
+        import sys
+        before = set(sys.modules)
+        import cluster.autoscaling.policy
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+        print(*sorted(name for name in sys.modules if name.startswith("cluster.")))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    packages, ours = (set(line.split()) for line in ran.stdout.splitlines())
+    foreign = {name for name in packages - sys.stdlib_module_names if not name.startswith("_")}
+    assert foreign <= {"cluster", "pydantic", *PYDANTIC}
+    assert {name.split(".")[1] for name in ours} == {"autoscaling"}
 
 
 def test_the_lock_of_serving_has_no_training_and_no_control_plane() -> None:

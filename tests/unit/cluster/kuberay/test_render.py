@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.serve._private.deploy_utils import get_app_code_version
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import ServeDeploySchema
 
 from cluster.kuberay import drains
 from cluster.kuberay.render import service_documents, to_yaml, training_documents
+from cluster.kuberay.serve_config import serve_config
 from cluster.kuberay.settings import environments, read_environment
 from serve_app.local import CONFIG, ONE_HOP
 from serve_app.settings import Settings
@@ -118,6 +122,21 @@ def test_serve_config_is_the_local_one_and_what_the_cluster_adds(name: str) -> N
         environment.serve.min_pods,
         environment.serve.max_pods,
     )
+    policy = AutoscalingConfig.model_validate(scaling).policy
+    assert policy.get_policy()(**policy.policy_kwargs)._aims == environment.serve.scaling
+    assert scaling["upscale_delay_s"] == scaling["downscale_delay_s"] == 0, "the windows are the policy's"
+    assert environment.serve.scaling.down_window_s > scaling["look_back_period_s"]
+
+
+def test_bounds_and_model_change_in_place_and_an_aim_replaces_the_replicas() -> None:
+    def code(*changes: str) -> str:
+        config = serve_config(read_environment("prod", changes))
+        (application,) = ServeDeploySchema.model_validate(config).applications
+        version: str = get_app_code_version(application)
+        return version
+
+    assert code() == code("serve.max_pods=8", "serve.model=s3://models/senti/7")
+    assert code() != code("serve.scaling.requests_per_minute=900"), "docs/autoscaling.md says so"
 
 
 @pytest.mark.parametrize("name", environments())
