@@ -1,0 +1,151 @@
+# The buckets that hold what cannot be made again: models with their registry, and what was captured. One key.
+locals {
+  buckets = { for what in ["models", "data"] : what => "${var.name}-${what}-${var.where}" }
+  root    = "arn:${var.arns.partition}:iam::${var.arns.account}:root"
+}
+
+resource "aws_kms_key" "this" {
+  description             = "${var.name}: models, captured data, images, secrets, logs"
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "AccountDecidesByItsIamPolicies"
+        Effect    = "Allow"
+        Principal = { AWS = local.root }
+        Action    = "kms:*" # a key whose account may not administer it is lost: the statement that AWS itself puts first
+        Resource  = "*"     # in a key's own policy, "*" is this key
+      },
+      {
+        Sid       = "LogsAreEncrypted"
+        Effect    = "Allow"
+        Principal = { Service = "logs.${var.arns.region}.amazonaws.com" }
+        Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey", "kms:DescribeKey"]
+        Resource  = "*"
+        Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:${var.arns.partition}:logs:${var.arns.region}:${var.arns.account}:*" } }
+      },
+      {
+        Sid       = "AlarmsAndEventsReachTopicsAndQueues"
+        Effect    = "Allow"
+        Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com", "scheduler.amazonaws.com"] }
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:SourceAccount" = var.arns.account } }
+      },
+    ]
+  })
+}
+
+resource "aws_kms_alias" "this" {
+  name          = "alias/${var.name}"
+  target_key_id = aws_kms_key.this.key_id
+}
+
+resource "aws_s3_bucket" "this" {
+  for_each      = local.buckets
+  bucket        = each.value
+  force_destroy = var.destroy_data # otherwise S3 itself refuses to delete a bucket that holds anything
+  tags          = { holds = each.key }
+}
+
+resource "aws_s3_bucket_versioning" "this" {
+  for_each = aws_s3_bucket.this
+  bucket   = each.value.id
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
+  for_each = aws_s3_bucket.this
+  bucket   = each.value.id
+  rule {
+    bucket_key_enabled = true
+    apply_server_side_encryption_by_default {
+      sse_algorithm     = "aws:kms"
+      kms_master_key_id = aws_kms_key.this.arn
+    }
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "this" {
+  for_each                = aws_s3_bucket.this
+  bucket                  = each.value.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_ownership_controls" "this" {
+  for_each = aws_s3_bucket.this
+  bucket   = each.value.id
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_policy" "tls_only" {
+  for_each = aws_s3_bucket.this
+  bucket   = each.value.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:*" # a refusal: everything that does not come over TLS
+      Resource  = [each.value.arn, "${each.value.arn}/*"]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+  })
+  depends_on = [aws_s3_bucket_public_access_block.this]
+}
+
+# Models are immutable and kept; only what an upload left unfinished and what was overwritten goes.
+resource "aws_s3_bucket_lifecycle_configuration" "models" {
+  bucket = aws_s3_bucket.this["models"].id
+  rule {
+    id     = "leftovers"
+    status = "Enabled"
+    filter {}
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 7
+    }
+    noncurrent_version_expiration {
+      noncurrent_days = 90
+    }
+  }
+  depends_on = [aws_s3_bucket_versioning.this]
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "data" {
+  bucket = aws_s3_bucket.this["data"].id
+  rule {
+    id     = "leftovers"
+    status = "Enabled"
+    filter {}
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 7
+    }
+    noncurrent_version_expiration {
+      noncurrent_days = 30
+    }
+  }
+  dynamic "rule" {
+    for_each = toset(["predictions", "feedback"])
+    content {
+      id     = "forget-${rule.value}"
+      status = "Enabled"
+      filter {
+        prefix = "captured/${rule.value}/"
+      }
+      expiration {
+        days = var.keep_predictions_days
+      }
+    }
+  }
+  depends_on = [aws_s3_bucket_versioning.this]
+}
