@@ -110,7 +110,7 @@ module "functions" {
   source         = "./modules/functions"
   name           = var.name
   arns           = local.arns
-  zip            = var.functions_zip
+  folder         = var.functions_folder
   keep_logs_days = var.keep_logs_days
   key_arn        = module.data.key_arn
   buckets        = module.data.buckets
@@ -119,7 +119,8 @@ module "functions" {
   topic_arn      = module.monitoring.topic_arn
   metrics        = module.monitoring.namespace
   pipelines      = module.pipeline.pipelines
-  drift_project  = module.pipeline.drift_project
+  pipeline_arns  = module.pipeline.pipeline_arns
+  projects       = module.pipeline.projects
   retrain_alarm  = module.monitoring.retrain_alarm
   network = {
     vpc_id     = module.network.vpc_id

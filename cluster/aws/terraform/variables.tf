@@ -182,8 +182,8 @@ variable "usd_per_pod_hour" {
   }
 }
 
-variable "functions_zip" {
-  description = "The Lambda functions' code, a zip; `python -m cluster aws` builds it."
+variable "functions_folder" {
+  description = "Folder of the Lambda functions' zips; `python -m cluster.aws.package FOLDER` makes them, and `python -m cluster aws` does that."
   type        = string
 }
 

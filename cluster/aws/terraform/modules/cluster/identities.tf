@@ -1,7 +1,7 @@
 # What the service's pods and the training's may do: EKS Pod Identity binds a role to each service account.
 locals {
   identities = {
-    (var.name)            = aws_iam_role.serve.arn # as metadata.name of the service: cluster/kuberay/guards.py
+    (var.name)             = aws_iam_role.serve.arn # as metadata.name of the service: cluster/kuberay/guards.py
     "${var.name}-training" = aws_iam_role.train.arn
   }
 }

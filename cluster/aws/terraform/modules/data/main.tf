@@ -104,6 +104,13 @@ resource "aws_s3_bucket_policy" "tls_only" {
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
+# EventBridge hears of new versions, verdicts and rollouts: the functions' rules say which.
+resource "aws_s3_bucket_notification" "this" {
+  for_each    = aws_s3_bucket.this
+  bucket      = each.value.id
+  eventbridge = true
+}
+
 # Models are immutable and kept; only what an upload left unfinished and what was overwritten goes.
 resource "aws_s3_bucket_lifecycle_configuration" "models" {
   bucket = aws_s3_bucket.this["models"].id
@@ -132,6 +139,16 @@ resource "aws_s3_bucket_lifecycle_configuration" "data" {
     }
     noncurrent_version_expiration {
       noncurrent_days = 30
+    }
+  }
+  rule {
+    id     = "forget-marks"
+    status = "Enabled"
+    filter {
+      prefix = "marks/" # of events that were dealt with: cluster/aws/functions/once.py
+    }
+    expiration {
+      days = 3
     }
   }
   dynamic "rule" {

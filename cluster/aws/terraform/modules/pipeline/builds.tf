@@ -1,0 +1,172 @@
+# CodeBuild: one project a step; the steps' commands are cluster/aws/buildspecs, which also run on a laptop.
+locals {
+  projects = {
+    test   = { buildspec = "test", says = "Style, types, tests", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = true }
+    image  = { buildspec = "image", says = "Builds and pushes the images", compute = "BUILD_GENERAL1_LARGE", docker = true, vpc = false, pipeline = true }
+    train  = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
+    deploy = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
+    # Started by functions, outside every pipeline, so they take the source themselves.
+    drift = { buildspec = "drift", says = "Measures drift and leaves the verdict", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = false }
+    abort = { buildspec = "deploy", says = "Takes a canary back that was not approved", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = false }
+  }
+  environment = {
+    SERVICE       = var.name
+    NAMESPACE     = var.namespace
+    EKS_CLUSTER   = var.cluster.name
+    IMAGE         = var.images.url
+    MODELS_BUCKET = var.buckets.models.name
+    DATA_BUCKET   = var.buckets.data.name
+  }
+}
+
+resource "aws_codebuild_project" "this" {
+  for_each       = local.projects
+  name           = "${var.name}-${each.key}"
+  description    = each.value.says
+  service_role   = aws_iam_role.build[each.key].arn
+  encryption_key = var.key_arn
+  build_timeout  = 300 # minutes: a training run may take four hours
+  queued_timeout = 60
+
+  environment {
+    type            = "LINUX_CONTAINER"
+    image           = "aws/codebuild/standard:7.0"
+    compute_type    = each.value.compute
+    privileged_mode = each.value.docker # Docker needs it
+    dynamic "environment_variable" {
+      for_each = local.environment
+      content {
+        name  = environment_variable.key
+        value = environment_variable.value
+      }
+    }
+    dynamic "environment_variable" {
+      for_each = each.key == "abort" ? { ROLLOUT_VERB = "abort" } : {}
+      content {
+        name  = environment_variable.key
+        value = environment_variable.value
+      }
+    }
+  }
+
+  source {
+    type            = each.value.pipeline ? "CODEPIPELINE" : "CODECOMMIT"
+    location        = each.value.pipeline ? null : var.repository.clone_url
+    buildspec       = "cluster/aws/buildspecs/${each.value.buildspec}.yml"
+    git_clone_depth = each.value.pipeline ? null : 1
+  }
+  source_version = each.value.pipeline ? null : "refs/heads/${var.branch}"
+
+  artifacts {
+    type = each.value.pipeline ? "CODEPIPELINE" : "NO_ARTIFACTS"
+  }
+
+  logs_config {
+    cloudwatch_logs {
+      group_name = aws_cloudwatch_log_group.builds.name
+    }
+  }
+
+  dynamic "vpc_config" {
+    for_each = each.value.vpc ? [1] : []
+    content {
+      vpc_id             = var.network.vpc_id
+      subnets            = var.network.subnet_ids
+      security_group_ids = [aws_security_group.builds.id]
+    }
+  }
+}
+
+resource "aws_cloudwatch_log_group" "builds" {
+  name              = "/${var.name}/builds"
+  retention_in_days = var.keep_logs_days
+  kms_key_id        = var.key_arn
+}
+
+# Builds that speak with the cluster stand in its VPC; nothing reaches them.
+resource "aws_security_group" "builds" {
+  name        = "${var.name}-builds"
+  description = "Builds: out only"
+  vpc_id      = var.network.vpc_id
+}
+
+resource "aws_vpc_security_group_egress_rule" "builds" {
+  security_group_id = aws_security_group.builds.id
+  description       = "HTTPS: AWS, the Kubernetes API, package indexes"
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}
+
+resource "aws_vpc_security_group_ingress_rule" "kubernetes_api" {
+  security_group_id            = var.cluster.security_group_id
+  description                  = "Builds ask the Kubernetes API"
+  referenced_security_group_id = aws_security_group.builds.id
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+}
+
+# Kubernetes knows the builds as this group; cluster/aws/deployers.yaml says what it may do, in the namespace alone.
+resource "aws_eks_access_entry" "builds" {
+  for_each          = toset(["train", "deploy", "abort"])
+  cluster_name      = var.cluster.name
+  principal_arn     = aws_iam_role.build[each.key].arn
+  kubernetes_groups = ["${var.name}-deployers"]
+}
+
+resource "aws_s3_bucket" "artifacts" {
+  bucket        = "${var.name}-artifacts-${var.where}"
+  force_destroy = true # copies of the source on their way through the pipeline
+}
+
+resource "aws_s3_bucket_public_access_block" "artifacts" {
+  bucket                  = aws_s3_bucket.artifacts.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+  rule {
+    bucket_key_enabled = true
+    apply_server_side_encryption_by_default {
+      sse_algorithm     = "aws:kms"
+      kms_master_key_id = var.key_arn
+    }
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+  rule {
+    id     = "forget"
+    status = "Enabled"
+    filter {}
+    expiration {
+      days = 30
+    }
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 1
+    }
+  }
+}
+
+resource "aws_s3_bucket_policy" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:*" # a refusal: everything that does not come over TLS
+      Resource  = [aws_s3_bucket.artifacts.arn, "${aws_s3_bucket.artifacts.arn}/*"]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+  })
+  depends_on = [aws_s3_bucket_public_access_block.artifacts]
+}
