@@ -103,7 +103,7 @@ resource "aws_ecs_task_definition" "this" {
     name                   = var.name
     image                  = "${var.images.url}:${each.value.image_tag}"
     essential              = true
-    memoryReservation      = 8192
+    memory                 = 12288 # MiB; the smallest g5 has 16 GiB
     resourceRequirements   = [{ type = "GPU", value = "1" }]
     portMappings           = [{ containerPort = local.port, protocol = "tcp" }]
     readonlyRootFilesystem = true

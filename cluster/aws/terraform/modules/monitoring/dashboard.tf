@@ -42,9 +42,10 @@ locals {
       title = "Share of requests later than ${local.promise.p95_ms} ms (p95 is the promise where this is 5 %)"
       stat  = "Sum"
       metrics = [
-        [{ expression = "100 * FILL(late, 0) / answered", label = "percent late", id = "share" }],
+        [{ expression = "100 * FILL(late, 0) / (requests - FILL(refused, 0))", label = "percent late", id = "share" }],
         concat(local.m.ray_sentiment_late_requests_total, [{ id = "late", visible = false }]),
-        concat(local.by_outcome.answered, [{ id = "answered", visible = false }]),
+        concat(local.m.ray_sentiment_requests_total, [{ id = "requests", visible = false }]),
+        concat(local.by_outcome.refused, [{ id = "refused", visible = false }]),
       ]
       annotations = { horizontal = [{ label = "p95 = ${local.promise.p95_ms} ms", value = 5 }] }
     },

@@ -2,5 +2,4 @@
 resource "aws_codecommit_repository" "this" {
   repository_name = var.name
   description     = "Source of the ${var.name} service; its commits are what the pipeline releases"
-  default_branch  = "main"
 }
