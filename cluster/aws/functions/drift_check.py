@@ -79,7 +79,7 @@ def _read(bucket: str, key: str, context: Context) -> tuple[str, list[Any]]:
     try:
         with closing(client("s3", context).get_object(Bucket=bucket, Key=key)["Body"]) as body:
             document = json.loads(body.read(_MOST_BYTES))
-        verdict, reasons = document["verdict"], list(document.get("reasons", ()))
+        verdict, reasons = str(document["verdict"]), list(document.get("reasons", ()))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise EventInvalid(f"{where} is not what `python -m train drift` writes: {error!r}") from error
     except ClientError as error:

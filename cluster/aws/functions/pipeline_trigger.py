@@ -4,8 +4,8 @@
     a version is registered                 RELEASE_PIPELINE with the variable VERSION: gate, canary
     the promotion is not approved           ABORT_PROJECT, a CodeBuild project: takes the canary back
 
-A pipeline's own versions (their names begin with OWN_VERSIONS, "run-") start nothing, or every run would start
-the next. What is not set is not started. Environment: these four names, MARKS_BUCKET, MARKS_PREFIX ("marks").
+A pipeline's own versions (their names begin with OWN_VERSIONS, "run-") start nothing, or every run would
+start the next. What is not set is not started. Environment: these, MARKS_BUCKET, MARKS_PREFIX ("marks").
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def wanted(event: Event) -> Start | None:
 
 def _of_version(bucket: str, key: str) -> Start | None:
     """A registered version's record is the object `…/versions/NAME/VERSION` (docs/training.md)."""
-    *_, folder, name, version = ("", "", *key.split("/"))[-4:]
+    folder, name, version = ("", "", *key.split("/"))[-3:]
     if folder != "versions" or version.startswith(setting("OWN_VERSIONS", _OWN_VERSIONS)):
         return None
     # The record of a version never changes; the same key is the same version.
@@ -109,17 +109,15 @@ def _of_version(bucket: str, key: str) -> Start | None:
 
 
 def _start(start: Start, context: Context) -> None:
+    variables = [{"name": name, "value": value} for name, value in start.variables.items()]
     if start.kind == "pipeline":
+        given = {"variables": variables} if variables else {}  # an empty list is refused
         client("codepipeline", context).start_pipeline_execution(
-            name=start.name,
-            clientRequestToken=start.token,
-            variables=[{"name": name, "value": value} for name, value in start.variables.items()],
+            name=start.name, clientRequestToken=start.token, **given
         )
         return
     client("codebuild", context).start_build(
         projectName=start.name,
         idempotencyToken=start.token,
-        environmentVariablesOverride=[
-            {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in start.variables.items()
-        ],
+        environmentVariablesOverride=[{**variable, "type": "PLAINTEXT"} for variable in variables],
     )

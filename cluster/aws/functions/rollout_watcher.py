@@ -1,8 +1,8 @@
 """The rollout watcher: tells people in words, through SNS, what a rollout or a pipeline did.
 
-Two events. "Object Created" of an entry of a rollout's journal in S3 (`--journal s3://…`: one object an entry,
-each transition among them); and CodePipeline's end of an execution. Each is told at most once: a message whose
-answer was lost is not sent again, and its mark stays.
+Two events. "Object Created" of an entry of a rollout's journal in S3 (`--journal s3://…`: one object an
+entry, each transition among them); and CodePipeline's end of an execution. Each is told at most once: a
+message whose answer was lost is not sent again, and its mark stays.
 
 Environment: TOPIC_ARN, SERVICE ("sentiment"), MARKS_BUCKET, MARKS_PREFIX ("marks").
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -74,7 +75,7 @@ def client(service: str, context: Context, *, tries: int = _TRIES) -> Any:
         read_timeout=read_s,
         retries={"mode": "standard", "total_max_attempts": tries},
     )
-    return boto3.session.Session().client(service, config=config)
+    return _session().client(service, config=config)
 
 
 def put_metrics(
@@ -113,3 +114,9 @@ def log(message: str, context: Context, **fields: object) -> None:
     """One line of JSON, which CloudWatch Logs Insights finds by its fields."""
     line = {"message": message, "request_id": context.aws_request_id, **fields}
     print(json.dumps(line, default=str), flush=True)
+
+
+@functools.cache
+def _session() -> Any:
+    """One for all invocations: what it has read of a service's model it keeps."""
+    return boto3.session.Session()
