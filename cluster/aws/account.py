@@ -1,4 +1,4 @@
-"""The AWS account, before anything is made in it: who asks, what it may have, what runs there. The adapter to boto3."""
+"""The AWS account: who asks, what it may have, what stands there. The adapter to boto3."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """vCPUs of G instances: how many the pods need at most, and how many the account may have (None: not told)."""
+    """How many vCPUs of G instances the pods need at most, and the account may have (None: not told)."""
 
     capacity: str
     needed: int
@@ -78,7 +78,7 @@ class Account:
         return [kind for kind in types if kind in found]
 
     def quotas(self, needed: int) -> Sequence[Quota]:
-        """vCPUs of G instances that the account may have, on demand and spot, against those needed."""
+        """How many vCPUs of G instances the account may have, on demand and spot, against those needed."""
         client = self._client("service-quotas")
         found = []
         for capacity, code in QUOTAS.items():
@@ -100,7 +100,10 @@ class Account:
         with _translated("ec2:DescribeInstances"):
             pages = self._client("ec2").get_paginator("describe_instances").paginate(Filters=asked)
             return [
-                one["InstanceId"] for page in pages for group in page["Reservations"] for one in group["Instances"]
+                one["InstanceId"]
+                for page in pages
+                for group in page["Reservations"]
+                for one in group["Instances"]
             ]
 
     def alarms(self, names: Sequence[str]) -> Mapping[str, str]:
@@ -130,7 +133,7 @@ class Account:
         return status
 
     def keep_state(self, bucket: str) -> bool:
-        """Make the bucket of Terraform's state, if there is none: versioned, private, encrypted. Says if it did."""
+        """Make the bucket of Terraform's state, versioned and private, if there is none; says whether it did."""
         s3 = self._client("s3")
         with _translated("s3:CreateBucket"):
             try:
@@ -152,10 +155,11 @@ class Account:
 
 
 def most_vcpus(environment: Environment) -> int:
-    """vCPUs of the nodes that all pods of an environment need at once, the training's too."""
+    """How many vCPUs the nodes have that all pods of an environment need at once, the training's too."""
     groups = [*environment.workers, *([environment.training.workers] if environment.training else [])]
     return sum(
-        -(-group.max_pods // INSTANCE_TYPES[group.instance_type].gpus) * INSTANCE_TYPES[group.instance_type].vcpus
+        -(-group.max_pods // INSTANCE_TYPES[group.instance_type].gpus)
+        * INSTANCE_TYPES[group.instance_type].vcpus
         for group in groups
         if group.instance_type
     )

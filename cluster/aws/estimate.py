@@ -1,4 +1,4 @@
-"""What a Terraform plan costs a month, from the plan itself: pure arithmetic over its resources and a price list."""
+"""What a Terraform plan costs a month: arithmetic over the plan's own resources and a price list."""
 
 import tomllib
 from collections import Counter
@@ -77,9 +77,7 @@ def estimate(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Seque
     return sorted(lines, key=lambda line: (-line.month, line.what))
 
 
-def _costs(
-    plan: Mapping[str, Any], prices: Prices, catalog: Catalog
-) -> Iterator[tuple[str, int, Decimal]]:
+def _costs(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Iterator[tuple[str, int, Decimal]]:
     planned = plan["planned_values"]["root_module"]
     for kind, values in _resources(planned):
         if kind in prices.hourly:
@@ -91,11 +89,19 @@ def _costs(
             yield kind, 1, prices.monthly["alarm_metric"] * max(1, len(looked_at))
         elif kind == "aws_eks_node_group":
             count = values["scaling_config"][0]["desired_size"]
-            yield f"{values['instance_types'][0]} (core nodes)", count, count * prices.instance(values["instance_types"][0])
+            yield (
+                f"{values['instance_types'][0]} (core nodes)",
+                count,
+                count * prices.instance(values["instance_types"][0]),
+            )
         elif kind == "aws_sagemaker_endpoint_configuration":
             for variant in values["production_variants"]:
                 count = variant["initial_instance_count"]
-                yield f"{variant['instance_type']} (SageMaker)", count, count * prices.instance(variant["instance_type"])
+                yield (
+                    f"{variant['instance_type']} (SageMaker)",
+                    count,
+                    count * prices.instance(variant["instance_type"]),
+                )
     yield from _ecs(planned, prices)
     # A set of dimensions is a metric for each of its values; one is the least.
     sent = sum(len(metric.dimensions) for metric in catalog.metrics.values())

@@ -15,6 +15,7 @@ from cluster.errors import TerraformFailed
 FOLDER = Path(__file__).with_name("terraform")
 KEPT = ("data", "source")
 """Modules that `down` leaves: the buckets, and the repository with the source."""
+MODULES = tuple(sorted(path.name for path in (FOLDER / "modules").iterdir()))
 _ROOT = Path(__file__).parents[2]
 _FUNCTIONS = _ROOT / "build" / "functions"
 _DEFAULTS = {"name": "sentiment", "region": "us-east-1"}
@@ -31,14 +32,19 @@ class Infrastructure:
 
     def __init__(self, variables: Path | None, changes: Sequence[str] = ()) -> None:
         if shutil.which("terraform") is None:
-            raise TerraformFailed("terraform is not on the PATH; https://developer.hashicorp.com/terraform/install")
+            raise TerraformFailed(
+                "terraform is not on the PATH; https://developer.hashicorp.com/terraform/install"
+            )
         self._variables = [f"-var-file={variables.resolve()}"] if variables else []
         self._variables += [f"-var={change}" for change in changes]
         # From where Terraform stands, so that the state names no folder of one machine.
         self._variables.append(f"-var=functions_folder={os.path.relpath(_FUNCTIONS, FOLDER)}")
 
     def init(self, *, bucket: str, region: str) -> None:
-        """Fetch the provider and open the state. TF_PLUGIN_DIR: a folder of providers, instead of the registry."""
+        """Fetch the provider and open the state.
+
+        TF_PLUGIN_DIR in the environment is a folder of providers, for where the registry is not reached.
+        """
         package(_FUNCTIONS)
         plugins = os.environ.get("TF_PLUGIN_DIR")
         self._run(

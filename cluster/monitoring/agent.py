@@ -1,4 +1,4 @@
-"""The CloudWatch agent: Kubernetes manifests that read Ray's Prometheus endpoints and send what the catalog names.
+"""The CloudWatch agent's manifests: it reads Ray's Prometheus endpoints and sends what the catalog names.
 
 The agent turns counters into what was added since its last reading, and drops histograms (AWS: "Prometheus
 metric type conversion by the CloudWatch Agent"): so latency is told as requests later than the promise.

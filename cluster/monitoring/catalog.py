@@ -85,7 +85,7 @@ class Catalog(_Frozen):
                     raise ValueError(f"alarm {name!r} asks for {query.metric!r}, which nobody sends")
                 if query.labels not in [set(one) for one in metric.dimensions]:
                     raise ValueError(
-                        f"alarm {name!r} asks for {query.metric!r} by {sorted(query.labels)}, which is not sent"
+                        f"alarm {name!r} asks for {query.metric!r} by {sorted(query.labels)}, not sent so"
                     )
         return self
 

@@ -17,13 +17,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, unquote
-from xml.sax.saxutils import escape
+from urllib.parse import unquote
 
 import moto.codebuild.responses as codebuild
 import moto.eks.models as eks
 import moto.s3.models as s3
 import moto.sagemaker.models as sagemaker
+from moto.cloudwatch.responses import CloudWatchResponse
 from moto.ec2 import ec2_backends
 from moto.iam.access_control import PermissionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -39,8 +39,7 @@ _IDENTITIES = "pod-identity-associations"
 _IN_SECONDS = ("CodeCommit", "CodePipeline")
 """Services whose dates moto writes as text, where AWS writes seconds."""
 
-Answer = dict[str, Any] | str
-"""JSON, or XML as text."""
+Answer = dict[str, Any]
 Start = Callable[..., Any]
 
 
@@ -52,6 +51,8 @@ def application() -> Gaps:
     """moto with the gaps filled."""
     _give_clusters_a_security_group()
     _accept_what_aws_accepts()
+    # moto keeps composite alarms like others, and only lacks the call.
+    CloudWatchResponse.put_composite_alarm = CloudWatchResponse.put_metric_alarm
     return Gaps(DomainDispatcherApplication(create_backend_app))
 
 
@@ -60,7 +61,7 @@ class Gaps:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._eks, self._alarms, self._tags = Eks(), CompositeAlarms(), Tags()
+        self._eks, self._tags = Eks(), Tags()
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
@@ -74,8 +75,6 @@ class Gaps:
                 path = (environ.get("RAW_URI") or environ["PATH_INFO"]).partition("?")[0]
                 body = json.loads(_body(environ) or b"{}")
                 answer = self._eks.answer(_region(signature), environ["REQUEST_METHOD"], path, body)
-            elif "/monitoring/" in signature and b"Action=" in (form := _body(environ)):
-                answer = self._alarms.answer(_region(signature), parse_qs(form.decode()))
         except Missing as missing:
             answer = {"__type": "ResourceNotFoundException", "message": str(missing)}
             status = "404 Not Found"
@@ -116,6 +115,14 @@ class Tags:
         return None
 
 
+_WRAPPED = {
+    "addons": ("addon", "addons"),
+    "access-entries": ("accessEntry", "accessEntries"),
+    _IDENTITIES: ("association", "associations"),
+}
+"""How EKS calls one and several of a kind in its answers."""
+
+
 class Eks:
     """Add-ons, access entries and pod identities of EKS."""
 
@@ -123,11 +130,6 @@ class Eks:
         r"/clusters/(?P<cluster>[^/]+)/(?P<kind>addons|access-entries|pod-identity-associations)"
         r"(?:/(?P<name>[^/]+))?(?P<policies>/access-policies)?$"
     )
-    _WRAPPED = {
-        "addons": ("addon", "addons"),
-        "access-entries": ("accessEntry", "accessEntries"),
-        _IDENTITIES: ("association", "associations"),
-    }
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str, str], dict[str, Any]] = {}
@@ -138,7 +140,7 @@ class Eks:
         if found is None:
             return None
         cluster, kind, name = found["cluster"], found["kind"], unquote(found["name"] or "")
-        one, several = self._WRAPPED[kind]
+        one, several = _WRAPPED[kind]
         if found["policies"]:
             return self._access(region, method, cluster, name, body)
         if method == "POST" and not name:
@@ -201,43 +203,6 @@ class Eks:
         }
 
 
-class CompositeAlarms:
-    """CloudWatch's alarms over alarms."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], dict[str, str]] = {}
-
-    def answer(self, region: str, form: Mapping[str, list[str]]) -> Answer | None:
-        def field(name: str) -> str:
-            return form.get(name, [""])[0]
-
-        call = field("Action")
-        if call == "PutCompositeAlarm":
-            self._kept[region, field("AlarmName")] = {
-                "AlarmRule": field("AlarmRule"),
-                "AlarmActions": field("AlarmActions.member.1"),
-            }
-            return _xml(call)
-        if call == "DescribeAlarms" and field("AlarmTypes.member.1") == "CompositeAlarm":
-            name = field("AlarmNames.member.1")
-            return _xml(
-                call, f"<CompositeAlarms>{self._described(region, name)}</CompositeAlarms><MetricAlarms/>"
-            )
-        return None
-
-    def _described(self, region: str, name: str) -> str:
-        kept = self._kept.get((region, name))
-        if kept is None:
-            return ""
-        arn = _arn("cloudwatch", region, f"alarm:{name}")
-        return (
-            f"<member><AlarmName>{name}</AlarmName><AlarmArn>{arn}</AlarmArn>"
-            f"<AlarmRule>{escape(kept['AlarmRule'])}</AlarmRule><ActionsEnabled>true</ActionsEnabled>"
-            f"<AlarmActions><member>{kept['AlarmActions']}</member></AlarmActions>"
-            "<StateValue>OK</StateValue></member>"
-        )
-
-
 def _give_clusters_a_security_group() -> None:
     """EKS makes one for every cluster, in its subnets' VPC; moto makes none."""
     make = eks.Cluster.__init__
@@ -264,7 +229,7 @@ def _accept_what_aws_accepts() -> None:
             made.validate_instance_type = any_ml_type
 
     # What CodePipeline hands over has no location of its own.
-    for name, kind in (("_validate_required_params_source", "source"), ("_validate_required_params_artifacts", "")):
+    for name in ("_validate_required_params_source", "_validate_required_params_artifacts"):
         checks = getattr(codebuild, name)
         setattr(
             codebuild,
@@ -301,23 +266,12 @@ def _body(environ: dict[str, Any]) -> bytes:
 
 
 def _send(answer: Answer, status: str, start: Start) -> list[bytes]:
-    xml = isinstance(answer, str)
-    content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-    headers = [
-        ("Content-Type", "text/xml" if xml else "application/json"),
-        ("Content-Length", str(len(content))),
-    ]
+    content = json.dumps(answer).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
     if not status.startswith("200"):
-        headers.append(("x-amzn-ErrorType", "ResourceNotFoundException"))
+        headers.append(("x-amzn-ErrorType", answer["__type"]))
     start(status, headers)
     return [content]
-
-
-def _xml(call: str, inner: str = "") -> str:
-    return (
-        f'<{call}Response xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><{call}Result>{inner}'
-        f"</{call}Result><ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></{call}Response>"
-    )
 
 
 def _seconds(found: re.Match[bytes]) -> bytes:
