@@ -133,7 +133,7 @@ class Account:
         return status
 
     def keep_state(self, bucket: str) -> bool:
-        """Make the bucket of Terraform's state, versioned and private, if there is none; says whether it did."""
+        """Make the bucket of Terraform's state, versioned and private, if there is none; says if it did."""
         s3 = self._client("s3")
         with _translated("s3:CreateBucket"):
             try:

@@ -125,6 +125,6 @@ def _resources(module: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
     """Type and values of every managed resource, through all modules."""
     for resource in module.get("resources", ()):
         if resource["mode"] == "managed":
-            yield resource["type"], resource["values"]
+            yield resource["type"], resource.get("values", {})  # none where nothing is known yet
     for child in module.get("child_modules", ()):
         yield from _resources(child)

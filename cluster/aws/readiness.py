@@ -26,8 +26,8 @@ class Readiness:
         if self.quotas and not any(quota.enough for quota in self.quotas):
             allowed = ", ".join(f"{_number(quota.allowed)} {quota.capacity}" for quota in self.quotas)
             found.append(
-                f"all pods need {self.quotas[0].needed} vCPUs of G instances; the account may have {allowed} (ask for "
-                "`Running On-Demand G and VT instances` or `All G and VT Spot Instance Requests` in Service Quotas)"
+                f"all pods need {self.quotas[0].needed} vCPUs of G instances; the account may have {allowed} "
+                "(Service Quotas, EC2: ask for more running on-demand or spot G and VT instances)"
             )
         return found
 
