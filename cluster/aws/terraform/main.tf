@@ -57,7 +57,6 @@ module "cluster" {
   namespace          = var.namespace
   arns               = local.arns
   kubernetes_version = var.kubernetes_version
-  vpc_id             = module.network.vpc_id
   subnet_ids         = module.network.private_subnet_ids
   api_cidrs          = var.api_cidrs
   admin_role_arns    = var.admin_role_arns
@@ -75,6 +74,7 @@ module "pipeline" {
   arns           = local.arns
   branch         = var.branch
   approval       = var.approval
+  registry_uri   = var.mlflow_tracking_uri
   keep_logs_days = var.keep_logs_days
   key_arn        = module.data.key_arn
   buckets        = module.data.buckets

@@ -7,11 +7,10 @@ output "region" {
 output "cluster" {
   description = "EKS cluster: name, endpoint, and the queue that tells Karpenter of interruptions."
   value = {
-    name             = module.cluster.name
-    endpoint         = module.cluster.endpoint
-    node_role        = module.cluster.node_role
-    karpenter_queue  = module.cluster.karpenter_queue
-    training_storage = module.cluster.training_storage
+    name            = module.cluster.name
+    endpoint        = module.cluster.endpoint
+    node_role       = module.cluster.node_role
+    karpenter_queue = module.cluster.karpenter_queue
   }
 }
 

@@ -142,6 +142,16 @@ variable "approval" {
   default     = true
 }
 
+variable "mlflow_tracking_uri" {
+  description = "The registry's MLflow server, as the VPC sees it; the pipelines' training and gate need one."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.mlflow_tracking_uri == "" || can(regex("^https?://[^[:space:]]+$", var.mlflow_tracking_uri))
+    error_message = "http(s)://host[:port]."
+  }
+}
+
 variable "alert_emails" {
   description = "Who is told of alarms and rollouts; each address has to confirm once."
   type        = list(string)

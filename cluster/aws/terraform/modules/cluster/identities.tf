@@ -1,7 +1,7 @@
 # What the service's pods and the training's may do: EKS Pod Identity binds a role to each service account.
 locals {
   identities = {
-    (var.name)             = aws_iam_role.serve.arn # as metadata.name of the service: cluster/kuberay/guards.py
+    (var.name)             = aws_iam_role.serve.arn # the accounts of cluster/kuberay/guards.py
     "${var.name}-training" = aws_iam_role.train.arn
   }
 }
@@ -64,10 +64,10 @@ resource "aws_iam_role_policy" "train" {
         Resource = [var.buckets.data.arn, var.buckets.models.arn]
       },
       {
-        Sid      = "WriteRunsAndCandidates"
+        Sid      = "WriteRunsAndRegister"
         Effect   = "Allow"
         Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-        Resource = ["${var.buckets.data.arn}/runs/*", "${var.buckets.models.arn}/candidates/*"]
+        Resource = ["${var.buckets.data.arn}/runs/*", "${var.buckets.models.arn}/registry/*"]
       },
       { Sid = "UseTheKey", Effect = "Allow", Action = ["kms:Decrypt", "kms:GenerateDataKey"], Resource = var.key_arn },
     ]

@@ -8,7 +8,6 @@ locals {
     eks-pod-identity-agent = null
     metrics-server         = null
     aws-ebs-csi-driver     = { account = "ebs-csi-controller-sa", policy = "${local.managed}/service-role/AmazonEBSCSIDriverPolicy" }
-    aws-efs-csi-driver     = { account = "efs-csi-controller-sa", policy = "${local.managed}/service-role/AmazonEFSCSIDriverPolicy" }
   }
   before_nodes = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent"]
 }

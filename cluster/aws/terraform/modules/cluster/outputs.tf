@@ -4,4 +4,3 @@ output "endpoint" { value = aws_eks_cluster.this.endpoint }
 output "security_group_id" { value = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id }
 output "node_role" { value = aws_iam_role.gpu_node.name }
 output "karpenter_queue" { value = aws_sqs_queue.interruptions.name }
-output "training_storage" { value = aws_efs_file_system.training.id }

@@ -2,7 +2,6 @@ variable "name" { type = string }
 variable "namespace" { type = string }
 variable "arns" { type = object({ partition = string, region = string, account = string }) }
 variable "kubernetes_version" { type = string }
-variable "vpc_id" { type = string }
 variable "subnet_ids" { type = list(string) }
 variable "api_cidrs" { type = list(string) }
 variable "admin_role_arns" { type = list(string) }

@@ -4,7 +4,7 @@ locals {
     verdict = { function = "drift_check", says = "A drift job left its verdict", pattern = {
       source      = ["aws.s3"]
       detail-type = ["Object Created"]
-      detail      = { bucket = { name = [var.buckets.data.name] }, object = { key = [{ wildcard = "drift/*/verdict.json" }] } }
+      detail      = { bucket = { name = [var.buckets.data.name] }, object = { key = [{ wildcard = "drift/*.json" }] } }
     } }
     retrain = { function = "pipeline_trigger", says = "Drift asks for a retraining", pattern = {
       source      = ["aws.cloudwatch"]
@@ -15,7 +15,7 @@ locals {
     version = { function = "pipeline_trigger", says = "A version was registered", pattern = {
       source      = ["aws.s3"]
       detail-type = ["Object Created"]
-      detail      = { bucket = { name = [var.buckets.models.name] }, object = { key = [{ wildcard = "*versions/*" }] } }
+      detail      = { bucket = { name = [var.buckets.models.name] }, object = { key = [{ prefix = "registry/versions/" }] } }
     } }
     rejected = { function = "pipeline_trigger", says = "A promotion was not approved", pattern = {
       source      = ["aws.codepipeline"]
@@ -25,7 +25,7 @@ locals {
     journal = { function = "rollout_watcher", says = "A rollout wrote its journal", pattern = {
       source      = ["aws.s3"]
       detail-type = ["Object Created"]
-      detail      = { bucket = { name = [var.buckets.data.name] }, object = { key = [{ prefix = "rollout/" }] } }
+      detail      = { bucket = { name = [var.buckets.data.name] }, object = { key = [{ prefix = "rollout/entries/" }] } }
     } }
     execution = { function = "rollout_watcher", says = "A pipeline has ended", pattern = {
       source      = ["aws.codepipeline"]

@@ -40,7 +40,7 @@ locals {
       vpc       = false
       may = [
         { Sid = "Tell", Effect = "Allow", Action = "sns:Publish", Resource = var.topic_arn },
-        { Sid = "ReadTheJournal", Effect = "Allow", Action = "s3:GetObject", Resource = "${var.buckets.data.arn}/rollout/*" },
+        { Sid = "ReadTheJournal", Effect = "Allow", Action = "s3:GetObject", Resource = "${var.buckets.data.arn}/rollout/entries/*" },
       ]
     }
   }

@@ -9,14 +9,15 @@ locals {
     drift = { buildspec = "drift", says = "Measures drift and leaves the verdict", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = false }
     abort = { buildspec = "deploy", says = "Takes a canary back that was not approved", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = false }
   }
-  environment = {
+  # What the Makefile's steps take: docs/pipelines.md.
+  environment = merge({
     SERVICE       = var.name
     NAMESPACE     = var.namespace
     EKS_CLUSTER   = var.cluster.name
     IMAGE         = var.images.url
     MODELS_BUCKET = var.buckets.models.name
     DATA_BUCKET   = var.buckets.data.name
-  }
+  }, var.registry_uri == "" ? {} : { MLFLOW_TRACKING_URI = var.registry_uri })
 }
 
 resource "aws_codebuild_project" "this" {

@@ -70,8 +70,8 @@ locals {
     read_models = [
       { Sid = "ReadModels", Effect = "Allow", Action = "s3:GetObject", Resource = "${var.buckets.models.arn}/*" },
     ]
-    register = [
-      { Sid = "Register", Effect = "Allow", Action = "s3:PutObject", Resource = ["${var.buckets.models.arn}/*", "${var.buckets.data.arn}/runs/*"] },
+    read_texts = [
+      { Sid = "ReadTextsForTheGate", Effect = "Allow", Action = "s3:GetObject", Resource = "${var.buckets.data.arn}/texts/*" },
     ]
     keep_rollouts = [
       {
@@ -88,8 +88,8 @@ locals {
   allowed = {
     test   = ["every"]
     image  = ["every", "push_images"]
-    train  = ["every", "find_images", "reach_cluster", "find_objects", "read_objects", "register"]
-    deploy = ["every", "find_images", "reach_cluster", "find_objects", "read_models", "keep_rollouts"]
+    train  = ["every", "find_images", "reach_cluster", "find_objects", "read_models"]
+    deploy = ["every", "find_images", "reach_cluster", "find_objects", "read_models", "read_texts", "keep_rollouts"]
     drift  = ["every", "find_objects", "read_objects", "leave_verdict"]
     abort  = ["every", "reach_cluster", "find_objects", "read_models", "keep_rollouts"]
   }

@@ -4,6 +4,7 @@ variable "where" { type = string }
 variable "arns" { type = object({ partition = string, region = string, account = string }) }
 variable "branch" { type = string }
 variable "approval" { type = bool }
+variable "registry_uri" { type = string }
 variable "keep_logs_days" { type = number }
 variable "key_arn" { type = string }
 variable "buckets" { type = map(object({ name = string, arn = string })) }
