@@ -103,6 +103,8 @@ def told(variables: Path | None, changes: Sequence[str], name: str) -> str:
             text = variables.read_text(encoding="utf-8")
         except OSError as error:
             raise TerraformFailed(f"{variables}: {error.strerror}") from error
-        if found := re.search(rf'^\s*"?{name}"?\s*[=:]\s*"([^"]*)"', text, re.MULTILINE):
+        if variables.suffix == ".json":
+            return str(json.loads(text).get(name, _DEFAULTS[name]))
+        if found := re.search(rf'^\s*{name}\s*=\s*"([^"]*)"', text, re.MULTILINE):
             return found[1]
     return _DEFAULTS[name]

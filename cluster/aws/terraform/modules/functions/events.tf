@@ -4,7 +4,7 @@ locals {
     verdict = { function = "drift_check", says = "A drift job left its verdict", pattern = {
       source      = ["aws.s3"]
       detail-type = ["Object Created"]
-      detail      = { bucket = { name = [var.buckets.data.name] }, object = { key = [{ wildcard = "drift/*.json" }] } }
+      detail      = { bucket = { name = [var.buckets.data.name] }, object = { key = [{ wildcard = "drift/*/verdict.json" }] } }
     } }
     retrain = { function = "pipeline_trigger", says = "Drift asks for a retraining", pattern = {
       source      = ["aws.cloudwatch"]
