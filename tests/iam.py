@@ -1,7 +1,7 @@
 """What a role's policies allow: the evaluation of IAM, as far as this project's policies use it.
 
 An explicit refusal goes before everything, and what nothing allows is refused. Conditions are read for the
-operators in use; another one is an error here, not a pass. Source: "Policy evaluation logic" in AWS's IAM guide.
+operators in use; another one is an error, not a pass. Source: "Policy evaluation logic" in AWS's IAM guide.
 """
 
 from __future__ import annotations

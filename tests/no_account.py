@@ -1,4 +1,4 @@
-"""No test reaches a real AWS account: whatever boto3 and Terraform read is invented, and leads to a closed port."""
+"""No test reaches a real AWS account: what boto3 and Terraform read is invented, and leads nowhere."""
 
 from __future__ import annotations
 

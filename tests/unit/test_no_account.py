@@ -1,4 +1,4 @@
-"""An accidental run of the tests can never reach a real AWS account, whatever the caller's environment says."""
+"""A run of the tests can never reach a real AWS account, whatever the caller's environment says."""
 
 from __future__ import annotations
 

@@ -88,6 +88,7 @@ module "pipeline" {
   }
   network = {
     vpc_id      = module.network.vpc_id
+    cidr        = var.vpc_cidr
     subnet_ids  = module.network.private_subnet_ids
     subnet_arns = module.network.private_subnet_arns
   }

@@ -88,7 +88,7 @@ def test_an_instance_without_a_price_is_named() -> None:
 def test_the_bill_adds_up() -> None:
     lines = [Line("aws_eks_cluster", 1, Decimal("73.00")), Line("aws_kms_key", 2, Decimal("2.00"))]
     text = bill(lines, PRICES, read_environment("prod"), read_books()["list"])
-    # 2 pods: two g5.4xlarge, 2 x 1.624 x 730 = 2,371.04; 16 pods: four g5.12xlarge, 4 x 5.672 x 730 = 16,562.24
+    # Two g5.4xlarge: 2 x 1.624 x 730 = 2,371.04; four g5.12xlarge: 4 x 5.672 x 730 = 16,562.24
     for figure in ("75.00", "2,371.04", "2,446.04", "16,562.24", "16,637.24"):
         assert figure in text
     assert "Not in it" in text

@@ -6,7 +6,7 @@ locals {
     train  = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
     deploy = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
     # Started by functions, outside every pipeline, so they take the source themselves.
-    drift = { buildspec = "drift", says = "Measures drift and leaves the verdict", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = false }
+    drift = { buildspec = "drift", says = "Measures drift and leaves the verdict", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = true, pipeline = false }
     abort = { buildspec = "deploy", says = "Takes a canary back that was not approved", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = false }
   }
   # What the Makefile's steps take: docs/pipelines.md.
@@ -84,7 +84,7 @@ resource "aws_cloudwatch_log_group" "builds" {
   kms_key_id        = var.key_arn
 }
 
-# Builds that speak with the cluster stand in its VPC; nothing reaches them.
+# Builds that speak with the cluster or the registry stand in the VPC; nothing reaches them.
 resource "aws_security_group" "builds" {
   name        = "${var.name}-builds"
   description = "Builds: out only"
@@ -98,6 +98,15 @@ resource "aws_vpc_security_group_egress_rule" "builds" {
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443
+}
+
+resource "aws_vpc_security_group_egress_rule" "builds_within" {
+  security_group_id = aws_security_group.builds.id
+  description       = "What the VPC has, such as the registry"
+  cidr_ipv4         = var.network.cidr
+  ip_protocol       = "tcp"
+  from_port         = 1
+  to_port           = 65535
 }
 
 resource "aws_vpc_security_group_ingress_rule" "kubernetes_api" {

@@ -38,8 +38,10 @@ locals {
     find_images = [
       { Sid = "FindImages", Effect = "Allow", Action = ["ecr:DescribeImages", "ecr:BatchGetImage"], Resource = var.images.arn },
     ]
-    reach_cluster = [
+    find_cluster = [
       { Sid = "FindTheCluster", Effect = "Allow", Action = "eks:DescribeCluster", Resource = var.cluster.arn },
+    ]
+    stand_in_vpc = [
       {
         Sid    = "StandInTheVpc" # these know no resources
         Effect = "Allow"
@@ -88,10 +90,10 @@ locals {
   allowed = {
     test   = ["every"]
     image  = ["every", "push_images"]
-    train  = ["every", "find_images", "reach_cluster", "find_objects", "read_models"]
-    deploy = ["every", "find_images", "reach_cluster", "find_objects", "read_models", "read_texts", "keep_rollouts"]
-    drift  = ["every", "find_objects", "read_objects", "leave_verdict"]
-    abort  = ["every", "reach_cluster", "find_objects", "read_models", "keep_rollouts"]
+    train  = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models"]
+    deploy = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models", "read_texts", "keep_rollouts"]
+    drift  = ["every", "stand_in_vpc", "find_objects", "read_objects", "leave_verdict"]
+    abort  = ["every", "stand_in_vpc", "find_cluster", "find_objects", "read_models", "keep_rollouts"]
   }
 }
 

@@ -12,4 +12,4 @@ variable "repository" { type = object({ name = string, arn = string, clone_url =
 variable "images" { type = object({ name = string, arn = string, url = string }) }
 variable "topic_arn" { type = string }
 variable "cluster" { type = object({ name = string, arn = string, security_group_id = string }) }
-variable "network" { type = object({ vpc_id = string, subnet_ids = list(string), subnet_arns = list(string) }) }
+variable "network" { type = object({ vpc_id = string, cidr = string, subnet_ids = list(string), subnet_arns = list(string) }) }
