@@ -121,12 +121,8 @@ def _down(chosen: argparse.Namespace) -> int:
     from cluster.errors import NotReady
 
     account, name = _open(chosen)
-    infrastructure = _initialised(chosen, account)
-    outputs = infrastructure.outputs()
-    if not outputs:
-        print("nothing is there")
-        return 0
-    bucket = outputs["buckets"]["data"]
+    identity = account.identity()
+    bucket = f"{name}-data-{identity.account}-{identity.region}"
     if chosen.with_data and chosen.confirm != bucket:
         raise NotReady(f"nothing was changed: --with-data deletes every object; say --confirm {bucket} too")
     if nodes := account.gpu_nodes(name):
@@ -134,11 +130,12 @@ def _down(chosen: argparse.Namespace) -> int:
             f"Karpenter still runs {', '.join(nodes)}, which Terraform does not know; "
             "`python -m cluster delete --env prod --all` first, and wait until they are gone"
         )
+    infrastructure = _initialised(chosen, account)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan"
         if chosen.with_data:
             # S3 deletes no bucket that holds anything; the variable has Terraform empty it.
-            _ask(chosen, f"Delete every object in {', '.join(outputs['buckets'].values())}, and the source?")
+            _ask(chosen, f"Delete every object in {bucket} and in the models' bucket, and the source?")
             infrastructure.plan(file, "-var=destroy_data=true", "-target=module.data")
             infrastructure.apply(file)
             infrastructure.plan(file, "-destroy", "-var=destroy_data=true")

@@ -5,6 +5,7 @@ It stands at moto, over HTTP. Every call was well formed and everything is wired
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import time
@@ -46,7 +47,7 @@ class Installed:
     cluster: Callable[..., subprocess.CompletedProcess[str]]
 
     def client(self, service: str) -> Any:
-        return boto3.session.Session().client(service, endpoint_url=self.endpoint, region_name=REGION)
+        return _client(self.endpoint, service)
 
     def statements(self, role: str) -> list[dict[str, Any]]:
         """Of the role's own policies."""
@@ -60,6 +61,11 @@ class Installed:
         ]
 
 
+@functools.cache
+def _client(endpoint: str, service: str) -> Any:
+    return boto3.session.Session().client(service, endpoint_url=endpoint, region_name=REGION)
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """`python -m cluster aws up`, into an empty account."""
@@ -67,7 +73,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     terraform = terraform_environment(folder / "terraform")
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    environment = {**terraform, **INVENTED, "AWS_ENDPOINT_URL": endpoint, "AWS_MAX_ATTEMPTS": "3"}
+    environment = {
+        **terraform,
+        **INVENTED,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_MAX_ATTEMPTS": "3",
+        "TF_CLI_ARGS_apply": "-parallelism=40",
+    }
     variables = folder / "my.tfvars"
     variables.write_text(_VARIABLES)
 

@@ -19,10 +19,11 @@ resource "aws_cloudwatch_log_group" "control_plane" {
 }
 
 resource "aws_eks_cluster" "this" {
-  name                      = var.name
-  role_arn                  = aws_iam_role.control_plane.arn
-  version                   = var.kubernetes_version
-  enabled_cluster_log_types = ["api", "audit", "authenticator"]
+  name                          = var.name
+  role_arn                      = aws_iam_role.control_plane.arn
+  version                       = var.kubernetes_version
+  enabled_cluster_log_types     = ["api", "audit", "authenticator"]
+  bootstrap_self_managed_addons = false # they are add-ons below, with a version that AWS keeps
 
   access_config {
     authentication_mode                         = "API"
