@@ -21,9 +21,21 @@ run "buckets_speak_to_eventbridge" {
     condition     = alltrue([for what in ["models", "data"] : aws_s3_bucket_notification.this[what].eventbridge])
     error_message = "Versions, verdicts and rollouts are heard of through EventBridge."
   }
+}
+
+run "s3_refuses_to_delete_what_holds_anything" {
+  command = plan
+  module {
+    source = "./shared/private_bucket"
+  }
+  variables {
+    key_arn       = "arn:aws:kms:us-east-1:123456789012:key/1"
+    force_destroy = false
+  }
+
   assert {
-    condition     = !anytrue([for bucket in aws_s3_bucket.this : bucket.force_destroy])
-    error_message = "S3 refuses to delete what holds anything."
+    condition     = !aws_s3_bucket.this.force_destroy && alltrue([aws_s3_bucket_public_access_block.this.block_public_acls, aws_s3_bucket_public_access_block.this.restrict_public_buckets])
+    error_message = "Private, and kept."
   }
 }
 

@@ -43,77 +43,32 @@ resource "aws_kms_alias" "this" {
   target_key_id = aws_kms_key.this.key_id
 }
 
-resource "aws_s3_bucket" "this" {
+module "bucket" {
+  source        = "../../shared/private_bucket"
   for_each      = local.buckets
-  bucket        = each.value
-  force_destroy = var.destroy_data # otherwise S3 itself refuses to delete a bucket that holds anything
-  tags          = { holds = each.key }
+  name          = each.value
+  key_arn       = aws_kms_key.this.arn
+  force_destroy = var.destroy_data
 }
 
 resource "aws_s3_bucket_versioning" "this" {
-  for_each = aws_s3_bucket.this
+  for_each = module.bucket
   bucket   = each.value.id
   versioning_configuration {
     status = "Enabled"
   }
 }
 
-resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
-  for_each = aws_s3_bucket.this
-  bucket   = each.value.id
-  rule {
-    bucket_key_enabled = true
-    apply_server_side_encryption_by_default {
-      sse_algorithm     = "aws:kms"
-      kms_master_key_id = aws_kms_key.this.arn
-    }
-  }
-}
-
-resource "aws_s3_bucket_public_access_block" "this" {
-  for_each                = aws_s3_bucket.this
-  bucket                  = each.value.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_ownership_controls" "this" {
-  for_each = aws_s3_bucket.this
-  bucket   = each.value.id
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
-}
-
-resource "aws_s3_bucket_policy" "tls_only" {
-  for_each = aws_s3_bucket.this
-  bucket   = each.value.id
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "TlsOnly"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "s3:*" # a refusal: everything that does not come over TLS
-      Resource  = [each.value.arn, "${each.value.arn}/*"]
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
-  })
-  depends_on = [aws_s3_bucket_public_access_block.this]
-}
-
 # EventBridge hears of new versions, verdicts and rollouts: the functions' rules say which.
 resource "aws_s3_bucket_notification" "this" {
-  for_each    = aws_s3_bucket.this
+  for_each    = module.bucket
   bucket      = each.value.id
   eventbridge = true
 }
 
 # Models are immutable and kept; only what an upload left unfinished and what was overwritten goes.
 resource "aws_s3_bucket_lifecycle_configuration" "models" {
-  bucket = aws_s3_bucket.this["models"].id
+  bucket = module.bucket["models"].id
   rule {
     id     = "leftovers"
     status = "Enabled"
@@ -129,7 +84,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "models" {
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "data" {
-  bucket = aws_s3_bucket.this["data"].id
+  bucket = module.bucket["data"].id
   rule {
     id     = "leftovers"
     status = "Enabled"

@@ -126,32 +126,15 @@ resource "aws_eks_access_entry" "builds" {
   kubernetes_groups = ["${var.name}-deployers"]
 }
 
-resource "aws_s3_bucket" "artifacts" {
-  bucket        = "${var.name}-artifacts-${var.where}"
+module "artifacts" {
+  source        = "../../shared/private_bucket"
+  name          = "${var.name}-artifacts-${var.where}"
+  key_arn       = var.key_arn
   force_destroy = true # copies of the source on their way through the pipeline
 }
 
-resource "aws_s3_bucket_public_access_block" "artifacts" {
-  bucket                  = aws_s3_bucket.artifacts.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "artifacts" {
-  bucket = aws_s3_bucket.artifacts.id
-  rule {
-    bucket_key_enabled = true
-    apply_server_side_encryption_by_default {
-      sse_algorithm     = "aws:kms"
-      kms_master_key_id = var.key_arn
-    }
-  }
-}
-
 resource "aws_s3_bucket_lifecycle_configuration" "artifacts" {
-  bucket = aws_s3_bucket.artifacts.id
+  bucket = module.artifacts.id
   rule {
     id     = "forget"
     status = "Enabled"
@@ -163,20 +146,4 @@ resource "aws_s3_bucket_lifecycle_configuration" "artifacts" {
       days_after_initiation = 1
     }
   }
-}
-
-resource "aws_s3_bucket_policy" "artifacts" {
-  bucket = aws_s3_bucket.artifacts.id
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "TlsOnly"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "s3:*" # a refusal: everything that does not come over TLS
-      Resource  = [aws_s3_bucket.artifacts.arn, "${aws_s3_bucket.artifacts.arn}/*"]
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
-  })
-  depends_on = [aws_s3_bucket_public_access_block.artifacts]
 }

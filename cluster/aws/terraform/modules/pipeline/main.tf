@@ -26,7 +26,7 @@ resource "aws_codepipeline" "this" {
 
   artifact_store {
     type     = "S3"
-    location = aws_s3_bucket.artifacts.bucket
+    location = module.artifacts.name
     encryption_key {
       id   = var.key_arn
       type = "KMS"

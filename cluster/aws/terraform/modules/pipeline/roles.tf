@@ -19,7 +19,7 @@ locals {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
         Resource = "arn:${var.arns.partition}:logs:${var.arns.region}:${var.arns.account}:log-group:/${var.name}/builds:*"
       },
-      { Sid = "PassArtifacts", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject"], Resource = "${aws_s3_bucket.artifacts.arn}/*" },
+      { Sid = "PassArtifacts", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject"], Resource = "${module.artifacts.arn}/*" },
       { Sid = "PullSource", Effect = "Allow", Action = "codecommit:GitPull", Resource = var.repository.arn },
       { Sid = "UseTheKey", Effect = "Allow", Action = ["kms:Decrypt", "kms:GenerateDataKey"], Resource = var.key_arn },
     ]
@@ -125,9 +125,9 @@ resource "aws_iam_role_policy" "pipeline" {
         Sid      = "PassArtifacts"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
-        Resource = "${aws_s3_bucket.artifacts.arn}/*"
+        Resource = "${module.artifacts.arn}/*"
       },
-      { Sid = "FindArtifacts", Effect = "Allow", Action = ["s3:ListBucket", "s3:GetBucketVersioning"], Resource = aws_s3_bucket.artifacts.arn },
+      { Sid = "FindArtifacts", Effect = "Allow", Action = ["s3:ListBucket", "s3:GetBucketVersioning"], Resource = module.artifacts.arn },
       {
         Sid      = "TakeSource"
         Effect   = "Allow"
