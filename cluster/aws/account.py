@@ -132,23 +132,26 @@ class Account:
             status: str = self._client("eks").describe_cluster(name=name)["cluster"]["status"]
         return status
 
-    def keep_state(self, bucket: str) -> bool:
-        """Make the bucket of Terraform's state, versioned and private, if there is none; says if it did."""
-        s3 = self._client("s3")
-        with _translated("s3:CreateBucket"):
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket is there."""
+        with _translated("s3:HeadBucket"):
             try:
-                s3.head_bucket(Bucket=bucket)
+                self._client("s3").head_bucket(Bucket=bucket)
             except ClientError as error:
                 if error.response["Error"]["Code"] != "404":
                     raise
-            else:
                 return False
+        return True
+
+    def make_state_bucket(self, bucket: str) -> None:
+        """Make the bucket of Terraform's state: versioned and private."""
+        s3 = self._client("s3")
+        with _translated("s3:CreateBucket"):
             # us-east-1 is the one region that may not be named.
             there: Any = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
             s3.create_bucket(Bucket=bucket, **({} if self._region == "us-east-1" else there))
             s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=_PRIVATE)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=_VERSIONED)
-        return True
 
     def _client(self, service: str) -> Any:
         return self._session.client(service, config=_CONFIG)

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """\
 examples:
-  python -m cluster aws plan --var-file my.tfvars             # what it would make and cost; changes nothing
+  python -m cluster aws plan --var-file my.tfvars             # what it would make and cost
   python -m cluster aws up --var-file my.tfvars               # asks before it changes anything
   python -m cluster aws status --var-file my.tfvars
   python -m cluster aws agent --env prod | kubectl apply -f - # metrics from the pods to CloudWatch
   python -m cluster aws down --var-file my.tfvars             # everything but buckets and source
+exit codes: 0 done, or all is well; 1 refused, failed, or something is wrong
 credentials are boto3's (AWS_PROFILE, a role); docs/aws.md has the whole way
 """
 
@@ -36,7 +38,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     own = parser.add_subparsers(required=True, metavar="verb")
-    plan = _add(own, "plan", "look at the account, plan, and say what it costs; changes nothing", _plan)
+    plan = _add(
+        own,
+        "plan",
+        "look at the account, plan, and say what it costs; makes the bucket of Terraform's state",
+        _plan,
+    )
     up = _add(own, "up", "the same, then ask, then apply the plan", _up)
     for verb in (plan, up):
         verb.add_argument("--env", default="prod", metavar="NAME", help="settings whose pods count (prod)")
@@ -81,10 +88,10 @@ def _add(
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    account, _ = _open(chosen)
+    account, place = _open(chosen)
     ready = _readiness(chosen, account)
     with tempfile.TemporaryDirectory() as folder:
-        infrastructure = _initialised(chosen, account)
+        infrastructure = _terraform(chosen, account, place)
         plan = infrastructure.plan(Path(folder) / "plan")
     print(_price(chosen, plan))
     return 0 if ready.complete else 1
@@ -93,14 +100,14 @@ def _plan(chosen: argparse.Namespace) -> int:
 def _up(chosen: argparse.Namespace) -> int:
     from cluster.errors import NotReady
 
-    account, _ = _open(chosen)
+    account, place = _open(chosen)
     ready = _readiness(chosen, account)
     if not ready.complete and not chosen.anyway:
         raise NotReady(f"nothing was changed: {'; '.join(ready.faults)}. --anyway goes on nevertheless")
     with tempfile.TemporaryDirectory() as folder:
-        infrastructure = _initialised(chosen, account)
+        infrastructure = _terraform(chosen, account, place)
         file = Path(folder) / "plan"
-        print(_price(chosen, infrastructure.plan(file)))
+        print(_price(chosen, infrastructure.plan(file)), flush=True)
         _ask(chosen, "Apply this plan, at this price?")
         infrastructure.apply(file)
     print(json.dumps(infrastructure.outputs(), indent=2))
@@ -110,8 +117,9 @@ def _up(chosen: argparse.Namespace) -> int:
 def _status(chosen: argparse.Namespace) -> int:
     from cluster.aws.standing import standing
 
-    account, _ = _open(chosen)
-    stands = standing(_initialised(chosen, account).outputs(), account)
+    account, place = _open(chosen)
+    there = account.has_bucket(place.state)
+    stands = standing(_terraform(chosen, account, place).outputs() if there else {}, account)
     print(json.dumps(stands.document, indent=2) if chosen.json else stands.table)
     return 0 if stands.well else 1
 
@@ -120,17 +128,19 @@ def _down(chosen: argparse.Namespace) -> int:
     from cluster.aws.infrastructure import KEPT, MODULES
     from cluster.errors import NotReady
 
-    account, name = _open(chosen)
-    identity = account.identity()
-    bucket = f"{name}-data-{identity.account}-{identity.region}"
+    account, place = _open(chosen)
+    bucket = place.data
     if chosen.with_data and chosen.confirm != bucket:
         raise NotReady(f"nothing was changed: --with-data deletes every object; say --confirm {bucket} too")
-    if nodes := account.gpu_nodes(name):
+    if nodes := account.gpu_nodes(place.name):
         raise NotReady(
             f"Karpenter still runs {', '.join(nodes)}, which Terraform does not know; "
             "`python -m cluster delete --env prod --all` first, and wait until they are gone"
         )
-    infrastructure = _initialised(chosen, account)
+    if not account.has_bucket(place.state):
+        print("nothing is there")
+        return 0
+    infrastructure = _terraform(chosen, account, place)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan"
         if chosen.with_data:
@@ -158,15 +168,35 @@ def _agent(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _open(chosen: argparse.Namespace) -> tuple[Account, str]:
-    """The account in the installation's region, and the installation's name."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which installation is meant: its name, and what ends the names of its buckets."""
+
+    name: str
+    where: str
+    region: str
+
+    @property
+    def state(self) -> str:
+        """Bucket of Terraform's state."""
+        return f"{self.name}-tfstate-{self.where}"
+
+    @property
+    def data(self) -> str:
+        """Bucket of what was captured and is trained on; as Terraform names it."""
+        return f"{self.name}-data-{self.where}"
+
+
+def _open(chosen: argparse.Namespace) -> tuple[Account, _Place]:
+    """The account in the installation's region, and the installation."""
     from cluster.aws.account import Account
     from cluster.aws.infrastructure import told
 
-    account = Account(told(chosen.var_file, chosen.changes, "region"))
+    region, name = (told(chosen.var_file, chosen.changes, what) for what in ("region", "name"))
+    account = Account(region)
     identity = account.identity()
-    print(f"account {identity.account}, region {identity.region}, as {identity.arn}", file=sys.stderr)
-    return account, told(chosen.var_file, chosen.changes, "name")
+    print(f"account {identity.account}, region {region}, as {identity.arn}", file=sys.stderr)
+    return account, _Place(name, f"{identity.account}-{region}", region)
 
 
 def _readiness(chosen: argparse.Namespace, account: Account) -> Readiness:
@@ -175,21 +205,19 @@ def _readiness(chosen: argparse.Namespace, account: Account) -> Readiness:
     from cluster.kuberay.settings import read_environment
 
     ready = look(account, read_environment(chosen.env))
-    print(ready.table)
+    print(ready.table, flush=True)
     return ready
 
 
-def _initialised(chosen: argparse.Namespace, account: Account) -> Infrastructure:
+def _terraform(chosen: argparse.Namespace, account: Account, place: _Place) -> Infrastructure:
     """Terraform with its state open; the state's bucket is made if there is none."""
-    from cluster.aws.infrastructure import Infrastructure, told
+    from cluster.aws.infrastructure import Infrastructure
 
     infrastructure = Infrastructure(chosen.var_file, chosen.changes)
-    identity = account.identity()
-    name = told(chosen.var_file, chosen.changes, "name")
-    bucket = f"{name}-tfstate-{identity.account}-{identity.region}"
-    if account.keep_state(bucket):
-        print(f"made {bucket} for Terraform's state", file=sys.stderr)
-    infrastructure.init(bucket=bucket, region=identity.region)
+    if not account.has_bucket(place.state):
+        account.make_state_bucket(place.state)
+        print(f"made {place.state} for Terraform's state", file=sys.stderr)
+    infrastructure.init(bucket=place.state, region=place.region)
     return infrastructure
 
 
