@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 from serve_app.local import Plan, free_port, serving
 from tests.labelled import labelled_texts
+from tests.no_account import seal
+
+# Before anything asks for a client, and for every process that a test starts.
+seal(os.environ)
 
 ROOT = Path(__file__).parents[1]
 

@@ -251,6 +251,19 @@ def test_training_runs_the_command_line_that_there_is(name: str, capsys: pytest.
 
 
 @pytest.mark.parametrize("name", environments())
+def test_training_and_service_are_known_as_two_and_both_accounts_are_there(name: str) -> None:
+    def accounts(cluster: dict[str, Any]) -> set[str]:
+        return {group["template"]["spec"]["serviceAccountName"] for group in groups(cluster)}
+
+    serving = accounts(service(name)["spec"]["rayClusterConfig"])
+    training = accounts(job(name)["spec"]["rayClusterSpec"])
+    assert len(serving) == len(training) == 1 and serving != training
+    rendered = service_documents(read_environment(name))
+    there = {one["metadata"]["name"] for one in rendered if one["kind"] == "ServiceAccount"}
+    assert there == serving | training
+
+
+@pytest.mark.parametrize("name", environments())
 def test_the_yaml_reads_back_as_it_was(name: str) -> None:
     environment = read_environment(name)
     documents = service_documents(environment) + training_documents(environment)

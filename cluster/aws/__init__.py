@@ -1,0 +1,1 @@
+"""AWS: everything of the service there as code."""

@@ -1,0 +1,89 @@
+"""The drift check: starts the job that measures drift, and turns the verdict it leaves in S3 into a metric.
+
+Two events. An EventBridge schedule starts the CodeBuild project DRIFT_PROJECT, which runs `python -m train
+drift` (too heavy for a function) and leaves its verdict as JSON in S3. "Object Created" of that object sends
+the metric `drift_verdict`, by `service`: 0 ok, 1 drift, 2 retrain. No verdict, no metric: what alarms on it
+must treat missing data as missing.
+
+Environment: DRIFT_PROJECT, SERVICE ("sentiment"), MARKS_BUCKET, MARKS_PREFIX ("marks").
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from cluster.aws.functions.once import Once, token_of
+from cluster.aws.functions.runtime import (
+    Context,
+    Event,
+    EventInvalid,
+    client,
+    log,
+    put_metrics,
+    setting,
+    time_of,
+)
+
+VERDICTS = {"ok": 0, "drift": 1, "retrain": 2}
+_MOST_BYTES = 1 << 20
+
+
+def handler(event: Event, context: Context) -> dict[str, Any]:
+    """Start the job, or send its verdict, once for each event."""
+    once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
+    match event:
+        case {"source": "aws.events", "id": str(number)}:
+            return _start(token_of("drift", number), once, context)
+        case {
+            "source": "aws.s3",
+            "detail": {"bucket": {"name": str(bucket)}, "object": {"key": str(key), **seen}},
+        }:
+            token = token_of("verdict", bucket, key, str(seen.get("sequencer", "")))
+            return _send(event, bucket, key, token, once, context)
+    raise EventInvalid(f"neither a schedule nor an object created: {dict(event)}")
+
+
+def _start(token: str, once: Once, context: Context) -> dict[str, Any]:
+    project = setting("DRIFT_PROJECT")
+    build = client("codebuild", context)
+    started = once.repeat_safely(
+        token, lambda: build.start_build(projectName=project, idempotencyToken=token)
+    )
+    log("drift job started" if started else "started before", context, project=project, token=token)
+    return {"project": project, "started": started}
+
+
+def _send(event: Event, bucket: str, key: str, token: str, once: Once, context: Context) -> dict[str, Any]:
+    verdict, reasons = _read(bucket, key, context)
+    service = setting("SERVICE", "sentiment")
+    sent = once.repeat_safely(
+        token,
+        lambda: put_metrics(
+            context,
+            {"drift_verdict": (float(VERDICTS[verdict]), "None")},
+            dimensions={"service": service},
+            at=time_of(event),
+        ),
+    )
+    log("verdict sent" if sent else "sent before", context, verdict=verdict, reasons=reasons, service=service)
+    return {"verdict": verdict, "sent": sent}
+
+
+def _read(bucket: str, key: str, context: Context) -> tuple[str, list[Any]]:
+    """The verdict and its reasons."""
+    where = f"s3://{bucket}/{key}"
+    try:
+        with closing(client("s3", context).get_object(Bucket=bucket, Key=key)["Body"]) as body:
+            document = json.loads(body.read(_MOST_BYTES))
+        verdict, reasons = str(document["verdict"]), list(document.get("reasons", ()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise EventInvalid(f"{where} is not what `python -m train drift` writes: {error!r}") from error
+    except ClientError as error:
+        raise EventInvalid(f"{where} cannot be read: {error}") from error
+    if verdict not in VERDICTS:
+        raise EventInvalid(f"{where}: the verdict {verdict!r} is none of {', '.join(VERDICTS)}")
+    return verdict, reasons
