@@ -4,6 +4,7 @@ ClusterError          base; a verb prints it and exits with 1
 ├── SettingsInvalid   a settings file or a --set
 ├── ManifestInvalid   a manifest, each fault with its place
 ├── PricesInvalid     the price book, a load-test report, or a plan that cannot be made
+├── JobFailed         a job of a Ray cluster, or the registry that it is to fill
 ├── RolloutError      a rollout; its own tree is in cluster/rollout/errors.py
 └── KubeError         the Kubernetes API
     ├── NoCluster     no configuration, nobody answers, or not in time
@@ -31,6 +32,10 @@ class ManifestInvalid(ClusterError):
 
 class PricesInvalid(ClusterError):
     """A price, a measured rate or a wanted rate is missing or makes no sense."""
+
+
+class JobFailed(ClusterError):
+    """A job ended badly, or could not be started or asked after."""
 
 
 class KubeError(ClusterError):
