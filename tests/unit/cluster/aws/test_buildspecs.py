@@ -1,0 +1,40 @@
+"""The buildspecs call make targets alone, each of which is there; the first command that fails is the end."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.buildspecs import FOLDER, ROOT, commands, read
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yml"))
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.MULTILINE))
+VERBS = ("start", "promote", "abort")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_is_a_target(name: str) -> None:
+    for command in commands(name):
+        found = re.fullmatch(r"make ([a-z-]+)(\$ROLLOUT_VERB)?", command)
+        assert found, command
+        for verb in VERBS if found[2] else ("",):
+            assert found[1] + verb in TARGETS, command
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_phase_that_fails_ends_the_build(name: str) -> None:
+    document = read(name)
+    assert document["version"] == 0.2
+    # Without it CodeBuild goes on with the next phase.
+    assert {phase["on-failure"] for phase in document["phases"].values()} == {"ABORT"}
+
+
+def test_there_are_the_steps_that_the_pipelines_have() -> None:
+    assert {"test", "image", "train", "deploy"} <= set(NAMES)
+
+
+def test_the_gate_comes_before_the_canary() -> None:
+    recipe = MAKEFILE[MAKEFILE.index("rollout-start:") : MAKEFILE.index("rollout-promote:")]
+    assert 0 < recipe.index("train gate") < recipe.index("ROLLOUT,start")
