@@ -9,7 +9,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-u
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
 .PHONY: serve test lint format loadtest canary bench lock clean environment kubeconfig images train \
-	rollout-start rollout-promote rollout-abort
+	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 	@$(BIN)/python -m serve_app --port $(PORT) --dashboard-port $(DASHBOARD_PORT) --replicas $(REPLICAS) \
@@ -49,6 +49,8 @@ IMAGE ?= sentiment-service
 TAG ?= $(or $(COMMIT),$(shell git rev-parse HEAD))
 DASHBOARD ?=
 NAMESPACE ?= sentiment
+LOG ?= s3://$(DATA_BUCKET)/captured
+HOURS ?= 24
 JOURNAL ?= $(if $(DATA_BUCKET),s3://$(DATA_BUCKET)/rollout,runs/rollout)
 ROLLOUT_PLACE ?= $(if $(EKS_CLUSTER),--target rayservice --namespace $(NAMESPACE) --name $(SERVICE))
 ROLLOUT = $(BIN)/python -m cluster rollout $(1) --journal $(JOURNAL) $(ROLLOUT_PLACE)
@@ -84,6 +86,14 @@ rollout-promote: .venv/all.stamp  ## approved: let the canary go on, watched, to
 
 rollout-abort: .venv/all.stamp  ## not approved: take the canary back
 	$(call ROLLOUT,abort)
+
+# The verb's exit code is 3 for drift and 4 for retrain: verdicts, not failures.
+drift: .venv/all.stamp  ## is what comes in what the champion was made for? leaves the verdict in S3
+	rm -rf runs/drift
+	$(BIN)/python -m train drift --log $(LOG) --bundle registry:$(SERVICE)@champion --hours $(HOURS) --out runs/drift \
+		|| [ $$? -ge 3 ]
+	aws s3 cp runs/drift/report.html s3://$(DATA_BUCKET)/drift/latest/report.html
+	aws s3 cp runs/drift/drift.json s3://$(DATA_BUCKET)/drift/latest/verdict.json
 
 lock: .venv/all.stamp  ## resolve requirements/*.in anew
 	$(PIP_COMPILE) --output-file requirements.txt requirements/all.in

@@ -1,6 +1,7 @@
 """The pipelines on this machine: each buildspec's commands, in order, from a commit to a promoted version.
 
-S3, SNS and the registry's artifacts are moto's; Ray, training, the gate, the pods and the load are real. Two
+S3, SNS and the registry's artifacts are moto's; Ray, training, the gate, the pods and the load are real. The
+model is a tiny BERT, which knows two kinds of letters, and its data set is small. Two
 commands are run with less than CodeBuild has: `make test` with one test file (this one runs inside `make
 test`), and `make images` with a `docker` and an `aws` that only write down what they are told, since there is
 no Docker daemon and no registry of images here.
@@ -8,9 +9,7 @@ no Docker daemon and no registry of images here.
 
 from __future__ import annotations
 
-import itertools
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -31,10 +30,11 @@ from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix
 from serve_app.local import Plan, free_port, serving
+from serve_app.model.bundle import read_manifest, rewrite_manifest
 from tests import aws_events as events
 from tests.buildspecs import ROOT, Build, commands, run
 from tests.integration.aws import aws
-from tests.integration.registries import write_run
+from tests.integration.solved import invented, make, write_csv
 from train.registry import Registry, open_registry
 
 pytestmark = pytest.mark.ray
@@ -42,7 +42,7 @@ RUN = f"run-{uuid.uuid4()}"
 COMMIT = subprocess.run(
     ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.strip()
-QUESTION = ["I love this cream", "It ruined my skin", "It broke after a week", "A lovely film"]
+QUESTION = [text for text, _ in invented(8, seed=3)]
 ENVIRONMENT = """
 image = "sentiment-service:0.1.0-cpu"
 auth = "disabled"
@@ -66,20 +66,19 @@ max_pods = 1
 CONFIG = """
 name = "sentiment"
 version = "0"
-base = "builtin:"
-labels = ["NEGATIVE", "POSITIVE"]
-max_length = 64
+base = "registry:sentiment@champion"
+method = "full"
+labels = ["bad", "good"]
+max_length = 32
 [optimiser]
 batch_texts = 32
 learning_rate = 1e-5
-warmup_fraction = 0.0
 precision = "float32"
 [progress]
 evaluations = 1
-sample_texts = 10
 [[data]]
-name = "invented"
-file = "invented.csv"
+name = "letters"
+file = "letters.csv"
 held_out = 0.5
 passes = 1.0
 [[test]]
@@ -96,10 +95,14 @@ max_stage_s = 150
 apply_timeout_s = 120
 [tolerances]
 latency_factor = 20
-score_share = 0.99  # calibrated on a hundred invented texts
+score_share = 0.99  # its scores are calibrated on a hundred texts
 """
-# As in train/gate.toml but for the speed: two models that take turns on a busy machine.
-SLOW = ("min_ratio = 0.8", "min_ratio = 0.3")
+# Other than in train/gate.toml: the speed of models this small is noise, and so is some of the calibration.
+BOUNDS = {
+    "min_ratio = 0.8": "min_ratio = 0.1",
+    "max_error = 0.10": "max_error = 0.20",
+    "max_rise = 0.02": "max_rise = 0.1",
+}
 
 
 @dataclass
@@ -123,28 +126,12 @@ class Site:
         return self.registry.get("sentiment@champion").version
 
 
-def invented(path: Path, count: int, seed: int) -> Path:
-    """Plain sentences, each once; one label in twelve is wrong, so that the scores mean something."""
-    things = ("cream", "kettle", "coat", "film", "lamp", "phone", "soup", "book")
-    words = {
-        "POSITIVE": ("good", "great", "lovely", "excellent", "wonderful", "superb"),
-        "NEGATIVE": ("bad", "awful", "terrible", "horrible", "dreadful", "useless"),
-    }
-    ends = ("I bought last week", "from the shop", "my sister gave me", "we had in spring", "on my desk")
-    rows = [
-        (f"The {thing} {end} is {one} and {other}", label)
-        for label, kind in words.items()
-        for thing, end, one, other in itertools.product(things, ends, kind, kind)
-        if one != other
-    ]
-    rng = random.Random(seed)
-    other = {"POSITIVE": "NEGATIVE", "NEGATIVE": "POSITIVE"}
-    lines = [
-        f"{text},{other[label] if rng.random() < 1 / 12 else label}"
-        for text, label in rng.sample(rows, count)
-    ]
-    path.write_text("\n".join(["text,label", *lines]) + "\n")
-    return path
+def gate_bounds() -> str:
+    text = (ROOT / "train" / "gate.toml").read_text()
+    for bound, other in BOUNDS.items():
+        assert bound in text
+        text = text.replace(bound, other)
+    return text
 
 
 def recorder(folder: Path, name: str) -> None:
@@ -164,18 +151,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.setenv("SENTIMENT_REGISTRY_ARTIFACTS", artifacts)
         patch.setenv("SENTIMENT_CACHE_DIR", str(folder / "cache"))
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-        patch.setenv("HF_HUB_OFFLINE", "1")
         s3 = boto3.session.Session().client("s3")
         for bucket in ("data", "models"):
             s3.create_bucket(Bucket=bucket)
-        for name, count, seed in (("invented", 240, 1), ("fresh", 420, 2)):
-            s3.upload_file(str(invented(folder / f"{name}.csv", count, seed)), "data", f"texts/{name}.csv")
+        for name, count, seed in (("letters", 240, 1), ("fresh", 420, 2)):
+            write_csv(folder / f"{name}.csv", invented(count, seed))
+            s3.upload_file(str(folder / f"{name}.csv"), "data", f"texts/{name}.csv")
         for name, text in (("cluster.toml", ENVIRONMENT), ("fit.toml", CONFIG), ("plan.toml", PLAN)):
             (folder / name).write_text(text)
-        (folder / "gate.toml").write_text((ROOT / "train/gate.toml").read_text().replace(*SLOW))
+        (folder / "gate.toml").write_text(gate_bounds())
         topic = boto3.session.Session().client("sns").create_topic(Name="people")["TopicArn"]
         registry = open_registry(registry_uri, artifacts)
-        first = registry.import_model("builtin:", name="sentiment", version="1")
+        rows = invented(600, seed=4)
+        first = registry.register(make(folder / "sentiment", [label for _, label in rows], rows))
         registry.set_alias("sentiment", "champion", "1")
         plan = Plan(
             model=first.uri,
@@ -203,7 +191,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 "GATE_ARGS": f"--thresholds {folder / 'gate.toml'}",
                 "ROLLOUT_PLACE": f"--dashboard {plan.dashboard} --metrics {plan.metrics}",
                 "ROLLOUT_ARGS": f"--plan {folder / 'plan.toml'}",
-                "TOLD": str(folder / "told"),
             }
             yield Site(plan, environment, registry, topic)
         shutil.rmtree(Path("/tmp/runs") / RUN, ignore_errors=True)
@@ -275,9 +262,10 @@ def test_a_commit_becomes_the_version_that_every_pod_serves(site: Site, users: l
 def test_a_version_that_the_gate_refuses_reaches_no_pod(site: Site, tmp_path: Path) -> None:
     served, champion = site.served(), site.champion()
     before = open_journal("s3://data/rollout").entries()
-    bad = write_run(tmp_path / "bad", name="sentiment", version="bad")
-    swap_labels(bad / "bundle")
-    site.registry.register(bad)
+    site.registry.export("sentiment@champion", tmp_path / "bad")
+    manifest = read_manifest(tmp_path / "bad")
+    rewrite_manifest(tmp_path / "bad", manifest, version="bad", labels=manifest.labels[::-1])
+    site.registry.register(tmp_path / "bad")
     refused = site.run("deploy", MODEL="sentiment", VERSION="bad")
     assert refused.code != 0 and refused.failed == "make rollout-$ROLLOUT_VERB", refused.said
     assert "REFUSED" in refused.said and "rollout start" not in refused.said
@@ -310,11 +298,3 @@ def test_people_are_told_of_the_rollout_in_words(site: Site, monkeypatch: pytest
         "the canary goes to all pods",
         "the canary is live on all pods",
     ]
-
-
-def swap_labels(folder: Path) -> None:
-    """Have a bundle say the opposite of what it means."""
-    from serve_app.model.bundle import read_manifest, rewrite_manifest
-
-    manifest = read_manifest(folder)
-    rewrite_manifest(folder, manifest, version=manifest.version, labels=manifest.labels[::-1])
