@@ -89,11 +89,11 @@ rollout-abort: .venv/all.stamp  ## not approved: take the canary back
 
 # The verb's exit code is 3 for drift and 4 for retrain: verdicts, not failures.
 drift: .venv/all.stamp  ## is what comes in what the champion was made for? leaves the verdict in S3
-	rm -rf runs/drift
-	$(BIN)/python -m train drift --log $(LOG) --bundle registry:$(SERVICE)@champion --hours $(HOURS) --out runs/drift \
+	rm -rf build/drift
+	$(BIN)/python -m train drift --log $(LOG) --bundle registry:$(SERVICE)@champion --hours $(HOURS) --out build/drift \
 		|| [ $$? -ge 3 ]
-	aws s3 cp runs/drift/report.html s3://$(DATA_BUCKET)/drift/latest/report.html
-	aws s3 cp runs/drift/drift.json s3://$(DATA_BUCKET)/drift/latest/verdict.json
+	aws s3 cp build/drift/report.html s3://$(DATA_BUCKET)/drift/latest/report.html
+	aws s3 cp build/drift/drift.json s3://$(DATA_BUCKET)/drift/latest/verdict.json
 
 lock: .venv/all.stamp  ## resolve requirements/*.in anew
 	$(PIP_COMPILE) --output-file requirements.txt requirements/all.in

@@ -76,7 +76,7 @@ class StoredJournal:
         }
         if not self._swap(self._next_key(), document, tag=None):
             raise self._busy()
-        self._take(entry)
+        self._take(json.loads(json.dumps(entry)))  # as the next one reads it
 
     @contextmanager
     def held(self) -> Iterator[None]:
