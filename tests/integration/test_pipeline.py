@@ -217,38 +217,42 @@ def users(site: Site) -> Iterator[list[int]]:
         thread.join()
 
 
-def test_the_images_of_the_commit_are_built_and_pushed(tmp_path: Path) -> None:
+def test_a_commit_is_tested() -> None:
+    assert commands("test")[-1] == "make test"
+    less = {"make test": "make test PYTEST_ARGS=tests/unit/test_architecture.py"}
+    tested = run("test", os.environ, instead=less)
+    assert tested.code == 0, tested.said
+
+
+def test_its_images_are_built_and_pushed(tmp_path: Path) -> None:
     for name in ("docker", "aws"):
         recorder(tmp_path, name)
     repository = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sentiment"
     path = f"{tmp_path}:{os.environ['PATH']}"
     assert run("image", {**os.environ, "PATH": path, "IMAGE": repository, "COMMIT": COMMIT}).code == 0
-    login, *steps = [
-        line for line in (tmp_path / "told").read_text().splitlines() if line.startswith("docker")
-    ]
+    told = (tmp_path / "told").read_text().splitlines()
+    login, *steps = [line for line in told if line.startswith("docker")]
     assert login.endswith("--password-stdin 123456789012.dkr.ecr.us-east-1.amazonaws.com")
     dockerfile = (ROOT / "cluster" / "Dockerfile").read_text()
-    for target, (build, push) in zip(
-        ("cpu", "cuda", "train"), (steps[at : at + 2] for at in range(0, len(steps), 2)), strict=True
-    ):
+    for target, build, push in zip(("cpu", "cuda", "train"), steps[::2], steps[1::2], strict=True):
         assert f" AS {target}\n" in dockerfile
         assert f"--target {target} --tag {repository}:{COMMIT}-{target} ." in build
         assert push == f"docker push {repository}:{COMMIT}-{target}"
 
 
-def test_a_commit_becomes_the_version_that_every_pod_serves(site: Site, users: list[int]) -> None:
-    assert commands("test")[-1] == "make test"
-    less = {"make test": "make test PYTEST_ARGS=tests/unit/test_architecture.py"}
-    tested = run("test", site.environment, instead=less)
-    assert tested.code == 0, tested.said
+def test_a_version_is_trained_on_the_cluster_and_registered_once(site: Site) -> None:
     trained = site.run("train")
     assert trained.code == 0, trained.said
     version = site.registry.get(f"sentiment/{RUN}")
     assert (version.code_commit or "").startswith(COMMIT) and version.uri.startswith("s3://models/registry/")
-    assert site.champion() == "1", "a version that is registered is not live yet"
+    assert str(version.parent) == "sentiment/1"
     again = site.run("train")
     assert again.code == 0 and "is registered already" in again.said
+    assert site.champion() == "1", "what is registered is not live yet"
 
+
+def test_it_waits_on_one_pod_for_approval_and_then_goes_to_all(site: Site, users: list[int]) -> None:
+    version = site.registry.get(f"sentiment/{RUN}")
     held = site.run("deploy", HOLD="true")
     assert held.code == 0, held.said
     assert "PASSED" in held.said and "held: " in held.said
