@@ -1,4 +1,4 @@
-# make serve | test | lint | format | loadtest | canary | bench | lock
+# make serve | test | lint | format | loadtest | canary | bench | lock, and the steps of the pipelines below
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
@@ -8,7 +8,8 @@ REPLICAS ?= 1
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test lint format loadtest canary bench lock clean
+.PHONY: serve test lint format loadtest canary bench lock clean environment kubeconfig images train \
+	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 	@$(BIN)/python -m serve_app --port $(PORT) --dashboard-port $(DASHBOARD_PORT) --replicas $(REPLICAS) \
@@ -34,6 +35,65 @@ canary: .venv/all.stamp  ## a good version promoted and a bad one rolled back, o
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+# The steps of the pipelines (docs/pipelines.md). cluster/aws/buildspecs calls these, and so can you. What stands here
+# is set there by CodeBuild: the service's name, its buckets, its EKS cluster, and the execution or version.
+SERVICE ?= sentiment
+PIPELINE_EXECUTION ?= by-hand
+VERSION ?= run-$(PIPELINE_EXECUTION)
+RELEASE = registry:$(or $(MODEL),$(SERVICE))/$(VERSION)
+ENVIRONMENT ?= prod
+TEXTS ?= s3://$(DATA_BUCKET)/texts
+TRAIN_CONFIG ?= train/builtin.toml
+IMAGE ?= sentiment-service
+TAG ?= $(or $(COMMIT),$(shell git rev-parse HEAD))
+DASHBOARD ?=
+NAMESPACE ?= sentiment
+LOG ?= s3://$(DATA_BUCKET)/captured
+HOURS ?= 24
+JOURNAL ?= $(if $(DATA_BUCKET),s3://$(DATA_BUCKET)/rollout,runs/rollout)
+ROLLOUT_PLACE ?= $(if $(EKS_CLUSTER),--target rayservice --namespace $(NAMESPACE) --name $(SERVICE))
+ROLLOUT = $(BIN)/python -m cluster rollout $(1) --journal $(JOURNAL) $(ROLLOUT_PLACE)
+ifdef MODELS_BUCKET
+export SENTIMENT_REGISTRY_ARTIFACTS ?= s3://$(MODELS_BUCKET)/registry
+endif
+
+environment: .venv/all.stamp  ## everything that the other targets run with
+
+kubeconfig:  ## the way to the EKS cluster, if one is named
+	$(if $(EKS_CLUSTER),aws eks update-kubeconfig --name $(EKS_CLUSTER))
+
+images:  ## build and push the images of this commit: IMAGE is a repository of ECR
+	aws ecr get-login-password | docker login --username AWS --password-stdin $(firstword $(subst /, ,$(IMAGE)))
+	for target in cpu cuda train; do \
+		docker build --file cluster/Dockerfile --target $$target --tag $(IMAGE):$(TAG)-$$target . \
+		&& docker push $(IMAGE):$(TAG)-$$target || exit 1; done
+
+train: .venv/all.stamp  ## fine-tune on the cluster, and register the version
+	$(BIN)/python -m cluster train --env $(ENVIRONMENT) $(if $(DASHBOARD),--dashboard $(DASHBOARD)) \
+		--set training.image=$(IMAGE):$(TAG)-train --set training.config=$(TRAIN_CONFIG) \
+		--set training.data=$(TEXTS) --set training.checkpoints=s3://$(DATA_BUCKET)/runs/$(VERSION) \
+		--set training.out=runs/$(VERSION) --set training.name=$(SERVICE) --set 'training.version="$(VERSION)"' \
+		--set training.registry=$(MLFLOW_TRACKING_URI) --set training.artifacts=$(SENTIMENT_REGISTRY_ARTIFACTS)
+
+rollout-start: .venv/all.stamp  ## the gate, then the version on one pod; HOLD=true waits there for approval
+	$(BIN)/python -m train gate --candidate $(RELEASE) --champion $(firstword $(subst /, ,$(RELEASE)))@champion \
+		--config $(TRAIN_CONFIG) --data $(TEXTS) $(GATE_ARGS)
+	$(call ROLLOUT,start) --canary $(RELEASE) $(if $(filter true,$(HOLD)),--hold) $(ROLLOUT_ARGS)
+
+rollout-promote: .venv/all.stamp  ## approved: let the canary go on, watched, to all pods
+	$(call ROLLOUT,resume)
+
+rollout-abort: .venv/all.stamp  ## not approved: take the canary back
+	$(call ROLLOUT,abort)
+
+# The verb's exit code is 3 for drift and 4 for retrain: verdicts, not failures.
+drift: .venv/all.stamp  ## is what comes in what the champion was made for? leaves the verdict in S3
+	rm -rf build/drift
+	$(BIN)/python -m train drift --log $(LOG) --bundle registry:$(SERVICE)@champion --hours $(HOURS) --out build/drift \
+		|| [ $$? -ge 3 ]
+	aws s3 cp build/drift/report.html s3://$(DATA_BUCKET)/drift/latest/report.html
+	aws s3 cp build/drift/drift.json s3://$(DATA_BUCKET)/drift/latest/verdict.json
 
 lock: .venv/all.stamp  ## resolve requirements/*.in anew
 	$(PIP_COMPILE) --output-file requirements.txt requirements/all.in

@@ -9,6 +9,7 @@ ClusterError          base; a verb prints it and exits with 1
 │   ├── AwsRefused    AWS refuses a call, or is not reached
 │   ├── NotReady      the account cannot take what would be made, or was not told clearly enough to go on
 │   └── TerraformFailed   Terraform is missing, or ended with an error
+├── JobFailed         a job of a Ray cluster, or the registry that it is to fill
 ├── RolloutError      a rollout; its own tree is in cluster/rollout/errors.py
 └── KubeError         the Kubernetes API
     ├── NoCluster     no configuration, nobody answers, or not in time
@@ -57,6 +58,10 @@ class NotReady(AwsError):
 
 class TerraformFailed(AwsError):
     """Terraform is missing, or ended with an error of its own."""
+
+
+class JobFailed(ClusterError):
+    """A job ended badly, or could not be started or asked after."""
 
 
 class KubeError(ClusterError):

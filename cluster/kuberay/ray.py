@@ -1,6 +1,5 @@
 """The RayService that serves and the RayJob that trains."""
 
-import shlex
 from typing import Any
 
 import yaml
@@ -11,9 +10,9 @@ from cluster.kuberay.pods import autoscaler_options, head_group, ray_version, wo
 from cluster.kuberay.redis import gcs_fault_tolerance
 from cluster.kuberay.serve_config import serve_config
 from cluster.kuberay.settings import Environment, TrainingSettings, UpgradeSettings
+from cluster.kuberay.training import CLAIM_FOLDER, entrypoint, job_name, variables
 
 API_VERSION = "ray.io/v1"
-_CLAIM_FOLDER = "/data"
 _UNHEALTHY_S = 900
 """A new cluster is given up after this: a GPU node, a large image and the model have to come first."""
 
@@ -55,23 +54,23 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
         group["template"]["metadata"]["labels"][COMPONENT_LABEL] = "ray-training"
         group["template"]["spec"]["serviceAccountName"] = training_account(environment)
         pod = group["template"]["spec"]
-        pod["volumes"].append({"name": "data", "persistentVolumeClaim": {"claimName": training.claim}})
-        pod["containers"][0]["volumeMounts"].append({"name": "data", "mountPath": _CLAIM_FOLDER})
+        pod["containers"][0]["env"] += [
+            {"name": name, "value": value} for name, value in variables(training).items()
+        ]
+        if training.claim:
+            pod["volumes"].append({"name": "data", "persistentVolumeClaim": {"claimName": training.claim}})
+            pod["containers"][0]["volumeMounts"].append({"name": "data", "mountPath": CLAIM_FOLDER})
     del workers["template"]["spec"]["containers"][0][
         "readinessProbe"
     ]  # KubeRay's own: nothing is served here
     for key in ("replicas", "minReplicas", "maxReplicas"):
         workers[key] = training.workers.max_pods
-    command = ["python", "-m", "train", "fit", "--config", training.config]
-    command += ["--data", f"{_CLAIM_FOLDER}/{training.data}", "--out", f"{_CLAIM_FOLDER}/{training.out}"]
-    command += ["--workers", str(training.workers.max_pods)]
-    command += ["--gpu"] if training.workers.gpus else ["--cpus", str(training.workers.size.cpus)]
     return {
         "apiVersion": API_VERSION,
         "kind": "RayJob",
-        "metadata": metadata(environment, f"{environment.name}-train"),
+        "metadata": metadata(environment, job_name(environment.name, training)),
         "spec": {
-            "entrypoint": shlex.join(command),
+            "entrypoint": entrypoint(training),
             "submissionMode": "HTTPMode",  # a submitter pod would stand outside the network policy
             "backoffLimit": 0,
             "activeDeadlineSeconds": training.deadline_s,

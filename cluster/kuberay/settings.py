@@ -155,15 +155,34 @@ class TrainingSettings(_Frozen):
     image: Annotated[str, Field(description="The Dockerfile's target `train`.")]
     config: Annotated[str, Field(description="In the image.")] = "train/builtin.toml"
     claim: Annotated[
-        Label, Field(description="PersistentVolumeClaim with the texts; the result goes there too.")
-    ]
-    data: Annotated[str, Field(description="Folder of the texts in it.")] = "texts"
-    out: Annotated[str, Field(description="Folder in it that the run makes.")] = "runs/latest"
+        Label | None,
+        Field(description="PersistentVolumeClaim with the texts; the result goes there too. None: S3 alone."),
+    ] = None
+    data: Annotated[str, Field(description="Folder of the texts in it, or their address: s3://…")] = "texts"
+    out: Annotated[str, Field(description="Folder that the run makes.")] = "runs/latest"
+    checkpoints: Annotated[
+        str | None,
+        Field(description="s3://… of this run alone; it goes on from there. Needed without a claim."),
+    ] = None
+    name: Annotated[str | None, Field(description="Of the model; none: the config's.")] = None
+    version: Annotated[
+        str | None, Field(description="Of the model; none: the config's. Also names the job.")
+    ] = None
+    registry: Annotated[
+        str | None, Field(description="MLflow's address, as the head sees it; none: nothing is registered.")
+    ] = None
+    artifacts: Annotated[str | None, Field(description="The registry's: s3://bucket/prefix.")] = None
     workers: WorkerSettings
     deadline_s: Annotated[int, Field(ge=60)] = 4 * 3600
     keep_s: Annotated[int, Field(ge=0, description="How long the finished cluster stays, for its logs.")] = (
         600
     )
+
+    @model_validator(mode="after")
+    def _pods_share_something(self) -> Self:
+        if self.claim is None and not self.checkpoints:
+            raise ValueError("without a claim, checkpoints is needed: the workers find the texts there")
+        return self
 
 
 class Environment(_Frozen):

@@ -6,6 +6,7 @@ observations, samples   what each version did in a window, and where that is rea
 evidence, decision      go on, promote or roll back, and why: pure
 target, serve_target    which model every pod is to serve: the seam, and Ray Serve behind it
 aliases, registry   names of versions that move with a rollout, and the registry behind them
-journal, controller     the effects, in an order that survives the controller's death
+journals, journal, stored_journal   a rollout's memory, in a folder or in S3
+controller              the effects, in an order that survives the controller's death
 demo        all of it on this machine, to look at
 """

@@ -14,7 +14,7 @@ from typing import Any
 from cluster.rollout.aliases import Aliases, NoAliases
 from cluster.rollout.decision import Decision, Verdict, decide
 from cluster.rollout.errors import Busy, InvalidState, SourceFailed, TargetFailed, TargetRefused
-from cluster.rollout.journal import Journal
+from cluster.rollout.journals import AnyJournal
 from cluster.rollout.observations import Window
 from cluster.rollout.plan import Plan, steps
 from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, version_of
@@ -45,7 +45,7 @@ class Controller:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: AnyJournal,
         target: Target,
         source: Source,
         *,
@@ -64,6 +64,7 @@ class Controller:
         self._rollout = Rollout()
         self._before: Reading | None = None
         self._read_at = 0.0
+        self._hold = False
 
     def start(
         self,
@@ -73,6 +74,7 @@ class Controller:
         champion_version: str | None = None,
         model: str | None = None,
         raise_to_two: bool = False,
+        hold: bool = False,
     ) -> Rollout:
         """Begin a rollout and carry it to its end; or go on with the one of this canary that is under way.
 
@@ -82,6 +84,7 @@ class Controller:
             champion_version: what the registry calls the model that is served now.
             model: the registered model whose aliases move.
             raise_to_two: with one replica, have two until the end.
+            hold: come back once the first stage is passed, and leave the canary there until `resume`.
 
         Raises:
             InvalidState: another rollout is under way, or the cluster is in no state to begin one.
@@ -89,6 +92,7 @@ class Controller:
             Busy: another controller is at work.
             TargetFailed: the cluster cannot be read or, for longer than the plan's time, changed back.
         """
+        self._hold = hold
         with self._journal.held():
             self._rollout = self._journal.rollout()
             if not self._rollout.state.rests and self._rollout.canary.uri == canary.uri:
@@ -144,6 +148,8 @@ class Controller:
         while not self._rollout.state.rests:
             if not self._heed():
                 self._step()
+            if self._hold and self._rollout.held:
+                break
         return self._rollout
 
     def _heed(self) -> bool:
@@ -236,7 +242,9 @@ class Controller:
             self._write("rolling_back", reason=decision.reason)
         elif decision.verdict is Verdict.PROMOTE:
             last = rollout.stage + 1 == len(rollout.steps)
-            self._write("promoting" if last else "advanced", reason=decision.reason)
+            hold = self._hold and rollout.stage == 0
+            event = "held" if hold else "promoting" if last else "advanced"
+            self._write(event, reason=decision.reason)
             self._before = None
 
     def _promote(self) -> None:

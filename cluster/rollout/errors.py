@@ -6,6 +6,7 @@ ClusterError
     ├── Busy          another controller holds the journal
     ├── PlanInvalid   the plan, or a plan that the deployment is too small for
     ├── JournalDamaged  a line before the last is not what was written
+    ├── JournalUnreached  the place that a journal lies in did not answer, or refused
     ├── TargetFailed  the cluster that serves did not answer, or refused
     │   └── TargetRefused  and will again: asking once more does not help
     ├── SourceFailed  the metrics could not be read
@@ -34,6 +35,10 @@ class PlanInvalid(RolloutError):
 
 class JournalDamaged(RolloutError):
     """The journal is not one that was written here."""
+
+
+class JournalUnreached(RolloutError):
+    """The journal cannot be read or written where it lies."""
 
 
 class TargetFailed(RolloutError):

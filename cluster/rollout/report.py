@@ -21,6 +21,7 @@ def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
         "champion": rollout.champion.uri,
         "canary": rollout.canary.uri,
         "stage": rollout.stage,
+        "held": rollout.held,
         "stages": [{"pods": step.pods, "shadow": step.shadow} for step in rollout.steps],
         "reason": rollout.reason,
         "since": rollout.since,
@@ -65,7 +66,9 @@ def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str
             f"  stages    {_stages(rollout)}",
             f"  why       {rollout.reason}, {_time(rollout.since)}",
         ]
-    if not rollout.state.rests and not at_work:
+    if rollout.held:
+        lines.append("  it waits for approval: `rollout resume` lets it go on, `rollout abort` takes it back")
+    elif not rollout.state.rests and not at_work:
         lines.append(
             "  no controller is at work on it; `rollout resume` goes on, `rollout abort` takes it back"
         )

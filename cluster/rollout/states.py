@@ -57,6 +57,7 @@ _LEADS = {
     "applied": ((State.CANARY,), State.CANARY),
     "observed": ((State.CANARY,), State.CANARY),
     "advanced": ((State.CANARY,), State.CANARY),
+    "held": ((State.CANARY,), State.CANARY),
     "promoting": ((State.CANARY,), State.PROMOTING),
     "promoted": ((State.PROMOTING,), State.PROMOTED),
     "rolling_back": ((State.CANARY, State.PROMOTING), State.ROLLING_BACK),
@@ -90,6 +91,7 @@ class Rollout:
         steps: the stages, in pods.
         stage: number of the present one.
         applied_at: when the stage's models were in place, Unix time; None while they are not.
+        held: whether the stage is passed, and a person is to say whether it goes on.
         windows: what was observed.
         raised_from: replicas before the rollout, if it raised them; None if it did not.
         reason: of the last transition.
@@ -105,6 +107,7 @@ class Rollout:
     steps: tuple[Step, ...] = ()
     stage: int = 0
     applied_at: float | None = None
+    held: bool = False
     windows: tuple[Window, ...] = ()
     raised_from: int | None = None
     reason: str = ""
@@ -151,8 +154,14 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
     if event == "observed":
         return replace(rollout, windows=(*rollout.windows, _window(entry["window"])))
     if event == "applied":
-        return replace(rollout, applied_at=float(entry["at"]))
-    told = replace(rollout, reason=str(entry.get("reason", "")), since=float(entry["at"]), applied_at=None)
+        return replace(rollout, applied_at=float(entry["at"]), held=False)
+    told = replace(
+        rollout,
+        reason=str(entry.get("reason", "")),
+        since=float(entry["at"]),
+        applied_at=None,
+        held=event == "held",
+    )
     if event == "advanced":
         return replace(told, stage=rollout.stage + 1)
     if event == "started":

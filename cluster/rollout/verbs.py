@@ -16,7 +16,7 @@ from cluster.rollout.places import add_place, place_of
 if TYPE_CHECKING:
     from cluster.rollout.controller import Controller, Tell
     from cluster.rollout.decision import Decision
-    from cluster.rollout.journal import Journal
+    from cluster.rollout.journals import AnyJournal
     from cluster.rollout.states import Rollout
     from cluster.rollout.target import Serving
 
@@ -58,6 +58,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     start.add_argument(
         "--raise-to-two", action="store_true", help="with one replica, have two until the rollout ends"
     )
+    start.add_argument(
+        "--hold",
+        action="store_true",
+        help="end with exit code 0 when the first stage is passed; `resume` goes on, `abort` takes it back",
+    )
     start.set_defaults(run=_start)
     resume = own.add_parser("resume", help="go on with what a controller left when it died")
     _add_common(resume)
@@ -92,7 +97,10 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     parser.add_argument(
-        "--journal", type=Path, default=Path("runs/rollout"), metavar="DIR", help="its memory (%(default)s)"
+        "--journal",
+        default="runs/rollout",
+        metavar="DIR",
+        help="its memory, also s3://bucket/prefix (%(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -111,6 +119,7 @@ def _start(chosen: argparse.Namespace) -> int:
             champion_version=found.champion_version(serving.mix.champion) if found and serving else None,
             model=found.model if found else None,
             raise_to_two=chosen.raise_to_two,
+            hold=chosen.hold,
         )
     return _ended(chosen, rollout)
 
@@ -199,10 +208,10 @@ def _controller(chosen: argparse.Namespace) -> Iterator[Controller]:
         yield Controller(_journal(chosen), target, source, aliases=aliases, tell=_teller(chosen))
 
 
-def _journal(chosen: argparse.Namespace) -> Journal:
-    from cluster.rollout.journal import Journal
+def _journal(chosen: argparse.Namespace) -> AnyJournal:
+    from cluster.rollout.journals import open_journal
 
-    return Journal(chosen.journal)
+    return open_journal(chosen.journal)
 
 
 def _serving(chosen: argparse.Namespace) -> Serving | None:
@@ -239,5 +248,6 @@ def _ended(chosen: argparse.Namespace, rollout: Rollout) -> int:
     if chosen.json:
         print(json.dumps(as_json(rollout, None)), flush=True)
     else:
-        print(f"{rollout.state.replace('_', ' ')}: {rollout.reason}", flush=True)
+        state = "held" if rollout.held else rollout.state.replace("_", " ")
+        print(f"{state}: {rollout.reason}", flush=True)
     return ROLLED_BACK if rollout.state is State.ROLLED_BACK else PROMOTED

@@ -26,7 +26,7 @@ from tests.integration.aws import PATIENCE_S, Wire, aws
 
 MARKS = "marks"
 DATA = "data"
-ENTRY_KEY = "rollouts/entries/00000007-rolled_back.json"
+ENTRY_KEY = "rollout/entries/00000007.json"
 ENTRY = {
     "rollout": 3,
     "champion": "s3://models/sentiment/6",
@@ -483,7 +483,7 @@ def test_a_transition_is_told_once_in_words(topic: Wire) -> None:
     [message] = received()
     assert message["Subject"] == TOLD
     assert "errors: 20.00%" in message["Message"] and "s3://models/sentiment/7" in message["Message"]
-    assert "--journal s3://data/rollouts" in message["Message"]
+    assert "--journal s3://data/rollout" in message["Message"]
 
 
 @pytest.mark.parametrize("event", [ROLLED_BACK, events.pipeline("FAILED")])

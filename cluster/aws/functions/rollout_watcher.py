@@ -45,6 +45,8 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     service = setting("SERVICE", "sentiment")
     match event:
         case {"source": "aws.s3", "detail": {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}}:
+            if "/entries/" not in f"/{key}":
+                return {"told": None}  # the journal's lock, or what a person asks
             token = token_of("entry", bucket, key)  # entries never change: the same key is the same entry
             message = entry_message(service, _read(bucket, key, context), f"s3://{bucket}/{key}")
         case {

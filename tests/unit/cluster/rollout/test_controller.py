@@ -213,3 +213,31 @@ def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
             whole.aliases,
         ), f"killed after effect {effect}"
         assert rollout.number == 1
+
+
+def test_held_after_the_first_stage_it_waits_and_then_goes_on(world: World) -> None:
+    held = start(world, "good", hold=True)
+    assert (held.state, held.held, held.stage) == (State.CANARY, True, 0)
+    assert world.mixes == [Mix("old", "good", Step(1, shadow=False))]
+    assert not world.journal().is_held() and world.journal().rollout() == held
+    world.now += 100 * QUICK.max_stage_s  # whoever approves may take a night
+    rollout = world.controller().resume()
+    assert rollout is not None and (rollout.state, rollout.held) == (State.PROMOTED, False)
+    assert world.aliases == {"champion": "2", "previous": "1"}
+
+
+def test_held_it_can_be_taken_back(world: World) -> None:
+    start(world, "good", hold=True)
+    rollout = world.controller().ask(Verb.ABORT)
+    assert rollout is not None and rollout.state is State.ROLLED_BACK
+    assert world.mixes[-1] == Mix("old") and world.aliases == {"champion": "1"}
+
+
+def test_a_bad_canary_is_not_held(world: World) -> None:
+    assert start(world, "failing", hold=True).state is State.ROLLED_BACK
+
+
+def test_held_twice_it_still_waits(world: World) -> None:
+    start(world, "good", hold=True)
+    assert start(world, "good", hold=True).held
+    assert {mix.step for mix in world.mixes} == {Step(1, shadow=False)}

@@ -15,6 +15,7 @@ from cluster.rollout.aliases import Aliases
 from cluster.rollout.controller import Controller
 from cluster.rollout.errors import SourceFailed, TargetFailed
 from cluster.rollout.journal import Journal
+from cluster.rollout.journals import AnyJournal
 from cluster.rollout.plan import Plan
 from cluster.rollout.samples import Key, Reading
 from cluster.rollout.target import Mix, Serving
@@ -77,11 +78,12 @@ class World:
     blind: bool = False
     on_sleep: Callable[[], None] = lambda: None
 
-    def controller(self, aliases: Aliases | None = None) -> Controller:
+    def controller(self, aliases: Aliases | None = None, journal: AnyJournal | None = None) -> Controller:
         target, source = _Target(self), _Source(self)
         clock = lambda: self.now  # noqa: E731
         aliases = aliases or self
-        return Controller(_Journal(self), target, source, aliases=aliases, clock=clock, sleep=self.sleep)
+        journal = journal or _Journal(self)
+        return Controller(journal, target, source, aliases=aliases, clock=clock, sleep=self.sleep)
 
     def journal(self) -> Journal:
         return Journal(self.folder)

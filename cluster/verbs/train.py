@@ -1,0 +1,105 @@
+"""`train`: fine-tune on a cluster, and register the version."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from cluster.verbs.environment import add_environment, chosen_environment
+
+if TYPE_CHECKING:
+    from cluster.kuberay.settings import Environment, TrainingSettings
+
+_HELP = """\
+Run the environment's [training] and wait until it has ended: as a RayJob, which brings a cluster of its own
+and takes it away again, or, with --dashboard, as a job of a Ray cluster that runs already.
+
+Started again with the same training.version it is the same job: one that runs is joined, and a version that
+is registered is not trained again.
+"""
+_EXAMPLE = """\
+examples:
+  python -m cluster train --env prod --set training.data=s3://data/texts --set training.version=run-7 \\
+      --set training.checkpoints=s3://data/runs/run-7 --set training.name=sentiment \\
+      --set training.registry=http://mlflow:5000 --set training.artifacts=s3://models/registry
+  python -m cluster train --env dev --dashboard http://127.0.0.1:8265 --set training.version=run-7 …
+exit codes: 0 trained (and registered, if training.registry is set), 1 an error
+"""
+_TIMEOUT_S = 30.0
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The verb's parser."""
+    parser = verbs.add_parser(
+        "train",
+        help="fine-tune on a cluster, and register the version",
+        description=_HELP,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_environment(parser, required=True)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--context", metavar="NAME", help="kubectl context (default: the current one)")
+    where.add_argument("--dashboard", metavar="URL", help="of a Ray cluster that runs already, instead")
+    parser.set_defaults(run=_run)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from cluster.errors import SettingsInvalid
+
+    environment = chosen_environment(chosen)
+    training = environment.training
+    if training is None:
+        raise SettingsInvalid(f"environment {chosen.env!r} has no [training]")
+    if _is_registered(training):
+        print(f"{training.name}/{training.version} is registered already")
+        return 0
+    if chosen.dashboard:
+        _on_ray(chosen.dashboard, environment, training)
+    else:
+        _on_kubernetes(chosen.context, environment, training)
+    return 0
+
+
+def _is_registered(training: "TrainingSettings") -> bool:
+    if not (training.registry and training.name and training.version):
+        return False
+    from cluster.errors import JobFailed
+    from train.errors import TrainError
+    from train.registry import open_registry
+
+    try:
+        versions = open_registry(training.registry, training.artifacts).versions(training.name)
+    except TrainError as error:
+        raise JobFailed(f"the registry cannot be asked: {error}") from error
+    return training.version in [version.version for version in versions]
+
+
+def _on_ray(dashboard: str, environment: "Environment", training: "TrainingSettings") -> None:
+    import httpx
+
+    from cluster.kuberay.training import entrypoint, job_name, variables
+    from cluster.ray_jobs import RayJobs
+
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        RayJobs(dashboard, client=client).run(
+            job_name(environment.name, training),
+            entrypoint(training),
+            variables=variables(training),
+            timeout_s=training.deadline_s,
+            tell=_tell,
+        )
+
+
+def _on_kubernetes(context: str | None, environment: "Environment", training: "TrainingSettings") -> None:
+    from cluster.kuberay.client import connect
+    from cluster.kuberay.kinds import RAY_JOB
+    from cluster.kuberay.ray import ray_job
+
+    client, document = connect(context), ray_job(environment, training)
+    client.apply(document)
+    place = (document["metadata"]["namespace"], document["metadata"]["name"])
+    client.wait(RAY_JOB, *place, timeout_s=training.deadline_s, tell=_tell)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
