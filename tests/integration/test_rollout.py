@@ -155,7 +155,7 @@ def test_a_rayservice_is_rolled_out_to_through_the_kubernetes_api(
 ) -> None:
     """As in a cluster, but for KubeRay, whose part a few lines play: no call of the rollout goes to Ray."""
     reset(service)
-    good = bundle(tmp_path / "good", "through-kubernetes")
+    good = version_of_builtin(tmp_path / "good", "through-kubernetes")
     place = ["--target", "rayservice", "--plan", str(tmp_path / "plan.toml"), "--json"]
     (tmp_path / "plan.toml").write_text(QUICK)
     with kube_api() as api, httpx.Client(timeout=60) as client, load(service) as users:
