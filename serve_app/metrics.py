@@ -10,8 +10,8 @@ from serve_app.service import LiveModel, LoadFailure
 
 _SECONDS_MS = [1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000]
 _PROMISED_MS = 100
-"""p95 of the promise: it holds while at most one request in twenty is later. Counted, since CloudWatch's agent takes
-no histograms, and since counts of many pods add up, as their percentiles do not."""
+"""p95 of the promise: it holds while at most one request in twenty is later. Counted, since CloudWatch's agent
+takes no histograms, and since counts of many pods add up, as their percentiles do not."""
 _ITEMS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 _TENTHS = [f"0.{tenth}" for tenth in range(10)]
 _TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768]
