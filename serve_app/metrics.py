@@ -10,7 +10,7 @@ from serve_app.service import LiveModel, LoadFailure
 
 _SECONDS_MS = [1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000]
 _PROMISED_MS = 100
-"""p95 of the promise: it holds while at most one request in twenty is later. Counted, since CloudWatch's agent
+"""p95 of the promise: it holds while at most one request in twenty is later. Counted, as CloudWatch's agent
 takes no histograms, and since counts of many pods add up, as their percentiles do not."""
 _ITEMS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 _TENTHS = [f"0.{tenth}" for tenth in range(10)]
