@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from cluster.aws import verbs as aws
 from cluster.errors import ClusterError
 from cluster.rollout import verbs as rollout
 from cluster.verbs import check, cost, objects, render, train
@@ -15,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m cluster", description="Run the service on KubeRay and EKS, and know what it costs."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in (render, check, objects, train, rollout, cost):
+    for verb in (render, check, objects, train, rollout, cost, aws):
         verb.add(verbs)
     chosen = parser.parse_args(arguments)
     try:

@@ -1,13 +1,20 @@
 #!/bin/sh
-# What the image runs. SageMaker says `serve` and asks port 8080; ECS and plain Docker say nothing; KubeRay brings
-# its own command, which needs nothing from here.
+# What the image runs. SageMaker says `serve` and asks port 8080, or `train` of the training image; ECS and plain
+# Docker say nothing; KubeRay brings its own command, which needs nothing from here.
 set -eu
 
 SAGEMAKER_PORT=8080
 
 case "${1:-serve-here}" in
     serve-here) exec python -m serve_app --port "${PORT:-8000}" ;;
-    serve) exec python -m serve_app --port "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}" ;;
+    serve)
+        # A SageMaker model with data of its own: the bundle that a training job left.
+        if [ -f "${SM_MODEL_DIR:=/opt/ml/model}/bundle.json" ]; then
+            export SENTIMENT_MODEL="${SENTIMENT_MODEL:-$SM_MODEL_DIR}"
+        fi
+        exec python -m serve_app --port "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}"
+        ;;
+    train) exec python -m train sagemaker ;;
     healthy)
         # SageMaker's port first where that is the one served; an answer on either will do.
         exec python - "${PORT:-8000}" "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}" <<'PYTHON'

@@ -4,6 +4,11 @@ ClusterError          base; a verb prints it and exits with 1
 ├── SettingsInvalid   a settings file or a --set
 ├── ManifestInvalid   a manifest, each fault with its place
 ├── PricesInvalid     the price book, a load-test report, or a plan that cannot be made
+├── AwsError          the AWS account, or Terraform
+│   ├── NoAccount     no credentials, or ones that AWS does not take
+│   ├── AwsRefused    AWS refuses a call, or is not reached
+│   ├── NotReady      the account cannot take what would be made, or was not told clearly enough to go on
+│   └── TerraformFailed   Terraform is missing, or ended with an error
 ├── JobFailed         a job of a Ray cluster, or the registry that it is to fill
 ├── RolloutError      a rollout; its own tree is in cluster/rollout/errors.py
 └── KubeError         the Kubernetes API
@@ -12,6 +17,7 @@ ClusterError          base; a verb prints it and exits with 1
     ├── NotFound      the kind is known, the object is not there
     ├── Forbidden     who asks may not do this
     ├── Conflict      another field manager owns what would be changed
+    ├── Outdated      the object changed between being read and being written
     ├── Rejected      the API server or an admission hook refuses the object
     ├── ServerFailed  the API server failed; asked again until the time was up
     └── WaitFailed    the object failed, or was not ready in time; says what it last said
@@ -32,6 +38,26 @@ class ManifestInvalid(ClusterError):
 
 class PricesInvalid(ClusterError):
     """A price, a measured rate or a wanted rate is missing or makes no sense."""
+
+
+class AwsError(ClusterError):
+    """Base of what goes wrong with the AWS account and with Terraform."""
+
+
+class NoAccount(AwsError):
+    """There is nobody to ask AWS as."""
+
+
+class AwsRefused(AwsError):
+    """AWS refuses a call, or does not answer."""
+
+
+class NotReady(AwsError):
+    """Nothing was changed: the account lacks something, or the user did not say clearly enough what to do."""
+
+
+class TerraformFailed(AwsError):
+    """Terraform is missing, or ended with an error of its own."""
 
 
 class JobFailed(ClusterError):
@@ -60,6 +86,10 @@ class Forbidden(KubeError):
 
 class Conflict(KubeError):
     """Another field manager owns a field."""
+
+
+class Outdated(KubeError):
+    """The object is no longer the version that was to be changed."""
 
 
 class Rejected(KubeError):

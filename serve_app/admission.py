@@ -59,20 +59,49 @@ class BatchLimits:
         raise QueueFull(f"the queue is full: {reason}; come again in {ahead_s:.1f} s", retry_after_s=ahead_s)
 
 
-class TokenRate:
-    """Tokens a second of the busy device over its latest batches, where a full one counts for more."""
+class DeviceRate:
+    """Tokens a second of the busy device over its latest batches: of all of them, and of the full ones."""
+
+    def __init__(self) -> None:
+        self._all = _Mean()
+        self._full: _Mean | None = None
+
+    def observe(self, tokens: int, seconds: float, *, full: bool) -> None:
+        """Take in a batch.
+
+        Args:
+            tokens: of the batch.
+            seconds: for how long the device was busy since the batch before it ended.
+            full: whether it shows what the device can do: it took as much as fits, or left some waiting.
+        """
+        self._all.observe(tokens, seconds)
+        if full and self._full is None:
+            self._full = _Mean()  # the first one pays for what is done once
+        elif full and self._full is not None:
+            self._full.observe(tokens, seconds)
+
+    def seconds_for(self, tokens: int) -> float:
+        """How long the device takes for so many tokens; 0 before the first batch."""
+        return tokens * self._all.seconds / self._all.tokens if self._all.tokens else 0.0
+
+    @property
+    def capacity_tokens_per_s(self) -> float:
+        """The rate of a device that never lacks work; 0 before two full batches.
+
+        The small batches of a quiet hour do not count, since they say little of what the device can do.
+        """
+        return self._full.tokens / self._full.seconds if self._full and self._full.seconds else 0.0
+
+
+class _Mean:
+    """Tokens and seconds over batches, where a larger one counts for more."""
 
     _KEPT = 0.9  # of the earlier batches' weight with each batch, so that the latest ten or so decide
 
     def __init__(self) -> None:
-        self._tokens = 0.0
-        self._seconds = 0.0
+        self.tokens = 0.0
+        self.seconds = 0.0
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """Take in a batch, and for how long the device was busy since the one before it ended."""
-        self._tokens = self._KEPT * self._tokens + tokens
-        self._seconds = self._KEPT * self._seconds + seconds
-
-    def seconds_for(self, tokens: int) -> float:
-        """How long the device takes for so many tokens; 0 before the first batch."""
-        return tokens * self._seconds / self._tokens if self._tokens else 0.0
+        self.tokens = self._KEPT * self.tokens + tokens
+        self.seconds = self._KEPT * self.seconds + seconds

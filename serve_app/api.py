@@ -24,14 +24,16 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app import openapi
 from serve_app.auth import check_key
+from serve_app.capture.capture import Capture
+from serve_app.capture.records import Answered, Truth, now_us
 from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
 from serve_app.metrics import Metrics
 from serve_app.problems import problem, refuse_route, request_id_of
 from serve_app.protocols import oip
-from serve_app.protocols.native import NATIVE
+from serve_app.protocols.native import NATIVE, read_feedback
 from serve_app.protocols.oip import OIP
 from serve_app.protocols.sagemaker import SAGEMAKER
-from serve_app.protocols.shape import Protocol, Question
+from serve_app.protocols.shape import Protocol, Question, to_json
 from serve_app.protocols.tei import TEI
 from serve_app.schemas import Limits, ModelInfo
 from serve_app.service import Classified, Service
@@ -48,12 +50,18 @@ _PAGE_POLICY = (
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI:
-    """The application with every route of the replica."""
+def build_api(
+    service: Service, settings: Settings, metrics: Metrics, capture: Capture | None = None
+) -> FastAPI:
+    """The application with every route of the replica; what `capture` holds is written when it ends."""
     app = _Api(
-        title="Sentiment service", description=openapi.describe(settings), docs_url=None, redoc_url=None
+        title="Sentiment service",
+        description=openapi.describe(settings),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=capture.running if capture else None,
     )
-    door = _Door(service, settings, metrics)
+    door = _Door(service, settings, metrics, capture)
 
     def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
         handler = door.guard(path, door.ask(path, protocol))
@@ -65,6 +73,9 @@ def build_api(service: Service, settings: Settings, metrics: Metrics) -> FastAPI
         app.add_api_route(path, door.guard(path, handler), summary=summary, response_model=response_model)
 
     ask("/v1/classify", NATIVE, openapi.classify(settings))
+    app.add_api_route(
+        "/v1/feedback", door.guard("/v1/feedback", door.feedback), methods=["POST"], **openapi.feedback()
+    )
     tell("/v1/model", door.model, "What is live", response_model=ModelInfo)
 
     ask("/predict", TEI, openapi.predict())
@@ -112,10 +123,13 @@ class _Api(FastAPI):
 class _Door:
     """What every route has in common: the key, the request id, the deadline, the limits, the errors."""
 
-    def __init__(self, service: Service, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, service: Service, settings: Settings, metrics: Metrics, capture: Capture | None
+    ) -> None:
         self._service = service
         self._settings = settings
         self._metrics = metrics
+        self._capture = capture
         self._asked: dict[str, re.Pattern[str]] = {}
 
     def guard(self, route: str, handler: Handler) -> Handler:
@@ -145,11 +159,11 @@ class _Door:
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await _read_body(request, self._settings.max_body_bytes)
-            media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            question = protocol.decode(body, media_type)
+            question = protocol.decode(body, _media_type(request))
             self._check_texts(question)
             request.state.version = self._version()  # of the model that answers, or fails on it
             answer = await self._service.classify(question.texts, deadline=deadline)
+            self._keep(request, question, answer)
             content, media_type = protocol.encode(question, answer, request.state.id)
             return Response(content, media_type=media_type, headers=_headers_of(answer))
 
@@ -176,6 +190,20 @@ class _Door:
         except ServiceError:
             pass  # the route says so itself
         return None
+
+    async def feedback(self, request: Request) -> Response:
+        """Take what is said of earlier answers."""
+        check_key(request.headers, self._settings.api_keys)
+        if self._capture is None:
+            raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
+        body = await _read_body(request, self._settings.max_body_bytes)
+        items = read_feedback(body, _media_type(request), self._service.live.labels)
+        now = now_us()
+        truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
+        outcomes = self._capture.judged(truths)
+        counts = {outcome: outcomes[outcome] for outcome in ("right", "wrong", "unknown")}
+        content, media_type = to_json({"accepted": len(truths), **counts})
+        return Response(content, 202, media_type=media_type)
 
     async def model(self, request: Request) -> Response:
         """What is live on this replica."""
@@ -204,6 +232,21 @@ class _Door:
     async def alive(self, _request: Request) -> Response:
         """Empty and 200 whenever the process runs."""
         return Response()
+
+    def _keep(self, request: Request, question: Question, answer: Classified) -> None:
+        if self._capture is None:
+            return
+        self._capture.answered(
+            Answered(
+                request.state.id,
+                now_us(),
+                question.texts,
+                question.segment,
+                answer,
+                1000 * (time.monotonic() - request.state.began),
+                self._service.standing.role_of(answer.model),
+            )
+        )
 
     async def _try(self, request: Request, handler: Handler) -> Response:
         try:
@@ -274,6 +317,10 @@ class _Door:
             if not text or text.isspace():
                 place, message = question.place(index), "a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
-from serve_app.admission import BatchLimits, TokenRate
+from serve_app.admission import BatchLimits, DeviceRate
 from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, ServiceError
 
 Clock = Callable[[], float]
@@ -84,12 +84,13 @@ class _Entry(Generic[Item, Result]):
 
 @dataclass(frozen=True, slots=True)
 class _Batch(Generic[Item, Result]):
-    """What a lane runs at once; `alone` if the other lanes stand still meanwhile."""
+    """What a lane runs at once; `alone` if the others stand still meanwhile; `full` as in `DeviceRate`."""
 
     entries: list[_Entry[Item, Result]]
     tokens: int
     begun_at: float
     alone: bool
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class Batcher(Generic[Item, Result]):
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._queued_tokens = 0
         self._running: dict[int, _Batch[Item, Result]] = {}  # by lane
-        self._rate = TokenRate()
+        self._rate = DeviceRate()
         self._measured_at = 0.0
         self._closed = False
         self._failure: BaseException | None = None  # of the latest batch
@@ -220,6 +221,19 @@ class Batcher(Generic[Item, Result]):
         """Texts in the queue."""
         return len(self._queue)
 
+    @property
+    def ahead_s(self) -> float:
+        """Seconds, expected from the measured rate, until the device is done with all that waits and runs."""
+        with self._wake:
+            running_tokens = sum(batch.tokens for batch in self._running.values())
+            return self._rate.seconds_for(self._queued_tokens + running_tokens)
+
+    @property
+    def capacity_tokens_per_s(self) -> float:
+        """Tokens a second of a device that never lacks work; see `DeviceRate`."""
+        with self._wake:
+            return self._rate.capacity_tokens_per_s
+
     async def close(self) -> None:
         """Take no more requests, answer those that wait, end the threads."""
         with self._wake:
@@ -231,13 +245,12 @@ class Batcher(Generic[Item, Result]):
     def _check_room(self, items: int, tokens: int) -> None:
         if self._closed:
             raise NotReady("this model is being replaced or shut down; send the request again")
-        running_tokens = sum(batch.tokens for batch in self._running.values())
         self._limits.check_room(
             items=items,
             tokens=tokens,
             waiting=len(self._queue),
             waiting_tokens=self._queued_tokens,
-            ahead_s=self._rate.seconds_for(self._queued_tokens + running_tokens),
+            ahead_s=self.ahead_s,
         )
 
     def _serve_device(self, lane: int) -> None:
@@ -275,7 +288,9 @@ class Batcher(Generic[Item, Result]):
         if not self._running:
             self._measured_at = now
         tokens = sum(entry.item.tokens for entry in entries)
-        batch = _Batch(entries, tokens, now, alone=not self._running and not self._queue)
+        alone = not self._running and not self._queue
+        full = bool(self._queue) or tokens > self._limits.max_batch_tokens / 2
+        batch = _Batch(entries, tokens, now, alone, full)
         self._running[lane] = batch
         if self._queue:
             self._wake.notify_all()  # there is work for a lane beside this one
@@ -311,7 +326,7 @@ class Batcher(Generic[Item, Result]):
             del self._running[lane]
             self._failure = failure
             if failure is None:
-                self._rate.observe(batch.tokens, now - self._measured_at)
+                self._rate.observe(batch.tokens, now - self._measured_at, full=batch.full)
             self._measured_at = now
             self._wake.notify_all()  # those that waited for a batch alone, or for the last one before the end
         _hand_over(_Ran(batch.entries, results, failure, batch.begun_at, now - batch.begun_at))

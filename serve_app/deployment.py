@@ -7,16 +7,19 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import FastAPI
 from ray.serve.schema import ReplicaRank
 
 from serve_app.api import build_api
+from serve_app.capture.capture import open_capture
 from serve_app.choice import Placement, Role, UserConfig, place
-from serve_app.errors import NotReady, ServiceError
+from serve_app.demand import Demand
+from serve_app.errors import NotReady, QueueFull, ServiceError
 from serve_app.live import Live, load
+from serve_app.memory import give_back
 from serve_app.metrics import Metrics
 from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.settings import Settings
@@ -44,17 +47,19 @@ class ClassifierReplica:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._settings = Settings()
         self._metrics = Metrics()
+        self._capture = open_capture(self._settings, self._metrics)
         self._live: Live | None = None
         self._aside: _Aside | None = None
         self._placement: Placement | None = None
         self._failed: LoadFailure | None = None
         self._wanted: Placement | None = None
+        self._requests = self._tokens = self._refused = 0
         self._changing = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve calls this for the routes, after the constructor."""
-        return build_api(self, self._settings, self._metrics)
+        return build_api(self, self._settings, self._metrics, self._capture)
 
     async def reconfigure(self, user_config: dict[str, Any], rank: ReplicaRank | None = None) -> None:
         """Make the model that `user_config` has for this rank the live one; what was live answers until then.
@@ -117,7 +122,23 @@ class ClassifierReplica:
 
     def check_room(self) -> None:
         """Raise QueueFull or NotReady if a request would be refused whatever it holds."""
-        self._require_live().batcher.check_room()
+        try:
+            self._require_live().batcher.check_room()
+        except QueueFull:
+            self._refused += 1
+            raise
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve calls this at its own interval, where the deployment has an autoscaler; see `Demand`."""
+        batcher = self._live.batcher if self._live else None
+        sample = Demand(
+            requests=self._requests,
+            tokens=self._tokens,
+            refused=self._refused,
+            ahead_s=batcher.ahead_s if batcher else 0.0,
+            capacity_tokens_per_s=batcher.capacity_tokens_per_s if batcher else 0.0,
+        )
+        return asdict(sample)
 
     async def classify(self, texts: Sequence[str], *, deadline: float) -> Classified:
         """Score texts; see `service.Service`."""
@@ -133,6 +154,8 @@ class ClassifierReplica:
         began = time.monotonic()
         items = await live.encode(texts)
         tokenize_s = time.monotonic() - began
+        self._requests += 1
+        self._tokens += sum(item.tokens for item in items)
         answer = await live.score(items, deadline=deadline)
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
         for scores in answer.results:
@@ -140,7 +163,7 @@ class ClassifierReplica:
         return Classified(
             model=live.model,
             results=[
-                Scored(scores, item.tokens, item.truncated)
+                Scored(scores, item.tokens, item.truncated, item.unknown_tokens)
                 for scores, item in zip(answer.results, items, strict=True)
             ],
             timing=Timing(tokenize_s, answer.queue_s, answer.forward_s),
@@ -185,10 +208,12 @@ class ClassifierReplica:
 
     def _let_go(self, live: Live) -> None:
         """Free a model once its last request is answered; nobody waits for that."""
+        leaving = [live]  # the last reference to it
 
         async def leave() -> None:
-            await live.let_go()
-            self._announce(live.model, "model was replaced")
+            await leaving[0].let_go()
+            self._announce(leaving.pop().model, "model was replaced")
+            await asyncio.to_thread(give_back)
 
         task = asyncio.create_task(leave())
         self._leaving.add(task)
@@ -212,6 +237,8 @@ class ClassifierReplica:
         self._metrics.model(live.model, role="canary" if self._role() == "canary" else "champion")
         self._metrics.startup({p: s for p, s in live.model.startup.items() if p.endswith("_s")})
         self._metrics.waiting(live.batcher.waiting_items)
+        if self._capture is not None:
+            self._capture.show_metrics()
         if aside is not None:
             self._metrics.model(aside.live.model, role="shadow")
         if self._failed is not None:

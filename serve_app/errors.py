@@ -11,6 +11,7 @@
     ├── ModelFailure          500  the forward pass failed
     ├── NotReady              503  no model is loaded yet, or the replica is going away
     ├── DeadlineExceeded      504  the caller's deadline passed first
+    ├── LogUnavailable        503  the prediction log could not be written; no request sees it
     └── BundleError           500  the model artifact; never a request's fault
         ├── BundleNotFound         nothing at the address
         ├── BundleInvalid          there, but not a bundle this service can read
@@ -167,6 +168,14 @@ class DeadlineExceeded(ServiceError):
     status = 504
     type = "deadline-exceeded"
     title = "The deadline passed"
+
+
+class LogUnavailable(ServiceError):
+    """The folder or bucket of the prediction log did not take a file; trying again may help."""
+
+    status = 503
+    type = "log-unavailable"
+    title = "The prediction log is not available"
 
 
 class BundleError(ServiceError):

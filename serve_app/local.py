@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,8 @@ class Plan:
         environment: more variables for Ray and the replicas, such as `SENTIMENT_*`.
         import_path: of the application.
         one_hop: False leaves Serve's own proxy in front, as a peer to measure against.
+        ray_options: more options of `ray start`.
+        config: of Serve, changed at its top level.
     """
 
     model: str | None = None
@@ -82,6 +84,8 @@ class Plan:
     environment: Mapping[str, str] = field(default_factory=dict)
     import_path: str = "serve_app.app:app"
     one_hop: bool = True
+    ray_options: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -183,7 +187,7 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
     command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={free_port()}"]
-    command += ["--disable-usage-stats"]
+    command += ["--disable-usage-stats", *plan.ray_options]
     with log.open("wb") as output:
         return psutil.Popen(
             command,
@@ -210,7 +214,7 @@ def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
 
 
 def _deploy(plan: Plan) -> None:
-    config = yaml.safe_load(CONFIG.read_text())
+    config = yaml.safe_load(CONFIG.read_text()) | plan.config
     config["http_options"]["port"] = plan.port
     config["applications"][0]["import_path"] = plan.import_path
     if plan.model is not None:

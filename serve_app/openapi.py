@@ -7,7 +7,14 @@ from typing import Any
 from serve_app.protocols.oip import OipRequest
 from serve_app.protocols.sagemaker import SageMakerRequest
 from serve_app.protocols.tei import TeiRequest
-from serve_app.schemas import ClassifyRequest, ClassifyResponse, Problem
+from serve_app.schemas import (
+    ClassifyRequest,
+    ClassifyResponse,
+    Feedback,
+    FeedbackList,
+    FeedbackResponse,
+    Problem,
+)
 from serve_app.settings import Settings
 
 Doc = dict[str, Any]
@@ -100,8 +107,18 @@ def infer() -> Doc:
     return _ask("Classify texts, as Open Inference Protocol v2", OipRequest.model_json_schema(), examples)
 
 
+def feedback() -> Doc:
+    """POST /v1/feedback."""
+    one = {"request_id": "5f0c", "index": 0, "label": "NEGATIVE"}
+    schema = {"oneOf": [_inline(of.model_json_schema()) for of in (Feedback, FeedbackList)]}
+    examples = {"one": {"value": one}, "several": {"value": [one, one | {"index": 1}]}}
+    doc = _ask("Say what a text really was", schema, examples)
+    doc["responses"][404] = {"model": Problem, "description": "No feedback is kept here."}
+    return doc | {"response_model": FeedbackResponse, "status_code": 202}
+
+
 def _ask(summary: str, schema: Doc, examples: Doc) -> Doc:
-    """Arguments of `add_api_route` for a route that takes texts."""
+    """Arguments of `add_api_route` for a route that takes a body."""
     content = {"application/json": {"schema": _inline(schema), "examples": examples}}
     return {
         "summary": summary,

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 Texts = Annotated[list[str], Field(min_length=1)]
+Segment = Annotated[
+    str,
+    Field(
+        max_length=128,
+        description="What the texts belong to, such as a product; kept with what is captured.",
+    ),
+]
 
 
 class _Request(BaseModel):
@@ -20,11 +27,7 @@ class ClassifyRequest(_Request):
     top_k: int | None = Field(
         default=None, ge=1, description="How many labels `scores` holds, best first; all by default."
     )
-    segment: str | None = Field(
-        default=None,
-        max_length=128,
-        description="What the texts belong to, such as a product; kept with what is captured.",
-    )
+    segment: Segment | None = None
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"inputs": ["I love this cream", "It ruined my skin"]}]}
@@ -84,6 +87,36 @@ class ClassifyResponse(BaseModel):
                 }
             ]
         }
+    )
+
+
+class Feedback(_Request):
+    """What a text really was."""
+
+    request_id: str = Field(pattern=r"^[\x21-\x7e]{1,128}$", description="X-Request-ID of the answer.")
+    index: int = Field(
+        default=0, ge=0, lt=1 << 31, description="Which of the request's texts, counted from 0."
+    )
+    label: str = Field(description="The right label, one of the model's.")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"request_id": "5f0c", "index": 0, "label": "NEGATIVE"}]}
+    )
+
+
+class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_length=1000)]]):
+    """Feedback on several texts."""
+
+
+class FeedbackResponse(BaseModel):
+    """What was taken, and how it compares with what was answered."""
+
+    accepted: int
+    right: int = Field(description="The answer's label was the right one.")
+    wrong: int
+    unknown: int = Field(
+        description="Of answers that this replica does not remember: too long ago, or another replica's. "
+        "Stored all the same."
     )
 
 

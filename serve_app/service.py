@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from serve_app.choice import Role
+
 
 @dataclass(frozen=True, slots=True)
 class LiveModel:
@@ -70,14 +72,22 @@ class Standing:
     state: str
     failed: LoadFailure | None
 
+    def role_of(self, model: LiveModel) -> Role:
+        """As what a model of this replica answers: one of several while they change."""
+        return "canary" if model.uri == self.canary != self.champion else "champion"
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One text's outcome: scores in the order of the model's labels, each in 0..1."""
+    """One text's outcome: scores in the order of the model's labels, each in 0..1.
+
+    `unknown_tokens` of the `tokens` stand for what the tokenizer does not know.
+    """
 
     scores: Sequence[float]
     tokens: int
     truncated: bool
+    unknown_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

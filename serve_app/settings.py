@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+LogPrivacy = Literal["full", "redacted", "hash"]
 
 
 class Settings(BaseSettings):
@@ -62,10 +63,34 @@ class Settings(BaseSettings):
         default=(), description="Keys, comma-separated, of which a request must bear one. None: open to all."
     )
 
+    log_uri: str | None = Field(
+        default=None,
+        description="Folder or s3://bucket/prefix for predictions and feedback. None: nothing is kept.",
+    )
+    log_fraction: float = Field(default=1.0, gt=0, le=1, description="Share of the requests that is kept.")
+    log_privacy: LogPrivacy = Field(
+        default="redacted",
+        description="full keeps texts; redacted without mail addresses, URLs, numbers, @names; hash none.",
+    )
+    log_flush_s: float = Field(
+        default=10.0, gt=0, description="Seconds between files: what a killed process loses at most."
+    )
+    log_buffer_bytes: int = Field(
+        default=64 << 20, gt=0, description="Most memory of what is not written yet; more is dropped."
+    )
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_uri")
+    @classmethod
+    def _names_a_place(cls, value: str | None) -> str | None:
+        scheme, separator, rest = (value or "").partition("://")
+        if value == "" or (separator and (scheme not in ("s3", "file") or not rest.strip("/"))):
+            raise ValueError(f"{value!r}: write s3://bucket/prefix, file:///folder or a folder")
+        return value
 
     @field_validator("cache_dir")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 from serve_app.local import Plan, free_port, serving
 from tests.labelled import labelled_texts
+from tests.no_account import seal
+
+# Before anything asks for a client, and for every process that a test starts.
+seal(os.environ)
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,19 +28,26 @@ hypothesis.settings.load_profile("untimed")
 
 @dataclass(frozen=True)
 class Service:
-    """The service under test: the built-in model behind HAProxy, as `make serve` starts it."""
+    """The service under test: the built-in model behind HAProxy, as `make serve` starts it, with capture."""
 
     url: str
     metrics: str
     dashboard: str
+    log: str
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The real service on free ports, started once for all tests that ask for it."""
-    plan = Plan(port=free_port(), dashboard_port=free_port(), metrics_port=free_port())
+    log = str(tmp_path_factory.mktemp("log"))
+    plan = Plan(
+        port=free_port(),
+        dashboard_port=free_port(),
+        metrics_port=free_port(),
+        environment={"SENTIMENT_LOG_URI": log, "SENTIMENT_LOG_FLUSH_S": "0.5"},
+    )
     with serving(plan, print):
-        yield Service(f"http://127.0.0.1:{plan.port}", plan.metrics, plan.dashboard)
+        yield Service(f"http://127.0.0.1:{plan.port}", plan.metrics, plan.dashboard, log)
 
 
 @pytest.fixture(scope="session")

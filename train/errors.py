@@ -5,6 +5,7 @@ TrainError            base; a verb prints it and exits with 1
 ├── DataInvalid       a file of texts; names file, row and column
 ├── BaseInvalid       the model to start from
 ├── FitFailed         the run itself, such as a loss that is not a number
+├── LogInvalid        the prediction log or the feedback
 └── RegistryError     the registry of versions
     ├── RegistryUnavailable  MLflow, S3 or the disk did not do its part
     ├── RegistryRefused      what was asked for cannot be done like that
@@ -33,6 +34,10 @@ class BaseInvalid(TrainError):
 
 class FitFailed(TrainError):
     """Training stopped without a usable result."""
+
+
+class LogInvalid(TrainError):
+    """The prediction log or the feedback cannot be read or written, or is not what it should be."""
 
 
 class RegistryError(TrainError):

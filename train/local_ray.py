@@ -22,6 +22,8 @@ def start_ray(cpus: int) -> None:
     # Ray Train removes a run whose controller it does not find in the cluster that this address names; by
     # default that is the last one started on the machine, which may be another.
     os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    # A worker's report waits for the controller's next look, by default up to two seconds each.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     # Without "local" Ray would join whatever cluster it finds on the machine, such as a serving one.
     ray.init(
         "local",

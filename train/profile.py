@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from train.errors import DataInvalid
 
 if TYPE_CHECKING:
-    from serve_app.model.classifier import Classifier
+    from serve_app.model.classifier import Classifier, Encoded
 
 PROFILE = "reference_profile.json"
 EMBEDDINGS = "reference_embeddings.safetensors"
@@ -110,20 +110,34 @@ def profile_texts(
         BundleInvalid: The model's head does not read a first token.
     """
     encoded = classifier.preprocess(texts)
-    logits, embeddings = [], []
-    for begin in range(0, len(encoded), _BATCH_TEXTS):
-        of_batch = classifier.logits_and_embeddings(encoded[begin : begin + _BATCH_TEXTS])
-        logits.append(of_batch[0].float().cpu().numpy())
-        embeddings.append(of_batch[1].float().cpu().numpy())
+    logits, embeddings = ask(classifier, encoded)
     return build_profile(
         [text.ids for text in encoded],
-        np.concatenate(logits),
-        np.concatenate(embeddings),
+        logits,
+        embeddings,
         truth,
         labels=classifier.labels,
         temperature=temperature,
         unknown_token=unknown_token,
     )
+
+
+def ask(classifier: "Classifier", encoded: Sequence["Encoded"]) -> tuple[Floats, Floats]:
+    """A model's logits and embeddings of any number of texts, at least one, in their order.
+
+    Returns:
+        logits: float32 (texts, labels), before temperature.
+        embeddings: float32 (texts, hidden), what the head was given.
+
+    Raises:
+        BundleInvalid: The model's head does not read a first token.
+    """
+    logits, embeddings = [], []
+    for begin in range(0, len(encoded), _BATCH_TEXTS):
+        of_batch = classifier.logits_and_embeddings(encoded[begin : begin + _BATCH_TEXTS])
+        logits.append(of_batch[0].float().cpu().numpy())
+        embeddings.append(of_batch[1].float().cpu().numpy())
+    return np.concatenate(logits), np.concatenate(embeddings)
 
 
 def build_profile(

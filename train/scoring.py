@@ -1,7 +1,7 @@
-"""`score`: a model's scores of every text of a data set, offline, through Ray Data."""
+"""`score`: a model's scores of a data set, or of all sets of a run, offline, through Ray Data."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,16 @@ from serve_app.model.store import fetch
 from train.errors import DataInvalid, TrainError
 from train.local_ray import quiet_data, start_ray
 from train.models import CACHE, model_uri
-from train.settings import SCORE_PREFIX
-from train.texts.files import list_files
+from train.settings import SCORE_PREFIX, FitSettings
+from train.texts.files import join, list_files
 from train.texts.reading import column_names, read_columns
 
-_BATCH_TEXTS = 256
-_GROUP_TEXTS = 32
+PREDICTED = "predicted_label"
+SET = "set"
+
+_BATCH_TEXTS = 2048
+_GROUP_TOKENS = {"cpu": 4096, "cuda": 32_768}
+"""Padded tokens of one forward."""
 
 
 def score(
@@ -28,8 +32,9 @@ def score(
     Args:
         model: Address of the model.
         data: File, folder or address of the texts.
-        out: A folder that must not exist; gets Parquet files with all columns of the data, and for each label
-            `score_LABEL`: float32, its probability after the model's temperature.
+        out: A folder that must not exist; gets Parquet files with all columns of the data, for each label
+            `score_LABEL`: float32, its probability after the model's temperature, and `PREDICTED`: the label
+            with the highest.
         text: Column of the text.
         workers: Processes, each with the model.
         gpu: One GPU for each.
@@ -41,61 +46,112 @@ def score(
         TrainError: The data or the folder is not what it should be.
         serve_app.errors.BundleError: The model cannot be loaded.
     """
+    files = [{"file": file, "text": text} for file in list_files(data)]
+    return _score(model, files, out, workers=workers, gpu=gpu)
+
+
+def score_sets(
+    model: str, settings: FitSettings, root: str, out: Path, *, workers: int = 1, gpu: bool = False
+) -> int:
+    """As `score`, every set that a run trains on.
+
+    Args:
+        model: Address of the model.
+        settings: Of the run.
+        root: Folder or address of its files.
+        out: A folder that must not exist; gets a folder `set=NAME` for each set, of Parquet files with the
+            columns `text`, `label` and those that `score` adds.
+        workers: Processes, each with the model.
+        gpu: One GPU for each.
+
+    Returns:
+        How many texts were scored.
+
+    Raises:
+        TrainError: The data or the folder is not what it should be.
+        serve_app.errors.BundleError: The model cannot be loaded.
+    """
+    files = [
+        {"file": file, "text": source.text, "label": source.label, SET: source.name}
+        for source in settings.data
+        for file in list_files(join(root, source.file))
+    ]
+    return _score(model, files, out, workers=workers, gpu=gpu, partition_cols=[SET])
+
+
+def _score(
+    model: str, files: list[dict[str, str]], out: Path, *, workers: int, gpu: bool, **layout: Any
+) -> int:
     import ray
     import ray.data
     from pyarrow.parquet import ParquetFile
 
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
-    files = list_files(data)
     bundle = fetch(model_uri(model), cache_dir=CACHE)
     start_ray(os.cpu_count() or 1)
     quiet_data()
     threads = max(1, int(ray.cluster_resources()["CPU"]) // workers)
-    rows = ray.data.from_items([{"file": file} for file in files]).map_batches(
-        # Reading and writing wait for files; the cores are the models'.
-        _read,
-        batch_size=1,
-        num_cpus=0,
-        fn_kwargs={"text": text},
-    )
+    # Reading and writing wait for files; the cores are the models'.
+    rows = ray.data.from_items(files).map_batches(_read, batch_size=1, num_cpus=0)
     scored = rows.map_batches(
         _Scorer,
         batch_size=_BATCH_TEXTS,
         concurrency=workers,
         num_cpus=threads,
         num_gpus=1 if gpu else 0,
-        fn_constructor_args=(bundle.uri, text, threads),
+        fn_constructor_args=(bundle.uri, threads),
     )
     draft = out.with_name(f".{out.name}.part")
-    scored.write_parquet(str(draft.absolute()), ray_remote_args={"num_cpus": 0})
+    scored.write_parquet(str(draft.absolute()), ray_remote_args={"num_cpus": 0}, **layout)
     draft.rename(out)
-    return sum(ParquetFile(file).metadata.num_rows for file in out.glob("*.parquet"))
+    return sum(ParquetFile(file).metadata.num_rows for file in out.rglob("*.parquet"))
 
 
-def _read(batch: Mapping[str, Any], *, text: str) -> Iterator[dict[str, Any]]:
-    file = str(batch["file"][0])
+def _read(batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A file's rows: all columns of a file alone; text, label and set of one among several sets."""
+    file, text = str(batch["file"][0]), str(batch["text"][0])
+    of_set = {"text": text, "label": str(batch["label"][0])} if SET in batch else None
+    row = 0
     for columns in read_columns(file, (text,), column_names(file)):
-        for row, content in enumerate(columns[text]):
+        for content in columns[text]:
             if not isinstance(content, str):
                 raise DataInvalid(f"{file} row {row} column {text!r}: no text; remove the row")
-        yield {name: np.asarray(values) for name, values in columns.items()}
+            row += 1
+        if of_set is None:
+            yield {_TEXT: np.asarray(columns[text]), **{name: np.asarray(of) for name, of in columns.items()}}
+            continue
+        count = len(columns[text])
+        kept = {name: np.array([str(value) for value in columns[of_set[name]]]) for name in of_set}
+        yield {_TEXT: kept["text"], **kept, SET: np.full(count, str(batch[SET][0]))}
+
+
+_TEXT = "__text"
+"""Where the text stands on its way to the model, whatever the data call it."""
 
 
 class _Scorer:
     """One process's model."""
 
-    def __init__(self, uri: str, text: str, threads: int) -> None:
+    def __init__(self, uri: str, threads: int) -> None:
         self._classifier = Classifier(fetch(uri, cache_dir=CACHE), threads=threads)
-        self._text = text
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        encoded = self._classifier.preprocess([str(text) for text in batch[self._text]])
-        # Like lengths together, for models that are padded; then back in the order of the batch.
-        order = sorted(range(len(encoded)), key=lambda i: encoded[i].tokens)
-        scores = np.empty((len(encoded), len(self._classifier.labels)), dtype=np.float32)
-        for begin in range(0, len(order), _GROUP_TEXTS):
-            group = order[begin : begin + _GROUP_TEXTS]
+        encoded = self._classifier.preprocess([str(text) for text in batch.pop(_TEXT)])
+        labels = self._classifier.labels
+        scores = np.empty((len(encoded), len(labels)), dtype=np.float32)
+        budget = _GROUP_TOKENS[self._classifier.device.partition(":")[0]]
+        for group in _groups([text.tokens for text in encoded], budget):
             scores[group] = self._classifier.forward([encoded[i] for i in group])
-        of_label = {f"{SCORE_PREFIX}{label}": scores[:, i] for i, label in enumerate(self._classifier.labels)}
-        return {**batch, **of_label}
+        of_label = {f"{SCORE_PREFIX}{label}": scores[:, i] for i, label in enumerate(labels)}
+        return {**batch, **of_label, PREDICTED: np.array(labels)[scores.argmax(axis=1)]}
+
+
+def _groups(lengths: Sequence[int], budget_tokens: int) -> Iterator[list[int]]:
+    """Indices of like lengths, as many as fit the budget when padded; one at least."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    begin = 0
+    while begin < len(order):
+        count = max(1, budget_tokens // lengths[order[begin]])
+        yield order[begin : begin + count]
+        begin += count

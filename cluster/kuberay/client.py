@@ -17,17 +17,8 @@ from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
-from cluster.errors import (
-    Conflict,
-    Forbidden,
-    KubeError,
-    NoCluster,
-    NoKind,
-    NotFound,
-    Rejected,
-    ServerFailed,
-    WaitFailed,
-)
+from cluster.errors import KubeError, NoCluster, NotFound, ServerFailed, WaitFailed
+from cluster.kuberay.answers import error_of
 from cluster.kuberay.kinds import CRD, POD, Kind, kind_of
 from cluster.kuberay.progress import Progress, progress
 
@@ -122,6 +113,7 @@ class KubeRay:
 
         Raises:
             Conflict: another manager owns a field; each is named with its manager.
+            Outdated: the document names a resourceVersion, and the object is another one by now.
             Rejected: the server or an admission hook refuses it.
             KubeError: see `cluster.errors`.
         """
@@ -219,6 +211,11 @@ class KubeRay:
         query = {"container": container, "tailLines": str(lines)}
         return self._text("GET", POD.path(namespace, pod) + "/log", POD, query)
 
+    def page(self, namespace: str, pod: str, port: int, path: str) -> str:
+        """What a pod answers to a GET, through the API server; asked once, for the next pod waits too."""
+        way = f"{POD.path(namespace, f'{pod}:{port}')}/proxy/{path}"
+        return self._text("GET", way, POD, {}, patience_s=0.0)
+
     def _versions(self, kind: Kind, namespace: str, name: str, deadline: float) -> Iterator[Document | None]:
         """An object as it is and each time it changes, until the deadline; None once it is gone.
 
@@ -264,7 +261,7 @@ class KubeRay:
             if answer.status in (429, _GONE) or answer.status >= 500:
                 return
             if answer.status != 200:
-                raise _error(answer.status, answer.read(), kind, path)
+                raise error_of(answer.status, answer.read(), kind, path)
             rest = b""
             for chunk in answer.response.stream(amt=None, decode_content=True):
                 *whole, rest = (rest + chunk).split(b"\n")
@@ -282,12 +279,20 @@ class KubeRay:
         answer: Document = json.loads(self._text(method, path, kind, query or {}, body))
         return answer
 
-    def _text(self, method: str, path: str, kind: Kind, query: Mapping[str, str], body: Any = None) -> str:
+    def _text(
+        self,
+        method: str,
+        path: str,
+        kind: Kind,
+        query: Mapping[str, str],
+        body: Any = None,
+        patience_s: float | None = None,
+    ) -> str:
         """One call, repeated while the server may get over what ails it.
 
         Each may be repeated safely: an apply says the whole wish again, a delete of what is gone answers 404.
         """
-        deadline = self._pace.now() + self._pace.patience_s
+        deadline = self._pace.now() + (self._pace.patience_s if patience_s is None else patience_s)
         pause_s = _FIRST_PAUSE_S
         while True:
             failure: KubeError
@@ -296,7 +301,7 @@ class KubeRay:
                 content = answer.read()
                 if 200 <= answer.status < 300:
                     return bytes(content).decode()
-                failure = _error(answer.status, content, kind, path)
+                failure = error_of(answer.status, content, kind, path)
                 if not isinstance(failure, ServerFailed):
                     raise failure
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
@@ -322,33 +327,6 @@ class KubeRay:
             return self._api.call_api(*request, _request_timeout=(_CONNECT_S, read_s))
         except ApiException as error:  # the transport's own: TLS, or a login command that failed
             raise NoCluster(f"{self.host}: {error.reason}") from error
-
-
-def _error(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
-    """The error that an answer stands for, with what the server says of it."""
-    try:
-        answer = json.loads(content)
-        said, details = str(answer.get("message", "")), answer.get("details") or {}
-    except (ValueError, AttributeError):
-        said, details = content.decode(errors="replace")[:500], {}
-    causes = [cause for cause in details.get("causes") or [] if isinstance(cause, dict)]
-    if status in (401, 403):
-        who = "who asks is not known" if status == 401 else "not allowed"
-        return Forbidden(f"{kind.name} at {path}: {who}: {said}; see `kubectl auth can-i --list`")
-    if status == 404 and not details.get("name") and kind.from_crd:
-        return NoKind(
-            f"the cluster has no {kind.name} ({kind.api_version}): its CRD is not installed; "
-            "docs/cluster.md says how to install KubeRay and Karpenter"
-        )
-    if status == 404:
-        return NotFound(f"{kind.name} at {path}: {said or 'not found'}")
-    if status == 409:
-        fields = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
-        return Conflict(f"{kind.name} at {path}: {fields or said}; --force takes the fields over")
-    if status == 429 or status >= 500:
-        return ServerFailed(f"{kind.name} at {path}: the API server answered {status}: {said}")
-    faults = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
-    return Rejected(f"{kind.name} at {path}: {status}: {faults or said}")
 
 
 def _explain(what: str, last: Progress) -> str:

@@ -19,7 +19,9 @@ _POD_IDENTITY = "169.254.170.23/32"
 
 def guard_documents(environment: Environment) -> list[dict[str, Any]]:
     """Service account, disruption budget where there is a pod to spare, network policies."""
-    documents = [_service_account(environment), _network(environment)]
+    documents = [_service_account(environment, environment.name), _network(environment)]
+    if environment.training:
+        documents.append(_service_account(environment, training_account(environment)))
     if environment.serve.min_pods > 1:
         documents.append(_disruption_budget(environment))
     if environment.redis and environment.redis.address is None:
@@ -27,12 +29,17 @@ def guard_documents(environment: Environment) -> list[dict[str, Any]]:
     return documents
 
 
-def _service_account(environment: Environment) -> dict[str, Any]:
-    """The identity of the pods. EKS Pod Identity binds a role to it from outside: no annotation."""
+def training_account(environment: Environment) -> str:
+    """Service account of the training's pods: they write runs and versions, which the service's must not."""
+    return f"{environment.name}-training"
+
+
+def _service_account(environment: Environment, name: str) -> dict[str, Any]:
+    """The identity of pods. EKS Pod Identity binds a role to it from outside: no annotation."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": metadata(environment, environment.name),
+        "metadata": metadata(environment, name),
     }
 
 

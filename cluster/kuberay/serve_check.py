@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from cluster.autoscaling.aims import Aims
+from cluster.kuberay.serve_config import POLICY
 from serve_app.app import DEPLOYMENT, AppArgs
 from serve_app.choice import UserConfig
 
@@ -52,6 +54,7 @@ def _application(application: dict[str, Any], place: Place) -> Iterator[Problem]
         scaling = deployment.get("autoscaling_config")
         if isinstance(scaling, dict):
             yield from _by_model(AutoscalingConfig, scaling, (*here, "autoscaling_config"))
+            yield from _policy(scaling.get("policy"), (*here, "autoscaling_config", "policy"))
         if not ours:
             continue
         if deployment.get("name") != DEPLOYMENT:
@@ -63,14 +66,21 @@ def _application(application: dict[str, Any], place: Place) -> Iterator[Problem]
             yield from _by_model(UserConfig, deployment["user_config"], (*here, "user_config"))
 
 
+def _policy(policy: Any, place: Place) -> Iterator[Problem]:
+    """What Ray leaves to the policy: its arguments, where the policy is this project's."""
+    if isinstance(policy, dict) and policy.get("policy_function") == POLICY:
+        yield from _by_model(Aims, policy.get("policy_kwargs", {}), (*place, "policy_kwargs"))
+
+
 def _by_model(model: type[BaseModel], value: Any, place: Place) -> list[Problem]:
     """What a model says about a value."""
     try:
         model.model_validate(value)
     except ValidationError as error:
         return [((*place, *fault["loc"]), fault["msg"]) for fault in error.errors()]
-    except (TypeError, ValueError, AttributeError) as error:
-        # Some of Ray's validators fail on a value of the wrong type before they judge it.
+    except (TypeError, ValueError, AttributeError, ImportError) as error:
+        # Some of Ray's validators fail on a value of the wrong type before they judge it, or on a path that
+        # leads nowhere.
         return [(place, f"Ray's schema cannot read it: {error}")]
     return []
 

@@ -4,10 +4,14 @@ from typing import Any
 
 import yaml
 
-from cluster.kuberay.drains import REPLICA_STOP_S, REPLICA_WAIT_S
+from cluster.autoscaling.aims import Aims
 from cluster.kuberay.settings import Environment
-from serve_app.app import DEPLOYMENT
 from serve_app.local import CONFIG
+
+POLICY = "cluster.autoscaling.policy:PodsByPromise"
+_LOOK_BACK_S = 30.0
+"""Of which the policy takes three quarters as its window. Replicas sample every fifth of it, and report every
+10 s: RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S is not read by Ray 2.60."""
 
 
 def serve_config(environment: Environment) -> dict[str, Any]:
@@ -19,19 +23,23 @@ def serve_config(environment: Environment) -> dict[str, Any]:
     serve = environment.serve
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     (application,) = config["applications"]
-    application["deployments"] = [
-        {
-            "name": DEPLOYMENT,
-            "user_config": {"champion": {"model": serve.model}},
-            "autoscaling_config": {
-                "min_replicas": serve.min_pods,
-                "max_replicas": serve.max_pods,
-                "target_ongoing_requests": serve.target_ongoing_requests,
-                "upscale_delay_s": serve.upscale_delay_s,
-                "downscale_delay_s": serve.downscale_delay_s,
-            },
-            "graceful_shutdown_wait_loop_s": REPLICA_WAIT_S,
-            "graceful_shutdown_timeout_s": REPLICA_STOP_S,
-        }
-    ]
+    (deployment,) = application["deployments"]
+    deployment |= {
+        "user_config": {"champion": {"model": serve.model}},
+        "autoscaling_config": {
+            "min_replicas": serve.min_pods,
+            "max_replicas": serve.max_pods,
+            **scaling(serve.scaling),
+        },
+    }
     return config
+
+
+def scaling(aims: Aims) -> dict[str, Any]:
+    """The part of an `autoscaling_config` that makes the policy decide: by its own windows, not Serve's."""
+    return {
+        "look_back_period_s": _LOOK_BACK_S,
+        "upscale_delay_s": 0.0,
+        "downscale_delay_s": 0.0,
+        "policy": {"policy_function": POLICY, "policy_kwargs": aims.model_dump()},
+    }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cluster.autoscaling.aims import Aims
 from cluster.errors import SettingsInvalid
 from cluster.nodes import INSTANCE_TYPES, Share, share
 
@@ -28,13 +29,9 @@ class ServeSettings(_Frozen):
     ]
     min_pods: Annotated[int, Field(ge=1)] = 1
     max_pods: Annotated[int, Field(ge=1)] = 1
-    target_ongoing_requests: Annotated[
-        float, Field(gt=0, description="Requests in flight a pod that Serve's autoscaler aims at.")
-    ] = 4.0
-    upscale_delay_s: Annotated[float, Field(ge=0)] = 30.0
-    downscale_delay_s: Annotated[
-        float, Field(ge=0, description="Long: a GPU node takes minutes to come back.")
-    ] = 600.0
+    scaling: Annotated[Aims, Field(description="What a pod is counted on for; see cluster/autoscaling.")] = (
+        Aims()
+    )
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> Self:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cluster.rollout.aliases import Aliases, NoAliases
 from cluster.rollout.decision import Decision, Verdict, decide
-from cluster.rollout.errors import Busy, InvalidState, SourceFailed, TargetFailed
+from cluster.rollout.errors import Busy, InvalidState, SourceFailed, TargetFailed, TargetRefused
 from cluster.rollout.journals import AnyJournal
 from cluster.rollout.observations import Window
 from cluster.rollout.plan import Plan, steps
@@ -314,6 +314,8 @@ class Controller:
                 if serving.failed and done:
                     return f"the cluster gave up: {serving.message}"
                 said = serving.message
+            except TargetRefused as error:
+                return str(error)
             except TargetFailed as error:  # it may be back in a moment
                 said = str(error)
                 self._say(said)
@@ -375,6 +377,8 @@ def _check_fit(serving: Serving, canary: Side) -> None:
             f"the pods already have a canary, {mix.canary}, that this journal knows nothing of; end the "
             "rollout it belongs to, or put user_config back by hand"
         )
+    if serving.blocked:
+        raise InvalidState(serving.blocked)
     if mix.champion == canary.uri:
         raise InvalidState(f"{canary.uri} is what every pod serves already")
     if not serving.settled:

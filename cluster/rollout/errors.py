@@ -8,6 +8,7 @@ ClusterError
     ├── JournalDamaged  a line before the last is not what was written
     ├── JournalUnreached  the place that a journal lies in did not answer, or refused
     ├── TargetFailed  the cluster that serves did not answer, or refused
+    │   └── TargetRefused  and will again: asking once more does not help
     ├── SourceFailed  the metrics could not be read
     ├── RegistryFailed  no such version, or the registry did not do its part
     └── DemoFailed    the demonstration could not be carried through
@@ -42,6 +43,10 @@ class JournalUnreached(RolloutError):
 
 class TargetFailed(RolloutError):
     """The cluster that serves did not answer, or did not take what it was told."""
+
+
+class TargetRefused(TargetFailed):
+    """The cluster will not take it, however often it is told."""
 
 
 class SourceFailed(RolloutError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,25 +69,15 @@ class Endpoints:
 
     def read(self) -> Reading:
         """All nodes' series. A node that is going away may not answer; if none does, SourceFailed."""
-        urls = self._urls or self._listed()
-        found: dict[Key, float] = {}
-        faults: list[str] = []
-        for url in urls:
-            try:
-                answer = self._client.get(url)
-                answer.raise_for_status()
-            except httpx.HTTPError as error:
-                faults.append(f"{url}: {error!r}")
-                continue
-            found |= {
-                (name, labels | {("endpoint", url)}): value for (name, labels), value in parse(answer.text)
-            }
-        if len(faults) == len(urls):
-            raise SourceFailed(
-                f"no metrics endpoint answered ({'; '.join(faults) or 'the dashboard lists none'}); name "
-                "one with --metrics, or a Prometheus server with --prometheus"
-            )
-        return Reading(found)
+        return gathered(self._urls or self._listed(), self._fetch)
+
+    def _fetch(self, url: str) -> str:
+        try:
+            answer = self._client.get(url)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise SourceFailed(f"{url}: {error!r}") from error
+        return answer.text
 
     def _listed(self) -> tuple[str, ...]:
         url = f"{self._dashboard}/api/prometheus/sd"
@@ -137,6 +127,35 @@ class Prometheus:
                 yield (name, frozenset(labels.items())), float(result["value"][1])
         except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
             raise SourceFailed(f"{self._url} did not answer {name}: {error!r}; check --prometheus") from error
+
+
+def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
+    """The series of every place that answers.
+
+    Args:
+        places: address or name of each; it becomes the label `endpoint`, since two may have equal series.
+        fetch: gives a place's metrics in Prometheus's text format, or raises SourceFailed.
+
+    Raises:
+        SourceFailed: none answered.
+    """
+    found: dict[Key, float] = {}
+    faults: list[str] = []
+    answered = 0
+    for place in places:
+        try:
+            text = fetch(place)
+        except SourceFailed as error:
+            faults.append(str(error))
+            continue
+        answered += 1
+        found |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
+    if not answered:
+        raise SourceFailed(
+            f"no metrics endpoint answered ({'; '.join(faults) or 'none is listed'}); name one with "
+            "--metrics, or a Prometheus server with --prometheus"
+        )
+    return Reading(found)
 
 
 def auth_headers(environment: Mapping[str, str]) -> dict[str, str]:

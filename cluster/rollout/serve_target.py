@@ -11,13 +11,11 @@ import os
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
 
 from cluster.rollout.errors import TargetFailed
-from cluster.rollout.plan import Step
 from cluster.rollout.samples import auth_headers
 from cluster.rollout.target import Mix, Serving
-from serve_app.choice import UserConfig
+from cluster.rollout.told import mix_of, override, scaled, user_config_of
 
 _GLOBAL = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 
@@ -59,7 +57,7 @@ class ServeTarget:
         running = [replica for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
         scaling = config.get("autoscaling_config")
         return Serving(
-            mix=_mix(config.get("user_config")),
+            mix=mix_of(config.get("user_config")),
             replicas=replicas,
             least=scaling["min_replicas"] if scaling else replicas,
             settled=application["status"] == "RUNNING"
@@ -73,17 +71,12 @@ class ServeTarget:
         """Put the mix into the deployment's `user_config`; see `Target`."""
         if self.read().mix == mix:
             return
-        self._change({"user_config": _user_config(mix)})
+        self._change({"user_config": user_config_of(mix)})
 
     def scale(self, replicas: int) -> None:
         """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""
         config = self._found(self._details())["deployments"][self._deployment]["deployment_config"]
-        scaling = config.get("autoscaling_config")
-        if scaling is None:
-            self._change({"num_replicas": replicas})
-            return
-        most = max(replicas, scaling["max_replicas"])
-        self._change({"autoscaling_config": {**scaling, "min_replicas": replicas, "max_replicas": most}})
+        self._change(scaled(config, replicas))
 
     def _change(self, options: dict[str, Any]) -> None:
         """Put the configuration in force back with some options of the deployment changed."""
@@ -96,7 +89,7 @@ class ServeTarget:
         ]
         for application in applications:
             if application["name"] == self._application:
-                _override(application, self._deployment, options)
+                override(application, self._deployment, options)
         told = {key: details[key] for key in _GLOBAL if details.get(key) is not None}
         answer = self._ask("PUT", json={**told, "applications": applications})
         if not answer.is_success:
@@ -135,33 +128,3 @@ class ServeTarget:
             raise TargetFailed(
                 f"no answer from {self._url}: {error!r}; check --dashboard and that the cluster runs"
             ) from error
-
-
-def _override(application: dict[str, Any], deployment: str, options: dict[str, Any]) -> None:
-    """Set options of one deployment in an application's configuration."""
-    deployments = application.setdefault("deployments", [])
-    for entry in deployments:
-        if entry["name"] == deployment:
-            entry.update(options)
-            return
-    deployments.append({"name": deployment, **options})
-
-
-def _user_config(mix: Mix) -> dict[str, Any]:
-    canary = None
-    if mix.canary is not None and mix.step is not None:
-        canary = {"model": mix.canary, "replicas": mix.step.pods, "shadow": mix.step.shadow}
-    return {"champion": {"model": mix.champion}, "canary": canary}
-
-
-def _mix(user_config: Any) -> Mix:
-    try:
-        config = UserConfig.model_validate(user_config)
-    except ValidationError as error:
-        raise TargetFailed(
-            f"the deployment's user_config is not one of this service: {error.errors(include_url=False)}"
-        ) from error
-    if config.canary is None:
-        return Mix(config.champion.model)
-    step = Step(config.canary.replicas, config.canary.shadow)
-    return Mix(config.champion.model, config.canary.model, step)

@@ -34,6 +34,7 @@ class Serving:
         settled: whether every pod runs, and has done what it was told.
         message: what the cluster says where it is not.
         failed: whether it has given up.
+        blocked: why nothing of it can be changed from here; empty where it can.
     """
 
     mix: Mix
@@ -42,6 +43,7 @@ class Serving:
     settled: bool
     message: str = ""
     failed: bool = False
+    blocked: str = ""
 
 
 class Target(Protocol):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.rollout.places import add_place, place_of
+
 if TYPE_CHECKING:
     from cluster.rollout.controller import Controller, Tell
     from cluster.rollout.decision import Decision
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 PROMOTED, ROLLED_BACK = 0, 2
 """Exit codes of what carries a rollout to its end; 0 of the others says that they did what was asked."""
-_TIMEOUT_S = 30.0
 
 _EXAMPLE = """\
 examples:
@@ -28,6 +29,7 @@ examples:
   python -m cluster rollout start --canary registry:senti/8             # its aliases move along
   python -m cluster rollout status --watch
   python -m cluster rollout abort
+  python -m cluster rollout start --canary s3://models/sentiment/7 --target rayservice --namespace prod
 exit codes: 0 promoted, 2 rolled back, 1 an error; docs/rollout.md has the plan's keys
 """
 
@@ -93,20 +95,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dashboard", default="http://127.0.0.1:8265", metavar="URL", help="of the Ray cluster (%(default)s)"
-    )
-    parser.add_argument("--application", default="sentiment", help="in Serve (%(default)s)")
-    parser.add_argument("--deployment", default="classifier", help="in the application (%(default)s)")
-    parser.add_argument(
-        "--metrics",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="a node's Prometheus endpoint; may be given several times (default: the dashboard's list)",
-    )
-    parser.add_argument("--prometheus", metavar="URL", help="a Prometheus server to read instead")
-    parser.add_argument("--selector", default="", help='labels for it, such as namespace="prod"')
+    add_place(parser)
     parser.add_argument(
         "--journal",
         default="runs/rollout",
@@ -211,18 +200,10 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 @contextmanager
 def _controller(chosen: argparse.Namespace) -> Iterator[Controller]:
-    import httpx
-
     from cluster.rollout.controller import Controller
     from cluster.rollout.registry import RegistryAliases
-    from cluster.rollout.samples import Endpoints, Prometheus, Source
-    from cluster.rollout.serve_target import ServeTarget
 
-    with httpx.Client(timeout=_TIMEOUT_S) as client:
-        source: Source = Endpoints(chosen.dashboard, chosen.metrics, client=client)
-        if chosen.prometheus:
-            source = Prometheus(chosen.prometheus, chosen.selector, client=client)
-        target = ServeTarget(chosen.dashboard, chosen.application, chosen.deployment, client=client)
+    with place_of(chosen) as (target, source):
         aliases = RegistryAliases()
         yield Controller(_journal(chosen), target, source, aliases=aliases, tell=_teller(chosen))
 
@@ -235,14 +216,11 @@ def _journal(chosen: argparse.Namespace) -> AnyJournal:
 
 def _serving(chosen: argparse.Namespace) -> Serving | None:
     """What the cluster says, or None with a word on stderr: the journal can be read without it."""
-    import httpx
-
     from cluster.rollout.errors import TargetFailed
-    from cluster.rollout.serve_target import ServeTarget
 
     try:
-        with httpx.Client(timeout=_TIMEOUT_S) as client:
-            return ServeTarget(chosen.dashboard, chosen.application, chosen.deployment, client=client).read()
+        with place_of(chosen) as (target, _):
+            return target.read()
     except TargetFailed as error:
         print(f"warning: {error}", file=sys.stderr)
         return None

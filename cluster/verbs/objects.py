@@ -15,7 +15,9 @@ _WAIT_S = 1800.0
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The verbs' parsers."""
     apply = _verb(verbs, "apply", _apply, "make or change everything of an environment (server-side apply)")
-    apply.add_argument("--force", action="store_true", help="take over fields that another manager owns")
+    apply.add_argument(
+        "--force", action="store_true", help="take over what others own: a rollout's models too"
+    )
     apply.add_argument("--dry-run", action="store_true", help="the server checks and keeps nothing")
     _verb(verbs, "status", _status, "where an environment's Ray object stands, with its conditions")
     wait = _verb(verbs, "wait", _wait, "wait until it is ready; says each step, and why if it fails")
@@ -54,11 +56,16 @@ def _place(document: dict[str, Any]) -> tuple[str, str]:
 
 
 def _apply(chosen: argparse.Namespace) -> int:
+    from cluster.kuberay.serve_owner import apply
+
     documents, client = chosen_documents(chosen), _connect(chosen)
     for document in documents:
-        client.apply(document, force=chosen.force, dry_run=chosen.dry_run)
+        applied = apply(
+            client, document, force=chosen.force, dry_run=chosen.dry_run, keep_models=not chosen.force
+        )
         done = "would be applied" if chosen.dry_run else "applied"
-        print(f"{document['kind']} {document['metadata']['name']} {done}", flush=True)
+        note = f"; {applied.note}" if applied.note else ""
+        print(f"{document['kind']} {document['metadata']['name']} {done}{note}", flush=True)
     return 0
 
 
@@ -86,6 +93,7 @@ def _wait(chosen: argparse.Namespace) -> int:
 def _diff(chosen: argparse.Namespace) -> int:
     from cluster.errors import NotFound
     from cluster.kuberay.difference import difference
+    from cluster.kuberay.serve_owner import apply
 
     documents, client = chosen_documents(chosen), _connect(chosen)
     changed = False
@@ -96,7 +104,7 @@ def _diff(chosen: argparse.Namespace) -> int:
         except NotFound:
             before = None
         # Who owns a field is not asked here: a diff shows what a forced apply would do.
-        lines = difference(before, client.apply(document, force=True, dry_run=True))
+        lines = difference(before, apply(client, document, force=True, dry_run=True).document)
         if lines:
             changed = True
             print(f"{kind.name} {document['metadata']['name']}{'' if before else ' (new)'}")

@@ -28,10 +28,11 @@ _DEFAULT_MAX_LENGTH = 512
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A text as token ids, special tokens included."""
+    """A text as token ids, special tokens included; `unknown_tokens` of them stand for what is not known."""
 
     ids: list[int]
     truncated: bool
+    unknown_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -87,6 +88,7 @@ class Classifier:
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
         self._activation = _activation(model)
         self._pad_id: int | None = tokenizer.pad_token_id
+        self._unknown_id: int | None = tokenizer.unk_token_id
         self._pad_left: bool = tokenizer.padding_side == "left"
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.no_padding()
@@ -100,10 +102,8 @@ class Classifier:
 
     def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokenise texts; one result a text, in their order."""
-        return [
-            Encoded(encoding.ids, truncated=bool(encoding.overflowing))
-            for encoding in self._tokenizer.encode_batch_fast(list(texts))
-        ]
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return [self._encoded(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Encoded]) -> list[list[float]]:
@@ -144,12 +144,7 @@ class Classifier:
         Raises:
             BundleInvalid: the model's head does not read a first token.
         """
-        head = getattr(self._model, "classifier", None)
-        if head is None or self._pad_left:
-            raise BundleInvalid(
-                f"{self._model.config.model_type} has no head over a text's first token, and so no embedding "
-                "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
-            )
+        head = self._head()
         given: list[Tensor] = []
         thread = threading.get_ident()
 
@@ -168,6 +163,24 @@ class Classifier:
             embeddings = embeddings[_places(groups, embeddings.device)]
         return logits, embeddings
 
+    @torch.inference_mode()
+    def logits_of_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Run the head alone.
+
+        Args:
+            embeddings: (texts, hidden_size), as `logits_and_embeddings` gives them.
+
+        Returns:
+            logits: (texts, num_labels), before temperature.
+
+        Raises:
+            BundleInvalid: the model's head does not read a first token.
+        """
+        # As texts of one token each: some heads take the first token of each text by themselves.
+        rows = embeddings.to(device=self._model.device, dtype=self._model.dtype).unsqueeze(1)
+        logits: Tensor = self._head()(rows)
+        return logits.reshape(len(embeddings), -1)
+
     def computed_tokens(self, lengths: Sequence[int]) -> int:
         """Tokens that the forward of a batch computes, padding included, for texts of these lengths."""
         if self._packed is not None:
@@ -175,10 +188,13 @@ class Classifier:
         return sum(max(lengths[i] for i in group) * len(group) for group in self._groups(lengths))
 
     def warm_up_batches(self, max_tokens: int) -> Iterator[list[Encoded]]:
-        """Batches that make the first real one no slower than the next: one short text, then a full batch."""
+        """Batches that make the first real one no slower than the next: one short text, then a full batch.
+
+        The full one comes twice, so that one of them shows the device's rate.
+        """
         [text] = self.preprocess(["The first text, to warm up the model."])
         yield [text]
-        yield [text] * max(1, max_tokens // text.tokens)
+        yield from [[text] * max(1, max_tokens // text.tokens)] * 2
 
     def close(self) -> None:
         """Take the packed forward off the model. Nothing may be running, or be asked afterwards.
@@ -188,6 +204,19 @@ class Classifier:
         """
         if self._packed is not None:
             self._packed.undo()
+
+    def _head(self) -> torch.nn.Module:
+        head: torch.nn.Module | None = getattr(self._model, "classifier", None)
+        if head is None or self._pad_left:
+            raise BundleInvalid(
+                f"{self._model.config.model_type} has no head over a text's first token, and so no embedding "
+                "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
+            )
+        return head
+
+    def _encoded(self, ids: list[int], truncated: bool) -> Encoded:
+        unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
+        return Encoded(ids, truncated, unknown_tokens)
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Places of texts of like length, which may be padded together."""

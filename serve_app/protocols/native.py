@@ -1,11 +1,12 @@
-"""The native shape: POST /v1/classify."""
+"""The native shapes: POST /v1/classify and POST /v1/feedback."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serve_app.protocols.shape import Json, Protocol, Question, expect_json, ranked, read, to_json
-from serve_app.schemas import ClassifyRequest
+from serve_app.errors import FieldError
+from serve_app.protocols.shape import Json, Protocol, Question, expect_json, invalid, ranked, read, to_json
+from serve_app.schemas import ClassifyRequest, Feedback, FeedbackList
 from serve_app.service import Classified, Scored
 
 
@@ -14,7 +15,26 @@ def _decode(body: bytes, media_type: str) -> Question:
     request = read(ClassifyRequest, body)
     one = isinstance(request.inputs, str)
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
-    return Question(texts, (lambda _: "/inputs") if one else "/inputs/{}".format, {"top_k": request.top_k})
+    place = (lambda _: "/inputs") if one else "/inputs/{}".format
+    return Question(texts, place, {"top_k": request.top_k}, request.segment)
+
+
+def read_feedback(body: bytes, media_type: str, labels: Sequence[str]) -> list[Feedback]:
+    """The items of a body, which is one or a list of them.
+
+    Raises:
+        BadJson, Invalid, UnsupportedMedia: as for texts; also a label that is none of `labels`.
+    """
+    expect_json(media_type)
+    several = body.lstrip().startswith(b"[")
+    items = read(FeedbackList, body).root if several else [read(Feedback, body)]
+    if faults := [
+        FieldError(field=f"/{place}/label" if several else "/label", message=f"one of {', '.join(labels)}")
+        for place, item in enumerate(items)
+        if item.label not in labels
+    ]:
+        raise invalid(faults)
+    return items
 
 
 def _encode(question: Question, answer: Classified, request_id: str) -> tuple[bytes, str]:

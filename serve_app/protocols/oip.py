@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.protocols.shape import Json, Protocol, Question, expect_json, invalid, read, to_json
+from serve_app.schemas import Segment
 from serve_app.service import Classified
 
 
@@ -24,6 +25,12 @@ class OipTensor(BaseModel):
     parameters: dict[str, Any] | None = None
 
 
+class OipParameters(BaseModel):
+    """What is read of a request's parameters; there may be others."""
+
+    segment: Segment | None = None
+
+
 class OipRequest(BaseModel):
     """One BYTES tensor of shape [n] or [n, 1]."""
 
@@ -32,7 +39,7 @@ class OipRequest(BaseModel):
     id: str | None = None
     inputs: list[OipTensor] = Field(min_length=1, max_length=1)
     outputs: list[dict[str, Any]] | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: OipParameters | None = None
 
 
 def _decode(body: bytes, media_type: str) -> Question:
@@ -51,7 +58,8 @@ def _decode(body: bytes, media_type: str) -> Question:
             message = f"one of {', '.join(_OUTPUTS)}, got {name!r}"
             raise invalid([{"field": f"/outputs/{index}/name", "message": message}])
     options = {"id": request.id, "outputs": names or list(_OUTPUTS)}
-    return Question(texts, "/inputs/0/data/{}".format, options)
+    segment = request.parameters.segment if request.parameters else None
+    return Question(texts, "/inputs/0/data/{}".format, options, segment)
 
 
 def _encode(question: Question, answer: Classified, request_id: str) -> tuple[bytes, str]:

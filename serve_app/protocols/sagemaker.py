@@ -14,13 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.errors import UnsupportedMedia
 from serve_app.protocols.shape import Protocol, Question, invalid, predictions, read, to_json, utf8
+from serve_app.schemas import Segment
 from serve_app.service import Classified
 
 
 class SageMakerParameters(BaseModel):
-    """How many labels to answer: the best one by default, all with null."""
+    """How many labels to answer: the best one by default, all with null; and what the texts belong to."""
 
     top_k: int | None = Field(default=1, ge=1)
+    segment: Segment | None = None
 
 
 class SageMakerRequest(BaseModel):
@@ -44,7 +46,8 @@ def _read_json(body: bytes) -> Question:
     one = isinstance(request.inputs, str)
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
     options = {"media_type": "application/json", "top_k": request.parameters.top_k}
-    return Question(texts, (lambda _: "/inputs") if one else "/inputs/{}".format, options)
+    place = (lambda _: "/inputs") if one else "/inputs/{}".format
+    return Question(texts, place, options, request.parameters.segment)
 
 
 def _read_lines(body: bytes) -> Question:

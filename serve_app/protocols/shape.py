@@ -24,11 +24,13 @@ class Question:
         texts: in the order of the body.
         place: JSON pointer of the text with that index, for errors.
         options: what `encode` needs to know besides.
+        segment: what the texts belong to, for the log.
     """
 
     texts: list[str]
     place: Callable[[int], str]
     options: dict[str, Any] = field(default_factory=dict)
+    segment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

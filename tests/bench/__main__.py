@@ -9,13 +9,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import httpx
 import numpy as np
 import psutil
 
@@ -27,9 +32,13 @@ from tests.bench.load import Outcome, closed_loop, get_rate
 from tests.bench.overload import Flood, flood
 from tests.bench.texts import mixed
 from tests.labelled import labelled_texts
+from train.captured.reading import Log, Window
+from train.captured.summary import summarise
 
 CONNECTIONS = 32
 OVERLOAD_S = 30.0
+CAPTURE_TURNS, CAPTURE_TURN_S = 10, 7.0
+_ALONE = "tests.bench.alone"
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20, help="of each run of a closed loop")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the in-process comparison")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count() or 1)
+    parser.add_argument(
+        "--alone", action="store_true", help="`capture`: both replicas without Ray, each in a process"
+    )
     parser.add_argument("--data", type=Path, help="folder of labelled texts (DATA_DIR)")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     options = parser.parse_args()
@@ -57,7 +69,7 @@ def main() -> int:
     bundle = store.fetch("builtin:", cache_dir=Path.home() / ".cache/sentiment-service")
     packed = Classifier(bundle, threads=options.threads)
     plain = Classifier(bundle, threads=options.threads, packed=False)
-    bench = Bench(texts, packed, plain, options.seconds, options.rounds)
+    bench = Bench(texts, packed, plain, options.seconds, options.rounds, options.alone)
     tokens = [item.tokens for item in bench.items]
     print(
         f"{len(texts)} texts, {statistics.mean(tokens):.0f} tokens on average (longest {max(tokens)}); "
@@ -84,6 +96,7 @@ class Bench:
     plain: Classifier
     seconds: float
     rounds: int
+    alone: bool
 
     def __post_init__(self) -> None:
         self.items = self.classifier.preprocess(self.texts)
@@ -173,7 +186,7 @@ class Bench:
         """Ten times the capacity for half a minute, after just the capacity for as long."""
         with _running() as plan:
             capacity = self._loop(plan, seconds=10)
-            [replica] = [p for p in psutil.process_iter(["cmdline"]) if _is_replica(p)]
+            [replica] = _replicas()
 
             def offer(per_s: float) -> Flood:
                 return asyncio.run(flood(plan.url, self.texts, replica, per_s=per_s, seconds=OVERLOAD_S))
@@ -205,6 +218,49 @@ class Bench:
         )
         yield Row("normal again after", f"{seen.recovered_s:.1f} s", None, "<= 2 s")
 
+    def capture(self) -> Iterator[Row]:
+        """Two services side by side, one of which captures every text in full; the load goes to and fro.
+
+        The CPU seconds of the replicas are compared, too: they hold on a machine that others use.
+        """
+        cpu_s = {False: 0.0, True: 0.0}
+        turns: dict[bool, list[Outcome]] = {False: [], True: []}
+        start = _alone if self.alone else _running
+        marks = {captures: {"SENTIMENT_BENCH": f"{os.getpid()}-{captures}"} for captures in turns}
+        with (
+            TemporaryDirectory() as log,
+            start(environment=marks[False]) as off,
+            start(environment=marks[True] | _captured_to(log)) as on,
+        ):
+            plans = {False: off, True: on}
+            warm_up = {captures: self._loop(plan, seconds=5) for captures, plan in plans.items()}
+            replicas = {captures: _replica_with(mark) for captures, mark in marks.items()}
+            for number in range(CAPTURE_TURNS):
+                for captures in (False, True) if number % 2 else (True, False):
+                    began_s = _cpu_s(replicas[captures])
+                    turns[captures].append(self._loop(plans[captures], seconds=CAPTURE_TURN_S))
+                    cpu_s[captures] += _cpu_s(replicas[captures]) - began_s
+            # A file is put in place while the next turn runs, but for the last: it must come, too.
+            asked = sum(outcome.statuses[200] for outcome in [warm_up[True], *turns[True]])
+            kept, size_bytes = _captured(Path(log), at_least=asked)
+        answers = {captures: sum(o.statuses[200] for o in of) for captures, of in turns.items()}
+        rates = {c: answers[c] / sum(outcome.seconds for outcome in of) for c, of in turns.items()}
+        p50s, p95s = ({c: _latency_s(of, q) for c, of in turns.items()} for q in (0.5, 0.95))
+        yield Row(f"capture off, {CONNECTIONS} connections", f"{rates[False]:.1f} texts/s", 1.0)
+        yield Row("capture on", f"{rates[True]:.1f} texts/s", rates[True] / rates[False], ">= 0.97")
+        costs = {captures: cpu_s[captures] / answers[captures] for captures in turns}
+        cost = f"{1000 * costs[False]:.2f} / {1000 * costs[True]:.2f} ms"
+        yield Row("  CPU of the replica a text, off / on", cost, costs[True] / costs[False], "<= 1.03")
+        yield Row("  p50 off / on", _ms(p50s), p50s[True] / p50s[False])
+        yield Row("  p95 off / on", _ms(p95s), p95s[True] / p95s[False], "<= 1.05")
+        paired = [on.rate / off.rate for on, off in zip(turns[True], turns[False], strict=True)]
+        low, middle, high = np.quantile(paired, (0.25, 0.5, 0.75))
+        yield Row("  on over off by turn: p25 / p50 / p75", f"{low:.2f} / {middle:.2f} / {high:.2f}")
+        failures = {captures: sum(o.failures for o in of) for captures, of in turns.items()}
+        yield Row("  failed requests off / on", f"{failures[False]} / {failures[True]}", None, "0 / 0")
+        yield Row("  rows kept / asked, with 2 more at the start", f"{kept} / {asked}")
+        yield Row("  bytes of the log a row", f"{size_bytes / kept:.0f}")
+
     def _limits(self) -> tuple[float, float]:
         """Texts a second in process: packed and padded, both in batches of 32 in arrival order."""
         batches = in_process.cut(self.items, 32)
@@ -221,9 +277,48 @@ class Bench:
         )
 
 
+def _captured_to(log: str) -> dict[str, str]:
+    """A log that is flushed ten times as often as by default, beside another cluster of this machine."""
+    return {
+        "SENTIMENT_LOG_URI": log,
+        "SENTIMENT_LOG_PRIVACY": "full",
+        "SENTIMENT_LOG_FLUSH_S": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "32000",
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "33000",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": "42000",
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": "43000",
+    }
+
+
+def _captured(log: Path, *, at_least: int) -> tuple[int, int]:
+    """Rows of a log and its bytes, once there are enough of them, or a minute is over."""
+    deadline = time.monotonic() + 60
+    while True:
+        held = summarise(Log(str(log)), Window())
+        rows = sum(of.rows for of in held)
+        if rows >= at_least or time.monotonic() > deadline:
+            return rows, sum(of.size_bytes for of in held)
+        time.sleep(0.5)
+
+
+def _latency_s(outcomes: Sequence[Outcome], q: float) -> float:
+    """A quantile over several runs."""
+    return float(np.quantile([latency for outcome in outcomes for latency in outcome.latencies_s], q))
+
+
+def _ms(seconds: dict[bool, float]) -> str:
+    return f"{1000 * seconds[False]:.0f} / {1000 * seconds[True]:.0f} ms"
+
+
 @contextmanager
-def _running(*, import_path: str = "serve_app.app:app", one_hop: bool = True) -> Iterator[Plan]:
+def _running(
+    *,
+    import_path: str = "serve_app.app:app",
+    one_hop: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Plan]:
     plan = Plan(
+        environment=environment or {},
         port=free_port(),
         dashboard_port=free_port(),
         metrics_port=free_port(),
@@ -234,8 +329,47 @@ def _running(*, import_path: str = "serve_app.app:app", one_hop: bool = True) ->
         yield plan
 
 
-def _is_replica(process: psutil.Process) -> bool:
-    return any("ServeReplica:sentiment" in argument for argument in process.info["cmdline"] or [])
+@contextmanager
+def _alone(*, environment: Mapping[str, str] | None = None) -> Iterator[Plan]:
+    """A replica without Ray and HAProxy in front of it."""
+    plan = Plan(port=free_port())
+    threads = {"SENTIMENT_REPLICA_CPUS": str(plan.cpus)}
+    command = [sys.executable, "-m", _ALONE, str(plan.port)]
+    with subprocess.Popen(command, env=os.environ | threads | dict(environment or {})) as process:
+        try:
+            while not _ready(plan.url):
+                time.sleep(0.5)
+                if process.poll() is not None:
+                    raise SystemExit(f"the replica ended with {process.returncode}")
+            yield plan
+        finally:
+            process.terminate()
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+def _replicas() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any("ServeReplica:sentiment" in word or word == _ALONE for word in process.info["cmdline"] or [])
+    ]
+
+
+def _replica_with(variables: Mapping[str, str]) -> psutil.Process:
+    """The one with these in its environment: others may run on the machine."""
+    [replica] = [process for process in _replicas() if variables.items() <= process.environ().items()]
+    return replica
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 if __name__ == "__main__":

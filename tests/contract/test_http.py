@@ -6,6 +6,8 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,10 +17,12 @@ from starlette.responses import Response
 
 from serve_app import errors, shedding
 from serve_app.api import build_api
+from serve_app.capture.capture import Capture, open_capture
 from serve_app.metrics import Metrics
 from serve_app.schemas import ModelInfo
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
+from train.captured.reading import Log
 
 LOVE, RUIN = "I love this cream", "It ruined my skin!"
 JSON = {"content-type": "application/json"}
@@ -35,8 +39,19 @@ def limits() -> Settings:
 
 
 @pytest.fixture
-async def client(replica: FakeReplica, limits: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_api(replica, limits, Metrics())
+async def capture(tmp_path: Path) -> AsyncIterator[Capture]:
+    settings = Settings(log_uri=str(tmp_path / "log"), log_privacy="full", log_flush_s=3600)
+    capture = open_capture(settings, Metrics())
+    assert capture is not None
+    async with capture.running():
+        yield capture
+
+
+@pytest.fixture
+async def client(
+    replica: FakeReplica, limits: Settings, capture: Capture
+) -> AsyncIterator[httpx.AsyncClient]:
+    app = build_api(replica, limits, Metrics(), capture)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         yield client
 
@@ -102,6 +117,104 @@ async def test_the_deadline_travels(
     named, default = replica.deadlines
     assert before + 1.5 <= named <= after + 1.5
     assert before + limits.default_timeout_ms / 1000 <= default <= after + limits.default_timeout_ms / 1000
+
+
+# --- capture and feedback
+
+
+def captured(capture: Capture, tmp_path: Path) -> Log:
+    """What was kept, once it is written."""
+    capture.predictions.close(patience_s=60)
+    capture.feedback.close(patience_s=60)
+    return Log(str(tmp_path / "log"))
+
+
+async def test_every_route_is_captured(client: httpx.AsyncClient, capture: Capture, tmp_path: Path) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [RUIN]}
+    bodies = {
+        "/v1/classify": {"inputs": [LOVE, RUIN], "segment": "creams"},
+        "/invocations": {"inputs": LOVE, "parameters": {"segment": "soaps"}},
+        "/v2/models/fake/infer": {"inputs": [tensor], "parameters": {"segment": "oils", "other": 1}},
+        "/predict": {"inputs": LOVE},
+    }
+    for path, body in bodies.items():
+        assert (await client.post(path, json=body, headers={"x-request-id": path})).status_code == 200
+    assert (await client.post("/v1/classify", json={"inputs": " "})).status_code == 422
+
+    rows = [row for batch in captured(capture, tmp_path).predictions() for row in batch.to_pylist()]
+
+    assert [(row["request_id"], row["index"], row["segment"]) for row in rows] == [
+        ("/v1/classify", 0, "creams"),
+        ("/v1/classify", 1, "creams"),
+        ("/invocations", 0, "soaps"),
+        ("/v2/models/fake/infer", 0, "oils"),
+        ("/predict", 0, None),
+    ]
+    assert [row["text"] for row in rows] == [LOVE, RUIN, LOVE, RUIN, LOVE]
+    assert rows[0]["scores"] == pytest.approx(scores_of(LOVE)) and rows[0]["tokens"] == len(LOVE)
+    assert {(row["model"], row["version"], row["role"]) for row in rows} == {("fake", "7", "champion")}
+    assert all(row["latency_ms"] > 0 for row in rows)
+
+
+async def test_feedback_is_stored_and_held_against_the_answers(
+    client: httpx.AsyncClient, capture: Capture, tmp_path: Path
+) -> None:
+    asked = await client.post("/v1/classify", json={"inputs": [LOVE, RUIN]}, headers={"x-request-id": "r"})
+    first, second = (result["label"] for result in asked.json()["results"])
+    other = next(label for label in LABELS if label != second)
+    said = [{"request_id": "r", "label": first}, {"request_id": "r", "index": 1, "label": other}]
+
+    one = await client.post("/v1/feedback", json=said[0])
+    several = await client.post("/v1/feedback", json=[*said, {"request_id": "gone", "label": first}])
+
+    assert one.status_code == several.status_code == 202
+    assert one.json() == {"accepted": 1, "right": 1, "wrong": 0, "unknown": 0}
+    assert several.json() == {"accepted": 3, "right": 1, "wrong": 1, "unknown": 1}
+    rows = [row for batch in captured(capture, tmp_path).feedback() for row in batch.to_pylist()]
+    assert [(row["request_id"], row["index"], row["label"], row["source"]) for row in rows] == [
+        ("r", 0, first, "api"),
+        ("r", 0, first, "api"),
+        ("r", 1, other, "api"),
+        ("gone", 0, first, "api"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"request_id": "r", "label": "GOOD"}, "/label"),
+        ([{"request_id": "r", "label": "NEGATIVE"}, {"request_id": "r", "label": "GOOD"}], "/1/label"),
+        ({"request_id": "r", "index": -1, "label": "NEGATIVE"}, "/index"),
+        ({"request_id": "", "label": "NEGATIVE"}, "/request_id"),
+        ([{"label": "NEGATIVE"}], "/0/request_id"),
+        ([], ""),
+    ],
+)
+async def test_feedback_of_the_wrong_shape(client: httpx.AsyncClient, body: object, field: str) -> None:
+    problem = assert_problem(await client.post("/v1/feedback", json=body), 422, "invalid")
+    assert problem["errors"][0]["field"] == field
+
+
+async def test_feedback_without_a_log_says_how_to_get_one(replica: FakeReplica, limits: Settings) -> None:
+    app = build_api(replica, limits, Metrics())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        refused = await client.post("/v1/feedback", json={"request_id": "r", "label": "NEGATIVE"})
+        assert "SENTIMENT_LOG_URI" in assert_problem(refused, 404, "not-found")["detail"]
+        assert (await client.post("/v1/classify", json={"inputs": LOVE})).status_code == 200
+
+
+async def test_only_the_sampled_share_is_kept_and_feedback_is_still_compared(
+    replica: FakeReplica, limits: Settings, capture: Capture, tmp_path: Path
+) -> None:
+    draws = iter([0.49, 0.5, 0.0, 0.99])
+    app = build_api(replica, limits, Metrics(), replace(capture, fraction=0.5, draw=lambda: next(draws)))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        for number in range(4):
+            await client.post("/v1/classify", json={"inputs": LOVE}, headers={"x-request-id": f"{number}"})
+        said = await client.post("/v1/feedback", json={"request_id": "3", "label": "NEUTRAL"})
+    assert said.json()["wrong"] == 1
+    [batch] = captured(capture, tmp_path).predictions()
+    assert batch["request_id"].to_pylist() == ["0", "2"]
 
 
 # --- other servers' shapes
@@ -418,7 +531,7 @@ async def test_openapi_states_the_limits_and_has_examples_that_work(
                 for example in bodies:
                     url = path.replace("{name}", "fake").replace("{version}", "7")
                     answer = await client.post(url, content=example, headers={"content-type": media_type})
-                    assert answer.status_code == 200, (path, media_type, answer.text)
+                    assert answer.is_success, (path, media_type, answer.text)
                     tried += 1
     assert tried >= 8
     assert set(document["paths"]["/v1/classify"]["post"]["responses"]) == {

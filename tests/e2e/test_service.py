@@ -14,7 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.capture.parquet import PREDICTION_COLUMNS
 from tests.conftest import ROOT, Service
+from train.captured.joining import Join
+from train.captured.reading import Log, Window
 
 pytestmark = pytest.mark.ray
 WORDS = [
@@ -165,14 +168,41 @@ async def test_overload_is_refused_with_a_time_to_come_again_and_passes(client: 
     assert (await client.post("/v1/classify", json={"inputs": "and after"})).status_code == 200
 
 
+async def test_what_is_asked_and_judged_is_in_the_log(client: httpx.AsyncClient, service: Service) -> None:
+    asked = {"inputs": ["Write to me@shop.example about the \U00013080", "dull"], "segment": "creams"}
+    answer = (await client.post("/v1/classify", json=asked)).json()
+    told = {"request_id": answer["request_id"], "index": 0, "label": "POSITIVE"}
+    said = await client.post("/v1/feedback", json=told)
+    assert said.status_code == 202 and said.json()["unknown"] == 0
+
+    def joined() -> list[dict[str, Any]]:
+        join = Join(Log(service.log), Window(), PREDICTION_COLUMNS.names)
+        return [row for batch in join for row in batch.to_pylist()]
+
+    deadline = time.monotonic() + 60
+    while not (rows := joined()):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.2)
+
+    [row], result = rows, answer["results"][0]
+    assert row["text"] == "Write to <mail> about the \U00013080" and row["segment"] == "creams"
+    assert (row["truth"], row["label"], row["role"]) == ("POSITIVE", result["label"], "champion")
+    assert row["score"] == pytest.approx(result["score"])
+    assert row["tokens"] == result["tokens"] and row["unknown_tokens"] == 1
+    assert row["version"] == answer["model"]["version"]
+
+
 async def test_the_metrics_reach_rays_prometheus_endpoint(
     client: httpx.AsyncClient, service: Service
 ) -> None:
     await positive(client, "count this")
+    await client.post("/v1/feedback", json={"request_id": "unheard-of", "label": "POSITIVE"})
     expected = {
         *("ray_sentiment_requests_total", "ray_sentiment_request_ms", "ray_sentiment_tokenize_ms"),
         *("ray_sentiment_queue_ms", "ray_sentiment_forward_ms", "ray_sentiment_batch_items"),
         *("ray_sentiment_batch_tokens", "ray_sentiment_tokens_total", "ray_sentiment_model_info"),
+        *("ray_sentiment_log_records_total", "ray_sentiment_log_buffer_bytes"),
+        *("ray_sentiment_feedback_total",),
         *("ray_sentiment_startup_s", "ray_sentiment_predictions_total", "ray_sentiment_queue_items"),
     }
     deadline = time.monotonic() + 60

@@ -1,8 +1,8 @@
 """A Kubernetes API over HTTP for the client's tests: server-side apply, watches, and failures on demand.
 
 It knows what the client relies on: paths, resourceVersion and generation, field managers with conflicts, dry
-runs, watches, bearer tokens, and the Status objects in which a real API server explains itself. Lists are
-owned as a whole.
+runs, watches, the proxy to pods, bearer tokens, and the Status objects in which a real API server explains
+itself. Lists are owned as a whole.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ KINDS = {
     "customresourcedefinitions": "CustomResourceDefinition",
 }
 DROP, GONE = "drop", "gone"
+LOST, HANG = "lost", "hang"
+Fault = int | str | None
+"""A status to answer with; DROP: nothing done, no answer; LOST: done, and no answer; HANG: no answer ever."""
 Step = Callable[[], None] | str
 
 
@@ -50,6 +53,8 @@ class KubeApi:
         script: what happens during watches: functions change objects, DROP breaks the watch off, GONE says
             that its version is too old. When it is empty a watch ends at once.
         hang: while set, calls are not answered.
+        before: called with method and path before each call but watches; what it returns befalls the call.
+        pages: what pods answer, by the path through the proxy; a pod that is not here cannot be reached.
         calls: method and path of each call.
     """
 
@@ -64,6 +69,8 @@ class KubeApi:
     script: list[Step] = field(default_factory=list)
     hang: Event = field(default_factory=Event)
     released: Event = field(default_factory=Event)
+    before: Callable[[str, str], Fault] = lambda method, path: None
+    pages: dict[str, Callable[[], str]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     watches: int = 0
     version: int = 100
@@ -81,6 +88,18 @@ class KubeApi:
         if seen:
             document["status"]["observedGeneration"] = document["metadata"]["generation"]
         self._store(path, document, "MODIFIED")
+
+    def update(self, path: str, wish: Object, manager: str) -> None:
+        """What `kubectl edit` and the like do: set fields, and own them instead of whoever did."""
+        self.apply(path, wish, manager, force=True, dry_run=False)
+        mine = self.owners[path][manager]
+        self.owners[path] = {
+            who: held if who == manager else held - mine for who, held in self.owners[path].items()
+        }
+
+    def shown(self, path: str) -> Object:
+        """An object as the server shows it: with who owns what."""
+        return _with_owners(self.objects[path], self.owners.get(path, {}))
 
     def remove(self, path: str) -> None:
         """Delete an object."""
@@ -102,6 +121,12 @@ class KubeApi:
     ) -> tuple[int, Object]:
         """Server-side apply: merge, own, and refuse what another manager holds at another value."""
         before = self.objects.get(path)
+        read = wish["metadata"].get("resourceVersion")
+        if read and (before is None or read != before["metadata"]["resourceVersion"]):
+            said = (
+                "the object has been modified; please apply your changes to the latest version and try again"
+            )
+            return 409, _status(409, "Conflict", f"Operation cannot be fulfilled on {path}: {said}")
         owners = copy.deepcopy(self.owners.get(path, {}))
         after: Object = copy.deepcopy(before) if before else {}
         mine = {place: value for place, value in _leaves(wish, ()) if not _fixed(place)}
@@ -131,16 +156,18 @@ class KubeApi:
         for place in owners.get(manager, set()) - kept:
             _remove(after, tuple(place.split(_BETWEEN)))
         for place, value in _leaves(wish, ()):
+            if place == ("metadata", "resourceVersion"):
+                continue
             _put(after, place, copy.deepcopy(value))
         owners[manager] = {_name(place) for place in mine}
         if before is not None and after.get("spec") != before.get("spec"):
             after["metadata"]["generation"] = before["metadata"]["generation"] + 1
         if dry_run:
-            return 200, after
+            return 200, _with_owners(after, owners)
         self.owners[path] = owners
         if after != before:
             self._store(path, after, "MODIFIED" if before else "ADDED")
-        return (200 if before else 201), self.objects[path]
+        return (200 if before else 201), self.shown(path)
 
 
 @contextmanager
@@ -164,6 +191,7 @@ def kube_api() -> Iterator[KubeApi]:
 def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -191,7 +219,17 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
                 return
             with api.lock:
                 api.calls.append((self.command, url.path))
-                status, answer = self._answer(url.path, query, body)
+                fault = api.before(self.command, url.path)
+                if isinstance(fault, int):
+                    status, answer = fault, _status(fault, "InternalError", "etcdserver: leader changed")
+                elif fault in (None, LOST):
+                    status, answer = self._answer(url.path, query, body)
+            if fault == HANG:
+                api.released.wait()
+            if isinstance(fault, str):
+                self.connection.close()
+                self.close_connection = True
+                return
             self._send(status, answer)
 
         def _answer(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Object | str]:
@@ -208,6 +246,10 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
                     f'{plural} is forbidden: User "tester" cannot {self.command.lower()} resource "{plural}"'
                 )
                 return 403, _status(403, "Forbidden", said)
+            if "/proxy/" in path:
+                if path not in api.pages:
+                    return 503, _status(503, "ServiceUnavailable", "no endpoints available for the pod")
+                return 200, api.pages[path]()
             if path.endswith("/log"):
                 return 200, api.logs[f"{path.removesuffix('/log')}#{query['container']}"]
             if self.command == "PATCH":
@@ -222,7 +264,7 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
                 assert query["propagationPolicy"] == "Background"
                 api.remove(path)
                 return 200, _status(200, "", "")
-            return 200, api.objects[path]
+            return 200, api.shown(path)
 
         def _apply(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Object]:
             if self.headers.get("Content-Type") != "application/apply-patch+yaml":
@@ -320,7 +362,19 @@ def _fixed(place: Place) -> bool:
     return place[0] in ("apiVersion", "kind") or place[:2] in (
         ("metadata", "name"),
         ("metadata", "namespace"),
+        ("metadata", "resourceVersion"),
     )
+
+
+def _with_owners(document: Object, owners: dict[str, set[str]]) -> Object:
+    """With `managedFields`, as the API server writes them."""
+    managed = []
+    for manager, places in owners.items():
+        fields: Object = {}
+        for place in places:
+            _put(fields, tuple(f"f:{part}" for part in place.split(_BETWEEN)), {})
+        managed.append({"manager": manager, "operation": "Apply", "fieldsV1": fields})
+    return {**document, "metadata": {**document["metadata"], "managedFields": managed}}
 
 
 def _leaves(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:

@@ -312,6 +312,7 @@ def test_the_embedding_is_what_the_head_sees_packed_or_padded(architecture: str,
         torch.testing.assert_close(found, like, atol=SAME, rtol=0)
     alone = [packed.logits_and_embeddings([text])[1][0] for text in encoded]
     torch.testing.assert_close(torch.stack(alone), embeddings, atol=SAME, rtol=0)
+    torch.testing.assert_close(packed.logits_of_embeddings(embeddings), logits, atol=SAME, rtol=0)
     # Nothing stays behind: the next forward is the plain one.
     torch.testing.assert_close(packed.logits(encoded), logits, atol=0, rtol=0)
 

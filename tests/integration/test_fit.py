@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -57,7 +58,10 @@ passes = 8.0
 # One Ray cluster for all runs; two workers first, so that the cluster has room for them.
 RUNS = """
 import sys
+from pathlib import Path
 from train.__main__ import main
+from train.sagemaker import job_of
+from train.verbs.sagemaker import run_job
 folder = sys.argv[1]
 common = ["fit", "--config", f"{folder}/settings.toml", "--data", f"{folder}/data", "--cpus", "1"]
 first = f"{folder}/one/bundle"
@@ -83,6 +87,8 @@ for name, further in options.items():
 texts = ["--data", f"{folder}/data/invented.csv", "--label-names", "bad=NEGATIVE", "good=POSITIVE"]
 options = [*texts, "--base", first, "--epochs", "2", "--held-out", "0.3", "--set", "max_length=32"]
 assert main(["fit", *options, "--cpus", "1", "--out", f"{folder}/options"]) == 0
+job = job_of({"TRAINING_JOB_NAME": "job-1"}, root=Path(folder, "ml"))
+assert run_job(job) == 0
 assert main([*common, "--out", f"{folder}/nan", "--set", "optimiser.learning_rate=1e30"]) == 1
 assert main([*common, "--out", f"{folder}/one"]) == 1
 assert main([*common, "--out", f"{folder}/bad", "--set", "data=[{name='invented', file='bad.csv'}]"]) == 1
@@ -133,7 +139,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_texts(folder / "data" / "invented.csv")
     (folder / "data" / "bad.csv").write_text("text,label\ngood film,POSITIVE\n,NEGATIVE\n")
     (folder / "settings.toml").write_text(SETTINGS.format(base=folder / "base"))
+    write_job(folder / "ml", folder)
     return folder
+
+
+def write_job(root: Path, source: Path) -> None:
+    """What SageMaker mounts for a job with the same settings and texts, and a checkpoint configuration."""
+    texts = root / "input/data/training"
+    for made in (texts, root / "input/config", root / "checkpoints"):
+        made.mkdir(parents=True)
+    shutil.copy(source / "settings.toml", texts)
+    shutil.copy(source / "data/invented.csv", texts)
+    told = {"config": "settings.toml", "cpus": "1"}
+    (root / "input/config/hyperparameters.json").write_text(json.dumps(told))
 
 
 def start(code: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
@@ -355,6 +373,17 @@ def test_options_alone_describe_a_run(runs: Path) -> None:
 def test_texts_and_checkpoints_may_be_in_s3(runs: Path) -> None:
     assert weights(runs / "remote") == weights(runs / "one")
     assert not (runs / "remote" / "ray").exists()
+
+
+@pytest.mark.ray
+def test_a_sagemaker_job_leaves_its_bundle_where_sagemaker_collects_it(runs: Path) -> None:
+    root = runs / "ml"
+    manifest = json.loads((root / "model/bundle.json").read_text())
+    assert (manifest["name"], manifest["version"]) == ("trial", "job-1")
+    assert (root / "model/adapter_model.safetensors").read_bytes() == weights(runs / "one")
+    assert {path.name for path in (root / "output/data").iterdir()} == {"report.json", "learning_curves.png"}
+    assert not (root / "output/failure").exists()
+    assert any((root / "checkpoints").rglob("checkpoint_*")), "the next start of the job goes on from there"
 
 
 @pytest.mark.ray

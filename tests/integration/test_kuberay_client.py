@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes import config
-from kubernetes.client import ApiClient, Configuration
 
 from cluster.__main__ import main
 from cluster.errors import (
@@ -30,7 +28,8 @@ from cluster.kuberay.kinds import RAY_CLUSTER, RAY_JOB, RAY_SERVICE
 from cluster.kuberay.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
 from serve_app.local import free_port
-from tests.integration.kube_api import DROP, GONE, TOKEN, KubeApi, kube_api
+from tests.integration.kube_api import DROP, GONE, KubeApi, kube_api
+from tests.integration.kube_client import client_of, write_kubeconfig
 
 NAMESPACE, NAME = "sentiment", "sentiment"
 PATH = RAY_SERVICE.path(NAMESPACE, NAME)
@@ -79,16 +78,13 @@ def clock() -> Clock:
     return Clock()
 
 
-def client_of(url: str, clock: Clock, token: str = TOKEN, **pace: float) -> KubeRay:
-    configuration = Configuration(host=url)
-    configuration.api_key = {"BearerToken": f"Bearer {token}"}
-    configuration.retries = False
-    return KubeRay(ApiClient(configuration), Pace(now=clock.now, pause=clock.pause, **pace))
+def patient(clock: Clock, **limits: float) -> Pace:
+    return Pace(now=clock.now, pause=clock.pause, **limits)
 
 
 @pytest.fixture
 def client(api: KubeApi, clock: Clock) -> KubeRay:
-    return client_of(api.url, clock)
+    return client_of(api.url, patient(clock))
 
 
 def service(*changes: str) -> dict[str, Any]:
@@ -171,7 +167,7 @@ def test_who_may_not_is_told_so(api: KubeApi, client: KubeRay, clock: Clock) -> 
     with pytest.raises(Forbidden, match='User "tester" cannot patch'):
         client.apply(service())
     with pytest.raises(Forbidden, match="not known"):
-        client_of(api.url, clock, token="wrong").get(RAY_SERVICE, NAMESPACE, NAME)
+        client_of(api.url, patient(clock), token="wrong").get(RAY_SERVICE, NAMESPACE, NAME)
     assert clock.pauses == [], "asking again would not help"
 
 
@@ -195,20 +191,20 @@ def test_a_server_that_does_not_recover_is_given_up(api: KubeApi, clock: Clock) 
     api.statuses = [500] * 1000
     began = clock.now()
     with pytest.raises(ServerFailed, match="500: etcdserver: leader changed"):
-        client_of(api.url, clock, patience_s=20.0).apply(service())
+        client_of(api.url, patient(clock, patience_s=20.0)).apply(service())
     assert clock.now() - began <= 20.0
 
 
 def test_nobody_listens(clock: Clock) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(NoCluster, match=r"does not answer.*refused"):
-        client_of(url, clock).get(RAY_SERVICE, NAMESPACE, NAME)
+        client_of(url, patient(clock)).get(RAY_SERVICE, NAMESPACE, NAME)
 
 
 def test_a_server_that_never_answers_is_given_up(api: KubeApi, clock: Clock) -> None:
     api.hang.set()
     with pytest.raises(NoCluster, match="timed out"):
-        client_of(api.url, clock, read_s=0.2, patience_s=0.5).get(RAY_SERVICE, NAMESPACE, NAME)
+        client_of(api.url, patient(clock, read_s=0.2, patience_s=0.5)).get(RAY_SERVICE, NAMESPACE, NAME)
 
 
 def wait(client: KubeRay, timeout_s: float = 600.0) -> list[str]:
@@ -313,7 +309,7 @@ def test_rights_that_are_lost_end_the_waiting(api: KubeApi, client: KubeRay) -> 
 
 
 def test_a_watch_that_goes_silent_is_begun_anew(api: KubeApi, clock: Clock) -> None:
-    client = client_of(api.url, clock, watch_s=0.3)
+    client = client_of(api.url, patient(clock, watch_s=0.3))
     client.apply(service())
 
     def silent() -> None:
@@ -383,15 +379,7 @@ def test_every_error_is_of_one_family() -> None:
 @pytest.fixture
 def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "config"
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {"server": api.url}}],
-        "users": [{"name": "tester", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "tester"}}],
-    }
-    path.write_text(yaml.safe_dump(content))
+    write_kubeconfig(path, api.url)
     monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
     return path
 

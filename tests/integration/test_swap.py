@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 from ray.serve.schema import ReplicaRank
 
 import serve_app.model.classifier
+from serve_app.demand import Demand
 from serve_app.deployment import ClassifierReplica
-from serve_app.errors import BundleNotFound, ServiceError
+from serve_app.errors import BundleNotFound, QueueFull, ServiceError
 from serve_app.model.bundle import write_manifest
 from serve_app.service import Classified
 from tests.integration.models import save
@@ -120,6 +123,39 @@ async def test_a_request_that_is_being_tokenised_ends_on_the_model_it_began_with
     go_on.set()
     answer = await asked
     assert answer.model.version == "one" and scores(answer) == expected
+
+
+async def test_what_was_asked_is_counted_on_across_a_change_of_model(
+    replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert replica.record_autoscaling_stats() == asdict(Demand())
+    tokens = 0
+    for number, version in enumerate(("one", "two"), 1):
+        await replica.reconfigure({"champion": models[version]}, rank(0))
+        tokens += sum(result.tokens for result in (await ask(replica)).results)
+        seen = replica.record_autoscaling_stats()
+        assert (seen["requests"], seen["tokens"], seen["refused"], seen["ahead_s"]) == (number, tokens, 0, 0)
+        assert seen["capacity_tokens_per_s"] > 0, "the warm-up has shown it"
+    assert replica._live is not None
+    batcher, go_on = replica._live.batcher, threading.Event()
+    forward = batcher._forward
+
+    def held(batch: Any, alone: bool) -> Any:
+        assert go_on.wait(PATIENCE_S)
+        return forward(batch, alone)
+
+    monkeypatch.setattr(batcher, "_forward", held)
+    monkeypatch.setattr(batcher, "_limits", replace(batcher._limits, max_queue_items=1))
+    first = asyncio.create_task(ask(replica, ["a"]))
+    await until(lambda: bool(batcher._running))
+    second = asyncio.create_task(ask(replica, ["a"]))
+    await until(lambda: batcher.waiting_items == 1)
+    with pytest.raises(QueueFull):
+        replica.check_room()
+    seen = replica.record_autoscaling_stats()
+    assert (seen["requests"], seen["refused"]) == (4, 1) and seen["ahead_s"] > 0
+    go_on.set()
+    await asyncio.gather(first, second)
 
 
 async def test_the_old_model_is_freed(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ MAY_IMPORT = {
 }
 ROOMS = {*MAY_IMPORT, "tests"}
 TORCH = {"serve_app/model/classifier.py", "serve_app/model/packed.py", "serve_app/model/lora.py"}
+PYARROW = "serve_app/capture/parquet.py"
 MLFLOW = "train/registry/tracking.py"
 SETTINGS = "serve_app/settings.py"
 
@@ -48,7 +51,7 @@ def test_rooms_import_one_way(room: str) -> None:
 
 
 def test_the_data_plane_needs_no_training_package() -> None:
-    heavy = {"peft", "sklearn", "pandas", "pyarrow", "mlflow", "evidently", "locust", "kubernetes"}
+    heavy = {"peft", "sklearn", "pandas", "mlflow", "evidently", "locust", "kubernetes"}
     wrong = {
         f"{path.relative_to(ROOT)} imports {module}"
         for path in files("serve_app")
@@ -65,6 +68,20 @@ def test_torch_is_imported_in_the_model_alone() -> None:
         if any(module.partition(".")[0] in ("torch", "transformers") for module in imports(path))
     }
     assert importers == TORCH
+
+
+def test_pyarrow_is_imported_by_the_log_alone_and_only_when_it_is_on() -> None:
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for path in files("serve_app")
+        if any(module.partition(".")[0] == "pyarrow" for module in imports(path))
+    }
+    assert importers == {PYARROW}
+    code = "import sys, serve_app.deployment; print('serve_app.capture.parquet' in sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "False"
 
 
 def test_one_file_speaks_to_mlflow() -> None:

@@ -1,11 +1,11 @@
 """The plots of an evaluation, as PNG bytes: reliability, confusion, differences."""
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from train.drawing import new_figure, png
 from train.evaluation.compare import Interval
 from train.evaluation.document import Evaluation, ModelOnSet
 from train.evaluation.reliability import Bin
@@ -31,7 +31,7 @@ def reliability(evaluation: Evaluation) -> bytes:
             _curve(panel, of_set.against, _AGAINST, "against")
         panel.set(title=of_set.name, xlim=(0, 1.02), ylim=(0, 1.02), xlabel="top score", ylabel="right")
         panel.legend(loc="lower left", fontsize=7, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def confusion(evaluation: Evaluation) -> bytes:
@@ -57,13 +57,13 @@ def confusion(evaluation: Evaluation) -> bytes:
         panel.set(title=of_set.name, xlabel="answered", ylabel="true")
         panel.set_xticks(range(len(labels)), labels, fontsize=7)
         panel.set_yticks(range(len(labels)), labels, fontsize=7, rotation=90, va="center")
-    return _png(figure)
+    return png(figure)
 
 
 def differences(evaluation: Evaluation) -> bytes:
     """A line a set and slice: the difference of balanced accuracy with its interval."""
     rows = list(_rows(evaluation))
-    figure, panels = _figure(1, 1, width=2.4 * _PANEL_INCHES, height=0.8 + 0.24 * len(rows))
+    figure, panels = new_figure(1, 1, width=2.4 * _PANEL_INCHES, height=0.8 + 0.24 * len(rows))
     panel = panels[0]
     panel.axvline(0, color="0.6", linewidth=1)
     for height, (_, found) in enumerate(reversed(rows)):
@@ -71,7 +71,7 @@ def differences(evaluation: Evaluation) -> bytes:
         panel.plot(100 * found.estimate, height, "o", color=_CANDIDATE, markersize=4)
     panel.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)], fontsize=7)
     panel.set_xlabel("balanced accuracy, candidate minus against, in points")
-    return _png(figure)
+    return png(figure)
 
 
 def _rows(evaluation: Evaluation) -> Iterator[tuple[str, Interval]]:
@@ -99,23 +99,6 @@ def _curve(panel: Any, model: ModelOnSet, color: str, name: str) -> None:
 def _panels(count: int) -> tuple[Any, list[Any]]:
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
-    return _figure(rows, columns, width=_PANEL_INCHES * columns, height=_PANEL_INCHES * rows)
-
-
-def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, list[Any]]:
-    # The figure is made without pyplot: no global state, no display, the Agg canvas whatever is configured.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(width, _PANEL_INCHES + 1), height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def _png(figure: Any) -> bytes:
-    for panel in figure.axes:
-        if not panel.has_data():
-            panel.remove()
-    target = io.BytesIO()
-    figure.savefig(target, format="png", dpi=110)
-    return target.getvalue()
+    # A title and a legend need more than one panel's width.
+    width = max(_PANEL_INCHES * columns, _PANEL_INCHES + 1)
+    return new_figure(rows, columns, width=width, height=_PANEL_INCHES * rows)

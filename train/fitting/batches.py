@@ -9,6 +9,9 @@ L = TypeVar("L")
 FORWARD_COST_TOKENS = 160
 """What one more forward costs beside its tokens, in tokens: keeps a step from falling into single texts."""
 
+GPU_FORWARD_COST_TOKENS = 16_384
+"""The same on a GPU, which waits for the launches of a small forward and not for its products."""
+
 
 def steps(draws: Sequence[T], batch_texts: int) -> Iterator[Sequence[T]]:
     """Consecutive runs of `batch_texts`; the last may be shorter."""
@@ -27,7 +30,9 @@ def deal(texts: Sequence[tuple[Sequence[int], L]], rank: int, workers: int) -> l
     return sorted(texts, key=lambda text: len(text[0]))[rank::workers]
 
 
-def micro_batches(lengths: Sequence[int], budget_tokens: int) -> list[list[int]]:
+def micro_batches(
+    lengths: Sequence[int], budget_tokens: int, forward_cost_tokens: int = FORWARD_COST_TOKENS
+) -> list[list[int]]:
     """Group texts so that the padded tokens plus a fixed cost a forward are least, under a budget a forward.
 
     Sorted by length, the best grouping is into neighbours, so a shortest path over the cuts finds it.
@@ -35,6 +40,7 @@ def micro_batches(lengths: Sequence[int], budget_tokens: int) -> list[list[int]]
     Args:
         lengths: Tokens of each text.
         budget_tokens: Most padded tokens (longest x texts) of a group; a longer text is a group of its own.
+        forward_cost_tokens: What a forward costs beside its padded tokens.
 
     Returns:
         Groups of indices into `lengths`; every index is in exactly one.
@@ -49,7 +55,7 @@ def micro_batches(lengths: Sequence[int], budget_tokens: int) -> list[list[int]]
             padded = longest * (end - begin)
             if padded > budget_tokens and end - begin > 1:
                 break
-            cost = best[begin] + padded + FORWARD_COST_TOKENS
+            cost = best[begin] + padded + forward_cost_tokens
             if cost < best[end]:
                 best[end], cut_before[end] = cost, begin
     groups = []

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from train.fitting.batches import micro_batches
+from train.fitting.batches import FORWARD_COST_TOKENS, GPU_FORWARD_COST_TOKENS, micro_batches
 
 Logits = npt.NDArray[np.float32]
 
@@ -37,6 +37,12 @@ def _has_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
+def groups_of(lengths: Sequence[int], budget_tokens: int, device: torch.device) -> list[list[int]]:
+    """`micro_batches` by what a forward costs on the device."""
+    cost = GPU_FORWARD_COST_TOKENS if device.type == "cuda" else FORWARD_COST_TOKENS
+    return micro_batches(lengths, budget_tokens, cost)
+
+
 def predict(
     model: Any,
     token_ids: Sequence[Sequence[int]],
@@ -49,7 +55,7 @@ def predict(
     """Logits of each text, in order: float32 (texts, labels). The model is left in evaluation mode."""
     model.eval()
     rows: list[npt.NDArray[np.float32] | None] = [None] * len(token_ids)
-    for group in micro_batches([len(text) for text in token_ids], budget_tokens):
+    for group in groups_of([len(text) for text in token_ids], budget_tokens, device):
         inputs = padded([token_ids[i] for i in group], pad_id, device)
         with torch.inference_mode(), autocast(device, precision):
             logits = model(**inputs).logits.float().cpu().numpy()

@@ -20,9 +20,9 @@ import torch
 from train.base import find_base, load_tokenizer
 from train.evaluation.figures import figures
 from train.fitting.averaging import WeightAverage
-from train.fitting.batches import deal, micro_batches
+from train.fitting.batches import deal
 from train.fitting.checkpoint import Progress, load_checkpoint, save_checkpoint
-from train.fitting.forward import autocast, padded, predict
+from train.fitting.forward import autocast, groups_of, padded, predict
 from train.fitting.model import TrainModel, build
 from train.fitting.prepare import Prepared
 from train.fitting.progress import Reporter
@@ -213,7 +213,7 @@ class _Trainer:
             number: every worker says the same of that, and the weights are left alone if it was not.
         """
         self._model.train()
-        groups = micro_batches([len(ids) for ids, _ in texts], self._settings.micro_batch_tokens)
+        groups = groups_of([len(ids) for ids, _ in texts], self._settings.micro_batch_tokens, self._device)
         total = 0.0
         for number, group in enumerate(groups, start=1):
             inputs = padded([texts[i][0] for i in group], self._pad_id, self._device)

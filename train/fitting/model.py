@@ -108,8 +108,9 @@ def _load(base: Base, settings: FitSettings, *, merged: bool) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
-            # On a CPU the backward pass through SDPA is the slower one for short, masked texts.
-            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+            # On a CPU the backward pass through SDPA is the slower one for short, masked texts. None takes
+            # the fastest that the architecture has.
+            attn_implementation=None if torch.cuda.is_available() else "eager",
         )
         if merged and base.adapter is not None:
             lora.merge(model.state_dict(), base.adapter)

@@ -1,6 +1,7 @@
 """What a run leaves: the bundle with its reference profile, the report, and the learning curves."""
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from train.fitting.curves import draw_curves
 from train.fitting.model import build, write_product
 from train.fitting.prepare import Prepared
 from train.models import CACHE
-from train.profile import build_profile, write_profile
+from train.profile import ask, build_profile, write_profile
 from train.settings import FitSettings
 from train.texts.mix import cut
 from train.texts.parts import Rows
@@ -28,7 +29,6 @@ from train.texts.tokens import TokenTable
 
 _MEASURED_TEXTS = 10_000
 """Of each held-out part, for the figures, the temperature and the profile: bounds time and memory."""
-_BATCH_TEXTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +130,8 @@ def _ask(bundle: Path, prepared: Prepared, settings: FitSettings) -> tuple[dict[
 def _ask_one(classifier: Classifier, table: TokenTable, rows: Rows, max_tokens: int) -> _Answers:
     whole = [table.ids(int(row)) for row in rows]
     ids = [cut(of_text, max_tokens, 0.0) for of_text in whole]
-    logits, embeddings = [], []
-    for begin in range(0, len(ids), _BATCH_TEXTS):
-        batch = [Encoded(of_text, truncated=False) for of_text in ids[begin : begin + _BATCH_TEXTS]]
-        found = classifier.logits_and_embeddings(batch)
-        logits.append(found[0].float().cpu().numpy())
-        embeddings.append(found[1].float().cpu().numpy())
-    return _Answers(ids, table.labels[rows].tolist(), np.concatenate(logits), np.concatenate(embeddings))
+    logits, embeddings = ask(classifier, [Encoded(of_text, truncated=False) for of_text in ids])
+    return _Answers(ids, table.labels[rows].tolist(), logits, embeddings)
 
 
 def _write_profile(
@@ -199,7 +194,10 @@ def _say(found: Mapping[str, Figures], settings: FitSettings, temperature: float
 
 
 def code_commit() -> str | None:
-    """The commit of this checkout, with `-dirty` if train/ differs from it; None outside of one."""
+    """The commit of this checkout, with `-dirty` if train/ differs from it.
+
+    Outside of a checkout, as in an image or a job's working folder, what GIT_COMMIT says; None without it.
+    """
     train = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
@@ -212,4 +210,4 @@ def code_commit() -> str | None:
         dirty = "-dirty" if git("status", "--porcelain", "--", ".") else ""
         return git("rev-parse", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get("GIT_COMMIT")

@@ -38,7 +38,7 @@ def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
         file=file,
         text=chosen.text_column or "text",
         label=chosen.label_column or "label",
-        label_names=dict(_pair(pair) for pair in chosen.label_names or ()),
+        label_names=dict(label_pair(pair) for pair in chosen.label_names or ()),
         drop_labels=tuple(chosen.drop_labels or ()),
     )
     return source, root
@@ -71,7 +71,8 @@ def labelled_sets(
     return read_sets(settings.model_copy(update={"labels": tuple(labels)}), chosen.data, columns)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def label_pair(text: str) -> tuple[str, str]:
+    """A value and the label it means, of an option's `VALUE=LABEL`. Raises SettingsInvalid."""
     value, equals, label = text.partition("=")
     if not equals or not label:
         raise SettingsInvalid(f"--label-names takes VALUE=LABEL, such as 0=NEGATIVE, got {text!r}")

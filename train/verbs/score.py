@@ -3,14 +3,18 @@
 import argparse
 from pathlib import Path
 
+from train.errors import SettingsInvalid
+
 _HELP = """\
-Score every text of a data set with a model, offline, through Ray Data: Parquet with all columns of the data
-and, for each label, `score_LABEL`, its probability. A smaller model can learn from such scores: give its set
-a teacher_weight (train/settings.py).
+Score every text of a data set with a model, offline, through Ray Data: Parquet with all columns of the data,
+for each label `score_LABEL`, its probability, and `predicted_label`, the likeliest. A smaller model can learn
+from such scores: give its set a teacher_weight (train/settings.py). With --config, every set that the
+settings train on is scored, into a folder `set=NAME` each.
 """
 _EXAMPLE = """\
 examples:
   python -m train score --bundle builtin: --data reviews.csv --text-column review --out scored
+  python -m train score --bundle runs/teacher/bundle --config train/teacher.toml --data DATA_DIR --out scored
   python -m train score --bundle registry:reviews@champion --data s3://bucket/reviews/ --out scored
 """
 
@@ -25,8 +29,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--bundle", required=True, metavar="URI", help="the model, as the service takes it")
-    parser.add_argument("--data", required=True, metavar="PATH", help="file, folder or address of the texts")
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="default: text")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a run's settings, TOML")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="PATH",
+        help="file, folder or address of the texts; with --config, the folder of its files",
+    )
+    parser.add_argument("--text-column", metavar="NAME", help="default: text")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="made; gets Parquet files")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with the model (default 1)")
     parser.add_argument("--gpu", action="store_true", help="give each worker one GPU")
@@ -34,15 +44,16 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from train.scoring import score
+    from train.scoring import score, score_sets
+    from train.settings import read_settings
 
-    count = score(
-        chosen.bundle,
-        chosen.data,
-        chosen.out,
-        text=chosen.text_column,
-        workers=chosen.workers,
-        gpu=chosen.gpu,
-    )
+    machine = {"workers": chosen.workers, "gpu": chosen.gpu}
+    if chosen.config is None:
+        text = chosen.text_column or "text"
+        count = score(chosen.bundle, chosen.data, chosen.out, text=text, **machine)
+    elif chosen.text_column:
+        raise SettingsInvalid("--text-column and --config exclude each other; it is in the file")
+    else:
+        count = score_sets(chosen.bundle, read_settings(chosen.config), chosen.data, chosen.out, **machine)
     print(f"{count:,} texts scored, in {chosen.out}")
     return 0

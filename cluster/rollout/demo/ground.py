@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ QUICK = Plan(
 )
 """A plan for minutes: smaller samples than the default one's, the same tests and the same evidence."""
 
+_ENVIRONMENT = {
+    "RAY_metrics_report_interval_ms": "1000",
+    # A stall of the shared cores is to show as latency, and not as requests that are refused.
+    "SENTIMENT_MAX_QUEUE_WAIT_S": "20",
+}
 _TIMEOUT_S = 30.0
 _PATIENCE_S = 180.0
 
@@ -101,8 +107,7 @@ def ground(
     *,
     replicas: int,
     per_minute: float,
-    tell: Callable[[str], None],
-    texts: Sequence[str] = TEXTS,
+    tell: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Ground]:
     """Run the service with the built-in model and load on it while the block runs.
@@ -112,7 +117,6 @@ def ground(
         replicas: of the service; they share the cores.
         per_minute: requests a replica.
         tell: told each step, one line.
-        texts: what is sent.
         environment: more variables for Ray and the replicas.
 
     Raises:
@@ -122,14 +126,15 @@ def ground(
         port=free_port(),
         dashboard_port=free_port(),
         replicas=replicas,
-        environment={"RAY_metrics_report_interval_ms": "1000", **(environment or {})},
+        environment={**_ENVIRONMENT, **(environment or {})},
     )
     try:
         with (
+            _ended_in_order(),
             serving(service, tell),
             httpx.Client(timeout=_TIMEOUT_S) as client,
-            offering(service.url, folder, texts, pods=replicas, per_minute=per_minute) as load,
-            witnessing(service.url, texts[:8]) as witness,
+            offering(service.url, folder, TEXTS, pods=replicas, per_minute=per_minute) as load,
+            witnessing(service.url, TEXTS[:8]) as witness,
             watching(lambda: pids(service.dashboard, client)) as memory,
         ):
             target = ServeTarget(service.dashboard, client=client)
@@ -138,6 +143,20 @@ def ground(
             yield here
     except LocalError as error:
         raise DemoFailed(str(error)) from error
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """While the block runs, SIGTERM ends it as Ctrl-C does, so that service and load end with it."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def pids(dashboard: str, client: httpx.Client) -> list[int]:

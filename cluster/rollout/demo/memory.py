@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psutil
+
+from cluster.rollout.demo.beside import repeating
 
 _EVERY_S = 0.5
 
@@ -35,21 +36,15 @@ class Memory:
 @contextmanager
 def watching(pids: Callable[[], list[int]]) -> Iterator[Memory]:
     """Look at processes while the block runs; `pids` is asked once, at its start."""
-    memory, over = Memory(), threading.Event()
+    memory = Memory()
     processes = [psutil.Process(pid) for pid in pids()]
     for process in processes:
         memory.points[process.pid] = [(time.time(), process.memory_info().rss)]
 
     def look() -> None:
-        while not over.wait(_EVERY_S):
-            for process in processes:
-                with suppress(psutil.NoSuchProcess):
-                    memory.points[process.pid].append((time.time(), process.memory_info().rss))
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                memory.points[process.pid].append((time.time(), process.memory_info().rss))
 
-    thread = threading.Thread(target=look, name="memory")
-    thread.start()
-    try:
+    with repeating(look, _EVERY_S):
         yield memory
-    finally:
-        over.set()
-        thread.join()

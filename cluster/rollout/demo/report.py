@@ -9,6 +9,7 @@ from cluster.rollout.demo.load import Sample
 from cluster.rollout.demo.timeline import Row, Stage, rates
 
 _STEP_S = 2.0
+_COLOURS = ("tab:blue", "tab:green", "tab:red")
 
 
 def table(rows: Mapping[str, Sequence[Row]]) -> list[str]:
@@ -55,10 +56,11 @@ def draw(path: Path, samples: Sequence[Sample], stages: Sequence[Stage]) -> None
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.stackplot(times, *series.values(), labels=[f"version {version}" for version in series], alpha=0.8)
+    names = [f"version {version}" for version in series]
+    axes.stackplot(times, *series.values(), labels=names, colors=_COLOURS, alpha=0.8)
     failed = [sample.due_s - first for sample in samples if sample.failure is not None]
     if failed:
-        axes.plot(failed, [0] * len(failed), "rx", label="failed", clip_on=False)
+        axes.plot(failed, [0] * len(failed), "kx", label="failed", clip_on=False)
     top = max(map(sum, zip(*series.values(), strict=True)))
     for stage in stages:
         axes.axvline(stage.began_s - first, color="black", linewidth=0.8, linestyle="--")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from cluster.rollout.decision import Decision
 from cluster.rollout.demo import report
-from cluster.rollout.demo.ground import Ground, ground
+from cluster.rollout.demo.ground import QUICK, Ground, ground
 from cluster.rollout.demo.load import Sample
 from cluster.rollout.demo.models import version_of_builtin
 from cluster.rollout.demo.timeline import Row, rows, within
+from cluster.rollout.plan import steps
 from cluster.rollout.states import Rollout, State
 
 GOOD, BAD = "good", "bad"
@@ -74,8 +75,10 @@ def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[
 
     Raises:
         DemoFailed: the service or the load test could not be run.
+        PlanInvalid: there are too few replicas.
         RolloutError: the controller could not carry a rollout to its end.
     """
+    steps(QUICK, replicas)  # better now than after a minute
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="canary-") as scratch:
         folder = Path(scratch)

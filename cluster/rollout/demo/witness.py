@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
+
+from cluster.rollout.demo.beside import repeating
 
 _EVERY_S = 0.25
 _TIMEOUT_S = 30.0
@@ -71,20 +72,14 @@ class Witness:
 @contextmanager
 def witnessing(url: str, texts: Sequence[str]) -> Iterator[Witness]:
     """Ask for all texts in one request, over and over, while the block runs."""
-    witness, over = Witness(), threading.Event()
+    witness = Witness()
+    with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
 
-    def ask() -> None:
-        with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
-            while not over.wait(_EVERY_S):
-                try:
-                    witness.take(client.post("/v1/classify", json={"inputs": list(texts), "top_k": 2}))
-                except httpx.HTTPError:
-                    witness.refused.append(0)
+        def ask() -> None:
+            try:
+                witness.take(client.post("/v1/classify", json={"inputs": list(texts), "top_k": 2}))
+            except httpx.HTTPError:
+                witness.refused.append(0)
 
-    thread = threading.Thread(target=ask, name="witness")
-    thread.start()
-    try:
-        yield witness
-    finally:
-        over.set()
-        thread.join()
+        with repeating(ask, _EVERY_S):
+            yield witness

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +22,9 @@ from cluster.kuberay.settings import environments, read_environment
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 ENTRYPOINT = ROOT / "cluster" / "entrypoint.sh"
+ECS = ROOT / "cluster" / "aws" / "terraform" / "modules" / "alternatives" / "ecs.tf"
 SERVING = ("cpu", "cuda")
+PYDANTIC = {"annotated_types", "pydantic_core", "typing_extensions", "typing_inspection"}
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,31 @@ def test_it_runs_as_the_user_that_the_manifests_name(target: str) -> None:
 @pytest.mark.parametrize("target", SERVING)
 def test_only_what_serving_needs_is_in_it(target: str) -> None:
     copied = [rest.split() for word, rest in whole(target) if word == "COPY"]
-    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv"}
+    policy = {"cluster/__init__.py", "cluster/autoscaling"}
+    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv", *policy}
     installs = " ".join(rest for _, rest in whole(f"packages-{target}"))
     assert "-r requirements/serve.txt" in installs and "-r requirements/builtin-model.txt" in installs
     assert "requirements.txt" not in installs.replace("requirements/", "")
     assert not any("pip " in rest for word, rest in whole(target) if word == "RUN"), (
         "pip ran in the image's layers"
     )
+
+
+def test_the_policy_in_it_imports_nothing_that_it_lacks() -> None:
+    program = """if True:
+        import sys
+        before = set(sys.modules)
+        import cluster.autoscaling.policy
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+        print(*sorted(name for name in sys.modules if name.startswith("cluster.")))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    packages, ours = (set(line.split()) for line in ran.stdout.splitlines())
+    foreign = {name for name in packages - sys.stdlib_module_names if not name.startswith("_")}
+    assert foreign <= {"cluster", "pydantic", *PYDANTIC}
+    assert {name.split(".")[1] for name in ours} == {"autoscaling"}
 
 
 def test_the_lock_of_serving_has_no_training_and_no_control_plane() -> None:
@@ -92,6 +114,20 @@ def test_it_has_a_health_check_and_an_entry_point(target: str) -> None:
     assert 'CMD ["sentiment", "healthy"]' in steps["HEALTHCHECK"]
     assert steps["ENTRYPOINT"] == '["tini", "--", "sentiment"]'
     assert ENTRYPOINT.stat().st_mode & stat.S_IXUSR
+
+
+def test_ecs_asks_for_the_health_as_the_image_does() -> None:
+    """ECS does not look at an image's HEALTHCHECK: its task definition says the same again."""
+    if not ECS.exists():
+        pytest.skip(f"no {ECS.relative_to(ROOT)}: the task definition is not part of this tree")
+    told = re.search(r"healthCheck\s*=\s*{(.+?)}", ECS.read_text(), re.S)
+    assert told, "the task definition has no health check"
+    (check,) = [rest for word, rest in whole("cuda") if word == "HEALTHCHECK"]
+    command = json.loads(check.partition("CMD ")[2])
+    assert re.findall(r'"([^"]+)"', told[1]) == ["CMD", *command]
+    ours = {name.replace("-", "").lower(): int(n) for name, n in re.findall(r"--([a-z-]+)=(\d+)", check)}
+    theirs = {name.lower(): int(n) for name, n in re.findall(r"(\w+)\s*=\s*(\d+)", told[1])}
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("target", [*SERVING, "train"])
@@ -155,6 +191,7 @@ def python(tmp_path: Path) -> Path:
         ([], {"PORT": "9000"}, "python -m serve_app --port 9000"),
         (["serve"], {}, "python -m serve_app --port 8080"),
         (["serve"], {"SAGEMAKER_BIND_TO_PORT": "8081"}, "python -m serve_app --port 8081"),
+        (["train"], {}, "python -m train sagemaker"),
         (["echo", "ray", "start"], {}, "ray start"),
     ],
 )
@@ -166,6 +203,27 @@ def test_the_entry_point_runs_what_each_platform_asks_for(
         [ENTRYPOINT, *words], env=given, capture_output=True, text=True, check=True, timeout=30
     )
     assert answer.stdout.strip() == runs
+
+
+@pytest.mark.parametrize(
+    ("bundle", "told", "model"),
+    [(True, None, "there"), (True, "s3://other", "s3://other"), (False, None, "")],
+)
+def test_sagemaker_serves_the_model_data_where_there_is_some(
+    python: Path, tmp_path: Path, bundle: bool, told: str | None, model: str
+) -> None:
+    (python / "python").write_text('#!/bin/sh\necho "$SENTIMENT_MODEL"\n')
+    there = tmp_path / "there"
+    there.mkdir()
+    if bundle:
+        (there / "bundle.json").write_text("{}")
+    given = {"PATH": f"{python}:{os.environ['PATH']}", "SM_MODEL_DIR": str(there)}
+    if told is not None:
+        given["SENTIMENT_MODEL"] = told
+    answer = subprocess.run(
+        [ENTRYPOINT, "serve"], env=given, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert answer.stdout.strip() == (str(there) if model == "there" else model)
 
 
 @pytest.fixture

@@ -308,6 +308,29 @@ async def test_the_rate_is_that_of_all_lanes_together(device: Device, make: Make
     assert 0 < batcher._rate.seconds_for(20) <= 10
 
 
+async def test_the_capacity_is_that_of_full_batches_after_the_first(device: Device, make: Make) -> None:
+    clock = FakeClock()
+    batcher = make(clock, max_batch_tokens=100)
+
+    async def run(name: str, tokens: int, seconds: float) -> None:
+        asked = asyncio.create_task(ask(batcher, name, tokens=tokens))
+        await device.until_entered()
+        assert batcher.ahead_s == pytest.approx(batcher._rate.seconds_for(tokens))
+        clock.now += seconds
+        device.permits.release()
+        await asked
+        await until(lambda: not batcher._running)
+
+    await run("cold", 90, 30.0)
+    await run("small", 10, 1.0)
+    assert batcher.capacity_tokens_per_s == 0, "neither says what the device can do"
+    await run("full", 80, 2.0)
+    assert batcher.capacity_tokens_per_s == pytest.approx(40)
+    await run("small again", 10, 1.0)
+    assert batcher.capacity_tokens_per_s == pytest.approx(40)
+    assert batcher.ahead_s == 0
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_one_dead_lane_is_told_though_the_other_goes_on() -> None:
     both_run = threading.Barrier(2)

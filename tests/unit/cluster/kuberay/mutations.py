@@ -72,7 +72,8 @@ def _serve_choices(config: Document) -> Iterator[tuple[str, Way]]:
     closed: list[Way] = [
         (), ("http_options",), ("logging_config",), application, (*application, "args"), deployment,
         (*deployment, "user_config"), (*deployment, "user_config", "champion"),
-        (*deployment, "autoscaling_config"),
+        (*deployment, "autoscaling_config"), (*deployment, "autoscaling_config", "policy"),
+        (*deployment, "autoscaling_config", "policy", "policy_kwargs"),
     ]  # fmt: skip
     yield from (("unknown key", way) for way in closed)
     yield from (

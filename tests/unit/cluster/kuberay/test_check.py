@@ -111,6 +111,30 @@ def test_a_serve_config_that_is_no_mapping_is_refused(checker: Checker, text: st
     assert places(checker.check([put(service(), "spec.serveConfigV2", text)])) == ["spec.serveConfigV2"]
 
 
+@pytest.mark.parametrize(
+    ("change", "where", "says"),
+    [
+        (
+            {"policy_kwargs": {"requests_per_hour": 1}},
+            ".policy.policy_kwargs.requests_per_hour",
+            "not permitted",
+        ),
+        ({"policy_kwargs": {"tolerance": 2}}, ".policy.policy_kwargs.tolerance", "less than 1"),
+        ({"policy_function": "cluster.autoscaling.policy:Nobody"}, "", "Nobody"),
+        ({"policy_function": "cluster.nowhere:Policy"}, "", "nowhere"),
+    ],
+)
+def test_a_policy_that_is_not_there_or_not_told_so_is_refused(
+    checker: Checker, change: Document, where: str, says: str
+) -> None:
+    config = yaml.safe_load(service()["spec"]["serveConfigV2"])
+    config["applications"][0]["deployments"][0]["autoscaling_config"]["policy"] |= change
+    faults = checker.check([put(service(), "spec.serveConfigV2", yaml.safe_dump(config))])
+    assert faults and all(says in fault.message for fault in faults)
+    place = "spec.serveConfigV2.applications[0].deployments[0].autoscaling_config"
+    assert f"{place}{where}" in places(faults)
+
+
 def test_another_application_may_have_its_own_user_config(checker: Checker) -> None:
     config = yaml.safe_load(service()["spec"]["serveConfigV2"])
     config["applications"][0] |= {"import_path": "other.app:app", "args": {"anything": 1}}

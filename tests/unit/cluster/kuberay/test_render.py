@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.serve._private.deploy_utils import get_app_code_version
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import ServeDeploySchema
 
 from cluster.kuberay import drains
 from cluster.kuberay.render import service_documents, to_yaml, training_documents
+from cluster.kuberay.serve_config import serve_config
 from cluster.kuberay.settings import environments, read_environment
 from serve_app.local import CONFIG, ONE_HOP
 from serve_app.settings import Settings
@@ -75,21 +79,31 @@ def test_pods_are_given_longer_than_every_drain_together(name: str) -> None:
     for group in groups(service(name)["spec"]["rayClusterConfig"]):
         pod = group["template"]["spec"]
         stop = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        assert pod["terminationGracePeriodSeconds"] > stop + 2 + 20 + 30 + 30 + 120
+        assert pod["terminationGracePeriodSeconds"] > stop + 2 + 35 + 30 + 30 + 120
         told = variables(group)
         assert told["RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S"] == "30"
         assert told["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "30"
         assert told["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "120"
 
 
-def test_the_drains_are_no_shorter_than_rays_own() -> None:
+def test_the_drains_are_no_shorter_than_rays_own_and_as_the_configuration_has_them() -> None:
     from ray._private import ray_constants
     from ray.serve._private import constants
 
+    assert constants.RAY_SERVE_STOP_FAILED_ROLLING_UPDATES, (
+        "a broken version stops by itself: docs/rollout.md"
+    )
     assert drains.REPLICA_WAIT_S >= constants.DEFAULT_GRACEFUL_SHUTDOWN_WAIT_LOOP_S
     assert drains.REPLICA_STOP_S >= constants.DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S
+    assert drains.REPLICA_DRAIN_S >= constants.RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S
+    buffer_s = constants.RAY_SERVE_DIRECT_INGRESS_SHUTDOWN_BUFFER_S
+    assert drains.REPLICA_DRAIN_S + buffer_s <= drains.REPLICA_STOP_S, "else Ray raises it"
     assert drains.PROXY_DRAIN_S >= constants.PROXY_MIN_DRAINING_PERIOD_S
     assert drains.NODE_DRAIN_S >= ray_constants.RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
+    local = yaml.safe_load(CONFIG.read_text())["applications"][0]["deployments"][0]
+    assert local["max_surge_percent"] > 0, "a new replica comes before an old one goes"
+    assert local["graceful_shutdown_wait_loop_s"] == drains.REPLICA_WAIT_S
+    assert local["graceful_shutdown_timeout_s"] == drains.REPLICA_STOP_S
     assert drains.HAPROXY_STOP_S >= constants.RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
 
 
@@ -98,7 +112,9 @@ def test_serve_config_is_the_local_one_and_what_the_cluster_adds(name: str) -> N
     config = yaml.safe_load(service(name)["spec"]["serveConfigV2"])
     local = yaml.safe_load(CONFIG.read_text())
     (deployment,) = config["applications"][0].pop("deployments")
+    (own,) = local["applications"][0].pop("deployments")
     assert config == local
+    assert own.items() <= deployment.items()
     environment = read_environment(name)
     assert deployment["user_config"] == {"champion": {"model": environment.serve.model}}
     scaling = deployment["autoscaling_config"]
@@ -106,6 +122,21 @@ def test_serve_config_is_the_local_one_and_what_the_cluster_adds(name: str) -> N
         environment.serve.min_pods,
         environment.serve.max_pods,
     )
+    policy = AutoscalingConfig.model_validate(scaling).policy
+    assert policy.get_policy()(**policy.policy_kwargs)._aims == environment.serve.scaling
+    assert scaling["upscale_delay_s"] == scaling["downscale_delay_s"] == 0, "the windows are the policy's"
+    assert environment.serve.scaling.down_window_s > scaling["look_back_period_s"]
+
+
+def test_bounds_and_model_change_in_place_and_an_aim_replaces_the_replicas() -> None:
+    def code(*changes: str) -> str:
+        config = serve_config(read_environment("prod", changes))
+        (application,) = ServeDeploySchema.model_validate(config).applications
+        version: str = get_app_code_version(application)
+        return version
+
+    assert code() == code("serve.max_pods=8", "serve.model=s3://models/senti/7")
+    assert code() != code("serve.scaling.requests_per_minute=900"), "docs/autoscaling.md says so"
 
 
 @pytest.mark.parametrize("name", environments())
@@ -217,6 +248,19 @@ def test_training_runs_the_command_line_that_there_is(name: str, capsys: pytest.
     words[words.index("--config") + 1] = "/nowhere.toml"
     assert main(words[3:]) == 1  # every option was understood: what fails is the settings file
     assert "/nowhere.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", environments())
+def test_training_and_service_are_known_as_two_and_both_accounts_are_there(name: str) -> None:
+    def accounts(cluster: dict[str, Any]) -> set[str]:
+        return {group["template"]["spec"]["serviceAccountName"] for group in groups(cluster)}
+
+    serving = accounts(service(name)["spec"]["rayClusterConfig"])
+    training = accounts(job(name)["spec"]["rayClusterSpec"])
+    assert len(serving) == len(training) == 1 and serving != training
+    rendered = service_documents(read_environment(name))
+    there = {one["metadata"]["name"] for one in rendered if one["kind"] == "ServiceAccount"}
+    assert there == serving | training
 
 
 @pytest.mark.parametrize("name", environments())

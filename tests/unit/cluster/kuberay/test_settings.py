@@ -16,6 +16,7 @@ def test_the_environments_that_ship() -> None:
     ("change", "value"),
     [
         ("serve.max_pods=7", 7),
+        ("serve.scaling.requests_per_minute=900", 900),
         ("workers.0.max_pods=20", 20),
         ("serve.model=s3://models/senti/7", "s3://models/senti/7"),
         ('nodes.capacity=["on-demand"]', ("on-demand",)),
@@ -39,6 +40,7 @@ def test_set_changes_one_place(change: str, value: object) -> None:
     ("change", "says"),
     [
         ("serve.max_podz=7", "serve.max_podz"),
+        ("serve.scaling.per_hour=7", "serve.scaling.per_hour"),
         ("serve.max_pods=17", "more than the 16 of all worker groups"),
         ("serve.min_pods=17", "more than max_pods"),
         ("workers.0.instance_type=g4dn.xlarge", "is none of"),

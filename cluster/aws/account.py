@@ -1,0 +1,186 @@
+"""The AWS account: who asks, what it may have, what stands there. The adapter to boto3."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from cluster.errors import AwsRefused, NoAccount
+from cluster.kuberay.settings import Environment
+from cluster.nodes import INSTANCE_TYPES
+
+QUOTAS = {"on-demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
+"""Service Quotas' codes: vCPUs of running G and VT instances, and of spot requests for them."""
+_CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+_VERSIONED = {"Status": "Enabled"}
+_PRIVATE = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks, and where."""
+
+    account: str
+    arn: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many vCPUs of G instances the pods need at most, and the account may have (None: not told)."""
+
+    capacity: str
+    needed: int
+    allowed: int | None
+
+    @property
+    def enough(self) -> bool:
+        """Whether all pods fit."""
+        return self.allowed is not None and self.allowed >= self.needed
+
+
+class Account:
+    """What is asked of AWS by the command line.
+
+    Args:
+        region: that everything is in.
+    """
+
+    def __init__(self, region: str) -> None:
+        self._session = boto3.session.Session(region_name=region)
+        self._region = region
+
+    def identity(self) -> Identity:
+        """Who asks. Raises NoAccount without credentials, or with ones that AWS does not take."""
+        with _translated("sts:GetCallerIdentity"):
+            answer = self._client("sts").get_caller_identity()
+        return Identity(answer["Account"], answer["Arn"], self._region)
+
+    def offered(self, types: Sequence[str]) -> Sequence[str]:
+        """Those of the instance types that the region has."""
+        with _translated("ec2:DescribeInstanceTypeOfferings"):
+            pages = self._client("ec2").get_paginator("describe_instance_type_offerings")
+            asked = [{"Name": "instance-type", "Values": list(types)}]
+            found = {
+                offer["InstanceType"]
+                for page in pages.paginate(LocationType="region", Filters=asked)
+                for offer in page["InstanceTypeOfferings"]
+            }
+        return [kind for kind in types if kind in found]
+
+    def quotas(self, needed: int) -> Sequence[Quota]:
+        """How many vCPUs of G instances the account may have, on demand and spot, against those needed."""
+        client = self._client("service-quotas")
+        found = []
+        for capacity, code in QUOTAS.items():
+            with _translated("servicequotas:GetServiceQuota"):
+                try:
+                    value = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+                except client.exceptions.NoSuchResourceException:
+                    value = None
+            found.append(Quota(capacity, needed, None if value is None else int(value)))
+        return found
+
+    def gpu_nodes(self, cluster: str) -> Sequence[str]:
+        """Instances that Karpenter runs for the cluster: Terraform does not know them."""
+        asked = [
+            {"Name": f"tag:kubernetes.io/cluster/{cluster}", "Values": ["owned"]},
+            {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]},
+            {"Name": "instance-state-name", "Values": ["pending", "running", "stopping"]},
+        ]
+        with _translated("ec2:DescribeInstances"):
+            pages = self._client("ec2").get_paginator("describe_instances").paginate(Filters=asked)
+            return [
+                one["InstanceId"]
+                for page in pages
+                for group in page["Reservations"]
+                for one in group["Instances"]
+            ]
+
+    def alarms(self, names: Sequence[str]) -> Mapping[str, str]:
+        """State of each alarm: OK, ALARM, INSUFFICIENT_DATA."""
+        with _translated("cloudwatch:DescribeAlarms"):
+            client = self._client("cloudwatch")
+            answers = [
+                client.describe_alarms(AlarmNames=list(names), AlarmTypes=[kind])[f"{kind}s"]
+                for kind in ("MetricAlarm", "CompositeAlarm")
+            ]
+        return {one["AlarmName"]: one["StateValue"] for found in answers for one in found}
+
+    def pipelines(self, names: Sequence[str]) -> Mapping[str, str]:
+        """State of each pipeline's last execution."""
+        client, found = self._client("codepipeline"), {}
+        for name in names:
+            with _translated("codepipeline:ListPipelineExecutions"):
+                runs = client.list_pipeline_executions(pipelineName=name, maxResults=1)
+            summaries = runs["pipelineExecutionSummaries"]
+            found[name] = summaries[0]["status"] if summaries else "never ran"
+        return found
+
+    def cluster(self, name: str) -> str:
+        """State of the EKS cluster."""
+        with _translated("eks:DescribeCluster"):
+            status: str = self._client("eks").describe_cluster(name=name)["cluster"]["status"]
+        return status
+
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket is there."""
+        with _translated("s3:HeadBucket"):
+            try:
+                self._client("s3").head_bucket(Bucket=bucket)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "404":
+                    raise
+                return False
+        return True
+
+    def make_state_bucket(self, bucket: str) -> None:
+        """Make the bucket of Terraform's state: versioned and private."""
+        s3 = self._client("s3")
+        with _translated("s3:CreateBucket"):
+            # us-east-1 is the one region that may not be named.
+            there: Any = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
+            s3.create_bucket(Bucket=bucket, **({} if self._region == "us-east-1" else there))
+            s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=_PRIVATE)
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=_VERSIONED)
+
+    def _client(self, service: str) -> Any:
+        return self._session.client(service, config=_CONFIG)
+
+
+def most_vcpus(environment: Environment) -> int:
+    """How many vCPUs the nodes have that all pods of an environment need at once, the training's too."""
+    groups = [*environment.workers, *([environment.training.workers] if environment.training else [])]
+    return sum(
+        -(-group.max_pods // INSTANCE_TYPES[group.instance_type].gpus)
+        * INSTANCE_TYPES[group.instance_type].vcpus
+        for group in groups
+        if group.instance_type
+    )
+
+
+@contextmanager
+def _translated(call: str) -> Iterator[None]:
+    """boto3's errors as ours."""
+    try:
+        yield
+    except NoCredentialsError as error:
+        raise NoAccount(
+            f"{call}: no AWS credentials; set AWS_PROFILE, or sign in with `aws sso login`, and try again"
+        ) from error
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if call.startswith("sts:"):
+            raise NoAccount(f"{call}: AWS does not take these credentials ({code}); sign in again") from error
+        raise AwsRefused(f"{call}: {error}") from error
+    except BotoCoreError as error:
+        raise AwsRefused(f"{call}: {error}; is the region right, and AWS reached from here?") from error

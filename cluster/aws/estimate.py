@@ -1,0 +1,130 @@
+"""What a Terraform plan costs a month: arithmetic over the plan's own resources and a price list."""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cluster.errors import PricesInvalid
+from cluster.monitoring.catalog import Catalog
+
+PRICES = Path(__file__).with_name("prices.toml")
+Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+
+
+class Prices(BaseModel):
+    """List prices in US dollars: an hour or a month of one resource, an hour of an instance."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    dated: date
+    source: str
+    month_hours: Annotated[int, Field(ge=672, le=744)]
+    hourly: dict[str, Money]
+    monthly: dict[str, Money]
+    instances: dict[str, Money]
+
+    def instance(self, kind: str) -> Decimal:
+        """Dollars a month of an instance; raises PricesInvalid for a type without a price."""
+        if kind not in self.instances:
+            raise PricesInvalid(
+                f"no price for {kind!r}; there are {', '.join(self.instances)}. Add it to {PRICES}"
+            )
+        return self.instances[kind] * self.month_hours
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One kind of thing: how many, and dollars a month of all of them."""
+
+    what: str
+    count: int
+    month: Decimal
+
+
+def read_prices(path: Path = PRICES) -> Prices:
+    """The price list; raises PricesInvalid if it cannot be read or understood."""
+    try:
+        return Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise PricesInvalid(f"{path}: {error}") from error
+
+
+def estimate(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Sequence[Line]:
+    """What stands after the plan, by kind, dearest first.
+
+    Args:
+        plan: as `terraform show -json` writes it.
+        prices: of resources and instances.
+        catalog: the metrics that are sent.
+
+    Raises:
+        PricesInvalid: an instance type has no price.
+    """
+    months: dict[str, Decimal] = {}
+    counts: Counter[str] = Counter()
+    for what, count, month in _costs(plan, prices, catalog):
+        counts[what] += count
+        months[what] = months.get(what, Decimal(0)) + month
+    lines = [Line(what, counts[what], month) for what, month in months.items()]
+    return sorted(lines, key=lambda line: (-line.month, line.what))
+
+
+def _costs(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Iterator[tuple[str, int, Decimal]]:
+    planned = plan["planned_values"]["root_module"]
+    for kind, values in _resources(planned):
+        if kind in prices.hourly:
+            yield kind, 1, prices.hourly[kind] * prices.month_hours
+        elif kind in prices.monthly:
+            yield kind, 1, prices.monthly[kind]
+        elif kind == "aws_cloudwatch_metric_alarm":
+            looked_at = [one for one in values.get("metric_query") or () if one.get("metric")]
+            yield kind, 1, prices.monthly["alarm_metric"] * max(1, len(looked_at))
+        elif kind == "aws_eks_node_group":
+            count = values["scaling_config"][0]["desired_size"]
+            yield (
+                f"{values['instance_types'][0]} (core nodes)",
+                count,
+                count * prices.instance(values["instance_types"][0]),
+            )
+        elif kind == "aws_sagemaker_endpoint_configuration":
+            for variant in values["production_variants"]:
+                count = variant["initial_instance_count"]
+                yield (
+                    f"{variant['instance_type']} (SageMaker)",
+                    count,
+                    count * prices.instance(variant["instance_type"]),
+                )
+    yield from _ecs(planned, prices)
+    # A set of dimensions is a metric for each of its values; one is the least.
+    sent = sum(len(metric.dimensions) for metric in catalog.metrics.values())
+    yield "custom metrics, at least", sent, sent * prices.monthly["custom_metric"]
+
+
+def _ecs(planned: Mapping[str, Any], prices: Prices) -> Iterator[tuple[str, int, Decimal]]:
+    """Instances that the ECS service's tasks fill: one a task."""
+    resources = list(_resources(planned))
+    tasks = sum(values["desired_count"] for kind, values in resources if kind == "aws_ecs_service")
+    types = [
+        values["instance_type"]
+        for kind, values in resources
+        if kind == "aws_launch_template" and values.get("instance_type")
+    ]
+    if tasks and types:
+        yield f"{types[0]} (ECS)", tasks, tasks * prices.instance(types[0])
+
+
+def _resources(module: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Type and values of every managed resource, through all modules."""
+    for resource in module.get("resources", ()):
+        if resource["mode"] == "managed":
+            yield resource["type"], resource.get("values", {})  # none where nothing is known yet
+    for child in module.get("child_modules", ()):
+        yield from _resources(child)

@@ -1,0 +1,64 @@
+"""Whether the account can take the pods: instance types that the region has, and vCPUs that it may start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.aws.account import Account, Quota, most_vcpus
+from cluster.kuberay.settings import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What was found.
+
+    Attributes:
+        missing: instance types that the region does not have.
+        quotas: those of the kinds of capacity that the environment may start.
+    """
+
+    missing: Sequence[str]
+    quotas: Sequence[Quota]
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """What is in the way, in words. One kind of capacity that holds all pods is enough."""
+        found = [f"the region has no {kind}" for kind in self.missing]
+        if self.quotas and not any(quota.enough for quota in self.quotas):
+            allowed = ", ".join(f"{_number(quota.allowed)} {quota.capacity}" for quota in self.quotas)
+            found.append(
+                f"all pods need {self.quotas[0].needed} vCPUs of G instances; the account may have {allowed} "
+                "(Service Quotas, EC2: ask for more running on-demand or spot G and VT instances)"
+            )
+        return found
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is in the way."""
+        return not self.faults
+
+    @property
+    def table(self) -> str:
+        """For people."""
+        rows = [
+            f"  {quota.capacity:<10}{quota.needed:>8}{_number(quota.allowed):>10}"
+            f"  {'enough' if quota.enough else 'too few'}"
+            for quota in self.quotas
+        ]
+        header = f"{'vCPUs of G':<12}{'needed':>8}{'allowed':>10}"
+        return "\n".join([header, *rows, *(f"  {fault}" for fault in self.faults)])
+
+
+def look(account: Account, environment: Environment) -> Readiness:
+    """Ask the account."""
+    if environment.nodes is None or not environment.instance_types:
+        return Readiness((), ())
+    offered = account.offered(environment.instance_types)
+    quotas = account.quotas(most_vcpus(environment))
+    return Readiness(
+        missing=[kind for kind in environment.instance_types if kind not in offered],
+        quotas=[quota for quota in quotas if quota.capacity in environment.nodes.capacity],
+    )
+
+
+def _number(vcpus: int | None) -> str:
+    return "not told" if vcpus is None else str(vcpus)

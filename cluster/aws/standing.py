@@ -1,0 +1,66 @@
+"""How the installation stands: cluster, alarms and pipelines, from Terraform's outputs and the account."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.aws.account import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What was found; states are AWS's own words, by name."""
+
+    cluster: Mapping[str, str]
+    alarms: Mapping[str, str]
+    pipelines: Mapping[str, str]
+    places: Mapping[str, Any]
+
+    @property
+    def well(self) -> bool:
+        """Whether the cluster is there, no alarm sounds, and no pipeline's last run failed."""
+        states = [*self.alarms.values(), *self.pipelines.values()]
+        active = bool(self.cluster) and set(self.cluster.values()) == {"ACTIVE"}
+        return active and not {"ALARM", "Failed"} & set(states)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "well": self.well,
+            "cluster": dict(self.cluster),
+            "alarms": dict(self.alarms),
+            "pipelines": dict(self.pipelines),
+            "places": dict(self.places),
+        }
+
+    @property
+    def table(self) -> str:
+        """For people."""
+        if not self.cluster:
+            return "nothing is there; `python -m cluster aws up` makes it"
+        parts = (("cluster", self.cluster), ("alarm", self.alarms), ("pipeline", self.pipelines))
+        rows = [
+            f"{what:<10}{name:<32}{state}" for what, found in parts for name, state in sorted(found.items())
+        ]
+        return "\n".join([*rows, *(f"{what:<10}{place}" for what, place in self.places.items())])
+
+
+def standing(outputs: Mapping[str, Any], account: Account) -> Standing:
+    """Ask the account about what Terraform made."""
+    if not outputs:
+        return Standing({}, {}, {}, {})
+    alarms = [outputs["alarms"]["promise"], *outputs["alarms"]["metrics"].values()]
+    name = outputs["cluster"]["name"]
+    places = {
+        "images": outputs["images"],
+        "source": outputs["repository"],
+        **{what: f"s3://{bucket}" for what, bucket in outputs["buckets"].items()},
+        "dashboard": f"{outputs['dashboard']} in CloudWatch, {outputs['region']}",
+    }
+    return Standing(
+        cluster={name: account.cluster(name)},
+        alarms=account.alarms(alarms),
+        pipelines=account.pipelines(list(outputs["pipelines"].values())),
+        places=places,
+    )

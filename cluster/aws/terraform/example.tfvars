@@ -1,0 +1,16 @@
+# One file is what an installation needs: terraform apply -var-file=example.tfvars, or python -m cluster aws up --var-file …
+name            = "sentiment"
+namespace       = "sentiment"
+region          = "us-east-1"
+api_cidrs       = ["203.0.113.0/24"]
+admin_role_arns = ["arn:aws:iam::123456789012:role/platform"]
+alert_emails    = ["platform@example.com"]
+approval        = true
+tags            = { team = "platform" }
+
+# Once the service answers: its address as the VPC sees it.
+# probe_url = "http://internal-sentiment.example.com"
+
+# Other places for the same image.
+# ecs       = { enabled = true }
+# sagemaker = { enabled = true, endpoint = true }

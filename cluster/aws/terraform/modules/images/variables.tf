@@ -1,0 +1,2 @@
+variable "name" { type = string }
+variable "key_arn" { type = string }

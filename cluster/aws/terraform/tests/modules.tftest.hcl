@@ -1,0 +1,75 @@
+# What moto does not give back, so what the tests against it cannot see.
+mock_provider "aws" {}
+
+variables {
+  name = "sentiment"
+  arns = { partition = "aws", region = "us-east-1", account = "123456789012" }
+}
+
+run "buckets_speak_to_eventbridge" {
+  command = plan
+  module {
+    source = "./modules/data"
+  }
+  variables {
+    where                 = "123456789012-us-east-1"
+    keep_predictions_days = 180
+    destroy_data          = false
+  }
+
+  assert {
+    condition     = alltrue([for what in ["models", "data"] : aws_s3_bucket_notification.this[what].eventbridge])
+    error_message = "Versions, verdicts and rollouts are heard of through EventBridge."
+  }
+}
+
+run "s3_refuses_to_delete_what_holds_anything" {
+  command = plan
+  module {
+    source = "./shared/private_bucket"
+  }
+  variables {
+    key_arn       = "arn:aws:kms:us-east-1:123456789012:key/1"
+    force_destroy = false
+  }
+
+  assert {
+    condition     = !aws_s3_bucket.this.force_destroy && alltrue([aws_s3_bucket_public_access_block.this.block_public_acls, aws_s3_bucket_public_access_block.this.restrict_public_buckets])
+    error_message = "Private, and kept."
+  }
+}
+
+run "what_fails_is_kept" {
+  command = plan
+  module {
+    source = "./modules/functions"
+  }
+  variables {
+    folder         = "../../../build/functions"
+    keep_logs_days = 30
+    key_arn        = "arn:aws:kms:us-east-1:123456789012:key/1"
+    buckets        = { models = { name = "m", arn = "arn:aws:s3:::m" }, data = { name = "d", arn = "arn:aws:s3:::d" } }
+    probe_url      = "http://sentiment.internal"
+    drift_schedule = "rate(1 day)"
+    topic_arn      = "arn:aws:sns:us-east-1:123456789012:t"
+    metrics        = "Sentiment"
+    pipelines      = { commit = "c", retrain = "r", release = "v" }
+    pipeline_arns  = { commit = "arn:aws:codepipeline:us-east-1:123456789012:c", retrain = "arn:aws:codepipeline:us-east-1:123456789012:r", release = "arn:aws:codepipeline:us-east-1:123456789012:v" }
+    projects       = { drift = { name = "d", arn = "arn:aws:codebuild:us-east-1:123456789012:project/d" }, abort = { name = "a", arn = "arn:aws:codebuild:us-east-1:123456789012:project/a" } }
+    retrain_alarm  = { name = "sentiment-retrain", arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:sentiment-retrain" }
+    network        = { vpc_id = "vpc-1", subnet_ids = ["subnet-1"] }
+  }
+
+  assert {
+    condition     = alltrue([for one in aws_lambda_function.this : length(one.dead_letter_config) == 1])
+    error_message = "A function hands what it cannot do to the dead-letter queue."
+  }
+  assert {
+    condition     = alltrue([for one in aws_cloudwatch_event_target.this : length(one.dead_letter_config) == 1 && one.retry_policy[0].maximum_event_age_in_seconds == 3600])
+    error_message = "So does a rule that does not reach its function."
+  }
+  assert {
+    condition     = [for name, one in aws_lambda_function.this : name if length(one.vpc_config) > 0] == ["probe"]
+    error_message = "The probe alone stands in the VPC."
+  }
+}

@@ -1,0 +1,233 @@
+# What may be set. Only what has no default must be; example.tfvars shows the rest in use.
+variable "name" {
+  description = "Name of the service and of the EKS cluster; begins the name of everything else. The same as `name` and `nodes.eks_cluster` in the environment's settings."
+  type        = string
+  default     = "sentiment"
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,18}[a-z0-9]$", var.name))
+    error_message = "3 to 20 lower-case letters, digits and dashes, beginning with a letter: bucket names end with account and region."
+  }
+}
+
+variable "namespace" {
+  description = "Kubernetes namespace of the service; the same as in the environment's settings."
+  type        = string
+  default     = "sentiment"
+  validation {
+    condition     = can(regex("^[a-z]([-a-z0-9]*[a-z0-9])?$", var.namespace)) && length(var.namespace) <= 63
+    error_message = "A Kubernetes name: lower-case letters, digits, dashes, at most 63."
+  }
+}
+
+variable "region" {
+  description = "AWS region; it must offer g5 instances."
+  type        = string
+  default     = "us-east-1"
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "A region such as us-east-1."
+  }
+}
+
+variable "tags" {
+  description = "Further tags of everything."
+  type        = map(string)
+  default     = {}
+}
+
+variable "vpc_cidr" {
+  description = "Addresses of the VPC: private subnets get a sixteenth each, public ones a 256th."
+  type        = string
+  default     = "10.40.0.0/16"
+  validation {
+    condition     = can(cidrhost(var.vpc_cidr, 0)) && tonumber(split("/", var.vpc_cidr)[1]) <= 18
+    error_message = "An IPv4 range of /18 or more, such as 10.40.0.0/16: every pod takes an address."
+  }
+}
+
+variable "zones" {
+  description = "Availability zones used."
+  type        = number
+  default     = 3
+  validation {
+    condition     = contains([2, 3], var.zones)
+    error_message = "2 or 3: EKS needs two, and more cost a NAT gateway each."
+  }
+}
+
+variable "one_nat_gateway" {
+  description = "One NAT gateway for all zones: cheaper, but its zone's loss cuts the others off."
+  type        = bool
+  default     = true
+}
+
+variable "kubernetes_version" {
+  description = "Of the EKS control plane."
+  type        = string
+  default     = "1.33"
+  validation {
+    condition     = can(regex("^1\\.(3[2-9]|[4-9][0-9])$", var.kubernetes_version))
+    error_message = "1.32 or later."
+  }
+}
+
+variable "api_cidrs" {
+  description = "Who may reach the Kubernetes API from outside the VPC; none: only the VPC can."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for cidr in var.api_cidrs : can(cidrhost(cidr, 0)) && !endswith(cidr, "/0")])
+    error_message = "CIDR ranges, and not the whole internet."
+  }
+}
+
+variable "admin_role_arns" {
+  description = "IAM roles of people who administer the cluster."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for arn in var.admin_role_arns : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$", arn))])
+    error_message = "ARNs of IAM roles."
+  }
+}
+
+variable "core_nodes" {
+  description = "The managed nodes for what every cluster needs (DNS, KubeRay, Karpenter, Ray's head); GPU nodes are Karpenter's."
+  type = object({
+    instance_type = optional(string, "m6i.xlarge")
+    count         = optional(number, 2)
+  })
+  default = {}
+  validation {
+    condition     = var.core_nodes.count >= 2 && var.core_nodes.count <= 10
+    error_message = "2 to 10: Karpenter itself runs on them, twice."
+  }
+}
+
+variable "keep_predictions_days" {
+  description = "Days after which captured predictions and feedback are deleted."
+  type        = number
+  default     = 180
+  validation {
+    condition     = var.keep_predictions_days >= 30 && floor(var.keep_predictions_days) == var.keep_predictions_days
+    error_message = "Whole days, at least 30: drift needs a window to look back on."
+  }
+}
+
+variable "keep_logs_days" {
+  description = "Days that CloudWatch keeps logs."
+  type        = number
+  default     = 30
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.keep_logs_days)
+    error_message = "A number of days that CloudWatch Logs offers."
+  }
+}
+
+variable "destroy_data" {
+  description = "Lets Terraform empty and delete the data buckets. `python -m cluster aws down --with-data` sets it, when told twice."
+  type        = bool
+  default     = false
+}
+
+variable "branch" {
+  description = "Branch whose commits go live."
+  type        = string
+  default     = "main"
+}
+
+variable "approval" {
+  description = "Whether a person approves a version between its gate and its canary."
+  type        = bool
+  default     = true
+}
+
+variable "mlflow_tracking_uri" {
+  description = "The registry's MLflow server, as the VPC sees it; the pipelines' training and gate need one."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.mlflow_tracking_uri == "" || can(regex("^https?://[^[:space:]]+$", var.mlflow_tracking_uri))
+    error_message = "http(s)://host[:port]."
+  }
+}
+
+variable "alert_emails" {
+  description = "Who is told of alarms and rollouts; each address has to confirm once."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for mail in var.alert_emails : can(regex("^[^@[:space:]]+@[^@[:space:]]+$", mail))])
+    error_message = "Mail addresses."
+  }
+}
+
+variable "probe_url" {
+  description = "Address of the service as the VPC sees it, asked by the probe; none: no probe yet."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.probe_url == "" || can(regex("^https?://[^/]+$", var.probe_url))
+    error_message = "http(s)://host[:port], without a path."
+  }
+}
+
+variable "drift_schedule" {
+  description = "When drift is looked for, as EventBridge Scheduler writes it."
+  type        = string
+  default     = "rate(1 day)"
+  validation {
+    condition     = can(regex("^(rate|cron)\\(.+\\)$", var.drift_schedule))
+    error_message = "rate(…) or cron(…)."
+  }
+}
+
+variable "usd_per_pod_hour" {
+  description = "For the dashboard's cost: a quarter of a g5.12xlarge in the list book of cluster/cost/prices.toml."
+  type        = number
+  default     = 1.418
+  validation {
+    condition     = var.usd_per_pod_hour > 0
+    error_message = "More than 0."
+  }
+}
+
+variable "functions_folder" {
+  description = "Folder of the Lambda functions' zips; `python -m cluster.aws.package FOLDER` makes them, and `python -m cluster aws` does that."
+  type        = string
+}
+
+variable "ecs" {
+  description = "The same image as an ECS service on one g5 instance a task; off by default."
+  type = object({
+    enabled       = optional(bool, false)
+    image_tag     = optional(string, "0.1.0-cuda")
+    instance_type = optional(string, "g5.xlarge")
+    count         = optional(number, 1)
+  })
+  default = {}
+  validation {
+    condition     = startswith(var.ecs.instance_type, "g5.") && var.ecs.count >= 1 && var.ecs.count <= 16
+    error_message = "1 to 16 g5 instances."
+  }
+}
+
+variable "sagemaker" {
+  description = "The same image as a SageMaker model, and an endpoint with it; off by default."
+  type = object({
+    enabled       = optional(bool, false)
+    endpoint      = optional(bool, false)
+    image_tag     = optional(string, "0.1.0-cuda")
+    instance_type = optional(string, "ml.g5.xlarge")
+    count         = optional(number, 1)
+  })
+  default = {}
+  validation {
+    condition     = startswith(var.sagemaker.instance_type, "ml.g5.") && var.sagemaker.count >= 1 && var.sagemaker.count <= 16
+    error_message = "1 to 16 ml.g5 instances."
+  }
+  validation {
+    condition     = var.sagemaker.enabled || !var.sagemaker.endpoint
+    error_message = "An endpoint needs sagemaker.enabled."
+  }
+}

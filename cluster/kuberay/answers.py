@@ -1,0 +1,44 @@
+"""What an answer of the Kubernetes API stands for that is not the wanted one. Pure."""
+
+import json
+
+from cluster.errors import (
+    Conflict,
+    Forbidden,
+    KubeError,
+    NoKind,
+    NotFound,
+    Outdated,
+    Rejected,
+    ServerFailed,
+)
+from cluster.kuberay.kinds import Kind
+
+
+def error_of(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
+    """The error that an answer stands for, with what the server says of it."""
+    try:
+        answer = json.loads(content)
+        said, details = str(answer.get("message", "")), answer.get("details") or {}
+    except (ValueError, AttributeError):
+        said, details = content.decode(errors="replace")[:500], {}
+    causes = [cause for cause in details.get("causes") or [] if isinstance(cause, dict)]
+    if status in (401, 403):
+        who = "who asks is not known" if status == 401 else "not allowed"
+        return Forbidden(f"{kind.name} at {path}: {who}: {said}; see `kubectl auth can-i --list`")
+    if status == 404 and not details.get("name") and kind.from_crd:
+        return NoKind(
+            f"the cluster has no {kind.name} ({kind.api_version}): its CRD is not installed; "
+            "docs/cluster.md says how to install KubeRay and Karpenter"
+        )
+    if status == 404:
+        return NotFound(f"{kind.name} at {path}: {said or 'not found'}")
+    if status == 409:
+        fields = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
+        if not fields:
+            return Outdated(f"{kind.name} at {path}: {said}; try again")
+        return Conflict(f"{kind.name} at {path}: {fields}; --force takes the fields over")
+    if status == 429 or status >= 500:
+        return ServerFailed(f"{kind.name} at {path}: the API server answered {status}: {said}")
+    faults = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
+    return Rejected(f"{kind.name} at {path}: {status}: {faults or said}")

@@ -1,0 +1,172 @@
+"""Who has the say over `serveConfigV2`: the cluster's apply, or a rollout that took it over for the model.
+
+To Kubernetes it is one string with one owner. In it are two things: the models, which are the rollout's once
+there was one, and all else, which is the settings'. So an apply carries the models over into its own wish.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import yaml
+
+from cluster.errors import NotFound, Outdated
+from cluster.kuberay.client import Document, KubeRay
+from cluster.kuberay.kinds import RAY_SERVICE, kind_of
+
+ROLLOUT_MANAGER = "sentiment-rollout"
+"""Owns serveConfigV2 from the first rollout on, until an apply with --force takes it back."""
+SERVE_CONFIG = "serveConfigV2"
+_ATTEMPTS = 10
+"""At changing exactly what was read: every status that the operator writes makes a new version of it."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply came to: the object as it is, or would be, and a line for people where there is one."""
+
+    document: Document
+    note: str = ""
+
+
+def apply(
+    client: KubeRay,
+    document: Document,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    keep_models: bool = True,
+) -> Applied:
+    """Server-side apply of a manifest; of a service that a rollout has the say over, all but its models.
+
+    Args:
+        client: of the cluster.
+        document: a manifest of any kind.
+        force: take over fields that others own.
+        dry_run: only answer what would be.
+        keep_models: False puts the manifest's models there, whatever a rollout did.
+
+    Raises:
+        Conflict: another manager owns a field.
+        Outdated: the service changed each time that it was tried.
+        KubeError: see `cluster.errors`.
+    """
+
+    def whole(note: str = "") -> Applied:
+        return Applied(client.apply(document, force=force, dry_run=dry_run), note)
+
+    def attempt() -> Applied:
+        live = _live(client, document)
+        if live is None or ROLLOUT_MANAGER not in holders(live):
+            return whole()
+        if not keep_models:
+            return whole(f"its models are those of the settings again; a rollout had put {_models(live)}")
+        wish = document["spec"][SERVE_CONFIG]
+        rest = {key: value for key, value in document["spec"].items() if key != SERVE_CONFIG}
+        # Only of the version that was read: had the rollout let go since, what is left out would be deleted.
+        metadata = {**document["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
+        after = client.apply({**document, "metadata": metadata, "spec": rest}, force=force, dry_run=dry_run)
+        text = _with_models(wish, after["spec"][SERVE_CONFIG])
+        if dry_run:
+            after = {**after, "spec": {**after["spec"], SERVE_CONFIG: text}}
+        else:
+            after = _put(client, after, text, force=force)
+        return Applied(after, f"keeps the models of a rollout, {_models(after)}; --force puts the settings'")
+
+    if kind_of(document) != RAY_SERVICE:
+        return whole()
+    return _while_outdated(attempt)
+
+
+def edit(client: KubeRay, namespace: str, name: str, change: Callable[[Document], str]) -> None:
+    """Change serveConfigV2 as the rollout, from what was just read, and own it alone.
+
+    Nothing that others do meanwhile is lost.
+
+    Args:
+        client: of the cluster.
+        namespace: of the service.
+        name: of the service.
+        change: from the service to the new text; called again where the service changed in between.
+
+    Raises:
+        NotFound: there is no such service.
+        Outdated: it changed each time that it was tried.
+        KubeError: see `cluster.errors`.
+    """
+
+    def attempt() -> Document:
+        live = client.get(RAY_SERVICE, namespace, name)
+        return _put(client, live, change(live), force=True)
+
+    _while_outdated(attempt)
+
+
+def holders(service: Document) -> frozenset[str]:
+    """The field managers that own its serveConfigV2."""
+    return frozenset(
+        entry["manager"]
+        for entry in service["metadata"].get("managedFields") or []
+        if f"f:{SERVE_CONFIG}" in entry.get("fieldsV1", {}).get("f:spec", {})
+    )
+
+
+def _put(client: KubeRay, live: Document, text: str, *, force: bool) -> Document:
+    """Set the text in exactly this version of the service, and own it."""
+    if text == live["spec"].get(SERVE_CONFIG):
+        return live
+    wish = {
+        "apiVersion": RAY_SERVICE.api_version,
+        "kind": RAY_SERVICE.name,
+        "metadata": {key: live["metadata"][key] for key in ("name", "namespace", "resourceVersion")},
+        "spec": {SERVE_CONFIG: text},
+    }
+    return client.apply(wish, manager=ROLLOUT_MANAGER, force=force)
+
+
+def _while_outdated(attempt: Callable[[], Result]) -> Result:
+    left = _ATTEMPTS
+    while True:
+        try:
+            return attempt()
+        except Outdated:
+            left -= 1
+            if not left:
+                raise
+
+
+def _live(client: KubeRay, document: Document) -> Document | None:
+    try:
+        return client.get(RAY_SERVICE, document["metadata"]["namespace"], document["metadata"]["name"])
+    except NotFound:
+        return None
+
+
+def _with_models(wish: str, live: str) -> str:
+    """The wanted configuration with each `user_config` as it is now; the live text where that is the same."""
+    config, now = yaml.safe_load(wish), yaml.safe_load(live)
+    there = dict(_deployments(now))
+    for place, deployment in _deployments(config):
+        if "user_config" in there.get(place, {}):
+            deployment["user_config"] = there[place]["user_config"]
+    return live if config == now else yaml.safe_dump(config, sort_keys=False)
+
+
+def _models(service: Document) -> str:
+    """Every deployment's `user_config`, for people."""
+    config = yaml.safe_load(service["spec"][SERVE_CONFIG])
+    return ", ".join(
+        json.dumps(deployment["user_config"])
+        for _, deployment in _deployments(config)
+        if "user_config" in deployment
+    )
+
+
+def _deployments(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """Each deployment with its place: application and name."""
+    for application in config.get("applications") or []:
+        for deployment in application.get("deployments") or []:
+            yield (application["name"], deployment["name"]), deployment

@@ -1,0 +1,202 @@
+"""The CloudWatch agent's manifests: it reads Ray's Prometheus endpoints and sends what the catalog names.
+
+The agent turns counters into what was added since its last reading, and drops histograms (AWS: "Prometheus
+metric type conversion by the CloudWatch Agent"): so latency is told as requests later than the promise.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from cluster.kuberay.labels import INSTANCE_LABEL
+from cluster.kuberay.settings import Environment
+from cluster.monitoring.catalog import SERVICE, Catalog
+
+NAME = "cloudwatch-agent"
+"""Of the service account too: Terraform binds a role to it."""
+IMAGE = "public.ecr.aws/cloudwatch-agent/cloudwatch-agent:1.300062.0b1304"
+_JOB = "ray"
+_AGENT, _PROMETHEUS = "cwagentconfig.json", "prometheus.yaml"
+_FOLDERS = {_AGENT: "/etc/cwagentconfig", _PROMETHEUS: "/etc/prometheusconfig"}
+"""Where each part of the configuration is mounted: the agent takes every file of the first for its own."""
+_POD_LABEL = "__meta_kubernetes_pod_label_" + INSTANCE_LABEL.replace(".", "_").replace("/", "_")
+_OUTCOMES = {"answered": "[1-4]..", "refused": "429", "failed": "5.."}
+"""Class of a status, by the later pattern that matches it."""
+
+
+def log_group(service: str) -> str:
+    """Where the agent writes; CloudWatch takes the metrics out of the lines (embedded metric format)."""
+    return f"/{service}/metrics"
+
+
+def agent_documents(environment: Environment, catalog: Catalog, *, region: str) -> list[dict[str, Any]]:
+    """Everything of the agent, in the order of applying.
+
+    Args:
+        environment: the service that is read; the agent lives in the namespace `network.monitoring`.
+        catalog: what is sent.
+        region: of CloudWatch.
+    """
+    namespace = environment.network.monitoring
+    place = {"name": NAME, "namespace": namespace}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": place},
+        *_reads_pods(environment, namespace),
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": place,
+            "data": {
+                _AGENT: json.dumps(_sent(environment, catalog, region), indent=2),
+                _PROMETHEUS: yaml.safe_dump(_read(environment, catalog), sort_keys=False),
+            },
+        },
+        _deployment(namespace),
+    ]
+
+
+def _sent(environment: Environment, catalog: Catalog, region: str) -> dict[str, Any]:
+    """The agent's own configuration: each set of dimensions with the metrics that are sent by it."""
+    by_dimensions: dict[str, tuple[Sequence[Sequence[str]], list[str]]] = {}
+    for name, metric in catalog.sent_by("replica", "ray").items():
+        sets = metric.dimensions
+        by_dimensions.setdefault(json.dumps(sets), (sets, []))[1].append(f"^{name}$")
+    return {
+        "agent": {"region": region},
+        "logs": {
+            "metrics_collected": {
+                "prometheus": {
+                    "cluster_name": environment.nodes.eks_cluster if environment.nodes else environment.name,
+                    "log_group_name": log_group(environment.name),
+                    "prometheus_config_path": f"{_FOLDERS[_PROMETHEUS]}/{_PROMETHEUS}",
+                    "emf_processor": {
+                        "metric_namespace": catalog.namespace,
+                        "metric_declaration": [
+                            {
+                                "source_labels": ["job"],
+                                "label_matcher": f"^{_JOB}$",
+                                "dimensions": sets,
+                                "metric_selectors": names,
+                            }
+                            for sets, names in by_dimensions.values()
+                        ],
+                    },
+                }
+            },
+            "force_flush_interval": 5,
+        },
+    }
+
+
+def _read(environment: Environment, catalog: Catalog) -> dict[str, Any]:
+    """Prometheus's configuration: which pods are read, and which of their series are kept."""
+    names = "|".join(catalog.sent_by("replica", "ray"))
+    return {
+        "global": {"scrape_interval": f"{catalog.period_s}s", "scrape_timeout": "10s"},
+        "scrape_configs": [
+            {
+                "job_name": _JOB,
+                "kubernetes_sd_configs": [
+                    {"role": "pod", "namespaces": {"names": [environment.namespace]}},
+                ],
+                "relabel_configs": [
+                    {"source_labels": [_POD_LABEL], "regex": environment.name, "action": "keep"},
+                    {
+                        "source_labels": ["__meta_kubernetes_pod_container_port_name"],
+                        "regex": "metrics",
+                        "action": "keep",
+                    },
+                    {"target_label": SERVICE, "replacement": environment.name},
+                ],
+                "metric_relabel_configs": [
+                    {"source_labels": ["__name__"], "regex": names, "action": "keep"},
+                    # A model that scores aside is no pod more.
+                    {
+                        "source_labels": ["__name__", "role"],
+                        "regex": "ray_sentiment_model_info;shadow",
+                        "action": "drop",
+                    },
+                    *(
+                        {
+                            "source_labels": ["status"],
+                            "regex": statuses,
+                            "target_label": "outcome",
+                            "replacement": outcome,
+                        }
+                        for outcome, statuses in _OUTCOMES.items()
+                    ),
+                ],
+            }
+        ],
+    }
+
+
+def _reads_pods(environment: Environment, namespace: str) -> list[dict[str, Any]]:
+    """A role in the service's namespace: the agent finds its pods, and nothing else."""
+    place = {"name": NAME, "namespace": environment.namespace}
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": place,
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": place,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+        },
+    ]
+
+
+def _deployment(namespace: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": NAME}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": 1,  # two would count everything twice
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "serviceAccountName": NAME,
+                    "containers": [
+                        {
+                            "name": NAME,
+                            "image": IMAGE,
+                            "env": [{"name": "CI_VERSION", "value": "k8s/1.3"}],
+                            "resources": {
+                                "requests": {"cpu": "100m", "memory": "256Mi"},
+                                "limits": {"memory": "512Mi"},
+                            },
+                            "securityContext": {"allowPrivilegeEscalation": False},
+                            "volumeMounts": [
+                                {"name": _volume(part), "mountPath": folder, "readOnly": True}
+                                for part, folder in _FOLDERS.items()
+                            ],
+                        }
+                    ],
+                    "volumes": [
+                        {
+                            "name": _volume(part),
+                            "configMap": {"name": NAME, "items": [{"key": part, "path": part}]},
+                        }
+                        for part in _FOLDERS
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _volume(part: str) -> str:
+    """A volume's name may hold no dot."""
+    return part.partition(".")[0]

@@ -1,0 +1,90 @@
+"""Which cluster a rollout works on: the options that name it, and the target and the source behind them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.kuberay.client import KubeRay
+    from cluster.rollout.samples import Source
+    from cluster.rollout.target import Target
+
+_TIMEOUT_S = 30.0
+_PATIENCE_S = 10.0
+"""For one call to the Kubernetes API: the controller asks again itself, and hears a person in between."""
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """The options, for a verb's parser."""
+    parser.add_argument(
+        "--target",
+        choices=("serve", "rayservice"),
+        default="serve",
+        help="a Ray cluster by its dashboard, or a RayService by the Kubernetes API (%(default)s)",
+    )
+    parser.add_argument(
+        "--dashboard", default="http://127.0.0.1:8265", metavar="URL", help="of the Ray cluster (%(default)s)"
+    )
+    parser.add_argument("--namespace", default="sentiment", help="of the RayService (%(default)s)")
+    parser.add_argument("--name", default="sentiment", help="of the RayService (%(default)s)")
+    parser.add_argument("--context", metavar="NAME", help="kubectl context (default: the current one)")
+    parser.add_argument(
+        "--take-over", action="store_true", help="own the RayService's serveConfigV2, whoever owns it now"
+    )
+    parser.add_argument("--application", default="sentiment", help="in Serve (%(default)s)")
+    parser.add_argument("--deployment", default="classifier", help="in the application (%(default)s)")
+    parser.add_argument(
+        "--metrics",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a node's Prometheus endpoint; may be given several times (default: all that are listed)",
+    )
+    parser.add_argument("--prometheus", metavar="URL", help="a Prometheus server to read instead")
+    parser.add_argument("--selector", default="", help='labels for it, such as namespace="prod"')
+
+
+@contextmanager
+def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
+    """What serves, and where its metrics are read.
+
+    Raises:
+        TargetFailed: there is no Kubernetes cluster to speak to.
+    """
+    import httpx
+
+    from cluster.rollout.pod_metrics import PodMetrics
+    from cluster.rollout.rayservice_target import RayServiceTarget
+    from cluster.rollout.samples import Endpoints, Prometheus
+    from cluster.rollout.serve_target import ServeTarget
+
+    inside = (chosen.application, chosen.deployment)
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        target: Target
+        source: Source
+        if chosen.target == "rayservice":
+            kube, service = _kubernetes(chosen.context), (chosen.namespace, chosen.name)
+            target = RayServiceTarget(kube, *service, *inside, take_over=chosen.take_over)
+            source = PodMetrics(kube, *service)
+        else:
+            target = ServeTarget(chosen.dashboard, *inside, client=client)
+            source = Endpoints(chosen.dashboard, client=client)
+        if chosen.metrics:
+            source = Endpoints(chosen.dashboard, chosen.metrics, client=client)
+        if chosen.prometheus:
+            source = Prometheus(chosen.prometheus, chosen.selector, client=client)
+        yield target, source
+
+
+def _kubernetes(context: str | None) -> KubeRay:
+    from cluster.errors import KubeError
+    from cluster.kuberay.client import Pace, connect
+    from cluster.rollout.errors import TargetFailed
+
+    try:
+        return connect(context, Pace(patience_s=_PATIENCE_S, read_s=_PATIENCE_S))
+    except KubeError as error:
+        raise TargetFailed(str(error)) from error

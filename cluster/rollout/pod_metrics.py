@@ -1,0 +1,65 @@
+"""The replicas' metrics in a Kubernetes cluster without Prometheus: each pod's own, through the API server.
+
+The API server's proxy is the one way to a pod that is the same from a laptop and from inside. It asks for the
+right to `get` on `pods/proxy`, and a NetworkPolicy must let the API server in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.errors import KubeError
+from cluster.kuberay.client import KubeRay
+from cluster.kuberay.kinds import RAY_SERVICE
+from cluster.rollout.errors import SourceFailed
+from cluster.rollout.samples import Reading, gathered
+
+_PORT_NAME, _PORT = "metrics", 8080
+"""KubeRay has every Ray node export there, and names the port so."""
+
+
+class PodMetrics:
+    """The Prometheus endpoints of a RayService's pods.
+
+    Args:
+        client: of the cluster.
+        namespace: of the service.
+        name: of the service.
+    """
+
+    def __init__(self, client: KubeRay, namespace: str, name: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+
+    def read(self) -> Reading:
+        """All running pods' series. A pod that goes away may not answer; if none does, SourceFailed."""
+        try:
+            clusters = self._client.clusters(RAY_SERVICE, self._namespace, self._name)
+            pods = [pod for cluster in clusters for pod in self._client.pods(cluster, self._namespace)]
+        except KubeError as error:
+            raise SourceFailed(f"the pods are not listed: {error}") from error
+        ports = {
+            pod["metadata"]["name"]: _port(pod)
+            for pod in pods
+            if (pod.get("status") or {}).get("phase") == "Running"
+        }
+
+        def fetch(pod: str) -> str:
+            try:
+                return self._client.page(self._namespace, pod, ports[pod], "metrics")
+            except KubeError as error:
+                raise SourceFailed(str(error)) from error
+
+        return gathered(ports, fetch)
+
+
+def _port(pod: dict[str, Any]) -> int:
+    """Where a pod exports its metrics."""
+    named = (
+        port["containerPort"]
+        for container in pod["spec"]["containers"]
+        for port in container.get("ports") or []
+        if port.get("name") == _PORT_NAME
+    )
+    return int(next(named, _PORT))

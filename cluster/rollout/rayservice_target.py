@@ -1,0 +1,160 @@
+"""The target that is a RayService: the rollout owns its `serveConfigV2`, and KubeRay tells Serve.
+
+Not Serve's own API: the operator says its serveConfigV2 again whenever it starts anew, and would take back a
+canary that Serve alone knows of. All that is read stands in the one object: to get and to patch it is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from cluster.errors import Forbidden, KubeError, NoKind, NotFound, Rejected
+from cluster.kuberay.client import FIELD_MANAGER, Document, KubeRay
+from cluster.kuberay.kinds import RAY_SERVICE
+from cluster.kuberay.progress import progress
+from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG, edit, holders
+from cluster.rollout.errors import TargetFailed, TargetRefused
+from cluster.rollout.target import Mix, Serving
+from cluster.rollout.told import Options, mix_of, options_of, override, scaled, user_config_of
+
+_OURS = frozenset((FIELD_MANAGER, ROLLOUT_MANAGER))
+_FINAL = (Forbidden, NoKind, NotFound, Rejected)
+"""What asking again does not help against."""
+
+
+class RayServiceTarget:
+    """A RayService in a Kubernetes cluster.
+
+    Args:
+        client: of the cluster.
+        namespace: of the service.
+        name: of the service.
+        application: name of the application in its serveConfigV2.
+        deployment: name of the deployment in that.
+        take_over: own serveConfigV2 even where a field manager does that is not of this project.
+    """
+
+    def __init__(
+        self,
+        client: KubeRay,
+        namespace: str,
+        name: str,
+        application: str = "sentiment",
+        deployment: str = "classifier",
+        *,
+        take_over: bool = False,
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._application = application
+        self._deployment = deployment
+        self._take_over = take_over
+
+    def read(self) -> Serving:
+        """What its serveConfigV2 says, and what its status says of that; see `Target`.
+
+        A pod holds one replica, so the replicas are the endpoints that the operator counts. A pod that is not
+        ready for a moment is missing there, so they are never taken for fewer than the least that may run.
+        """
+        with _translated():
+            service = self._client.get(RAY_SERVICE, self._namespace, self._name)
+        options = options_of(self._application_in(_config(service)), self._deployment)
+        stands, status = progress(service), service.get("status") or {}
+        statuses = (status.get("activeServiceStatus") or {}).get("applicationStatuses") or {}
+        deployments = statuses.get(self._application, {}).get("serveDeploymentStatuses") or {}
+        deployment = deployments.get(self._deployment, {})
+        least, endpoints = _least(options), status.get("numServeEndpoints", 0)
+        return Serving(
+            mix=mix_of(options.get("user_config")),
+            replicas=max(least, endpoints),
+            least=least,
+            settled=stands.state == "ready" and deployment.get("status") == "HEALTHY" and endpoints >= least,
+            message=" ".join(filter(None, (stands.summary, deployment.get("message")))),
+            failed=stands.state == "failed",
+            blocked=self._blocked(service),
+        )
+
+    def apply(self, mix: Mix) -> None:
+        """Put the mix into the deployment's `user_config`; see `Target`."""
+
+        def told(options: Options) -> Options:
+            return {} if mix_of(options.get("user_config")) == mix else {"user_config": user_config_of(mix)}
+
+        self._change(told)
+
+    def scale(self, replicas: int) -> None:
+        """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""
+        self._change(lambda options: scaled(options, replicas) if _least(options) != replicas else {})
+
+    def _change(self, change: Callable[[Options], Options]) -> None:
+        """Change options of the deployment in exactly the serveConfigV2 that was read."""
+
+        def edited(service: Document) -> str:
+            text: str = service["spec"][SERVE_CONFIG]
+            config = _config(service)
+            application = self._application_in(config)
+            options = change(options_of(application, self._deployment))
+            if not options:
+                return text
+            if blocked := self._blocked(service):
+                raise TargetRefused(blocked)
+            override(application, self._deployment, options)
+            return yaml.safe_dump(config, sort_keys=False)
+
+        with _translated():
+            edit(self._client, self._namespace, self._name, edited)
+
+    def _blocked(self, service: Document) -> str:
+        """Why the configuration is not this rollout's to change, or an empty text."""
+        others = ", ".join(sorted(holders(service) - _OURS))
+        if not others or self._take_over:
+            return ""
+        return (
+            f"{SERVE_CONFIG} of RayService {self._namespace}/{self._name} is owned by the field manager "
+            f"{others}; have that leave the field alone, then take it over with --take-over"
+        )
+
+    def _application_in(self, config: dict[str, Any]) -> dict[str, Any]:
+        applications: list[dict[str, Any]] = config.get("applications") or []
+        for application in applications:
+            if application.get("name") == self._application:
+                return application
+        there = ", ".join(str(application.get("name")) for application in applications) or "none"
+        raise TargetRefused(
+            f"{SERVE_CONFIG} of {self._namespace}/{self._name} has no application {self._application!r} "
+            f"(there: {there}); name it with --application"
+        )
+
+
+def _config(service: Document) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(service["spec"].get(SERVE_CONFIG, ""))
+    except yaml.YAMLError as error:
+        raise TargetRefused(f"{SERVE_CONFIG} is not YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise TargetRefused(f"{SERVE_CONFIG} is empty: there is nothing that could be rolled out to")
+    return config
+
+
+def _least(options: Options) -> int:
+    """The fewest replicas that may run; Serve's own defaults where nothing is said."""
+    scaling, number = options.get("autoscaling_config"), options.get("num_replicas")
+    if scaling is not None:
+        return int(scaling.get("min_replicas", 1))
+    return number if isinstance(number, int) else 1
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The Kubernetes API's errors as a rollout's."""
+    try:
+        yield
+    except _FINAL as error:
+        raise TargetRefused(f"{error}; check --namespace, --name and --context") from error
+    except KubeError as error:
+        raise TargetFailed(str(error)) from error

@@ -1,0 +1,63 @@
+"""A mix as the deployment's options in a configuration of Serve, and back: the same for every target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from cluster.rollout.errors import TargetFailed
+from cluster.rollout.plan import Step
+from cluster.rollout.target import Mix
+from serve_app.choice import UserConfig
+
+Options = dict[str, Any]
+
+
+def user_config_of(mix: Mix) -> Options:
+    """What the pods are told."""
+    canary = None
+    if mix.canary is not None and mix.step is not None:
+        canary = {"model": mix.canary, "replicas": mix.step.pods, "shadow": mix.step.shadow}
+    return {"champion": {"model": mix.champion}, "canary": canary}
+
+
+def mix_of(user_config: Any) -> Mix:
+    """What the pods were told. Raises TargetFailed if it is nothing of this service."""
+    try:
+        config = UserConfig.model_validate(user_config)
+    except ValidationError as error:
+        raise TargetFailed(
+            f"the deployment's user_config is not one of this service: {error.errors(include_url=False)}"
+        ) from error
+    if config.canary is None:
+        return Mix(config.champion.model)
+    step = Step(config.canary.replicas, config.canary.shadow)
+    return Mix(config.champion.model, config.canary.model, step)
+
+
+def scaled(options: Options, replicas: int) -> Options:
+    """The options that change for so many pods: their number, or the autoscaler's least."""
+    scaling = options.get("autoscaling_config")
+    if scaling is None:
+        return {"num_replicas": replicas}
+    most = max(replicas, scaling.get("max_replicas", 1))
+    return {"autoscaling_config": {**scaling, "min_replicas": replicas, "max_replicas": most}}
+
+
+def options_of(application: dict[str, Any], deployment: str) -> Options:
+    """What an application's configuration says of one deployment; nothing if it does not name it."""
+    for entry in application.get("deployments") or []:
+        if entry["name"] == deployment:
+            return dict(entry)
+    return {}
+
+
+def override(application: dict[str, Any], deployment: str, options: Options) -> None:
+    """Set options of one deployment in an application's configuration, in place."""
+    deployments = application.setdefault("deployments", [])
+    for entry in deployments:
+        if entry["name"] == deployment:
+            entry.update(options)
+            return
+    deployments.append({"name": deployment, **options})

@@ -1,0 +1,121 @@
+"""What the routes hand over: every answer, sampled, and all feedback; wiring of the two writers."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from serve_app.capture.recent import Recent
+from serve_app.capture.records import FEEDBACK, PREDICTIONS, Answered, Truth
+from serve_app.capture.stores import open_store
+from serve_app.capture.writer import BufferLimits, Writer
+from serve_app.errors import QueueFull
+from serve_app.metrics import Metrics
+from serve_app.settings import Settings
+
+_FEEDBACK_BUFFER_BYTES = 16 << 20
+_CLOSE_PATIENCE_S = 5.0
+"""Serve gives a replica 20 s to end, most of it for the requests under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The prediction log and the feedback of one replica. The event loop's own.
+
+    Attributes:
+        predictions: writes what was answered.
+        feedback: writes what is said of it; a buffer of its own, so that no flood of answers drops it.
+        fraction: share of the requests that is kept.
+        metrics: counts feedback.
+        flush_s: seconds until a full buffer may have room again.
+        recent: what was answered lately, kept or not.
+        draw: a number from [0, 1) for each request.
+    """
+
+    predictions: Writer[Answered]
+    feedback: Writer[Truth]
+    fraction: float
+    metrics: Metrics
+    flush_s: float
+    recent: Recent
+    draw: Callable[[], float] = random.random
+
+    def answered(self, record: Answered) -> None:
+        """Keep an answer, if the sample has it and there is room."""
+        model = record.answer.model
+        labels = [model.labels[one.scores.index(max(one.scores))] for one in record.answer.results]
+        self.recent.remember(record.request_id, labels, model.version)
+        if self.draw() < self.fraction:
+            self.predictions.offer(record)
+
+    def judged(self, truths: Sequence[Truth]) -> Counter[str]:
+        """Keep feedback, and hold it against what was answered.
+
+        Returns:
+            How many were right, wrong, and unknown: of requests this replica does not remember.
+
+        Raises:
+            QueueFull: not all of it could be kept; to be sent again, which does no harm.
+        """
+        outcomes: Counter[str] = Counter()
+        for truth in truths:
+            if not self.feedback.offer(truth):
+                raise QueueFull("feedback waits to be written, and there is no room", self.flush_s)
+            answered = self.recent.recall(truth.request_id, truth.index)
+            label, version = answered or (None, "unknown")
+            outcome = "unknown" if label is None else "right" if label == truth.label else "wrong"
+            outcomes[outcome] += 1
+            self.metrics.feedback(outcome, version=version)
+        return outcomes
+
+    def show_metrics(self) -> None:
+        """Set the gauges."""
+        self.metrics.log_buffer(PREDICTIONS, self.predictions.held_bytes)
+        self.metrics.log_buffer(FEEDBACK, self.feedback.held_bytes)
+
+    @asynccontextmanager
+    async def running(self, _app: object = None) -> AsyncIterator[None]:
+        """A lifespan: at its end what waits is written."""
+        atexit.register(self.close)  # a process that is told to end may come by here alone
+        yield
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Write what waits, for as long as there is time."""
+        for writer in (self.predictions, self.feedback):
+            writer.close(patience_s=_CLOSE_PATIENCE_S)
+
+
+def open_capture(settings: Settings, metrics: Metrics) -> Capture | None:
+    """What the settings ask for; None if nothing is to be kept."""
+    if settings.log_uri is None:
+        return None
+    from serve_app.capture.parquet import feedback_files, prediction_files
+
+    store = open_store(settings.log_uri)
+    return Capture(
+        predictions=Writer(
+            PREDICTIONS,
+            partial(prediction_files, privacy=settings.log_privacy),
+            store,
+            BufferLimits(settings.log_buffer_bytes, settings.log_flush_s),
+            partial(metrics.logged, PREDICTIONS),
+        ),
+        feedback=Writer(
+            FEEDBACK,
+            feedback_files,
+            store,
+            BufferLimits(_FEEDBACK_BUFFER_BYTES, settings.log_flush_s),
+            partial(metrics.logged, FEEDBACK),
+        ),
+        fraction=settings.log_fraction,
+        metrics=metrics,
+        flush_s=settings.log_flush_s,
+        recent=Recent(),
+    )

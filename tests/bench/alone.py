@@ -1,0 +1,21 @@
+"""`python -m tests.bench.alone PORT`: the replica in a process of its own, as Serve holds it, without Ray."""
+
+import asyncio
+import sys
+
+import uvicorn
+
+from serve_app.deployment import ClassifierReplica
+from serve_app.settings import Settings
+
+
+async def main(port: int) -> None:
+    """Load the model of the settings, then answer."""
+    replica = ClassifierReplica()
+    await replica.reconfigure({"champion": Settings().model})
+    config = uvicorn.Config(replica.__serve_build_asgi_app__(), port=port, log_level="warning")
+    await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""Pods that follow the load: real raylets, real replicas, open-loop load, two policies."""

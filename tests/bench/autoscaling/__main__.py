@@ -1,0 +1,174 @@
+"""Pods follow the load, by two policies: `python -m tests.bench.autoscaling --plot FILE --json FILE`.
+
+One head without CPUs and up to six worker raylets, a GPU in name each, started and ended by Ray's
+autoscaler v2; a replica on each, behind one HAProxy with direct ingress. The load is open-loop and rises from
+3/4 of the promise of a pod to four times that promise, and falls again. Each policy has the cluster in turn,
+from one pod.
+
+Here a pod's device does 500 tokens a second (see `paced`), about 2,200 a minute of the short texts that are
+sent: one pod cannot quite carry the load, and the promised 600 a minute a pod ask for four. The windows are
+shorter than those that ship, so that the run is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from cluster.autoscaling.aims import Aims
+from cluster.kuberay.serve_config import scaling
+from cluster.rollout.serve_target import ServeTarget
+from loadtest.invented import invent
+from serve_app.app import DEPLOYMENT
+from serve_app.local import CONFIG, ROOT, Plan, free_port, serving
+from tests.bench.autoscaling import fake_nodes
+from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
+
+MOST_PODS = 6
+AIMS = Aims(up_window_s=4, down_window_s=15, step_s=8)
+COURSE = ((0.0, 0.75), (8.0, 0.75), (68.0, 4.0), (98.0, 4.0), (106.0, 0.75), (140.0, 0.75))
+"""Seconds, and the load in pods' worth of the promise."""
+GOING_S = 30.0
+"""After the course, for pods that are still on their way out."""
+PROMISED_MS = 100.0
+PATIENCE_S = 120
+_SAMPLING = {"look_back_period_s": 10.0, "metrics_interval_s": 2.0}
+_POLICIES: dict[str, dict[str, Any]] = {
+    "this policy": scaling(AIMS),
+    "Serve's default": {"upscale_delay_s": AIMS.up_window_s, "downscale_delay_s": AIMS.down_window_s},
+}
+
+
+def main() -> int:
+    """Run both policies; 0 whatever they show, for a benchmark is no test."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.autoscaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--policy", choices=_POLICIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--plot", type=Path, help="draw the runs here (PNG)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    policies = options.policy or list(_POLICIES)
+    with tempfile.TemporaryDirectory(prefix="pods-") as name:
+        folder = Path(name)
+        plan = Plan(
+            port=free_port(),
+            dashboard_port=free_port(),
+            cpus=0,
+            import_path="tests.bench.autoscaling.paced:app",
+            ray_options=fake_nodes.options(folder, most_pods=MOST_PODS),
+            # Every node has the same address here, so only one of them can listen on the port.
+            config={"proxy_location": "HeadOnly", "applications": [_application(policies[0])]},
+            environment={
+                **fake_nodes.ENVIRONMENT,
+                # Ray runs its workers at niceness 15; here they share the cores with what sends the load.
+                "RAY_worker_niceness": "0",
+                "SENTIMENT_REPLICA_CPUS": "1",
+                "SENTIMENT_REPLICA_GPUS": "1",
+                "SENTIMENT_DEVICE": "cpu",
+                "SENTIMENT_MAX_BATCH_ITEMS": "1",
+            },
+        )
+        runs: list[Run] = []
+        with serving(plan, _tell):
+            for policy in policies:
+                runs.append(_run(plan, policy, folder))
+                _write(runs, options)
+    print(table(runs))
+    return 0
+
+
+def _write(runs: list[Run], options: argparse.Namespace) -> None:
+    """What there is so far, so that a run that fails does not take the others with it."""
+    if options.plot:
+        plot(options.plot, runs, AIMS.requests_per_minute / 60, PROMISED_MS)
+    if options.json:
+        figures = [{"policy": run.policy, **run.figures()} for run in runs]
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _application(policy: str) -> dict[str, Any]:
+    (application,) = yaml.safe_load(CONFIG.read_text())["applications"]
+    application["deployments"] = [{"name": DEPLOYMENT, "autoscaling_config": _autoscaling(policy)}]
+    return dict(application)
+
+
+def _autoscaling(policy: str) -> dict[str, Any]:
+    return {"min_replicas": 1, "max_replicas": MOST_PODS, **_POLICIES[policy], **_SAMPLING}
+
+
+def _run(plan: Plan, policy: str, folder: Path) -> Run:
+    """One policy under the load, from one pod to the end of the course."""
+    with httpx.Client(timeout=20) as client:
+        ServeTarget(plan.dashboard, client=client)._change({"autoscaling_config": _autoscaling(policy)})
+        _tell(f"{policy}: waiting for one pod")
+        _wait_for_one(client, plan)
+        texts, out, log = folder / "texts.txt", folder / "requests.jsonl", folder / "load.log"
+        texts.write_text("\n".join(_short_texts()))
+        command = [sys.executable, "-m", "tests.bench.autoscaling.ramp", f"--host={plan.url}", f"--out={out}"]
+        command += [f"--points={json.dumps(COURSE)}", f"--texts={texts}"]
+        pods = []
+        began, began_s = time.time(), time.monotonic()
+        with log.open("wb") as said, psutil.Popen(command, cwd=ROOT, stdout=said, stderr=said) as load:
+            while (at_s := time.monotonic() - began_s) < COURSE[-1][0] + GOING_S:
+                pods.append(_pods(client, plan, at_s))
+                _tell(f"{policy}: {pods[-1]}")
+                if load.poll() is not None and pods[-1].nodes == 1:
+                    break
+                time.sleep(1)
+            if load.poll() is None:
+                load.kill()
+        if load.returncode:
+            raise RuntimeError(f"the load ended with {load.returncode}: {log.read_text()[-2000:]}")
+    requests = [
+        Request(line["due_s"] - began, line["latency_ms"], line["failure"])
+        for line in map(json.loads, out.read_text().splitlines())
+    ]
+    return Run(policy, requests, pods)
+
+
+def _wait_for_one(client: httpx.Client, plan: Plan) -> None:
+    """Until there has been one pod for a few seconds: a changed policy has Serve replace every replica."""
+    deadline, seen = time.monotonic() + PATIENCE_S, 0
+    while seen < 5:
+        now = _pods(client, plan, 0)
+        seen = seen + 1 if (now.target, now.replicas, now.nodes) == (1, 1, 1) else 0
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not at one pod within {PATIENCE_S} s, but {now}")
+        time.sleep(1)
+
+
+def _pods(client: httpx.Client, plan: Plan, at_s: float) -> Pods:
+    details = client.get(f"{plan.dashboard}/api/serve/applications/").json()
+    # For a moment after a change of the configuration Serve shows no deployment.
+    deployment = details["applications"]["sentiment"]["deployments"].get(DEPLOYMENT, {})
+    running = [replica for replica in deployment.get("replicas", []) if replica["state"] == "RUNNING"]
+    nodes = client.get(f"{plan.dashboard}/api/v0/nodes").json()["data"]["result"]["result"]
+    alive = [node for node in nodes if node["state"] == "ALIVE" and node["resources_total"].get("GPU")]
+    return Pods(round(at_s, 1), deployment.get("target_num_replicas", 0), len(running), len(alive))
+
+
+def _short_texts() -> Iterator[str]:
+    """The load test's invented texts, cut to 6 to 16 words."""
+    for number, text in enumerate(invent(1000, 1)):
+        yield " ".join(text.split()[: 6 + number % 11])
+
+
+def _tell(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,50 @@
+"""`python -m tests.bench.capture_cost`: the CPU that capture takes of a replica, a text.
+
+CPU time of this process, not time on the clock: it holds on a machine that others use.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+
+from loadtest.invented import invent
+from serve_app.capture.capture import open_capture
+from serve_app.capture.parquet import prediction_files
+from serve_app.metrics import Metrics
+from serve_app.settings import LogPrivacy, Settings
+from tests.unit.train.captured.logs import answered
+
+ROWS = 1000
+"""Of a file: ten seconds of a hundred texts a second."""
+ROUNDS = 5
+
+
+def main() -> int:
+    """Measure and print a table: the best of a few rounds."""
+    records = [answered(f"{number}", text) for number, text in enumerate(invent(ROWS, 0))]
+    print("| where | CPU a text |\n| --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        capture = open_capture(Settings(log_uri=folder, log_flush_s=3600), Metrics())
+        assert capture is not None
+        costs = []
+        for _ in range(ROUNDS):
+            began = time.thread_time()
+            for record in records:
+                capture.answered(record)
+            costs.append(time.thread_time() - began)
+        print(f"| event loop, before the answer | {1e6 * min(costs) / ROWS:.0f} µs |", flush=True)
+        capture.close()
+    levels: tuple[LogPrivacy, ...] = ("full", "redacted", "hash")
+    for privacy in levels:
+        costs = []
+        for _ in range(ROUNDS):
+            began = time.process_time()
+            prediction_files(records, privacy)
+            costs.append(time.process_time() - began)
+        print(f"| the log's thread, {privacy} | {1e6 * min(costs) / ROWS:.0f} µs |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,208 @@
+"""`python -m tests.bench.capture_faults`: what of the prediction log is lost when S3 is away, and by kill -9.
+
+One service that captures into S3 (moto's, over HTTP, in this process), asked about 80 times a second:
+
+    S3 is away for a minute: connections are refused. Afterwards every answer must be in the log.
+    kill -9 of the replica. What is missing afterwards must have been answered in the last `--flush-s`.
+    the service is told to end. What waited in the log must be there.
+
+With --alone the service is the routes and the log in a process of their own, without Ray and without a
+model: a log does not notice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Thread
+
+import boto3
+import psutil
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from loadtest.invented import invent
+from serve_app.local import Plan, free_port, serving
+from tests.bench.http import Connection
+from train.captured.reading import Log
+
+URI = "s3://captured/log"
+CONNECTIONS, PAUSE_S = 4, 0.05
+PATIENCE_S = 90.0
+
+
+@dataclass
+class Asked:
+    """Answers by request id, each with its time on `time.monotonic`; and how often which status came."""
+
+    answered: dict[str, float] = field(default_factory=dict)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def missing(self) -> set[str]:
+        """Request ids that are not in the log."""
+        there: set[str] = set()
+        for batch in Log(URI).predictions(columns=("request_id",)):
+            there.update(batch["request_id"].to_pylist())
+        return set(self.answered) - there
+
+    def wait_until_kept(self) -> set[str]:
+        """What is still missing when nothing is, or when patience ends."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (missing := self.missing()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return missing
+
+
+class Bucket:
+    """S3 at one port, which can be closed and opened again; what it holds stays."""
+
+    def __init__(self) -> None:
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self.port = free_port()
+
+    def open(self) -> None:
+        """Answer."""
+        self._server = make_server("127.0.0.1", self.port, self._app, threaded=True)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def close(self) -> None:
+        """Refuse connections."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def main() -> int:
+    """Do all three and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--flush-s", type=float, default=10.0, help="SENTIMENT_LOG_FLUSH_S (default 10)")
+    parser.add_argument("--away-s", type=float, default=60.0, help="seconds without S3 (default 60)")
+    parser.add_argument("--alone", action="store_true", help="without Ray and without a model")
+    options = parser.parse_args()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    start = _alone if options.alone else _served
+    asked, bucket = Asked(), Bucket()
+    with _environment(bucket) as environment:
+        bucket.open()
+        boto3.session.Session().client("s3").create_bucket(Bucket="captured")
+        environment |= {"SENTIMENT_LOG_URI": URI, "SENTIMENT_LOG_FLUSH_S": f"{options.flush_s}"}
+        print("| what | requests | failed | lost |\n| --- | --- | --- | --- |")
+        with start(environment) as (url, replica):
+            asyncio.run(_ask(url, asked, seconds=options.flush_s))
+            bucket.close()
+            asyncio.run(_ask(url, asked, seconds=options.away_s))
+            bucket.open()
+            asyncio.run(_ask(url, asked, seconds=options.flush_s))
+            _tell(f"S3 away for {options.away_s:.0f} s", asked, asked.wait_until_kept())
+
+            asked = Asked()
+            asyncio.run(_ask(url, asked, seconds=2.5 * options.flush_s))
+            killed = time.monotonic()
+            replica().kill()
+            time.sleep(1)
+            lost = asked.missing()
+            oldest_s = killed - min((asked.answered[name] for name in lost), default=killed)
+            _tell(f"kill -9; the oldest lost was answered {oldest_s:.1f} s before", asked, lost)
+        asked = Asked()
+        with start(environment) as (url, _):
+            asyncio.run(_ask(url, asked, seconds=options.flush_s / 2))
+        _tell("the service is told to end", asked, asked.missing())
+        bucket.close()
+    return 0
+
+
+@contextmanager
+def _served(environment: dict[str, str]) -> Iterator[tuple[str, Callable[[], psutil.Process]]]:
+    """As `make serve` does it."""
+    plan = Plan(port=free_port(), dashboard_port=free_port(), environment=environment)
+    with serving(plan, lambda line: print(f"  {line}", file=sys.stderr)):
+        yield plan.url, _replica
+
+
+@contextmanager
+def _alone(environment: dict[str, str]) -> Iterator[tuple[str, Callable[[], psutil.Process]]]:
+    """The routes and the log in one process."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.contract.serve_fake", str(port)]
+    process = psutil.Popen(command, env=os.environ | environment)
+    try:
+        asyncio.run(_until_it_answers(f"http://127.0.0.1:{port}"))
+        yield f"http://127.0.0.1:{port}", lambda: process
+    finally:
+        if process.is_running():
+            process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def _tell(what: str, asked: Asked, lost: set[str]) -> None:
+    total = asked.statuses.total()
+    print(f"| {what} | {total:,} | {total - asked.statuses['200']} | {len(lost)} |", flush=True)
+
+
+@contextmanager
+def _environment(bucket: Bucket) -> Iterator[dict[str, str]]:
+    """Credentials and endpoint, for this process and for the replicas."""
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{bucket.port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    os.environ.update(variables)
+    yield dict(variables)
+
+
+async def _ask(url: str, asked: Asked, *, seconds: float) -> None:
+    texts = itertools.cycle(invent(500, 0))
+    until = time.monotonic() + seconds
+
+    async def ask_on() -> None:
+        async with Connection(url) as connection:
+            while time.monotonic() < until:
+                answer = await connection.classify(next(texts))
+                asked.statuses[str(answer.status)] += 1
+                if answer.status == 200:
+                    asked.answered[answer.json()["request_id"]] = time.monotonic()
+                await asyncio.sleep(PAUSE_S)
+
+    await asyncio.gather(*(ask_on() for _ in range(CONNECTIONS)))
+
+
+async def _until_it_answers(url: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            async with Connection(url) as connection:
+                if (await connection.classify("again")).status == 200:
+                    return
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        await asyncio.sleep(0.5)
+
+
+def _replica() -> psutil.Process:
+    """The replica of this service, and of no other on the machine: the one that knows the bucket's port."""
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    [replica] = [
+        process
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if any("ServeReplica:sentiment" in argument for argument in process.info["cmdline"] or [])
+        and (process.info["environ"] or {}).get("AWS_ENDPOINT_URL") == endpoint
+    ]
+    return replica
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,16 @@
+"""`python -m tests.contract.serve_fake PORT`: the real routes and the real log over HTTP, without a model."""
+
+import sys
+
+import uvicorn
+
+from serve_app.api import build_api
+from serve_app.capture.capture import open_capture
+from serve_app.metrics import Metrics
+from serve_app.settings import Settings
+from tests.contract.fake_replica import FakeReplica
+
+if __name__ == "__main__":
+    settings, metrics = Settings(), Metrics()
+    app = build_api(FakeReplica(), settings, metrics, open_capture(settings, metrics))
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning")

@@ -1,0 +1,3 @@
+"""What integration tests share."""
+
+from tests.integration.installed import installed as installed

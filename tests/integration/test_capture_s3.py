@@ -1,0 +1,140 @@
+"""The log in S3: nothing is lost while S3 is away, a denied bucket fails nothing, what is there is read.
+
+S3 is moto's, over HTTP; the wire in front of it answers for S3 while it is told to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, timedelta
+from threading import Condition, Thread
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3
+import pytest
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from serve_app.capture.capture import Capture, open_capture
+from serve_app.metrics import Metrics
+from serve_app.settings import Settings
+from tests.unit.train.captured.logs import answered, truth
+from train.captured.compacting import compact
+from train.captured.joining import Join, JoinCounts
+from train.captured.reading import Log, Window
+
+BUCKET = "captured"
+URI = f"s3://{BUCKET}/senti/log"
+PATIENCE_S = 60
+
+
+class Wire:
+    """WSGI middleware before moto: answers a PUT with `status` while there is one, and counts the answers."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._refused = Condition()
+        self.status: str | None = None
+        self.refusals = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "PUT" or self.status is None:
+            return list(self._app(environ, start_response))
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response(self.status, [("Content-Type", "application/xml")])
+        with self._refused:
+            self.refusals += 1
+            self._refused.notify_all()
+        return [b"<Error><Code>Refused</Code><Message>no</Message></Error>"]
+
+    def wait_for_refusals(self, count: int) -> None:
+        with self._refused:
+            assert self._refused.wait_for(lambda: self.refusals >= count, PATIENCE_S)
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """An S3 with an empty bucket at a free port, which boto3 and pyarrow find through the environment."""
+    wire = Wire(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, wire, threaded=True)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
+    yield wire
+    reset = Request(f"{endpoint}/moto-api/reset", method="POST")
+    urlopen(reset, timeout=PATIENCE_S).close()  # what moto holds outlives the server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def capturing(**settings: Any) -> Capture:
+    capture = open_capture(Settings(log_uri=URI, log_privacy="full", **settings), Metrics())
+    assert capture is not None
+    return capture
+
+
+def close(capture: Capture, *, patience_s: float = PATIENCE_S) -> None:
+    capture.predictions.close(patience_s=patience_s)
+    capture.feedback.close(patience_s=patience_s)
+
+
+def texts() -> list[str]:
+    return sorted(text for batch in Log(URI).predictions() for text in batch["text"].to_pylist())
+
+
+def test_nothing_is_lost_while_s3_is_away(wire: Wire) -> None:
+    wire.status = "503 Slow Down"
+    capture = capturing(log_flush_s=0.05)
+    for number in range(500):
+        capture.answered(answered(f"{number}", f"text {number}"))
+    wire.wait_for_refusals(3)
+    assert capture.predictions.held_bytes > 0
+
+    wire.status = None
+    close(capture)
+
+    assert texts() == sorted(f"text {number}" for number in range(500))
+
+
+def test_a_denied_bucket_fails_no_request_and_memory_is_bounded(wire: Wire) -> None:
+    wire.status = "403 Forbidden"
+    capture = capturing(log_flush_s=0.05, log_buffer_bytes=100_000)
+    for number in range(1000):
+        capture.answered(answered(f"{number}", "text " * 20))
+        assert capture.predictions.held_bytes <= 100_000
+    wire.wait_for_refusals(2)
+    close(capture, patience_s=0)
+    assert texts() == []
+
+
+def test_captured_joined_and_compacted_in_s3(wire: Wire) -> None:
+    for number in range(3):
+        capture = capturing()
+        capture.answered(answered(f"{number}", "good", "bad"))
+        capture.judged([truth(f"{number}", "NEGATIVE", index=1)])
+        close(capture)
+    log = Log(URI)
+
+    for grace in (timedelta(hours=1), timedelta(0)):
+        compact(log, before=date(2026, 11, 27), grace=grace)
+        join = Join(log, Window(version="7"), ("text", "label"))
+        rows = [(row["text"], row["truth"]) for batch in join for row in batch.to_pylist()]
+        assert rows == [("bad", "NEGATIVE")] * 3
+        assert join.counts == JoinCounts(feedback=3, joined=3)
+    listed = boto3.session.Session().client("s3").list_objects_v2(Bucket=BUCKET, Prefix="senti/log/")
+    assert len([item for item in listed["Contents"] if item["Key"].endswith(".parquet")]) == 2

@@ -1,0 +1,363 @@
+"""A rollout of a RayService over HTTP, by an API that misbehaves: it ends right, or says why.
+
+The pods are the simulated ones of the controller's tests; everything up to them is real: controller, journal,
+target, Kubernetes client, and the pods' metrics through the API server's proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import config
+
+from cluster.__main__ import main
+from cluster.errors import Conflict
+from cluster.kuberay.client import FIELD_MANAGER, KubeRay, Pace
+from cluster.kuberay.render import service_documents
+from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, apply, holders
+from cluster.kuberay.settings import read_environment
+from cluster.rollout.controller import Controller
+from cluster.rollout.errors import InvalidState, TargetFailed, TargetRefused
+from cluster.rollout.plan import Step
+from cluster.rollout.pod_metrics import PodMetrics
+from cluster.rollout.rayservice_target import RayServiceTarget
+from cluster.rollout.states import Rollout, Side, State
+from cluster.rollout.target import Mix
+from tests.integration.kube_api import DROP, HANG, LOST, Fault, KubeApi, kube_api
+from tests.integration.kube_client import client_of, write_kubeconfig
+from tests.integration.rayservice_world import NAME, NAMESPACE, PATH, Operator
+from tests.unit.cluster.rollout.world import QUICK, Killed, World
+
+ONE_POD, HALF = Step(1, shadow=False), Step(2, shadow=False)
+ARGO = "argocd-controller"
+
+
+def wish(*changes: str) -> dict[str, Any]:
+    """The service as the settings have it, with the model that the world calls old."""
+    return service_documents(read_environment("prod", ["serve.model=old", *changes]))[-1]
+
+
+class Cluster:
+    """A cluster with the service in it, and controllers for it."""
+
+    def __init__(self, api: KubeApi, folder: Path) -> None:
+        self.api = api
+        self.world = World(folder)
+        self.client = self.client_of()
+        apply(self.client, wish())
+        self.operator = Operator(api, self.world)
+        self.take_over = False
+        self.said: list[str] = []
+        self.settle()
+
+    def settle(self) -> None:
+        """Look until the operator has done what it was told."""
+        looks = iter(range(20))
+        while not self.target.read().settled:
+            next(looks)
+
+    def client_of(self) -> KubeRay:
+        pace = Pace(now=lambda: self.world.now, pause=self.world.sleep, patience_s=10, read_s=0.3)
+        return client_of(self.api.url, pace)
+
+    @property
+    def target(self) -> RayServiceTarget:
+        return RayServiceTarget(self.client, NAMESPACE, NAME, take_over=self.take_over)
+
+    def controller(self) -> Controller:
+        world = self.world
+        return Controller(
+            world.journal(),
+            self.target,
+            PodMetrics(self.client, NAMESPACE, NAME),
+            aliases=world,
+            clock=lambda: world.now,
+            sleep=world.sleep,
+            tell=lambda rollout, line, decision: self.said.append(line),
+        )
+
+    def start(self, canary: str = "good", **options: Any) -> Rollout:
+        return self.controller().start(Side(canary), QUICK, **options)
+
+    def resume(self) -> Rollout:
+        rollout = self.controller().resume()
+        assert rollout is not None
+        return rollout
+
+    def owners(self) -> frozenset[str]:
+        return holders(self.api.shown(PATH))
+
+    def serve_config(self) -> dict[str, Any]:
+        told: dict[str, Any] = yaml.safe_load(self.api.objects[PATH]["spec"]["serveConfigV2"])
+        return told
+
+    def when_canary_is_in(self, happens: Callable[[], None]) -> None:
+        """Do something once, while the canary is watched."""
+
+        def look() -> None:
+            if self.world.mix.canary and self.world.journal().rollout().applied_at is not None:
+                self.world.on_sleep = lambda: None
+                happens()
+
+        self.world.on_sleep = look
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with kube_api() as api:
+        yield Cluster(api, tmp_path / "journal")
+
+
+def seldom(fault: Fault, every: int) -> Callable[[int, str, str], Fault]:
+    return lambda number, method, path: fault if number % every == 0 else None
+
+
+def test_a_good_canary_is_promoted_and_nothing_but_the_model_changed(cluster: Cluster) -> None:
+    before = cluster.api.objects[PATH]["spec"]
+    assert cluster.start().state is State.PROMOTED
+    wanted = [Mix("old"), Mix("old", "good", ONE_POD), Mix("old", "good", HALF), Mix("good")]
+    assert cluster.world.mixes == wanted
+    assert cluster.owners() == {ROLLOUT_MANAGER}
+    after = cluster.api.objects[PATH]["spec"]
+    assert {**after, "serveConfigV2": ""} == {**before, "serveConfigV2": ""}
+    told = cluster.serve_config()
+    told["applications"][0]["deployments"][0]["user_config"] = {"champion": {"model": "old"}}
+    assert told == yaml.safe_load(before["serveConfigV2"])
+
+
+@pytest.mark.parametrize("canary", ["failing", "stuck", "broken"])
+def test_a_bad_canary_is_taken_back(cluster: Cluster, canary: str) -> None:
+    assert cluster.start(canary).state is State.ROLLED_BACK
+    assert cluster.world.mixes[-1] == cluster.target.read().mix == Mix("old")
+
+
+@pytest.mark.parametrize(("fault", "every"), [(500, 3), (503, 5), (429, 3), (DROP, 5), (LOST, 3), (LOST, 5)])
+def test_it_is_promoted_though_calls_fail(cluster: Cluster, fault: Fault, every: int) -> None:
+    cluster.operator.fault = seldom(fault, every)
+    assert cluster.start().state is State.PROMOTED
+    assert cluster.target.read().mix == Mix("good")
+    assert cluster.operator.calls > 50
+
+
+def test_it_is_promoted_though_some_calls_are_never_answered(cluster: Cluster) -> None:
+    cluster.operator.fault = seldom(HANG, 17)
+    assert cluster.start().state is State.PROMOTED
+
+
+def test_an_operator_that_writes_all_the_time_is_no_conflict(cluster: Cluster) -> None:
+    """Each status makes a new version: a change that was made to an older one is refused, and made again."""
+    cluster.operator.busy = True
+    assert cluster.start().state is State.PROMOTED
+    assert cluster.api.calls.count(("PATCH", PATH)) > len(cluster.world.mixes), "some were refused"
+
+
+def test_a_service_that_never_stays_the_same_is_given_up(cluster: Cluster) -> None:
+    cluster.start()
+    writes = cluster.api.calls.count(("PATCH", PATH))
+
+    def write_before_patch(number: int, method: str, path: str) -> Fault:
+        if method == "PATCH":
+            cluster.api.set_status(PATH, {"numServeEndpoints": 4})
+        return None
+
+    cluster.operator.fault = write_before_patch
+    with pytest.raises(TargetFailed, match="has been modified"):
+        cluster.target.apply(Mix("old"))
+    assert cluster.api.calls.count(("PATCH", PATH)) == writes + 10
+    assert cluster.target.read().mix == Mix("good")
+
+
+def test_a_service_of_another_manager_is_refused_before_anything_is_begun(cluster: Cluster) -> None:
+    cluster.api.update(PATH, wish(), ARGO)
+    cluster.settle()
+    before = cluster.api.version
+    with pytest.raises(InvalidState, match=rf"{ARGO}.*--take-over"):
+        cluster.start()
+    assert cluster.api.version == before and cluster.world.journal().entries() == []
+    with pytest.raises(TargetRefused, match=ARGO):
+        cluster.target.apply(Mix("good"))
+    cluster.take_over = True
+    assert cluster.start().state is State.PROMOTED
+    assert cluster.owners() == {ROLLOUT_MANAGER}
+
+
+def test_what_another_manager_puts_back_is_noticed_and_ends_the_rollout(cluster: Cluster) -> None:
+    cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish(), ARGO))
+    rollout = cluster.start()
+    assert rollout.state is State.ROLLED_BACK and "someone else changed" in rollout.reason
+    assert cluster.owners() == {ARGO}
+
+
+def test_what_another_manager_holds_cannot_be_taken_back_and_that_is_said(cluster: Cluster) -> None:
+    cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish("serve.model=failing"), ARGO))
+    with pytest.raises(TargetFailed, match=rf"champion is not back.*{ARGO}.*rollout resume"):
+        cluster.start()
+    rollout = cluster.world.journal().rollout()
+    assert rollout.state is State.ROLLING_BACK
+    assert cluster.world.now - rollout.since < QUICK.apply_timeout_s, "it is not asked again and again"
+    cluster.api.owners[PATH].pop(ARGO)
+    assert cluster.resume().state is State.ROLLED_BACK
+    assert cluster.world.mix == Mix("old")
+
+
+def test_an_apply_of_the_cluster_leaves_the_canary_where_it_is(cluster: Cluster) -> None:
+    notes: list[str] = []
+
+    def change_bounds() -> None:
+        notes.append(apply(cluster.client, wish("serve.max_pods=8", "upgrade.step_percent=20")).note)
+
+    cluster.when_canary_is_in(change_bounds)
+    assert cluster.start().state is State.PROMOTED
+    assert "keeps the models" in notes[0] and '"good"' in notes[0]
+    spec = cluster.api.objects[PATH]["spec"]
+    assert spec["upgradeStrategy"]["clusterUpgradeOptions"]["stepSizePercent"] == 20
+    [deployment] = cluster.serve_config()["applications"][0]["deployments"]
+    assert deployment["autoscaling_config"]["max_replicas"] == 8
+    assert Mix("old") not in cluster.world.mixes[1:]
+    assert cluster.owners() == {ROLLOUT_MANAGER}
+
+
+def test_an_apply_takes_nothing_from_another_manager_on_a_rollouts_behalf(cluster: Cluster) -> None:
+    cluster.start()
+    both = {**wish(), "spec": {"serveConfigV2": cluster.api.objects[PATH]["spec"]["serveConfigV2"]}}
+    cluster.api.apply(PATH, both, ARGO, force=False, dry_run=False)
+    with pytest.raises(Conflict, match=ARGO):
+        apply(cluster.client, wish("serve.max_pods=8"))
+    assert cluster.owners() == {ROLLOUT_MANAGER, ARGO}
+
+
+def test_an_apply_by_force_takes_the_canary_out_and_the_rollout_ends(cluster: Cluster) -> None:
+    def by_force() -> None:
+        apply(cluster.client, wish(), force=True, keep_models=False)
+
+    cluster.when_canary_is_in(by_force)
+    rollout = cluster.start()
+    assert rollout.state is State.ROLLED_BACK and "someone else changed" in rollout.reason
+    assert cluster.target.read().mix == Mix("old")
+
+
+def test_an_apply_that_meets_a_rollouts_step_is_made_again(cluster: Cluster) -> None:
+    cluster.start()
+    steps = iter([Mix("good", "failing", ONE_POD)])
+    other = RayServiceTarget(cluster.client_of(), NAMESPACE, NAME)
+
+    def step_before_patch(number: int, method: str, path: str) -> Fault:
+        if method == "PATCH" and (mix := next(steps, None)):
+            text = yaml.safe_load(cluster.api.objects[PATH]["spec"]["serveConfigV2"])
+            text["applications"][0]["deployments"][0]["user_config"] = {
+                "champion": {"model": mix.champion},
+                "canary": {"model": mix.canary, "replicas": 1},
+            }
+            step = {**wish(), "spec": {"serveConfigV2": yaml.safe_dump(text)}}
+            cluster.api.apply(PATH, step, ROLLOUT_MANAGER, force=True, dry_run=False)
+        return None
+
+    cluster.operator.fault = step_before_patch
+    apply(cluster.client, wish("serve.max_pods=8"))
+    assert other.read().mix == Mix("good", "failing", ONE_POD)
+    [deployment] = cluster.serve_config()["applications"][0]["deployments"]
+    assert deployment["autoscaling_config"]["max_replicas"] == 8
+
+
+def test_an_api_that_is_away_while_a_canary_is_taken_back(cluster: Cluster) -> None:
+    cluster.operator.fault = None
+
+    def away() -> None:
+        cluster.operator.fault = lambda number, method, path: 503 if path == PATH else None
+
+    cluster.when_canary_is_in(away)
+    with pytest.raises(TargetFailed, match=r"503.*rollout resume"):
+        cluster.start("failing")
+    assert cluster.world.mix.canary == "failing", "the pods go on with what they were told"
+    assert cluster.world.journal().rollout().state is State.ROLLING_BACK
+    cluster.operator.fault = None
+    assert cluster.resume().state is State.ROLLED_BACK
+
+
+def test_an_operator_that_is_away_is_waited_for_and_then_told_of(cluster: Cluster) -> None:
+    cluster.operator.absent = True
+    with pytest.raises(TargetFailed, match="operator has not seen this version"):
+        cluster.start()
+    reasons = [entry.get("reason", "") for entry in cluster.world.journal().entries()]
+    assert "not in place within 60 s" in reasons[-1]
+    cluster.operator.absent = False
+    assert cluster.resume().state is State.ROLLED_BACK
+
+
+def test_what_serve_cannot_deploy_is_taken_back_with_serves_reason(cluster: Cluster) -> None:
+    cluster.operator.refuses = "good"
+    rollout = cluster.start()
+    assert rollout.state is State.ROLLED_BACK and "Serve cannot deploy good" in rollout.reason
+
+
+def test_a_service_that_is_deleted_ends_the_rollout_with_that_word(cluster: Cluster) -> None:
+    cluster.when_canary_is_in(lambda: cluster.api.remove(PATH))
+    with pytest.raises(TargetFailed, match='rayservices "sentiment" not found'):
+        cluster.start()
+    assert "no metrics for 600 s" in cluster.world.journal().entries()[-1]["reason"]
+
+
+def test_pods_that_may_not_be_read_end_in_a_rollback_that_says_so(cluster: Cluster) -> None:
+    cluster.operator.fault = lambda number, method, path: 403 if "/proxy/" in path else None
+    rollout = cluster.start()
+    assert rollout.state is State.ROLLED_BACK and "no metrics" in rollout.reason
+    assert any("not allowed" in line for line in cluster.said)
+
+
+@pytest.mark.parametrize("naps", [3, 25])
+def test_a_controller_that_dies_is_taken_up_by_the_next(cluster: Cluster, naps: int) -> None:
+    left = iter(range(naps))
+
+    def die() -> None:
+        if next(left, None) is None:
+            raise Killed
+
+    cluster.world.on_sleep = die
+    with pytest.raises(Killed):
+        cluster.start()
+    cluster.world.on_sleep = lambda: None
+    assert cluster.start().state is State.PROMOTED
+    assert cluster.target.read().mix == Mix("good")
+
+
+def test_one_pod_is_raised_to_two_and_put_back(cluster: Cluster) -> None:
+    cluster.world.replicas = 1
+    apply(cluster.client, wish("serve.min_pods=1"))
+    cluster.settle()
+    assert cluster.start(raise_to_two=True).state is State.PROMOTED
+    assert cluster.world.replicas == 2
+    [deployment] = cluster.serve_config()["applications"][0]["deployments"]
+    assert deployment["autoscaling_config"]["min_replicas"] == 1
+
+
+def test_the_verbs(
+    cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_kubeconfig(tmp_path / "config", cluster.api.url)
+    monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    place = ["--target", "rayservice", "--journal", str(tmp_path / "journal")]
+    cluster.start()
+    capsys.readouterr()
+    assert main(["rollout", "status", *place]) == 0
+    told = capsys.readouterr()
+    assert "promoted" in told.out and "good" in told.out and not told.err
+    assert main(["apply", "--env", "prod", "--set", "serve.max_pods=8"]) == 0
+    assert 'applied; keeps the models of a rollout, {"champion": {"model": "good"}' in capsys.readouterr().out
+    assert main(["diff", "--env", "prod", "--set", "serve.max_pods=8"]) == 0
+    assert main(["diff", "--env", "prod"]) == 1
+    assert "max_replicas: 8" in capsys.readouterr().out
+    assert main(["apply", "--env", "prod", "--force"]) == 0
+    assert "its models are those of the settings again" in capsys.readouterr().out
+    assert cluster.owners() == {FIELD_MANAGER}
+    cluster.api.update(PATH, wish(), ARGO)
+    assert main(["rollout", "start", "--canary", "x", *place]) == 1
+    assert ARGO in capsys.readouterr().err
+    assert main(["rollout", "status", *place, "--context", "nowhere"]) == 0
+    assert "warning: no cluster" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""The price of a plan, against figures worked out by hand."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cluster.aws.bill import bill
+from cluster.aws.estimate import Line, estimate, read_prices
+from cluster.cost.prices import read_books
+from cluster.errors import PricesInvalid
+from cluster.kuberay.settings import read_environment
+from cluster.monitoring.catalog import read_catalog
+
+PRICES, CATALOG = read_prices(), read_catalog()
+
+
+def resource(kind: str, mode: str = "managed", **values: Any) -> dict[str, Any]:
+    return {"type": kind, "mode": mode, "values": values}
+
+
+def plan(*resources: dict[str, Any], inner: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    children = [{"resources": list(inner)}]
+    return {"planned_values": {"root_module": {"resources": list(resources), "child_modules": children}}}
+
+
+def priced(*resources: dict[str, Any], inner: tuple[dict[str, Any], ...] = ()) -> dict[str, Line]:
+    lines = {line.what: line for line in estimate(plan(*resources, inner=inner), PRICES, CATALOG)}
+    del lines["custom metrics, at least"]
+    return lines
+
+
+def test_what_is_billed_by_the_hour_and_by_the_month() -> None:
+    # 730 h at $0.10, and at $0.045 twice; $1 a key.
+    lines = priced(
+        resource("aws_eks_cluster"),
+        inner=(resource("aws_nat_gateway"), resource("aws_nat_gateway"), resource("aws_kms_key")),
+    )
+    assert lines == {
+        "aws_eks_cluster": Line("aws_eks_cluster", 1, Decimal("73.00")),
+        "aws_nat_gateway": Line("aws_nat_gateway", 2, Decimal("65.700")),
+        "aws_kms_key": Line("aws_kms_key", 1, Decimal("1.00")),
+    }
+
+
+def test_instances_of_every_place() -> None:
+    # 2 x 0.192 x 730 = 280.32; 1.408 x 730 = 1,027.84; 3 x 1.006 x 730 = 2,203.14
+    lines = priced(
+        resource("aws_eks_node_group", instance_types=["m6i.xlarge"], scaling_config=[{"desired_size": 2}]),
+        resource(
+            "aws_sagemaker_endpoint_configuration",
+            production_variants=[{"instance_type": "ml.g5.xlarge", "initial_instance_count": 1}],
+        ),
+        inner=(
+            resource("aws_launch_template", instance_type="g5.xlarge"),
+            resource("aws_launch_template", instance_type=None),
+            resource("aws_ecs_service", desired_count=3),
+        ),
+    )
+    assert {what: line.month for what, line in lines.items()} == {
+        "m6i.xlarge (core nodes)": Decimal("280.320"),
+        "ml.g5.xlarge (SageMaker)": Decimal("1027.840"),
+        "g5.xlarge (ECS)": Decimal("2203.140"),
+    }
+
+
+def test_an_alarm_costs_by_the_metrics_that_it_looks_at() -> None:
+    queries = [{"metric": [{}]}, {"metric": [{}]}, {"metric": [], "expression": "a / b"}]
+    lines = priced(
+        resource("aws_cloudwatch_metric_alarm", metric_query=queries), resource("aws_cloudwatch_metric_alarm")
+    )
+    assert lines["aws_cloudwatch_metric_alarm"].month == Decimal("0.30")
+
+
+def test_what_is_only_read_or_not_known_yet_costs_nothing() -> None:
+    unknown = {"type": "aws_iam_role", "mode": "managed"}
+    assert priced(resource("aws_eks_cluster", mode="data"), unknown, resource("aws_subnet")) == {}
+
+
+def test_an_instance_without_a_price_is_named() -> None:
+    group = resource("aws_eks_node_group", instance_types=["z9.huge"], scaling_config=[{"desired_size": 2}])
+    with pytest.raises(PricesInvalid, match=r"z9\.huge"):
+        priced(group)
+
+
+def test_the_bill_adds_up() -> None:
+    lines = [Line("aws_eks_cluster", 1, Decimal("73.00")), Line("aws_kms_key", 2, Decimal("2.00"))]
+    text = bill(lines, PRICES, read_environment("prod"), read_books()["list"])
+    # Two g5.4xlarge: 2 x 1.624 x 730 = 2,371.04; four g5.12xlarge: 4 x 5.672 x 730 = 16,562.24
+    for figure in ("75.00", "2,371.04", "2,446.04", "16,562.24", "16,637.24"):
+        assert figure in text
+    assert "Not in it" in text
+
+
+def test_without_gpus_there_are_no_nodes_on_the_bill() -> None:
+    text = bill([], PRICES, read_environment("dev"), read_books()["list"])
+    assert "pods" not in text.partition("Not in it")[0].replace("GPU nodes", "")

@@ -1,0 +1,57 @@
+"""What the routes hand over ends in the log; feedback that has no room is refused, not lost unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from serve_app.capture.capture import Capture, open_capture
+from serve_app.errors import QueueFull
+from serve_app.metrics import Metrics
+from serve_app.settings import Settings
+from tests.unit.train.captured.logs import answered, truth
+from train.captured.reading import Log
+
+
+def capturing(uri: object) -> Capture:
+    capture = open_capture(Settings(log_uri=str(uri), log_flush_s=3600, log_privacy="full"), Metrics())
+    assert capture is not None
+    return capture
+
+
+async def test_the_end_of_the_application_writes_what_waits(tmp_path: Path) -> None:
+    capture = capturing(tmp_path)
+    async with capture.running():
+        capture.answered(answered("a", "one"))
+        assert capture.judged([truth("a", "POSITIVE"), truth("a", "NEGATIVE"), truth("b", "NEGATIVE")]) == {
+            "right": 1,
+            "wrong": 1,
+            "unknown": 1,
+        }
+        assert list(Log(str(tmp_path)).predictions()) == []
+    assert [batch["text"].to_pylist() for batch in Log(str(tmp_path)).predictions()] == [["one"]]
+    assert sum(batch.num_rows for batch in Log(str(tmp_path)).feedback()) == 3
+
+
+def test_a_disk_that_takes_nothing_fails_no_answer_and_refuses_feedback_in_the_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where the folder should be")
+    capture = capturing(tmp_path / "file")
+    capture.answered(answered("a", "one"))
+    with pytest.raises(QueueFull, match="no room"):
+        for _ in range(100):
+            capture.judged([truth("a", "POSITIVE")] * 1000)
+    capture.answered(answered("b", "two"))
+    capture.predictions.close(patience_s=0)
+    capture.feedback.close(patience_s=0)
+
+
+def test_no_address_keeps_nothing() -> None:
+    assert open_capture(Settings(), Metrics()) is None
+
+
+@pytest.mark.parametrize("uri", ["s3://", "https://bucket/log", "file://", ""])
+def test_an_address_that_names_no_place_is_refused(uri: str) -> None:
+    with pytest.raises(ValidationError, match="s3://bucket/prefix"):
+        Settings(log_uri=uri)

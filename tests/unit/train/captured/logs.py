@@ -1,0 +1,40 @@
+"""What tests of the captured log share: logs written by the code that replicas write theirs with."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from serve_app.capture.parquet import feedback_files, prediction_files
+from serve_app.capture.records import Answered, Truth
+from serve_app.capture.stores import FolderStore
+from serve_app.service import Classified, Scored, Timing
+from tests.contract.fake_replica import LIVE
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+SECOND_US = 1_000_000
+
+
+def at(seconds: float) -> int:
+    """Microseconds of the time so many seconds after noon."""
+    return int(NOON.timestamp() * 1e6 + seconds * 1e6)
+
+
+def answered(request_id: str, *texts: str, seconds: float = 0, version: str = "7") -> Answered:
+    """A request at `seconds` after noon; every text is POSITIVE."""
+    model = replace(LIVE, version=version, digest=version)
+    scored = [Scored([0.1, 0.2, 0.7], tokens=len(text), truncated=False) for text in texts]
+    answer = Classified(model, scored, Timing(0.001, 0.002, 0.003))
+    return Answered(request_id, at(seconds), texts, None, answer, 6.0, "champion")
+
+
+def truth(request_id: str, label: str, *, index: int = 0, seconds: float = 60) -> Truth:
+    """Feedback at `seconds` after noon."""
+    return Truth(request_id, index, label, at(seconds), "api")
+
+
+def write(root: Path, records: Sequence[Answered] = (), truths: Sequence[Truth] = ()) -> None:
+    """Add files to a log: one for each version and date."""
+    store = FolderStore(root)
+    for file in [*prediction_files(records, "full"), *feedback_files(truths)]:
+        store.put(file.key, file.content)

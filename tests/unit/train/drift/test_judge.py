@@ -1,0 +1,157 @@
+"""The judge: what it takes to speak up, how loud, and what it says it could not see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.unit.train.drift.made import LABELS, reference, traffic
+from train.drift.findings import Finding, Report
+from train.drift.judge import Samples, judge
+from train.drift.mmd import Embedded
+from train.drift.thresholds import read_thresholds
+from train.errors import DataInvalid
+
+BOUNDS = read_thresholds()
+
+
+def level(report: Report, check: str) -> str:
+    [found] = [finding for finding in report.findings if finding.check == check]
+    return found.level
+
+
+def embedded(seed: int, moved: float = 0.0) -> Embedded:
+    rng = np.random.default_rng(seed)
+    return Embedded(rng.normal(size=(200, 6)) + moved, rng.integers(0, 2, 200))
+
+
+def test_a_window_like_the_reference_is_ok() -> None:
+    report = judge(reference(), traffic(), BOUNDS, samples=Samples(embedded(0), embedded(1)))
+
+    assert report.verdict == "ok"
+    assert report.reasons == ()
+    assert [finding.check for finding in report.findings] == [
+        "embeddings",
+        "lengths",
+        "unknown tokens",
+        "label shares",
+        "scores",
+        "estimated accuracy",
+    ]
+
+
+def test_more_complaints_are_drift_and_no_cause_to_retrain() -> None:
+    report = judge(reference(), traffic(negative=400), BOUNDS)
+
+    assert report.verdict == "drift"
+    assert report.reasons == ("66.7% of the answers are NEGATIVE, 50.0% in the reference",)
+
+
+def test_a_large_effect_that_chance_explains_is_ok() -> None:
+    report = judge(reference(), traffic(102, negative=58), BOUNDS)  # seven points among a hundred texts
+
+    assert level(report, "label shares") == "ok"
+
+
+def test_a_trifle_beyond_doubt_is_ok() -> None:
+    # Three points among a million texts.
+    report = judge(reference(texts=900_000), traffic(900_000, negative=477_000), BOUNDS)
+    [found] = [finding for finding in report.findings if finding.check == "label shares"]
+
+    assert found.p < 1e-6
+    assert report.verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("window", "check", "expected"),
+    [
+        (traffic(lengths={9: 600}), "lengths", "drift"),
+        (traffic(scores={15: 300, 19: 300}), "scores", "drift"),
+        (traffic(unknown=300), "unknown tokens", "drift"),
+        (traffic(scores={12: 300, 19: 300}), "estimated accuracy", "retrain"),
+        (traffic(right=160, judged=200), "accuracy", "retrain"),
+    ],
+)
+def test_every_check_speaks_up(window: object, check: str, expected: str) -> None:
+    assert level(judge(reference(), window, BOUNDS), check) == expected  # type: ignore[arg-type]
+
+
+def test_another_domain_asks_for_retraining_unless_feedback_shows_that_the_model_holds() -> None:
+    samples = Samples(embedded(0), embedded(1, moved=1.0))
+
+    assert judge(reference(), traffic(), BOUNDS, samples=samples).verdict == "retrain"
+    held = judge(reference(), traffic(right=560, judged=600), BOUNDS, samples=samples)
+    assert held.verdict == "drift"
+    assert level(held, "embeddings") == "drift"
+
+
+def test_the_gravest_reason_comes_first() -> None:
+    report = judge(reference(), traffic(negative=400, right=100, judged=200), BOUNDS)
+
+    assert report.verdict == "retrain"
+    assert [reason.split()[0] for reason in report.reasons] == ["50.0%", "66.7%"]
+
+
+def test_what_cannot_be_measured_is_said() -> None:
+    report = judge(reference(right=0, judged=0), traffic(right=3, judged=4), BOUNDS)
+
+    said = {unmeasured.check: unmeasured.why for unmeasured in report.unmeasured}
+    assert said["embeddings"] == "the log has 0 texts of the window, 50 are needed"
+    assert "nothing was held out" in said["accuracy"]
+    assert report.accuracy.measured == 0.75
+    assert report.accuracy.by_mean_score is None
+
+
+def test_few_rows_are_not_judged() -> None:
+    with pytest.raises(DataInvalid, match="the window has 99 rows of made 1, at least 100 are needed"):
+        judge(reference(), traffic(99), BOUNDS)
+
+
+# Segments
+
+
+def turned(report: Report) -> list[str]:
+    return [finding.check for finding in report.segments]
+
+
+def products(first: tuple[int, int], count: int = 20) -> dict[str, tuple[int, int]]:
+    """Products of which the first has other answers than the others, two of 40 negative."""
+    return {"cream": first} | {f"product {i}": (2, 38) for i in range(count - 1)}
+
+
+def test_a_product_that_turned_is_named() -> None:
+    report = judge(reference(), traffic(segments=products((14, 26))), BOUNDS)
+
+    assert report.verdict == "drift"
+    assert turned(report) == ["cream"]
+    [reason] = report.reasons
+    assert reason == "the segment 'cream' turned: 35% NEGATIVE of 40 answers, 5% of 760 in all others"
+    assert report.segments_judged == 20
+
+
+def test_a_product_that_was_always_disliked_is_quiet_once_its_past_is_known() -> None:
+    now, before = traffic(segments=products((14, 26))), traffic(segments=products((15, 25)))
+
+    assert turned(judge(reference(), now, BOUNDS, earlier=before)) == []
+    assert turned(judge(reference(), before, BOUNDS, earlier=now)) == []
+
+
+def test_of_many_segments_chance_is_not_named() -> None:
+    # 6 of 40 by itself: p = 0.02; among 20 it is to be expected.
+    assert turned(judge(reference(), traffic(segments=products((6, 34))), BOUNDS)) == []
+
+
+def test_small_segments_and_single_ones_are_not_judged() -> None:
+    report = judge(reference(), traffic(segments={"a": (9, 0), "b": (0, 50)}), BOUNDS)
+    assert report.segments_judged == 0
+
+
+def test_p_values_are_corrected_for_their_number() -> None:
+    def least(window: object) -> Finding:
+        return min(judge(reference(), window, BOUNDS).findings, key=lambda found: found.p)  # type: ignore[arg-type]
+
+    found = least(traffic(102, negative=70))
+    # chi2 of 70 : 32 against 500 : 500 is 12.8, p = 0.00035; the least of five.
+    assert found.check == "label shares"
+    assert found.p == pytest.approx(5 * 0.00035, rel=0.05)
+    assert LABELS[0] in found.reason

@@ -1,0 +1,111 @@
+"""Counting rows of the log: the same as one would by hand, in any order and cut, within bounds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.train.drift.made import LABELS, batch
+from train.drift import tally
+from train.drift.tally import agreement, count
+from train.errors import DataInvalid
+from train.profile import length_histogram, score_histogram
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+def row(i: int = 0, **changes: Any) -> dict[str, Any]:
+    return {
+        "time": NOON + timedelta(seconds=i),
+        "text": f"text {i}",
+        "segment": None,
+        "label": "POSITIVE",
+        "score": 0.9,
+        "tokens": 7,
+        "unknown_tokens": 1,
+    } | changes
+
+
+rows_of_the_log = st.lists(
+    st.builds(
+        row,
+        st.integers(0, 99),
+        segment=st.sampled_from([None, "a", "b"]),
+        label=st.sampled_from(LABELS),
+        score=st.floats(0.5, 1, width=32),
+        tokens=st.integers(2, 2_000),
+        unknown_tokens=st.integers(0, 2),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(rows_of_the_log, st.integers(1, 30))
+def test_rows_are_counted(rows: list[dict[str, Any]], cut: int) -> None:
+    found = count([batch(rows[i : i + cut]) for i in range(0, len(rows), cut)], LABELS)
+
+    of_label = Counter(one["label"] for one in rows)
+    assert found.answers.tolist() == [of_label[label] for label in LABELS]
+    assert found.lengths.tolist() == list(length_histogram(np.array([one["tokens"] for one in rows])).counts)
+    assert found.top_scores.tolist() == list(
+        score_histogram(np.array([one["score"] for one in rows], dtype=np.float64)).counts
+    )
+    assert found.tokens.tokens == sum(one["tokens"] for one in rows)
+    assert found.tokens.product == sum(one["tokens"] * one["unknown_tokens"] for one in rows)
+    named = Counter((one["segment"], one["label"]) for one in rows if one["segment"])
+    assert {
+        (name, label): n
+        for name, counts in found.segments.items()
+        for label, n in zip(LABELS, counts.tolist(), strict=True)
+        if n
+    } == dict(named)
+    assert (found.begin, found.end) == (min(r["time"] for r in rows), max(r["time"] for r in rows))
+
+
+def test_texts_are_drawn_with_equal_chances_from_all_that_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "SAMPLE_TEXTS", 50)
+    rows = [row(i, text=None if i % 2 else str(i)) for i in range(1_000)]
+    batches = [batch(rows[i : i + 64]) for i in range(0, 1_000, 64)]
+
+    drawn = [[int(text) for text in count(batches, LABELS, seed=seed).texts] for seed in range(40)]
+
+    assert all(len(set(of_seed)) == 50 and not any(i % 2 for i in of_seed) for of_seed in drawn)
+    # 40 draws of 50 of 500: half are of each half of the log; one standard deviation is 21.
+    late = sum(i >= 500 for of_seed in drawn for i in of_seed)
+    assert abs(late - 1_000) < 100
+    assert count(batches, LABELS, seed=1).texts == count(batches, LABELS, seed=1).texts
+
+
+def test_a_log_without_texts_gives_none() -> None:
+    assert count([batch([row(text=None)])], LABELS).texts == ()
+
+
+def test_no_more_segments_are_told_apart_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "SEGMENTS", 3)
+    found = count([batch([row(segment=str(i % 5)) for i in range(50)])] * 2, LABELS)
+
+    assert {name: counts.sum() for name, counts in found.segments.items()} == {"0": 20, "1": 20, "2": 20}
+    assert found.rows == 100
+
+
+def test_an_answer_of_another_version_is_refused() -> None:
+    with pytest.raises(DataInvalid, match="an answer 'NEUTRAL', the version answers"):
+        count([batch([row(), row(label="NEUTRAL")])], LABELS)
+
+
+def test_no_rows_are_an_empty_window() -> None:
+    assert count([], LABELS).rows == 0
+
+
+def test_agreement() -> None:
+    labels = {"label": ["POSITIVE", "NEGATIVE", "POSITIVE"], "truth": ["POSITIVE", "POSITIVE", "POSITIVE"]}
+    assert agreement([pa.RecordBatch.from_pydict(labels)] * 2) == (4, 6)
+    assert agreement([]) == (0, 0)

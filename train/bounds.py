@@ -1,0 +1,47 @@
+"""Files of bounds: TOML in which every key must stand, read into a frozen model."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from train.errors import SettingsInvalid
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Frozen(BaseModel):
+    """A part of a file: its keys, and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Bounds = TypeVar("Bounds", bound=Frozen)
+
+
+def read_bounds(kind: type[Bounds], path: Path, example: Path) -> Bounds:
+    """Read a file.
+
+    Args:
+        kind: What it must say.
+        path: Of the file.
+        example: The file of this project that has every key, for the messages.
+
+    Raises:
+        SettingsInvalid: No such file, not TOML, a key missing or unknown, or a value out of range.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsInvalid(
+            f"{path} cannot be read: {error.strerror}; start from {example.name}"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsInvalid(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise SettingsInvalid(f"{path}: {faults}; train/{example.name} has every key") from error

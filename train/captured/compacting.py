@@ -1,0 +1,171 @@
+"""Compaction: the many small files of a day become few of a size that is read fast; every row stays, once.
+
+A compacted file is written whole and names, in its metadata, the files whose rows it has; from that moment
+readers pass those over. They are removed by a later run, when nobody can be reading them any more. So a run
+that ends anywhere leaves a log with every row once, and the next run goes on where it ended:
+
+    small files ──> compacted file appears, small ones are passed over ──> after a while: small ones removed
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from serve_app.capture.parquet import COMPRESSION
+from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from train.captured.lease import leased
+from train.captured.reading import BATCH_ROWS, COMPACTED, REPLACES, Log, LogFile, Window
+from train.registry.place import open_place
+
+FILE_BYTES = 128 << 20
+GRACE = timedelta(hours=1)
+
+
+@dataclass(slots=True)
+class Compaction:
+    """What a run did; `files_before` and `files_after` are those that readers see."""
+
+    files_before: int = 0
+    files_after: int = 0
+    written: int = 0
+    removed: int = 0
+
+
+def compact(
+    log: Log,
+    *,
+    before: date,
+    file_bytes: int = FILE_BYTES,
+    grace: timedelta = GRACE,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Compaction:
+    """Compact the days before `before`, which replicas no longer write to, but for what comes late.
+
+    One run at a time: another one is refused while it lasts.
+
+    Args:
+        log: to be compacted.
+        before: the first day that is left alone.
+        file_bytes: size of the files to make; those over half of it are left as they are.
+        grace: how long what is replaced stays for those who are reading it.
+        now: the clock.
+        tell: told of each folder, one line.
+
+    Raises:
+        LogInvalid: the log cannot be read or written, or another run is compacting it.
+    """
+    done = Compaction()
+    until = datetime(before.year, before.month, before.day, tzinfo=UTC) - timedelta(microseconds=1)
+    with leased(log.uri, now) as renew:
+        for kind in (PREDICTIONS, FEEDBACK):
+            files = log.every_file(kind, Window(until=until))
+            for folder, found in groupby(files, key=lambda file: file.folder):
+                renew()
+                cleaned = _clean(log, list(found), older_than=now() - grace)
+                free = [file for file in cleaned.seen if file.name not in cleaned.resting]
+                done.removed += cleaned.removed
+                done.files_before += len(cleaned.seen)
+                done.files_after += len(cleaned.seen)
+                for group in _alike(log, groups(free, file_bytes)):
+                    _write(log, folder, group)
+                    done.written += 1
+                    done.files_after += 1 - len(group)
+                    size_bytes = sum(file.size_bytes for file in group)
+                    tell(f"{folder}: {len(group)} files, {size_bytes:,} bytes, are one")
+    return done
+
+
+def groups(files: Sequence[LogFile], file_bytes: int) -> list[list[LogFile]]:
+    """Which files become one: in the order of their names, up to `file_bytes`; a file alone is left alone."""
+    found: list[list[LogFile]] = []
+    size_bytes = 0
+    for file in sorted(files, key=lambda file: file.name):
+        if 2 * file.size_bytes > file_bytes:
+            continue
+        if not found or size_bytes + file.size_bytes > file_bytes:
+            found.append([])
+            size_bytes = 0
+        found[-1].append(file)
+        size_bytes += file.size_bytes
+    return [group for group in found if len(group) > 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cleaned:
+    """A folder without what was replaced long ago.
+
+    Attributes:
+        seen: the files that readers see.
+        resting: names of compacted ones whose sources are still there: not to be compacted again yet.
+        removed: files that went.
+    """
+
+    seen: list[LogFile]
+    resting: set[str]
+    removed: int
+
+
+def _clean(log: Log, files: Sequence[LogFile], *, older_than: datetime) -> _Cleaned:
+    """Remove what compacted files of before `older_than` replace."""
+    by_name = {file.name: file for file in files}
+    sources_of = {file: log.replaced_by(file) for file in files if file.name.startswith(COMPACTED)}
+    replaced: set[str] = set()
+    resting: set[str] = set()
+    removed = 0
+    for file, sources in sources_of.items():
+        left = [name for name in sources if name in by_name]
+        if file.modified <= older_than:
+            for name in left:
+                log.remove(by_name[name])
+            removed += len(left)
+        elif left:
+            resting.add(file.name)
+        replaced.update(left)
+    return _Cleaned([file for file in files if file.name not in replaced], resting, removed)
+
+
+def _alike(log: Log, found: Sequence[Sequence[LogFile]]) -> Iterator[list[LogFile]]:
+    """Of each group the files with the same columns and labels, where there are several."""
+    for group in found:
+        kinds: dict[Any, list[LogFile]] = {}
+        for file in group:
+            schema = log.schema(file)
+            said = {key: value for key, value in (schema.metadata or {}).items() if key != REPLACES}
+            kinds.setdefault((str(schema.remove_metadata()), tuple(sorted(said.items()))), []).append(file)
+        yield from (alike for alike in kinds.values() if len(alike) > 1)
+
+
+def _write(log: Log, folder: str, sources: Sequence[LogFile]) -> None:
+    """Put the rows of the sources into one file; the same sources always make the same name."""
+    names = "\n".join(file.name for file in sources)
+    name = f"{COMPACTED}{hashlib.sha256(names.encode()).hexdigest()[:32]}.parquet"
+    schema = log.schema(sources[0])
+    schema = schema.with_metadata({**(schema.metadata or {}), REPLACES: names.encode()})
+    with tempfile.TemporaryDirectory(prefix="compact-") as scratch:
+        path = Path(scratch) / name
+        with parquet.ParquetWriter(path, schema, compression=COMPRESSION) as target:
+            for rows in _filled(batch for file in sources for batch in log.rows(file, columns=schema.names)):
+                target.write_table(rows.replace_schema_metadata(schema.metadata))
+        key = str(PurePosixPath(folder).relative_to(log.root) / name)
+        open_place(log.uri).put(key, path)
+
+
+def _filled(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows in tables of about `BATCH_ROWS`, each of which becomes a row group."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= BATCH_ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)

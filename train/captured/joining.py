@@ -1,0 +1,187 @@
+"""Joining feedback to predictions by (request_id, index), in memory that does not grow with the log.
+
+A hash join in parts: both sides are dealt out by a hash of the request id to files on the local disk, so that
+what belongs together lies in the same part; then one part after another is joined in memory.
+
+What people say is not always one thing:
+
+    late           more than `late_s` after the answer: counts, however late it is
+    duplicate      said again, the same: counts once
+    contradicting  said again, otherwise: the last one counts; two labels at the very same time: none
+    unknown        of no prediction in the window: not kept, answered at another time or by another version
+    ambiguous      two texts were answered under the same request id and index: left out, for it is of either
+"""
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import ipc
+
+from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from train.captured.reading import Log, Window
+
+TRUTH, TRUTH_TIME = "truth", "truth_time"
+"""Columns that the join adds: what somebody said the label is, and when."""
+LATE_S = 86_400.0
+
+_PART_BYTES = 16 << 20
+"""Of the log's files, for each part: about 200,000 rows, and some 100 MB while it is joined."""
+_MOST_PARTS = 512
+_BATCH_ROWS = 65_536
+_NEEDED = ("request_id", "index", "time", "text_sha256")
+
+
+@dataclass(slots=True)
+class JoinCounts:
+    """What became of the feedback; texts, but for `feedback` and `duplicate`, which are rows."""
+
+    feedback: int = 0
+    joined: int = 0
+    late: int = 0
+    duplicate: int = 0
+    contradicting: int = 0
+    undecided: int = 0
+    """Of the contradicting, those with two labels at the same time."""
+    unknown: int = 0
+    ambiguous: int = 0
+
+
+class Join:
+    """The predictions of a window that have feedback, with it.
+
+    Iterate it once: batches with `columns`, `truth` and `truth_time`, in no order. After that `counts` is
+    complete.
+
+    Args:
+        log: where both lie.
+        window: of the predictions; feedback is read from its beginning on, without an end.
+        columns: of the predictions.
+        late_s: after how long feedback counts as late.
+        scratch: folder for the parts, which take about as much of the disk as the columns that are read; the
+            system's temporary folder by default.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        window: Window,
+        columns: Sequence[str],
+        *,
+        late_s: float = LATE_S,
+        scratch: Path | None = None,
+    ) -> None:
+        self._log, self._window, self._columns = log, window, tuple(columns)
+        self._late_us, self._scratch = int(late_s * 1e6), scratch
+        self.counts = JoinCounts()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        said = replace(self._window, until=Window().until, version=None)
+        files = self._log.files(PREDICTIONS, self._window) + self._log.files(FEEDBACK, said)
+        parts = min(_MOST_PARTS, max(1, math.ceil(sum(file.size_bytes for file in files) / _PART_BYTES)))
+        needed = list(dict.fromkeys([*_NEEDED, *self._columns]))
+        with tempfile.TemporaryDirectory(prefix="join-", dir=self._scratch) as folder:
+            feedback = Path(folder) / FEEDBACK
+            predictions = Path(folder) / PREDICTIONS
+            _deal(self._log.feedback(said), feedback, parts)
+            _deal(self._log.predictions(self._window, needed), predictions, parts)
+            for part in range(parts):
+                joined = self._join(_part(predictions, part), _part(feedback, part))
+                if joined is not None:
+                    yield from joined.to_batches(max_chunksize=_BATCH_ROWS)
+
+    def _join(self, predictions: pa.Table | None, feedback: pa.Table | None) -> pa.Table | None:
+        """One part; None if it holds no feedback that can be joined."""
+        if feedback is None:
+            return None
+        keys = pc.unique(feedback["key"])
+        truths = self._decide(feedback)
+        if predictions is None:
+            self.counts.unknown += len(keys)
+            return None
+        self.counts.unknown += len(keys) - pc.sum(pc.is_in(keys, pc.unique(predictions["key"]))).as_py()
+        found = predictions.filter(pc.is_in(predictions["key"], truths["key"].combine_chunks()))
+        found = self._one_each(found)
+        if not found.num_rows:
+            return None
+        place = pc.index_in(found["key"], truths["key"].combine_chunks())
+        said_at = truths["time"].take(place)
+        delay_us = pc.subtract(said_at.cast(pa.int64()), found["time"].cast(pa.int64()))
+        self.counts.joined += found.num_rows
+        self.counts.late += pc.sum(pc.greater(delay_us, self._late_us)).as_py()
+        joined = found.select(list(self._columns))
+        return joined.append_column(TRUTH, truths["label"].take(place)).append_column(TRUTH_TIME, said_at)
+
+    def _decide(self, feedback: pa.Table) -> pa.Table:
+        """One row (key, label, time) for each text on which the feedback says one thing."""
+        of_key = feedback.group_by("key").aggregate(
+            [("time", "max"), ("label", "count"), ("label", "count_distinct")]
+        )
+        said, labels = of_key["label_count"], of_key["label_count_distinct"]
+        self.counts.feedback += feedback.num_rows
+        self.counts.duplicate += pc.sum(said).as_py() - pc.sum(labels).as_py()
+        self.counts.contradicting += pc.sum(pc.greater(labels, 1)).as_py()
+        latest = of_key["time_max"].take(pc.index_in(feedback["key"], of_key["key"].combine_chunks()))
+        last = (
+            feedback.filter(pc.equal(feedback["time"], latest))
+            .group_by("key")
+            .aggregate([("label", "min"), ("label", "count_distinct"), ("time", "max")])
+        )
+        decided = last.filter(pc.equal(last["label_count_distinct"], 1))
+        self.counts.undecided += last.num_rows - decided.num_rows
+        return decided.select(["key", "label_min", "time_max"]).rename_columns(["key", "label", "time"])
+
+    def _one_each(self, predictions: pa.Table) -> pa.Table:
+        """A row for each key: of the same text asked twice the first, of different texts none."""
+        rows = predictions.append_column("row", pa.array(np.arange(predictions.num_rows)))
+        of_key = rows.group_by("key").aggregate([("row", "min"), ("text_sha256", "count_distinct")])
+        clear = of_key.filter(pc.equal(of_key["text_sha256_count_distinct"], 1))
+        self.counts.ambiguous += of_key.num_rows - clear.num_rows
+        return predictions.take(clear["row_min"])
+
+
+def _deal(batches: Iterable[pa.RecordBatch], folder: Path, parts: int) -> None:
+    """Write each row, with its key, to the part of its request id."""
+    folder.mkdir()
+    options = ipc.IpcWriteOptions(compression="lz4")
+    with ExitStack() as stack:
+        writers: dict[int, Any] = {}
+        for batch in batches:
+            keyed = batch.append_column("key", _keys(batch))
+            part_of = _hashes(batch["request_id"]) % parts
+            order = np.argsort(part_of, kind="stable")
+            dealt, edges = keyed.take(pa.array(order)), np.searchsorted(part_of[order], np.arange(parts + 1))
+            for part in np.flatnonzero(np.diff(edges)).tolist():
+                if part not in writers:
+                    path = str(folder / str(part))
+                    writers[part] = stack.enter_context(ipc.new_stream(path, keyed.schema, options=options))
+                writers[part].write_batch(dealt.slice(edges[part], edges[part + 1] - edges[part]))
+
+
+def _part(folder: Path, part: int) -> pa.Table | None:
+    path = folder / str(part)
+    if not path.exists():
+        return None
+    with ipc.open_stream(str(path)) as stream:
+        table = stream.read_all()
+    path.unlink()
+    return table
+
+
+def _keys(batch: pa.RecordBatch) -> pa.Array:
+    """(request_id, index) as one string."""
+    return pc.binary_join_element_wise(batch["request_id"], batch["index"].cast(pa.string()), "\n")
+
+
+def _hashes(request_ids: pa.Array) -> Any:
+    """uint64 (rows,): the same for the same id, in every run."""
+    from pandas.util import hash_array
+
+    return hash_array(request_ids.to_numpy(zero_copy_only=False), categorize=False)

@@ -1,0 +1,236 @@
+"""Reading the prediction log and the feedback, a batch of rows at a time: a window of time or a version.
+
+The layout and the columns are the writer's: `serve_app/capture/records.py` and `parquet.py`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+from pyarrow.fs import FileSelector, FileType
+
+from serve_app.capture import parquet as written
+from serve_app.capture.records import FEEDBACK, PREDICTIONS, SCHEMA_VERSION
+from train.errors import LogInvalid
+from train.texts.files import open_filesystem
+
+BATCH_ROWS = 65_536
+COMPACTED = "compacted-"
+"""How names of files begin that `compacting` wrote."""
+REPLACES = b"replaces"
+"""Key in a compacted file's metadata: names of the files whose rows it has, one a line, to be passed over."""
+
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which predictions: from `since` on, before `until`, both with time zones; by `version` or by any."""
+
+    since: datetime = _FIRST
+    until: datetime = _LAST
+    version: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            if getattr(self, name).tzinfo is None:
+                raise LogInvalid(f"{name} {getattr(self, name)} has no time zone; write +00:00 after it")
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A file of the log.
+
+    Attributes:
+        path: in the log's file system.
+        day: of its rows, UTC.
+        version: of the model; None of feedback.
+        size_bytes: of the file.
+        modified: when it was written.
+    """
+
+    path: str
+    day: date
+    version: str | None
+    size_bytes: int
+    modified: datetime
+
+    @property
+    def folder(self) -> str:
+        """Where it lies."""
+        return str(PurePosixPath(self.path).parent)
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        return PurePosixPath(self.path).name
+
+
+class Log:
+    """What lies at a folder or `s3://bucket/prefix`, as a replica's SENTIMENT_LOG_URI names it."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._address = uri.removeprefix("file://")
+
+    def predictions(
+        self, window: Window = Window(), columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a window, in no order; at most `BATCH_ROWS` at a time.
+
+        Args:
+            window: which.
+            columns: which to read, in this order; all by default. Others are not read from the disk.
+
+        Raises:
+            LogInvalid: the log cannot be read, or has no such column.
+        """
+        for file in self.files(PREDICTIONS, window):
+            yield from self.rows(file, window, columns or written.PREDICTION_COLUMNS.names)
+
+    def feedback(self, window: Window = Window()) -> Iterator[pa.RecordBatch]:
+        """What was said in a window's time, in no order; the window's version is of no account."""
+        for file in self.files(FEEDBACK, window):
+            yield from self.rows(file, window, written.FEEDBACK_COLUMNS.names)
+
+    def labels(self, window: Window = Window()) -> tuple[str, ...]:
+        """The labels of the window's models, in the order of `scores`.
+
+        Raises:
+            LogInvalid: there are no predictions, or their models have different labels.
+        """
+        newest = {file.version: file for file in self.every_file(PREDICTIONS, window)}
+        found = {written.labels_of(self.schema(file).metadata) for file in newest.values()}
+        if len(found) != 1:
+            what = "models with different labels; name one version" if found else "no predictions there"
+            raise LogInvalid(f"{self.uri}: {what}")
+        return found.pop()
+
+    def files(self, kind: str, window: Window = Window()) -> list[LogFile]:
+        """The files with rows of a window, sorted by path, without those that a compacted file replaces."""
+        files = self.every_file(kind, window)
+        replaced = {
+            f"{file.folder}/{name}"
+            for file in files
+            if file.name.startswith(COMPACTED)
+            for name in self.replaced_by(file)
+        }
+        return [file for file in files if file.path not in replaced]
+
+    def every_file(self, kind: str, window: Window = Window()) -> list[LogFile]:
+        """As `files`, with those that are replaced and not removed yet."""
+        folder = f"{self.root}/{kind}"
+        with self._translated(folder):
+            infos = self.system.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
+        files = [_log_file(info) for info in infos if info.type == FileType.File and _is_whole(info.path)]
+        # A day more on either side costs nothing: rows are looked at one by one.
+        first, last = window.since.date(), window.until.date()
+        return sorted(
+            (
+                file
+                for file in files
+                if first <= file.day <= last and (kind == FEEDBACK or window.version in (None, file.version))
+            ),
+            key=lambda file: file.path,
+        )
+
+    def rows(
+        self, file: LogFile, window: Window = Window(), columns: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one file that lie in the window's time."""
+        names = list(dict.fromkeys([*columns, "time"]))
+        with self._translated(file.path), self._open(file) as source:
+            self._check_version(file, source.schema_arrow.metadata or {})
+            if missing := set(names) - set(source.schema_arrow.names):
+                raise LogInvalid(f"{file.path} has no column {min(missing)!r}")
+            for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=names):
+                chosen = _within(batch, window).select(list(columns))
+                if chosen.num_rows:
+                    yield chosen
+
+    def schema(self, file: LogFile) -> pa.Schema:
+        """Columns and metadata of a file."""
+        with self._translated(file.path), self._open(file) as source:
+            return source.schema_arrow
+
+    def count(self, file: LogFile) -> int:
+        """Rows of a file, from its footer."""
+        with self._translated(file.path), self._open(file) as source:
+            rows: int = source.metadata.num_rows
+            return rows
+
+    def replaced_by(self, file: LogFile) -> list[str]:
+        """Names of the files of the same folder whose rows a compacted file has."""
+        names: bytes = (self.schema(file).metadata or {}).get(REPLACES, b"")
+        return names.decode().split("\n")
+
+    def remove(self, file: LogFile) -> None:
+        """Delete a file; none there is as good."""
+        with self._translated(file.path), suppress(FileNotFoundError):
+            self.system.delete_file(file.path)
+
+    @cached_property
+    def _located(self) -> tuple[Any, str]:
+        return open_filesystem(self._address)
+
+    @property
+    def system(self) -> Any:
+        """The `pyarrow.fs.FileSystem` of the files' paths."""
+        return self._located[0]
+
+    @property
+    def root(self) -> str:
+        """The log's folder, in that file system."""
+        return self._located[1]
+
+    def _open(self, file: LogFile) -> Any:
+        return parquet.ParquetFile(self.system.open_input_file(file.path), pre_buffer=False)
+
+    def _check_version(self, file: LogFile, metadata: Mapping[bytes, bytes]) -> None:
+        found = metadata.get(written.VERSION.encode(), b"none").decode()
+        if found != SCHEMA_VERSION:
+            raise LogInvalid(
+                f"{file.path} has schema_version {found}, and {SCHEMA_VERSION} is read here; use the release "
+                "that wrote it"
+            )
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise LogInvalid(f"{path} cannot be read: {error}") from error
+
+
+def _is_whole(path: str) -> bool:
+    name = PurePosixPath(path).name
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
+
+
+def _log_file(info: Any) -> LogFile:
+    parts = PurePosixPath(info.path).parts
+    keys = dict(part.split("=", 1) for part in parts if "=" in part)
+    try:
+        day = date.fromisoformat(keys["date"])
+    except (KeyError, ValueError) as error:
+        raise LogInvalid(f"{info.path} does not lie in a folder date=YYYY-MM-DD") from error
+    version = unquote(keys["version"]) if "version" in keys else None
+    return LogFile(info.path, day, version, info.size, info.mtime)
+
+
+def _within(batch: pa.RecordBatch, window: Window) -> pa.RecordBatch:
+    time = batch.column("time")
+    if window.since > _FIRST:
+        batch = batch.filter(pc.greater_equal(time, pa.scalar(window.since, time.type)))
+        time = batch.column("time")
+    if window.until < _LAST:
+        batch = batch.filter(pc.less(time, pa.scalar(window.until, time.type)))
+    return batch

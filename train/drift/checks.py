@@ -1,0 +1,146 @@
+"""The checks of a whole window: each a pure function of reference and traffic that measures one thing."""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from train.drift.estimates import by_mean_score, mean_score
+from train.drift.findings import Measure
+from train.drift.mmd import Embedded, discrepancy
+from train.drift.rates import fall_p, rate_rise_p
+from train.drift.reference import Reference
+from train.drift.shift import Counts, coarsen, homogeneity_p, psi, shares, total_variation
+from train.drift.thresholds import Thresholds
+from train.drift.traffic import Traffic
+from train.profile import Histogram
+
+
+def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -> Measure | None:
+    """Do the texts look different to the model? None if no label has enough texts on both sides."""
+    found = discrepancy(reference, current)
+    if found is None:
+        return None
+    return Measure(
+        check="embeddings",
+        kind="covariate",
+        effect=found.squared,
+        bound=thresholds.covariate.mmd,
+        retrain_bound=thresholds.covariate.retrain_mmd,
+        p=found.p,
+        reason=f"the texts look different to the model: MMD² {found.squared:.3f} between the embeddings of "
+        f"{len(current.answers):,} texts and of the reference's {len(reference.answers):,}",
+    )
+
+
+def lengths(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+    """Are the texts longer or shorter?"""
+    of_reference = reference.profile.token_lengths
+    effect, p = _moved(of_reference, traffic.lengths)
+    before, now = (
+        _median(of_reference.edges, np.array(of_reference.counts)),
+        _median(of_reference.edges, traffic.lengths),
+    )
+    return Measure(
+        check="lengths",
+        kind="covariate",
+        effect=effect,
+        bound=thresholds.covariate.length_psi,
+        p=p,
+        reason=f"the texts have other lengths: about {now:.0f} tokens in the middle, {before:.0f} in the "
+        f"reference (PSI {effect:.2f})",
+    )
+
+
+def unknown_tokens(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+    """Are there more words, signs or scripts that the tokenizer does not know?"""
+    before, now = reference.profile.unknown_token_rate, traffic.tokens.rate
+    return Measure(
+        check="unknown tokens",
+        kind="covariate",
+        effect=now - before,
+        bound=thresholds.covariate.unknown_rise,
+        p=rate_rise_p(traffic.tokens, before, reference.profile.texts),
+        reason=f"the tokenizer does not know {now:.2%} of the tokens, {before:.2%} in the reference",
+    )
+
+
+def label_shares(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+    """Are the answers distributed differently?"""
+    profile = reference.profile
+    before = np.array([round(profile.predicted_shares[label] * profile.texts) for label in traffic.labels])
+    moved = shares(traffic.answers) - shares(before)
+    most = int(moved.argmax())
+    return Measure(
+        check="label shares",
+        kind="prediction",
+        effect=total_variation(before, traffic.answers),
+        bound=thresholds.prediction.label_share,
+        p=homogeneity_p(before, traffic.answers),
+        reason=f"{shares(traffic.answers)[most]:.1%} of the answers are {traffic.labels[most]}, "
+        f"{shares(before)[most]:.1%} in the reference",
+    )
+
+
+def scores(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+    """Are the scores distributed differently?"""
+    effect, p = _moved(reference.profile.top_scores, traffic.top_scores)
+    before, _ = mean_score(reference.profile.top_scores.edges, np.array(reference.profile.top_scores.counts))
+    now, _ = mean_score(reference.profile.top_scores.edges, traffic.top_scores)
+    return Measure(
+        check="scores",
+        kind="prediction",
+        effect=effect,
+        bound=thresholds.prediction.score_psi,
+        p=p,
+        reason=f"the scores are distributed differently: {now:.3f} on average, {before:.3f} in the reference "
+        f"(PSI {effect:.2f})",
+    )
+
+
+def accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+    """Does feedback say that the model is wrong more often? Both have been judged at least once."""
+    before, now = reference.right / reference.judged, traffic.right / traffic.judged
+    fall = thresholds.accuracy.fall
+    return Measure(
+        check="accuracy",
+        kind="accuracy",
+        effect=before - now,
+        bound=fall,
+        retrain_bound=fall,
+        p=fall_p(traffic.right, traffic.judged, reference.right, reference.judged),
+        reason=f"{now:.1%} of {traffic.judged:,} answers with feedback are right, {before:.1%} of what was "
+        "held out of training",
+    )
+
+
+def estimated_accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+    """Do the scores themselves let expect more wrong answers? The fall of their mean."""
+    of_reference = reference.profile.top_scores
+    before, variance_before = mean_score(of_reference.edges, np.array(of_reference.counts))
+    now, variance = mean_score(of_reference.edges, traffic.top_scores)
+    deviation = math.sqrt(variance_before / reference.profile.texts + variance / traffic.rows)
+    estimate = by_mean_score(of_reference, reference.accuracy or before, traffic.top_scores)
+    fall = thresholds.accuracy.estimated_fall
+    return Measure(
+        check="estimated accuracy",
+        kind="accuracy",
+        effect=before - now,
+        bound=fall,
+        retrain_bound=fall,
+        p=float(stats.norm.sf((before - now) / deviation)) if deviation > 0 else 1.0,
+        reason=f"by its scores the model is right in about {estimate:.1%}, {before - now:.1%} less than in "
+        "the reference",
+    )
+
+
+def _moved(reference: Histogram, current: Counts) -> tuple[float, float]:
+    """PSI and p-value of a histogram."""
+    coarse = coarsen(np.array(reference.counts), current)
+    return psi(*coarse), homogeneity_p(*coarse)
+
+
+def _median(edges: tuple[float, ...], counts: Counts) -> float:
+    """Where half of the texts are below, spread evenly within a bin."""
+    below = np.r_[0, np.cumsum(counts)] / counts.sum()
+    return float(np.interp(0.5, below, edges))

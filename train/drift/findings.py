@@ -1,0 +1,94 @@
+"""What a check finds, and what becomes of it: a finding with its level, and all of them as a report."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Kind = Literal["covariate", "prediction", "segment", "accuracy"]
+Level = Literal["ok", "drift", "retrain"]
+LEVELS: tuple[Level, ...] = ("ok", "drift", "retrain")
+"""In rising order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One thing that was measured, before it is known how many others were."""
+
+    check: str
+    kind: Kind
+    effect: float
+    """How much; what it is a measure of is the check's affair."""
+    bound: float
+    """An effect from here on counts."""
+    p: float
+    """Chance of such an effect where nothing has changed."""
+    reason: str
+    """What to say if it counts."""
+    retrain_bound: float | None = None
+    """An effect from here on asks for retraining; None: none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A measure and its level."""
+
+    check: str
+    kind: Kind
+    level: Level
+    effect: float
+    bound: float
+    p: float
+    """After the correction for all that was asked in one go."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """What could not be checked, and why."""
+
+    check: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyFigures:
+    """How often the answers are right, as fractions; None where it is not known."""
+
+    reference: float | None
+    """On what was held out of training."""
+    measured: float | None
+    """By feedback."""
+    low: float | None
+    """Wilson's 95 % interval of `measured`."""
+    high: float | None
+    judged: int
+    """Answers with feedback."""
+    by_mean_score: float | None
+    """Estimated without feedback: see `train.drift.estimates`."""
+    by_threshold: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that is said of a window."""
+
+    name: str
+    version: str
+    begin: datetime | None
+    end: datetime | None
+    rows: int
+    verdict: Level
+    findings: tuple[Finding, ...]
+    """Of the whole window: every check that was made."""
+    segments: tuple[Finding, ...]
+    """Those that drifted, the greatest effect first."""
+    segments_judged: int
+    unmeasured: tuple[Unmeasured, ...]
+    accuracy: AccuracyFigures
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What has changed, in words, the gravest first; none where the verdict is `ok`."""
+        found = [finding for finding in (*self.findings, *self.segments) if finding.level != "ok"]
+        found.sort(key=lambda finding: -LEVELS.index(finding.level))
+        return tuple(finding.reason for finding in found)

@@ -1,0 +1,147 @@
+"""The judge: is this window drift? Reference, traffic and bounds in, report with verdict and reasons out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from train.drift import checks
+from train.drift.estimates import by_mean_score, by_threshold
+from train.drift.findings import LEVELS, AccuracyFigures, Finding, Level, Measure, Report, Unmeasured
+from train.drift.mmd import Embedded
+from train.drift.rates import wilson
+from train.drift.reference import Reference
+from train.drift.segments import segments
+from train.drift.thresholds import Thresholds
+from train.drift.traffic import Traffic
+from train.errors import DataInvalid
+from train.evaluation.compare import holm
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Texts of the reference and of the window, as the version's model sees them."""
+
+    reference: Embedded
+    current: Embedded
+
+
+def judge(
+    reference: Reference,
+    traffic: Traffic,
+    thresholds: Thresholds,
+    *,
+    samples: Samples | None = None,
+    earlier: Traffic | None = None,
+) -> Report:
+    """Hold a window against its version's reference; the same arguments give the same report.
+
+    `retrain` is what retraining can help against: fewer right answers, or texts of another domain. `drift` is
+    any other change, such as a product that turned: the model may well be right about it.
+
+    Args:
+        reference: Of the version that answered.
+        traffic: Of the window.
+        thresholds: The bounds.
+        samples: Of texts; None where the log has none.
+        earlier: Of the same version before the window, for the segments' own past.
+
+    Raises:
+        DataInvalid: The window has too few rows to be judged, or other labels than the reference.
+    """
+    least = thresholds.evidence.min_rows
+    if traffic.rows < least:
+        raise DataInvalid(
+            f"the window has {traffic.rows:,} rows of {reference.name} {reference.version}, at least "
+            f"{least:,} are needed to judge it: take a longer window"
+        )
+    if traffic.labels != reference.profile.labels:
+        raise DataInvalid(
+            f"the window has the labels {list(traffic.labels)}, the reference "
+            f"{list(reference.profile.labels)}: give the bundle of the version that answered"
+        )
+    measures, unmeasured = _measured(reference, traffic, thresholds, samples)
+    held = _accuracy_held(reference, traffic, thresholds)
+    findings = [
+        _finding(measure, p, thresholds.significance, spared=held and measure.check != "accuracy")
+        for measure, p in _corrected(measures)
+    ]
+    of_segments = segments(traffic, earlier, thresholds)
+    turned = [
+        finding
+        for measure, p in _corrected(of_segments)
+        if (finding := _finding(measure, p, thresholds.segments.significance)).level != "ok"
+    ]
+    return Report(
+        name=reference.name,
+        version=reference.version,
+        begin=traffic.begin,
+        end=traffic.end,
+        rows=traffic.rows,
+        verdict=max((found.level for found in (*findings, *turned)), key=LEVELS.index),
+        findings=tuple(findings),
+        segments=tuple(sorted(turned, key=lambda finding: -finding.effect)),
+        segments_judged=len(of_segments),
+        unmeasured=tuple(unmeasured),
+        accuracy=_figures(reference, traffic),
+    )
+
+
+def _measured(
+    reference: Reference, traffic: Traffic, thresholds: Thresholds, samples: Samples | None
+) -> tuple[list[Measure], list[Unmeasured]]:
+    """Every check of the whole window that can be made, and the others with what they lack."""
+    arguments = (reference, traffic, thresholds)
+    measures: list[Measure] = []
+    unmeasured: list[Unmeasured] = []
+    texts, judged = len(samples.current.answers) if samples else 0, traffic.judged
+    if samples is None or texts < thresholds.evidence.min_texts:
+        lack = f"the log has {texts:,} texts of the window, {thresholds.evidence.min_texts:,} are needed"
+        unmeasured.append(Unmeasured("embeddings", lack))
+    elif found := checks.embeddings(samples.reference, samples.current, thresholds):
+        measures.append(found)
+    else:
+        unmeasured.append(Unmeasured("embeddings", "no label is answered often enough on both sides"))
+    measures += [checks.lengths(*arguments), checks.unknown_tokens(*arguments)]
+    measures += [checks.label_shares(*arguments), checks.scores(*arguments)]
+    if not reference.judged:
+        unmeasured.append(Unmeasured("accuracy", "nothing was held out of training to compare it with"))
+    elif judged < thresholds.evidence.min_feedback:
+        lack = f"{judged:,} answers have feedback, {thresholds.evidence.min_feedback:,} are needed"
+        unmeasured.append(Unmeasured("accuracy", lack))
+    else:
+        measures.append(checks.accuracy(*arguments))
+    return [*measures, checks.estimated_accuracy(*arguments)], unmeasured
+
+
+def _corrected(measures: Sequence[Measure]) -> list[tuple[Measure, float]]:
+    return list(zip(measures, holm([measure.p for measure in measures]), strict=True))
+
+
+def _finding(measure: Measure, p: float, significance: float, *, spared: bool = False) -> Finding:
+    """Effect and significance together make the level; `spared` is what feedback has shown to do no harm."""
+    level: Level = "ok"
+    if p <= significance and measure.effect >= measure.bound:
+        retrain = measure.retrain_bound is not None and measure.effect >= measure.retrain_bound
+        level = "retrain" if retrain and not spared else "drift"
+    return Finding(measure.check, measure.kind, level, measure.effect, measure.bound, p, measure.reason)
+
+
+def _accuracy_held(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> bool:
+    """Whether feedback shows that no more accuracy was lost than the bound, with 95 % confidence."""
+    if reference.accuracy is None or traffic.judged < thresholds.evidence.min_feedback:
+        return False
+    low = wilson(traffic.right, traffic.judged).low
+    return low >= reference.accuracy - thresholds.accuracy.fall
+
+
+def _figures(reference: Reference, traffic: Traffic) -> AccuracyFigures:
+    found = wilson(traffic.right, traffic.judged) if traffic.judged else None
+    known, scores = reference.accuracy, reference.profile.top_scores
+    return AccuracyFigures(
+        reference=known,
+        measured=found.estimate if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        judged=traffic.judged,
+        by_mean_score=None if known is None else by_mean_score(scores, known, traffic.top_scores),
+        by_threshold=None if known is None else by_threshold(scores, known, traffic.top_scores),
+    )

@@ -1,0 +1,52 @@
+"""The reference: what a version's own texts were like and how often it was right, read from its bundle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serve_app.model.bundle import BundleManifest
+from train.errors import DataInvalid
+from train.profile import Halves, ReferenceProfile, read_profile
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One version's."""
+
+    name: str
+    version: str
+    profile: ReferenceProfile
+    embeddings: Halves
+    """What the head was given of a sample of its texts: float16 (at most 512, hidden)."""
+    right: int = 0
+    """Held-out texts that it answered right."""
+    judged: int = 0
+    """Held-out texts; 0 where nothing was held out, and the accuracy is not known."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """On what was held out of training, all sets together; 0..1."""
+        return self.right / self.judged if self.judged else None
+
+
+def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
+    """The reference of a bundle.
+
+    Raises:
+        DataInvalid: It has no profile, or a damaged one.
+    """
+    if manifest.reference_profile is None:
+        raise DataInvalid(
+            f"{manifest.name} {manifest.version} has no reference profile to hold the log against; "
+            "`python -m train fit` writes one into the bundle"
+        )
+    profile, embeddings = read_profile(folder)
+    right, judged = _held_out(manifest.metrics)
+    return Reference(manifest.name, manifest.version, profile, embeddings, right, judged)
+
+
+def _held_out(metrics: Mapping[str, Any]) -> tuple[int, int]:
+    sets = metrics.get("held_out") or {}
+    right = sum(round(of_set["accuracy"] * of_set["texts"]) for of_set in sets.values())
+    return right, sum(of_set["texts"] for of_set in sets.values())

@@ -1,0 +1,53 @@
+"""The folder of a look for drift: `drift.json`, `report.html`, the plots, and the metrics for monitoring."""
+
+import base64
+from datetime import UTC, datetime
+from pathlib import Path
+
+from train.drift.document import to_json
+from train.drift.measuring import Look
+from train.drift.metrics import cloudwatch, prometheus
+from train.drift.plots import plots
+from train.drift.tables import accuracy_rows, p_value
+
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+
+def write_report(look: Look, folder: Path, now: datetime) -> None:
+    """Write every file; the folder is made if missing.
+
+    Args:
+        look: What was found.
+        folder: Where.
+        now: When the look was made, with a time zone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = plots(look)
+    for name, image in images.items():
+        (folder / f"{name}.png").write_bytes(image)
+    (folder / "drift.json").write_text(to_json(look.report), encoding="utf-8")
+    (folder / "metrics.prom").write_bytes(prometheus(look.report, now))
+    (folder / "cloudwatch.json").write_text(cloudwatch(look.report, now), encoding="utf-8")
+    (folder / "report.html").write_text(html(look, images, now), encoding="utf-8")
+
+
+def html(look: Look, images: dict[str, bytes], now: datetime) -> str:
+    """The page: plots inside it as data, no script, nothing loaded from anywhere."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"p_value": p_value, "time": _time}
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        report=look.report,
+        profile=look.reference.profile,
+        accuracy=list(accuracy_rows(look.report.accuracy)),
+        images={name: base64.b64encode(image).decode() for name, image in images.items()},
+        now=now,
+    )
+
+
+def _time(value: datetime) -> str:
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,60 @@
+"""A report as people read it on a terminal."""
+
+from collections.abc import Iterator
+
+from train.drift.findings import AccuracyFigures, Finding, Report
+from train.evaluation.tables import table
+
+_SHOWN_SEGMENTS = 20
+
+
+def summary(report: Report) -> str:
+    """Verdict last, as the eye ends there."""
+    return "\n\n".join(_parts(report))
+
+
+def percent(value: float | None) -> str:
+    """A fraction in points of a hundred."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def p_value(p: float) -> str:
+    """A p-value in at most six characters."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
+    """What is known of the accuracy, a line each: what it is, the figure."""
+    yield ["held out of training", percent(found.reference)]
+    interval = "" if found.low is None else f" [{percent(found.low)}, {percent(found.high)}]"
+    yield [f"feedback on {found.judged:,} answers", percent(found.measured) + interval]
+    yield ["estimated from the mean score", percent(found.by_mean_score)]
+    yield ["estimated from a threshold on the score", percent(found.by_threshold)]
+
+
+def _parts(report: Report) -> Iterator[str]:
+    times = f" from {report.begin:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M}" if report.end else ""
+    if report.begin:
+        yield f"{report.name} {report.version}: {report.rows:,} answers{times}"
+    rows = [["check", "effect", "bound", "p", ""], *map(_row, report.findings)]
+    rows += [[unmeasured.check, "-", "-", "-", "not measured"] for unmeasured in report.unmeasured]
+    yield table(rows)
+    yield table([["accuracy", ""], *accuracy_rows(report.accuracy)])
+    turned = report.segments[:_SHOWN_SEGMENTS]
+    if turned:
+        yield table([["segment", "rise", "bound", "p", ""], *map(_row, turned)])
+    more = f", {len(turned)} shown" if len(turned) < len(report.segments) else ""
+    yield f"segments: {report.segments_judged:,} judged, {len(report.segments):,} turned{more}"
+    lines = [f"- {reason}" for reason in report.reasons]
+    lines += [f"- not measured: {unmeasured.check}: {unmeasured.why}" for unmeasured in report.unmeasured]
+    yield "\n".join([*lines, report.verdict.upper()])
+
+
+def _row(finding: Finding) -> list[str]:
+    return [
+        finding.check,
+        f"{finding.effect:.4f}",
+        f"{finding.bound:g}",
+        p_value(finding.p),
+        finding.level,
+    ]

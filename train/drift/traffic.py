@@ -1,0 +1,42 @@
+"""What came in and what was answered in a window of time: counts of every row, and a sample of the texts.
+
+Ten million rows take no more room than a hundred.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from train.drift.rates import TokenSums
+from train.drift.shift import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Answers of one version; whoever counted them is of no concern to the checks."""
+
+    labels: tuple[str, ...]
+    answers: Counts
+    """Texts by answered label: int64 (labels,)."""
+    lengths: Counts
+    """Texts by tokens: int64, in the bins of `train.profile.LENGTH_EDGES`."""
+    top_scores: Counts
+    """Texts by the score of their answer: int64, in the bins of `train.profile.score_histogram`."""
+    tokens: TokenSums
+    segments: Mapping[str, Counts]
+    """By the segment's name, texts by answered label: int64 (labels,)."""
+    texts: tuple[str, ...] = ()
+    """Drawn at random from the rows that have their text; none where the log keeps no texts."""
+    right: int = 0
+    """Answers that agree with their feedback."""
+    judged: int = 0
+    """Answers with feedback."""
+    begin: datetime | None = None
+    """Of the first row."""
+    end: datetime | None = None
+    """Of the last one."""
+
+    @property
+    def rows(self) -> int:
+        """Answered texts."""
+        return int(self.answers.sum())

@@ -1,0 +1,168 @@
+"""A SageMaker training job: its folders, what it is told in them, and the options of `fit` that follow.
+
+The contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html. The platform
+gives folders and files; the SM_* variables are its training toolkit's, and go first where they are set.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.errors import SettingsInvalid
+
+_ROOT = Path("/opt/ml")
+_TEXTS, _HELD_OUT = ("training", "train"), "validation"
+_SEVERAL = ("label_names", "drop_labels", "labels", "set")
+"""Options that take several values."""
+_OWN = ("data", "validation", "out", "checkpoints", "resume")
+"""Options that the job's folders decide."""
+_FAILURE_MAX = 1024
+"""Characters that SageMaker shows of a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Where a job's parts are.
+
+    Attributes:
+        settings: Folder of hyperparameters.json and resourceconfig.json.
+        channels: Folder of each input channel, by name.
+        model: What lies there at the end becomes the model artifact.
+        output: What lies there becomes the output data.
+        failure: The file whose text becomes the FailureReason.
+        checkpoints: What is kept for the next start of this job; None where it keeps nothing.
+        gpus: Of this machine.
+        name: Of the job, if it has one.
+        told: Hyperparameters and hosts by variables, instead of the files.
+    """
+
+    settings: Path
+    channels: Mapping[str, Path]
+    model: Path
+    output: Path
+    failure: Path
+    checkpoints: Path | None
+    gpus: int
+    name: str | None
+    told: Mapping[str, str]
+
+    def fail(self, reason: str) -> None:
+        """Have SageMaker show a reason."""
+        self.failure.parent.mkdir(parents=True, exist_ok=True)
+        self.failure.write_text(reason[:_FAILURE_MAX], encoding="utf-8")
+
+
+def job_of(environment: Mapping[str, str], root: Path = _ROOT, devices: Path = Path("/dev")) -> Job:
+    """The job that this process runs in.
+
+    Args:
+        environment: Of the process.
+        root: Where SageMaker mounts its folders.
+        devices: Where GPUs show, as `nvidia0`.
+    """
+
+    def folder(name: str, default: Path) -> Path:
+        return Path(environment.get(name, default))
+
+    inputs, output = folder("SM_INPUT_DIR", root / "input"), folder("SM_OUTPUT_DIR", root / "output")
+    data, checkpoints = inputs / "data", root / "checkpoints"
+    there = {path.name: path for path in data.iterdir() if path.is_dir()} if data.is_dir() else {}
+    prefix = "SM_CHANNEL_"
+    named = {
+        key.removeprefix(prefix).lower(): Path(path)
+        for key, path in environment.items()
+        if key.startswith(prefix)
+    }
+    gpus = environment.get("SM_NUM_GPUS", len(list(devices.glob("nvidia[0-9]*"))))
+    return Job(
+        settings=folder("SM_INPUT_CONFIG_DIR", inputs / "config"),
+        channels={**there, **named},
+        model=folder("SM_MODEL_DIR", root / "model"),
+        output=folder("SM_OUTPUT_DATA_DIR", output / "data"),
+        failure=output / "failure",
+        checkpoints=checkpoints if checkpoints.is_dir() else None,
+        gpus=int(gpus),
+        name=environment.get("TRAINING_JOB_NAME"),
+        told={name: environment[name] for name in ("SM_HPS", "SM_HOSTS") if name in environment},
+    )
+
+
+def fit_options(job: Job, out: Path) -> list[str]:
+    """The options of `python -m train fit` for a job.
+
+    Args:
+        job: The job.
+        out: Folder for all that the run writes.
+
+    Raises:
+        SettingsInvalid: The job has no texts, has several machines, or names an option that is not its own.
+    """
+    hosts = _json(job.told.get("SM_HOSTS")) or _file(job.settings / "resourceconfig.json").get("hosts", [])
+    if len(hosts) > 1:
+        raise SettingsInvalid(
+            f"the job has {len(hosts)} instances; one with several GPUs shares the steps among them, and a "
+            "cluster's RayJob (python -m cluster apply --training) shares them among machines"
+        )
+    texts = next((job.channels[name] for name in _TEXTS if name in job.channels), None)
+    if texts is None:
+        there = ", ".join(job.channels) or "none"
+        raise SettingsInvalid(f"the job has no channel {' or '.join(_TEXTS)} (there: {there})")
+    told = _json(job.told.get("SM_HPS")) or _file(job.settings / "hyperparameters.json")
+    options = ["--data", str(texts), "--out", str(out)]
+    if job.gpus:
+        options += ["--workers", str(job.gpus), "--gpu"]
+    if job.name:
+        options += ["--version", job.name]
+    if job.checkpoints:
+        options += ["--checkpoints", str(job.checkpoints), "--resume"]
+    if _HELD_OUT in job.channels and "config" not in told:
+        options += ["--validation", str(job.channels[_HELD_OUT])]
+    for name, value in told.items():
+        if not name.startswith("sagemaker_"):  # its own toolkit's
+            options += _option(name.replace("-", "_"), value, texts)
+    return options
+
+
+def _option(name: str, given: Any, texts: Path) -> list[str]:
+    """One hyperparameter as an option: SageMaker makes all of them strings, its SDK some of them JSON."""
+    if name in _OWN:
+        raise SettingsInvalid(f"the hyperparameter {name!r} is the job's to say, by its channels and outputs")
+    value = _plain(given)
+    option = f"--{name.replace('_', '-')}"
+    if name == "config":
+        return [option, str(texts / str(value))]
+    if isinstance(value, bool):
+        return [option] if value else []
+    if isinstance(value, list):
+        return [option, *map(str, value)]
+    return [option, *shlex.split(value)] if name in _SEVERAL else [option, value]
+
+
+def _plain(given: Any) -> str | bool | list[Any]:
+    """Without the quotes of JSON where it was JSON; numbers stay as they were written."""
+    try:
+        value = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        return str(given)
+    return value if isinstance(value, str | bool | list) else str(given)
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError as error:
+        raise SettingsInvalid(f"{text[:80] if text else ''!r} is not JSON: {error}") from error
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no such file."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(f"{path} cannot be read as JSON: {error}") from error
