@@ -1,4 +1,4 @@
-# make serve | test | lint | format | loadtest | bench | lock
+# make serve | test | lint | format | loadtest | canary | bench | lock
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
@@ -8,7 +8,7 @@ REPLICAS ?= 1
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test lint format loadtest bench lock clean
+.PHONY: serve test lint format loadtest canary bench lock clean
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 	@$(BIN)/python -m serve_app --port $(PORT) --dashboard-port $(DASHBOARD_PORT) --replicas $(REPLICAS) \
@@ -28,6 +28,9 @@ format: .venv/all.stamp
 
 loadtest: .venv/all.stamp  ## the promise against the running service: 480-600 requests a minute a pod, p95 <= 100 ms
 	$(BIN)/python -m loadtest slo --host http://127.0.0.1:$(PORT) --pods $(REPLICAS) $(LOADTEST_ARGS)
+
+canary: .venv/all.stamp  ## a good version promoted and a bad one rolled back, on this machine: table and plot
+	$(BIN)/python -m cluster rollout demo $(CANARY_ARGS)
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)

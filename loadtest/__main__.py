@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     slo.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds measured (60)")
     slo.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict there")
+    slo.add_argument(
+        "--samples", type=Path, metavar="FILE", help="also write every request there, a JSON object a line"
+    )
     add_arguments(slo)
     return parser
 
@@ -79,6 +82,7 @@ def _slo(options: argparse.Namespace) -> int:
     plan = plan_from(options, os.environ)
     # these take a second and patch the sockets, which --help and a mistyped option can do without
     from loadtest.drive import drive
+    from loadtest.samples import recording
     from loadtest.target import look, require_ours
 
     host = options.host.rstrip("/")
@@ -92,7 +96,8 @@ def _slo(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    seen, verdict = drive(host, plan, options.pods, options.duration)
+    with recording(options.samples) as record:
+        seen, verdict = drive(host, plan, options.pods, options.duration, record)
     print(table(host, plan, seen, verdict))
     if options.json is not None:
         options.json.write_text(json.dumps(document(host, plan, seen, verdict, started_at), indent=2) + "\n")

@@ -45,13 +45,16 @@ def classified(body: bytes, headers: Mapping[str, str], request_id: str, texts: 
         return Answer("answer: no label or score", version)
     if answer.get("request_id") != request_id:
         return Answer("answer: another request's id", version)
+    if version not in (NO_VERSION, _version(answer)):
+        return Answer("answer: another version than its header's", version)
     return Answer(None, version, sum(_tokens(result) for result in results))
 
 
 def refused(status: int, headers: Mapping[str, str]) -> Answer:
     """Name the failure of any status but 200; a 429 has to say when to come back."""
     silent = status == 429 and "retry-after" not in headers
-    return Answer(f"HTTP {status}" + (" without Retry-After" if silent else ""))
+    failure = f"HTTP {status}" + (" without Retry-After" if silent else "")
+    return Answer(failure, headers.get("x-model-version", NO_VERSION))
 
 
 def _has_label(result: object) -> bool:
@@ -62,6 +65,11 @@ def _has_label(result: object) -> bool:
         and isinstance(result.get("score"), int | float)
         and 0 <= result["score"] <= 1
     )
+
+
+def _version(answer: Mapping[str, object]) -> object:
+    model = answer.get("model")
+    return model.get("version") if isinstance(model, dict) else None
 
 
 def _tokens(result: Mapping[str, object]) -> int:

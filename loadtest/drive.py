@@ -4,13 +4,14 @@ import locust  # noqa: F401, I001  # first of all: it patches the standard libra
 
 import sys
 import time
+from collections.abc import Callable
 
 import gevent
 from locust.env import Environment
 
 from loadtest.errors import CannotRun
 from loadtest.ledger import Ledger
-from loadtest.observations import Observations
+from loadtest.observations import Observations, Sample
 from loadtest.plan import Plan
 from loadtest.slo import Verdict
 from loadtest.users import PodCallers
@@ -19,7 +20,13 @@ from loadtest.wiring import Referee
 PROGRESS_EVERY_S = 10.0
 
 
-def drive(host: str, plan: Plan, pods: int, duration_s: float) -> tuple[Observations, Verdict]:
+def drive(
+    host: str,
+    plan: Plan,
+    pods: int,
+    duration_s: float,
+    record: Callable[[Sample], None] = lambda sample: None,
+) -> tuple[Observations, Verdict]:
     """Offer `pods` pods' load to `host`, with progress on stderr, and judge what comes back.
 
     Args:
@@ -27,6 +34,7 @@ def drive(host: str, plan: Plan, pods: int, duration_s: float) -> tuple[Observat
         plan: What to send and the promise.
         pods: 1 or more.
         duration_s: Length of the measured window; the warm-up comes before it, at most one timeout after it.
+        record: Is told each request as it finishes, those of the warm-up among them.
 
     Raises:
         CannotRun: The users could not be started; Locust's log says why.
@@ -35,7 +43,7 @@ def drive(host: str, plan: Plan, pods: int, duration_s: float) -> tuple[Observat
     outcome: list[tuple[Observations, Verdict]] = []
     environment = Environment(user_classes=[PodCallers], host=host)
     referee = Referee(
-        environment, lambda: plan, lambda _host, _plan, seen, verdict: outcome.append((seen, verdict))
+        environment, lambda: plan, lambda _host, _plan, seen, verdict: outcome.append((seen, verdict)), record
     )
     runner = environment.create_local_runner()
     try:

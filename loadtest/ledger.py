@@ -1,6 +1,7 @@
 """Keeps every request of a run, sent or answered, until the window is judged."""
 
 from array import array
+from collections.abc import Callable
 
 from loadtest.observations import Observations, Sample, Window, observe
 
@@ -9,10 +10,18 @@ MOST_REQUESTS = 1_000_000
 
 
 class Ledger:
-    """Requests sent and finished in one run; times in seconds of the clock the caller uses throughout."""
+    """Requests sent and finished in one run; times in seconds of the clock the caller uses throughout.
 
-    def __init__(self, most: int = MOST_REQUESTS) -> None:
+    Args:
+        most: Requests kept.
+        record: Is told each request as it finishes.
+    """
+
+    def __init__(
+        self, most: int = MOST_REQUESTS, record: Callable[[Sample], None] = lambda sample: None
+    ) -> None:
         self._most = most
+        self._record = record
         self._due_s = array("d")
         self._samples: list[Sample] = []
         self._start_s: float | None = None
@@ -45,6 +54,7 @@ class Ledger:
         """Note a finished request, right or failed."""
         if self._end_s is None or sample.due_s < self._end_s:
             self._samples.append(sample)
+            self._record(sample)
 
     def counts(self) -> tuple[int, int, int]:
         """Return requests sent, waiting for an answer, and failed, since the run began (warm-up included)."""

@@ -13,7 +13,7 @@ from locust.exception import StopTest
 
 from loadtest.errors import CannotRun
 from loadtest.ledger import Ledger
-from loadtest.observations import Observations
+from loadtest.observations import Observations, Sample
 from loadtest.plan import Plan
 from loadtest.slo import Verdict, judge
 from loadtest.users import PodCallers
@@ -30,7 +30,14 @@ class Referee:
         verdict: The last test's, None until one ended with a measured window.
     """
 
-    def __init__(self, environment: Any, make_plan: Callable[[], Plan], on_verdict: Listener) -> None:
+    def __init__(
+        self,
+        environment: Any,
+        make_plan: Callable[[], Plan],
+        on_verdict: Listener,
+        record: Callable[[Sample], None] = lambda sample: None,
+    ) -> None:
+        self._record = record
         self.ledger = Ledger()
         self.verdict: Verdict | None = None
         self._environment = environment
@@ -47,7 +54,7 @@ class Referee:
 
     def _begin(self, **_: object) -> None:
         self.verdict = None
-        self.ledger = Ledger()
+        self.ledger = Ledger(record=self._record)
         try:
             self._plan = self._make_plan()
         except CannotRun as error:  # the web page lets the options be changed

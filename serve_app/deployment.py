@@ -18,6 +18,7 @@ from serve_app.capture.capture import open_capture
 from serve_app.choice import Placement, Role, UserConfig, place
 from serve_app.errors import NotReady, ServiceError
 from serve_app.live import Live, load
+from serve_app.memory import give_back
 from serve_app.metrics import Metrics
 from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.settings import Settings
@@ -187,10 +188,12 @@ class ClassifierReplica:
 
     def _let_go(self, live: Live) -> None:
         """Free a model once its last request is answered; nobody waits for that."""
+        leaving = [live]  # the last reference to it
 
         async def leave() -> None:
-            await live.let_go()
-            self._announce(live.model, "model was replaced")
+            await leaving[0].let_go()
+            self._announce(leaving.pop().model, "model was replaced")
+            await asyncio.to_thread(give_back)
 
         task = asyncio.create_task(leave())
         self._leaving.add(task)

@@ -2,7 +2,7 @@
 
 REPLICA_WAIT_S = 2
 REPLICA_STOP_S = 20
-"""Serve's graceful_shutdown_wait_loop_s and graceful_shutdown_timeout_s."""
+"""Serve's graceful_shutdown_wait_loop_s and _timeout_s, as serve_app/config.yaml has them."""
 PROXY_DRAIN_S = 30
 """RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S: how long a proxy without replicas goes on answering."""
 NODE_DRAIN_S = 30

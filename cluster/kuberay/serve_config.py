@@ -4,9 +4,7 @@ from typing import Any
 
 import yaml
 
-from cluster.kuberay.drains import REPLICA_STOP_S, REPLICA_WAIT_S
 from cluster.kuberay.settings import Environment
-from serve_app.app import DEPLOYMENT
 from serve_app.local import CONFIG
 
 
@@ -19,19 +17,15 @@ def serve_config(environment: Environment) -> dict[str, Any]:
     serve = environment.serve
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     (application,) = config["applications"]
-    application["deployments"] = [
-        {
-            "name": DEPLOYMENT,
-            "user_config": {"champion": {"model": serve.model}},
-            "autoscaling_config": {
-                "min_replicas": serve.min_pods,
-                "max_replicas": serve.max_pods,
-                "target_ongoing_requests": serve.target_ongoing_requests,
-                "upscale_delay_s": serve.upscale_delay_s,
-                "downscale_delay_s": serve.downscale_delay_s,
-            },
-            "graceful_shutdown_wait_loop_s": REPLICA_WAIT_S,
-            "graceful_shutdown_timeout_s": REPLICA_STOP_S,
-        }
-    ]
+    (deployment,) = application["deployments"]
+    deployment |= {
+        "user_config": {"champion": {"model": serve.model}},
+        "autoscaling_config": {
+            "min_replicas": serve.min_pods,
+            "max_replicas": serve.max_pods,
+            "target_ongoing_requests": serve.target_ongoing_requests,
+            "upscale_delay_s": serve.upscale_delay_s,
+            "downscale_delay_s": serve.downscale_delay_s,
+        },
+    }
     return config

@@ -5,5 +5,7 @@ plan        stages, sample sizes, tolerances
 observations, samples   what each version did in a window, and where that is read
 evidence, decision      go on, promote or roll back, and why: pure
 target, serve_target    which model every pod is to serve: the seam, and Ray Serve behind it
+aliases, registry   names of versions that move with a rollout, and the registry behind them
 journal, controller     the effects, in an order that survives the controller's death
+demo        all of it on this machine, to look at
 """

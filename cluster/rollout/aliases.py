@@ -9,7 +9,7 @@ class Aliases(Protocol):
     """Names of versions of a registered model. A move made twice is made once."""
 
     def move(self, model: str, alias: str, version: str | None) -> None:
-        """Have an alias mean a version, or nothing for None."""
+        """Have an alias mean a version, or nothing for None. Raises RegistryFailed."""
 
 
 class NoAliases:

@@ -7,7 +7,9 @@ ClusterError
     ├── PlanInvalid   the plan, or a plan that the deployment is too small for
     ├── JournalDamaged  a line before the last is not what was written
     ├── TargetFailed  the cluster that serves did not answer, or refused
-    └── SourceFailed  the metrics could not be read
+    ├── SourceFailed  the metrics could not be read
+    ├── RegistryFailed  no such version, or the registry did not do its part
+    └── DemoFailed    the demonstration could not be carried through
 """
 
 from cluster.errors import ClusterError
@@ -39,3 +41,11 @@ class TargetFailed(RolloutError):
 
 class SourceFailed(RolloutError):
     """No metrics could be read."""
+
+
+class RegistryFailed(RolloutError):
+    """The registry has no such version, or could not be asked or written."""
+
+
+class DemoFailed(RolloutError):
+    """The demonstration, or what it needs, could not be carried through."""

@@ -25,6 +25,7 @@ _TIMEOUT_S = 30.0
 _EXAMPLE = """\
 examples:
   python -m cluster rollout start --canary s3://models/sentiment/7     # watches, decides; exit code 0 or 2
+  python -m cluster rollout start --canary registry:senti/8             # its aliases move along
   python -m cluster rollout status --watch
   python -m cluster rollout abort
 exit codes: 0 promoted, 2 rolled back, 1 an error; docs/rollout.md has the plan's keys
@@ -43,7 +44,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     own = parser.add_subparsers(required=True, metavar="verb")
     start = own.add_parser("start", help="begin, and carry it to its end; again: go on with the same one")
     _add_common(start)
-    start.add_argument("--canary", required=True, metavar="URI", help="the new model: as SENTIMENT_MODEL")
+    start.add_argument(
+        "--canary",
+        required=True,
+        metavar="URI",
+        help="the new model: as SENTIMENT_MODEL, or registry:NAME/VERSION, registry:NAME@ALIAS",
+    )
     start.add_argument(
         "--plan", type=Path, metavar="TOML", help="stages, samples, tolerances (default: built in)"
     )
@@ -73,6 +79,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     power.add_argument("--minutes", type=float, default=10.0, help="of a rollout (%(default)s)")
     power.add_argument("--seed", type=int, default=1)
     power.set_defaults(run=_power)
+    demo = own.add_parser("demo", help="on this machine: a good version promoted, a bad one taken back")
+    demo.add_argument("--out", type=Path, default=Path("runs/canary"), metavar="DIR", help="(%(default)s)")
+    demo.add_argument("--replicas", type=int, default=4, help="of the service (%(default)s)")
+    demo.add_argument("--per-minute", type=float, default=360, help="requests a replica (%(default)s)")
+    demo.add_argument("--json", action="store_true", help="what was shown as one JSON object")
+    demo.set_defaults(run=_demo)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -98,11 +110,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _start(chosen: argparse.Namespace) -> int:
     from cluster.rollout.plan import read_plan
+    from cluster.rollout.registry import find
     from cluster.rollout.states import Side
 
-    plan = read_plan(chosen.plan)
+    plan, found = read_plan(chosen.plan), find(chosen.canary)
+    serving = _serving(chosen) if found else None
     with _controller(chosen) as controller:
-        rollout = controller.start(Side(chosen.canary), plan, raise_to_two=chosen.raise_to_two)
+        rollout = controller.start(
+            found.canary if found else Side(chosen.canary),
+            plan,
+            champion_version=found.champion_version(serving.mix.champion) if found and serving else None,
+            model=found.model if found else None,
+            raise_to_two=chosen.raise_to_two,
+        )
     return _ended(chosen, rollout)
 
 
@@ -168,11 +188,24 @@ def _power(chosen: argparse.Namespace) -> int:
     return PROMOTED
 
 
+def _demo(chosen: argparse.Namespace) -> int:
+    from cluster.rollout.demo.run import as_text, demonstrate
+
+    def tell(line: str) -> None:
+        print(f"[{time.strftime('%H:%M:%S')}] {line}", file=sys.stderr, flush=True)
+
+    shown = demonstrate(chosen.out, replicas=chosen.replicas, per_minute=chosen.per_minute, tell=tell)
+    print(shown.as_json() if chosen.json else as_text(shown), flush=True)
+    tell(f"plot: {chosen.out / 'canary.png'}")
+    return 0 if shown.holds else 1
+
+
 @contextmanager
 def _controller(chosen: argparse.Namespace) -> Iterator[Controller]:
     import httpx
 
     from cluster.rollout.controller import Controller
+    from cluster.rollout.registry import RegistryAliases
     from cluster.rollout.samples import Endpoints, Prometheus, Source
     from cluster.rollout.serve_target import ServeTarget
 
@@ -181,7 +214,8 @@ def _controller(chosen: argparse.Namespace) -> Iterator[Controller]:
         if chosen.prometheus:
             source = Prometheus(chosen.prometheus, chosen.selector, client=client)
         target = ServeTarget(chosen.dashboard, chosen.application, chosen.deployment, client=client)
-        yield Controller(_journal(chosen), target, source, tell=_teller(chosen))
+        aliases = RegistryAliases()
+        yield Controller(_journal(chosen), target, source, aliases=aliases, tell=_teller(chosen))
 
 
 def _journal(chosen: argparse.Namespace) -> Journal:

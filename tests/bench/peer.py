@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 
+from serve_app.app import DEPLOYMENT
 from serve_app.model import store
 from serve_app.model.classifier import Classifier
 from serve_app.settings import Settings
@@ -13,7 +14,7 @@ from serve_app.settings import Settings
 api = FastAPI()
 
 
-@serve.deployment(max_ongoing_requests=1000)
+@serve.deployment(name=DEPLOYMENT, max_ongoing_requests=1000)
 @serve.ingress(api)
 class BatchPeer:
     """Serve's own batching at its best settings here: as many items as connections, a short wait."""

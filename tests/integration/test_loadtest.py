@@ -46,9 +46,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
+    version = "1.0.0"
 
     def do_GET(self) -> None:
-        self._answer(200, {"model": {"name": "fake", "version": "1.0.0"}, "calls": self.server.calls})
+        model = {"name": "fake", "version": self.version}
+        self._answer(200, {"model": model, "calls": self.server.calls})
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -60,14 +62,15 @@ class Handler(BaseHTTPRequestHandler):
             "tokens": 7,
             "truncated": False,
         }
-        said: dict[str, object] = {
-            "request_id": self.headers["X-Request-ID"],
-            "model": {"name": "fake", "version": "1.0.0"},
-            "results": [result],
-        }
         with self.server.lock:
             self.server.calls += 1
             number = self.server.calls
+            self.version = "1.0.0" if number % 4 else "1.1.0"
+        said: dict[str, object] = {
+            "request_id": self.headers["X-Request-ID"],
+            "model": {"name": "fake", "version": self.version},
+            "results": [result],
+        }
         if self.server.spoil is wants_a_key:
             said["key"] = self.headers["Authorization"]
         status = self.server.spoil(self.server, number, said)
@@ -78,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Model-Version", "1.0.0" if self.server.calls % 4 else "1.1.0")
+        self.send_header("X-Model-Version", self.version)
         if status == 429:
             self.send_header("Retry-After", "1")
         self.end_headers()
@@ -175,7 +178,8 @@ def wait_until(holds: Callable[[], bool], within_s: float = 20) -> None:
 
 def test_a_good_service_keeps_its_promise(tmp_path: Path) -> None:
     with running(good) as host:
-        done = slo(host, "--json", str(tmp_path / "slo.json"))
+        files = [str(tmp_path / name) for name in ("slo.json", "samples.jsonl")]
+        done = slo(host, "--json", files[0], "--samples", files[1])
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("PASS")
     for row in ("p95 latency", "right answers", "failed", "requests sent", "p50", "p99"):
@@ -187,6 +191,12 @@ def test_a_good_service_keeps_its_promise(tmp_path: Path) -> None:
     assert set(said["model_versions"]) == {"1.0.0", "1.1.0"}
     assert 75 <= said["requests_sent"] <= 125  # 100 are meant, drawn by seed
     assert said["tokens_per_s"] == pytest.approx(7 * said["answered_per_minute_per_pod"] / 60)
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) >= said["requests_sent"], "those of the warm-up, too"
+    assert {sample["version"] for sample in samples} == {"1.0.0", "1.1.0"}
+    assert {sample["failure"] for sample in samples} == {None}
+    assert all(abs(time.time() - sample["due_s"]) < 600 for sample in samples), "Unix time"
+    assert all(sample["due_s"] <= sample["sent_s"] <= sample["done_s"] for sample in samples)
 
 
 def test_a_stall_of_a_second_breaks_the_promise_because_latency_counts_from_the_due_time(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,18 +19,17 @@ import httpx
 import pytest
 
 from cluster.__main__ import main
+from cluster.rollout.demo.models import version_of_builtin
 from cluster.rollout.journal import Journal
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix, Serving
 from serve_app.local import Plan, free_port, serving
-from serve_app.model.bundle import read_manifest, rewrite_manifest
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 180
 TEXTS = ["I love this cream", "It ruined my skin", "It broke after a week", "A lovely film"]
-BUILTIN = ROOT / "serve_app/model/builtin"
 QUICK = """
 stages = [{ pods = 1 }]
 window_s = 6
@@ -56,15 +54,6 @@ def service() -> Iterator[Plan]:
     )
     with serving(plan, print):
         yield plan
-
-
-def bundle(folder: Path, version: str, *, swap_labels: bool = False) -> str:
-    """The built-in model under another version; with its labels swapped, it is wrong about everything."""
-    shutil.copytree(BUILTIN, folder)
-    manifest = read_manifest(folder)
-    labels = manifest.labels[::-1] if swap_labels else manifest.labels
-    rewrite_manifest(folder, manifest, version=version, labels=labels)
-    return str(folder)
 
 
 @dataclass
@@ -139,7 +128,7 @@ def test_a_good_canary_reaches_every_pod_without_a_lost_request(
     service: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reset(service)
-    good = bundle(tmp_path / "good", "good")
+    good = version_of_builtin(tmp_path / "good", "good")
     with load(service) as users:
         assert main(start(service, tmp_path, good)) == 0
         expected = len(users.answers) + 20
@@ -158,7 +147,7 @@ def test_a_canary_that_does_not_load_is_rolled_back_and_nobody_has_seen_it(
     service: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     champion = reset(service)
-    damaged = bundle(tmp_path / "damaged", "damaged")
+    damaged = version_of_builtin(tmp_path / "damaged", "damaged")
     with (tmp_path / "damaged" / "adapter_model.safetensors").open("r+b") as weights:
         weights.seek(-1, 2)
         weights.write(b"\x7f")
@@ -173,7 +162,7 @@ def test_a_canary_with_other_answers_is_rolled_back_after_its_controller_was_kil
     service: Plan, tmp_path: Path
 ) -> None:
     champion = reset(service)
-    wrong = bundle(tmp_path / "wrong", "wrong", swap_labels=True)
+    wrong = version_of_builtin(tmp_path / "wrong", "wrong", swap_labels=True)
     # Of texts of both kinds in equal parts the shares of the labels would stay: ask for one kind.
     with load(service) as users:
         TEXTS[:] = ["I love this cream"] * 4

@@ -4,12 +4,14 @@ import pytest
 
 from loadtest.answers import NO_VERSION, classified, refused
 
-HEADERS = {"x-model-version": "1.2.0"}
+VERSION = "1.2.0"
+HEADERS = {"x-model-version": VERSION}
 RESULT = {"label": "POSITIVE", "score": 0.9, "scores": {"POSITIVE": 0.9}, "tokens": 12, "truncated": False}
 
 
-def body(*results: object, request_id: str = "mine") -> bytes:
-    return json.dumps({"request_id": request_id, "model": {}, "results": list(results)}).encode()
+def body(*results: object, request_id: str = "mine", version: str = VERSION) -> bytes:
+    said = {"request_id": request_id, "model": {"version": version}, "results": list(results)}
+    return json.dumps(said).encode()
 
 
 def test_a_right_answer_tells_its_version_and_tokens() -> None:
@@ -36,6 +38,7 @@ def test_an_answer_without_a_version_is_counted_as_such() -> None:
         (body({**RESULT, "score": float("nan")}), "answer: no label or score"),
         (body({**RESULT, "score": "0.9"}), "answer: no label or score"),
         (body(RESULT, request_id="of another"), "answer: another request's id"),
+        (body(RESULT, version="1.3.0"), "answer: another version than its header's"),
     ],
 )
 def test_a_200_that_breaks_the_contract_is_a_failure(received: bytes, failure: str) -> None:
@@ -56,3 +59,8 @@ def test_any_other_status_is_a_failure_by_its_number(
     status: int, headers: dict[str, str], failure: str
 ) -> None:
     assert refused(status, headers).failure == failure
+
+
+def test_a_failure_tells_the_version_that_failed() -> None:
+    assert refused(500, HEADERS).version == "1.2.0"
+    assert refused(500, {}).version == NO_VERSION

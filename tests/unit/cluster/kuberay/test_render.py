@@ -82,14 +82,21 @@ def test_pods_are_given_longer_than_every_drain_together(name: str) -> None:
         assert told["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "120"
 
 
-def test_the_drains_are_no_shorter_than_rays_own() -> None:
+def test_the_drains_are_no_shorter_than_rays_own_and_as_the_configuration_has_them() -> None:
     from ray._private import ray_constants
     from ray.serve._private import constants
 
+    assert constants.RAY_SERVE_STOP_FAILED_ROLLING_UPDATES, (
+        "a broken version stops by itself: docs/rollout.md"
+    )
     assert drains.REPLICA_WAIT_S >= constants.DEFAULT_GRACEFUL_SHUTDOWN_WAIT_LOOP_S
     assert drains.REPLICA_STOP_S >= constants.DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S
     assert drains.PROXY_DRAIN_S >= constants.PROXY_MIN_DRAINING_PERIOD_S
     assert drains.NODE_DRAIN_S >= ray_constants.RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
+    local = yaml.safe_load(CONFIG.read_text())["applications"][0]["deployments"][0]
+    assert local["max_surge_percent"] > 0, "a new replica comes before an old one goes"
+    assert local["graceful_shutdown_wait_loop_s"] == drains.REPLICA_WAIT_S
+    assert local["graceful_shutdown_timeout_s"] == drains.REPLICA_STOP_S
     assert drains.HAPROXY_STOP_S >= constants.RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
 
 
@@ -98,7 +105,9 @@ def test_serve_config_is_the_local_one_and_what_the_cluster_adds(name: str) -> N
     config = yaml.safe_load(service(name)["spec"]["serveConfigV2"])
     local = yaml.safe_load(CONFIG.read_text())
     (deployment,) = config["applications"][0].pop("deployments")
+    (own,) = local["applications"][0].pop("deployments")
     assert config == local
+    assert own.items() <= deployment.items()
     environment = read_environment(name)
     assert deployment["user_config"] == {"champion": {"model": environment.serve.model}}
     scaling = deployment["autoscaling_config"]

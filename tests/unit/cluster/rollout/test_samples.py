@@ -49,6 +49,11 @@ ray_sentiment_scores_total{WorkerId="a",tenth="0.5",version="1"} 10.0
 ray_sentiment_shadow_texts_total{WorkerId="a",outcome="agree",version="2"} 7.0
 ray_sentiment_shadow_texts_total{WorkerId="a",outcome="disagree",version="2"} 2.0
 ray_sentiment_shadow_texts_total{WorkerId="a",outcome="dropped",version="2"} 50.0
+# TYPE ray_sentiment_feedback_total counter
+ray_sentiment_feedback_total{WorkerId="a",outcome="right",version="2"} 8.0
+ray_sentiment_feedback_total{WorkerId="b",outcome="right",version="2"} 3.0
+ray_sentiment_feedback_total{WorkerId="a",outcome="wrong",version="2"} 4.0
+ray_sentiment_feedback_total{WorkerId="a",outcome="unknown",version="2"} 90.0
 # TYPE ray_sentiment_model_info gauge
 ray_sentiment_model_info{WorkerId="a",uri="builtin:",version="1",role="champion"} 1.0
 ray_sentiment_model_info{WorkerId="b",uri="s3://new",version="2",role="canary"} 1.0
@@ -74,6 +79,7 @@ def test_counts_are_by_version_and_of_routes_that_take_texts() -> None:
     other = counts_of(reading(), "2")
     assert (other.requests, other.errors) == (5, 5)
     assert (other.shadow_agree, other.shadow_disagree, other.shadow) == (7, 2, 9)
+    assert (other.right, other.wrong) == (11, 4), "what no replica remembers says nothing"
     assert counts_of(reading(), None).requests == 0
 
 

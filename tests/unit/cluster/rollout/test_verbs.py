@@ -118,3 +118,9 @@ def test_the_documented_plan_is_the_built_in_one() -> None:
     text = (ROOT / "docs/rollout.md").read_text()
     start = text.index("```toml") + len("```toml")
     assert Plan.model_validate(tomllib.loads(text[start : text.index("```", start)])) == Plan()
+
+
+def test_the_demonstration_needs_two_replicas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", "demo", "--replicas", "1", "--out", str(tmp_path / "out")]) == 1
+    assert "the deployment has 1 replica" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

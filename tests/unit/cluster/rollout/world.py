@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cluster.rollout.aliases import Aliases
 from cluster.rollout.controller import Controller
 from cluster.rollout.errors import SourceFailed, TargetFailed
 from cluster.rollout.journal import Journal
@@ -76,10 +77,11 @@ class World:
     blind: bool = False
     on_sleep: Callable[[], None] = lambda: None
 
-    def controller(self) -> Controller:
+    def controller(self, aliases: Aliases | None = None) -> Controller:
         target, source = _Target(self), _Source(self)
         clock = lambda: self.now  # noqa: E731
-        return Controller(_Journal(self), target, source, aliases=self, clock=clock, sleep=self.sleep)
+        aliases = aliases or self
+        return Controller(_Journal(self), target, source, aliases=aliases, clock=clock, sleep=self.sleep)
 
     def journal(self) -> Journal:
         return Journal(self.folder)

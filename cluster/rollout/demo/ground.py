@@ -1,0 +1,150 @@
+"""The ground of a demonstration: the service on this machine, its load, and what is measured meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from cluster.rollout.controller import Controller, Tell
+from cluster.rollout.demo.load import Load, offering
+from cluster.rollout.demo.memory import Memory, watching
+from cluster.rollout.demo.models import TEXTS
+from cluster.rollout.demo.witness import Witness, witnessing
+from cluster.rollout.errors import DemoFailed
+from cluster.rollout.journal import Journal
+from cluster.rollout.plan import Plan, Tolerances
+from cluster.rollout.samples import Endpoints
+from cluster.rollout.serve_target import ServeTarget
+from cluster.rollout.states import Entry, Rollout, Side
+from serve_app.local import LocalError, free_port, serving
+from serve_app.local import Plan as Service
+
+QUICK = Plan(
+    window_s=5,
+    settle_s=5,
+    min_requests=60,
+    min_windows=2,
+    max_stage_s=180,
+    apply_timeout_s=180,
+    # Pods, proxy and load generator share a few cores: the stage that loads a model may slow the others.
+    tolerances=Tolerances(latency_factor=3),
+)
+"""A plan for minutes: smaller samples than the default one's, the same tests and the same evidence."""
+
+_ENVIRONMENT = {
+    "RAY_metrics_report_interval_ms": "1000",
+    # A stall of the shared cores is to show as latency, and not as requests that are refused.
+    "SENTIMENT_MAX_QUEUE_WAIT_S": "20",
+}
+_TIMEOUT_S = 30.0
+_PATIENCE_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The service under load.
+
+    Attributes:
+        service: how it was started.
+        folder: for journals and files.
+        target: tells the pods what to serve.
+        client: of the target; speaks HTTP.
+        load: the open-loop requests.
+        witness: looks for answers of two versions.
+        memory: of the replicas that there were at the start.
+    """
+
+    service: Service
+    folder: Path
+    target: ServeTarget
+    client: httpx.Client
+    load: Load
+    witness: Witness
+    memory: Memory
+
+    def roll_out(self, name: str, canary: str, tell: Tell, plan: Plan = QUICK) -> tuple[Rollout, list[Entry]]:
+        """Have the controller carry a canary to its end.
+
+        Args:
+            name: of the journal.
+            canary: address of the bundle.
+            tell: told each step.
+            plan: how.
+
+        Returns:
+            The rollout at its end, and its journal.
+        """
+        self.load.check()
+        journal = Journal(self.folder / "journals" / name)
+        source = Endpoints(self.service.dashboard, [self.service.metrics], client=self.client)
+        rollout = Controller(journal, self.target, source, tell=tell).start(Side(canary), plan)
+        return rollout, journal.entries()
+
+    def settle(self, seconds: float = 0.0) -> None:
+        """Wait until every pod has done what it was told, and then for so long."""
+        self.until(lambda: self.target.read().settled, "the pods to settle")
+        time.sleep(seconds)
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait for something. Raises DemoFailed if it does not come, or if the load test ended."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not holds():
+            self.load.check()
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"waited {_PATIENCE_S:.0f} s for {what}: {self.target.read()}")
+            time.sleep(0.2)
+
+
+@contextmanager
+def ground(
+    folder: Path,
+    *,
+    replicas: int,
+    per_minute: float,
+    tell: Callable[[str], None] = lambda line: None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Ground]:
+    """Run the service with the built-in model and load on it while the block runs.
+
+    Args:
+        folder: for journals and files.
+        replicas: of the service; they share the cores.
+        per_minute: requests a replica.
+        tell: told each step, one line.
+        environment: more variables for Ray and the replicas.
+
+    Raises:
+        DemoFailed: the service or the load test could not be run.
+    """
+    service = Service(
+        port=free_port(),
+        dashboard_port=free_port(),
+        replicas=replicas,
+        environment={**_ENVIRONMENT, **(environment or {})},
+    )
+    try:
+        with (
+            serving(service, tell),
+            httpx.Client(timeout=_TIMEOUT_S) as client,
+            offering(service.url, folder, TEXTS, pods=replicas, per_minute=per_minute) as load,
+            witnessing(service.url, TEXTS[:8]) as witness,
+            watching(lambda: pids(service.dashboard, client)) as memory,
+        ):
+            target = ServeTarget(service.dashboard, client=client)
+            here = Ground(service, folder, target, client, load, witness, memory)
+            here.until(lambda: len(load.samples()) > 0, "the first answer to the load test")
+            yield here
+    except LocalError as error:
+        raise DemoFailed(str(error)) from error
+
+
+def pids(dashboard: str, client: httpx.Client) -> list[int]:
+    """Processes of the running replicas, as Serve tells them."""
+    details = client.get(f"{dashboard}/api/serve/applications/").json()
+    replicas = details["applications"]["sentiment"]["deployments"]["classifier"]["replicas"]
+    return sorted(replica["pid"] for replica in replicas if replica["state"] == "RUNNING")

@@ -1,0 +1,87 @@
+"""Requests at a fixed pace, answered or not: the project's load test in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.rollout.errors import DemoFailed
+from serve_app.local import ROOT
+
+_LONGEST_S = 3600
+_TIMEOUT_S = 30
+"""A request without an answer by then has failed: generous, as generator and pods share the cores."""
+_END_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request: when it was due and answered (Unix time, s), by which version, and what went wrong."""
+
+    due_s: float
+    done_s: float
+    version: str
+    failure: str | None
+
+    @property
+    def ms(self) -> float:
+        """From its due time to its answer."""
+        return 1000 * (self.done_s - self.due_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The running load test, and what it has seen so far."""
+
+    process: subprocess.Popen[bytes]
+    samples_file: Path
+    log_file: Path
+
+    def samples(self) -> list[Sample]:
+        """Every finished request up to now, in the order of the answers."""
+        lines = self.samples_file.read_text().splitlines(keepends=True) if self.samples_file.exists() else []
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [Sample(said["due_s"], said["done_s"], said["version"], said["failure"]) for said in whole]
+
+    def check(self) -> None:
+        """Raise DemoFailed if the load test has ended before its time."""
+        if self.process.poll() is not None:
+            raise DemoFailed(f"the load test ended: {self.log_file.read_text()[-1000:]}")
+
+
+@contextmanager
+def offering(url: str, folder: Path, texts: Sequence[str], *, pods: int, per_minute: float) -> Iterator[Load]:
+    """Have `python -m loadtest` send texts while the block runs; at its end, every answer is waited for.
+
+    Args:
+        url: of the service.
+        folder: for the texts, the samples and the log.
+        texts: one a request.
+        pods: of the deployment.
+        per_minute: requests a pod.
+    """
+    given = folder / "texts.txt"
+    given.write_text("\n".join(texts))
+    load_files = folder / "samples.jsonl", folder / "load.log"
+    command = [sys.executable, "-m", "loadtest", "slo", "--host", url, "--pods", str(pods)]
+    command += ["--per-minute", str(per_minute), "--min-per-minute", str(per_minute), "--warmup", "0"]
+    command += ["--timeout", str(_TIMEOUT_S), "--duration", str(_LONGEST_S)]
+    command += ["--texts", str(given), "--samples", str(load_files[0])]
+    with load_files[1].open("wb") as log:
+        # In a session of its own: Ctrl-C is for this process, which then ends the other.
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield Load(process, *load_files)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,27 @@
+"""A rollout on real replicas when things go wrong: each part prints what docs/rollout.md records."""
+
+from __future__ import annotations
+
+import argparse
+
+from tests.bench.rollout import bad, code, killed, loading, scaled
+
+PARTS = {"bad": bad.run, "killed": killed.run, "scaled": scaled.run, "loading": loading.run, "code": code.run}
+
+
+def main() -> int:
+    """Run one part; 0 whatever it shows, for it is no test."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.rollout", description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("names", nargs="*", help="of `bad`: these canaries alone")
+    parser.add_argument("--replicas", type=int, default=4)
+    parser.add_argument("--per-minute", type=float, default=300, help="requests a replica (%(default)s)")
+    chosen = parser.parse_args()
+    lines = PARTS[chosen.part](replicas=chosen.replicas, per_minute=chosen.per_minute, names=chosen.names)
+    for line in lines:
+        print(line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

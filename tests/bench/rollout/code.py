@@ -1,0 +1,93 @@
+"""A change of code under load: a version that works, and one whose replicas do not start."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cluster.rollout.demo.ground import Ground, ground
+from cluster.rollout.demo.timeline import p95_ms, within
+from serve_app.local import ROOT
+from serve_app.model.bundle import read_manifest, rewrite_manifest
+
+_WATCHED_S = 15.0
+_WORKS = "self._settings = Settings()\n"
+_BROKEN = 'raise RuntimeError("this version does not start")\n'
+
+
+def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
+    """A row a change, and what Serve says of it."""
+    with tempfile.TemporaryDirectory(prefix="code-") as scratch:
+        folder = Path(scratch)
+        # Beside four replicas there must be room for a new one, and for old ones that drain.
+        cpus = {"SENTIMENT_REPLICA_CPUS": "0.25"}
+        with ground(folder, replicas=replicas, per_minute=per_minute, environment=cpus) as here:
+            here.settle(5)
+            yield "| code | seconds | answers by version | failed | p95 ms | Serve says |"
+            yield "|---|---|---|---|---|---|"
+            for version, broken in (("2", False), ("3", True)):
+                yield _row(here, version, _code(folder / version, version, broken=broken))
+        yield f"mixed answers: {here.witness.mixed()} of {here.witness.answers}"
+
+
+def _row(here: Ground, version: str, code: Path) -> str:
+    """Deploy the code, wait until Serve has done it or given up, and look on for a while."""
+    began_s = time.time()
+    _deploy(here, code)
+    here.until(lambda: _application(here)["status"] == "DEPLOYING", "Serve to begin")
+    here.until(lambda: _application(here)["status"] != "DEPLOYING", "Serve to end")
+    took_s = time.time() - began_s
+    time.sleep(_WATCHED_S)
+    samples = within(here.load.samples(), began_s, time.time())
+    versions = Counter(sample.version for sample in samples if sample.failure is None)
+    failed = Counter(sample.failure for sample in samples if sample.failure is not None)
+    application = _application(here)
+    deployment = application["deployments"]["classifier"]
+    states = Counter(replica["state"] for replica in deployment["replicas"])
+    said = f"{application['status']}, {deployment['status']}, {dict(states)}"
+    return (
+        f"| {version} | {took_s:.0f} | {dict(versions)} | {dict(failed) or 0} | {p95_ms(samples):.0f} | "
+        f"{said} {deployment['message'][:160]!r} |"
+    )
+
+
+def _code(folder: Path, version: str, *, broken: bool) -> Path:
+    """The service's code with a built-in model of another version; broken, its replicas do not start."""
+    copy = folder / "code" / "serve_app"
+    shutil.copytree(ROOT / "serve_app", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    builtin = copy / "model" / "builtin"
+    rewrite_manifest(builtin, read_manifest(builtin), version=version)
+    if broken:
+        replica = copy / "deployment.py"
+        source = replica.read_text()
+        assert _WORKS in source
+        replica.write_text(source.replace(_WORKS, _BROKEN, 1))
+    # Ray takes code from a zip with one folder at its top.
+    return Path(shutil.make_archive(str(folder / "code"), "zip", root_dir=folder, base_dir="code"))
+
+
+def _deploy(here: Ground, code: Path) -> None:
+    """Put the configuration in force back with other code."""
+    details = _details(here)
+    application = details["applications"]["sentiment"]["deployed_app_config"]
+    application["runtime_env"] = {"working_dir": f"file://{code}"}
+    told = {key: details[key] for key in ("proxy_location", "http_options")}
+    answer = here.client.put(_url(here), json={**told, "applications": [application]})
+    answer.raise_for_status()
+
+
+def _application(here: Ground) -> Any:
+    return _details(here)["applications"]["sentiment"]
+
+
+def _details(here: Ground) -> Any:
+    return here.client.get(_url(here)).raise_for_status().json()
+
+
+def _url(here: Ground) -> str:
+    return f"{here.service.dashboard}/api/serve/applications/"

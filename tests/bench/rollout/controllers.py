@@ -1,0 +1,56 @@
+"""Controllers as people run them, in a process that can be killed, on ground that was laid."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from cluster.rollout.demo.ground import QUICK, Ground
+from cluster.rollout.plan import Plan
+from serve_app.local import ROOT
+
+_TIMEOUT_S = 120
+
+
+def options(here: Ground, journal: Path) -> list[str]:
+    """What every verb needs."""
+    return [
+        "--dashboard",
+        here.service.dashboard,
+        "--metrics",
+        here.service.metrics,
+        "--journal",
+        str(journal),
+    ]
+
+
+def start(here: Ground, journal: Path, canary: str, plan: Plan = QUICK) -> subprocess.Popen[bytes]:
+    """`rollout start` in the background; its output goes to a file beside the journal."""
+    journal.mkdir(parents=True, exist_ok=True)
+    plan_file = journal / "plan.toml"
+    plan_file.write_text(as_toml(plan))
+    command = [sys.executable, "-m", "cluster", "rollout", "start", "--canary", canary]
+    command += ["--plan", str(plan_file), *options(here, journal)]
+    with (journal / "controller.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+
+def verb(here: Ground, journal: Path, name: str) -> str:
+    """What a verb prints."""
+    command = [sys.executable, "-m", "cluster", "rollout", name, *options(here, journal)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    return done.stdout + done.stderr
+
+
+def as_toml(plan: Plan) -> str:
+    """A plan as its file has it."""
+    said = plan.model_dump(mode="json")
+    stages = ", ".join(
+        f"{{ pods = {stage['pods'] if isinstance(stage['pods'], int) else repr(stage['pods'])} }}"
+        for stage in said.pop("stages")
+    )
+    tolerances = said.pop("tolerances")
+    lines = [f"stages = [{stages}]", *(f"{key} = {value}" for key, value in said.items())]
+    lines += ["[tolerances]", *(f"{key} = {value}" for key, value in tolerances.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,137 @@
+"""Canaries that are bad in one way each, made from the built-in model; nothing in the service helps them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from cluster.rollout.demo.models import TEXTS, version_of_builtin
+from serve_app.model import lora, store
+from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
+from serve_app.model.classifier import Classifier
+from serve_app.model.weights import ADAPTER
+from train.models import CACHE
+
+WIDER = 11
+"""How many times as wide the slow model's feed-forward layers are; `slowness` measures what that makes."""
+
+
+def does_not_load(folder: Path) -> str:
+    """Its configuration has a layer more than its weights; every digest is right."""
+    uri = version_of_builtin(folder, folder.name)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 7}))
+    rewrite_manifest(folder, read_manifest(folder))
+    return uri
+
+
+def other_digest(folder: Path) -> str:
+    """A byte of its weights was changed after the manifest was written."""
+    uri = version_of_builtin(folder, folder.name)
+    with (folder / ADAPTER).open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"\x7f")
+    return uri
+
+
+def one_label(folder: Path) -> str:
+    """Its head's bias says POSITIVE whatever the text."""
+    uri = version_of_builtin(folder, folder.name)
+    adapter = load_file(folder / ADAPTER)
+    [bias] = [name for name in adapter if name.endswith("classifier.bias")]
+    adapter[bias] = torch.tensor([-20.0, 20.0])
+    save_file(adapter, folder / ADAPTER)
+    rewrite_manifest(folder, read_manifest(folder))
+    return uri
+
+
+def raises(folder: Path) -> str:
+    """Its embeddings end before its tokenizer's vocabulary: the rarest word of the texts has none."""
+    model, tokenizer = _merged()
+    words = max(id_ for text in TEXTS for id_ in tokenizer(text)["input_ids"])
+    state = dict(model.state_dict())
+    embeddings = "bert.embeddings.word_embeddings.weight"
+    state[embeddings] = state[embeddings][:words].clone()
+    return _save(folder, state, tokenizer, vocab_size=words)
+
+
+def slow(folder: Path) -> str:
+    """Its feed-forward layers are wider by units that add nothing: the same answers, for more work."""
+    model, tokenizer = _merged()
+    width = model.config.intermediate_size
+    state = dict(model.state_dict())
+    for name, weight in state.items():
+        if ".intermediate.dense." in name:  # (width, hidden) and (width,)
+            state[name] = torch.cat([weight, *(WIDER - 1) * [torch.zeros_like(weight)]])
+        elif name.endswith(".output.dense.weight") and weight.shape[1] == width:  # (hidden, width)
+            state[name] = torch.cat([weight, *(WIDER - 1) * [torch.zeros_like(weight)]], dim=1)
+    return _save(folder, state, tokenizer, intermediate_size=WIDER * width)
+
+
+def good(folder: Path) -> str:
+    """Nothing is wrong with it."""
+    return version_of_builtin(folder, folder.name, temperature=1.0)
+
+
+CANARIES: Mapping[str, Callable[[Path], str]] = {
+    "does-not-load": does_not_load,
+    "other-digest": other_digest,
+    "raises": raises,
+    "slow": slow,
+    "one-label": one_label,
+    "good": good,
+}
+"""By the version that the bundle made in a folder of that name calls itself."""
+
+
+def slowness(slow_uri: str, good_uri: str) -> float:
+    """The slow model's median forward over the good one's, a text at a time, one thread, in turns."""
+    found = [Classifier(store.fetch(uri, cache_dir=CACHE), threads=1) for uri in (slow_uri, good_uri)]
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for text in TEXTS:
+        for classifier, taken in zip(found, seconds, strict=True):
+            batch = classifier.preprocess([text])
+            began = time.perf_counter()
+            classifier.forward(batch)
+            taken.append(time.perf_counter() - began)
+    return statistics.median(seconds[0]) / statistics.median(seconds[1])
+
+
+def _merged() -> tuple[Any, Any]:
+    """The built-in model with its adapter merged, and its tokenizer."""
+    bundle = store.fetch("builtin:", cache_dir=CACHE)
+    transformers_logging.set_verbosity_error()  # the base has no head yet, and says so
+    model = AutoModelForSequenceClassification.from_pretrained(
+        bundle.base_folder, config=AutoConfig.from_pretrained(bundle.folder), dtype=torch.float32
+    )
+    lora.merge(model.state_dict(), bundle.folder)
+    return model, AutoTokenizer.from_pretrained(bundle.base_folder)
+
+
+def _save(folder: Path, state: Mapping[str, Tensor], tokenizer: Any, **changes: int) -> str:
+    """A bundle of whole weights whose configuration is the built-in model's but for some sizes."""
+    manifest = store.fetch("builtin:", cache_dir=CACHE).manifest
+    config = AutoConfig.from_pretrained(store.fetch("builtin:", cache_dir=CACHE).folder, **changes)
+    model = AutoModelForSequenceClassification.from_config(config)
+    model.load_state_dict(state)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_manifest(
+        folder,
+        name=manifest.name,
+        version=folder.name,
+        labels=manifest.labels,
+        max_length=manifest.max_length,
+        temperature=manifest.temperature,
+    )
+    return str(folder)

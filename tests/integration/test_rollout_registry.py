@@ -1,0 +1,141 @@
+"""A rollout of registered versions: what the registry's aliases mean before, during and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.rollout.errors import RegistryFailed
+from cluster.rollout.plan import Plan
+from cluster.rollout.registry import RegistryAliases, find
+from cluster.rollout.states import Rollout, Side, State
+from cluster.rollout.target import Mix
+from tests.integration.registries import write_run
+from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
+from train.errors import RegistryUnavailable
+from train.registry import Registry, Version, open_registry
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Versions 1 and 2 of a model."""
+    folder = tmp_path_factory.mktemp("registry")
+    registry = open_registry(f"sqlite:///{folder}/registry.db")
+    for version in ("1", "2"):
+        registry.register(write_run(folder / version, name="senti", version=version))
+    return registry
+
+
+@pytest.fixture
+def registry(registered: Registry) -> Registry:
+    """The champion is version 1, which was never another; there is no canary."""
+    registered.set_alias("senti", "champion", "1")
+    RegistryAliases(lambda: registered).move("senti", "canary", None)
+    return registered
+
+
+def aliases(registry: Registry) -> dict[str, str]:
+    return {alias: version.version for version in registry.versions("senti") for alias in version.aliases}
+
+
+def world(folder: Path, champion: Version) -> World:
+    """Pods that serve version 1's bundle."""
+    return World(folder, mix=Mix(champion.uri), live=[champion.uri])
+
+
+def roll_out(world: World, registry: Registry, canary: str, plan: Plan = QUICK) -> Rollout:
+    found = find(canary, lambda: registry)
+    assert found is not None
+    version = found.champion_version(world.mix.champion)
+    controller = world.controller(RegistryAliases(lambda: registry))
+    return controller.start(found.canary, plan, champion_version=version, model=found.model)
+
+
+@pytest.fixture
+def uris(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """How the world's models behave at the bundles' addresses."""
+    found = {version.version: version.uri for version in registry.versions("senti")}
+    monkeypatch.setitem(MODELS, found["1"], MODELS["old"])
+    monkeypatch.setitem(MODELS, found["2"], MODELS["good"])
+    return found
+
+
+def test_the_aliases_move_with_a_version_that_is_promoted(
+    registry: Registry, uris: dict[str, str], tmp_path: Path
+) -> None:
+    pods = world(tmp_path, registry.get("senti/1"))
+    during: list[dict[str, str]] = []
+    pods.on_sleep = lambda: during.append(aliases(registry)) if not during else None
+    rollout = roll_out(pods, registry, "registry:senti/2")
+    assert rollout.state is State.PROMOTED
+    assert (rollout.champion, rollout.canary) == (Side(uris["1"], "1"), Side(uris["2"], "2"))
+    assert during[0] | {"previous": ""} == {"champion": "1", "canary": "2", "previous": ""}
+    assert aliases(registry) == {"champion": "2", "previous": "1"}
+    assert pods.mix == Mix(uris["2"]), "the pods are told the bundle's address"
+
+
+def test_the_aliases_are_as_before_when_it_is_rolled_back(
+    registry: Registry, uris: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, uris["2"], MODELS["stuck"])
+    registry.set_alias("senti", "canary", "2")
+    rollout = roll_out(world(tmp_path, registry.get("senti/1")), registry, "registry:senti@canary")
+    assert rollout.state is State.ROLLED_BACK
+    now = aliases(registry)
+    assert now["champion"] == "1" and "canary" not in now
+
+
+def test_a_controller_that_died_while_it_moved_them_is_taken_up(
+    registry: Registry, uris: dict[str, str], tmp_path: Path
+) -> None:
+    pods = world(tmp_path, registry.get("senti/1"))
+
+    class Dying(RegistryAliases):
+        def move(self, model: str, alias: str, version: str | None) -> None:
+            super().move(model, alias, version)
+            if (alias, version) == ("champion", "2"):
+                raise Killed
+
+    with pytest.raises(Killed):
+        pods.controller(Dying(lambda: registry)).start(
+            Side(uris["2"], "2"), QUICK, champion_version="1", model="senti"
+        )
+    assert pods.journal().rollout().state is State.PROMOTING
+    rollout = pods.controller(RegistryAliases(lambda: registry)).resume()
+    assert rollout is not None and rollout.state is State.PROMOTED
+    assert aliases(registry) == {"champion": "2", "previous": "1"}
+
+
+def test_a_registry_that_does_not_answer_stops_the_controller_and_not_the_pods(
+    registry: Registry, uris: dict[str, str], tmp_path: Path
+) -> None:
+    def down() -> Registry:
+        raise RegistryUnavailable("nobody answers")
+
+    pods = world(tmp_path, registry.get("senti/1"))
+    with pytest.raises(RegistryFailed, match="rollout resume"):
+        pods.controller(RegistryAliases(down)).start(Side(uris["2"], "2"), QUICK, model="senti")
+    assert pods.journal().rollout().state is State.CANARY and pods.mix == Mix(uris["1"])
+
+
+@pytest.mark.parametrize("address", ["registry:senti/9", "registry:nothing/1", "registry:senti"])
+def test_a_version_that_is_not_there_is_refused(registry: Registry, address: str) -> None:
+    with pytest.raises(RegistryFailed, match=address.partition(":")[2]):
+        find(address, lambda: registry)
+
+
+def test_other_addresses_are_not_the_registrys() -> None:
+    def never() -> Registry:
+        raise AssertionError("it need not be opened")
+
+    opened: Callable[[], Registry] = never
+    assert find("s3://models/sentiment/7", opened) is None
+
+
+def test_what_is_served_and_not_registered_leaves_the_champion_to_the_registry(registry: Registry) -> None:
+    found = find("registry:senti/2", lambda: registry)
+    assert found is not None
+    assert found.champion_version("builtin:") == "1"
+    assert found.champion_version(registry.get("senti/2").uri) == "2"
