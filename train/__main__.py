@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 from serve_app.errors import BundleError
 from train.errors import TrainError
-from train.verbs import drift, evaluate, feedback, fit, gate, log, publish, registry, score, sentences
+from train.verbs import (
+    drift,
+    evaluate,
+    feedback,
+    fit,
+    gate,
+    log,
+    publish,
+    registry,
+    retrain,
+    score,
+    sentences,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m train", description="Train, measure and keep text classifiers."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in (fit, evaluate, gate, registry, score, sentences, publish, log, feedback, drift):
+    for verb in (fit, evaluate, gate, registry, score, sentences, publish, log, feedback, drift, retrain):
         verb.add(verbs)
     chosen = parser.parse_args(arguments)
     try:
