@@ -7,7 +7,7 @@ A retraining that was killed goes on with the stage it was in, and `fit` with it
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Retrainer:
     """Settings that name the old texts, and where those lie; by default what the registry says."""
     forget: bool = False
     """Learn from the feedback alone."""
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     tell: Callable[[str], None] = lambda _: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -152,10 +152,7 @@ class _Work:
         """The same for the same retraining, or `fit` would not go on with it."""
         mix, manifest = self._with.bounds.mix, self._bundle.manifest
         labelled = Labelled(retraining.by_label, sum(retraining.by_label.values()), retraining.without_text)
-        run = (
-            None if self._with.forget else self._with.old or champion_run(self._with.registry, self._champion)
-        )
-        old, root = run or (None, "")
+        old, root = self._old()
         showings = mix.replay * new_showings(labelled, mix)
         return settings_for(
             self._champion,
@@ -169,6 +166,11 @@ class _Work:
             ],
             mix=mix,
         )
+
+    def _old(self) -> tuple[FitSettings | None, str]:
+        if self._with.forget:
+            return None, ""
+        return self._with.old or champion_run(self._with.registry, self._champion)
 
     def _judge(self, settings: FitSettings) -> Verdict:
         self._with.tell("measuring it against the champion")
@@ -205,6 +207,6 @@ def gain(evaluation: Evaluation, least: float) -> Check:
         passed=won.low > least,
         measured=measured,
         bound=f"above {100 * least:+.1f}",
-        reason=f"on the {of_set.texts:,} held-out texts with feedback it is not better beyond doubt: {measured} "
-        "points of balanced accuracy; the feedback teaches nothing new, or is wrong",
+        reason=f"on the {of_set.texts:,} held-out texts with feedback it is not better beyond doubt: "
+        f"{measured} points of balanced accuracy; the feedback teaches nothing new, or is wrong",
     )

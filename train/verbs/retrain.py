@@ -1,4 +1,4 @@
-"""`retrain`: the champion, taught by what people said of its answers, and registered if the gate lets it pass."""
+"""`retrain`: the champion, taught by what people said of its answers, and registered if it passes."""
 
 import argparse
 import json
@@ -21,12 +21,12 @@ what it knows. Then measure it against the champion on what both have not seen, 
 passes it and it answers the feedback better. Nothing is rolled out: the address that is printed is what
 `python -m cluster rollout start --canary` takes.
 
-The old texts are those that the champion's report in the registry names; where they have moved, or the champion
-has no report, --replay and --data say which they are.
+The old texts are those that the champion's report in the registry names; where they have moved, or the
+champion has no report, --replay and --data say which they are.
 
-The version is named by the window's end and a hash of window and champion. For the same --until (and --since or
---hours) a second call does nothing and says so; one that was killed goes on where it was, and without --until an
-unfinished retraining of the champion is gone on with first.
+The version is named by the window's end and a hash of window and champion. For the same --until (and --since
+or --hours) a second call does nothing and says so; one that was killed goes on where it was. Without options
+of the window an unfinished retraining of the champion is gone on with first.
 
 WORK/VERSION/   texts, checkpoints, bundle, report, evaluation/report.html, retraining.json
 """
