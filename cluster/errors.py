@@ -5,6 +5,7 @@ ClusterError          base; a verb prints it and exits with 1
 ├── ManifestInvalid   a manifest, each fault with its place
 ├── PricesInvalid     the price book, a load-test report, or a plan that cannot be made
 ├── RolloutError      a rollout; its own tree is in cluster/rollout/errors.py
+├── LoopFailed        a step of the loop, in cluster/loop/errors.py
 └── KubeError         the Kubernetes API
     ├── NoCluster     no configuration, nobody answers, or not in time
     ├── NoKind        the API server does not know this kind: its CRD is not installed
