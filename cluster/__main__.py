@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cluster.errors import ClusterError
 from cluster.loop import verbs as loop
+from cluster.loop.demo import verbs as demo
 from cluster.rollout import verbs as rollout
 from cluster.verbs import check, cost, objects, render
 
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m cluster", description="Run the service on KubeRay and EKS, and know what it costs."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in (render, check, objects, rollout, loop, cost):
+    for verb in (render, check, objects, rollout, loop, demo, cost):
         verb.add(verbs)
     chosen = parser.parse_args(arguments)
     try:
