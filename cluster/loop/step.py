@@ -1,9 +1,9 @@
 """What the loop does next, and why: a pure function of what is known and of the time.
 
-    drift-check ──retrain──▶ retrain ──registered──▶ rollout ──promoted──▶ done
-        │ ok, drift             │ refused               │ rolled back
-        ▼                       ▼                       ▼
-       wait                  blocked, for a while    blocked, for a while
+drift-check ──retrain──▶ retrain ──registered──▶ rollout ──promoted──▶ done
+│ ok, drift             │ refused               │ rolled back
+▼                       ▼                       ▼
+wait                  blocked, for a while    blocked, for a while
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ class Loop:
         write_report(found, retrainer.work / "looks" / f"{until:%Y%m%dT%H%M%S}", until)
         since = until - timedelta(hours=retrainer.bounds.window.hours)
         report = found.report
-        write_look(
-            retrainer.work, Looked(champion.version, since, until, report.verdict, report.reasons)
-        )
+        write_look(retrainer.work, Looked(champion.version, since, until, report.verdict, report.reasons))
 
 
 def _unfinished(facts: Facts) -> bool:

@@ -1,4 +1,4 @@
-"""The demonstration's story: a new kind of customer comes, the loop notices, retrains, and rolls out, or refuses."""
+"""The demonstration's story: customers of another kind come, and the loop notices, retrains, rolls out."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ _MOST_STEPS = 6
 _TIMEOUT_S = 30.0
 
 # The new version is to answer the new domain otherwise: that is what it was made for.
-PLAN = QUICK.model_copy(
-    update={"tolerances": Tolerances(latency_factor=3, label_share=0.3, score_share=0.4)}
-)
+PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=3, label_share=0.3, score_share=0.4)})
 # A look as soon as there is something to look at.
 _PACE = PaceBounds(look_hours=1e-4, pause_hours=24)
 
@@ -137,7 +135,9 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
         tell(f"asking about {len(domains.new):,} texts of the new domain, with feedback")
         clients.send(domains.new, say)
         clients.lost(log)
-        steps += _steps(loop, tell, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say)
+        steps += _steps(
+            loop, tell, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say
+        )
         lost = len(clients.lost(log))
         live = target.read().mix.champion
     tell("asking both versions about texts that nobody has seen")

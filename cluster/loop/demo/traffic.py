@@ -90,7 +90,8 @@ class Clients:
             self.answered.add(request_id)
         if say is not None:
             given = [
-                {"request_id": request_id, "index": index, "label": say(row)} for index, row in enumerate(rows)
+                {"request_id": request_id, "index": index, "label": say(row)}
+                for index, row in enumerate(rows)
             ]
             if self._post("/v1/feedback", given, {}):
                 with self._lock:
@@ -109,4 +110,6 @@ class Clients:
 
 
 def _kept(log: Log) -> set[str]:
-    return {one for batch in log.predictions(columns=("request_id",)) for one in batch["request_id"].to_pylist()}
+    return {
+        one for batch in log.predictions(columns=("request_id",)) for one in batch["request_id"].to_pylist()
+    }

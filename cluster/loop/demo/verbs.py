@@ -12,9 +12,9 @@ from pathlib import Path
 from cluster.loop.errors import LoopFailed
 
 _HELP = """\
-Trains a small champion on one domain, serves it on two replicas with capture on, asks it about that domain and
-then about another with feedback, and calls the loop: drift is noticed, the champion retrained, the gate asked,
-the new version put on one pod under load, watched, and promoted. Ends with a table.
+Trains a small champion on one domain, serves it on two replicas with capture on, asks it about that domain
+and then about another with feedback, and calls the loop: drift is noticed, the champion retrained, the gate
+asked, the new version put on one pod under load, watched, and promoted. Ends with a table.
 
 The texts are those in --data (sst2_train, sst2_dev and clothing_reviews as Parquet), or invented ones.
 """
