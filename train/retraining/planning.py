@@ -14,6 +14,8 @@ from train.settings import DataSettings, FileSettings, FitSettings, OptimiserSet
 FEEDBACK = "feedback-"
 """How the names of sets begin that were made from feedback; the version follows."""
 
+_MAX_LENGTH = 512
+"""Where the champion's bundle names none."""
 _LOOKS = ProgressSettings(evaluations=2, sample_texts=60, sample_tokens=128)
 
 
@@ -51,14 +53,13 @@ def settings_for(
         mix: How it learns.
     """
     adapter = manifest.base is not None
-    length = {} if manifest.max_length is None else {"max_length": manifest.max_length}
     return FitSettings(
         name=champion.name,
         version=version,
         base=champion.uri,
         labels=manifest.labels,
         method="lora" if adapter else "full",
-        **length,
+        max_length=manifest.max_length or _MAX_LENGTH,
         data=(
             DataSettings(
                 name=f"{FEEDBACK}{version}",

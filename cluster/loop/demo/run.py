@@ -211,7 +211,10 @@ def _loop(
         serves = found.champion_version(target.read().mix.champion)
         controller.start(found.canary, PLAN, champion_version=serves, model=found.model)
 
-    return Loop(MODEL, retrainer, drift_thresholds(), journal, roll_out, controller.resume)
+    def go_on() -> None:
+        controller.resume()
+
+    return Loop(MODEL, retrainer, drift_thresholds(), journal, roll_out, go_on)
 
 
 def _random_labels(seed: int) -> Say:
