@@ -36,7 +36,7 @@ WORK = {
     "read scores": "rows = sum(batch.num_rows for batch in log.predictions(columns=['label', 'score']))",
     "join scores": "rows = sum(batch.num_rows for batch in Join(log, Window(), ['label', 'score']))",
     "join texts": "rows = sum(batch.num_rows for batch in Join(log, Window(), ['text', 'label', 'segment']))",
-    "retraining's texts": "rows = write_labelled(log, Window(), LABELS, Path(sys.argv[2]), max_texts=2 * 10**5).rows",
+    "retraining": "rows = write_labelled(log, Window(), LABELS, Path(sys.argv[2]), max_texts=200_000).rows",
 }
 PROGRAM = """
 import json, re, sys, time
