@@ -73,16 +73,16 @@ class Loop:
         retrainer = self.retrainer
         champion = retrainer.registry.get(f"{self.model}@{CHAMPION}")
         until = retrainer.now()
+        since = until - timedelta(hours=retrainer.bounds.window.hours)
         found = look(
             retrainer.log,
             fetch(champion.uri, cache_dir=CACHE),
             self.drift,
-            since=until - timedelta(hours=retrainer.bounds.window.hours),
+            since=since,
             until=until,
             tell=retrainer.tell,
         )
         write_report(found, retrainer.work / "looks" / f"{until:%Y%m%dT%H%M%S}", until)
-        since = until - timedelta(hours=retrainer.bounds.window.hours)
         report = found.report
         write_look(retrainer.work, Looked(champion.version, since, until, report.verdict, report.reasons))
 

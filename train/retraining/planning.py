@@ -1,14 +1,14 @@
 """What a retraining is called and what it is told, from champion, window and texts. Pure."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from serve_app.model.bundle import BundleManifest
 from train.captured.reading import Window
 from train.registry import Version
 from train.retraining.bounds import MixBounds
-from train.retraining.labelled import FILE, Labelled
+from train.retraining.labelled import FILE
 from train.settings import DataSettings, FileSettings, FitSettings, OptimiserSettings, ProgressSettings
 
 FEEDBACK = "feedback-"
@@ -25,10 +25,9 @@ def version_name(champion: Version, window: Window) -> str:
     return f"{window.until:%Y%m%dT%H%M%S}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
-def new_showings(labelled: Labelled, mix: MixBounds) -> float:
+def new_showings(by_label: Mapping[str, int], mix: MixBounds) -> float:
     """How often texts of the feedback are shown in all: every label as often as the rarest."""
-    trained = (1 - mix.held_out) * min(labelled.by_label.values())
-    return mix.passes * trained * len(labelled.by_label)
+    return mix.passes * (1 - mix.held_out) * min(by_label.values()) * len(by_label)
 
 
 def settings_for(

@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 from train.errors import DataInvalid, RegistryRefused
 from train.registry import Registry, Version
 from train.registry.evidence import REPORT
-from train.settings import DataSettings, FileSettings, FitSettings, read_settings, settings_of
+from train.settings import DataSettings, FileSettings, FitSettings, settings_of
 from train.texts.files import is_remote, join, list_files, open_filesystem
 from train.texts.reading import read_file
 
@@ -29,11 +29,6 @@ def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, st
         )
     report = _read_json(reports[0])
     return settings_of(report["settings"], where=f"the report of {champion}"), str(report["data_location"])
-
-
-def read_replay(path: Path, root: str) -> tuple[FitSettings, str]:
-    """The same from a settings file, for a champion without a report."""
-    return read_settings(path), root
 
 
 def located(source: FileSettings, root: str) -> str:

@@ -26,7 +26,7 @@ from train.models import CACHE
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
 from train.retraining.bounds import Bounds
-from train.retraining.labelled import Labelled, write_labelled
+from train.retraining.labelled import write_labelled
 from train.retraining.planning import FEEDBACK, new_showings, settings_for, version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import champion_run, located, replayed
@@ -151,9 +151,8 @@ class _Work:
     def _settings(self, retraining: Retraining) -> FitSettings:
         """The same for the same retraining, or `fit` would not go on with it."""
         mix, manifest = self._with.bounds.mix, self._bundle.manifest
-        labelled = Labelled(retraining.by_label, sum(retraining.by_label.values()), retraining.without_text)
         old, root = self._old()
-        showings = mix.replay * new_showings(labelled, mix)
+        showings = mix.replay * new_showings(retraining.by_label, mix)
         return settings_for(
             self._champion,
             manifest,
