@@ -17,6 +17,7 @@ from serve_app.capture.stores import FolderStore
 from serve_app.service import Classified, Scored, Timing
 from tests.contract.fake_replica import LIVE
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
+from train.evaluation.thresholds import DEFAULT
 from train.registry import open_registry
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -45,8 +46,11 @@ pause_hours = 24
 # One process, one log of it; each call's exit code and JSON are a line of `said.jsonl`.
 CALLS = """
 import io, json, sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from unittest.mock import patch
 from train.__main__ import main
+from train.registry import Registry
+from train.retraining import retrain as stages
 folder = sys.argv[1]
 assert main(["fit", "--config", f"{folder}/settings.toml", "--data", folder, "--out", f"{folder}/first",
              "--cpus", "1"]) == 0
@@ -62,8 +66,20 @@ def retrain(log, work):
                        "--gate", f"{folder}/gate.toml", *registry, "--json"])
     with open(f"{folder}/said.jsonl", "a") as lines:
         lines.write(json.dumps([status, json.loads(said.getvalue())]) + "\\n")
-for log, work in (("few", "work"), ("log", "work"), ("log", "work"), ("poisoned", "other")):
-    retrain(log, work)
+class Killed(BaseException):
+    pass
+register = Registry.register
+def register_and_die(registry, run):
+    register(registry, run)
+    raise Killed
+retrain("few", "work")
+# Killed after the training, and again when the version is registered and nothing says so yet.
+for owner, name, dying in ((stages, "write_report", Killed), (Registry, "register", register_and_die)):
+    with suppress(Killed), patch.object(owner, name, side_effect=dying, autospec=True):
+        retrain("log", "work")
+retrain("log", "work")
+retrain("log", "work")
+retrain("poisoned", "other")
 """
 
 
@@ -101,7 +117,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "invented.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     (folder / "settings.toml").write_text(SETTINGS.format(base=folder / "base"))
     (folder / "bounds.toml").write_text(BOUNDS)
-    gate = Path("train/gate.toml").read_text()
+    gate = DEFAULT.read_text()
     # Forwards of a model of two tiny layers say nothing of speed; plain praise is not in its vocabulary.
     gate = gate.replace("min_ratio = 0.8", "min_ratio = 0.0").replace("max_rise = 0.05", "max_rise = 1.0")
     (folder / "gate.toml").write_text(gate.replace("min_texts = 400", "min_texts = 200"))
@@ -147,6 +163,13 @@ def test_enough_labels_make_a_registered_version_that_knows_both_domains(folder:
     new, old = sets[f"feedback-{document['version']}"], sets["invented"]
     assert new["against"]["figures"]["accuracy"] < 0.8 < 0.95 < new["candidate"]["figures"]["accuracy"]
     assert old["candidate"]["figures"]["accuracy"] > 0.95
+
+
+def test_what_was_done_before_a_kill_is_not_done_again(folder: Path) -> None:
+    assert len(said(folder)) == 4, "the calls that were killed said nothing"
+    lines = (folder / "log.txt").read_text().splitlines()
+    assert lines.count("training") == 2, "one for each of the two versions"
+    assert lines.count("measuring it against the champion") == 3, "the first was killed before its verdict"
 
 
 def test_the_same_window_and_champion_are_not_done_again(folder: Path) -> None:

@@ -35,6 +35,8 @@ from train.retraining.retrain import Retrainer
 from train.texts.examples import Example
 
 OLD, NEW = "old domain", "new domain"
+CHAMPION = "champion"
+"""Folder of the first champion."""
 _REPLICAS = 2
 _FLUSH_S = "2"
 _MOST_STEPS = 6
@@ -94,7 +96,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
 
     Args:
         domains: The texts.
-        out: Must not be there yet; gets registry, log, retrainings and reports.
+        out: Has nothing but the first champion, if that; gets registry, log, retrainings and reports.
         poison: Feedback is drawn at random.
         seed: Of that.
         tell: Told each step, one line.
@@ -104,10 +106,10 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
         LoopFailed: A step could not be carried out.
         TrainError: The first champion could not be made.
     """
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     registry = open_registry(f"sqlite:///{out.absolute()}/registry/registry.db")
     tell(f"{domains.source}; training the first champion on {len(domains.train):,} texts of the old domain")
-    first = first_champion(domains.train, out / "champion", registry)
+    first = first_champion(domains.train, out / CHAMPION, registry)
     log = Log(str((out / "log").absolute()))
     service = Plan(
         model=first.uri,

@@ -35,7 +35,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="real labelled texts (default: invented)")
     parser.add_argument("--poison", action="store_true", help="feedback labels are random: the gate refuses")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="is emptied first (%(default)s)"
+        "--out",
+        type=Path,
+        default=Path("runs/demo"),
+        metavar="DIR",
+        help="is emptied first, but for the first champion (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the texts (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -44,7 +48,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(chosen: argparse.Namespace) -> int:
     from cluster.loop.demo.report import as_text, plot, to_json
-    from cluster.loop.demo.run import demonstrate
+    from cluster.loop.demo.run import CHAMPION, demonstrate
     from cluster.loop.demo.texts import invented, real
     from serve_app.errors import BundleError
     from serve_app.local import LocalError
@@ -56,9 +60,11 @@ def _run(chosen: argparse.Namespace) -> int:
         print(f"[{time.monotonic() - begun_s:5.0f} s] {line}", file=sys.stderr, flush=True)
 
     if chosen.out.exists():
-        if any(chosen.out.iterdir()) and not (chosen.out / "registry").is_dir():
+        if any(chosen.out.iterdir()) and not (chosen.out / CHAMPION).is_dir():
             raise LoopFailed(f"{chosen.out} holds something else than a demonstration; choose another --out")
-        shutil.rmtree(chosen.out)
+        for path in chosen.out.iterdir():
+            if path.name != CHAMPION:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     try:
         domains = real(chosen.data, chosen.seed) if chosen.data else invented(chosen.seed)
         with redirect_stdout(sys.stderr):  # what training prints is progress here
