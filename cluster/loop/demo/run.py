@@ -46,6 +46,8 @@ _TIMEOUT_S = 30.0
 PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=3, label_share=0.3, score_share=0.4)})
 # A look as soon as there is something to look at.
 _PACE = PaceBounds(look_hours=1e-4, pause_hours=24)
+# The champion is young: it has seen few old texts, and half of the usual replay shows them often enough.
+_REPLAY = 1.0
 
 Tell = Callable[[str], None]
 
@@ -192,7 +194,9 @@ def _loop(
     client: httpx.Client,
     tell: Tell,
 ) -> Loop:
-    bounds = read_retrain_bounds().model_copy(update={"pace": _PACE})
+    bounds = read_retrain_bounds()
+    mix = bounds.mix.model_copy(update={"replay": _REPLAY})
+    bounds = bounds.model_copy(update={"pace": _PACE, "mix": mix})
     retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), tell=tell)
     journal = Journal(out / "rollout")
 
