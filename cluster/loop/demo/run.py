@@ -46,7 +46,7 @@ _TIMEOUT_S = 30.0
 PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=3, label_share=0.3, score_share=0.4)})
 # A look as soon as there is something to look at.
 _PACE = PaceBounds(look_hours=1e-4, pause_hours=24)
-# The champion is young: it has seen few old texts, and half of the usual replay shows them often enough.
+# Half of the usual: it is to take minutes.
 _REPLAY = 1.0
 
 Tell = Callable[[str], None]
