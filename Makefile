@@ -1,14 +1,16 @@
-# make serve | test | lint | format | loadtest | canary | bench | lock, and the steps of the pipelines below
+# make serve | test | lint | format | loadtest | canary | demo | bench | lock, and the steps of the pipelines below
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 DASHBOARD_PORT ?= 8265
 MODEL ?=
 REPLICAS ?= 1
+# Real labelled texts for the demonstration, where there are some beside the project.
+DATA_DIR ?= $(wildcard ../shared/data)
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test lint format loadtest canary bench lock clean environment kubeconfig images train \
+.PHONY: serve test lint format loadtest canary demo bench lock clean environment kubeconfig images train \
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
@@ -32,6 +34,9 @@ loadtest: .venv/all.stamp  ## the promise against the running service: 480-600 r
 
 canary: .venv/all.stamp  ## a good version promoted and a bad one rolled back, on this machine: table and plot
 	$(BIN)/python -m cluster rollout demo $(CANARY_ARGS)
+
+demo: .venv/all.stamp  ## the closed loop: drift noticed, retrained, promoted; DEMO_ARGS=--poison: refused
+	$(BIN)/python -m cluster demo $(if $(DATA_DIR),--data $(DATA_DIR)) $(DEMO_ARGS)
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)

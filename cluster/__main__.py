@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from cluster.aws import verbs as aws
 from cluster.errors import ClusterError
+from cluster.loop import verbs as loop
+from cluster.loop.demo import verbs as demo
 from cluster.rollout import verbs as rollout
 from cluster.verbs import check, cost, objects, render, train
 
@@ -16,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m cluster", description="Run the service on KubeRay and EKS, and know what it costs."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in (render, check, objects, train, rollout, cost, aws):
+    for verb in (render, check, objects, train, rollout, loop, demo, cost, aws):
         verb.add(verbs)
     chosen = parser.parse_args(arguments)
     try:

@@ -11,6 +11,7 @@ ClusterError          base; a verb prints it and exits with 1
 │   └── TerraformFailed   Terraform is missing, or ended with an error
 ├── JobFailed         a job of a Ray cluster, or the registry that it is to fill
 ├── RolloutError      a rollout; its own tree is in cluster/rollout/errors.py
+├── LoopFailed        a step of the loop, in cluster/loop/errors.py
 └── KubeError         the Kubernetes API
     ├── NoCluster     no configuration, nobody answers, or not in time
     ├── NoKind        the API server does not know this kind: its CRD is not installed

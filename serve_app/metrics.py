@@ -10,8 +10,8 @@ from serve_app.service import LiveModel, LoadFailure
 
 _SECONDS_MS = [1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000]
 _PROMISED_MS = 100
-"""p95 of the promise: it holds while at most one request in twenty is later. Counted, as CloudWatch's agent
-takes no histograms, and since counts of many pods add up, as their percentiles do not."""
+"""p95 of the promise: it holds while at most one request in twenty is later. Counted, since the CloudWatch
+agent takes no histograms, and since counts of many pods add up, as their percentiles do not."""
 _ITEMS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 _TENTHS = [f"0.{tenth}" for tenth in range(10)]
 _TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768]
@@ -98,6 +98,19 @@ class Metrics:
             "1 for the model that is live, and for one that scores aside (role shadow).",
             tag_keys=("name", "version", "device", "dtype", "uri", "role"),
         )
+        self._logged = Counter(
+            "sentiment_log_records",
+            "Rows of the prediction log and of feedback: written, dropped for want of room, failed.",
+            tag_keys=("log", "outcome"),
+        )
+        self._log_bytes = Gauge(
+            "sentiment_log_buffer_bytes", "Memory of the rows that are not written yet.", tag_keys=("log",)
+        )
+        self._feedback = Counter(
+            "sentiment_feedback",
+            "Feedback by what it says of the answer; unknown: this replica does not remember it.",
+            tag_keys=("outcome", "version"),
+        )
         self._startup_s = Gauge("sentiment_startup_s", "Cold start by phase, seconds.", tag_keys=("phase",))
 
     def request(self, route: str, status: int, seconds: float, *, version: str) -> None:
@@ -145,6 +158,18 @@ class Metrics:
         """Count texts offered to the model that scores aside; `version` is that model's."""
         if texts:
             self._count(self._shadow, texts, outcome=outcome, version=version)
+
+    def logged(self, log: str, outcome: str, rows: int) -> None:
+        """Count rows of a log by what became of them."""
+        self._logged.inc(rows, {"log": log, "outcome": outcome})
+
+    def log_buffer(self, log: str, size_bytes: int) -> None:
+        """Set how much of a log is not written yet."""
+        self._log_bytes.set(size_bytes, {"log": log})
+
+    def feedback(self, outcome: str, *, version: str) -> None:
+        """Count one text's feedback: right, wrong or unknown."""
+        self._count(self._feedback, outcome=outcome, version=version)
 
     def waiting(self, items: int) -> None:
         """Set the number of texts that wait."""

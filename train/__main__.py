@@ -15,10 +15,13 @@ from train.verbs import (
     log,
     publish,
     registry,
+    retrain,
     sagemaker,
     score,
     sentences,
 )
+
+_VERBS = (fit, evaluate, gate, registry, score, sentences, publish, log, feedback, drift, retrain, sagemaker)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m train", description="Train, measure and keep text classifiers."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in (fit, evaluate, gate, registry, score, sentences, publish, log, feedback, drift, sagemaker):
+    for verb in _VERBS:
         verb.add(verbs)
     chosen = parser.parse_args(arguments)
     try:

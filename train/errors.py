@@ -6,6 +6,7 @@ TrainError            base; a verb prints it and exits with 1
 ├── BaseInvalid       the model to start from
 ├── FitFailed         the run itself, such as a loss that is not a number
 ├── LogInvalid        the prediction log or the feedback
+├── RetrainingRefused another is at work on it, or its folder is damaged
 └── RegistryError     the registry of versions
     ├── RegistryUnavailable  MLflow, S3 or the disk did not do its part
     ├── RegistryRefused      what was asked for cannot be done like that
@@ -38,6 +39,10 @@ class FitFailed(TrainError):
 
 class LogInvalid(TrainError):
     """The prediction log or the feedback cannot be read or written, or is not what it should be."""
+
+
+class RetrainingRefused(TrainError):
+    """A retraining cannot be begun or gone on with: another process has it, or its folder is damaged."""
 
 
 class RegistryError(TrainError):

@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _DASHBOARD_PORT = 8265
 
@@ -31,6 +33,19 @@ def start_ray(cpus: int) -> None:
         include_dashboard=True,
         dashboard_port=port,
     )
+
+
+@contextmanager
+def ray_for_a_while() -> Iterator[None]:
+    """Have what the block starts of Ray end with it; a cluster that was joined before stays joined."""
+    import ray
+
+    there = ray.is_initialized()
+    try:
+        yield
+    finally:
+        if not there:
+            ray.shutdown()
 
 
 def quiet_data() -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from cluster.rollout.journals import AnyJournal
     from cluster.rollout.states import Rollout
     from cluster.rollout.target import Serving
+    from train.registry import Registry
 
 PROMOTED, ROLLED_BACK = 0, 2
 """Exit codes of what carries a rollout to its end; 0 of the others says that they did what was asked."""
+Open = Callable[[], "Registry"]
+"""Opens the registry."""
 
 _EXAMPLE = """\
 examples:
@@ -45,7 +48,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     own = parser.add_subparsers(required=True, metavar="verb")
     start = own.add_parser("start", help="begin, and carry it to its end; again: go on with the same one")
-    _add_common(start)
+    add_common(start)
     start.add_argument(
         "--canary",
         required=True,
@@ -63,20 +66,20 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="end with exit code 0 when the first stage is passed; `resume` goes on, `abort` takes it back",
     )
-    start.set_defaults(run=_start)
+    start.set_defaults(run=start_rollout)
     resume = own.add_parser("resume", help="go on with what a controller left when it died")
-    _add_common(resume)
-    resume.set_defaults(run=_resume)
+    add_common(resume)
+    resume.set_defaults(run=resume_rollout)
     for name, text in (("promote", "to all pods now, whatever the tests say"), ("abort", "take it back now")):
         verb = own.add_parser(name, help=text)
-        _add_common(verb)
+        add_common(verb)
         verb.set_defaults(run=_ask, verb=name)
     status = own.add_parser("status", help="where it stands, and what the pods serve")
-    _add_common(status)
+    add_common(status)
     status.add_argument("--watch", action="store_true", help="until it ends, or Ctrl-C")
     status.set_defaults(run=_status)
     past = own.add_parser("history", help="every transition of every rollout")
-    _add_common(past)
+    add_common(past)
     past.set_defaults(run=_history)
     power = own.add_parser("power", help="how soon which difference is found, by simulation")
     power.add_argument("--plan", type=Path, metavar="TOML", help="(default: built in)")
@@ -94,7 +97,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo.set_defaults(run=_demo)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options that say which cluster, which metrics and which journal."""
     add_place(parser)
     parser.add_argument(
         "--journal",
@@ -105,14 +109,27 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
-def _start(chosen: argparse.Namespace) -> int:
+def open_default() -> Registry:
+    """The registry that the environment names."""
+    from train.registry import open_registry
+
+    return open_registry()
+
+
+def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> int:
+    """Begin the rollout of `chosen.canary` and carry it to its end; gives the exit code.
+
+    Args:
+        chosen: The options of `rollout start`.
+        open_it: Opens the registry.
+    """
     from cluster.rollout.plan import read_plan
     from cluster.rollout.registry import find
     from cluster.rollout.states import Side
 
-    plan, found = read_plan(chosen.plan), find(chosen.canary)
+    plan, found = read_plan(chosen.plan), find(chosen.canary, open_it)
     serving = _serving(chosen) if found else None
-    with _controller(chosen) as controller:
+    with _controller(chosen, open_it) as controller:
         rollout = controller.start(
             found.canary if found else Side(chosen.canary),
             plan,
@@ -124,8 +141,9 @@ def _start(chosen: argparse.Namespace) -> int:
     return _ended(chosen, rollout)
 
 
-def _resume(chosen: argparse.Namespace) -> int:
-    with _controller(chosen) as controller:
+def resume_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> int:
+    """Carry what is under way to its end; arguments as of `start_rollout`."""
+    with _controller(chosen, open_it) as controller:
         rollout = controller.resume()
     assert rollout is not None  # it waited
     return _ended(chosen, rollout)
@@ -199,12 +217,12 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _controller(chosen: argparse.Namespace) -> Iterator[Controller]:
+def _controller(chosen: argparse.Namespace, open_it: Open = open_default) -> Iterator[Controller]:
     from cluster.rollout.controller import Controller
     from cluster.rollout.registry import RegistryAliases
 
     with place_of(chosen) as (target, source):
-        aliases = RegistryAliases()
+        aliases = RegistryAliases(open_it)
         yield Controller(_journal(chosen), target, source, aliases=aliases, tell=_teller(chosen))
 
 

@@ -36,6 +36,7 @@ WORK = {
     "read scores": "rows = sum(batch.num_rows for batch in log.predictions(columns=['label', 'score']))",
     "join scores": "rows = sum(batch.num_rows for batch in Join(log, Window(), ['label', 'score']))",
     "join texts": "rows = sum(batch.num_rows for batch in Join(log, Window(), ['text', 'label', 'segment']))",
+    "retraining": "rows = write_labelled(log, Window(), LABELS, Path(sys.argv[2]), max_texts=200_000).rows",
 }
 PROGRAM = """
 import json, re, sys, time
@@ -43,6 +44,8 @@ from pathlib import Path
 import pandas
 from train.captured.joining import Join
 from train.captured.reading import Log, Window
+from train.retraining.labelled import write_labelled
+LABELS = ("NEGATIVE", "POSITIVE")
 log, rows, began = Log(sys.argv[1]), 0, time.monotonic()
 {work}
 most_kib = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -54,14 +57,15 @@ def main() -> int:
     """Make the logs, measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--what", nargs="+", choices=WORK, default=list(WORK), help="(default: all)")
     options = parser.parse_args()
     print("| rows | log | what | rows read | seconds | peak memory |\n| --- | --- | --- | --- | --- | --- |")
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder), rows)
             size_mb = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet")) / 1e6
-            for what, work in WORK.items():
-                command = [sys.executable, "-c", PROGRAM.format(work=work), folder]
+            for what in options.what:
+                command = [sys.executable, "-c", PROGRAM.format(work=WORK[what]), folder, f"{folder}/out"]
                 read, seconds, peak_mb = json.loads(subprocess.check_output(command))
                 log = f"| {rows:,} | {size_mb:,.0f} MB | {what}"
                 print(f"{log} | {read:,} | {seconds:.1f} | {peak_mb:,.0f} MB |", flush=True)

@@ -1,0 +1,238 @@
+"""The demonstration's story: customers of another kind come, and the loop notices, retrains, rolls out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from cluster.loop.demo.champion import MODEL, first_champion
+from cluster.loop.demo.texts import LABELS, Domains, Row
+from cluster.loop.demo.traffic import Clients, Say, truth
+from cluster.loop.step import Next, Step
+from cluster.loop.work import Loop
+from cluster.rollout.controller import Controller
+from cluster.rollout.decision import Decision
+from cluster.rollout.demo.ground import QUICK
+from cluster.rollout.journal import Journal
+from cluster.rollout.plan import Tolerances
+from cluster.rollout.registry import RegistryAliases, find
+from cluster.rollout.samples import Endpoints
+from cluster.rollout.serve_target import ServeTarget
+from cluster.rollout.states import Rollout
+from serve_app.local import Plan, free_port, serving
+from train.captured.reading import Log
+from train.drift.thresholds import read_thresholds as drift_thresholds
+from train.evaluation.evaluate import LocalModel, evaluate_sets
+from train.evaluation.thresholds import read_thresholds as gate_thresholds
+from train.registry import Registry, open_registry
+from train.retraining.bounds import PaceBounds, read_retrain_bounds
+from train.retraining.retrain import Retrainer
+from train.texts.examples import Example
+
+OLD, NEW = "old domain", "new domain"
+CHAMPION = "champion"
+"""Folder of the first champion."""
+_REPLICAS = 2
+_FLUSH_S = "2"
+_MOST_STEPS = 6
+_TIMEOUT_S = 30.0
+
+# The new version is to answer the new domain otherwise: that is what it was made for.
+PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=3, label_share=0.3, score_share=0.4)})
+# A look as soon as there is something to look at.
+_PACE = PaceBounds(look_hours=1e-4, pause_hours=24)
+# Half of the usual: it is to take minutes.
+_REPLAY = 1.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What came of it.
+
+    Attributes:
+        source: what the texts were.
+        poisoned: whether feedback was random.
+        steps: what the loop did, in order, and why.
+        champion: the version on every pod at the end; the first one is 1.
+        accuracy: by domain, of the version that was live at the beginning, and at the end.
+        requests: that were answered.
+        failed: what went wrong with others.
+        lost: answered requests that the log does not have.
+        said: labels that were given as feedback.
+        reports: of the looks and the gate.
+    """
+
+    source: str
+    poisoned: bool
+    steps: Sequence[Next]
+    champion: str
+    accuracy: Mapping[str, tuple[float, float]]
+    requests: int
+    failed: Sequence[str]
+    lost: int
+    said: int
+    reports: Sequence[Path]
+
+    @property
+    def faults(self) -> list[str]:
+        """What was not as it has to be, in words."""
+        last, (before, after) = self.steps[-1].step, self.accuracy[NEW]
+        wanted = Step.BLOCKED if self.poisoned else Step.DONE
+        found = [f"the loop ended {last}, not {wanted}: {self.steps[-1].reason}"] * (last is not wanted)
+        found += [f"{len(self.failed)} requests failed: {self.failed[0]}"] if self.failed else []
+        found += [f"{self.lost} answers are not in the log"] * bool(self.lost)
+        if self.poisoned:
+            return found + ["another version is live"] * (self.champion != "1")
+        return found + ["the new domain is not answered better"] * (after <= before)
+
+
+def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: Tell) -> Shown:
+    """Run it.
+
+    Args:
+        domains: The texts.
+        out: Has nothing but the first champion, if that; gets registry, log, retrainings and reports.
+        poison: Feedback is drawn at random.
+        seed: Of that.
+        tell: Told each step, one line.
+
+    Raises:
+        LocalError: The service could not be started.
+        LoopFailed: A step could not be carried out.
+        TrainError: The first champion could not be made.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    registry = open_registry(f"sqlite:///{out.absolute()}/registry/registry.db")
+    tell(f"{domains.source}; training the first champion on {len(domains.train):,} texts of the old domain")
+    first = first_champion(domains.train, out / CHAMPION, registry)
+    log = Log(str((out / "log").absolute()))
+    service = Plan(
+        model=first.uri,
+        port=free_port(),
+        dashboard_port=free_port(),
+        replicas=_REPLICAS,
+        environment={
+            "SENTIMENT_LOG_URI": log.uri,
+            "SENTIMENT_LOG_FLUSH_S": _FLUSH_S,
+            "SENTIMENT_MAX_QUEUE_WAIT_S": "30",
+            "RAY_metrics_report_interval_ms": "1000",
+            # At Ray's usual niceness of 15 a busy machine would starve the replicas.
+            "RAY_worker_niceness": "0",
+        },
+    )
+    say = _random_labels(seed) if poison else truth
+    with serving(service, tell), httpx.Client(timeout=_TIMEOUT_S) as client:
+        target = ServeTarget(service.dashboard, client=client)
+        clients = Clients(service.url)
+        loop = _loop(registry, log, out, service, target, client, tell)
+        tell(f"asking about {len(domains.old):,} texts of the old domain")
+        clients.send(domains.old)
+        clients.lost(log)
+        steps = _steps(loop, tell, most=1)
+        tell(f"asking about {len(domains.new):,} texts of the new domain, with feedback")
+        clients.send(domains.new, say)
+        clients.lost(log)
+        steps += _steps(
+            loop, tell, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say
+        )
+        lost = len(clients.lost(log))
+        live = target.read().mix.champion
+    tell("asking both versions about texts that nobody has seen")
+    versions = {version.uri: version.version for version in registry.versions(MODEL)}
+    before, after = (_accuracy(uri, domains) for uri in (first.uri, live))
+    return Shown(
+        domains.source,
+        poison,
+        steps,
+        versions[live],
+        {name: (before[name], after[name]) for name in before},
+        len(clients.answered),
+        clients.failed,
+        lost,
+        clients.said,
+        sorted((out / "retraining").rglob("report.html")),
+    )
+
+
+def _steps(
+    loop: Loop,
+    tell: Tell,
+    *,
+    most: int,
+    during: Clients | None = None,
+    rows: Sequence[Row] = (),
+    say: Say = truth,
+) -> list[Next]:
+    """Carry out steps until there is nothing to do; a rollout under load."""
+    done: list[Next] = []
+    while len(done) < most:
+        facts, found = loop.decide()
+        tell(f"next step: {found.step}: {found.reason}")
+        done.append(found)
+        if not found.step.works:
+            break
+        loaded = found.step is Step.ROLLOUT and during is not None
+        mixed = random.Random(0).sample(rows, len(rows))
+        with during.steadily(mixed, say) if loaded and during else nullcontext():
+            loop.carry_out(facts, found.step)
+    return done
+
+
+def _loop(
+    registry: Registry,
+    log: Log,
+    out: Path,
+    service: Plan,
+    target: ServeTarget,
+    client: httpx.Client,
+    tell: Tell,
+) -> Loop:
+    bounds = read_retrain_bounds()
+    mix = bounds.mix.model_copy(update={"replay": _REPLAY})
+    bounds = bounds.model_copy(update={"pace": _PACE, "mix": mix})
+    retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), tell=tell)
+    journal = Journal(out / "rollout")
+
+    def said(rollout: Rollout, line: str, decision: Decision | None) -> None:
+        tell(f"rollout: {rollout.state}: {line}")
+
+    controller = Controller(
+        journal,
+        target,
+        Endpoints(service.dashboard, [service.metrics], client=client),
+        aliases=RegistryAliases(lambda: registry),
+        tell=said,
+    )
+
+    def roll_out(reference: str) -> None:
+        found = find(reference, lambda: registry)
+        assert found is not None  # it is the registry's
+        serves = found.champion_version(target.read().mix.champion)
+        controller.start(found.canary, PLAN, champion_version=serves, model=found.model)
+
+    def go_on() -> None:
+        controller.resume()
+
+    return Loop(MODEL, retrainer, drift_thresholds(), journal, roll_out, go_on)
+
+
+def _random_labels(seed: int) -> Say:
+    draw = random.Random(seed)
+    return lambda row: draw.choice(LABELS)
+
+
+def _accuracy(uri: str, domains: Domains) -> dict[str, float]:
+    """Share of right answers, by domain."""
+    sets = {
+        name: [Example(text, label) for text, label in rows]
+        for name, rows in ((NEW, domains.new_test), (OLD, domains.old_test))
+    }
+    found, _ = evaluate_sets(LocalModel(uri, LABELS), sets, LABELS)
+    return {name: of_set.accuracy for name, of_set in found.items()}

@@ -1,0 +1,115 @@
+"""The demonstration's clients: they ask, say what was right, and remember what was answered."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from cluster.loop.demo.texts import LABELS, Row
+from cluster.rollout.demo.beside import repeating
+from train.captured.reading import Log
+
+_BATCH_TEXTS, _CLIENTS = 4, 4
+_PAUSE_S = 0.1
+_TIMEOUT_S = 60.0
+_PATIENCE_S = 120.0
+
+Say = Callable[[Row], str]
+"""The label that feedback gives a row."""
+
+
+def truth(row: Row) -> str:
+    """What is right."""
+    return LABELS[row[1]]
+
+
+@dataclass
+class Clients:
+    """Everyone who asks.
+
+    Attributes:
+        url: of the service.
+        answered: request ids that were answered.
+        failed: what went wrong with those that were not, or with feedback.
+        said: labels given as feedback.
+    """
+
+    url: str
+    answered: set[str] = field(default_factory=set)
+    failed: list[str] = field(default_factory=list)
+    said: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._client = httpx.Client(timeout=_TIMEOUT_S)
+
+    def send(self, rows: Sequence[Row], say: Say | None = None) -> None:
+        """Ask about every row, a few in a request, and give feedback to each answer if there is any."""
+        parts = [rows[begin : begin + _BATCH_TEXTS] for begin in range(0, len(rows), _BATCH_TEXTS)]
+        with ThreadPoolExecutor(_CLIENTS) as pool:
+            list(pool.map(lambda part: self._ask(part, say), parts))
+
+    @contextmanager
+    def steadily(self, rows: Sequence[Row], say: Say | None = None) -> Iterator[None]:
+        """Ask about the rows over and over while the block runs."""
+        endless = itertools.cycle(rows)
+
+        def ask() -> None:
+            with self._lock:
+                part = list(itertools.islice(endless, _BATCH_TEXTS))
+            self._ask(part, say)
+
+        with ExitStack() as stack:
+            for _ in range(_CLIENTS):
+                stack.enter_context(repeating(ask, _PAUSE_S))
+            yield
+
+    def lost(self, log: Log) -> set[str]:
+        """Answered requests that are not in the log, once nothing more comes or patience ends."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while (missing := self.answered - _kept(log)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return missing
+
+    def _ask(self, rows: Sequence[Row], say: Say | None) -> None:
+        request_id = uuid.uuid4().hex
+        asked = self._post(
+            "/v1/classify", {"inputs": [text for text, _ in rows]}, {"X-Request-ID": request_id}
+        )
+        if not asked:
+            return
+        with self._lock:
+            self.answered.add(request_id)
+        if say is not None:
+            given = [
+                {"request_id": request_id, "index": index, "label": say(row)}
+                for index, row in enumerate(rows)
+            ]
+            if self._post("/v1/feedback", given, {}):
+                with self._lock:
+                    self.said += len(given)
+
+    def _post(self, path: str, body: object, headers: dict[str, str]) -> bool:
+        try:
+            answer = self._client.post(f"{self.url}{path}", json=body, headers=headers)
+            fault = None if answer.is_success else f"{path}: {answer.status_code} {answer.text[:200]}"
+        except httpx.HTTPError as error:
+            fault = f"{path}: {error!r}"
+        if fault:
+            with self._lock:
+                self.failed.append(fault)
+        return fault is None
+
+
+def _kept(log: Log) -> set[str]:
+    return {
+        one for batch in log.predictions(columns=("request_id",)) for one in batch["request_id"].to_pylist()
+    }

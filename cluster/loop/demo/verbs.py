@@ -1,0 +1,77 @@
+"""`demo`: the closed loop from traffic to a promoted version, or to a refusal, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from cluster.loop.errors import LoopFailed
+
+_HELP = """\
+Trains a small champion on one domain, serves it on two replicas with capture on, asks it about that domain
+and then about another with feedback, and calls the loop: drift is noticed, the champion retrained, the gate
+asked, the new version put on one pod under load, watched, and promoted. Ends with a table.
+
+The texts are those in --data (sst2_train, sst2_dev and clothing_reviews as Parquet), or invented ones.
+"""
+_EPILOG = """\
+exit codes: 0 all was as it has to be, 1 it was not, or it could not be run
+"""
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The verb's parser."""
+    parser = verbs.add_parser(
+        "demo",
+        help="the closed loop on this machine, in minutes",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="real labelled texts (default: invented)")
+    parser.add_argument("--poison", action="store_true", help="feedback labels are random: the gate refuses")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/demo"),
+        metavar="DIR",
+        help="is emptied first, but for the first champion (%(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the texts (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(run=_run)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from cluster.loop.demo.report import as_text, plot, to_json
+    from cluster.loop.demo.run import CHAMPION, demonstrate
+    from cluster.loop.demo.texts import invented, real
+    from serve_app.errors import BundleError
+    from serve_app.local import LocalError
+    from train.errors import TrainError
+
+    begun_s = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"[{time.monotonic() - begun_s:5.0f} s] {line}", file=sys.stderr, flush=True)
+
+    if chosen.out.exists():
+        if any(chosen.out.iterdir()) and not (chosen.out / CHAMPION).is_dir():
+            raise LoopFailed(f"{chosen.out} holds something else than a demonstration; choose another --out")
+        for path in chosen.out.iterdir():
+            if path.name != CHAMPION:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    try:
+        domains = real(chosen.data, chosen.seed) if chosen.data else invented(chosen.seed)
+        with redirect_stdout(sys.stderr):  # what training prints is progress here
+            shown = demonstrate(domains, chosen.out, poison=chosen.poison, seed=chosen.seed, tell=tell)
+    except (TrainError, BundleError, LocalError) as error:
+        raise LoopFailed(str(error)) from error
+    (chosen.out / "demo.png").write_bytes(plot(shown))
+    print(to_json(shown) if chosen.json else as_text(shown), flush=True)
+    tell(f"plot: {chosen.out / 'demo.png'}")
+    return 1 if shown.faults else 0

@@ -1,0 +1,118 @@
+"""What the loop knows, read where it lies: log, registry, folder of retrainings, the rollout's journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cluster.loop.errors import LoopFailed
+from cluster.loop.step import Facts, Looked, Tried
+from cluster.rollout.journal import Journal
+from cluster.rollout.states import Entry, Rollout, State, after
+from serve_app.model.store import fetch
+from train.captured.reading import Window
+from train.errors import VersionUnknown
+from train.models import CACHE
+from train.registry import Registry, Version
+from train.registry.aliases import CHAMPION
+from train.retraining.labelled import label_counts
+from train.retraining.progress import retrainings
+from train.retraining.retrain import Retrainer
+
+_LOOK = "look.json"
+
+
+def read_facts(model: str, retrainer: Retrainer, journal: Journal, *, least_rows: int) -> Facts:
+    """Read everything anew.
+
+    Args:
+        model: The registered model.
+        retrainer: Has log, registry and the folder of retrainings.
+        journal: Of rollouts.
+        least_rows: New answers are counted up to here.
+    """
+    entries = journal.entries()
+    rollout = journal.rollout()
+    under_way = None if rollout.state.rests else rollout.canary.uri
+    champion = _champion(retrainer.registry, model)
+    if champion is None:
+        return Facts(model, None, under_way)
+    looked = read_look(retrainer.work, champion.version)
+    made = next(reversed(retrainings(retrainer.work, model, champion.version)), None)
+    return Facts(
+        model,
+        champion.version,
+        under_way,
+        came_by_rollout=rollout.state is State.PROMOTED and rollout.canary.uri == champion.uri,
+        rows=_new_rows(retrainer, champion, looked, least_rows),
+        looked=looked,
+        lacking=_lacking(retrainer, champion, looked),
+        retraining=made,
+        tried=last_try(entries, made.uri) if made and made.uri else None,
+    )
+
+
+def last_try(entries: Sequence[Entry], uri: str) -> Tried | None:
+    """The last rollout of a bundle in a journal; None if there is none."""
+    rollout, found = Rollout(), None
+    for entry in entries:
+        rollout = after(rollout, entry)
+        if rollout.canary.uri == uri:
+            found = Tried(rollout.state, rollout.reason, datetime.fromtimestamp(rollout.since, UTC))
+    return found
+
+
+def read_look(work: Path, champion: str) -> Looked | None:
+    """The last look, if it was at this champion."""
+    path = work / _LOOK
+    try:
+        found = json.loads(path.read_bytes())
+        looked = Looked(
+            champion=str(found["champion"]),
+            since=datetime.fromisoformat(found["since"]),
+            until=datetime.fromisoformat(found["until"]),
+            verdict=found["verdict"],
+            reasons=tuple(found["reasons"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LoopFailed(f"{path} is not the note of a look ({error}); remove it to look again") from error
+    return looked if looked.champion == champion else None
+
+
+def write_look(work: Path, looked: Looked) -> None:
+    """Replace the note of the last look; it is whole at any time."""
+    work.mkdir(parents=True, exist_ok=True)
+    draft = work / f".{_LOOK}"
+    draft.write_text(json.dumps(asdict(looked), indent=2, default=datetime.isoformat) + "\n")
+    draft.replace(work / _LOOK)
+
+
+def _champion(registry: Registry, model: str) -> Version | None:
+    try:
+        return registry.get(f"{model}@{CHAMPION}")
+    except VersionUnknown:
+        return None
+
+
+def _new_rows(retrainer: Retrainer, champion: Version, looked: Looked | None, most: int) -> int:
+    hours = timedelta(hours=retrainer.bounds.window.hours)
+    since = looked.until if looked else retrainer.now() - hours
+    rows = 0
+    for batch in retrainer.log.predictions(Window(since, version=champion.version), ("index",)):
+        rows += batch.num_rows
+        if rows >= most:
+            break
+    return rows
+
+
+def _lacking(retrainer: Retrainer, champion: Version, looked: Looked | None) -> tuple[str, ...]:
+    if looked is None or looked.verdict != "retrain":
+        return ()
+    window = Window(looked.since, looked.until, champion.version)
+    labels = fetch(champion.uri, cache_dir=CACHE).manifest.labels
+    return retrainer.bounds.labels.lacking(label_counts(retrainer.log, window), labels)

@@ -1,0 +1,187 @@
+"""`python -m train retrain` for real: a champion of one vocabulary learns another from a log's feedback."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_app.capture.parquet import feedback_files, prediction_files
+from serve_app.capture.records import Answered, Truth
+from serve_app.capture.stores import FolderStore
+from serve_app.service import Classified, Scored, Timing
+from tests.contract.fake_replica import LIVE
+from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
+from train.evaluation.thresholds import DEFAULT
+from train.registry import open_registry
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+LABELS = ("NEGATIVE", "POSITIVE")
+# Words of both domains: the new one praises and blames in words that the champion was never taught.
+OLD, NEW = (BAD[:3], GOOD[:3]), (BAD[3:], GOOD[3:])
+BOUNDS = """
+[window]
+hours = 24
+[labels]
+min_texts = 200
+min_label_texts = 50
+max_texts = 1000
+[mix]
+held_out = 0.4
+passes = 8.0
+replay = 1.0
+learning_rate = 1e-2
+[gate]
+gain = 0.0
+max_set_texts = 1000
+[pace]
+look_hours = 1
+pause_hours = 24
+"""
+# One process, one log of it; each call's exit code and JSON are a line of `said.jsonl`.
+CALLS = """
+import io, json, sys
+from contextlib import redirect_stdout, suppress
+from unittest.mock import patch
+from train.__main__ import main
+from train.registry import Registry
+from train.retraining import retrain as stages
+folder = sys.argv[1]
+assert main(["fit", "--config", f"{folder}/settings.toml", "--data", folder, "--out", f"{folder}/first",
+             "--cpus", "1"]) == 0
+import ray; ray.shutdown()
+registry = ["--registry", f"sqlite:///{folder}/registry.db"]
+assert main(["register", f"{folder}/first", *registry]) == 0
+assert main(["alias", "trial@champion", "1", *registry]) == 0
+def retrain(log, work):
+    said = io.StringIO()
+    with redirect_stdout(said):
+        status = main(["retrain", "trial", "--log", f"{folder}/{log}", "--until", "2026-11-26T12:00+00:00",
+                       "--work", f"{folder}/{work}", "--bounds", f"{folder}/bounds.toml",
+                       "--gate", f"{folder}/gate.toml", *registry, "--json"])
+    with open(f"{folder}/said.jsonl", "a") as lines:
+        lines.write(json.dumps([status, json.loads(said.getvalue())]) + "\\n")
+class Killed(BaseException):
+    pass
+register = Registry.register
+def register_and_die(registry, run):
+    register(registry, run)
+    raise Killed
+retrain("few", "work")
+# Killed after the training, and again when the version is registered and nothing says so yet.
+for owner, name, dying in ((stages, "write_report", Killed), (Registry, "register", register_and_die)):
+    with suppress(Killed), patch.object(owner, name, side_effect=dying, autospec=True):
+        retrain("log", "work")
+retrain("log", "work")
+retrain("log", "work")
+retrain("poisoned", "other")
+"""
+
+
+def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tuple[str, int]]:
+    """Texts of both labels in turn, no two alike."""
+    rng, found = random.Random(seed), dict[str, int]()
+    while len(found) < count:
+        label = len(found) % 2
+        said = [*rng.choices(words[label], k=2), *rng.choices(OTHER, k=rng.randint(3, 9))]
+        rng.shuffle(said)
+        found.setdefault(" ".join(said), label)
+    return list(found.items())
+
+
+def write_log(root: Path, rows: list[tuple[str, int]], truths: list[int]) -> None:
+    """The champion's answers to texts an hour before noon, and what people said of the first of them."""
+    at = int(NOON.timestamp() * 1e6) - 3_600_000_000
+    model = replace(LIVE, name="trial", version="1", labels=LABELS)
+    answer = Classified(model, [Scored([0.5, 0.5], 9, False)], Timing(0.0, 0.0, 0.0))
+    records = [
+        Answered(f"r{i}", at, [text], None, answer, 5.0, "champion") for i, (text, _) in enumerate(rows)
+    ]
+    said = [Truth(f"r{i}", 0, LABELS[label], at + 1, "api") for i, label in enumerate(truths)]
+    store = FolderStore(root)
+    for file in [*prediction_files(records, "full"), *feedback_files(said)]:
+        store.put(file.key, file.content)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `CALLS` left."""
+    folder = tmp_path_factory.mktemp("retrain")
+    write_base(folder / "base")
+    rows = [f"{text},{('bad', 'good')[label]}" for text, label in texts(OLD, 600, 1)]
+    (folder / "invented.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    (folder / "settings.toml").write_text(SETTINGS.format(base=folder / "base"))
+    (folder / "bounds.toml").write_text(BOUNDS)
+    gate = DEFAULT.read_text()
+    # Forwards of a model of two tiny layers say nothing of speed; plain praise is not in its vocabulary.
+    gate = gate.replace("min_ratio = 0.8", "min_ratio = 0.0").replace("max_rise = 0.05", "max_rise = 1.0")
+    (folder / "gate.toml").write_text(gate.replace("min_texts = 400", "min_texts = 200"))
+    new = texts(NEW, 600, 2)
+    truth = [label for _, label in new]
+    write_log(folder / "log", new, truth)
+    write_log(folder / "few", new, truth[:60])
+    write_log(folder / "poisoned", new, poisoned(truth))
+    finish(start(CALLS, str(folder), log=folder / "log.txt"), folder / "log.txt")
+    return folder
+
+
+def poisoned(truth: list[int]) -> list[int]:
+    """As many labels, drawn without looking at the texts."""
+    rng = random.Random(3)
+    return [rng.getrandbits(1) for _ in truth]
+
+
+def said(folder: Path) -> list[tuple[int, dict[str, Any]]]:
+    return [tuple(json.loads(line)) for line in (folder / "said.jsonl").read_text().splitlines()]
+
+
+def test_too_few_labels_are_refused_with_what_is_missing(folder: Path) -> None:
+    status, document = said(folder)[0]
+
+    assert (status, document["status"]) == (3, "too few labels")
+    assert document["reasons"] == [
+        "60 texts have feedback, 200 are needed",
+        "30 are NEGATIVE, 50 are needed",
+        "30 are POSITIVE, 50 are needed",
+    ]
+
+
+def test_enough_labels_make_a_registered_version_that_knows_both_domains(folder: Path) -> None:
+    status, document = said(folder)[1]
+
+    assert (status, document["status"], document["anew"]) == (0, "registered", True)
+    assert document["by_label"] == {"NEGATIVE": 300, "POSITIVE": 300}
+    version = open_registry(f"sqlite:///{folder}/registry.db").get(document["reference"])
+    assert str(version.parent) == "trial/1" and version.uri == document["uri"]
+    run = folder / "work" / document["version"]
+    sets = {of["name"]: of for of in json.loads((run / "evaluation" / "evaluation.json").read_text())["sets"]}
+    new, old = sets[f"feedback-{document['version']}"], sets["invented"]
+    assert new["against"]["figures"]["accuracy"] < 0.8 < 0.95 < new["candidate"]["figures"]["accuracy"]
+    assert old["candidate"]["figures"]["accuracy"] > 0.95
+
+
+def test_what_was_done_before_a_kill_is_not_done_again(folder: Path) -> None:
+    assert len(said(folder)) == 4, "the calls that were killed said nothing"
+    lines = (folder / "log.txt").read_text().splitlines()
+    assert lines.count("training") == 2, "one for each of the two versions"
+    assert lines.count("measuring it against the champion") == 3, "the first was killed before its verdict"
+
+
+def test_the_same_window_and_champion_are_not_done_again(folder: Path) -> None:
+    (_, first), (status, second) = said(folder)[1:3]
+
+    assert status == 0 and not second.pop("anew") and first.pop("anew")
+    assert second == first
+
+
+def test_random_labels_are_refused(folder: Path) -> None:
+    status, document = said(folder)[3]
+
+    assert (status, document["status"], document["uri"]) == (2, "refused", None)
+    assert any("not better beyond doubt" in reason for reason in document["reasons"])
+    assert len(open_registry(f"sqlite:///{folder}/registry.db").versions("trial")) == 2

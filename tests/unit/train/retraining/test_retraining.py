@@ -1,0 +1,133 @@
+"""What becomes a training set, what is lacking, what it is called, and how much of the old is shown again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from serve_app.capture.parquet import feedback_files, prediction_files
+from serve_app.capture.stores import FolderStore
+from tests.unit.train.captured.logs import NOON, answered, truth, write
+from train.captured.reading import Log, Window
+from train.errors import DataInvalid, RetrainingRefused, SettingsInvalid
+from train.registry import Version
+from train.retraining.bounds import DEFAULT, LabelBounds, read_retrain_bounds
+from train.retraining.labelled import FILE, label_counts, write_labelled
+from train.retraining.planning import version_name
+from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
+from train.retraining.replay import replayed
+from train.settings import DataSettings, FileSettings
+from train.texts.reading import read_examples
+
+LABELS = ("NEGATIVE", "POSITIVE")
+WINDOW = Window(NOON - timedelta(hours=1), NOON + timedelta(hours=1), "7")
+CHAMPION = Version("m", "7", 1, "file:///b", "d" * 64, NOON, "run")
+
+
+def texts_of(folder: Path) -> list[tuple[str, str]]:
+    rows = read_examples(str(folder), FileSettings(name="f", file=FILE), LABELS)
+    return sorted((row.text, LABELS[row.label]) for row in rows)
+
+
+def test_what_people_said_of_the_champion_s_answers_becomes_a_labelled_set(tmp_path: Path) -> None:
+    write(tmp_path / "log", [answered("a", "one", "two"), answered("b", "One!"), answered("x", "no word")])
+    write(tmp_path / "log", [answered("other", "of another version", version="6")])
+    said = [truth("a", "NEGATIVE"), truth("a", "POSITIVE", index=1), truth("b", "NEGATIVE")]
+    write(tmp_path / "log", truths=[*said, truth("other", "NEGATIVE"), truth("x", "strange")])
+    log = Log(str(tmp_path / "log"))
+
+    found = write_labelled(log, WINDOW, LABELS, tmp_path / "data", max_texts=10)
+
+    assert texts_of(tmp_path / "data") == [("One!", "NEGATIVE"), ("one", "NEGATIVE"), ("two", "POSITIVE")]
+    assert found.by_label == {"NEGATIVE": 1, "POSITIVE": 1}, "a text in another spelling is the same text"
+    assert (found.rows, found.without_text) == (3, 0)
+    assert label_counts(log, WINDOW) == {"NEGATIVE": 2, "POSITIVE": 1, "strange": 1}
+
+
+def test_contradictions_teach_nothing_and_hashes_are_no_texts(tmp_path: Path) -> None:
+    write(tmp_path / "log", [answered("a", "one"), answered("b", "one")])
+    store = FolderStore(tmp_path / "log")
+    for file in prediction_files([answered("c", "kept as a hash")], "hash"):
+        store.put(file.key, file.content)
+    said = [truth("a", "NEGATIVE"), truth("b", "POSITIVE"), truth("c", "POSITIVE")]
+    for file in feedback_files(said):
+        store.put(file.key, file.content)
+    log = Log(str(tmp_path / "log"))
+
+    found = write_labelled(log, WINDOW, LABELS, tmp_path / "data", max_texts=10)
+
+    assert (found.by_label, found.rows, found.without_text) == ({}, 2, 1)
+    assert label_counts(log, WINDOW) == {"NEGATIVE": 1, "POSITIVE": 1}
+
+
+def test_of_too_many_the_newest_are_kept(tmp_path: Path) -> None:
+    write(tmp_path / "log", [answered(f"r{i}", f"text {i}", seconds=i) for i in range(20)])
+    write(tmp_path / "log", truths=[truth(f"r{i}", LABELS[i % 2]) for i in range(20)])
+
+    found = write_labelled(Log(str(tmp_path / "log")), WINDOW, LABELS, tmp_path / "data", max_texts=3)
+
+    assert [text for text, _ in texts_of(tmp_path / "data")] == ["text 17", "text 18", "text 19"]
+    assert sum(found.by_label.values()) == 3
+
+
+def test_what_is_lacking_is_said() -> None:
+    bounds = LabelBounds(min_texts=10, min_label_texts=4, max_texts=100)
+
+    assert bounds.lacking({"NEGATIVE": 6, "POSITIVE": 4}, LABELS) == ()
+    assert bounds.lacking({"POSITIVE": 10}, LABELS) == ("0 are NEGATIVE, 4 are needed",)
+    assert bounds.lacking({}, LABELS)[0] == "0 texts have feedback, 10 are needed"
+
+
+def test_the_same_window_and_champion_have_the_same_name_and_no_other() -> None:
+    name = version_name(CHAMPION, WINDOW)
+    later = Window(WINDOW.since, WINDOW.until + timedelta(seconds=1), "7")
+    other = Version("m", "8", 2, "file:///c", "e" * 64, NOON, "run")
+
+    assert name == version_name(CHAMPION, WINDOW)
+    assert len({name, version_name(CHAMPION, later), version_name(other, WINDOW)}) == 3
+    assert name.startswith("20261126T130000-")
+
+
+def test_old_texts_are_shown_as_often_as_asked_and_stay_divided_as_they_were(tmp_path: Path) -> None:
+    for name, count in (("a", 30), ("b", 10)):
+        rows = [f"{name} text {i},{LABELS[i % 2]}" for i in range(count)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    sets = [
+        DataSettings(name="a", file="a.csv", held_out=0.25, passes=4.0, balance=True, long_passes=1.0),
+        DataSettings(name="b", file="b.csv", teacher_weight=0.5),
+        DataSettings(name="unlabelled", file="nowhere.csv", teacher_weight=1.0),
+    ]
+
+    a, b = replayed(sets, LABELS, str(tmp_path), showings=20)
+
+    assert (a.passes, b.passes) == (0.5, 0.5)
+    assert (a.held_out, a.balance, a.long_passes, b.teacher_weight) == (0.25, False, 0.0, 0.0)
+    assert a.file == str(tmp_path / "a.csv")
+    assert replayed(sets, LABELS, str(tmp_path), showings=1e6)[0].passes == 1.0
+    with pytest.raises(DataInvalid, match=r"old texts of 'a' are to be shown again.*--replay"):
+        replayed(sets, LABELS, str(tmp_path / "moved"), showings=20)
+
+
+def test_the_state_is_read_back_and_only_one_works_on_it(tmp_path: Path) -> None:
+    at = datetime(2026, 11, 26, tzinfo=UTC)
+    one = Retraining(name="m", champion="7", version="v", since=at, until=at, changed_at=at)
+    with held(tmp_path / "v"):
+        write_retraining(tmp_path / "v", one)
+        with pytest.raises(RetrainingRefused, match="another process"), held(tmp_path / "v"):
+            pass
+
+    assert read_retraining(tmp_path / "v") == one
+    assert retrainings(tmp_path, "m", "7") == [one]
+    assert retrainings(tmp_path, "m", "8") == []
+    (tmp_path / "v" / "retraining.json").write_text("{}")
+    with pytest.raises(RetrainingRefused, match="remove"):
+        read_retraining(tmp_path / "v")
+
+
+def test_bounds_are_read_and_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    assert read_retrain_bounds().labels.min_texts > 0
+    (tmp_path / "b.toml").write_text(DEFAULT.read_text().replace("passes =", "passages ="))
+    with pytest.raises(SettingsInvalid, match="passages"):
+        read_retrain_bounds(tmp_path / "b.toml")

@@ -1,0 +1,75 @@
+"""What a retraining is called and what it is told, from champion, window and texts. Pure."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from serve_app.model.bundle import BundleManifest
+from train.captured.reading import Window
+from train.registry import Version
+from train.retraining.bounds import MixBounds
+from train.retraining.labelled import FILE
+from train.settings import DataSettings, FileSettings, FitSettings, OptimiserSettings, ProgressSettings
+
+FEEDBACK = "feedback-"
+"""How the names of sets begin that were made from feedback; the version follows."""
+
+_MAX_LENGTH = 512
+"""Where the champion's bundle names none."""
+_LOOKS = ProgressSettings(evaluations=2, sample_texts=60, sample_tokens=128)
+
+
+def version_name(champion: Version, window: Window) -> str:
+    """The same window and champion give the same name: the window's end, and a hash of all three."""
+    said = f"{champion}\n{champion.digest}\n{window.since.isoformat()}\n{window.until.isoformat()}"
+    return f"{window.until:%Y%m%dT%H%M%S}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
+
+
+def new_showings(by_label: Mapping[str, int], mix: MixBounds) -> float:
+    """How often texts of the feedback are shown in all: every label as often as the rarest."""
+    return mix.passes * (1 - mix.held_out) * min(by_label.values()) * len(by_label)
+
+
+def settings_for(
+    champion: Version,
+    manifest: BundleManifest,
+    version: str,
+    *,
+    feedback: Path,
+    old: Sequence[DataSettings],
+    held_back: Sequence[FileSettings],
+    mix: MixBounds,
+) -> FitSettings:
+    """The run that goes on from the champion.
+
+    Args:
+        champion: In the registry.
+        manifest: Its bundle's.
+        version: The name of what is to be made.
+        feedback: Folder of what `write_labelled` wrote.
+        old: The champion's sets, as they are to be shown again.
+        held_back: Sets that the champion was never trained on, to be measured by; files absolute.
+        mix: How it learns.
+    """
+    adapter = manifest.base is not None
+    return FitSettings(
+        name=champion.name,
+        version=version,
+        base=champion.uri,
+        labels=manifest.labels,
+        method="lora" if adapter else "full",
+        max_length=manifest.max_length or _MAX_LENGTH,
+        data=(
+            DataSettings(
+                name=f"{FEEDBACK}{version}",
+                file=str((feedback / FILE).absolute()),
+                held_out=mix.held_out,
+                passes=mix.passes,
+                balance=True,
+            ),
+            *old,
+        ),
+        test=tuple(held_back),
+        optimiser=OptimiserSettings(learning_rate=mix.learning_rate if adapter else None),
+        progress=_LOOKS,
+    )

@@ -1,0 +1,211 @@
+"""`retrain`: feedback and old texts to a registered version, a stage at a time; each is done once.
+
+    window ──▶ labelled texts ──▶ fit ──▶ gate ──▶ registered
+                     └▶ too few labels      └▶ refused
+
+A retraining that was killed goes on with the stage it was in, and `fit` with its last checkpoint.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serve_app.model.store import Bundle, fetch
+from train.captured.reading import Log, Window
+from train.evaluation.document import Evaluation
+from train.evaluation.evaluate import LocalModel, read_sets
+from train.evaluation.gate import Check, Verdict, decide
+from train.evaluation.measure import measure
+from train.evaluation.report import write_report
+from train.evaluation.thresholds import Thresholds
+from train.fitting.fit import Resources, fit
+from train.local_ray import ray_for_a_while
+from train.models import CACHE
+from train.registry import Registry, Version
+from train.registry.aliases import CHAMPION
+from train.retraining.bounds import Bounds
+from train.retraining.labelled import write_labelled
+from train.retraining.planning import FEEDBACK, new_showings, settings_for, version_name
+from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
+from train.retraining.replay import champion_run, located, replayed
+from train.settings import FitSettings
+
+_DATA = "data"
+_EVALUATION = "evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class Retrainer:
+    """What every retraining of a model needs."""
+
+    registry: Registry
+    log: Log
+    work: Path
+    """Folder of folders, one for each retraining. Later ones read the texts in them again: it must stay."""
+    bounds: Bounds
+    gate: Thresholds
+    old: tuple[FitSettings, str] | None = None
+    """Settings that name the old texts, and where those lie; by default what the registry says."""
+    forget: bool = False
+    """Learn from the feedback alone."""
+    resources: Resources = field(default_factory=Resources)
+    tell: Callable[[str], None] = lambda _: None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def retrain(self, name: str, since: datetime, until: datetime) -> tuple[Retraining, bool]:
+        """Retrain the champion on what people said of its answers from `since` until before `until`.
+
+        Args:
+            name: The registered model.
+            since: With a time zone, as `until`.
+            until: The window's end. Feedback to it may be later.
+
+        Returns:
+            The retraining at its end, and whether this call did anything: a window that the champion was
+            retrained on, or refused for, is not done again.
+
+        Raises:
+            RetrainingRefused: Another process is at work on it.
+            TrainError: A stage failed; the same call goes on with it.
+        """
+        champion = self.registry.get(f"{name}@{CHAMPION}")
+        window = Window(since, until, champion.version)
+        version = version_name(champion, window)
+        folder = self.work / version
+        with held(folder):
+            retraining = read_retraining(folder) or Retraining(
+                name=name,
+                champion=champion.version,
+                version=version,
+                since=since,
+                until=until,
+                changed_at=self.now(),
+            )
+            if retraining.status in ("refused", "registered"):
+                return retraining, False
+            return _Work(self, champion, folder).carry_on(retraining), True
+
+    def unfinished(self, name: str) -> Retraining | None:
+        """The latest retraining of the present champion that was begun and has not come to an end."""
+        champion = self.registry.get(f"{name}@{CHAMPION}")
+        found = retrainings(self.work, name, champion.version)
+        return next((one for one in reversed(found) if one.status == "under way"), None)
+
+
+class _Work:
+    """The stages of one retraining, with its folder held."""
+
+    def __init__(self, retrainer: Retrainer, champion: Version, folder: Path) -> None:
+        self._with, self._champion, self._folder = retrainer, champion, folder
+        self._bundle: Bundle = fetch(champion.uri, cache_dir=CACHE)
+
+    def carry_on(self, retraining: Retraining) -> Retraining:
+        if retraining.status == "too few labels" or not retraining.by_label:
+            retraining = self._label(retraining)
+        if retraining.status == "too few labels":
+            return retraining
+        settings = self._settings(retraining)
+        if not retraining.fitted:
+            self._with.tell("training")
+            with ray_for_a_while():
+                fit(settings, "", self._folder, resources=self._with.resources, resume=True)
+            retraining = self._note(retraining, fitted=True)
+        if retraining.passed is None:
+            verdict = self._judge(settings)
+            status = "under way" if verdict.passed else "refused"
+            retraining = self._note(retraining, passed=verdict.passed, reasons=verdict.reasons, status=status)
+        if not retraining.passed:
+            return retraining
+        self._with.tell("registering")
+        made = self._with.registry.register(self._folder)
+        return self._note(retraining, status="registered", uri=made.uri)
+
+    def _note(self, retraining: Retraining, **changes: Any) -> Retraining:
+        changed = retraining.model_copy(update={**changes, "changed_at": self._with.now()})
+        write_retraining(self._folder, changed)
+        return changed
+
+    def _label(self, retraining: Retraining) -> Retraining:
+        self._with.tell("joining feedback")
+        bounds, labels = self._with.bounds.labels, self._bundle.manifest.labels
+        found = write_labelled(
+            self._with.log,
+            retraining.window,
+            labels,
+            self._folder / _DATA,
+            max_texts=bounds.max_texts,
+        )
+        lacking = bounds.lacking(found.by_label, labels)
+        if lacking and found.without_text:
+            lacking += (f"{found.without_text:,} answers with feedback have no text in the log",)
+        return self._note(
+            retraining,
+            by_label=dict(found.by_label),
+            without_text=found.without_text,
+            status="too few labels" if lacking else "under way",
+            reasons=lacking,
+        )
+
+    def _settings(self, retraining: Retraining) -> FitSettings:
+        """The same for the same retraining, or `fit` would not go on with it."""
+        mix, manifest = self._with.bounds.mix, self._bundle.manifest
+        old, root = self._old()
+        showings = mix.replay * new_showings(retraining.by_label, mix)
+        return settings_for(
+            self._champion,
+            manifest,
+            retraining.version,
+            feedback=self._folder / _DATA,
+            old=replayed(old.data, manifest.labels, root, showings=showings) if old and showings else (),
+            held_back=[
+                source.model_copy(update={"file": located(source, root)})
+                for source in ((*old.validation, *old.test) if old else ())
+            ],
+            mix=mix,
+        )
+
+    def _old(self) -> tuple[FitSettings | None, str]:
+        if self._with.forget:
+            return None, ""
+        return self._with.old or champion_run(self._with.registry, self._champion)
+
+    def _judge(self, settings: FitSettings) -> Verdict:
+        self._with.tell("measuring it against the champion")
+        most = self._with.bounds.gate.max_set_texts
+        sets = {name: examples[:most] for name, examples in read_sets(settings, "").items()}
+        evaluation = measure(
+            LocalModel(str((self._folder / "bundle").absolute())),
+            LocalModel(self._champion.uri, settings.labels),
+            sets,
+            tell=self._with.tell,
+        )
+        verdict = decide(evaluation, self._with.gate)
+        verdict = Verdict((*verdict.checks, gain(evaluation, self._with.bounds.gate.gain)))
+        write_report(evaluation, self._folder / _EVALUATION, verdict)
+        return verdict
+
+
+def gain(evaluation: Evaluation, least: float) -> Check:
+    """Whether the candidate answers the held-out feedback better than the champion.
+
+    Args:
+        evaluation: Of both; the set whose name begins with `feedback-` and that is first.
+        least: The lower end of the interval must lie above; a fraction.
+    """
+    of_set = next(of_set for of_set in evaluation.sets if of_set.name.startswith(FEEDBACK))
+    assert of_set.difference is not None
+    won = of_set.difference.balanced_accuracy
+    measured = f"{100 * won.estimate:+.1f} [{100 * won.low:+.1f}, {100 * won.high:+.1f}]"
+    return Check(
+        name="gain on the held-out feedback",
+        value=won.low,
+        relation=">",
+        limit=least,
+        passed=won.low > least,
+        measured=measured,
+        bound=f"above {100 * least:+.1f}",
+        reason=f"on the {of_set.texts:,} held-out texts with feedback it is not better beyond doubt: "
+        f"{measured} points of balanced accuracy; the feedback teaches nothing new, or is wrong",
+    )
