@@ -38,11 +38,11 @@ def located(source: FileSettings, root: str) -> str:
 
 
 def replayed(
-    sets: Sequence[DataSettings], labels: Sequence[str], root: str, *, showings: float
+    sets: Sequence[DataSettings], labels: Sequence[str], root: str, *, showings: float, most_passes: float
 ) -> list[DataSettings]:
     """The old sets, to be shown so often in all.
 
-    Every text is as likely as every other, but at most once; a set stays divided as it was, so that nothing
+    Every text is as likely as every other; a set stays divided as it was, so that nothing
     of what is held out was ever trained on.
 
     Args:
@@ -50,6 +50,7 @@ def replayed(
         labels: Of the model.
         root: Where the sets lie.
         showings: Of all of them together.
+        most_passes: Of each, however few they are.
 
     Raises:
         DataInvalid: A set is not where it was.
@@ -59,7 +60,7 @@ def replayed(
     ]  # others have no labels of their own
     texts = sum(_count(of_set, labels, root) for of_set in labelled)
     changes = {
-        "passes": min(1.0, showings / max(texts, 1)),
+        "passes": min(most_passes, showings / max(texts, 1)),
         "long_passes": 0.0,
         "balance": False,
         "teacher_weight": 0.0,

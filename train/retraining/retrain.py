@@ -158,7 +158,9 @@ class _Work:
             manifest,
             retraining.version,
             feedback=self._folder / _DATA,
-            old=replayed(old.data, manifest.labels, root, showings=showings) if old and showings else (),
+            old=replayed(old.data, manifest.labels, root, showings=showings, most_passes=mix.passes)
+            if old and showings
+            else (),
             held_back=[
                 source.model_copy(update={"file": located(source, root)})
                 for source in ((*old.validation, *old.test) if old else ())

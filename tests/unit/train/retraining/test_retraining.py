@@ -100,14 +100,14 @@ def test_old_texts_are_shown_as_often_as_asked_and_stay_divided_as_they_were(tmp
         DataSettings(name="unlabelled", file="nowhere.csv", teacher_weight=1.0),
     ]
 
-    a, b = replayed(sets, LABELS, str(tmp_path), showings=20)
+    a, b = replayed(sets, LABELS, str(tmp_path), showings=20, most_passes=3)
 
     assert (a.passes, b.passes) == (0.5, 0.5)
     assert (a.held_out, a.balance, a.long_passes, b.teacher_weight) == (0.25, False, 0.0, 0.0)
     assert a.file == str(tmp_path / "a.csv")
-    assert replayed(sets, LABELS, str(tmp_path), showings=1e6)[0].passes == 1.0
+    assert replayed(sets, LABELS, str(tmp_path), showings=1e6, most_passes=3)[0].passes == 3
     with pytest.raises(DataInvalid, match=r"old texts of 'a' are to be shown again.*--replay"):
-        replayed(sets, LABELS, str(tmp_path / "moved"), showings=20)
+        replayed(sets, LABELS, str(tmp_path / "moved"), showings=20, most_passes=3)
 
 
 def test_the_state_is_read_back_and_only_one_works_on_it(tmp_path: Path) -> None:
