@@ -39,7 +39,7 @@ ONE_HOP = {
 """Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model, and one
 with a full queue refuses them at once."""
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_PATIENCE_S = 5.0
 _QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}

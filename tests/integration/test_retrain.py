@@ -20,6 +20,7 @@ from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start
 from train.evaluation.thresholds import DEFAULT
 from train.registry import open_registry
 
+pytestmark = pytest.mark.ray
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LABELS = ("NEGATIVE", "POSITIVE")
 # Words of both domains: the new one praises and blames in words that the champion was never taught.
