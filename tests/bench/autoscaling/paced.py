@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+import psutil
 from ray import serve
 
 from serve_app.app import DEPLOYMENT, MAX_ONGOING_REQUESTS
@@ -26,10 +27,11 @@ class PacedReplica(ClassifierReplica):
     def __init__(self) -> None:
         super().__init__()
         Classifier.forward = forward  # type: ignore[method-assign]
-        # Ray starts its workers at niceness 15. Here a pod that answers shares its cores with others that only
-        # start, which on nodes of their own it would not.
+        # Ray starts its workers at niceness 15. Here a pod that answers shares the cores with those that start,
+        # which on nodes of their own it would not.
         with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, 0)
+            for thread in psutil.Process().threads():
+                os.setpriority(os.PRIO_PROCESS, thread.id, 0)
 
 
 def forward(classifier: Classifier, batch: Sequence[Encoded]) -> list[list[float]]:
