@@ -27,7 +27,7 @@ class PacedReplica(ClassifierReplica):
     def __init__(self) -> None:
         super().__init__()
         Classifier.forward = forward  # type: ignore[method-assign]
-        # Ray starts its workers at niceness 15. Here a pod that answers shares the cores with those that start,
+        # Ray starts its workers at niceness 15. Here a pod that answers shares cores with those that start,
         # which on nodes of their own it would not.
         with suppress(PermissionError):
             for thread in psutil.Process().threads():
