@@ -38,7 +38,7 @@ MOST_PODS = 6
 AIMS = Aims(up_window_s=4, down_window_s=15, step_s=8)
 COURSE = ((0.0, 0.75), (8.0, 0.75), (68.0, 4.0), (98.0, 4.0), (106.0, 0.75), (140.0, 0.75))
 """Seconds, and the load in pods' worth of the promise."""
-GOING_S = 30.0
+GOING_S = 60.0
 """After the course, for pods that are still on their way out."""
 PROMISED_MS = 100.0
 PATIENCE_S = 120
@@ -73,8 +73,8 @@ def main() -> int:
             config={"proxy_location": "HeadOnly", "applications": [_application(policies[0])]},
             environment={
                 **fake_nodes.ENVIRONMENT,
-                # Ray runs its workers at niceness 15; here they share the cores with what sends the load.
-                "RAY_worker_niceness": "0",
+                # Pods that start take the cores from those that answer: let the queue be longer meanwhile.
+                "SENTIMENT_MAX_QUEUE_WAIT_S": "3",
                 "SENTIMENT_REPLICA_CPUS": "1",
                 "SENTIMENT_REPLICA_GPUS": "1",
                 "SENTIMENT_DEVICE": "cpu",

@@ -4,9 +4,12 @@ Two cores cannot give four pods the capacity of four. What a pod does is real (H
 the model's forward); the forward's thread then sleeps until a device of this rate would have been done.
 """
 
+import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
+import psutil
 from ray import serve
 
 from serve_app.app import DEPLOYMENT, MAX_ONGOING_REQUESTS
@@ -24,6 +27,11 @@ class PacedReplica(ClassifierReplica):
     def __init__(self) -> None:
         super().__init__()
         Classifier.forward = forward  # type: ignore[method-assign]
+        # Ray starts its workers at niceness 15. Here a pod that answers shares cores with those that start,
+        # which on nodes of their own it would not.
+        with suppress(PermissionError):
+            for thread in psutil.Process().threads():
+                os.setpriority(os.PRIO_PROCESS, thread.id, 0)
 
 
 def forward(classifier: Classifier, batch: Sequence[Encoded]) -> list[list[float]]:
