@@ -27,6 +27,7 @@ from train.drift.embedding import answered, embed_texts
 from train.models import CACHE
 from train.profile import profile_texts, read_profile, sample_places, write_profile
 
+VERSION = "trial"
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SHORT = [text for text in invent(600, 3) if len(text.split()) <= 20]
 REFERENCE, OWN = SHORT[:120], SHORT[120:230]
@@ -48,7 +49,8 @@ def bundle(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> 
     profile, embeddings = profile_texts(
         classifier, REFERENCE, truth, temperature=manifest.temperature, unknown_token=100
     )
-    rewrite_manifest(folder, manifest, reference_profile=write_profile(folder, profile, embeddings))
+    reference = write_profile(folder, profile, embeddings)
+    rewrite_manifest(folder, manifest, version=VERSION, reference_profile=reference)
     return folder
 
 
@@ -76,7 +78,7 @@ def log_of(
 ) -> None:
     """Write a log of texts asked one by one, a second apart before noon; feedback is to the first of them."""
     noon_us = int(NOON.timestamp() * 1e6)
-    model = replace(LIVE, name="builtin-sentiment", version="1", labels=("NEGATIVE", "POSITIVE"))
+    model = replace(LIVE, name="builtin-sentiment", version=VERSION, labels=("NEGATIVE", "POSITIVE"))
     records = [
         Answered(
             f"request-{i}",
@@ -153,8 +155,11 @@ def test_nothing_is_judged_without_rows_or_without_a_reference(
     log_of(tmp_path, OWN, own)
 
     assert drift(tmp_path, bundle, "--hours", "0.01") == 1
-    assert "the window has 36 rows of builtin-sentiment 1, at least 100" in capsys.readouterr().err
-    assert drift(tmp_path, "builtin:") == 1
+    assert "the window has 36 rows of builtin-sentiment trial, at least 100" in capsys.readouterr().err
+    without = tmp_path / "without"
+    shutil.copytree(bundle, without)
+    rewrite_manifest(without, read_manifest(without), reference_profile=None)
+    assert drift(tmp_path, without) == 1
     assert "has no reference profile" in capsys.readouterr().err
 
 

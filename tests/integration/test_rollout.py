@@ -26,13 +26,16 @@ from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix, Serving
 from serve_app.local import Plan, free_port, serving
+from serve_app.model.store import fetch
 from tests.conftest import ROOT
 from tests.integration.kube_api import kube_api
 from tests.integration.kube_client import write_kubeconfig
 from tests.integration.ray_operator import RayOperator
+from train.models import CACHE
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 180
+LIVE = fetch("builtin:", cache_dir=CACHE).manifest.version
 TEXTS = ["I love this cream", "It ruined my skin", "It broke after a week", "A lovely film"]
 QUICK = """
 stages = [{ pods = 1 }]
@@ -141,7 +144,7 @@ def test_a_good_canary_reaches_every_pod_without_a_lost_request(
     assert all(header == body for _, header, body, _ in users.answers)
     assert {labels for *_, labels in users.answers} == {("POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE")}
     versions = [version for _, version, *_ in users.answers]
-    assert set(versions) == {"1", "good"} and set(versions[-20:]) == {"good"}
+    assert set(versions) == {LIVE, "good"} and set(versions[-20:]) == {"good"}
     assert served(service) == Mix(good)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["state"] == "promoted" and lines[-1]["requests"]["canary"] >= 40
@@ -169,7 +172,7 @@ def test_a_rayservice_is_rolled_out_to_through_the_kubernetes_api(
         until(lambda: len(users.answers) >= expected)
     assert {status for status, *_ in users.answers} == {200}
     versions = [version for _, version, *_ in users.answers]
-    assert set(versions) == {"1", "through-kubernetes"} and set(versions[-20:]) == {"through-kubernetes"}
+    assert set(versions) == {LIVE, "through-kubernetes"} and set(versions[-20:]) == {"through-kubernetes"}
     assert served(service) == Mix(good)
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["state"] == "promoted" and last["requests"]["canary"] >= 40
@@ -185,7 +188,7 @@ def test_a_canary_that_does_not_load_is_rolled_back_and_nobody_has_seen_it(
         weights.write(b"\x7f")
     with load(service) as users:
         assert main(start(service, tmp_path, damaged)) == 2
-    assert {(status, version) for status, version, *_ in users.answers} == {(200, "1")}
+    assert {(status, version) for status, version, *_ in users.answers} == {(200, LIVE)}
     assert "digest-mismatch" in capsys.readouterr().out
     assert served(service) == Mix(champion)
 
