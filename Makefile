@@ -18,7 +18,7 @@ serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 		$(if $(MODEL),--model $(MODEL))
 
 test: lint  ## every check of the project
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: .venv/all.stamp  ## style and types
 	$(BIN)/ruff check .

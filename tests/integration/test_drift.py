@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def log_of(
             f"request-{i}",
             noon_us - (i + 1) * 1_000_000,
             [text],
-            f"product {i % 3}",
+            f"product {crc32(text.encode()) % 3}",
             Classified(model, [answer], Timing(0.0, 0.0, 0.0)),
             5.0,
             "champion",
