@@ -133,7 +133,8 @@ class Site:
 def ignorant(folder: Path) -> Path:
     """The first champion: a bundle of random weights."""
     save(folder, "bert", num_labels=2, id2label=dict(enumerate(LABELS)), hidden_size=64)
-    write_manifest(folder, name="sentiment", version="1", labels=LABELS)
+    # Its scores are as sure as a trained model's: what moves in this rollout is the labels.
+    write_manifest(folder, name="sentiment", version="1", labels=LABELS, temperature=0.01)
     return folder
 
 
