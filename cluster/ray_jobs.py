@@ -15,6 +15,8 @@ from cluster.rollout.samples import auth_headers
 _RUNNING = ("PENDING", "RUNNING")
 _LOOK_S = 1.0
 _SAID_CHARS = 1000
+_NO_AGENT = "No available agent"
+_AGENT_PATIENCE_S = 120.0
 
 
 class RayJobs:
@@ -67,7 +69,7 @@ class RayJobs:
             status = None
         if status is None:
             job = {"entrypoint": command, "submission_id": name, "runtime_env": {"env_vars": dict(variables)}}
-            self._ask("POST", "", json=job)
+            self._submit(job)
         deadline, told = self._now() + timeout_s, 0
         while True:
             status = self._status(name)
@@ -86,6 +88,18 @@ class RayJobs:
                 raise JobFailed(
                     f"job {name} was stopped: not done in {timeout_s:.0f} s (training.deadline_s)"
                 )
+            self._pause(_LOOK_S)
+
+    def _submit(self, job: dict[str, Any]) -> None:
+        """Start a job; a cluster that has just started has no agent for it yet, and is asked again."""
+        patience = self._now() + _AGENT_PATIENCE_S
+        while True:
+            try:
+                self._ask("POST", "", json=job)
+                return
+            except JobFailed as error:
+                if _NO_AGENT not in str(error) or self._now() >= patience:
+                    raise
             self._pause(_LOOK_S)
 
     def _status(self, name: str) -> str | None:

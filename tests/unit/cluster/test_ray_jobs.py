@@ -22,11 +22,14 @@ class Dashboard:
     calls: list[str] = field(default_factory=list)
     log: str = ""
     now: float = 0.0
+    agent_from_s: float = 0.0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/jobs/")
         self.calls.append(f"{request.method} {path}")
         if request.method == "POST" and not path:
+            if self.now < self.agent_from_s:
+                return httpx.Response(500, text="No available agent to submit job, please try again later.")
             self.job = json.loads(request.content)
             return httpx.Response(200, json={"submission_id": self.job["submission_id"]})
         if path.endswith("/stop"):
@@ -61,6 +64,15 @@ def test_a_job_is_started_and_every_line_of_its_log_is_told_once() -> None:
     assert dashboard.job["entrypoint"] == "true && true"
     assert dashboard.job["runtime_env"] == {"env_vars": {"A": "1"}}
     assert told == ["pending line", "running line", "running line", "succeeded line"]
+
+
+def test_a_cluster_that_has_just_started_is_asked_again() -> None:
+    dashboard = Dashboard(agent_from_s=5.0)
+    assert dashboard.run()[-1] == "succeeded line"
+    assert dashboard.calls.count("POST ") == 6
+
+    with pytest.raises(JobFailed, match="No available agent"):
+        Dashboard(agent_from_s=1e9).run()
 
 
 def test_a_job_that_runs_is_joined() -> None:
