@@ -19,6 +19,8 @@ from train.texts.reading import column_names, read_columns
 PREDICTED = "predicted_label"
 SET = "set"
 
+_TEXT = "__text"
+"""Where the text stands on its way to the model, whatever the data call it."""
 _BATCH_TEXTS = 2048
 _GROUP_TOKENS = {"cpu": 4096, "cuda": 32_768}
 """Padded tokens of one forward."""
@@ -111,23 +113,20 @@ def _score(
 def _read(batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A file's rows: all columns of a file alone; text, label and set of one among several sets."""
     file, text = str(batch["file"][0]), str(batch["text"][0])
-    of_set = {"text": text, "label": str(batch["label"][0])} if SET in batch else None
+    label = str(batch["label"][0]) if SET in batch else None
     row = 0
-    for columns in read_columns(file, (text,), column_names(file)):
-        for content in columns[text]:
+    for columns in read_columns(file, (text, label) if label else (text,), column_names(file)):
+        texts = columns[text]
+        for content in texts:
             if not isinstance(content, str):
                 raise DataInvalid(f"{file} row {row} column {text!r}: no text; remove the row")
             row += 1
-        if of_set is None:
-            yield {_TEXT: np.asarray(columns[text]), **{name: np.asarray(of) for name, of in columns.items()}}
-            continue
-        count = len(columns[text])
-        kept = {name: np.array([str(value) for value in columns[of_set[name]]]) for name in of_set}
-        yield {_TEXT: kept["text"], **kept, SET: np.full(count, str(batch[SET][0]))}
-
-
-_TEXT = "__text"
-"""Where the text stands on its way to the model, whatever the data call it."""
+        if label is None:
+            kept = {name: np.asarray(values) for name, values in columns.items()}
+        else:
+            kept = {"text": np.array(texts), "label": np.array([str(value) for value in columns[label]])}
+            kept[SET] = np.full(len(texts), str(batch[SET][0]))
+        yield {_TEXT: np.asarray(texts), **kept}
 
 
 class _Scorer:

@@ -26,16 +26,15 @@ from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix, Serving
 from serve_app.local import Plan, free_port, serving
-from serve_app.model.store import fetch
+from serve_app.model.bundle import read_manifest
 from tests.conftest import ROOT
 from tests.integration.kube_api import kube_api
 from tests.integration.kube_client import write_kubeconfig
 from tests.integration.ray_operator import RayOperator
-from train.models import CACHE
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 180
-LIVE = fetch("builtin:", cache_dir=CACHE).manifest.version
+LIVE = read_manifest(ROOT / "serve_app/model/builtin").version
 TEXTS = ["I love this cream", "It ruined my skin", "It broke after a week", "A lovely film"]
 QUICK = """
 stages = [{ pods = 1 }]
