@@ -35,6 +35,7 @@ class Device:
     permits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     held: bool = True
     fail_on: str = ""
+    die_on: str = ""
 
     def forward(self, batch: Sequence[Text], alone: bool) -> list[str]:
         names = [item.name for item in batch]
@@ -45,6 +46,8 @@ class Device:
             assert self.permits.acquire(timeout=30)
         if self.fail_on in names:
             raise RuntimeError(f"cannot read {self.fail_on}")
+        if self.die_on in names:
+            raise SystemExit("the device is gone")
         return [f"answer to {item.name}" for item in batch]
 
     def let_go(self) -> None:
@@ -90,6 +93,14 @@ async def make(device: Device) -> Iterator[Make]:
     device.let_go()
     for batcher in made:
         await batcher.close()
+
+
+@pytest.fixture
+def deaths(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
+    """What threads died of; otherwise the death of one fails the test."""
+    causes: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda death: causes.append(death.exc_type))
+    return causes
 
 
 async def ask(batcher: Batcher[Text, str], *names: str, tokens: int = 1, **options: float) -> list[str]:
@@ -241,22 +252,26 @@ async def test_too_few_results_are_a_failure_and_reach_nobody(make: Make) -> Non
     await batcher.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_a_dead_device_thread_leaves_nobody_hanging() -> None:
-    def die(_batch: Sequence[Text], _alone: bool) -> list[str]:
-        raise SystemExit("the device is gone")
-
-    batcher: Batcher[Text, str] = Batcher(die, BatchLimits(max_batch_items=1))
-    running, waiting = asyncio.create_task(ask(batcher, "a")), asyncio.create_task(ask(batcher, "b"))
-    for task in (running, waiting):
+async def test_a_dead_device_thread_leaves_nobody_hanging(
+    device: Device, make: Make, deaths: list[type[BaseException]]
+) -> None:
+    device.die_on = "running"
+    batcher = make(max_batch_items=1)
+    tasks = [asyncio.create_task(ask(batcher, "running"))]
+    await device.until_entered()
+    tasks.append(asyncio.create_task(ask(batcher, "waiting")))
+    await until(lambda: batcher.waiting_items == 1)
+    device.let_go()
+    for task in tasks:
         with pytest.raises(ModelFailure):
             async with asyncio.timeout(30):
                 await task
     await batcher.close()
+    assert deaths == [SystemExit]
     with pytest.raises(ModelFailure):
         batcher.check_health()
     with pytest.raises(NotReady):
-        await ask(batcher, "c")
+        await ask(batcher, "new")
 
 
 async def test_a_stuck_device_fails_the_health_check(device: Device, make: Make) -> None:
@@ -331,23 +346,26 @@ async def test_the_capacity_is_that_of_full_batches_after_the_first(device: Devi
     assert batcher.ahead_s == 0
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_one_dead_lane_is_told_though_the_other_goes_on() -> None:
-    both_run = threading.Barrier(2)
-
-    def forward(batch: Sequence[Text], _alone: bool) -> list[str]:
-        both_run.wait(timeout=30)
-        if batch[0].name == "deadly":
-            raise SystemExit("the device is gone")
-        return [item.name for item in batch]
-
-    batcher: Batcher[Text, str] = Batcher(forward, BatchLimits(max_batch_items=1), lanes=2)
-    deadly, other = await asyncio.gather(
-        *(batcher.submit([Text(name)]) for name in ("deadly", "other")), return_exceptions=True
-    )
+async def test_one_dead_lane_is_told_though_the_other_goes_on(
+    device: Device, make: Make, deaths: list[type[BaseException]]
+) -> None:
+    device.die_on = "deadly"
+    batcher = make(lanes=2, max_batch_items=1)
+    tasks = []
+    for waiting, name in enumerate(("first", "deadly", "other")):
+        tasks.append(asyncio.create_task(ask(batcher, name)))
+        if waiting == 0:
+            await device.until_entered()  # and has the whole device
+        await until(lambda: batcher.waiting_items == waiting)  # noqa: B023 - called before the next turn
+    device.permits.release()
+    await device.until_entered()
+    await device.until_entered()  # the two others, side by side
+    device.let_go()
+    first, deadly, other = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (first, other) == (["answer to first"], ["answer to other"])
     assert isinstance(deadly, ModelFailure)
-    assert not isinstance(other, BaseException) and other.results == ["other"]
     await batcher.close()
+    assert deaths == [SystemExit]
     with pytest.raises(ModelFailure, match="died"):
         batcher.check_health()
 
