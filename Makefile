@@ -10,7 +10,7 @@ DATA_DIR ?= $(wildcard ../shared/data)
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test lint format loadtest canary demo bench lock clean environment kubeconfig images train \
+.PHONY: serve test lint format loadtest canary demo bench lock clean environment kubeconfig images train retrain \
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
@@ -74,12 +74,17 @@ images:  ## build and push the images of this commit: IMAGE is a repository of E
 		docker build --file cluster/Dockerfile --target $$target --tag $(IMAGE):$(TAG)-$$target . \
 		&& docker push $(IMAGE):$(TAG)-$$target || exit 1; done
 
+ON_CLUSTER = $(BIN)/python -m cluster train --env $(ENVIRONMENT) $(if $(DASHBOARD),--dashboard $(DASHBOARD)) \
+	--set training.image=$(IMAGE):$(TAG)-train --set training.config=$(TRAIN_CONFIG) \
+	--set training.data=$(TEXTS) --set training.checkpoints=s3://$(DATA_BUCKET)/runs/$(VERSION) \
+	--set training.out=runs/$(VERSION) --set training.name=$(SERVICE) --set 'training.version="$(VERSION)"' \
+	--set training.registry=$(MLFLOW_TRACKING_URI) --set training.artifacts=$(SENTIMENT_REGISTRY_ARTIFACTS)
+
 train: .venv/all.stamp  ## fine-tune on the cluster, and register the version
-	$(BIN)/python -m cluster train --env $(ENVIRONMENT) $(if $(DASHBOARD),--dashboard $(DASHBOARD)) \
-		--set training.image=$(IMAGE):$(TAG)-train --set training.config=$(TRAIN_CONFIG) \
-		--set training.data=$(TEXTS) --set training.checkpoints=s3://$(DATA_BUCKET)/runs/$(VERSION) \
-		--set training.out=runs/$(VERSION) --set training.name=$(SERVICE) --set 'training.version="$(VERSION)"' \
-		--set training.registry=$(MLFLOW_TRACKING_URI) --set training.artifacts=$(SENTIMENT_REGISTRY_ARTIFACTS)
+	$(ON_CLUSTER)
+
+retrain: .venv/all.stamp  ## teach the champion on the cluster what feedback says, and register the version if it is better
+	$(ON_CLUSTER) --set training.log=$(LOG) --set 'training.options=--hours $(HOURS) $(RETRAIN_ARGS)'
 
 rollout-start: .venv/all.stamp  ## the gate, then the version on one pod; HOLD=true waits there for approval
 	$(BIN)/python -m train gate --candidate $(RELEASE) --champion $(firstword $(subst /, ,$(RELEASE)))@champion \

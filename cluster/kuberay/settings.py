@@ -150,7 +150,7 @@ class NetworkSettings(_Frozen):
 
 
 class TrainingSettings(_Frozen):
-    """The RayJob that fine-tunes."""
+    """The RayJob that fine-tunes, or retrains the champion."""
 
     image: Annotated[str, Field(description="The Dockerfile's target `train`.")]
     config: Annotated[str, Field(description="In the image.")] = "train/builtin.toml"
@@ -172,6 +172,14 @@ class TrainingSettings(_Frozen):
         str | None, Field(description="MLflow's address, as the head sees it; none: nothing is registered.")
     ] = None
     artifacts: Annotated[str | None, Field(description="The registry's: s3://bucket/prefix.")] = None
+    log: Annotated[
+        str | None,
+        Field(
+            description="The prediction log. With it the job is `train retrain`, which goes on from "
+            "the champion and needs no config; texts with feedback stay in the folder `feedback` of data."
+        ),
+    ] = None
+    options: Annotated[str, Field(description="Further ones of the verb, as in a shell.")] = ""
     workers: WorkerSettings
     deadline_s: Annotated[int, Field(ge=60)] = 4 * 3600
     keep_s: Annotated[int, Field(ge=0, description="How long the finished cluster stays, for its logs.")] = (
@@ -182,6 +190,14 @@ class TrainingSettings(_Frozen):
     def _pods_share_something(self) -> Self:
         if self.claim is None and not self.checkpoints:
             raise ValueError("without a claim, checkpoints is needed: the workers find the texts there")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_retrained_is_registered(self) -> Self:
+        if self.log and not (self.name and self.version and self.registry):
+            raise ValueError(
+                "with a log, name, version and registry are needed: a registered champion is retrained"
+            )
         return self
 
 

@@ -11,27 +11,35 @@ _SCRATCH_FOLDER = "/tmp"
 
 
 def entrypoint(training: TrainingSettings) -> str:
-    """The shell's line: `train fit`, and `train register` if there is a registry.
+    """The shell's line: `train fit`, and `train register` if there is a registry; with a log `train retrain`.
 
     A job that is started again goes on from the checkpoints of the first.
     """
     folder = PurePosixPath(CLAIM_FOLDER if training.claim else _SCRATCH_FOLDER)
     data = training.data if _is_address(training.data) else str(folder / training.data)
     out = str(folder / training.out)
-    command = ["python", "-m", "train", "fit", "--config", training.config, "--data", data, "--out", out]
-    for option, value in (
-        ("--name", training.name),
-        ("--version", training.version),
-        ("--checkpoints", training.checkpoints),
-    ):
+    if training.log and training.name:
+        texts = f"{data.rstrip('/')}/feedback"
+        return _line(
+            training, "retrain", training.name, "--log", training.log, "--work", out, "--texts", texts
+        )
+    fit = ["fit", "--config", training.config, "--data", data, "--out", out]
+    fit += ["--name", training.name] if training.name else []
+    fit += ["--resume"] if training.checkpoints else []
+    line = _line(training, *fit)
+    return (
+        f"{line} && {shlex.join(['python', '-m', 'train', 'register', out])}" if training.registry else line
+    )
+
+
+def _line(training: TrainingSettings, *verb: str) -> str:
+    """The verb's call with what both verbs take alike."""
+    command = ["python", "-m", "train", *verb]
+    for option, value in (("--version", training.version), ("--checkpoints", training.checkpoints)):
         command += [option, value] if value else []
-    command += ["--resume"] if training.checkpoints else []
     command += ["--workers", str(training.workers.max_pods)]
     command += ["--gpu"] if training.workers.gpus else ["--cpus", str(training.workers.size.cpus)]
-    lines = [shlex.join(command)]
-    if training.registry:
-        lines.append(shlex.join(["python", "-m", "train", "register", out]))
-    return " && ".join(lines)
+    return f"{shlex.join(command)} {training.options}".rstrip()
 
 
 def variables(training: TrainingSettings) -> dict[str, str]:

@@ -20,13 +20,13 @@ OTHER = "fghijklmnopq"
 LABELS = ["bad", "good"]
 
 
-def invented(count: int, seed: int) -> list[tuple[str, int]]:
+def invented(count: int, seed: int, kinds: tuple[str, str] = (BAD, GOOD)) -> list[tuple[str, int]]:
     """Texts of letters, two of them of the label's kind; one label in eight is wrong."""
     rng = random.Random(seed)
     rows = []
     for i in range(count):
         kind = i % 2
-        words = [rng.choice((BAD, GOOD)[kind]) for _ in range(2)]
+        words = [rng.choice(kinds[kind]) for _ in range(2)]
         words += [rng.choice(OTHER) for _ in range(rng.randint(2, 9))]
         rng.shuffle(words)
         rows.append((" ".join(words), kind if rng.random() > 0.12 else 1 - kind))

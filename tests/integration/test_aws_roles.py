@@ -33,6 +33,7 @@ ROLES: Mapping[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("s3:GetObject", s3(DATA, "texts/x")),
             ("s3:GetObject", s3(DATA, "captured/predictions/x")),
             ("s3:PutObject", s3(DATA, "runs/run-1/x")),
+            ("s3:PutObject", s3(DATA, "texts/feedback/run-1/feedback.parquet")),
             ("s3:PutObject", s3(MODELS, "registry/versions/senti/7")),
         ],
         [
@@ -67,6 +68,16 @@ ROLES: Mapping[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("s3:PutObject", s3(MODELS, "registry/x")),
             ("s3:GetObject", s3(DATA, "captured/predictions/x")),
             ("ecr:PutImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/sentiment-service"),
+        ],
+    ),
+    "build-retrain": (
+        [
+            ("eks:DescribeCluster", f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/sentiment"),
+            ("s3:GetObject", s3(MODELS, "registry/x")),
+        ],
+        [
+            ("s3:PutObject", s3(MODELS, "registry/x")),
+            ("s3:GetObject", s3(DATA, "captured/predictions/x")),
         ],
     ),
     "build-deploy": (

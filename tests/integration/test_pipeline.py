@@ -17,6 +17,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,22 @@ from cluster.rollout.journals import open_journal
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix
+from serve_app.capture.stores import open_store
 from serve_app.local import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
 from tests import aws_events as events
 from tests.buildspecs import ROOT, Build, commands, run
 from tests.integration.aws import aws
+from tests.integration.logged import write_log
 from tests.integration.models import save
 from tests.integration.solved import LABELS, invented, write_csv
 from train.registry import Registry, open_registry
+from train.retraining.bounds import DEFAULT
+from train.retraining.replay import champion_run
 
 pytestmark = pytest.mark.ray
+NEW = ("fgh", "opq")
+"""Letters that say nothing in the first texts, and everything in what is asked later."""
 RUN = f"run-{uuid.uuid4()}"
 COMMIT = subprocess.run(
     ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -146,6 +153,18 @@ def gate_bounds() -> str:
     return text
 
 
+def retrain_bounds() -> str:
+    """Those of the project; a model as small as this one learns faster and forgets less."""
+    text = DEFAULT.read_text()
+    for bound, other in (
+        ("passes = 3.0", "passes = 8.0"),
+        ("full_learning_rate = 2e-5", "full_learning_rate = 3e-3"),
+    ):
+        assert bound in text
+        text = text.replace(bound, other)
+    return text
+
+
 def recorder(folder: Path, name: str) -> None:
     """A command that writes down its arguments, and answers with a word."""
     path = folder / name
@@ -171,6 +190,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             s3.upload_file(str(folder / f"{name}.csv"), "data", f"texts/{name}.csv")
         for name, text in (("cluster.toml", ENVIRONMENT), ("fit.toml", CONFIG), ("plan.toml", PLAN)):
             (folder / name).write_text(text)
+        (folder / "retrain.toml").write_text(retrain_bounds())
         (folder / "gate.toml").write_text(gate_bounds())
         topic = boto3.session.Session().client("sns").create_topic(Name="people")["TopicArn"]
         registry = open_registry(registry_uri, artifacts)
@@ -200,6 +220,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 "ENVIRONMENT": str(folder / "cluster.toml"),
                 "TRAIN_CONFIG": str(folder / "fit.toml"),
                 "GATE_ARGS": f"--thresholds {folder / 'gate.toml'}",
+                "RETRAIN_ARGS": f"--bounds {folder / 'retrain.toml'} --gate {folder / 'gate.toml'}",
                 "ROLLOUT_PLACE": f"--dashboard {plan.dashboard} --metrics {plan.metrics}",
                 "ROLLOUT_ARGS": f"--plan {folder / 'plan.toml'}",
             }
@@ -273,6 +294,31 @@ def test_it_waits_on_one_pod_for_approval_and_then_goes_to_all(site: Site, users
     assert approved.code == 0, approved.said
     assert site.served() == Mix(version.uri) and site.champion() == RUN
     assert len(users) > 60 and set(users) == {200}
+
+
+def test_what_people_say_makes_the_next_version(site: Site) -> None:
+    champion = site.champion()
+    said = invented(600, seed=5, kinds=NEW)
+    write_log(
+        open_store("s3://data/captured"),
+        [text for text, _ in said],
+        [LABELS[label] for _, label in said],
+        model=("sentiment", champion),
+        labels=LABELS,
+        until=datetime.now(UTC),
+    )
+    retrained = site.run("retrain", PIPELINE_EXECUTION="drifted")
+    assert retrained.code == 0, retrained.said
+    version = site.registry.get("sentiment/run-drifted")
+    assert str(version.parent) == f"sentiment/{champion}" and site.champion() == champion
+    # The next retraining shows these texts again, wherever it runs.
+    kept = boto3.session.Session().client("s3").list_objects_v2(Bucket="data", Prefix="texts/feedback/")
+    assert [found["Key"] for found in kept["Contents"]] == ["texts/feedback/run-drifted/feedback.parquet"]
+    settings, _ = champion_run(site.registry, version)
+    assert {of_set.name: of_set.file for of_set in settings.data} == {
+        "feedback-run-drifted": "s3://data/texts/feedback/run-drifted/feedback.parquet",
+        "letters": "s3://data/texts/letters.csv",
+    }
 
 
 def test_a_version_that_the_gate_refuses_reaches_no_pod(site: Site, tmp_path: Path) -> None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve_app.capture.parquet import feedback_files, prediction_files
-from serve_app.capture.records import Answered, Truth
 from serve_app.capture.stores import FolderStore
-from serve_app.service import Classified, Scored, Timing
-from tests.contract.fake_replica import LIVE
+from tests.integration.logged import write_log
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
 from train.evaluation.thresholds import DEFAULT
 from train.registry import open_registry
@@ -37,6 +33,7 @@ held_out = 0.4
 passes = 20.0
 replay = 1.0
 learning_rate = 1e-2
+full_learning_rate = 1e-4
 [gate]
 gain = 0.0
 max_set_texts = 1000
@@ -95,18 +92,17 @@ def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tup
     return list(found.items())
 
 
-def write_log(root: Path, rows: list[tuple[str, int]], truths: list[int]) -> None:
-    """The champion's answers to texts an hour before noon, and what people said of the first of them."""
-    at = int(NOON.timestamp() * 1e6) - 3_600_000_000
-    model = replace(LIVE, name="trial", version="1", labels=LABELS)
-    answer = Classified(model, [Scored([0.5, 0.5], 9, False)], Timing(0.0, 0.0, 0.0))
-    records = [
-        Answered(f"r{i}", at, [text], None, answer, 5.0, "champion") for i, (text, _) in enumerate(rows)
-    ]
-    said = [Truth(f"r{i}", 0, LABELS[label], at + 1, "api") for i, label in enumerate(truths)]
-    store = FolderStore(root)
-    for file in [*prediction_files(records, "full"), *feedback_files(said)]:
-        store.put(file.key, file.content)
+def write(root: Path, rows: list[tuple[str, int]], truths: list[int]) -> None:
+    """The champion's answers, and what people said of the first of them."""
+    said = [LABELS[label] for label in truths]
+    write_log(
+        FolderStore(root),
+        [text for text, _ in rows],
+        said,
+        model=("trial", "1"),
+        labels=LABELS,
+        until=NOON,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +122,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     new = texts(NEW, 600, 2)
     truth = [label for _, label in new]
-    write_log(folder / "log", new, truth)
-    write_log(folder / "few", new, truth[:60])
-    write_log(folder / "poisoned", new, poisoned(truth))
+    write(folder / "log", new, truth)
+    write(folder / "few", new, truth[:60])
+    write(folder / "poisoned", new, poisoned(truth))
     finish(start(CALLS, str(folder), log=folder / "log.txt"), folder / "log.txt")
     return folder
 

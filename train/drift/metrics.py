@@ -10,74 +10,72 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from train.drift.findings import LEVELS, Report
 
-NAMESPACE = "Sentiment/Drift"
-"""Of the CloudWatch metrics."""
+NAMESPACE = "Sentiment"
+"""Of the CloudWatch metrics: the service's."""
 
 Unit = Literal["None", "Count", "Seconds"]
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """One metric under both its names."""
+class Metric:
+    """One metric; its name in Prometheus begins with `sentiment_`."""
 
-    prometheus: str
-    cloudwatch: str
+    name: str
     unit: Unit
     what: str
 
+    @property
+    def prometheus(self) -> str:
+        """Its name there."""
+        return f"sentiment_{self.name}"
 
-VERDICT = Name("sentiment_drift_verdict", "Verdict", "None", "0 ok, 1 drift, 2 retrain.")
-WINDOW_ROWS = Name("sentiment_drift_window_rows", "WindowRows", "Count", "Answers that were judged.")
-CHECK = Name("sentiment_drift_check_level", "CheckLevel", "None", "Of a check: 0 ok, 1 drift, 2 retrain.")
-EFFECT = Name("sentiment_drift_check_effect", "CheckEffect", "None", "Of a check: how much has changed.")
-SEGMENTS = Name("sentiment_drift_segments_turned", "SegmentsTurned", "Count", "Segments that turned.")
-ACCURACY = Name("sentiment_drift_accuracy_fraction", "Accuracy", "None", "By feedback, where there is some.")
-ESTIMATED = Name(
-    "sentiment_drift_estimated_accuracy_fraction",
-    "EstimatedAccuracy",
-    "None",
-    "By the mean score, without feedback.",
-)
-CHECKED = Name(
-    "sentiment_drift_checked_timestamp_seconds", "CheckedAt", "Seconds", "When the check was made, Unix time."
-)
-NAMES = (VERDICT, WINDOW_ROWS, CHECK, EFFECT, SEGMENTS, ACCURACY, ESTIMATED, CHECKED)
+
+VERDICT = Metric("drift_verdict", "None", "0 ok, 1 drift, 2 retrain.")
+WINDOW_ROWS = Metric("drift_window_rows", "Count", "Answers that were judged.")
+CHECK = Metric("drift_check_level", "None", "Of a check: 0 ok, 1 drift, 2 retrain.")
+EFFECT = Metric("drift_check_effect", "None", "Of a check: how much has changed.")
+SEGMENTS = Metric("drift_segments_turned", "Count", "Segments that turned.")
+ACCURACY = Metric("drift_accuracy_fraction", "None", "By feedback, where there is some.")
+ESTIMATED = Metric("drift_estimated_accuracy_fraction", "None", "By the mean score, without feedback.")
+CHECKED = Metric("drift_checked_timestamp_seconds", "Seconds", "When the check was made, Unix time.")
+METRICS = (VERDICT, WINDOW_ROWS, CHECK, EFFECT, SEGMENTS, ACCURACY, ESTIMATED, CHECKED)
 
 
 def prometheus(report: Report, now: datetime) -> bytes:
     """Text for a node exporter's textfile collector or a push gateway; labels `version` and `check`."""
     registry = CollectorRegistry()
-    gauges: dict[Name, Gauge] = {}
-    for name, check, value in _values(report, now):
+    gauges: dict[Metric, Gauge] = {}
+    for metric, check, value in _values(report, now):
         labels = {"version": report.version} | ({"check": check} if check else {})
-        if name not in gauges:
-            gauges[name] = Gauge(name.prometheus, name.what, list(labels), registry=registry)
-        gauges[name].labels(**labels).set(value)
+        if metric not in gauges:
+            gauges[metric] = Gauge(metric.prometheus, metric.what, list(labels), registry=registry)
+        gauges[metric].labels(**labels).set(value)
     return generate_latest(registry)
 
 
 def cloudwatch(report: Report, now: datetime) -> str:
     """JSON for `aws cloudwatch put-metric-data --cli-input-json`, or `put_metric_data(**json.loads(...))`.
 
-    Every value is given once with the version and once without, for alarms that outlive a version.
+    Every value is given with the version and without, for alarms that outlive a version. The dimension
+    `service` is the model's name, as in cluster/monitoring/metrics.yaml.
     """
     data: list[dict[str, Any]] = []
-    for name, check, value in _values(report, now):
-        of_check = [{"Name": "Check", "Value": check}] if check else []
-        for dimensions in (of_check, [*of_check, {"Name": "ModelVersion", "Value": report.version}]):
+    for metric, check, value in _values(report, now):
+        dimensions = {"service": report.name} | ({"check": check} if check else {})
+        for of in (dimensions, {**dimensions, "version": report.version}):
             data.append(
                 {
-                    "MetricName": name.cloudwatch,
-                    "Dimensions": dimensions,
+                    "MetricName": metric.name,
+                    "Dimensions": [{"Name": name, "Value": value} for name, value in of.items()],
                     "Timestamp": now.astimezone(UTC).isoformat(),
                     "Value": value,
-                    "Unit": name.unit,
+                    "Unit": metric.unit,
                 }
             )
     return json.dumps({"Namespace": NAMESPACE, "MetricData": data}, indent=2) + "\n"
 
 
-def _values(report: Report, now: datetime) -> Iterator[tuple[Name, str, float]]:
+def _values(report: Report, now: datetime) -> Iterator[tuple[Metric, str, float]]:
     """Each metric with its check, or "" for those of the whole window, and its value."""
     yield VERDICT, "", LEVELS.index(report.verdict)
     yield WINDOW_ROWS, "", report.rows

@@ -53,6 +53,7 @@ class MixBounds(Frozen):
     passes: Positive
     replay: Annotated[float, Field(ge=0)]
     learning_rate: Positive
+    full_learning_rate: Positive
 
 
 class GateBounds(Frozen):

@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
+from pyarrow.fs import LocalFileSystem, copy_files
 
 from train.captured.joining import TRUTH, Join
 from train.captured.reading import Log, Window
 from train.settings import FileSettings
+from train.texts.files import is_remote, open_filesystem
 from train.texts.parts import keys_of, one_of_each
 from train.texts.reading import read_examples
 
@@ -68,6 +70,18 @@ def write_labelled(
     examples = read_examples(str(folder), source, labels) if counts["rows"] else []
     once = Counter(labels[examples[row].label] for row in one_of_each(keys_of(examples)))
     return Labelled(dict(once), counts["rows"], counts["without_text"])
+
+
+def keep(path: Path, address: str) -> None:
+    """Copy a file to where later retrainings find it, a path or an s3:// address.
+
+    Raises:
+        OSError: It cannot be written there.
+    """
+    system, target = open_filesystem(address)
+    if not is_remote(address):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+    copy_files(str(path), target, LocalFileSystem(), system)
 
 
 def _rows(log: Log, window: Window, labels: Sequence[str], counts: Counter[str]) -> Iterator[Any]:

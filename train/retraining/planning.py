@@ -2,13 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from serve_app.model.bundle import BundleManifest
 from train.captured.reading import Window
 from train.registry import Version
 from train.retraining.bounds import MixBounds
-from train.retraining.labelled import FILE
 from train.settings import DataSettings, FileSettings, FitSettings, OptimiserSettings, ProgressSettings
 
 FEEDBACK = "feedback-"
@@ -35,7 +33,7 @@ def settings_for(
     manifest: BundleManifest,
     version: str,
     *,
-    feedback: Path,
+    feedback: str,
     old: Sequence[DataSettings],
     held_back: Sequence[FileSettings],
     mix: MixBounds,
@@ -46,7 +44,7 @@ def settings_for(
         champion: In the registry.
         manifest: Its bundle's.
         version: The name of what is to be made.
-        feedback: Folder of what `write_labelled` wrote.
+        feedback: Where the texts with feedback lie: an absolute path, or an address.
         old: The champion's sets, as they are to be shown again.
         held_back: Sets that the champion was never trained on, to be measured by; files absolute.
         mix: How it learns.
@@ -62,7 +60,7 @@ def settings_for(
         data=(
             DataSettings(
                 name=f"{FEEDBACK}{version}",
-                file=str((feedback / FILE).absolute()),
+                file=feedback,
                 held_out=mix.held_out,
                 passes=mix.passes,
                 balance=True,
@@ -70,6 +68,6 @@ def settings_for(
             *old,
         ),
         test=tuple(held_back),
-        optimiser=OptimiserSettings(learning_rate=mix.learning_rate if adapter else None),
+        optimiser=OptimiserSettings(learning_rate=mix.learning_rate if adapter else mix.full_learning_rate),
         progress=_LOOKS,
     )

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -11,7 +10,7 @@ from train.errors import DataInvalid, RegistryRefused
 from train.registry import Registry, Version
 from train.registry.evidence import REPORT
 from train.settings import DataSettings, FileSettings, FitSettings, settings_of
-from train.texts.files import is_remote, join, list_files, open_filesystem
+from train.texts.files import absolute, join, list_files, open_filesystem
 from train.texts.reading import read_file
 
 
@@ -33,8 +32,7 @@ def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, st
 
 def located(source: FileSettings, root: str) -> str:
     """The absolute address of a set's file."""
-    address = join(root, source.file)
-    return address if is_remote(address) else str(Path(address).absolute())
+    return absolute(join(root, source.file))
 
 
 def replayed(

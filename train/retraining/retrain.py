@@ -14,6 +14,7 @@ from typing import Any
 
 from serve_app.model.store import Bundle, fetch
 from train.captured.reading import Log, Window
+from train.errors import RetrainingRefused
 from train.evaluation.document import Evaluation
 from train.evaluation.evaluate import LocalModel, read_sets
 from train.evaluation.gate import Check, Verdict, decide
@@ -26,11 +27,12 @@ from train.models import CACHE
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
 from train.retraining.bounds import Bounds
-from train.retraining.labelled import write_labelled
+from train.retraining.labelled import FILE, keep, write_labelled
 from train.retraining.planning import FEEDBACK, new_showings, settings_for, version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import champion_run, located, replayed
 from train.settings import FitSettings
+from train.texts.files import absolute, join
 
 _DATA = "data"
 _EVALUATION = "evaluation"
@@ -43,9 +45,13 @@ class Retrainer:
     registry: Registry
     log: Log
     work: Path
-    """Folder of folders, one for each retraining. Later ones read the texts in them again: it must stay."""
+    """Folder of folders, one for each retraining. Unless `texts` is set, later ones read its texts again."""
     bounds: Bounds
     gate: Thresholds
+    texts: str | None = None
+    """Folder or s3:// address where the labelled texts stay for later retrainings; by default in `work`."""
+    checkpoints: str | None = None
+    """Folder or s3:// address that every worker reaches; by default in `work`."""
     old: tuple[FitSettings, str] | None = None
     """Settings that name the old texts, and where those lie; by default what the registry says."""
     forget: bool = False
@@ -54,25 +60,29 @@ class Retrainer:
     tell: Callable[[str], None] = lambda _: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def retrain(self, name: str, since: datetime, until: datetime) -> tuple[Retraining, bool]:
+    def retrain(
+        self, name: str, since: datetime, until: datetime, version: str | None = None
+    ) -> tuple[Retraining, bool]:
         """Retrain the champion on what people said of its answers from `since` until before `until`.
 
         Args:
             name: The registered model.
             since: With a time zone, as `until`.
             until: The window's end. Feedback to it may be later.
+            version: What is to be made; by default named by window and champion. One that was begun
+                keeps its window.
 
         Returns:
             The retraining at its end, and whether this call did anything: a window that the champion was
             retrained on, or refused for, is not done again.
 
         Raises:
-            RetrainingRefused: Another process is at work on it.
+            RetrainingRefused: Another process is at work on it, or it was begun from another champion.
             TrainError: A stage failed; the same call goes on with it.
         """
         champion = self.registry.get(f"{name}@{CHAMPION}")
         window = Window(since, until, champion.version)
-        version = version_name(champion, window)
+        version = version or version_name(champion, window)
         folder = self.work / version
         with held(folder):
             retraining = read_retraining(folder) or Retraining(
@@ -83,6 +93,11 @@ class Retrainer:
                 until=until,
                 changed_at=self.now(),
             )
+            if retraining.champion != champion.version:
+                raise RetrainingRefused(
+                    f"version {version} was begun from champion {retraining.champion}, and now {champion} is "
+                    "champion; choose another version"
+                )
             if retraining.status in ("refused", "registered"):
                 return retraining, False
             return _Work(self, champion, folder).carry_on(retraining), True
@@ -110,7 +125,14 @@ class _Work:
         if not retraining.fitted:
             self._with.tell("training")
             with ray_for_a_while():
-                fit(settings, "", self._folder, resources=self._with.resources, resume=True)
+                fit(
+                    settings,
+                    "",
+                    self._folder,
+                    resources=self._with.resources,
+                    checkpoints=self._with.checkpoints and join(self._with.checkpoints, retraining.version),
+                    resume=True,
+                )
             retraining = self._note(retraining, fitted=True)
         if retraining.passed is None:
             verdict = self._judge(settings)
@@ -137,6 +159,8 @@ class _Work:
             self._folder / _DATA,
             max_texts=bounds.max_texts,
         )
+        if self._with.texts:
+            keep(self._folder / _DATA / FILE, self._feedback(retraining))
         lacking = bounds.lacking(found.by_label, labels)
         if lacking and found.without_text:
             lacking += (f"{found.without_text:,} answers with feedback have no text in the log",)
@@ -157,7 +181,7 @@ class _Work:
             self._champion,
             manifest,
             retraining.version,
-            feedback=self._folder / _DATA,
+            feedback=self._feedback(retraining),
             old=replayed(old.data, manifest.labels, root, showings=showings, most_passes=mix.passes)
             if old and showings
             else (),
@@ -167,6 +191,12 @@ class _Work:
             ],
             mix=mix,
         )
+
+    def _feedback(self, retraining: Retraining) -> str:
+        """Where its labelled texts lie, so that every worker and every later retraining finds them."""
+        if self._with.texts:
+            return absolute(join(join(self._with.texts, retraining.version), FILE))
+        return absolute(str(self._folder / _DATA / FILE))
 
     def _old(self) -> tuple[FitSettings | None, str]:
         if self._with.forget:

@@ -21,6 +21,11 @@ def is_remote(address: str) -> bool:
     return address.startswith(("s3://", "hf:"))
 
 
+def absolute(address: str) -> str:
+    """The address, which the working folder does not change."""
+    return address if is_remote(address) else str(Path(address).absolute())
+
+
 def list_files(address: str) -> list[str]:
     """Every CSV, JSONL and Parquet file at an address, sorted.
 

@@ -25,8 +25,8 @@ The old texts are those that the champion's report in the registry names; where 
 champion has no report, --replay and --data say which they are.
 
 The version is named by the window's end and a hash of window and champion. For the same --until (and --since
-or --hours) a second call does nothing and says so; one that was killed goes on where it was. Without options
-of the window an unfinished retraining of the champion is gone on with first.
+or --hours), or the same --version, a second call does nothing and says so; one that was killed goes on where
+it was. Without options of the window an unfinished retraining of the champion is gone on with first.
 
 WORK/VERSION/   texts, checkpoints, bundle, report, evaluation/report.html, retraining.json
 """
@@ -35,6 +35,8 @@ examples:
   python -m train retrain sentiment --log logs
   python -m train retrain sentiment --log s3://bucket/log --hours 168 --until 2026-11-26T00:00+00:00 --json
   python -m train retrain sentiment --log logs --replay films.toml --data DATA_DIR
+  python -m train retrain sentiment --log s3://bucket/log --version run-7 --gpu --workers 4 \\
+      --texts s3://bucket/texts/feedback --checkpoints s3://bucket/runs
 
 exit codes: 0 registered (now or earlier), 2 refused by the gate, 3 too few labels, 1 an error
 """
@@ -56,6 +58,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--until", type=datetime.fromisoformat, metavar="TIME", help="the window's end (default: now)"
     )
+    parser.add_argument("--version", help="what is to be made (default: named by window and champion)")
     add_retraining(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=_run)
@@ -69,7 +72,15 @@ def add_retraining(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("runs/retraining"),
         metavar="DIR",
-        help="stays: later retrainings read its texts again (%(default)s)",
+        help="stays, unless --texts is given: later retrainings read its texts again (%(default)s)",
+    )
+    parser.add_argument(
+        "--texts", metavar="URI", help="folder or s3:// prefix where the labelled texts stay (default: WORK)"
+    )
+    parser.add_argument(
+        "--checkpoints",
+        metavar="URI",
+        help="folder or s3:// prefix that every worker reaches (default: WORK)",
     )
     parser.add_argument("--bounds", type=Path, metavar="FILE", help="TOML (default: train/retrain.toml)")
     parser.add_argument("--gate", type=Path, metavar="FILE", help="TOML (default: train/gate.toml)")
@@ -80,6 +91,7 @@ def add_retraining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--registry", metavar="URI", help="MLflow's (default: MLFLOW_TRACKING_URI)")
     parser.add_argument("--artifacts", metavar="URI", help="where the registry's files lie")
     parser.add_argument("--workers", type=int, default=1, help="processes that share each step (default 1)")
+    parser.add_argument("--cpus", type=int, default=0, help="cores of each (default: all, shared)")
     parser.add_argument("--gpu", action="store_true", help="give each worker one GPU")
 
 
@@ -100,9 +112,11 @@ def retrainer(chosen: argparse.Namespace) -> "Retrainer":
         chosen.work,
         read_retrain_bounds(chosen.bounds or DEFAULT),
         read_thresholds(chosen.gate or GATE),
+        texts=chosen.texts,
+        checkpoints=chosen.checkpoints,
         old=(read_settings(chosen.replay), chosen.data) if chosen.replay else None,
         forget=chosen.no_replay,
-        resources=Resources(chosen.workers, gpu=chosen.gpu),
+        resources=Resources(chosen.workers, chosen.cpus, chosen.gpu),
         tell=_tell,
     )
 
@@ -111,7 +125,7 @@ def _run(chosen: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):  # what training prints is progress here
         found = retrainer(chosen)
         since, until = _window(chosen, found)
-        retraining, anew = found.retrain(chosen.name, since, until)
+        retraining, anew = found.retrain(chosen.name, since, until, chosen.version)
     if chosen.json:
         print(
             json.dumps(
@@ -124,7 +138,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _window(chosen: argparse.Namespace, found: "Retrainer") -> tuple[datetime, datetime]:
-    if chosen.until is None and chosen.since is None and chosen.hours is None:
+    if (chosen.until, chosen.since, chosen.hours, chosen.version) == (None,) * 4:
         unfinished = found.unfinished(chosen.name)
         if unfinished is not None:
             _tell(f"going on with {unfinished.version}, which was not finished")

@@ -35,9 +35,21 @@ def test_on_a_claim_everything_lies_there() -> None:
 
 def test_on_s3_it_goes_on_from_its_checkpoints_and_is_registered() -> None:
     fit, register = entrypoint(training("prod", S3)).split(" && ")
-    assert "--data s3://data/texts --out /tmp/runs/latest --name senti --version 8" in fit
-    assert "--checkpoints s3://data/runs/8 --resume" in fit and fit.endswith("--workers 1 --gpu")
+    assert "--data s3://data/texts --out /tmp/runs/latest --name senti --resume --version 8" in fit
+    assert "--checkpoints s3://data/runs/8" in fit and fit.endswith("--workers 1 --gpu")
     assert register == "python -m train register /tmp/runs/latest"
+
+
+def test_with_a_log_the_champion_is_retrained_on_its_feedback() -> None:
+    log = ("training.log=s3://data/captured", "training.options='--hours 48 --bounds strict.toml'")
+    line = entrypoint(training("prod", [*S3, *log]))
+    assert line == (
+        "python -m train retrain senti --log s3://data/captured --work /tmp/runs/latest "
+        "--texts s3://data/texts/feedback --version 8 --checkpoints s3://data/runs/8 "
+        "--workers 1 --gpu --hours 48 --bounds strict.toml"
+    )
+    with pytest.raises(SettingsInvalid, match="name, version and registry are needed"):
+        training("prod", log)
 
 
 def test_head_and_workers_find_the_registry_and_no_claim() -> None:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.train.drift.made import reference, traffic
 from train.drift.judge import judge
 from train.drift.measuring import Look
-from train.drift.metrics import NAMES, cloudwatch, prometheus
+from train.drift.metrics import METRICS, cloudwatch, prometheus
 from train.drift.report import write_report
 from train.drift.tables import summary
 from train.drift.thresholds import DEFAULT, read_thresholds
@@ -71,7 +71,7 @@ def test_the_table_ends_with_reasons_and_verdict(look: Look) -> None:
 def test_prometheus_reads_the_metrics(look: Look) -> None:
     families = {of.name: of for of in text_string_to_metric_families(prometheus(look.report, NOW).decode())}
 
-    assert set(families) == {name.prometheus for name in NAMES}
+    assert set(families) == {metric.prometheus for metric in METRICS}
     [verdict] = families["sentiment_drift_verdict"].samples
     assert (verdict.labels, verdict.value) == ({"version": "1"}, 2)
     levels = {of.labels["check"]: of.value for of in families["sentiment_drift_check_level"].samples}
@@ -82,11 +82,15 @@ def test_prometheus_reads_the_metrics(look: Look) -> None:
 def test_cloudwatch_takes_the_metrics(look: Look) -> None:
     call = json.loads(cloudwatch(look.report, NOW))
 
-    assert call["Namespace"] == "Sentiment/Drift"
+    assert call["Namespace"] == "Sentiment"
     assert len(call["MetricData"]) <= 1_000  # the most that one call takes
-    assert {of["MetricName"] for of in call["MetricData"]} == {name.cloudwatch for name in NAMES}
-    plain = [of for of in call["MetricData"] if of["MetricName"] == "Verdict" and not of["Dimensions"]]
-    assert [of["Value"] for of in plain] == [2]
+    assert {of["MetricName"] for of in call["MetricData"]} == {metric.name for metric in METRICS}
+    # What the alarm on drift looks at: cluster/monitoring/metrics.yaml.
+    service = [{"Name": "service", "Value": "made"}]
+    [verdict] = [
+        of for of in call["MetricData"] if of["MetricName"] == "drift_verdict" and of["Dimensions"] == service
+    ]
+    assert verdict["Value"] == 2
 
 
 @pytest.mark.parametrize(

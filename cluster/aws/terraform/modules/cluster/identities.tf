@@ -67,7 +67,7 @@ resource "aws_iam_role_policy" "train" {
         Sid      = "WriteRunsAndRegister"
         Effect   = "Allow"
         Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-        Resource = ["${var.buckets.data.arn}/runs/*", "${var.buckets.models.arn}/registry/*"]
+        Resource = ["${var.buckets.data.arn}/runs/*", "${var.buckets.data.arn}/texts/feedback/*", "${var.buckets.models.arn}/registry/*"]
       },
       { Sid = "UseTheKey", Effect = "Allow", Action = ["kms:Decrypt", "kms:GenerateDataKey"], Resource = var.key_arn },
     ]

@@ -1,10 +1,11 @@
 # CodeBuild: one project a step; the steps' commands are cluster/aws/buildspecs, which also run on a laptop.
 locals {
   projects = {
-    test   = { buildspec = "test", says = "Style, types, tests", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = true }
-    image  = { buildspec = "image", says = "Builds and pushes the images", compute = "BUILD_GENERAL1_LARGE", docker = true, vpc = false, pipeline = true }
-    train  = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
-    deploy = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
+    test    = { buildspec = "test", says = "Style, types, tests", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = true }
+    image   = { buildspec = "image", says = "Builds and pushes the images", compute = "BUILD_GENERAL1_LARGE", docker = true, vpc = false, pipeline = true }
+    train   = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
+    retrain = { buildspec = "retrain", says = "Teaches the champion what feedback says, registers what is better", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
+    deploy  = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
     # Started by functions, outside every pipeline, so they take the source themselves.
     drift = { buildspec = "drift", says = "Measures drift and leaves the verdict", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = true, pipeline = false }
     abort = { buildspec = "deploy", says = "Takes a canary back that was not approved", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = false }
@@ -120,7 +121,7 @@ resource "aws_vpc_security_group_ingress_rule" "kubernetes_api" {
 
 # Kubernetes knows the builds as this group; cluster/aws/deployers.yaml says what it may do, in the namespace alone.
 resource "aws_eks_access_entry" "builds" {
-  for_each          = toset(["train", "deploy", "abort"])
+  for_each          = toset(["train", "retrain", "deploy", "abort"])
   cluster_name      = var.cluster.name
   principal_arn     = aws_iam_role.build[each.key].arn
   kubernetes_groups = ["${var.name}-deployers"]

@@ -3,7 +3,7 @@ locals {
   # In order; each action is a build project with the variables it gets.
   before = {
     commit  = ["test", "image", "train"] # a commit is tested, built, and trained anew
-    retrain = ["train"]                  # the texts have changed, not the code
+    retrain = ["retrain"]                # the texts have changed, not the code
     release = []                         # a version that someone registered
   }
   after = [

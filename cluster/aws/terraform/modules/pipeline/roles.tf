@@ -88,12 +88,13 @@ locals {
     ]
   }
   allowed = {
-    test   = ["every"]
-    image  = ["every", "push_images"]
-    train  = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models"]
-    deploy = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models", "read_texts", "keep_rollouts"]
-    drift  = ["every", "stand_in_vpc", "find_objects", "read_objects", "leave_verdict"]
-    abort  = ["every", "stand_in_vpc", "find_cluster", "find_objects", "read_models", "keep_rollouts"]
+    test    = ["every"]
+    image   = ["every", "push_images"]
+    train   = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models"]
+    retrain = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models"]
+    deploy  = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models", "read_texts", "keep_rollouts"]
+    drift   = ["every", "stand_in_vpc", "find_objects", "read_objects", "leave_verdict"]
+    abort   = ["every", "stand_in_vpc", "find_cluster", "find_objects", "read_models", "keep_rollouts"]
   }
 }
 
