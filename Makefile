@@ -10,7 +10,7 @@ DATA_DIR ?= $(wildcard ../shared/data)
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test lint format loadtest canary demo bench lock clean environment kubeconfig images train retrain \
+.PHONY: serve test lint format loadtest canary demo bench lock clean environment kubeconfig images upgrade train retrain \
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
@@ -51,6 +51,7 @@ ENVIRONMENT ?= prod
 TEXTS ?= s3://$(DATA_BUCKET)/texts
 TRAIN_CONFIG ?= train/builtin.toml
 IMAGE ?= sentiment-service
+IMAGE_TARGET ?= cuda
 TAG ?= $(or $(COMMIT),$(shell git rev-parse HEAD))
 DASHBOARD ?=
 NAMESPACE ?= sentiment
@@ -73,6 +74,12 @@ images:  ## build and push the images of this commit: IMAGE is a repository of E
 	for target in cpu cuda train; do \
 		docker build --file cluster/Dockerfile --target $$target --tag $(IMAGE):$(TAG)-$$target . \
 		&& docker push $(IMAGE):$(TAG)-$$target || exit 1; done
+
+WITH_IMAGE = --env $(ENVIRONMENT) --set image=$(IMAGE):$(TAG)-$(IMAGE_TARGET)
+
+upgrade: .venv/all.stamp  ## this commit's image on the serving pods; which models they serve stays as it is
+	$(BIN)/python -m cluster apply $(WITH_IMAGE) --ray-only
+	$(BIN)/python -m cluster wait $(WITH_IMAGE)
 
 ON_CLUSTER = $(BIN)/python -m cluster train --env $(ENVIRONMENT) $(if $(DASHBOARD),--dashboard $(DASHBOARD)) \
 	--set training.image=$(IMAGE):$(TAG)-train --set training.config=$(TRAIN_CONFIG) \

@@ -18,6 +18,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     apply.add_argument(
         "--force", action="store_true", help="take over what others own: a rollout's models too"
     )
+    apply.add_argument(
+        "--ray-only", action="store_true", help="the Ray object alone; the rest of the environment stands"
+    )
     apply.add_argument("--dry-run", action="store_true", help="the server checks and keeps nothing")
     _verb(verbs, "status", _status, "where an environment's Ray object stands, with its conditions")
     wait = _verb(verbs, "wait", _wait, "wait until it is ready; says each step, and why if it fails")
@@ -59,7 +62,7 @@ def _apply(chosen: argparse.Namespace) -> int:
     from cluster.kuberay.serve_owner import apply
 
     documents, client = chosen_documents(chosen), _connect(chosen)
-    for document in documents:
+    for document in documents[-1:] if chosen.ray_only else documents:
         applied = apply(
             client, document, force=chosen.force, dry_run=chosen.dry_run, keep_models=not chosen.force
         )

@@ -174,7 +174,7 @@ def test_what_starts_a_pipeline_starts_one_that_is_there(
 def test_pipelines_go_their_way_and_builds_find_their_steps(installed: Installed) -> None:
     client = installed.client("codepipeline")
     end = ["Canary", "Approve", "Promote"]
-    ways = {"commit": ["Test", "Image", "Train"], "retrain": ["Retrain"], "release": []}
+    ways = {"commit": ["Test", "Image", "Upgrade", "Train"], "retrain": ["Retrain"], "release": []}
     projects = set()
     for name, way in ways.items():
         stages = client.get_pipeline(name=f"sentiment-{name}")["pipeline"]["stages"]

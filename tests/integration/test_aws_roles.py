@@ -59,6 +59,13 @@ ROLES: Mapping[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("s3:GetObject", s3(MODELS, "x")),
         ],
     ),
+    "build-upgrade": (
+        [("eks:DescribeCluster", f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/sentiment")],
+        [
+            ("s3:GetObject", s3(MODELS, "registry/x")),
+            ("ecr:PutImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/sentiment-service"),
+        ],
+    ),
     "build-train": (
         [
             ("eks:DescribeCluster", f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/sentiment"),

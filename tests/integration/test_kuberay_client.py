@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,10 @@ from cluster.kuberay.client import FIELD_MANAGER, KubeRay, Pace
 from cluster.kuberay.difference import difference
 from cluster.kuberay.kinds import RAY_CLUSTER, RAY_JOB, RAY_SERVICE
 from cluster.kuberay.render import service_documents, training_documents
+from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG
 from cluster.kuberay.settings import read_environment
 from serve_app.local import free_port
+from tests.buildspecs import run
 from tests.integration.kube_api import DROP, GONE, KubeApi, kube_api
 from tests.integration.kube_client import client_of, write_kubeconfig
 
@@ -414,6 +417,34 @@ def test_the_verbs_from_applying_to_deleting(api: KubeApi, capsys: pytest.Captur
     assert PATH not in api.objects and len(api.objects) > 1
     assert main(["delete", "--env", "prod", "--all"]) == 0
     assert set(api.objects) == {pod}
+
+
+def test_the_pipelines_upgrade_changes_the_image_alone(
+    api: KubeApi, client: KubeRay, kubeconfig: Path
+) -> None:
+    before = client.apply(service("serve.model=s3://models/senti/8"))
+    api.apply(
+        PATH,
+        {"metadata": {}, "spec": {SERVE_CONFIG: before["spec"][SERVE_CONFIG]}},
+        ROLLOUT_MANAGER,
+        force=True,
+        dry_run=False,
+    )
+    api.before = lambda method, path: api.set_status(PATH, READY) if method == "GET" else None
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "IMAGE": "registry/senti", "COMMIT": "abc"}
+    build = run("upgrade", environment)
+    assert build.code == 0, build.said
+    after = api.objects[PATH]
+    images = {
+        container["image"]
+        for group in (
+            after["spec"]["rayClusterConfig"]["headGroupSpec"],
+            *after["spec"]["rayClusterConfig"]["workerGroupSpecs"],
+        )
+        for container in group["template"]["spec"]["containers"]
+    }
+    assert images == {"registry/senti:abc-cuda"} and set(api.objects) == {PATH}
+    assert after["spec"][SERVE_CONFIG] == before["spec"][SERVE_CONFIG]
 
 
 @pytest.mark.usefixtures("kubeconfig")

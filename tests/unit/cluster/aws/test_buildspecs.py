@@ -51,7 +51,7 @@ def test_a_verdict_is_kept_and_a_failure_is_one(tmp_path: Path, verdict: int, ke
 
 
 def test_there_are_the_steps_that_the_pipelines_have() -> None:
-    assert {"test", "image", "train", "retrain", "deploy", "drift"} <= set(NAMES)
+    assert {"test", "image", "upgrade", "train", "retrain", "deploy", "drift"} <= set(NAMES)
 
 
 def test_the_gate_comes_before_the_canary() -> None:

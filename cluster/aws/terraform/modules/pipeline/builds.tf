@@ -3,6 +3,7 @@ locals {
   projects = {
     test    = { buildspec = "test", says = "Style, types, tests", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = true }
     image   = { buildspec = "image", says = "Builds and pushes the images", compute = "BUILD_GENERAL1_LARGE", docker = true, vpc = false, pipeline = true }
+    upgrade = { buildspec = "upgrade", says = "Puts the image onto the serving pods", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
     train   = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
     retrain = { buildspec = "retrain", says = "Teaches the champion what feedback says, registers what is better", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
     deploy  = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
@@ -121,7 +122,7 @@ resource "aws_vpc_security_group_ingress_rule" "kubernetes_api" {
 
 # Kubernetes knows the builds as this group; cluster/aws/deployers.yaml says what it may do, in the namespace alone.
 resource "aws_eks_access_entry" "builds" {
-  for_each          = toset(["train", "retrain", "deploy", "abort"])
+  for_each          = toset(["upgrade", "train", "retrain", "deploy", "abort"])
   cluster_name      = var.cluster.name
   principal_arn     = aws_iam_role.build[each.key].arn
   kubernetes_groups = ["${var.name}-deployers"]

@@ -2,9 +2,9 @@
 locals {
   # In order; each action is a build project with the variables it gets.
   before = {
-    commit  = ["test", "image", "train"] # a commit is tested, built, and trained anew
-    retrain = ["retrain"]                # the texts have changed, not the code
-    release = []                         # a version that someone registered
+    commit  = ["test", "image", "upgrade", "train"] # a commit is tested, built, put onto the pods, and trained anew
+    retrain = ["retrain"]                           # the texts have changed, not the code
+    release = []                                    # a version that someone registered
   }
   after = [
     { name = "Canary", project = "deploy", variables = { ROLLOUT_VERB = "start", HOLD = tostring(var.approval) }, asked = true },

@@ -90,6 +90,7 @@ locals {
   allowed = {
     test    = ["every"]
     image   = ["every", "push_images"]
+    upgrade = ["every", "stand_in_vpc", "find_cluster"]
     train   = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models"]
     retrain = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models"]
     deploy  = ["every", "find_images", "stand_in_vpc", "find_cluster", "find_objects", "read_models", "read_texts", "keep_rollouts"]
