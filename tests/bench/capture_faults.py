@@ -33,6 +33,7 @@ from werkzeug.serving import make_server
 from loadtest.invented import invent
 from serve_app.local import Plan, free_port, serving
 from tests.bench.http import Connection
+from tests.no_account import INVENTED
 from train.captured.reading import Log
 
 URI = "s3://captured/log"
@@ -154,12 +155,7 @@ def _tell(what: str, asked: Asked, lost: set[str]) -> None:
 @contextmanager
 def _environment(bucket: Bucket) -> Iterator[dict[str, str]]:
     """Credentials and endpoint, for this process and for the replicas."""
-    variables = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{bucket.port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
+    variables = INVENTED | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{bucket.port}"}
     os.environ.update(variables)
     yield dict(variables)
 

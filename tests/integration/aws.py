@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -65,19 +64,8 @@ class Wire:
         return answer
 
     def point_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have boto3 find this account through its environment, and no other."""
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            monkeypatch.delenv(name)
-        for name, value in {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }.items():
-            monkeypatch.setenv(name, value)
+        """Have boto3 and pyarrow find this account; the rest is invented: `tests.no_account`."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL", self.endpoint)
 
     def reset(self) -> None:
         """Let go what is held, work again, and forget everything."""
@@ -85,7 +73,7 @@ class Wire:
         self.silent.clear()
         self.go_on.set()
         self.go_on = Event()
-        urlopen(Request(f"{self.endpoint}/moto-api/reset", method="POST"), timeout=PATIENCE_S).close()
+        forget(self.endpoint)
         self.calls.clear()
 
     def bodies(self, operation: str) -> list[bytes]:
@@ -108,15 +96,34 @@ def _operation(environ: dict[str, Any], body: bytes) -> str:
 @contextmanager
 def aws() -> Iterator[Wire]:
     """An empty account."""
-    wire = Wire(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, wire, threaded=True)
-    wire.endpoint = f"http://127.0.0.1:{server.server_port}"
+    wire = Wire(moto())
+    with listening(wire) as wire.endpoint:
+        yield wire
+        wire.reset()
+
+
+def moto() -> Callable[..., Any]:
+    """The WSGI application of all that moto knows of AWS."""
+    app: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
+    return app
+
+
+@contextmanager
+def listening(app: Callable[..., Any]) -> Iterator[str]:
+    """Moto, or middleware before it, at a free port; its address. What it holds is forgotten at the end."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield wire
+        yield endpoint
     finally:
-        wire.reset()
+        forget(endpoint)
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def forget(endpoint: str) -> None:
+    """Empty the account; without this, what moto holds outlives the server."""
+    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=PATIENCE_S).close()

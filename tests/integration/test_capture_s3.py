@@ -5,21 +5,18 @@ S3 is moto's, over HTTP; the wire in front of it answers for S3 while it is told
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
-from threading import Condition, Thread
+from threading import Condition
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from serve_app.capture.capture import Capture, open_capture
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
+from tests.integration.aws import PATIENCE_S, listening, moto
 from tests.unit.train.captured.logs import answered, truth
 from train.captured.compacting import compact
 from train.captured.joining import Join, JoinCounts
@@ -27,7 +24,6 @@ from train.captured.reading import Log, Window
 
 BUCKET = "captured"
 URI = f"s3://{BUCKET}/senti/log"
-PATIENCE_S = 60
 
 
 class Wire:
@@ -57,29 +53,11 @@ class Wire:
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """An S3 with an empty bucket at a free port, which boto3 and pyarrow find through the environment."""
-    wire = Wire(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, wire, threaded=True)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
-    yield wire
-    reset = Request(f"{endpoint}/moto-api/reset", method="POST")
-    urlopen(reset, timeout=PATIENCE_S).close()  # what moto holds outlives the server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    wire = Wire(moto())
+    with listening(wire) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
+        yield wire
 
 
 def capturing(**settings: Any) -> Capture:

@@ -15,7 +15,6 @@ from typing import Any
 import boto3
 import psutil
 import pytest
-from moto.server import ThreadedMotoServer
 
 GOOD = ("good", "great", "lovely", "fine", "superb")
 BAD = ("bad", "awful", "poor", "dull", "sad")
@@ -212,23 +211,12 @@ def weights(run: Path) -> bytes:
 @pytest.fixture(scope="module")
 def s3(folder: Path) -> Iterator[None]:
     """An S3 on this machine with the texts in it, where AWS's clients find it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        client = boto3.client("s3")
+    with listening(moto()) as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        client = boto3.session.Session().client("s3")
         client.create_bucket(Bucket="fit")
         client.upload_file(str(folder / "data" / "invented.csv"), "fit", "data/invented.csv")
         yield
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -15,22 +15,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import httpx
 import pytest
 from mlflow.tracking import MlflowClient
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from serve_app.errors import BundleError, BundleInvalid, DigestMismatch
 from serve_app.local import free_port
 from serve_app.model.bundle import MANIFEST, BaseRef, read_manifest, write_manifest
 from serve_app.model.digests import sha256_files
 from serve_app.model.store import fetch
+from tests.integration.aws import PATIENCE_S, forget, listening, moto
 from tests.integration.models import save
 from tests.integration.registries import BUILTIN, Meeting, together, write_run
 from train.errors import AliasConflict, CopyDamaged, RegistryRefused, RegistryUnavailable
@@ -43,7 +41,6 @@ ROOT = Path(__file__).parents[2]
 BUCKET = "models"
 ARTIFACTS = f"s3://{BUCKET}/registry"
 WRITERS = 8
-PATIENCE_S = 60
 
 REGISTER = """
 import sys
@@ -100,37 +97,22 @@ class Wire:
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[tuple[str, Wire]]:
     """S3 at a free port, one for all tests, since MLflow keeps its first client."""
-    wire = Wire(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, wire, threaded=True)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", wire
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    wire = Wire(moto())
+    with listening(wire) as url:
+        yield url, wire
 
 
 @pytest.fixture
 def wire(endpoint: tuple[str, Wire], monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """An empty S3 without faults, which boto3 finds through its environment."""
     url, wire = endpoint
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     client().create_bucket(Bucket=BUCKET)
     wire.forget()
     yield wire
     wire.go_on.set()
     wire.forget()
-    urlopen(Request(f"{url}/moto-api/reset", method="POST"), timeout=PATIENCE_S).close()
+    forget(url)
 
 
 @functools.cache

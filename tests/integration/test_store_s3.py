@@ -12,14 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from serve_app.errors import (
     BundleInvalid,
@@ -32,6 +29,7 @@ from serve_app.model import s3
 from serve_app.model.bundle import MANIFEST, BaseRef, BundleManifest, verify, write_manifest
 from serve_app.model.digests import sha256_files
 from serve_app.model.store import Bundle, fetch
+from tests.integration.aws import PATIENCE_S, listening, moto
 
 KIB = 1024
 CHUNK_BYTES = 256 * KIB
@@ -39,7 +37,6 @@ WEIGHTS = os.urandom(3 * CHUNK_BYTES + 1000)
 BUCKET = "models"
 URI = f"s3://{BUCKET}/senti/7"
 SEND_BYTES = 8 * KIB
-PATIENCE_S = 60
 
 
 class Wire:
@@ -91,32 +88,13 @@ class Wire:
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """An empty S3 at a free port, which boto3 finds through its environment."""
-    wire = Wire(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, wire, threaded=True)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(s3, "_CHUNK_BYTES", CHUNK_BYTES)
-    client().create_bucket(Bucket=BUCKET)
-    yield wire
-    wire.go_on.set()
-    urlopen(
-        Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=PATIENCE_S
-    ).close()  # it outlives the server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    wire = Wire(moto())
+    with listening(wire) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setattr(s3, "_CHUNK_BYTES", CHUNK_BYTES)
+        client().create_bucket(Bucket=BUCKET)
+        yield wire
+        wire.go_on.set()
 
 
 @pytest.fixture
@@ -428,7 +406,6 @@ def test_no_credentials(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as changed:
         changed.delenv("AWS_ACCESS_KEY_ID")
         changed.delenv("AWS_SECRET_ACCESS_KEY")
-        changed.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with pytest.raises(StoreUnavailable, match="no AWS credentials"):
             fetch(URI, cache_dir=tmp_path)
 
