@@ -16,6 +16,8 @@ import boto3
 import psutil
 import pytest
 
+from tests.integration.aws import listening, moto
+
 GOOD = ("good", "great", "lovely", "fine", "superb")
 BAD = ("bad", "awful", "poor", "dull", "sad")
 OTHER = ("the", "film", "cream", "was", "a", "very", "and", "it", "day", "one", "two", "three")
