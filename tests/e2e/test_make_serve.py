@@ -39,6 +39,8 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # As in a terminal: a shell has what it runs in the background ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         yield child
