@@ -17,6 +17,7 @@ from train.errors import RegistryRefused
 from train.registry.versions import Parent
 
 REPORT = "report.json"
+EVALUATION = "evaluation/evaluation.json"
 _HISTORY, _SETTINGS, _STEP = "history", "settings", "step"
 _NOT_A_FIGURE = {_HISTORY, _SETTINGS, "parent"}
 _FILES = ("*.json", "*.png", "*.html", "*.toml", "*.csv", "*.md")
@@ -66,28 +67,38 @@ def read_evidence(bundle: Path, run: Path | None) -> Evidence:
         RegistryRefused: The report is not JSON, or is the report of other data than the bundle's.
     """
     manifest = read_manifest(bundle)
-    report = _read_report(run / REPORT) if run is not None else {}
+    report = _read_json(run / REPORT, "run fit again, or remove it") if run is not None else {}
     _check_same_data(report, manifest, run)
     measured = {key: value for key, value in report.items() if key not in _NOT_A_FIGURE}
     return Evidence(
         parameters=dict(_parameters(report.get(_SETTINGS))),
-        figures={**dict(_numbers(measured)), **dict(_numbers(manifest.metrics))},
+        figures={
+            **dict(_numbers(measured)),
+            **dict(_numbers(manifest.metrics)),
+            **(dict(_evaluated(run / EVALUATION)) if run is not None else {}),
+        },
         history=list(_history(report.get(_HISTORY))),
         files=_files(run) if run is not None else {},
         parent=_parent(report.get("parent")),
     )
 
 
-def _read_report(path: Path) -> Mapping[str, Any]:
+def _read_json(path: Path, remedy: str) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     try:
-        report = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RegistryRefused(f"{path} cannot be read: {error}; run fit again, or remove it") from error
-    if not isinstance(report, dict):
-        raise RegistryRefused(f"{path} is not a JSON object; run fit again, or remove it")
-    return report
+        raise RegistryRefused(f"{path} cannot be read: {error}; {remedy}") from error
+    if not isinstance(found, dict):
+        raise RegistryRefused(f"{path} is not a JSON object; {remedy}")
+    return found
+
+
+def _evaluated(path: Path) -> Iterator[tuple[str, float]]:
+    """What `evaluate` measured of the version on each set: `evaluation.SET.figures.accuracy` and so on."""
+    for of_set in _read_json(path, "run evaluate again, or remove it").get("sets", ()):
+        yield from _numbers(of_set.get("candidate"), _joined("evaluation", of_set.get("name")))
 
 
 def _check_same_data(report: Mapping[str, Any], manifest: BundleManifest, run: Path | None) -> None:

@@ -36,7 +36,7 @@ from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 
 MOST_PODS = 6
 AIMS = Aims(up_window_s=4, down_window_s=15, step_s=8)
-COURSE = ((0.0, 0.75), (8.0, 0.75), (68.0, 4.0), (98.0, 4.0), (106.0, 0.75), (140.0, 0.75))
+COURSE = ((0.0, 0.75), (8.0, 0.75), (158.0, 4.0), (200.0, 4.0), (208.0, 0.75), (240.0, 0.75))
 """Seconds, and the load in pods' worth of the promise."""
 GOING_S = 60.0
 """After the course, for pods that are still on their way out."""

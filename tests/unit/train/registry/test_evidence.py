@@ -79,6 +79,24 @@ def test_the_parent_is_the_reports(run: Path) -> None:
     assert read(run, REPORT | {"parent": None}).parent is None
 
 
+def test_what_evaluate_measured_of_the_version_becomes_figures(run: Path) -> None:
+    models = {
+        name: {
+            "figures": {"accuracy": accuracy, "recall": {"N": 0.5}},
+            "calibration": {"error": 0.01, "bins": [1]},
+        }
+        for name, accuracy in (("candidate", 0.9), ("against", 0.8))
+    }
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "evaluation.json").write_text(json.dumps({"sets": [{"name": "dev", **models}]}))
+    assert read(run, {}).figures == {
+        "evaluation.dev.figures.accuracy": 0.9,
+        "evaluation.dev.figures.recall.N": 0.5,
+        "evaluation.dev.calibration.error": 0.01,
+        "test.f1": 0.9,
+    }
+
+
 def test_report_plots_and_evaluation_are_kept_and_weights_are_not(run: Path) -> None:
     for name in ("learning_curves.png", "evaluation/report.html", "evaluation/plots/a.png", "ray/big.json"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
