@@ -187,6 +187,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
     command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={free_port()}"]
+    # Else another Ray on the machine has this port, and jobs find no agent here.
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
     command += ["--disable-usage-stats", *plan.ray_options]
     with log.open("wb") as output:
         return psutil.Popen(

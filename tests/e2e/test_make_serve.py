@@ -21,6 +21,7 @@ import yaml
 from serve_app.local import ONE_HOP, free_port
 from tests.conftest import ROOT
 from tests.integration.models import save
+from tests.terminal import heed_ctrl_c
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 180
@@ -39,8 +40,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # As in a terminal: a shell has what it runs in the background ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_ctrl_c,
         )
     try:
         yield child

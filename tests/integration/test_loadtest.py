@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.terminal import heed_ctrl_c
+
 ROOT = Path(__file__).parents[2]
 QUICK = ["--per-minute", "2400", "--min-per-minute", "1500", "--p95-ms", "400", "--seed", "7"]
 """40 requests a second; the p95 is generous because other work may share the cores with the test."""
@@ -283,7 +285,12 @@ def test_ctrl_c_ends_without_a_verdict_or_a_traceback() -> None:
     with (
         running(good) as host,
         subprocess.Popen(
-            [*command, "--host", host], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, "--host", host],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_ctrl_c,
         ) as process,
     ):
         assert process.stderr is not None
