@@ -145,7 +145,10 @@ def redirects(service: Service, number: int, said: dict[str, object]) -> int:
 def running(kind: Callable[..., int]) -> Iterator[str]:
     """Start a service of this kind and yield its address once it is bound."""
     with subprocess.Popen(
-        [sys.executable, __file__, kind.__name__], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-m", "tests.integration.test_loadtest", kind.__name__],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     ) as process:
         assert process.stdout is not None
         try:
