@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -112,6 +113,7 @@ class Batcher(Generic[Item, Result]):
             itself. Called by as many threads as there are lanes.
         limits: the bounds.
         lanes: how many batches may run side by side.
+        niceness: by how much the lanes' threads go after the others of the process, as of nice(1).
         clock: the clock of deadlines and durations.
     """
 
@@ -121,9 +123,11 @@ class Batcher(Generic[Item, Result]):
         limits: BatchLimits,
         *,
         lanes: int = 1,
+        niceness: int = 0,
         clock: Clock = time.monotonic,
     ) -> None:
         self._forward = forward
+        self._niceness = niceness
         self._limits = limits
         self._clock = clock
         self._wake = threading.Condition()
@@ -256,6 +260,11 @@ class Batcher(Generic[Item, Result]):
     def _serve_device(self, lane: int) -> None:
         """A thread of the device: batch after batch until closed."""
         try:
+            if self._niceness:
+                thread = threading.get_native_id()
+                os.setpriority(
+                    os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness
+                )
             while batch := self._take(lane):
                 self._run(lane, batch)
         except BaseException as error:  # the thread must not leave callers hanging, whatever ended it

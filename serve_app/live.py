@@ -28,6 +28,9 @@ _INLINE_CHARS = 4000
 thread, so that one long request does not hold up the others."""
 _MOST_LANES = 4
 """Batches that a CPU runs side by side at most: each needs the interpreter now and then."""
+_LANE_NICENESS = 10
+"""Where the device is the CPU, who answers goes before who computes: a flood of refusals takes little time,
+but where it waits for a core, everybody waits."""
 _BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 
 
@@ -192,7 +195,8 @@ def _batcher(
         )
         return scores
 
-    return Batcher(forward, limits, lanes=lanes)
+    niceness = _LANE_NICENESS if classifier.device == "cpu" else 0
+    return Batcher(forward, limits, lanes=lanes, niceness=niceness)
 
 
 class _Phases:

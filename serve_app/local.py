@@ -177,6 +177,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
             # The dashboard is on the loopback interface alone; without this it would ask for a token.
             "RAY_AUTH_MODE": "disabled",
+            # Ray's 15 is for jobs beside which somebody works; this one is waited for.
+            "RAY_worker_niceness": "0",
             "SENTIMENT_REPLICAS": str(plan.replicas),
             "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
             **plan.environment,

@@ -56,47 +56,61 @@ held_out = 0.2
 passes = 8.0
 """
 
-# One Ray cluster for all runs; two workers first, so that the cluster has room for them.
+# One Ray cluster for all runs; two workers first, so that the cluster has room for them. The worker of
+# `remote` is killed once a checkpoint of it is in S3.
 RUNS = """
-import sys
+import sys, threading, time
 from pathlib import Path
+import boto3, psutil
 from train.__main__ import main
-from train.sagemaker import job_of
-from train.verbs.sagemaker import run_job
 folder = sys.argv[1]
 common = ["fit", "--config", f"{folder}/settings.toml", "--data", f"{folder}/data", "--cpus", "1"]
 first = f"{folder}/one/bundle"
 options = {
     "pair": ["--workers", "2"],
     "one": [],
-    "on": ["--base", first, "--max-steps", "4"],
-    "whole": ["--method", "full", "--set", "optimiser.learning_rate=3e-3",
-              "optimiser.class_weights=balanced"],
     "patient": ["--set", "progress.patience=1", "progress.evaluations=8", "optimiser.learning_rate=1e-9"],
     "renamed": ["--base", first, "--set", "labels=['POOR', 'RICH']",
                 "data=[{name='invented', file='invented.csv', label_names={bad='POOR', good='RICH'}}]"],
-    "taught": ["--set", "data=[{name='invented', file='scored', passes=8.0, teacher_weight=1.0, "
+    "taught": ["--method", "full",
+               "--set", "optimiser.learning_rate=3e-3", "optimiser.class_weights=balanced",
+               "data=[{name='invented', file='scored', passes=8.0, teacher_weight=1.0, "
                "label_names={bad='POSITIVE', good='NEGATIVE'}}]"],
-    "remote": ["--data", "s3://fit/data", "--checkpoints", "s3://fit/runs"],
+    "remote": ["--data", "s3://fit/data", "--checkpoints", "s3://fit/runs", "--resume"],
 }
+def kill_a_worker():
+    s3 = boto3.session.Session().client("s3")
+    noted = "runs/fit/checkpoint_manager_snapshot.json"
+    while not s3.list_objects_v2(Bucket="fit", Prefix=noted)["KeyCount"]:
+        time.sleep(0.02)
+    workers = [child for child in psutil.Process().children(recursive=True)
+               if "RayTrainWorker" in " ".join(child.cmdline())]
+    workers[0].kill()
+    print(f"killed {len(workers)} worker")
 for name, further in options.items():
     if name == "taught":
         texts, scored = f"{folder}/data/invented.csv", f"{folder}/data/scored"
         assert main(["score", "--bundle", first, "--data", texts, "--out", scored]) == 0
+    if name == "remote":
+        threading.Thread(target=kill_a_worker).start()
     if main([*common, "--out", f"{folder}/{name}", *further]):
         sys.exit(1)
 texts = ["--data", f"{folder}/data/invented.csv", "--label-names", "bad=NEGATIVE", "good=POSITIVE"]
 options = [*texts, "--base", first, "--epochs", "2", "--held-out", "0.3", "--set", "max_length=32"]
 assert main(["fit", *options, "--cpus", "1", "--out", f"{folder}/options"]) == 0
-job = job_of({"TRAINING_JOB_NAME": "job-1"}, root=Path(folder, "ml"))
-assert run_job(job) == 0
 assert main([*common, "--out", f"{folder}/nan", "--set", "optimiser.learning_rate=1e30"]) == 1
 assert main([*common, "--out", f"{folder}/one"]) == 1
 assert main([*common, "--out", f"{folder}/bad", "--set", "data=[{name='invented', file='bad.csv'}]"]) == 1
 """
 
-# The command of the run `one`, alone in its process.
-ONE = "import sys; from train.__main__ import main; sys.exit(main(sys.argv[1:]))"
+# The same as a SageMaker job, alone in its process.
+JOB = """
+import sys
+from pathlib import Path
+from train.sagemaker import job_of
+from train.verbs.sagemaker import run_job
+sys.exit(run_job(job_of({"TRAINING_JOB_NAME": "job-1"}, root=Path(sys.argv[1]))))
+"""
 
 
 def write_base(folder: Path) -> None:
@@ -170,12 +184,6 @@ def start(code: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def start_one(folder: Path, out: str, *further: str) -> subprocess.Popen[bytes]:
-    """The run `one` with another folder for its result."""
-    paths = ["--config", f"{folder}/settings.toml", "--data", f"{folder}/data", "--out", f"{folder}/{out}"]
-    return start(ONE, "fit", *paths, "--cpus", "1", *further, log=folder / f"{out}.log")
-
-
 def finish(run: subprocess.Popen[bytes], log: Path) -> None:
     try:
         assert run.wait(timeout=900) == 0, log.read_text()[-5000:]
@@ -201,13 +209,8 @@ def wait_for(condition: Callable[[], Any], run: subprocess.Popen[bytes]) -> Any:
     return found
 
 
-def has_checkpoint(out: Path) -> bool:
-    """Whether Ray Train has noted a checkpoint: from then on it is what a new attempt begins with."""
-    return (out / "ray" / "fit" / "checkpoint_manager_snapshot.json").exists()
-
-
-def weights(run: Path) -> bytes:
-    return (run / "bundle" / "adapter_model.safetensors").read_bytes()
+def weights(bundle: Path) -> bytes:
+    return (bundle / "adapter_model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -247,19 +250,6 @@ def test_the_loss_falls_and_unseen_texts_are_answered(runs: Path) -> None:
 @pytest.mark.ray
 def test_the_curves_are_drawn(runs: Path) -> None:
     assert (runs / "one" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.ray
-def test_a_run_goes_on_from_a_bundle(runs: Path) -> None:
-    from serve_app.model.bundle import read_manifest
-
-    one, on = (report(runs / name) for name in ("one", "on"))
-    parent = read_manifest(runs / "one" / "bundle")
-
-    assert on["parent"]["digest"] == parent.digest
-    assert read_manifest(runs / "on" / "bundle").base == parent.base
-    assert on["history"][0]["loss"] < one["history"][0]["loss"] / 2
-    assert on["history"][0]["step"] == 1
 
 
 @pytest.mark.ray
@@ -310,17 +300,6 @@ def test_the_bundle_says_what_it_is(runs: Path) -> None:
 
 
 @pytest.mark.ray
-def test_all_weights_can_be_trained(runs: Path) -> None:
-    from serve_app.model.bundle import read_manifest
-
-    manifest = read_manifest(runs / "whole" / "bundle")
-
-    assert manifest.base is None
-    assert {"model.safetensors", "tokenizer.json", "config.json"} <= manifest.files.keys()
-    assert report(runs / "whole")["held_out"]["invented"]["balanced_accuracy"] > 0.8
-
-
-@pytest.mark.ray
 def test_a_run_that_learns_nothing_stops_early(runs: Path) -> None:
     history = report(runs / "patient")["history"]
 
@@ -342,14 +321,27 @@ def test_other_labels_get_a_new_head_on_the_encoder_that_was_trained(runs: Path)
 
 
 @pytest.mark.ray
-def test_a_teacher_is_believed_over_the_labels(runs: Path) -> None:
+def test_all_weights_can_be_trained_and_a_teacher_is_believed_over_the_labels(runs: Path) -> None:
     """The labels of the set `taught` are the wrong way round, and the teacher's weight is 1."""
+    from serve_app.model.bundle import read_manifest
+
+    manifest = read_manifest(runs / "taught" / "bundle")
+
+    assert manifest.base is None
+    assert {"model.safetensors", "tokenizer.json", "config.json"} <= manifest.files.keys()
     assert report(runs / "taught")["held_out"]["invented"]["balanced_accuracy"] < 0.2
 
 
 @pytest.mark.ray
-def test_options_alone_describe_a_run(runs: Path) -> None:
-    found = report(runs / "options")
+def test_options_alone_describe_a_run_that_goes_on_from_a_bundle(runs: Path) -> None:
+    from serve_app.model.bundle import read_manifest
+
+    one, found = (report(runs / name) for name in ("one", "options"))
+    parent = read_manifest(runs / "one" / "bundle")
+
+    assert found["parent"]["digest"] == parent.digest
+    assert read_manifest(runs / "options" / "bundle").base == parent.base
+    assert found["history"][0]["loss"] < one["history"][0]["loss"] / 2
 
     assert found["settings"]["name"] == "invented"
     assert found["settings"]["labels"] == ["NEGATIVE", "POSITIVE"]
@@ -360,20 +352,13 @@ def test_options_alone_describe_a_run(runs: Path) -> None:
 
 
 @pytest.mark.ray
-def test_texts_and_checkpoints_may_be_in_s3(runs: Path) -> None:
-    assert weights(runs / "remote") == weights(runs / "one")
+def test_texts_and_checkpoints_may_be_in_s3_and_a_killed_worker_costs_time_alone(runs: Path) -> None:
+    said = (runs / "runs.log").read_text()
+
+    assert "killed 1 worker" in said and "going on after step" in said
+    assert steps(runs / "remote") == steps(runs / "one")
+    assert weights(runs / "remote" / "bundle") == weights(runs / "one" / "bundle")
     assert not (runs / "remote" / "ray").exists()
-
-
-@pytest.mark.ray
-def test_a_sagemaker_job_leaves_its_bundle_where_sagemaker_collects_it(runs: Path) -> None:
-    root = runs / "ml"
-    manifest = json.loads((root / "model/bundle.json").read_text())
-    assert (manifest["name"], manifest["version"]) == ("trial", "job-1")
-    assert (root / "model/adapter_model.safetensors").read_bytes() == weights(runs / "one")
-    assert {path.name for path in (root / "output/data").iterdir()} == {"report.json", "learning_curves.png"}
-    assert not (root / "output/failure").exists()
-    assert any((root / "checkpoints").rglob("checkpoint_*")), "the next start of the job goes on from there"
 
 
 @pytest.mark.ray
@@ -388,35 +373,26 @@ def test_what_cannot_work_is_said_and_leaves_no_bundle(runs: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_killed_worker_costs_time_and_nothing_else(runs: Path) -> None:
-    run = start_one(runs, "survivor")
+def test_a_killed_sagemaker_job_goes_on_and_leaves_its_bundle_where_it_is_collected(runs: Path) -> None:
+    root, log = runs / "ml", runs / "job.log"
+    job = start(JOB, str(root), log=log)
     try:
-        wait_for(lambda: has_checkpoint(runs / "survivor"), run)
-        children = psutil.Process(run.pid).children(recursive=True)
-        [worker] = [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
-        worker.kill()
+        # What Ray Train has noted is what a new start begins with.
+        wait_for(lambda: list((root / "checkpoints").rglob("checkpoint_manager_snapshot.json")), job)
     finally:
-        finish(run, runs / "survivor.log")
+        kill_all(job)
+    assert not (root / "model/bundle.json").exists()
 
-    assert "going on after step" in (runs / "survivor.log").read_text()
-    assert steps(runs / "survivor") == steps(runs / "one")
-    assert weights(runs / "survivor") == weights(runs / "one")
+    finish(start(JOB, str(root), log=log), log)
 
-
-@pytest.mark.ray
-def test_a_killed_job_is_resumed_from_its_last_checkpoint(runs: Path) -> None:
-    run = start_one(runs, "resumed")
-    try:
-        wait_for(lambda: has_checkpoint(runs / "resumed"), run)
-    finally:
-        kill_all(run)
-    assert not (runs / "resumed" / "bundle").exists()
-
-    finish(start_one(runs, "resumed", "--resume"), runs / "resumed.log")
-
-    assert "going on after step" in (runs / "resumed.log").read_text()
-    assert steps(runs / "resumed") == steps(runs / "one")
-    assert weights(runs / "resumed") == weights(runs / "one")
+    assert "going on after step" in log.read_text()
+    manifest = json.loads((root / "model/bundle.json").read_text())
+    assert (manifest["name"], manifest["version"]) == ("trial", "job-1")
+    assert weights(root / "model") == weights(runs / "one" / "bundle")
+    assert {path.name for path in (root / "output/data").iterdir()} == {"report.json", "learning_curves.png"}
+    assert not (root / "output/failure").exists()
+    done = json.loads((root / "output/data/report.json").read_text())
+    assert [look["step"] for look in done["history"]] == steps(runs / "one")
 
 
 def steps(run: Path) -> list[int]:

@@ -205,7 +205,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             environment={
                 "SENTIMENT_REPLICA_CPUS": "1",
                 "RAY_metrics_report_interval_ms": "1000",
-                "RAY_worker_niceness": "0",
             },
         )
         with serving(plan, print):

@@ -73,7 +73,6 @@ def main() -> int:
             config={"proxy_location": "HeadOnly", "applications": [_application(policies[0])]},
             environment={
                 **fake_nodes.ENVIRONMENT,
-                "RAY_worker_niceness": "0",  # Ray's 15 would leave them what others on the machine leave over
                 # Pods that start take the cores from those that answer: let the queue be longer meanwhile.
                 "SENTIMENT_MAX_QUEUE_WAIT_S": "3",
                 "SENTIMENT_REPLICA_CPUS": "1",

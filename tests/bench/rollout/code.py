@@ -30,7 +30,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
             here.settle(5)
             yield "| code | seconds | answers by version | failed | p95 ms | Serve says |"
             yield "|---|---|---|---|---|---|"
-            for version, broken in (("2", False), ("3", True)):
+            for version, broken in (("new", False), ("broken", True)):
                 yield _row(here, version, _code(folder / version, version, broken=broken))
         yield f"mixed answers: {here.witness.mixed()} of {here.witness.answers}"
 

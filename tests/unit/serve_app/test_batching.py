@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -285,6 +286,17 @@ async def test_a_stuck_device_fails_the_health_check(device: Device, make: Make)
         batcher.check_health()
     device.let_go()
     await running
+
+
+async def test_who_computes_goes_after_who_answers() -> None:
+    def forward(batch: Sequence[Text], _alone: bool) -> list[str]:
+        return [str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) for _ in batch]
+
+    batcher: Batcher[Text, str] = Batcher(forward, BatchLimits(), niceness=2)
+    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert await ask(batcher, "a") == [str(min(19, here + 2))]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == here
+    await batcher.close()
 
 
 async def test_a_batch_alone_has_the_device_and_then_lanes_run_side_by_side(
