@@ -209,8 +209,14 @@ def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
         if not _runs(node):
             break
         try:
-            if httpx.get(f"{plan.dashboard}/api/serve/applications/", timeout=5).is_success:
+            answer = httpx.get(f"{plan.dashboard}/api/serve/applications/", timeout=5)
+            if answer.is_success:
                 return
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                raise LocalError(
+                    "the Ray dashboard asks for a token: RAY_AUTH_MODE is set to token; unset it, or set it to "
+                    "disabled (the dashboard listens on 127.0.0.1 alone)"
+                )
         except httpx.TransportError:
             pass
         time.sleep(0.2)

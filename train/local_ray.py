@@ -37,15 +37,25 @@ def start_ray(cpus: int) -> None:
 
 @contextmanager
 def ray_for_a_while() -> Iterator[None]:
-    """Have what the block starts of Ray end with it; a cluster that was joined before stays joined."""
+    """Have what the block starts of Ray end with it; a cluster that was joined before stays joined.
+
+    What Ray sets in the environment, such as RAY_AUTH_MODE, is not the user's wish for what is started later.
+    """
     import ray
 
-    there = ray.is_initialized()
+    there, before = ray.is_initialized(), _ray_variables()
     try:
         yield
     finally:
         if not there:
             ray.shutdown()
+            for name in _ray_variables():
+                del os.environ[name]
+            os.environ.update(before)
+
+
+def _ray_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
 
 
 def quiet_data() -> None:
