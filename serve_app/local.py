@@ -214,8 +214,8 @@ def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
                 return
             if answer.status_code == httpx.codes.UNAUTHORIZED:
                 raise LocalError(
-                    "the Ray dashboard asks for a token: RAY_AUTH_MODE is set to token; unset it, or set it to "
-                    "disabled (the dashboard listens on 127.0.0.1 alone)"
+                    "the Ray dashboard asks for a token, for RAY_AUTH_MODE is set to token; unset it, or set "
+                    "it to disabled (the dashboard listens on 127.0.0.1 alone)"
                 )
         except httpx.TransportError:
             pass
