@@ -73,6 +73,7 @@ class Plan:
         one_hop: False leaves Serve's own proxy in front, as a peer to measure against.
         ray_options: more options of `ray start`.
         config: of Serve, changed at its top level.
+        folder: that Ray works in; by default the present one. What code is in it goes before all other.
     """
 
     model: str | None = None
@@ -86,6 +87,7 @@ class Plan:
     one_hop: bool = True
     ray_options: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def url(self) -> str:
@@ -195,6 +197,7 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     with log.open("wb") as output:
         return psutil.Popen(
             command,
+            cwd=plan.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

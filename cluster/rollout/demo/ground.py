@@ -109,6 +109,7 @@ def ground(
     per_minute: float,
     tell: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
+    works_in: Path | None = None,
 ) -> Iterator[Ground]:
     """Run the service with the built-in model and load on it while the block runs.
 
@@ -118,6 +119,7 @@ def ground(
         per_minute: requests a replica.
         tell: told each step, one line.
         environment: more variables for Ray and the replicas.
+        works_in: the folder that Ray works in.
 
     Raises:
         DemoFailed: the service or the load test could not be run.
@@ -127,6 +129,7 @@ def ground(
         dashboard_port=free_port(),
         replicas=replicas,
         environment={**_ENVIRONMENT, **(environment or {})},
+        folder=works_in,
     )
     try:
         with (
