@@ -56,7 +56,7 @@ def _train(folder: Path, run: Path) -> None:
 
 def _as_csv(rows: Sequence[Row]) -> str:
     written = io.StringIO()
-    writer = csv.writer(written)
+    writer = csv.writer(written, lineterminator="\n")
     writer.writerow(["text", "label"])
     writer.writerows((text, LABELS[label]) for text, label in rows)
     return written.getvalue()

@@ -123,7 +123,6 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
             "SENTIMENT_LOG_FLUSH_S": _FLUSH_S,
             "SENTIMENT_MAX_QUEUE_WAIT_S": "30",
             "RAY_metrics_report_interval_ms": "1000",
-            # At Ray's usual niceness of 15 a busy machine would starve the replicas.
         },
     )
     say = _random_labels(seed) if poison else truth

@@ -16,7 +16,7 @@ Trains a small champion on one domain, serves it on two replicas with capture on
 and then about another with feedback, and calls the loop: drift is noticed, the champion retrained, the gate
 asked, the new version put on one pod under load, watched, and promoted. Ends with a table.
 
-The texts are those in --data (sst2_train, sst2_dev and clothing_reviews as Parquet), or invented ones.
+The texts are those in --data (sst2_train, sst2_dev and tweets_sentiment as Parquet), or invented ones.
 """
 _EPILOG = """\
 exit codes: 0 all was as it has to be, 1 it was not, or it could not be run
