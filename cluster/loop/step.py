@@ -138,7 +138,10 @@ def _of_retraining(facts: Facts, pace: PaceBounds, now: datetime) -> Next | None
 
 
 def _of_look(facts: Facts, pace: PaceBounds, least_rows: int, now: datetime) -> Next:
-    looked = facts.looked
+    looked, made = facts.looked, facts.retraining
+    done = looked is not None and made is not None and made.until == looked.until
+    if looked is not None and looked.verdict == "retrain" and not done and not facts.lacking:
+        return Next(Step.RETRAIN, f"the last look found: {'; '.join(looked.reasons)}")
     if looked is None or now >= looked.until + pace.look:
         if facts.rows >= least_rows:
             since = "no look was made yet" if looked is None else f"the last look was {_time(looked.until)}"
@@ -151,13 +154,10 @@ def _of_look(facts: Facts, pace: PaceBounds, least_rows: int, now: datetime) -> 
     if looked.verdict != "retrain":
         said = "; ".join(looked.reasons) or "nothing has changed"
         return Next(Step.WAIT, f"the last look found {looked.verdict}: {said}; {after}")
-    made = facts.retraining
-    if made is not None and made.until == looked.until:
+    if made is not None and done:
         why = "; ".join(made.reasons) or made.status
         return Next(Step.WAIT, f"the last window was retrained on already: {why}; {after}")
-    if facts.lacking:
-        return Next(Step.WAIT, f"a retraining lacks labels: {'; '.join(facts.lacking)}; {after}")
-    return Next(Step.RETRAIN, f"the last look found: {'; '.join(looked.reasons)}")
+    return Next(Step.WAIT, f"a retraining lacks labels: {'; '.join(facts.lacking)}; {after}")
 
 
 def _time(value: datetime) -> str:

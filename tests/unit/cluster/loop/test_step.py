@@ -19,6 +19,7 @@ HOUR = timedelta(hours=1)
 PACE = PaceBounds(look_hours=1, pause_hours=24)
 LEAST = 100
 LOOKED = Looked("1", NOON - 24 * HOUR, NOON, "retrain", ("texts of another domain",))
+FINE = replace(LOOKED, verdict="ok", reasons=())
 MADE = Retraining(
     name="m",
     champion="1",
@@ -44,16 +45,13 @@ KNOWN = Facts("m", "1")
         (KNOWN, 0, Step.WAIT, "0 new answers of 1; a look for drift needs 100"),
         (replace(KNOWN, came_by_rollout=True), 0, Step.DONE, "m/1 is on every pod"),
         (replace(KNOWN, rows=100), 0, Step.DRIFT_CHECK, "no look was made yet"),
-        (replace(KNOWN, rows=100, looked=LOOKED), 1, Step.DRIFT_CHECK, "the last look was 2026-11-26 12:00"),
-        (replace(KNOWN, rows=99, looked=LOOKED), 1, Step.WAIT, "99 new answers"),
+        (replace(KNOWN, rows=100, looked=FINE), 1, Step.DRIFT_CHECK, "the last look was 2026-11-26 12:00"),
+        (replace(KNOWN, rows=99, looked=FINE), 1, Step.WAIT, "99 new answers"),
         (replace(KNOWN, rows=100, looked=LOOKED), 0, Step.RETRAIN, "texts of another domain"),
+        # Called once an hour, the loop would else look, and look again.
+        (replace(KNOWN, rows=100, looked=LOOKED), 5, Step.RETRAIN, "texts of another domain"),
         (replace(KNOWN, looked=replace(LOOKED, verdict="drift")), 0, Step.WAIT, "found drift"),
-        (
-            replace(KNOWN, looked=replace(LOOKED, verdict="ok", reasons=())),
-            0,
-            Step.WAIT,
-            "nothing has changed",
-        ),
+        (replace(KNOWN, looked=FINE), 0, Step.WAIT, "nothing has changed"),
         (replace(KNOWN, looked=LOOKED, lacking=("9 are NEGATIVE",)), 0, Step.WAIT, "9 are NEGATIVE"),
         (replace(KNOWN, looked=LOOKED, retraining=BEGUN), 9, Step.RETRAIN, "not finished"),
         (replace(KNOWN, looked=LOOKED, retraining=SHORT), 0, Step.WAIT, "9 are NEGATIVE"),
