@@ -84,12 +84,13 @@ class Shown:
     def faults(self) -> list[str]:
         """What was not as it has to be, in words."""
         last, (before, after) = self.steps[-1].step, self.accuracy[NEW]
-        wanted = Step.BLOCKED if self.poisoned else Step.DONE
+        wanted = Step.BLOCKED if self.poisoned else Step.ROLLOUT
         found = [f"the loop ended {last}, not {wanted}: {self.steps[-1].reason}"] * (last is not wanted)
         found += [f"{len(self.failed)} requests failed: {self.failed[0]}"] if self.failed else []
         found += [f"{self.lost} answers are not in the log"] * bool(self.lost)
         if self.poisoned:
             return found + ["another version is live"] * (self.champion != "1")
+        found += ["the new version is not live"] * (self.champion == "1")
         return found + ["the new domain is not answered better"] * (after <= before)
 
 
@@ -168,7 +169,7 @@ def _steps(
     rows: Sequence[Row] = (),
     say: Say = truth,
 ) -> list[Next]:
-    """Carry out steps until there is nothing to do; a rollout under load."""
+    """Carry out steps until there is nothing to do, or a rollout was carried out, under load."""
     done: list[Next] = []
     while len(done) < most:
         facts, found = loop.decide()
@@ -180,6 +181,8 @@ def _steps(
         mixed = random.Random(0).sample(rows, len(rows))
         with during.steadily(mixed, say) if loaded and during else nullcontext():
             loop.carry_out(facts, found.step)
+        if found.step is Step.ROLLOUT:
+            break
     return done
 
 
