@@ -9,6 +9,7 @@ no Docker daemon and no registry of images here.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -294,17 +295,32 @@ def test_it_waits_on_one_pod_for_approval_and_then_goes_to_all(site: Site, users
     assert len(users) > 60 and set(users) == {200}
 
 
-def test_what_people_say_makes_the_next_version(site: Site) -> None:
-    champion = site.champion()
+def test_what_comes_in_is_held_against_the_champion(site: Site, tmp_path: Path) -> None:
     said = invented(600, seed=5, kinds=NEW)
     write_log(
         open_store("s3://data/captured"),
         [text for text, _ in said],
         [LABELS[label] for _, label in said],
-        model=("sentiment", champion),
+        model=("sentiment", site.champion()),
         labels=LABELS,
         until=datetime.now(UTC),
     )
+    aws_cli = tmp_path / "aws"  # of which `make drift` takes `aws s3 cp FILE s3://BUCKET/KEY`
+    aws_cli.write_text(
+        f"#!{sys.executable}\nimport sys, boto3\nbucket, _, key = sys.argv[4][5:].partition('/')\n"
+        "boto3.session.Session().client('s3').upload_file(sys.argv[3], bucket, key)\n"
+    )
+    aws_cli.chmod(0o755)
+    looked = site.run("drift", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert looked.code == 0, looked.said
+    s3 = boto3.session.Session().client("s3")
+    verdict = json.loads(s3.get_object(Bucket="data", Key="drift/latest/verdict.json")["Body"].read())
+    assert verdict["verdict"] == "retrain" and verdict["rows"] == 600
+    assert "s3://data/drift/latest/report.html" in looked.said
+
+
+def test_what_people_said_makes_the_next_version(site: Site) -> None:
+    champion = site.champion()
     retrained = site.run("retrain", PIPELINE_EXECUTION="drifted")
     assert retrained.code == 0, retrained.said
     version = site.registry.get("sentiment/run-drifted")
