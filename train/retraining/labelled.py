@@ -14,6 +14,7 @@ from pyarrow.fs import LocalFileSystem, copy_files
 
 from train.captured.joining import TRUTH, Join
 from train.captured.reading import Log, Window
+from train.errors import DataInvalid
 from train.settings import FileSettings
 from train.texts.files import is_remote, open_filesystem
 from train.texts.parts import keys_of, one_of_each
@@ -76,12 +77,17 @@ def keep(path: Path, address: str) -> None:
     """Copy a file to where later retrainings find it, a path or an s3:// address.
 
     Raises:
-        OSError: It cannot be written there.
+        DataInvalid: It cannot be written there.
     """
     system, target = open_filesystem(address)
-    if not is_remote(address):
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-    copy_files(str(path), target, LocalFileSystem(), system)
+    try:
+        if not is_remote(address):
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        copy_files(str(path), target, LocalFileSystem(), system)
+    except OSError as error:
+        raise DataInvalid(
+            f"the labelled texts cannot be kept at {address}: {error}; check --texts and its rights"
+        ) from error
 
 
 def _rows(log: Log, window: Window, labels: Sequence[str], counts: Counter[str]) -> Iterator[Any]:

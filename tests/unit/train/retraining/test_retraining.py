@@ -14,7 +14,7 @@ from train.captured.reading import Log, Window
 from train.errors import DataInvalid, RetrainingRefused, SettingsInvalid
 from train.registry import Version
 from train.retraining.bounds import DEFAULT, LabelBounds, read_retrain_bounds
-from train.retraining.labelled import FILE, label_counts, write_labelled
+from train.retraining.labelled import FILE, keep, label_counts, write_labelled
 from train.retraining.planning import version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import replayed
@@ -131,3 +131,11 @@ def test_bounds_are_read_and_an_unknown_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text(DEFAULT.read_text().replace("passes =", "passages ="))
     with pytest.raises(SettingsInvalid, match="passages"):
         read_retrain_bounds(tmp_path / "b.toml")
+
+
+def test_texts_that_cannot_be_kept_are_told_with_their_place(tmp_path: Path) -> None:
+    (tmp_path / "feedback.parquet").write_bytes(b"texts")
+    keep(tmp_path / "feedback.parquet", str(tmp_path / "there" / "kept.parquet"))
+    assert (tmp_path / "there" / "kept.parquet").read_bytes() == b"texts"
+    with pytest.raises(DataInvalid, match=r"kept at /proc/nowhere/kept\.parquet.*--texts"):
+        keep(tmp_path / "feedback.parquet", "/proc/nowhere/kept.parquet")
