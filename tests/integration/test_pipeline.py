@@ -47,7 +47,8 @@ from train.retraining.replay import champion_run
 pytestmark = pytest.mark.ray
 NEW = ("fgh", "opq")
 """Letters that say nothing in the first texts, and everything in what is asked later."""
-RUN = f"run-{uuid.uuid4()}"
+RUN, NEXT = f"run-{uuid.uuid4()}", f"run-{uuid.uuid4()}"
+"""Of the commit, and of the retraining after it."""
 COMMIT = subprocess.run(
     ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.strip()
@@ -225,7 +226,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 "ROLLOUT_ARGS": f"--plan {folder / 'plan.toml'}",
             }
             yield Site(plan, environment, registry, topic)
-        shutil.rmtree(Path("/tmp/runs") / RUN, ignore_errors=True)
+        for name in (RUN, NEXT):
+            shutil.rmtree(Path("/tmp/runs") / name, ignore_errors=True)
 
 
 @pytest.fixture
@@ -321,16 +323,16 @@ def test_what_comes_in_is_held_against_the_champion(site: Site, tmp_path: Path) 
 
 def test_what_people_said_makes_the_next_version(site: Site) -> None:
     champion = site.champion()
-    retrained = site.run("retrain", PIPELINE_EXECUTION="drifted")
+    retrained = site.run("retrain", PIPELINE_EXECUTION=NEXT.removeprefix("run-"))
     assert retrained.code == 0, retrained.said
-    version = site.registry.get("sentiment/run-drifted")
+    version = site.registry.get(f"sentiment/{NEXT}")
     assert str(version.parent) == f"sentiment/{champion}" and site.champion() == champion
     # The next retraining shows these texts again, wherever it runs.
     kept = boto3.session.Session().client("s3").list_objects_v2(Bucket="data", Prefix="texts/feedback/")
-    assert [found["Key"] for found in kept["Contents"]] == ["texts/feedback/run-drifted/feedback.parquet"]
+    assert [found["Key"] for found in kept["Contents"]] == [f"texts/feedback/{NEXT}/feedback.parquet"]
     settings, _ = champion_run(site.registry, version)
     assert {of_set.name: of_set.file for of_set in settings.data} == {
-        "feedback-run-drifted": "s3://data/texts/feedback/run-drifted/feedback.parquet",
+        f"feedback-{NEXT}": f"s3://data/texts/feedback/{NEXT}/feedback.parquet",
         "letters": "s3://data/texts/letters.csv",
     }
 
