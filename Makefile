@@ -60,6 +60,12 @@ HOURS ?= 24
 JOURNAL ?= $(if $(DATA_BUCKET),s3://$(DATA_BUCKET)/rollout,runs/rollout)
 ROLLOUT_PLACE ?= $(if $(EKS_CLUSTER),--target rayservice --namespace $(NAMESPACE) --name $(SERVICE))
 ROLLOUT = $(BIN)/python -m cluster rollout $(1) --journal $(JOURNAL) $(ROLLOUT_PLACE)
+WITH_IMAGE = --env $(ENVIRONMENT) --set image=$(IMAGE):$(TAG)-$(IMAGE_TARGET)
+ON_CLUSTER = $(BIN)/python -m cluster train --env $(ENVIRONMENT) $(if $(DASHBOARD),--dashboard $(DASHBOARD)) \
+	--set training.image=$(IMAGE):$(TAG)-train --set training.config=$(TRAIN_CONFIG) \
+	--set training.data=$(TEXTS) --set training.checkpoints=s3://$(DATA_BUCKET)/runs/$(VERSION) \
+	--set training.out=runs/$(VERSION) --set training.name=$(SERVICE) --set 'training.version="$(VERSION)"' \
+	--set training.registry=$(MLFLOW_TRACKING_URI) --set training.artifacts=$(SENTIMENT_REGISTRY_ARTIFACTS)
 ifdef MODELS_BUCKET
 export SENTIMENT_REGISTRY_ARTIFACTS ?= s3://$(MODELS_BUCKET)/registry
 endif
@@ -75,17 +81,9 @@ images:  ## build and push the images of this commit: IMAGE is a repository of E
 		docker build --file cluster/Dockerfile --target $$target --tag $(IMAGE):$(TAG)-$$target . \
 		&& docker push $(IMAGE):$(TAG)-$$target || exit 1; done
 
-WITH_IMAGE = --env $(ENVIRONMENT) --set image=$(IMAGE):$(TAG)-$(IMAGE_TARGET)
-
 upgrade: .venv/all.stamp  ## this commit's image on the serving pods; which models they serve stays as it is
 	$(BIN)/python -m cluster apply $(WITH_IMAGE) --ray-only
 	$(BIN)/python -m cluster wait $(WITH_IMAGE)
-
-ON_CLUSTER = $(BIN)/python -m cluster train --env $(ENVIRONMENT) $(if $(DASHBOARD),--dashboard $(DASHBOARD)) \
-	--set training.image=$(IMAGE):$(TAG)-train --set training.config=$(TRAIN_CONFIG) \
-	--set training.data=$(TEXTS) --set training.checkpoints=s3://$(DATA_BUCKET)/runs/$(VERSION) \
-	--set training.out=runs/$(VERSION) --set training.name=$(SERVICE) --set 'training.version="$(VERSION)"' \
-	--set training.registry=$(MLFLOW_TRACKING_URI) --set training.artifacts=$(SENTIMENT_REGISTRY_ARTIFACTS)
 
 train: .venv/all.stamp  ## fine-tune on the cluster, and register the version
 	$(ON_CLUSTER)

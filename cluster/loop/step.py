@@ -139,8 +139,8 @@ def _of_retraining(facts: Facts, pace: PaceBounds, now: datetime) -> Next | None
 
 def _of_look(facts: Facts, pace: PaceBounds, least_rows: int, now: datetime) -> Next:
     looked, made = facts.looked, facts.retraining
-    done = looked is not None and made is not None and made.until == looked.until
-    if looked is not None and looked.verdict == "retrain" and not done and not facts.lacking:
+    of_it = made if looked is not None and made is not None and made.until == looked.until else None
+    if looked is not None and looked.verdict == "retrain" and of_it is None and not facts.lacking:
         return Next(Step.RETRAIN, f"the last look found: {'; '.join(looked.reasons)}")
     if looked is None or now >= looked.until + pace.look:
         if facts.rows >= least_rows:
@@ -154,8 +154,8 @@ def _of_look(facts: Facts, pace: PaceBounds, least_rows: int, now: datetime) -> 
     if looked.verdict != "retrain":
         said = "; ".join(looked.reasons) or "nothing has changed"
         return Next(Step.WAIT, f"the last look found {looked.verdict}: {said}; {after}")
-    if made is not None and done:
-        why = "; ".join(made.reasons) or made.status
+    if of_it is not None:
+        why = "; ".join(of_it.reasons) or of_it.status
         return Next(Step.WAIT, f"the last window was retrained on already: {why}; {after}")
     return Next(Step.WAIT, f"a retraining lacks labels: {'; '.join(facts.lacking)}; {after}")
 

@@ -98,8 +98,10 @@ def aws() -> Iterator[Wire]:
     """An empty account."""
     wire = Wire(moto())
     with listening(wire) as wire.endpoint:
-        yield wire
-        wire.reset()
+        try:
+            yield wire
+        finally:
+            wire.go_on.set()  # or a held answer keeps the server from ending
 
 
 def moto() -> Callable[..., Any]:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from loadtest.invented import invent
-from serve_app.capture.parquet import feedback_files, prediction_files
 from serve_app.capture.records import Answered, Truth
 from serve_app.capture.stores import FolderStore
 from serve_app.model.bundle import read_manifest, rewrite_manifest
@@ -23,6 +22,7 @@ from serve_app.model.store import fetch
 from serve_app.service import Classified, Scored, Timing
 from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
+from tests.unit.train.captured.logs import put
 from train.__main__ import main
 from train.drift.embedding import answered, embed_texts
 from train.models import CACHE
@@ -93,9 +93,7 @@ def log_of(
         for i, (text, answer) in enumerate(zip(texts, answers, strict=True))
     ]
     truths = [Truth(f"request-{i}", 0, label, noon_us, "api") for i, label in enumerate(feedback)]
-    store = FolderStore(root)
-    for file in [*prediction_files(records, privacy), *feedback_files(truths)]:
-        store.put(file.key, file.content)
+    put(FolderStore(root), records, truths, privacy)
 
 
 def drift(root: Path, bundle: Path | str, *more: str) -> int:

@@ -70,7 +70,7 @@ options = {
     "pair": ["--workers", "2"],
     "one": [],
     "patient": ["--set", "progress.patience=1", "progress.evaluations=8", "optimiser.learning_rate=1e-9"],
-    "renamed": ["--base", first, "--set", "labels=['POOR', 'RICH']",
+    "renamed": ["--base", first, "--max-steps", "60", "--set", "labels=['POOR', 'RICH']",
                 "data=[{name='invented', file='invented.csv', label_names={bad='POOR', good='RICH'}}]"],
     "taught": ["--method", "full",
                "--set", "optimiser.learning_rate=3e-3", "optimiser.class_weights=balanced",
@@ -92,7 +92,7 @@ for name, further in options.items():
         texts, scored = f"{folder}/data/invented.csv", f"{folder}/data/scored"
         assert main(["score", "--bundle", first, "--data", texts, "--out", scored]) == 0
     if name == "remote":
-        threading.Thread(target=kill_a_worker).start()
+        threading.Thread(target=kill_a_worker, daemon=True).start()
     if main([*common, "--out", f"{folder}/{name}", *further]):
         sys.exit(1)
 texts = ["--data", f"{folder}/data/invented.csv", "--label-names", "bad=NEGATIVE", "good=POSITIVE"]
@@ -317,7 +317,9 @@ def test_other_labels_get_a_new_head_on_the_encoder_that_was_trained(runs: Path)
 
     assert bundle.base_folder is None
     assert Classifier(bundle, device="cpu").labels == ("POOR", "RICH")
-    assert report(runs / "renamed")["held_out"]["invented"]["balanced_accuracy"] > 0.8
+    found = report(runs / "renamed")
+    assert found["held_out"]["invented"]["balanced_accuracy"] > 0.8
+    assert found["history"][-1]["step"] == 60, "--max-steps ends it"
 
 
 @pytest.mark.ray

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from serve_app.capture.stores import FolderStore
-from tests.integration.logged import write_log
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
+from tests.unit.train.captured.logs import write_unsure
 from train.evaluation.thresholds import DEFAULT
 from train.registry import open_registry
 
@@ -95,7 +95,7 @@ def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tup
 def write(root: Path, rows: list[tuple[str, int]], truths: list[int]) -> None:
     """The champion's answers, and what people said of the first of them."""
     said = [LABELS[label] for label in truths]
-    write_log(
+    write_unsure(
         FolderStore(root),
         [text for text, _ in rows],
         said,

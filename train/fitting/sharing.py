@@ -7,24 +7,16 @@ from pathlib import Path
 from filelock import FileLock
 
 from train.fitting.prepare import Prepared, open_prepared
-from train.texts.files import is_remote, open_filesystem
+from train.texts.files import copy_to, is_remote, open_filesystem
 
 
 def share(prepared: Path, storage: str) -> str:
     """Copy prepared data to where the run's checkpoints go, if that is a store; its address from now on."""
-    from pyarrow.fs import LocalFileSystem, copy_files
-
     if not is_remote(storage):
         return str(prepared.resolve())
     digest = open_prepared(prepared).digest
     address = f"{storage.rstrip('/')}/prepared-{digest[:16]}"
-    system, path = open_filesystem(address)
-    copy_files(
-        str(prepared.resolve()),
-        path,
-        source_filesystem=LocalFileSystem(),
-        destination_filesystem=system,
-    )
+    copy_to(prepared, address)
     return address
 
 

@@ -17,7 +17,7 @@ from train.errors import RegistryRefused
 from train.registry.versions import Parent
 
 REPORT = "report.json"
-EVALUATION = "evaluation/evaluation.json"
+_EVALUATION = "evaluation/evaluation.json"
 _HISTORY, _SETTINGS, _STEP = "history", "settings", "step"
 _NOT_A_FIGURE = {_HISTORY, _SETTINGS, "parent"}
 _FILES = ("*.json", "*.png", "*.html", "*.toml", "*.csv", "*.md")
@@ -75,7 +75,7 @@ def read_evidence(bundle: Path, run: Path | None) -> Evidence:
         figures={
             **dict(_numbers(measured)),
             **dict(_numbers(manifest.metrics)),
-            **(dict(_evaluated(run / EVALUATION)) if run is not None else {}),
+            **(dict(_evaluated(run / _EVALUATION)) if run is not None else {}),
         },
         history=list(_history(report.get(_HISTORY))),
         files=_files(run) if run is not None else {},

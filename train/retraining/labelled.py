@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
-from pyarrow.fs import LocalFileSystem, copy_files
 
 from train.captured.joining import TRUTH, Join
 from train.captured.reading import Log, Window
 from train.errors import DataInvalid
 from train.settings import FileSettings
-from train.texts.files import is_remote, open_filesystem
+from train.texts.files import copy_to
 from train.texts.parts import keys_of, one_of_each
 from train.texts.reading import read_examples
 
@@ -79,11 +78,8 @@ def keep(path: Path, address: str) -> None:
     Raises:
         DataInvalid: It cannot be written there.
     """
-    system, target = open_filesystem(address)
     try:
-        if not is_remote(address):
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-        copy_files(str(path), target, LocalFileSystem(), system)
+        copy_to(path, address)
     except OSError as error:
         raise DataInvalid(
             f"the labelled texts cannot be kept at {address}: {error}; check --texts and its rights"

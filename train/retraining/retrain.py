@@ -159,9 +159,9 @@ class _Work:
             self._folder / _DATA,
             max_texts=bounds.max_texts,
         )
-        if self._with.texts:
-            keep(self._folder / _DATA / FILE, self._feedback(retraining))
         lacking = bounds.lacking(found.by_label, labels)
+        if self._with.texts and not lacking:
+            keep(self._folder / _DATA / FILE, self._feedback(retraining))
         if lacking and found.without_text:
             lacking += (f"{found.without_text:,} answers with feedback have no text in the log",)
         return self._note(
@@ -194,9 +194,8 @@ class _Work:
 
     def _feedback(self, retraining: Retraining) -> str:
         """Where its labelled texts lie, so that every worker and every later retraining finds them."""
-        if self._with.texts:
-            return absolute(join(join(self._with.texts, retraining.version), FILE))
-        return absolute(str(self._folder / _DATA / FILE))
+        kept = self._with.texts and join(self._with.texts, retraining.version)
+        return absolute(join(kept or str(self._folder / _DATA), FILE))
 
     def _old(self) -> tuple[FitSettings | None, str]:
         if self._with.forget:

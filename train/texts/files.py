@@ -26,6 +26,16 @@ def absolute(address: str) -> str:
     return address if is_remote(address) else str(Path(address).absolute())
 
 
+def copy_to(source: Path, address: str) -> None:
+    """Copy a file, or all that is in a folder, to a path or into a store. Raises OSError if it cannot."""
+    from pyarrow.fs import LocalFileSystem, copy_files
+
+    system, target = open_filesystem(address)
+    if not is_remote(address):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+    copy_files(str(source.resolve()), target, LocalFileSystem(), system)
+
+
 def list_files(address: str) -> list[str]:
     """Every CSV, JSONL and Parquet file at an address, sorted.
 

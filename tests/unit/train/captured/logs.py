@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from serve_app.capture.parquet import feedback_files, prediction_files
 from serve_app.capture.records import Answered, Truth
-from serve_app.capture.stores import FolderStore
+from serve_app.capture.stores import FolderStore, Store
 from serve_app.service import Classified, Scored, Timing
+from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -35,6 +36,32 @@ def truth(request_id: str, label: str, *, index: int = 0, seconds: float = 60) -
 
 def write(root: Path, records: Sequence[Answered] = (), truths: Sequence[Truth] = ()) -> None:
     """Add files to a log: one for each version and date."""
-    store = FolderStore(root)
-    for file in [*prediction_files(records, "full"), *feedback_files(truths)]:
+    put(FolderStore(root), records, truths)
+
+
+def write_unsure(
+    store: Store,
+    texts: Sequence[str],
+    truths: Sequence[str],
+    *,
+    model: tuple[str, str],
+    labels: Sequence[str],
+    until: datetime,
+) -> None:
+    """Unsure answers of a version, an hour before `until`, and feedback on the first of them."""
+    time_us = round((until - timedelta(hours=1)).timestamp() * 1e6)
+    live = replace(LIVE, name=model[0], version=model[1], labels=tuple(labels))
+    answer = Classified(live, [Scored([0.5, 0.5], 9, False)], Timing(0.0, 0.0, 0.0))
+    put(
+        store,
+        [Answered(f"r{i}", time_us, [text], None, answer, 5.0, "champion") for i, text in enumerate(texts)],
+        [Truth(f"r{i}", 0, label, time_us + 1, "api") for i, label in enumerate(truths)],
+    )
+
+
+def put(
+    store: Store, records: Sequence[Answered], truths: Sequence[Truth], privacy: LogPrivacy = "full"
+) -> None:
+    """Add files to the log in a store."""
+    for file in [*prediction_files(records, privacy), *feedback_files(truths)]:
         store.put(file.key, file.content)
