@@ -64,8 +64,8 @@ class Wire:
         return answer
 
     def point_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have boto3 and pyarrow find this account; the rest is invented: `tests.no_account`."""
-        monkeypatch.setenv("AWS_ENDPOINT_URL", self.endpoint)
+        """Have all clients find this account: `point_at`."""
+        point_at(self.endpoint, monkeypatch)
 
     def reset(self) -> None:
         """Let go what is held, work again, and forget everything."""
@@ -124,6 +124,15 @@ def listening(app: Callable[..., Any]) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have boto3, pyarrow and MLflow find this account; the rest is invented: `tests.no_account`.
+
+    MLflow keeps its client of an endpoint, and knows it only by its own variable.
+    """
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
 
 
 def forget(endpoint: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from serve_app.capture.capture import Capture, open_capture
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
-from tests.integration.aws import PATIENCE_S, listening, moto
+from tests.integration.aws import PATIENCE_S, listening, moto, point_at
 from tests.unit.train.captured.logs import answered, truth
 from train.captured.compacting import compact
 from train.captured.joining import Join, JoinCounts
@@ -55,7 +55,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """An S3 with an empty bucket at a free port, which boto3 and pyarrow find through the environment."""
     wire = Wire(moto())
     with listening(wire) as endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        point_at(endpoint, monkeypatch)
         boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
         yield wire
 

@@ -16,7 +16,7 @@ import boto3
 import psutil
 import pytest
 
-from tests.integration.aws import listening, moto
+from tests.integration.aws import listening, moto, point_at
 
 GOOD = ("good", "great", "lovely", "fine", "superb")
 BAD = ("bad", "awful", "poor", "dull", "sad")
@@ -71,7 +71,8 @@ options = {
     "one": [],
     "patient": ["--set", "progress.patience=1", "progress.evaluations=8", "optimiser.learning_rate=1e-9"],
     "renamed": ["--base", first, "--max-steps", "60", "--set", "labels=['POOR', 'RICH']",
-                "data=[{name='invented', file='invented.csv', label_names={bad='POOR', good='RICH'}}]"],
+                "data=[{name='invented', file='invented.csv', passes=8.0, "
+                "label_names={bad='POOR', good='RICH'}}]"],
     "taught": ["--method", "full",
                "--set", "optimiser.learning_rate=3e-3", "optimiser.class_weights=balanced",
                "data=[{name='invented', file='scored', passes=8.0, teacher_weight=1.0, "
@@ -217,7 +218,7 @@ def weights(bundle: Path) -> bytes:
 def s3(folder: Path) -> Iterator[None]:
     """An S3 on this machine with the texts in it, where AWS's clients find it."""
     with listening(moto()) as endpoint, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        point_at(endpoint, patch)
         client = boto3.session.Session().client("s3")
         client.create_bucket(Bucket="fit")
         client.upload_file(str(folder / "data" / "invented.csv"), "fit", "data/invented.csv")

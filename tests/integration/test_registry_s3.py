@@ -28,7 +28,7 @@ from serve_app.local import free_port
 from serve_app.model.bundle import MANIFEST, BaseRef, read_manifest, write_manifest
 from serve_app.model.digests import sha256_files
 from serve_app.model.store import fetch
-from tests.integration.aws import PATIENCE_S, forget, listening, moto
+from tests.integration.aws import PATIENCE_S, forget, listening, moto, point_at
 from tests.integration.models import save
 from tests.integration.registries import BUILTIN, Meeting, together, write_run
 from train.errors import AliasConflict, CopyDamaged, RegistryRefused, RegistryUnavailable
@@ -96,7 +96,7 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[tuple[str, Wire]]:
-    """S3 at a free port, one for all tests, since MLflow keeps its first client."""
+    """S3 at a free port."""
     wire = Wire(moto())
     with listening(wire) as url:
         yield url, wire
@@ -106,7 +106,7 @@ def endpoint() -> Iterator[tuple[str, Wire]]:
 def wire(endpoint: tuple[str, Wire], monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """An empty S3 without faults, which boto3 finds through its environment."""
     url, wire = endpoint
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    point_at(url, monkeypatch)
     client().create_bucket(Bucket=BUCKET)
     wire.forget()
     yield wire

@@ -29,7 +29,7 @@ from serve_app.model import s3
 from serve_app.model.bundle import MANIFEST, BaseRef, BundleManifest, verify, write_manifest
 from serve_app.model.digests import sha256_files
 from serve_app.model.store import Bundle, fetch
-from tests.integration.aws import PATIENCE_S, listening, moto
+from tests.integration.aws import PATIENCE_S, listening, moto, point_at
 
 KIB = 1024
 CHUNK_BYTES = 256 * KIB
@@ -90,7 +90,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """An empty S3 at a free port, which boto3 finds through its environment."""
     wire = Wire(moto())
     with listening(wire) as endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        point_at(endpoint, monkeypatch)
         monkeypatch.setattr(s3, "_CHUNK_BYTES", CHUNK_BYTES)
         client().create_bucket(Bucket=BUCKET)
         yield wire
