@@ -1,7 +1,7 @@
 """An alias: its record of every move, from which follow what it is, what it was, and what `previous` is.
 
 A record only ever grows by one move, and is written with a compare-and-swap: of two writers who saw the same
-record, one writes the next. The functions here are pure; `registry.py` reads and writes.
+record, one writes the next. The functions here are pure; `pointers.py` reads and writes.
 """
 
 import re

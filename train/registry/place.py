@@ -9,6 +9,8 @@ from urllib.request import url2pathname
 
 from train.errors import RegistryRefused
 
+ARTIFACTS_VARIABLE = "SENTIMENT_REGISTRY_ARTIFACTS"
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:

@@ -1,93 +1,28 @@
 """What can be asked of the registry, and the order of steps that keeps it whole whenever a writer dies.
 
 A version: its files go up (copies.py), are read back and verified; its name and version are then claimed for
-its digest; only then MLflow learns of it. An alias: its record is moved by compare-and-swap (aliases.py), and
-MLflow is made to show it. What is read goes by the records, and puts MLflow right where it lags.
+its digest; only then MLflow learns of it. An alias: its record is moved, and MLflow is made to show it
+(pointers.py). What is read goes by the records, and puts MLflow right where it lags.
 """
 
-import json
-import logging
-import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from serve_app.model.bundle import BundleManifest, read_manifest, verify
 from serve_app.model.store import fetch
-from train.errors import (
-    AliasConflict,
-    CopyDamaged,
-    RegistryRefused,
-    RegistryUnavailable,
-    VersionConflict,
-    VersionUnknown,
-)
+from train.errors import CopyDamaged, RegistryRefused, VersionConflict, VersionUnknown
 from train.registry import aliases, copies
-from train.registry.aliases import CHAMPION, PREVIOUS, AliasRecord, Expect, Move
+from train.registry.aliases import CHAMPION, PREVIOUS, Expect, Move
 from train.registry.evidence import Evidence, find_bundle, read_evidence
-from train.registry.place import Place, Stored, open_place
+from train.registry.place import ARTIFACTS_VARIABLE, Place, Stored
+from train.registry.pointers import Pointers
 from train.registry.restating import restate
+from train.registry.tags import TAG, as_tags, as_version
 from train.registry.tracking import Entry, Tracking
 from train.registry.versions import Parent, Version, parse_reference
-
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
-ARTIFACTS_VARIABLE = "SENTIMENT_REGISTRY_ARTIFACTS"
-DEFAULT_URI = "sqlite:///registry/registry.db"
-
-_MIRROR_TRIES = 5
-_SERVERS = ("http://", "https://")
-_DATABASES = ("sqlite:///", "postgresql", "mysql", "mssql")
-_TAG = "bundle."  # in front of our tags, as others may use the same MLflow
-
-_log = logging.getLogger(__name__)
-
-
-def open_registry(
-    uri: str | None = None,
-    artifacts: str | None = None,
-    *,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    say: Callable[[str], None] = lambda _: None,
-) -> "Registry":
-    """Open the registry; a new SQLite one is made where there is none.
-
-    Args:
-        uri: MLflow's tracking URI: `sqlite:///file`, another database, or a server's `http://…`. By default
-            MLFLOW_TRACKING_URI, else `registry/registry.db` in the working directory.
-        artifacts: Where bundles, runs and alias records lie: `s3://bucket/prefix` or a folder. By default
-            SENTIMENT_REGISTRY_ARTIFACTS, else the folder `artifacts` beside a SQLite file.
-        now: The clock of aliases' histories.
-        say: Is told what long work is at.
-
-    Raises:
-        RegistryRefused: The addresses do not go together.
-        RegistryUnavailable: MLflow or the artifacts cannot be reached.
-    """
-    uri = uri or os.environ.get(URI_VARIABLE) or DEFAULT_URI
-    artifacts = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
-    if not uri.startswith((*_SERVERS, *_DATABASES)):
-        raise RegistryRefused(
-            f"the registry cannot be {uri!r}; write sqlite:///path/registry.db, a server's http://host:port, "
-            f"or a database's address (--registry or {URI_VARIABLE})"
-        )
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///")).absolute()
-        uri, artifacts = f"sqlite:///{database}", artifacts or str(database.parent / "artifacts")
-    if artifacts is None:
-        raise RegistryRefused(
-            f"the registry at a server or database needs to be told where files go: --artifacts or "
-            f"{ARTIFACTS_VARIABLE}, such as s3://bucket/registry"
-        )
-    place = open_place(artifacts)
-    if uri.startswith(_SERVERS) and not place.remote:
-        raise RegistryRefused(
-            f"a tracking server takes no versions whose files lie in a folder, {artifacts!r}; give "
-            f"--artifacts (or {ARTIFACTS_VARIABLE}) an s3:// address"
-        )
-    return Registry(Tracking(uri, place.uri("runs")), place, now=now, say=say)
 
 
 class Registry:
@@ -101,7 +36,8 @@ class Registry:
         now: Callable[[], datetime],
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._tracking, self._place, self._now, self._say = tracking, place, now, say
+        self._tracking, self._place, self._say = tracking, place, say
+        self._pointers = Pointers(tracking, place, now=now, numbers=self._numbers)
 
     def register(
         self,
@@ -191,7 +127,7 @@ class Registry:
             raise VersionUnknown(f"no model {wanted.name!r} in the registry; there are: {known}")
         version = wanted.version
         if wanted.alias is not None:
-            pointed = self._pointed(wanted.name)
+            pointed = self._pointers.pointed(wanted.name)
             version = pointed.get(wanted.alias)
             if version is None:
                 are = ", ".join(sorted(alias for alias, at in pointed.items() if at)) or "none"
@@ -237,17 +173,16 @@ class Registry:
         """
         aliases.check_alias(alias)
         target = self.get(f"{name}/{version}")
-        return self._move(name, alias, target.version, target.digest, expect)
+        return self._pointers.move(name, alias, target.version, target.digest, expect)
 
     def delete_alias(self, name: str, alias: str, *, expect: str | Expect = Expect.ANYTHING) -> Move:
         """Let an alias point to nothing; its history stays. Arguments and errors as in `set_alias`."""
         aliases.check_alias(alias)
-        return self._move(name, alias, None, None, expect)
+        return self._pointers.move(name, alias, None, None, expect)
 
     def history(self, name: str, alias: str) -> Sequence[Move]:
         """Every move of an alias, the oldest first; of `previous`, those of `champion`, which it follows."""
-        record, _ = self._record(name, CHAMPION if alias == PREVIOUS else alias)
-        return record.moves
+        return self._pointers.record(name, CHAMPION if alias == PREVIOUS else alias).moves
 
     def export(self, reference: str, to: Path) -> Version:
         """Put a verified copy of a version's bundle into a new folder.
@@ -275,7 +210,7 @@ class Registry:
         if claim is None and not self._place.swap(claim_key, manifest.digest.encode(), tag=None):
             _refuse_other(manifest, self._place.read(claim_key))
         if there is None:
-            tags = _tags(manifest, evidence, source)
+            tags = as_tags(manifest, evidence, source)
             run_id = self._tracking.record_run(manifest.name, manifest.version, evidence, tags)
             uri = self._place.uri(copies.key_of(manifest))
             made = self._tracking.create(manifest.name, uri=uri, run_id=run_id, tags=tags)
@@ -304,131 +239,33 @@ class Registry:
         own: dict[str, Entry] = {}
         here = self._place.uri("bundles/")
         for entry in self._tracking.entries(name):
-            if f"{_TAG}digest" not in entry.tags:
+            if f"{TAG}digest" not in entry.tags:
                 continue
             if not entry.uri.startswith(here):
                 raise RegistryRefused(
                     f"version {entry.number} of {name} lies at {entry.uri}, outside of {here}; give the "
                     f"registry the artifacts that belong to it (--artifacts or {ARTIFACTS_VARIABLE})"
                 )
-            own.setdefault(entry.tags[f"{_TAG}version"], entry)
+            own.setdefault(entry.tags[f"{TAG}version"], entry)
         return own
+
+    def _numbers(self, name: str) -> dict[str, int]:
+        return {version: entry.number for version, entry in self._own(name).items()}
 
     def _versions(self, name: str) -> Sequence[Version]:
         entries = self._own(name)
         if not entries:
             return []
-        pointed = self._mirror(name)
+        pointed = self._pointers.mirror(name)
         figures = self._tracking.figures(name)
         return [
-            _version(
+            as_version(
                 entry,
                 tuple(sorted(alias for alias, at in pointed.items() if at == version)),
                 figures.get(entry.run_id, {}),
             )
             for version, entry in entries.items()
         ]
-
-    def _move(
-        self, name: str, alias: str, version: str | None, digest: str | None, expect: str | Expect
-    ) -> Move:
-        record, stored = self._record(name, alias)
-        label = f"{name}@{alias}"
-        if not aliases.meets(record, expect):
-            raise AliasConflict(
-                f"{label} points to {_or_nothing(record.version)}{_since(record)}, not to "
-                f"{_or_nothing(expect)}; nothing was changed: look at `list {name}` and decide anew"
-            )
-        if record.version != version:
-            record = aliases.moved(record, version, digest, at=self._now(), write_id=uuid.uuid4().hex)
-            tag = stored.tag if stored else None
-            if not self._place.swap(_alias_key(name, alias), aliases.as_bytes(record), tag=tag):
-                now, _ = self._record(name, alias)
-                raise AliasConflict(
-                    f"another writer moved {label} first, to {_or_nothing(now.version)}{_since(now)}; "
-                    f"nothing was changed: look at `list {name}` and decide anew"
-                )
-        elif not record.moves:
-            raise VersionUnknown(f"{label} points to no version; there is nothing to take away")
-        self._mirror(name)
-        return record.moves[-1]
-
-    def _record(self, name: str, alias: str) -> tuple[AliasRecord, Stored | None]:
-        key = _alias_key(name, alias)
-        stored = self._place.read(key)
-        if stored is None:
-            return AliasRecord(name=name, alias=alias), None
-        return aliases.parse_record(stored.content, where=self._place.uri(key)), stored
-
-    def _pointed(self, name: str) -> dict[str, str | None]:
-        """What each alias that ever was points to, by the records."""
-        pointed = {}
-        for key in self._place.keys(f"aliases/{name}"):
-            alias = Path(key).stem
-            record, _ = self._record(name, alias)
-            pointed[alias] = record.version
-            if alias == CHAMPION:
-                pointed[PREVIOUS] = record.previous
-        return pointed
-
-    def _mirror(self, name: str) -> Mapping[str, str | None]:
-        """Make MLflow show what the records say, and return that.
-
-        A writer that is overtaken while it does this sees so and does it again, so that the last one to
-        write leaves what the records say; one that dies leaves it to whoever reads or writes next.
-        """
-        pointed = self._pointed(name)
-        try:
-            for _ in range(_MIRROR_TRIES):
-                numbers = {version: entry.number for version, entry in self._own(name).items()}
-                wanted = {alias: numbers.get(version or "") for alias, version in pointed.items()}
-                shown = self._tracking.aliases(name)
-                late = {alias: number for alias, number in wanted.items() if shown.get(alias) != number}
-                if not late:
-                    return pointed
-                for alias, number in late.items():
-                    self._tracking.point(name, alias, number)
-                pointed = self._pointed(name)
-        except RegistryUnavailable as error:
-            _log.warning("MLflow does not show the aliases yet; the next read puts it right: %s", error)
-        return pointed
-
-
-def _version(entry: Entry, pointing: tuple[str, ...], figures: Mapping[str, float]) -> Version:
-    tags = {key.removeprefix(_TAG): value for key, value in entry.tags.items() if key.startswith(_TAG)}
-    name, _, version = tags.get("parent", "").rpartition("/")
-    return Version(
-        name=entry.name,
-        version=tags["version"],
-        number=entry.number,
-        uri=entry.uri,
-        digest=tags["digest"],
-        created_at=entry.created_at,
-        run_id=entry.run_id,
-        aliases=pointing,
-        parent=Parent(name, version, tags.get("parent_digest")) if name else None,
-        source=tags.get("source"),
-        data_digest=tags.get("data_digest"),
-        code_commit=tags.get("code_commit"),
-        metrics=figures,
-    )
-
-
-def _tags(manifest: BundleManifest, evidence: Evidence, source: str | None) -> dict[str, str]:
-    """What `_version` reads, and MLflow's own tag for the commit."""
-    parent = evidence.parent
-    said = {
-        "version": manifest.version,
-        "digest": manifest.digest,
-        "labels": json.dumps(manifest.labels),
-        "data_digest": manifest.data_digest,
-        "code_commit": manifest.code_commit,
-        "parent": str(parent) if parent else None,
-        "parent_digest": parent.digest if parent else None,
-        "source": source,
-    }
-    tags = {f"{_TAG}{key}": value for key, value in said.items() if value}
-    return tags | ({"mlflow.source.git.commit": manifest.code_commit} if manifest.code_commit else {})
 
 
 def _refuse_other(manifest: BundleManifest, claim: Stored | None) -> None:
@@ -448,22 +285,9 @@ def _check_it_answers(bundle: Path, cache: Path) -> None:
     classifier.forward(classifier.preprocess(["A text, to see that the model answers."]))
 
 
-def _alias_key(name: str, alias: str) -> str:
-    reference = parse_reference(f"{name}@{alias}")  # whatever else a name may be, it is no path
-    return f"aliases/{reference.name}/{reference.alias}.json"
-
-
 def _as_parent(version: Version) -> Parent:
     return Parent(version.name, version.version, version.digest)
 
 
 def _absolute(source: str) -> str:
     return source if ":" in source else Path(source).absolute().as_uri()
-
-
-def _or_nothing(version: str | Expect | None) -> str:
-    return version if isinstance(version, str) else "nothing"
-
-
-def _since(record: AliasRecord) -> str:
-    return f" since {record.moves[-1].at:%Y-%m-%d %H:%M:%S} UTC" if record.moves else ""

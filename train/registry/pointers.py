@@ -1,0 +1,117 @@
+"""The aliases of a registry: records that are moved by compare-and-swap, and that MLflow is made to show.
+
+A writer that dies between the two leaves MLflow behind; whoever reads or writes next puts it right.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from train.errors import AliasConflict, RegistryUnavailable, VersionUnknown
+from train.registry import aliases
+from train.registry.aliases import CHAMPION, PREVIOUS, AliasRecord, Expect, Move
+from train.registry.place import Place
+from train.registry.tracking import Tracking
+from train.registry.versions import parse_reference
+
+_MIRROR_TRIES = 5
+
+_log = logging.getLogger(__name__)
+
+
+class Pointers:
+    """Of one registry; `numbers` gives MLflow's number of each version of a model."""
+
+    def __init__(
+        self,
+        tracking: Tracking,
+        place: Place,
+        *,
+        now: Callable[[], datetime],
+        numbers: Callable[[str], Mapping[str, int]],
+    ) -> None:
+        self._tracking, self._place, self._now, self._numbers = tracking, place, now, numbers
+
+    def move(
+        self, name: str, alias: str, version: str | None, digest: str | None, expect: str | Expect
+    ) -> Move:
+        """Let an alias point to a version, or to nothing; arguments and errors as `Registry.set_alias`."""
+        record, tag = self._read(name, alias)
+        label = f"{name}@{alias}"
+        if not aliases.meets(record, expect):
+            raise AliasConflict(
+                f"{label} points to {_or_nothing(record.version)}{_since(record)}, not to "
+                f"{_or_nothing(expect)}; nothing was changed: look at `list {name}` and decide anew"
+            )
+        if record.version != version:
+            record = aliases.moved(record, version, digest, at=self._now(), write_id=uuid.uuid4().hex)
+            if not self._place.swap(_alias_key(name, alias), aliases.as_bytes(record), tag=tag):
+                now = self.record(name, alias)
+                raise AliasConflict(
+                    f"another writer moved {label} first, to {_or_nothing(now.version)}{_since(now)}; "
+                    f"nothing was changed: look at `list {name}` and decide anew"
+                )
+        elif not record.moves:
+            raise VersionUnknown(f"{label} points to no version; there is nothing to take away")
+        self.mirror(name)
+        return record.moves[-1]
+
+    def record(self, name: str, alias: str) -> AliasRecord:
+        """Every move of an alias; one that was never set has none."""
+        return self._read(name, alias)[0]
+
+    def pointed(self, name: str) -> dict[str, str | None]:
+        """What each alias that ever was points to, by the records."""
+        pointed = {}
+        for key in self._place.keys(f"aliases/{name}"):
+            alias = Path(key).stem
+            record = self.record(name, alias)
+            pointed[alias] = record.version
+            if alias == CHAMPION:
+                pointed[PREVIOUS] = record.previous
+        return pointed
+
+    def mirror(self, name: str) -> Mapping[str, str | None]:
+        """Make MLflow show what the records say, and return that.
+
+        A writer that is overtaken while it does this sees so and does it again, so that the last one to
+        write leaves what the records say; one that dies leaves it to whoever reads or writes next.
+        """
+        pointed = self.pointed(name)
+        try:
+            for _ in range(_MIRROR_TRIES):
+                numbers = self._numbers(name)
+                wanted = {alias: numbers.get(version or "") for alias, version in pointed.items()}
+                shown = self._tracking.aliases(name)
+                late = {alias: number for alias, number in wanted.items() if shown.get(alias) != number}
+                if not late:
+                    return pointed
+                for alias, number in late.items():
+                    self._tracking.point(name, alias, number)
+                pointed = self.pointed(name)
+        except RegistryUnavailable as error:
+            _log.warning("MLflow does not show the aliases yet; the next read puts it right: %s", error)
+        return pointed
+
+    def _read(self, name: str, alias: str) -> tuple[AliasRecord, str | None]:
+        """The record, and the tag that a swap compares; None where there is no record."""
+        key = _alias_key(name, alias)
+        stored = self._place.read(key)
+        if stored is None:
+            return AliasRecord(name=name, alias=alias), None
+        return aliases.parse_record(stored.content, where=self._place.uri(key)), stored.tag
+
+
+def _alias_key(name: str, alias: str) -> str:
+    reference = parse_reference(f"{name}@{alias}")  # whatever else a name may be, it is no path
+    return f"aliases/{reference.name}/{reference.alias}.json"
+
+
+def _or_nothing(version: str | Expect | None) -> str:
+    return version if isinstance(version, str) else "nothing"
+
+
+def _since(record: AliasRecord) -> str:
+    return f" since {record.moves[-1].at:%Y-%m-%d %H:%M:%S} UTC" if record.moves else ""
