@@ -153,7 +153,7 @@ async def test_every_survivor_of_200_calls_gets_its_own_answer(client: httpx.Asy
             assert outcome == pytest.approx(score, abs=1e-4)
             survivors += 1
     assert statuses <= {429, 504}
-    assert survivors > 50
+    assert survivors > 20
 
 
 async def test_overload_is_refused_with_a_time_to_come_again_and_passes(client: httpx.AsyncClient) -> None:
