@@ -57,7 +57,8 @@ def write_texts(path: Path, count: int) -> Path:
 def measure(data: Path, out: Path, base: str) -> float:
     """The most private memory of one run, in MB."""
     command = [sys.executable, "-m", "train", "fit", "--data", str(data), "--base", base, "--out", str(out)]
-    command += ["--epochs", "1", "--max-steps", "10", "--set", "progress.sample_texts=50"]
+    command += ["--epochs", "1", "--max-steps", "10", "--held-out", "0.02"]
+    command += ["--set", "progress.sample_texts=50"]
     log = out.with_suffix(".log")
     with log.open("wb") as output:
         run = subprocess.Popen(
