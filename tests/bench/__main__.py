@@ -7,7 +7,6 @@ machine the absolute rates move, the ratios stay.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import json
 import os
@@ -24,6 +23,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import numpy as np
 import psutil
+import uvloop
 
 from serve_app.local import Plan, free_port, serving
 from serve_app.model import store
@@ -186,7 +186,7 @@ class Bench:
         for one_hop in (False, True):
             with _running(one_hop=one_hop) as plan:
                 self._loop(plan, seconds=3)
-                empty[one_hop] = asyncio.run(
+                empty[one_hop] = uvloop.run(
                     get_rate(plan.url, "/v2/health/live", connections=CONNECTIONS, seconds=self.seconds / 2)
                 )
                 texts[one_hop] = self._loop(plan).rate
@@ -206,7 +206,7 @@ class Bench:
             [replica] = _replicas()
 
             def offer(per_s: float) -> Flood:
-                return asyncio.run(flood(plan.url, self.texts, replica, per_s=per_s, seconds=OVERLOAD_S))
+                return uvloop.run(flood(plan.url, self.texts, replica, per_s=per_s, seconds=OVERLOAD_S))
 
             once, seen = offer(capacity.rate), offer(10 * capacity.rate)
         p50_s, p99_s = np.quantile([latency for _, latency, _ in seen.accepted], (0.5, 0.99))
@@ -289,7 +289,7 @@ class Bench:
         return in_process.rate(self.classifier.forward, in_process.cut(self.items, CONNECTIONS))
 
     def _loop(self, plan: Plan, *, connections: int = CONNECTIONS, seconds: float | None = None) -> Outcome:
-        return asyncio.run(
+        return uvloop.run(
             closed_loop(plan.url, self.texts, connections=connections, seconds=seconds or self.seconds)
         )
 
