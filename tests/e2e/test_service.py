@@ -125,7 +125,10 @@ async def test_bad_input_is_told_and_no_stack_trace_is_shown(
 
 
 async def test_every_survivor_of_200_calls_gets_its_own_answer(client: httpx.AsyncClient) -> None:
-    """Some are cancelled, some have a deadline they cannot keep; nobody gets another's answer."""
+    """Some are cancelled, some have a deadline they cannot keep; nobody gets another's answer.
+
+    Who is told that the queue is full comes again when it says so, on a slow machine more often.
+    """
     rng = random.Random(7)
     texts = distinct_texts(200)
     expected: list[float] = []
@@ -138,7 +141,13 @@ async def test_every_survivor_of_200_calls_gets_its_own_answer(client: httpx.Asy
     async def call(text: str) -> float:
         late = rng.random() < 0.2
         headers = {"x-request-timeout-ms": str(rng.randint(1, 30)) if late else "60000"}
-        return await positive(client, text, headers=headers)
+        while True:
+            try:
+                return await positive(client, text, headers=headers)
+            except httpx.HTTPStatusError as error:
+                if late or error.response.status_code != 429:
+                    raise
+                await asyncio.sleep(int(error.response.headers["retry-after"]))
 
     calls = [asyncio.create_task(call(text)) for text in texts]
     for task in calls:
@@ -153,7 +162,7 @@ async def test_every_survivor_of_200_calls_gets_its_own_answer(client: httpx.Asy
             assert outcome == pytest.approx(score, abs=1e-4)
             survivors += 1
     assert statuses <= {429, 504}
-    assert survivors > 20
+    assert survivors > 50
 
 
 async def test_overload_is_refused_with_a_time_to_come_again_and_passes(client: httpx.AsyncClient) -> None:
