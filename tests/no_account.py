@@ -1,4 +1,4 @@
-"""No test reaches a real AWS account: what boto3 and Terraform read is invented, and leads nowhere."""
+"""No test reaches a real AWS account: what boto3, MLflow and Terraform read is invented and leads nowhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ NOWHERE = "http://127.0.0.1:9"
 """The discard port: nobody answers."""
 INVENTED = {
     "AWS_ENDPOINT_URL": NOWHERE,
+    "MLFLOW_S3_ENDPOINT_URL": NOWHERE,
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",

@@ -362,7 +362,7 @@ def test_an_endpoint_that_does_not_answer(
 ) -> None:
     run = write_run(tmp_path / "run", name=name)
     with monkeypatch.context() as broken:
-        broken.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+        point_at(f"http://127.0.0.1:{free_port()}", broken)
         registry = open_registry(uri, ARTIFACTS)
         broken.setattr("time.sleep", lambda _: None)  # botocore's pauses between its tries
         with pytest.raises(RegistryUnavailable, match="check the network and AWS_ENDPOINT_URL"):

@@ -30,6 +30,7 @@ from serve_app.model.bundle import MANIFEST, BaseRef, BundleManifest, verify, wr
 from serve_app.model.digests import sha256_files
 from serve_app.model.store import Bundle, fetch
 from tests.integration.aws import PATIENCE_S, listening, moto, point_at
+from tests.no_account import NOWHERE
 
 KIB = 1024
 CHUNK_BYTES = 256 * KIB
@@ -394,7 +395,7 @@ def test_a_manifest_that_lists_a_pickle_or_leaves_its_folder_is_refused_before_a
 def test_an_endpoint_that_does_not_answer(
     wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    point_at(NOWHERE, monkeypatch)
     monkeypatch.setattr("time.sleep", lambda _: None)  # botocore's pauses between its tries
 
     with pytest.raises(StoreUnavailable, match="check the network and AWS_ENDPOINT_URL"):
