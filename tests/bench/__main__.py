@@ -134,15 +134,15 @@ class Bench:
         service's idle processes cost the model in process is seen by measuring it without them, too.
         """
         without = [self._limits()]
-        turns: list[tuple[float, Outcome]] = []
+        many: list[Outcome] = []
         with _running() as plan:
             self._loop(plan, seconds=3)
+            packed = [self._packed_rate()]
             for _ in range(SERVICE_TURNS):
-                turns.append((self._packed_rate(), self._loop(plan, seconds=SERVICE_TURN_S)))
-            packed = [rate for rate, _ in turns] + [self._packed_rate()]
+                many.append(self._loop(plan, seconds=SERVICE_TURN_S))
+                packed.append(self._packed_rate())
             one = self._loop(plan, connections=1)
         without.append(self._limits())
-        many = [outcome for _, outcome in turns]
         rate = statistics.mean(outcome.rate for outcome in many)
         # Each turn of the service against the turns in process just before and just after it.
         beside = [2 * of.rate / sum(pair) for of, pair in zip(many, itertools.pairwise(packed), strict=True)]
