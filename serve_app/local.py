@@ -35,9 +35,11 @@ ONE_HOP = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_DEFAULT_HTTP_HOST": "0.0.0.0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.shedding:middlewares",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
 }
 """Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model, and one
-with a full queue refuses them at once."""
+with a full queue refuses them at once. HAProxy does not tell a Ray process of each request: the replica counts
+them, and HAProxy's own Prometheus endpoint has those that reach no replica."""
 
 _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
@@ -181,6 +183,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_AUTH_MODE": "disabled",
             # Ray's 15 is for jobs beside which somebody works; this one is waited for.
             "RAY_worker_niceness": "0",
+            # Serve's controller looks twice a second, not ten times: the model has a use for the cores.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
             "SENTIMENT_REPLICAS": str(plan.replicas),
             "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
             **plan.environment,
@@ -194,6 +198,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     # Else another Ray on the machine has this port, and jobs find no agent here.
     command += [f"--dashboard-agent-listen-port={free_port()}"]
     command += ["--disable-usage-stats", *plan.ray_options]
+    # It copies the logs to drivers, of which there are none here.
+    command += ["--include-log-monitor=false"]
     with log.open("wb") as output:
         return psutil.Popen(
             command,
