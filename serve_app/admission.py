@@ -18,7 +18,7 @@ class BatchLimits:
         max_queue_items: most texts that wait. Bounds memory.
         max_queue_tokens: most tokens that wait. Bounds memory.
         max_queue_wait_s: longest wait, expected from the measured token rate, at which a request still
-            joins the queue. Bounds latency.
+            joins the queue; less of it where most are refused, see `Admission`. Bounds latency.
     """
 
     max_batch_tokens: int = 1024
@@ -31,6 +31,29 @@ class BatchLimits:
         for name in self.__slots__:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+
+class Admission:
+    """Who may join the queue.
+
+    A queue bridges the gaps between arrivals. Where most are refused there are no gaps, and a shorter queue
+    keeps the device as busy: then the bound on the wait is lower, so that those who do get in are answered as
+    soon as at other times, although what is refused costs the device a part of its cores.
+    """
+
+    _REMEMBERED = 100.0  # requests, about
+    _YIELD = 0.25
+    """The part of the bound that is taken off as the refused fraction nears 1. With more, the wait would be
+    shorter than what Retry-After can say, which has whole seconds."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
+        self._refused_fraction = 0.0
+
+    @property
+    def max_wait_s(self) -> float:
+        """The bound on the expected wait now."""
+        return self._limits.max_queue_wait_s * (1 - self._YIELD * self._refused_fraction)
 
     def check_room(
         self, *, items: int, tokens: int, waiting: int, waiting_tokens: int, ahead_s: float
@@ -47,16 +70,25 @@ class BatchLimits:
         Raises:
             QueueFull: one of the bounds would be exceeded.
         """
-        if waiting + items > self.max_queue_items:
-            reason = f"{waiting} texts wait, {self.max_queue_items} may (max_queue_items)"
-        elif waiting_tokens + tokens > self.max_queue_tokens:
-            reason = f"{waiting_tokens} tokens wait, {self.max_queue_tokens} may (max_queue_tokens)"
-        elif waiting and ahead_s > self.max_queue_wait_s:
-            bound = self.max_queue_wait_s
-            reason = f"the wait would be {ahead_s:.1f} s, the bound is {bound} s (max_queue_wait_s)"
+        limits = self._limits
+        if waiting + items > limits.max_queue_items:
+            reason = f"{waiting} texts wait, {limits.max_queue_items} may (max_queue_items)"
+        elif waiting_tokens + tokens > limits.max_queue_tokens:
+            reason = f"{waiting_tokens} tokens wait, {limits.max_queue_tokens} may (max_queue_tokens)"
+        elif waiting and ahead_s > self.max_wait_s:
+            bound = f"{self.max_wait_s:.2g} s"
+            reason = f"the wait would be {ahead_s:.1f} s, the bound is {bound} now (max_queue_wait_s)"
         else:
             return
+        self._remember(refused=True)
         raise QueueFull(f"the queue is full: {reason}; come again in {ahead_s:.1f} s", retry_after_s=ahead_s)
+
+    def joined(self) -> None:
+        """Take note of a request that has joined the queue."""
+        self._remember(refused=False)
+
+    def _remember(self, *, refused: bool) -> None:
+        self._refused_fraction += (refused - self._refused_fraction) / self._REMEMBERED
 
 
 class DeviceRate:

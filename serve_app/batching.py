@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
-from serve_app.admission import BatchLimits, DeviceRate
+from serve_app.admission import Admission, BatchLimits, DeviceRate
 from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, ServiceError
 
 Clock = Callable[[], float]
@@ -135,6 +135,7 @@ class Batcher(Generic[Item, Result]):
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._queued_tokens = 0
         self._running: dict[int, _Batch[Item, Result]] = {}  # by lane
+        self._admission = Admission(limits)
         self._rate = DeviceRate()
         self._measured_at = 0.0
         self._closed = False
@@ -189,6 +190,7 @@ class Batcher(Generic[Item, Result]):
         tokens = sum(item.tokens for item in items)
         with self._wake:
             self._check_room(len(items), tokens)
+            self._admission.joined()
             self._queue.extend(_Entry(request, index, item) for index, item in enumerate(items))
             self._queued_tokens += tokens
             self._wake.notify_all()
@@ -249,7 +251,7 @@ class Batcher(Generic[Item, Result]):
     def _check_room(self, items: int, tokens: int) -> None:
         if self._closed:
             raise NotReady("this model is being replaced or shut down; send the request again")
-        self._limits.check_room(
+        self._admission.check_room(
             items=items,
             tokens=tokens,
             waiting=len(self._queue),

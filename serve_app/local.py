@@ -38,8 +38,8 @@ ONE_HOP = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
 }
 """Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model, and one
-with a full queue refuses them at once. HAProxy does not tell a Ray process of each request: the replica counts
-them, and HAProxy's own Prometheus endpoint has those that reach no replica."""
+with a full queue refuses them at once. HAProxy does not tell a Ray process of each request: the replica
+counts them, and HAProxy's own Prometheus endpoint has those that reach no replica."""
 
 _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0

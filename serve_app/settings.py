@@ -49,7 +49,10 @@ class Settings(BaseSettings):
     max_queue_items: int = Field(default=4096, gt=0, description="Most texts that wait.")
     max_queue_tokens: int = Field(default=262_144, gt=0, description="Most tokens that wait.")
     max_queue_wait_s: float = Field(
-        default=1.0, gt=0, description="Longest expected wait at which a request still joins the queue."
+        default=1.0,
+        gt=0,
+        description="Longest expected wait at which a request still joins the queue; a quarter less where "
+        "nearly all are refused.",
     )
 
     max_texts_per_request: int = Field(default=64, gt=0, description="Texts in a request; more answer 413.")
