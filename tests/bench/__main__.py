@@ -38,7 +38,7 @@ from train.captured.summary import summarise
 
 CONNECTIONS = 32
 OVERLOAD_S = 30.0
-SERVICE_TURNS, SERVICE_TURN_S, SETTLE_S = 10, 5.0, 3.0
+SERVICE_TURNS, SERVICE_TURN_S, SETTLE_S = 12, 6.0, 3.0
 CAPTURE_TURNS, CAPTURE_TURN_S = 10, 7.0
 _ALONE = "tests.bench.alone"
 

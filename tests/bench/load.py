@@ -13,20 +13,26 @@ import numpy as np
 
 from tests.bench.http import Answer, Connection
 
+RAMP_S = 1.0
+"""At the start, when the answers have not come round yet: not part of the rate."""
+
 
 @dataclass
 class Outcome:
     """What a run of a closed loop gave; durations in seconds."""
 
     seconds: float = 0.0
+    steady: int = 0
+    """Answers with status 200 in the `steady_s` in which every connection had a question open."""
+    steady_s: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
     forwards_s: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Answers with status 200, a second."""
-        return self.statuses[200] / self.seconds
+        """Answers with status 200, a second, while every connection had a question open."""
+        return self.steady / self.steady_s
 
     @property
     def failures(self) -> int:
@@ -50,11 +56,13 @@ async def closed_loop(url: str, texts: Sequence[str], *, connections: int, secon
                 answer = await connection.classify(next(turn))
                 outcome.statuses[answer.status] += 1
                 if answer.status == 200:
-                    outcome.latencies_s.append(time.perf_counter() - sent)
+                    answered = time.perf_counter()
+                    outcome.steady += began + RAMP_S < answered <= began + seconds
+                    outcome.latencies_s.append(answered - sent)
                     outcome.forwards_s.append(_forward_s(answer))
 
     await asyncio.gather(*(ask_on() for _ in range(connections)))
-    outcome.seconds = time.perf_counter() - began
+    outcome.seconds, outcome.steady_s = time.perf_counter() - began, seconds - RAMP_S
     return outcome
 
 
