@@ -105,9 +105,18 @@ def aws() -> Iterator[Wire]:
 
 
 def moto() -> Callable[..., Any]:
-    """The WSGI application of all that moto knows of AWS."""
+    """The WSGI application of all that moto knows of AWS.
+
+    One request at a time: in S3 a conditional write is one step, moto looks first and writes then.
+    """
     app: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
-    return app
+    turn = Lock()
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with turn:
+            return list(app(environ, start_response))
+
+    return answer
 
 
 @contextmanager

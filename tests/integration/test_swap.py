@@ -16,6 +16,7 @@ import pytest
 from ray.serve.schema import ReplicaRank
 
 import serve_app.model.classifier
+from serve_app.admission import Admission
 from serve_app.demand import Demand
 from serve_app.deployment import ClassifierReplica
 from serve_app.errors import BundleNotFound, QueueFull, ServiceError
@@ -145,7 +146,7 @@ async def test_what_was_asked_is_counted_on_across_a_change_of_model(
         return forward(batch, alone)
 
     monkeypatch.setattr(batcher, "_forward", held)
-    monkeypatch.setattr(batcher, "_limits", replace(batcher._limits, max_queue_items=1))
+    monkeypatch.setattr(batcher, "_admission", Admission(replace(batcher._limits, max_queue_items=1)))
     first = asyncio.create_task(ask(replica, ["a"]))
     await until(lambda: bool(batcher._running))
     second = asyncio.create_task(ask(replica, ["a"]))
