@@ -9,17 +9,13 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
-from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from serve_app import openapi
@@ -28,6 +24,7 @@ from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
 from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
 from serve_app.metrics import Metrics
+from serve_app.pages import add_pages
 from serve_app.problems import problem, refuse_route, request_id_of
 from serve_app.protocols import oip
 from serve_app.protocols.native import NATIVE, read_feedback
@@ -41,11 +38,6 @@ from serve_app.settings import Settings
 from serve_app.shedding import shed_by
 
 _log = logging.getLogger("ray.serve")
-_WEB = Path(str(files("serve_app"))) / "web"
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -93,7 +85,7 @@ def build_api(
     tell("/v2/health/ready", door.health, "The model answers")
 
     shed_by(door.refuse)
-    _add_pages(app)
+    add_pages(app)
     app.add_exception_handler(HTTPException, refuse_route)
     return app
 
@@ -352,24 +344,3 @@ def _place(error: Exception) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-
-
-def _add_pages(app: FastAPI) -> None:
-    """The page at / and the API's documentation at /docs; neither asks another host for anything."""
-    swagger = Path(str(files("fastapi_swagger"))) / "resources"
-    app.mount("/web", StaticFiles(directory=_WEB))
-    app.mount("/docs-assets", StaticFiles(directory=swagger))
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(_WEB / "index.html", headers={"content-security-policy": _PAGE_POLICY})
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return get_swagger_ui_html(
-            openapi_url="openapi.json",
-            title=f"{app.title}: API",
-            swagger_js_url="docs-assets/swagger-ui-bundle.js",
-            swagger_css_url="docs-assets/swagger-ui.css",
-            swagger_favicon_url="docs-assets/favicon-32x32.png",
-        )
