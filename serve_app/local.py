@@ -197,9 +197,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={free_port()}"]
     # Else another Ray on the machine has this port, and jobs find no agent here.
     command += [f"--dashboard-agent-listen-port={free_port()}"]
-    command += ["--disable-usage-stats", *plan.ray_options]
-    # It copies the logs to drivers, of which there are none here.
-    command += ["--include-log-monitor=false"]
+    # The log monitor copies logs to drivers, of which there are none here.
+    command += ["--disable-usage-stats", "--include-log-monitor=false", *plan.ray_options]
     with log.open("wb") as output:
         return psutil.Popen(
             command,

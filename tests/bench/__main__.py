@@ -268,7 +268,7 @@ class Bench:
             asked = sum(outcome.statuses[200] for outcome in [warm_up[True], *turns[True]])
             kept, size_bytes = _captured(Path(log), at_least=asked)
         answers = {captures: sum(o.statuses[200] for o in of) for captures, of in turns.items()}
-        rates = {c: answers[c] / sum(outcome.seconds for outcome in of) for c, of in turns.items()}
+        rates = {captures: statistics.mean(o.rate for o in of) for captures, of in turns.items()}
         p50s, p95s = ({c: _latency_s(of, q) for c, of in turns.items()} for q in (0.5, 0.95))
         yield Row(f"capture off, {CONNECTIONS} connections", f"{rates[False]:.1f} texts/s", 1.0)
         yield Row("capture on", f"{rates[True]:.1f} texts/s", rates[True] / rates[False], ">= 0.97")

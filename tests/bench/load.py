@@ -21,10 +21,10 @@ RAMP_S = 1.0
 class Outcome:
     """What a run of a closed loop gave; durations in seconds."""
 
-    seconds: float = 0.0
+    steady_s: float
+    """For how long every connection had a question open."""
     steady: int = 0
-    """Answers with status 200 in the `steady_s` in which every connection had a question open."""
-    steady_s: float = 0.0
+    """Answers with status 200 in that time."""
     statuses: Counter[int] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
     forwards_s: list[float] = field(default_factory=list)
@@ -45,8 +45,8 @@ class Outcome:
 
 
 async def closed_loop(url: str, texts: Sequence[str], *, connections: int, seconds: float) -> Outcome:
-    """Ask for `seconds`, at most `connections` requests at a time, one text each, the texts in turn."""
-    outcome = Outcome()
+    """Ask for `seconds`, over RAMP_S, `connections` requests at a time, one text each, the texts in turn."""
+    outcome = Outcome(steady_s=seconds - RAMP_S)
     turn = itertools.cycle(texts)
     began = time.perf_counter()
 
@@ -62,7 +62,6 @@ async def closed_loop(url: str, texts: Sequence[str], *, connections: int, secon
                     outcome.forwards_s.append(_forward_s(answer))
 
     await asyncio.gather(*(ask_on() for _ in range(connections)))
-    outcome.seconds, outcome.steady_s = time.perf_counter() - began, seconds - RAMP_S
     return outcome
 
 
