@@ -121,10 +121,13 @@ class Classifier:
         return scores
 
     @torch.inference_mode()
-    def logits(self, batch: Sequence[Encoded]) -> Tensor:
-        """Run the model: (len(batch), num_labels), before temperature, in the order of the batch."""
+    def logits(self, batch: Sequence[Encoded], *, eager: bool = False) -> Tensor:
+        """Run the model: (len(batch), num_labels), before temperature, in the order of the batch.
+
+        `eager` runs it module by module, so that hooks on it are called, where else a graph may run.
+        """
         if self._packed is not None:
-            return self._packed.logits([item.ids for item in batch])
+            return self._packed.logits([item.ids for item in batch], eager=eager)
         groups = self._groups([item.tokens for item in batch])
         logits = torch.cat([self.padded_logits([batch[index].ids for index in group]) for group in groups])
         return logits[_places(groups, logits.device)]
@@ -154,7 +157,7 @@ class Classifier:
 
         hook = head.register_forward_pre_hook(keep)
         try:
-            logits = self.logits(batch)
+            logits = self.logits(batch, eager=True)
         finally:
             hook.remove()
         embeddings = torch.cat(given)

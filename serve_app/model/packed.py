@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
@@ -28,12 +29,20 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from serve_app.model.graph import Graph, Row
+
 _ATTENTION = "packed"
-_CHECK_LENGTHS = (7, 3, 12)
+_CHECK_LENGTHS = ((7, 3, 12), (5,), (2, 9, 4, 12, 6))
+"""Tokens of the texts of each made-up batch: a graph recorded with the first must be right for the others."""
+
 _CHECK_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Largest difference of logits, as a fraction of the largest logit (at least 1), at which `pack` says yes.
 float32 sums in another order differ by about 1e-6; a wrong forward (texts that see each other, shifted
 positions) by over 1e-2. The half precisions are as coarse as they are: 8 and 11 bits of mantissa."""
+
+
+_REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, IndexError)
+"""What a forward raises that does not take a packed row, or cannot be recorded."""
 
 
 class _Call(threading.local):
@@ -46,7 +55,12 @@ class PackedModel:
     """A sequence-classification model whose forward takes a whole batch as one row of tokens.
 
     Thread-safe: what the hooks need to know of a call is kept by thread.
+
+    Attributes:
+        graph: the forward without the interpreter, where it was recorded and gives the same answers.
     """
+
+    graph: Graph | None = None
 
     def __init__(self, model: PreTrainedModel, encoder: nn.Module) -> None:
         self._model = model
@@ -59,36 +73,54 @@ class PackedModel:
         if last_output is not None:
             self._hooks.append(last_output.register_forward_pre_hook(self._drop_all_but_first_tokens))
 
-    def logits(self, batch: Sequence[Sequence[int]]) -> Tensor:
+    def logits(self, batch: Sequence[Sequence[int]], *, eager: bool = False) -> Tensor:
         """Answer a batch of tokenised texts.
 
         Args:
             batch: token ids of each text, special tokens included; of any lengths, none empty.
+            eager: run module by module, so that the hooks of others on the model are called.
 
         Returns:
             logits: (len(batch), num_labels), in the order of the batch, in the model's dtype, on its device.
         """
+        row = self._row(batch)
+        if self.graph is None or eager:
+            return self._eager(*row, longest=max(map(len, batch)))
+        return self.graph(row)
+
+    def record(self, batch: Sequence[Sequence[int]]) -> None:
+        """Run as a graph from now on, recorded with a batch.
+
+        Raises:
+            RuntimeError: the model cannot be recorded.
+        """
+        self.graph = Graph(self._model, self._eager, self._row(batch))
+
+    def undo(self) -> None:
+        """Make the model plain again: no graph, no hooks, torch's own attention."""
+        self.graph = None
+        for hook in self._hooks:
+            hook.remove()
+        self._model.set_attn_implementation("sdpa")
+
+    def _row(self, batch: Sequence[Sequence[int]]) -> Row:
         device = self._model.device
         lengths = [len(ids) for ids in batch]
         boundaries = torch.zeros(len(lengths) + 1, dtype=torch.int32)
         boundaries[1:] = torch.tensor(lengths).cumsum(0)
-        self._call.starts = boundaries[:-1].long().to(device)
         input_ids = torch.tensor([token for ids in batch for token in ids])
         position_ids = torch.cat([torch.arange(length) for length in lengths]) + self._first_position
+        return input_ids.unsqueeze(0).to(device), position_ids.unsqueeze(0).to(device), boundaries.to(device)
+
+    def _eager(
+        self, input_ids: Tensor, position_ids: Tensor, boundaries: Tensor, longest: int | None = None
+    ) -> Tensor:
+        self._call.starts = boundaries[:-1].long()
         output = self._model(
-            input_ids=input_ids.unsqueeze(0).to(device),
-            position_ids=position_ids.unsqueeze(0).to(device),
-            cu_seq_lens_q=boundaries.to(device),
-            max_length_q=max(lengths),
+            input_ids=input_ids, position_ids=position_ids, cu_seq_lens_q=boundaries, max_length_q=longest
         )
         logits: Tensor = output.logits
         return logits
-
-    def undo(self) -> None:
-        """Make the model plain again: no hooks, torch's own attention."""
-        for hook in self._hooks:
-            hook.remove()
-        self._model.set_attn_implementation("sdpa")
 
     def _drop_all_but_first_tokens(self, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(arg.index_select(1, self._call.starts) for arg in args)
@@ -118,19 +150,35 @@ def pack(model: PreTrainedModel) -> PackedModel | None:
     if not isinstance(encoder, nn.Module) or not getattr(model, "_supports_attention_backend", False):
         return None
     tokens = itertools.cycle(range(5, min(model.config.vocab_size, 1000)))  # clear of the special tokens
-    batch = [list(itertools.islice(tokens, length)) for length in _CHECK_LENGTHS]
-    plain = torch.cat([model(input_ids=torch.tensor([ids], device=model.device)).logits for ids in batch])
+    batches = [[list(itertools.islice(tokens, length)) for length in lengths] for lengths in _CHECK_LENGTHS]
+    plain = [
+        torch.cat([model(input_ids=torch.tensor([ids], device=model.device)).logits for ids in batch])
+        for batch in batches
+    ]
     packed = PackedModel(model, encoder)
-    try:
-        logits = packed.logits(batch)
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+
+    def answers_alike() -> bool:
+        try:
+            return all(
+                _alike(packed.logits(batch), logits) for batch, logits in zip(batches, plain, strict=True)
+            )
+        except _REFUSALS:
+            return False
+
+    if not answers_alike():
         packed.undo()
         return None
+    if model.device.type == "cpu":
+        with suppress(*_REFUSALS):
+            packed.record(batches[0])
+        if not answers_alike():
+            packed.graph = None
+    return packed
+
+
+def _alike(logits: Tensor, plain: Tensor) -> bool:
     tolerance = _CHECK_TOLERANCE.get(plain.dtype, 0.0) * max(1.0, plain.abs().max().item())
-    if logits.shape == plain.shape and (logits - plain).abs().max().item() <= tolerance:
-        return packed
-    packed.undo()
-    return None
+    return logits.shape == plain.shape and (logits - plain).abs().max().item() <= tolerance
 
 
 def first_position(model: PreTrainedModel) -> int:
@@ -170,10 +218,20 @@ def _attend_text_by_text(
         ends, longest = cu_seq_lens_q, max_length_q
         attended = cast("Tensor", varlen_attn(q, k, v, ends, ends, longest, longest, scale=scaling))
         return attended.unsqueeze(0), None
-    lengths = cu_seq_lens_q.diff().tolist()
-    texts = zip(*(tensor.split_with_sizes(lengths, 2) for tensor in (query, key, value)), strict=True)
-    rows = [scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in texts]
-    return torch.cat(rows, dim=2).transpose(1, 2), None
+    return _attend(query, key, value, cu_seq_lens_q, scaling), None
+
+
+@torch.jit.script_if_tracing  # type: ignore[untyped-decorator]
+def _attend(query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, scaling: float | None) -> Tensor:
+    lengths: list[int] = boundaries.long().diff().tolist()
+    queries = query.split_with_sizes(lengths, 2)
+    keys = key.split_with_sizes(lengths, 2)
+    values = value.split_with_sizes(lengths, 2)
+    texts: list[Tensor] = []
+    for i in range(len(lengths)):
+        text = scaled_dot_product_attention(queries[i], keys[i], values[i], scale=scaling)
+        texts.append(text.transpose(1, 2))
+    return torch.cat(texts, dim=1)
 
 
 AttentionInterface.register(_ATTENTION, _attend_text_by_text)

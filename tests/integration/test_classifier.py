@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -93,6 +94,46 @@ def test_a_refused_model_is_left_plain(tmp_path: Path) -> None:
         before = model(input_ids=ids).logits
         assert pack(model) is None
         torch.testing.assert_close(model(input_ids=ids).logits, before, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", PACKED)
+@torch.inference_mode()
+def test_models_built_alike_share_a_graph_and_answer_by_their_own_weights(
+    architecture: str, tmp_path: Path
+) -> None:
+    batch = [[2, *range(5, 5 + length), 3] for length in (40, 1, 17, 3)]
+    folders = [save(tmp_path / str(seed), architecture, seed=seed) for seed in (1, 2)]
+    answers = []
+    for folder in folders:
+        packed = pack(AutoModelForSequenceClassification.from_pretrained(folder).eval())
+        assert packed is not None and packed.graph is not None
+        answers.append(packed.logits(batch))
+        torch.testing.assert_close(answers[-1], plain_logits(folder, batch), atol=SAME, rtol=0)
+        torch.testing.assert_close(answers[-1], packed.logits(batch, eager=True), atol=SAME, rtol=0)
+    assert (answers[0] - answers[1]).abs().max() > 0.01
+
+
+def test_a_graph_is_not_shared_where_only_the_config_differs(tmp_path: Path) -> None:
+    item = [2, *range(5, 30), 3]
+    for heads in (4, 2, 8):  # weights of one shape
+        folder = save(tmp_path / str(heads), num_attention_heads=heads)
+        packed = pack(AutoModelForSequenceClassification.from_pretrained(folder).eval())
+        assert packed is not None and packed.graph is not None
+        torch.testing.assert_close(packed.logits([item]), plain_logits(folder, [item]), atol=SAME, rtol=0)
+
+
+def test_a_model_that_a_trace_gets_wrong_runs_eagerly(tmp_path: Path) -> None:
+    folder = save(tmp_path / "own", intermediate_size=48)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+
+    def add_nothing(_module: Any, _args: Any, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + torch.tensor([0.0] * int(hidden.shape[1])).unsqueeze(-1)  # a trace keeps the length
+
+    model.bert.embeddings.register_forward_hook(add_nothing)
+    packed = pack(model)
+    assert packed is not None and packed.graph is None
+    batch = [[2, 5, 6, 3], [2, 3]]
+    torch.testing.assert_close(packed.logits(batch), plain_logits(folder, batch), atol=SAME, rtol=0)
 
 
 def test_scores_are_probabilities_in_the_order_of_the_batch(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "loadtest": {"loadtest"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
-TORCH = {"serve_app/model/classifier.py", "serve_app/model/packed.py", "serve_app/model/lora.py"}
+TORCH = {f"serve_app/model/{name}.py" for name in ("classifier", "packed", "graph", "lora")}
 PYARROW = "serve_app/capture/parquet.py"
 MLFLOW = "train/registry/tracking.py"
 SETTINGS = "serve_app/settings.py"
