@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -69,9 +70,7 @@ def main() -> int:
     options = parser.parse_args()
     texts, source = mixed(options.texts, options.data or labelled_texts())
     bundle = store.fetch("builtin:", cache_dir=Path.home() / ".cache/sentiment-service")
-    packed = Classifier(bundle, threads=options.threads)
-    plain = Classifier(bundle, threads=options.threads, packed=False)
-    bench = Bench(texts, packed, plain, options.seconds, options.rounds, options.alone)
+    bench = Bench(texts, bundle, options.threads, options.seconds, options.rounds, options.alone)
     tokens = [item.tokens for item in bench.items]
     print(
         f"{len(texts)} texts, {statistics.mean(tokens):.0f} tokens on average (longest {max(tokens)}); "
@@ -94,19 +93,22 @@ class Bench:
     """The comparisons, each a generator of rows."""
 
     texts: list[str]
-    classifier: Classifier
-    plain: Classifier
+    bundle: store.Bundle
+    threads: int
     seconds: float
     rounds: int
     alone: bool
 
     def __post_init__(self) -> None:
+        self.classifier = Classifier(self.bundle, threads=self.threads)
+        self.plain = Classifier(self.bundle, threads=self.threads, packed=False)
         self.items = self.classifier.preprocess(self.texts)
 
     def model(self) -> Iterator[Row]:
-        """Padded against sorted against packed, in this process."""
+        """In process: padded, sorted and packed, eager and as a graph, float32 and bfloat16."""
         items, forward = self.items, self.classifier.forward
-        padded = in_process.padded(self.plain)
+        padded, eager = in_process.padded(self.plain), partial(self.classifier.logits, eager=True)
+        coarse = Classifier(self.bundle, threads=self.threads, dtype="bfloat16").forward
         cases: dict[str, tuple[Callable[..., object], list[list[Encoded]]]] = {
             "padded, arrival order, batches of 32": (padded, in_process.cut(items, 32)),
             "padded, windows of 32 by length, batches of 8": (
@@ -117,6 +119,10 @@ class Bench:
             "packed, arrival order, batches of 8": (forward, in_process.cut(items, 8)),
             "packed, arrival order, batches of 16": (forward, in_process.cut(items, 16)),
             "packed, arrival order, batches of 32": (forward, in_process.cut(items, 32)),
+            "packed, eager, batches of 32": (eager, in_process.cut(items, 32)),
+            "packed, bfloat16, batches of 32": (coarse, in_process.cut(items, 32)),
+            "packed, one text at a time": (forward, in_process.cut(items, 1)),
+            "packed, eager, one text at a time": (eager, in_process.cut(items, 1)),
         }
         rates: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(self.rounds):
@@ -179,6 +185,19 @@ class Bench:
             f"@serve.batch, padded, in a thread, {CONNECTIONS} connections", f"{theirs:.0f} texts/s", 1.0
         )
         yield Row(f"this batcher, {CONNECTIONS} connections", f"{ours:.0f} texts/s", ours / theirs, ">= 2.5")
+
+    def bfloat16(self) -> Iterator[Row]:
+        """The service with its model in bfloat16 against float32."""
+        seen: dict[str, list[Outcome]] = {"float32": [], "bfloat16": []}
+        for dtype in ("float32", "bfloat16", "float32"):
+            with _running(environment={"SENTIMENT_DTYPE": dtype}) as plan:
+                self._loop(plan, seconds=3)
+                seen[dtype].append(self._loop(plan))
+        base = statistics.mean(outcome.rate for outcome in seen["float32"])
+        for dtype, outcomes in seen.items():
+            rate, p99_s = statistics.mean(outcome.rate for outcome in outcomes), _latency_s(outcomes, 0.99)
+            yield Row(f"service in {dtype}, {CONNECTIONS} connections", f"{rate:.0f} texts/s", rate / base)
+            yield Row("  p99", f"{1000 * p99_s:.0f} ms")
 
     def proxy(self) -> Iterator[Row]:
         """Serve's own proxy against HAProxy with direct ingress: a route that does no work, and texts."""
