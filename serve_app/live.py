@@ -140,6 +140,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
         device=classifier.device,
         dtype=classifier.dtype,
         packed=classifier.packed,
+        graph=classifier.graph,
         loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         startup={
             **{phase: round(seconds, 3) for phase, seconds in phases.items()},

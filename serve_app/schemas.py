@@ -149,6 +149,7 @@ class ModelInfo(BaseModel):
     device: str
     dtype: str
     packed: bool = Field(description="Whether texts run without padding.")
+    graph: bool = Field(description="Whether they run as a graph, without the interpreter; on a CPU alone.")
     loaded_at: str = Field(description="UTC, ISO 8601.")
     startup: dict[str, float] = Field(
         description="Seconds from the process's start to its first answer: start, import, load, warm-up; and "

@@ -23,6 +23,7 @@ class LiveModel:
         device: e.g. "cpu" or "cuda:0".
         dtype: e.g. "float32".
         packed: whether texts run without padding.
+        graph: whether they run without the interpreter.
         loaded_at: UTC, ISO 8601.
         startup: seconds of start, import, load and warm-up; bytes of memory that import and model added.
     """
@@ -36,6 +37,7 @@ class LiveModel:
     device: str
     dtype: str
     packed: bool
+    graph: bool
     loaded_at: str
     startup: dict[str, float]
 

@@ -51,6 +51,7 @@ class Classifier:
         device: as torch names it, e.g. "cpu" or "cuda:0".
         dtype: e.g. "float32".
         packed: whether texts run as one row without padding.
+        graph: whether they run as a graph, without the interpreter.
     """
 
     def __init__(
@@ -99,6 +100,11 @@ class Classifier:
     def packed(self) -> bool:
         """Whether texts run as one row without padding."""
         return self._packed is not None
+
+    @property
+    def graph(self) -> bool:
+        """Whether they run without the interpreter."""
+        return self._packed is not None and self._packed.graph is not None
 
     def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokenise texts; one result a text, in their order."""

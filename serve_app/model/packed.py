@@ -11,8 +11,8 @@ No model is rewritten for it. Three things are hung onto a transformers model fr
                     (where the layer is built like BERT's; an eighth of the work of a six-layer model)
     the encoder     a hook hands each text's first token to the head, as a batch of one-token sequences
 
-Whether that is right for an architecture is not looked up in a list: `pack` compares the logits with the
-plain model's before it says yes.
+On a CPU all of it is then recorded as a graph. Whether this is right for an architecture is not looked up in
+a list: `pack` compares the logits with the plain model's before it says yes to the row, and to the graph.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ _CHECK_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.0
 float32 sums in another order differ by about 1e-6; a wrong forward (texts that see each other, shifted
 positions) by over 1e-2. The half precisions are as coarse as they are: 8 and 11 bits of mantissa."""
 
-
-_REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, IndexError)
-"""What a forward raises that does not take a packed row, or cannot be recorded."""
+_REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, IndexError, OSError)
+"""What a forward raises that takes no packed row, or cannot be recorded: TorchScript reads sources."""
 
 
 class _Call(threading.local):

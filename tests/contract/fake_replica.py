@@ -18,6 +18,7 @@ LIVE = LiveModel(
     device="cpu",
     dtype="float32",
     packed=True,
+    graph=True,
     loaded_at="2026-11-23T00:00:00+00:00",
     startup={"import_s": 1.0},
 )

@@ -97,7 +97,7 @@ async def test_what_is_live_and_what_it_cost_to_start(client: httpx.AsyncClient)
     model = (await client.get("/v1/model")).json()
     assert model["uri"] == "builtin:"
     assert model["labels"] == ["NEGATIVE", "POSITIVE"]
-    assert model["packed"] is True
+    assert (model["packed"], model["graph"]) == (True, True)
     startup = model["startup"]
     assert {"start_s", "import_s", "load_s", "warm_up_s"} < set(startup)
     assert 0 < startup["model_memory_bytes"] < 500e6

@@ -42,7 +42,7 @@ def plain_logits(folder: Path, batch: list[list[int]]) -> torch.Tensor:
 def test_logits_are_the_plain_models(architecture: str, tmp_path: Path) -> None:
     folder = save(tmp_path / architecture, architecture)
     classifier = load(folder, tmp_path)
-    assert classifier.packed == (architecture in PACKED)
+    assert classifier.packed == classifier.graph == (architecture in PACKED)
     batch = classifier.preprocess(texts())
     expected = plain_logits(folder, [item.ids for item in batch])
     assert expected.std() > 0.01, "the answers differ, so that a mix-up would show"
