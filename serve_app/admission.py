@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from serve_app.errors import QueueFull
@@ -18,7 +19,8 @@ class BatchLimits:
         max_queue_items: most texts that wait. Bounds memory.
         max_queue_tokens: most tokens that wait. Bounds memory.
         max_queue_wait_s: longest wait, expected from the measured token rate, at which a request still
-            joins the queue; less of it where most are refused, see `Admission`. Bounds latency.
+            joins the queue; less of it in a sudden rush and where most are refused, see `Admission`. Bounds
+            latency.
     """
 
     max_batch_tokens: int = 1024
@@ -39,24 +41,27 @@ class Admission:
     A queue bridges the gaps between arrivals. Where most are refused there are no gaps, and a shorter queue
     keeps the device as busy: then the bound on the wait is lower, so that those who do get in are answered as
     soon as at other times, although what is refused costs the device a part of its cores.
+
+    That cost shows in the measured rate only after some batches. So that a rush is not let in by a rate that
+    is about to fall, the queue may grow by half of the bound at once, and by the rest as time goes by.
     """
 
     _REMEMBERED = 100.0  # requests, about
     _YIELD = 0.25
     """The part of the bound that is taken off as the refused fraction nears 1. With more, the wait would be
     shorter than what Retry-After can say, which has whole seconds."""
+    _AT_ONCE = 0.5
+    """The part of the bound by which the wait may exceed what it was of late."""
+    _OF_LATE_S = 1.0  # time constant
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         self._refused_fraction = 0.0
-
-    @property
-    def max_wait_s(self) -> float:
-        """The bound on the expected wait now."""
-        return self._limits.max_queue_wait_s * (1 - self._YIELD * self._refused_fraction)
+        self._wait_of_late_s = 0.0
+        self._looked_at = -math.inf
 
     def check_room(
-        self, *, items: int, tokens: int, waiting: int, waiting_tokens: int, ahead_s: float
+        self, *, items: int, tokens: int, waiting: int, waiting_tokens: int, ahead_s: float, now: float
     ) -> None:
         """Let a request join the queue, or say when to come again.
 
@@ -66,17 +71,18 @@ class Admission:
             waiting: texts that wait.
             waiting_tokens: of the texts that wait.
             ahead_s: until the device is done with all that waits and runs.
+            now: seconds of any clock that does not go back.
 
         Raises:
             QueueFull: one of the bounds would be exceeded.
         """
-        limits = self._limits
+        limits, max_wait_s = self._limits, self._max_wait_s(ahead_s, now)
         if waiting + items > limits.max_queue_items:
             reason = f"{waiting} texts wait, {limits.max_queue_items} may (max_queue_items)"
         elif waiting_tokens + tokens > limits.max_queue_tokens:
             reason = f"{waiting_tokens} tokens wait, {limits.max_queue_tokens} may (max_queue_tokens)"
-        elif waiting and ahead_s > self.max_wait_s:
-            bound = f"{self.max_wait_s:.2g} s"
+        elif waiting and ahead_s > max_wait_s:
+            bound = f"{max_wait_s:.2g} s"
             reason = f"the wait would be {ahead_s:.1f} s, the bound is {bound} now (max_queue_wait_s)"
         else:
             return
@@ -86,6 +92,14 @@ class Admission:
     def joined(self) -> None:
         """Take note of a request that has joined the queue."""
         self._remember(refused=False)
+
+    def _max_wait_s(self, ahead_s: float, now: float) -> float:
+        forgotten = math.exp((self._looked_at - now) / self._OF_LATE_S)
+        self._wait_of_late_s = ahead_s + forgotten * (self._wait_of_late_s - ahead_s)
+        self._looked_at = now
+        bound_s = self._limits.max_queue_wait_s
+        sudden_s = self._wait_of_late_s + self._AT_ONCE * bound_s
+        return min(sudden_s, bound_s * (1 - self._YIELD * self._refused_fraction))
 
     def _remember(self, *, refused: bool) -> None:
         self._refused_fraction += (refused - self._refused_fraction) / self._REMEMBERED

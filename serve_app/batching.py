@@ -257,6 +257,7 @@ class Batcher(Generic[Item, Result]):
             waiting=len(self._queue),
             waiting_tokens=self._queued_tokens,
             ahead_s=self.ahead_s,
+            now=self._clock(),
         )
 
     def _serve_device(self, lane: int) -> None:
