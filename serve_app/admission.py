@@ -60,6 +60,13 @@ class Admission:
         self._wait_of_late_s = 0.0
         self._looked_at = -math.inf
 
+    @property
+    def max_wait_s(self) -> float:
+        """The bound on the expected wait, as of the latest request."""
+        bound_s = self._limits.max_queue_wait_s
+        sudden_s = self._wait_of_late_s + self._AT_ONCE * bound_s
+        return min(sudden_s, bound_s * (1 - self._YIELD * self._refused_fraction))
+
     def check_room(
         self, *, items: int, tokens: int, waiting: int, waiting_tokens: int, ahead_s: float, now: float
     ) -> None:
@@ -76,13 +83,14 @@ class Admission:
         Raises:
             QueueFull: one of the bounds would be exceeded.
         """
-        limits, max_wait_s = self._limits, self._max_wait_s(ahead_s, now)
+        limits = self._limits
+        self._look(ahead_s, now)
         if waiting + items > limits.max_queue_items:
             reason = f"{waiting} texts wait, {limits.max_queue_items} may (max_queue_items)"
         elif waiting_tokens + tokens > limits.max_queue_tokens:
             reason = f"{waiting_tokens} tokens wait, {limits.max_queue_tokens} may (max_queue_tokens)"
-        elif waiting and ahead_s > max_wait_s:
-            bound = f"{max_wait_s:.2g} s"
+        elif waiting and ahead_s > self.max_wait_s:
+            bound = f"{self.max_wait_s:.2g} s"
             reason = f"the wait would be {ahead_s:.1f} s, the bound is {bound} now (max_queue_wait_s)"
         else:
             return
@@ -93,13 +101,10 @@ class Admission:
         """Take note of a request that has joined the queue."""
         self._remember(refused=False)
 
-    def _max_wait_s(self, ahead_s: float, now: float) -> float:
+    def _look(self, ahead_s: float, now: float) -> None:
         forgotten = math.exp((self._looked_at - now) / self._OF_LATE_S)
         self._wait_of_late_s = ahead_s + forgotten * (self._wait_of_late_s - ahead_s)
         self._looked_at = now
-        bound_s = self._limits.max_queue_wait_s
-        sudden_s = self._wait_of_late_s + self._AT_ONCE * bound_s
-        return min(sudden_s, bound_s * (1 - self._YIELD * self._refused_fraction))
 
     def _remember(self, *, refused: bool) -> None:
         self._refused_fraction += (refused - self._refused_fraction) / self._REMEMBERED

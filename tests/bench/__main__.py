@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,10 @@ OVERLOAD_S = 30.0
 SERVICE_TURNS, SERVICE_TURN_S, SETTLE_S = 12, 6.0, 3.0
 CAPTURE_TURNS, CAPTURE_TURN_S = 10, 7.0
 _ALONE = "tests.bench.alone"
+
+
+Running = AbstractContextManager[Plan]
+"""A service that runs within its context."""
 
 
 @dataclass(frozen=True)
@@ -173,14 +177,9 @@ class Bench:
 
     def peer(self) -> Iterator[Row]:
         """This batcher against @serve.batch, both behind HAProxy."""
-        rates: dict[str, list[Outcome]] = {"ours": [], "@serve.batch": []}
-        for name in ("ours", "@serve.batch", "ours"):
-            path = "serve_app.app:app" if name == "ours" else "tests.bench.peer:app"
-            with _running(import_path=path) as plan:
-                self._loop(plan, seconds=3)
-                rates[name].append(self._loop(plan))
-        ours = statistics.mean(outcome.rate for outcome in rates["ours"])
-        theirs = statistics.mean(outcome.rate for outcome in rates["@serve.batch"])
+        apps = {"ours": "serve_app.app:app", "@serve.batch": "tests.bench.peer:app"}
+        seen = self._in_turn({name: partial(_running, import_path=path) for name, path in apps.items()})
+        ours, theirs = (statistics.mean(outcome.rate for outcome in seen[name]) for name in apps)
         yield Row(
             f"@serve.batch, padded, in a thread, {CONNECTIONS} connections", f"{theirs:.0f} texts/s", 1.0
         )
@@ -188,11 +187,10 @@ class Bench:
 
     def bfloat16(self) -> Iterator[Row]:
         """The service with its model in bfloat16 against float32."""
-        seen: dict[str, list[Outcome]] = {"float32": [], "bfloat16": []}
-        for dtype in ("float32", "bfloat16", "float32"):
-            with _running(environment={"SENTIMENT_DTYPE": dtype}) as plan:
-                self._loop(plan, seconds=3)
-                seen[dtype].append(self._loop(plan))
+        dtypes = ("float32", "bfloat16")
+        seen = self._in_turn(
+            {dtype: partial(_running, environment={"SENTIMENT_DTYPE": dtype}) for dtype in dtypes}
+        )
         base = statistics.mean(outcome.rate for outcome in seen["float32"])
         for dtype, outcomes in seen.items():
             rate, p99_s = statistics.mean(outcome.rate for outcome in outcomes), _latency_s(outcomes, 0.99)
@@ -303,6 +301,15 @@ class Bench:
         yield Row("  failed requests off / on", f"{failures[False]} / {failures[True]}", None, "0 / 0")
         yield Row("  rows kept / asked, with 2 more at the start", f"{kept} / {asked}")
         yield Row("  bytes of the log a row", f"{size_bytes / kept:.0f}")
+
+    def _in_turn(self, services: dict[str, Callable[[], Running]]) -> dict[str, list[Outcome]]:
+        """A closed loop on each service, warmed up, and on the first once more at the end."""
+        seen: dict[str, list[Outcome]] = {name: [] for name in services}
+        for name in [*services, next(iter(services))]:
+            with services[name]() as plan:
+                self._loop(plan, seconds=3)
+                seen[name].append(self._loop(plan))
+        return seen
 
     def _padded_rate(self) -> float:
         """Texts a second in process, padded, in batches of 32 in arrival order."""

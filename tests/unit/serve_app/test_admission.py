@@ -1,5 +1,7 @@
 """Who may join the queue when most may not."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,8 @@ class Door:
             )
         except QueueFull as refusal:
             assert refusal.retry_after_s == ahead_s
+            told_s = float(re.findall(r"the bound is ([\d.]+) s now", str(refusal))[0])
+            assert 0.5 * BOUND_S <= told_s <= BOUND_S and ahead_s > told_s - 0.05  # it has two digits
             return False
         self.admission.joined()
         return True
