@@ -44,6 +44,8 @@ counts them, and HAProxy's own Prometheus endpoint has those that reach no repli
 _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_PATIENCE_S = 5.0
+_POLL_S = 0.5
+"""Between two looks at what starts: looking takes time of the cores that it starts on."""
 _QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
 
 
@@ -130,10 +132,12 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
         tell("starting Ray and HAProxy")
         node = _start_ray(plan, log, Path(folder))
         try:
-            _wait_for_dashboard(plan, node, log)
-            tell("deploying the model")
-            _deploy(plan)
-            yield _first_answer(plan, node, tell)
+            with httpx.Client() as client:
+                _wait_for_dashboard(client, plan, node, log)
+                tell("deploying the model")
+                _deploy(client, plan)
+                first = _first_answer(client, plan, node, tell)
+            yield first
         finally:
             tell("stopping")
             _end(node, Path(folder))
@@ -211,13 +215,13 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
         )
 
 
-def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
+def _wait_for_dashboard(client: httpx.Client, plan: Plan, node: psutil.Process, log: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if not _runs(node):
             break
         try:
-            answer = httpx.get(f"{plan.dashboard}/api/serve/applications/", timeout=5)
+            answer = client.get(f"{plan.dashboard}/api/serve/applications/", timeout=5)
             if answer.is_success:
                 return
             if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -227,29 +231,31 @@ def _wait_for_dashboard(plan: Plan, node: psutil.Process, log: Path) -> None:
                 )
         except httpx.TransportError:
             pass
-        time.sleep(0.2)
+        time.sleep(_POLL_S)
     raise LocalError(f"Ray did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-def _deploy(plan: Plan) -> None:
+def _deploy(client: httpx.Client, plan: Plan) -> None:
     config = yaml.safe_load(CONFIG.read_text()) | plan.config
     config["http_options"]["port"] = plan.port
     config["applications"][0]["import_path"] = plan.import_path
     if plan.model is not None:
         config["applications"][0]["args"]["model"] = plan.model
-    answer = httpx.put(f"{plan.dashboard}/api/serve/applications/", json=config, timeout=60)
+    answer = client.put(f"{plan.dashboard}/api/serve/applications/", json=config, timeout=60)
     if not answer.is_success:
         raise LocalError(f"Serve refused the configuration {CONFIG}: {answer.text[:1000]}")
 
 
-def _first_answer(plan: Plan, node: psutil.Process, tell: Callable[[str], None]) -> dict[str, Any]:
+def _first_answer(
+    client: httpx.Client, plan: Plan, node: psutil.Process, tell: Callable[[str], None]
+) -> dict[str, Any]:
     """Wait until the service answers a real question."""
     began = time.monotonic()
     told = ""
     while time.monotonic() < began + _DEPLOY_TIMEOUT_S:
         if not _runs(node):
             raise LocalError("Ray ended while the model was being deployed; see its logs under /tmp/ray")
-        state, message = _state(plan)
+        state, message = _state(client, plan)
         if state == "DEPLOY_FAILED":
             raise LocalError(f"the model was not deployed: {message}")
         if state != told:
@@ -257,20 +263,20 @@ def _first_answer(plan: Plan, node: psutil.Process, tell: Callable[[str], None])
             told = state
         if state == "RUNNING":
             try:
-                answer = httpx.post(f"{plan.url}/v1/classify", json=_QUESTION, timeout=10)
+                answer = client.post(f"{plan.url}/v1/classify", json=_QUESTION, timeout=10)
                 if answer.is_success:
                     first: dict[str, Any] = answer.json()
                     return first
             except httpx.TransportError:
                 pass
-        time.sleep(0.2)
+        time.sleep(_POLL_S)
     raise LocalError(f"no answer from {plan.url} within {_DEPLOY_TIMEOUT_S:.0f} s; the last state was {told}")
 
 
-def _state(plan: Plan) -> tuple[str, str]:
+def _state(client: httpx.Client, plan: Plan) -> tuple[str, str]:
     """The application's status and message, as Serve tells them."""
     try:
-        status = httpx.get(f"{plan.dashboard}/api/serve/applications/", timeout=10).json()
+        status = client.get(f"{plan.dashboard}/api/serve/applications/", timeout=10).json()
     except httpx.TransportError:
         return "WAITING", ""
     application = status["applications"].get("sentiment", {})
