@@ -43,14 +43,14 @@ class Admission:
     soon as at other times, although what is refused costs the device a part of its cores.
 
     That cost shows in the measured rate only after some batches. So that a rush is not let in by a rate that
-    is about to fall, the queue may grow by half of the bound at once, and by the rest as time goes by.
+    is about to fall, the queue may grow by a third of the bound at once, and by the rest as time goes by.
     """
 
     _REMEMBERED = 100.0  # requests, about
     _YIELD = 0.25
     """The part of the bound that is taken off as the refused fraction nears 1. With more, the wait would be
     shorter than what Retry-After can say, which has whole seconds."""
-    _AT_ONCE = 0.5
+    _AT_ONCE = 1 / 3
     """The part of the bound by which the wait may exceed what it was of late."""
     _OF_LATE_S = 1.0  # time constant
 
