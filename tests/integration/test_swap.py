@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from ray.serve.schema import ReplicaRank
 
+import serve_app.live
 import serve_app.model.classifier
 from serve_app.admission import Admission
 from serve_app.demand import Demand
@@ -215,6 +217,26 @@ async def test_the_first_champion_that_fails_fails_the_replica(
         await replica.reconfigure({"champion": "/nowhere"}, rank(0))
     with pytest.raises(ServiceError):
         _ = replica.standing
+
+
+async def test_the_cycle_collector_rests_while_the_first_model_comes_and_no_longer(
+    replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collects: list[bool] = []
+    build = serve_app.live._build
+
+    def watched(*arguments: Any) -> Any:
+        collects.append(gc.isenabled())
+        return build(*arguments)
+
+    monkeypatch.setattr(serve_app.live, "_build", watched)
+    with pytest.raises(BundleNotFound):
+        await replica.reconfigure({"champion": "/nowhere"}, rank(0))
+    assert gc.isenabled()
+    for version in ("one", "two"):
+        await replica.reconfigure({"champion": models[version]}, rank(0))
+    assert collects == [False, False, True]
+    assert gc.isenabled()
 
 
 async def test_a_new_pod_of_a_bad_canary_serves_the_champion(
