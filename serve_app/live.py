@@ -204,7 +204,7 @@ def _batcher(
 
 @contextmanager
 def _no_cycle_collection() -> Iterator[None]:
-    """Spare a cold start the cycle collector, which would look a dozen times through what only grows.
+    """Spare a cold start the cycle collector, which would look again and again through what only grows.
 
     A sixth of the imports' time.
     """

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         default=1.0,
         gt=0,
         description="Longest expected wait at which a request still joins the queue; a quarter less where "
-        "nearly all are refused.",
+        "nearly all are refused, and a third at once in a rush.",
     )
 
     max_texts_per_request: int = Field(default=64, gt=0, description="Texts in a request; more answer 413.")

@@ -44,10 +44,6 @@ CAPTURE_TURNS, CAPTURE_TURN_S = 10, 7.0
 _ALONE = "tests.bench.alone"
 
 
-Running = AbstractContextManager[Plan]
-"""A service that runs within its context."""
-
-
 @dataclass(frozen=True)
 class Row:
     """One line of the table; `target` is what the ratio should reach, if something was promised."""
@@ -302,7 +298,9 @@ class Bench:
         yield Row("  rows kept / asked, with 2 more at the start", f"{kept} / {asked}")
         yield Row("  bytes of the log a row", f"{size_bytes / kept:.0f}")
 
-    def _in_turn(self, services: dict[str, Callable[[], Running]]) -> dict[str, list[Outcome]]:
+    def _in_turn(
+        self, services: dict[str, Callable[[], AbstractContextManager[Plan]]]
+    ) -> dict[str, list[Outcome]]:
         """A closed loop on each service, warmed up, and on the first once more at the end."""
         seen: dict[str, list[Outcome]] = {name: [] for name in services}
         for name in [*services, next(iter(services))]:

@@ -29,7 +29,7 @@ class Door:
         except QueueFull as refusal:
             assert refusal.retry_after_s == ahead_s
             told_s = float(re.findall(r"the bound is ([\d.]+) s now", str(refusal))[0])
-            assert told_s > BOUND_S / 3 - 0.05 and told_s <= min(BOUND_S, ahead_s + 0.05)  # it has two digits
+            assert BOUND_S / 3 - 0.05 < told_s <= min(BOUND_S, ahead_s + 0.05)  # it has two digits
             return False
         self.admission.joined()
         return True
