@@ -181,6 +181,10 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            # Serve's proxies share a port with whoever lets them: without a port of its own, requests that come
+            # before HAProxy knows the replica are answered by another cluster's model.
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
             # A replica that cannot start is told at once, not after its third try.
             "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
             # The dashboard is on the loopback interface alone; without this it would ask for a token.

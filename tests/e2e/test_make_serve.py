@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from serve_app.local import ONE_HOP, free_port
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Service
 from tests.integration.models import save
 from tests.terminal import heed_ctrl_c
 
@@ -68,7 +68,14 @@ def make_serve(port: int, dashboard: int, *more: str) -> list[str]:
     return ["make", "serve", f"PORT={port}", f"DASHBOARD_PORT={dashboard}", *more]
 
 
-def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path) -> None:
+def listening(pids: set[int]) -> dict[bool, set[int]]:
+    """TCP ports that these processes listen on (True), and that all others do (False)."""
+    links = [link for link in psutil.net_connections("tcp") if link.status == psutil.CONN_LISTEN]
+    return {ours: {link.laddr.port for link in links if (link.pid in pids) is ours} for ours in (True, False)}
+
+
+def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, service: Service) -> None:
+    """Beside another service of this machine, with which it shares no port: Serve's proxies would."""
     port, dashboard, log = free_port(), free_port(), tmp_path / "log"
     mine = save(tmp_path / "mine")
     for number, arguments in [(signal.SIGINT, []), (signal.SIGTERM, [f"MODEL=file://{mine}"])]:
@@ -76,6 +83,8 @@ def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path) -> 
             said = wait_for(log, "is live", child)
             family = psutil.Process(child.pid).children(recursive=True)
             assert any("haproxy" in process.name() for process in family)
+            ports = listening({process.pid for process in family})
+            assert port in ports[True] and not ports[True] & ports[False]
             assert f"http://localhost:{port}/docs" in said and f"127.0.0.1:{dashboard}" in said
             curl = said[said.index("curl -s") : said.index("}'") + 2]
             answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
@@ -83,8 +92,7 @@ def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path) -> 
             stop(child, number)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive
-        links = psutil.net_connections("tcp")
-        assert not [link for link in links if link.status == psutil.CONN_LISTEN and link.laddr.port == port]
+        assert port not in listening(set())[False]
 
 
 def test_a_taken_port_is_named_with_who_holds_it(tmp_path: Path) -> None:
