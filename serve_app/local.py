@@ -27,6 +27,7 @@ from serve_app.errors import ServiceError
 from serve_app.model import store
 from serve_app.settings import Settings, child_environment
 
+APPLICATION = "serve_app.app"
 CONFIG = Path(__file__).with_name("config.yaml")
 ROOT = Path(__file__).parent.parent
 
@@ -87,7 +88,7 @@ class Plan:
     cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
     metrics_port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
-    import_path: str = "serve_app.app:app"
+    import_path: str = f"{APPLICATION}:app"
     one_hop: bool = True
     ray_options: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -181,8 +182,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            # Serve's proxies share a port with whoever lets them: without a port of its own, requests that come
-            # before HAProxy knows the replica are answered by another cluster's model.
+            # Serve's proxies share a port with any other that would: what comes before HAProxy knows the replica
+            # could be answered by another cluster's model.
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
             # A replica that cannot start is told at once, not after its third try.
@@ -191,8 +192,10 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_AUTH_MODE": "disabled",
             # Ray's 15 is for jobs beside which somebody works; this one is waited for.
             "RAY_worker_niceness": "0",
-            # Serve's controller looks twice a second, not ten times: the model has a use for the cores.
-            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+            # Serve's controller looks five times a second, not ten: the model has a use for the cores.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
+            # Ray starts the replica's process before there is a replica: it imports while it waits for one.
+            "RAY_preload_python_modules": APPLICATION,
             "SENTIMENT_REPLICAS": str(plan.replicas),
             "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
             **plan.environment,
