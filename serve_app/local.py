@@ -182,8 +182,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            # Serve's proxies share a port with any other that would: what comes before HAProxy knows the replica
-            # could be answered by another cluster's model.
+            # Serve's proxies share a port with any other that would: what comes before HAProxy knows the
+            # replica could be answered by another cluster's model.
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
             # A replica that cannot start is told at once, not after its third try.
