@@ -287,7 +287,11 @@ def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
         active = sum(window.canary.requests > 0 for window in windows)
         least, what = min(canary, champion), "requests of either version"
     if least < plan.min_requests:
-        return f"{least} of {plan.min_requests} {what}"
+        versions = windows[-1].versions if windows else ("", "")
+        sides = zip(("champion", "canary"), versions, strict=True)
+        unseen = " nor of the ".join(side for side, version in sides if version is None)
+        why = f"; the metrics name no version of the {unseen}" if unseen else ""
+        return f"{least} of {plan.min_requests} {what}{why}"
     if active < plan.min_windows:
         return f"{active} of {plan.min_windows} windows with {what}"
     return None

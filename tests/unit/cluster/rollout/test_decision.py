@@ -50,6 +50,11 @@ def test_a_like_canary_is_promoted_once_the_sample_is_complete() -> None:
     assert decided([window()] * 2).reason == "2 of 3 windows with requests of either version"
 
 
+def test_a_version_that_the_metrics_do_not_name_is_told() -> None:
+    reason = decided([window(champion=Counts(), versions=(None, "2"))]).reason
+    assert reason == "0 of 300 requests of either version; the metrics name no version of the champion"
+
+
 def test_each_stage_has_a_sample_of_its_own() -> None:
     before = [window()] * 9
     assert decided(before, stage=1).verdict is Verdict.CONTINUE
