@@ -27,7 +27,6 @@ from serve_app.errors import ServiceError
 from serve_app.model import store
 from serve_app.settings import Settings, child_environment
 
-APPLICATION = "serve_app.app"
 CONFIG = Path(__file__).with_name("config.yaml")
 ROOT = Path(__file__).parent.parent
 
@@ -42,6 +41,7 @@ ONE_HOP = {
 with a full queue refuses them at once. HAProxy does not tell a Ray process of each request: the replica
 counts them, and HAProxy's own Prometheus endpoint has those that reach no replica."""
 
+_APPLICATION = "serve_app.app"
 _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_PATIENCE_S = 5.0
@@ -88,7 +88,7 @@ class Plan:
     cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
     metrics_port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
-    import_path: str = f"{APPLICATION}:app"
+    import_path: str = f"{_APPLICATION}:app"
     one_hop: bool = True
     ray_options: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -195,7 +195,7 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             # Serve's controller looks five times a second, not ten: the model has a use for the cores.
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
             # Ray starts the replica's process before there is a replica: it imports while it waits for one.
-            "RAY_preload_python_modules": APPLICATION,
+            "RAY_preload_python_modules": _APPLICATION,
             "SENTIMENT_REPLICAS": str(plan.replicas),
             "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
             **plan.environment,

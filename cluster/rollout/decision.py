@@ -287,11 +287,14 @@ def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
         active = sum(window.canary.requests > 0 for window in windows)
         least, what = min(canary, champion), "requests of either version"
     if least < plan.min_requests:
-        versions = windows[-1].versions if windows else ("", "")
-        sides = zip(("champion", "canary"), versions, strict=True)
-        unseen = " nor of the ".join(side for side, version in sides if version is None)
-        why = f"; the metrics name no version of the {unseen}" if unseen else ""
-        return f"{least} of {plan.min_requests} {what}{why}"
+        return f"{least} of {plan.min_requests} {what}{_unnamed(windows[-1]) if windows else ''}"
     if active < plan.min_windows:
         return f"{active} of {plan.min_windows} windows with {what}"
     return None
+
+
+def _unnamed(latest: Window) -> str:
+    """Whose requests cannot be counted, since the metrics do not say what it calls itself."""
+    sides = zip(("champion", "canary"), latest.versions, strict=True)
+    unnamed = " nor of the ".join(side for side, version in sides if version is None)
+    return f"; the metrics name no version of the {unnamed}" if unnamed else ""
