@@ -183,7 +183,7 @@ async def _until_it_answers(url: str) -> None:
             async with Connection(url) as connection:
                 if (await connection.classify("again")).status == 200:
                     return
-        except (OSError, asyncio.IncompleteReadError):
+        except OSError:
             pass
         await asyncio.sleep(0.5)
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response."""
+    """One response: its head as it came, and its body."""
 
-    status: int
-    headers: dict[str, str]
+    head: bytes
     body: bytes
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return int(self.head[9:12])
+
+    def header(self, name: str) -> str:
+        """The value of a header, given in small letters; empty without it."""
+        _, _, after = self.head.lower().partition(f"\r\n{name}:".encode())
+        return after.partition(b"\r\n")[0].strip().decode()
 
     def json(self) -> Any:
         """The body, parsed."""
@@ -28,7 +38,7 @@ class Connection:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
-        self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._wire: _Wire | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -38,29 +48,65 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        if self._stream is not None:
-            self._stream[1].close()
-            self._stream = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     async def classify(self, text: str) -> Answer:
         """POST one text."""
-        body = json.dumps({"inputs": text}).encode()
-        head = f"POST /v1/classify HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
-        return await self._ask(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        return await self._ask(_question(self._host, text))
 
     async def get(self, path: str) -> Answer:
         """GET a path."""
         return await self._ask(f"GET {path} HTTP/1.1\r\nhost: {self._host}\r\n\r\n".encode())
 
     async def _ask(self, request: bytes) -> Answer:
-        if self._stream is None:
-            self._stream = await asyncio.open_connection(self._host, self._port)
-        reader, writer = self._stream
-        writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        pairs = (line.partition(":") for line in head[1:] if line)
-        headers = {name.lower(): value.strip() for name, _, value in pairs}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        if headers.get("connection", "").lower() == "close":
+        if self._wire is None or not self._wire.open:
+            loop = asyncio.get_running_loop()
+            _, self._wire = await loop.create_connection(_Wire, self._host, self._port)
+        answer = await self._wire.ask(request)
+        if answer.header("connection") == "close":
             self.close()
-        return Answer(int(head[0].split(" ", 2)[1]), headers, body)
+        return answer
+
+
+class _Wire(asyncio.Protocol):
+    """An open connection: a question goes out, and its answer is handed over when it is complete."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._received = b""
+        self._transport: asyncio.Transport
+
+    @property
+    def open(self) -> bool:
+        return not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def ask(self, request: bytes) -> asyncio.Future[Answer]:
+        self._answer, self._received = asyncio.get_running_loop().create_future(), b""
+        self._transport.write(request)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, ended, body = self._received.partition(b"\r\n\r\n")
+        answer = Answer(head, body)
+        if ended and len(body) >= int(answer.header("content-length") or 0) and not self._answer.done():
+            self._answer.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(exc or ConnectionResetError("closed before the answer was complete"))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+@functools.cache
+def _question(host: str, text: str) -> bytes:
+    body = json.dumps({"inputs": text}).encode()
+    head = f"POST /v1/classify HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body

@@ -83,5 +83,5 @@ async def get_rate(url: str, path: str, *, connections: int, seconds: float) -> 
 
 def _forward_s(answer: Answer) -> float:
     """Seconds on the device, as Server-Timing says; 0 from a server that does not say."""
-    _, found, after = answer.headers.get("server-timing", "").partition("forward;dur=")
+    _, found, after = answer.header("server-timing").partition("forward;dur=")
     return float(after.partition(",")[0]) / 1000 if found else 0.0

@@ -71,7 +71,7 @@ async def flood(
             timing = answer.json()["timing"]
             seen.accepted.append((sent, latency, (timing["queue_ms"] + timing["forward_ms"]) / 1000))
         elif answer.status == 429:
-            seen.refused.append((sent, latency, float(answer.headers["retry-after"])))
+            seen.refused.append((sent, latency, float(answer.header("retry-after"))))
         return latency
 
     async def watch() -> None:
