@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
@@ -103,13 +104,16 @@ class PackedModel:
         self._model.set_attn_implementation("sdpa")
 
     def _row(self, batch: Sequence[Sequence[int]]) -> Row:
-        device = self._model.device
-        lengths = [len(ids) for ids in batch]
-        boundaries = torch.zeros(len(lengths) + 1, dtype=torch.int32)
-        boundaries[1:] = torch.tensor(lengths).cumsum(0)
-        input_ids = torch.tensor([token for ids in batch for token in ids])
-        position_ids = torch.cat([torch.arange(length) for length in lengths]) + self._first_position
-        return input_ids.unsqueeze(0).to(device), position_ids.unsqueeze(0).to(device), boundaries.to(device)
+        # By numpy: each operation of torch lets go of the interpreter's lock, and then waits for it again.
+        lengths = np.fromiter(map(len, batch), np.int64, len(batch))
+        boundaries = np.zeros(len(batch) + 1, np.int32)
+        lengths.cumsum(out=boundaries[1:])
+        tokens = int(boundaries[-1])
+        input_ids = np.fromiter(itertools.chain.from_iterable(batch), np.int64, tokens)
+        position_ids = np.arange(tokens) - boundaries[:-1].repeat(lengths) + self._first_position
+        row, device = (input_ids[None], position_ids[None], boundaries), self._model.device
+        ids, positions, ends = (torch.from_numpy(part).to(device) for part in row)
+        return ids, positions, ends
 
     def _eager(
         self, input_ids: Tensor, position_ids: Tensor, boundaries: Tensor, longest: int | None = None

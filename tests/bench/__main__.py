@@ -255,6 +255,8 @@ class Bench:
             "1",
         )
         yield Row("    of each flood", " / ".join(f"{ratio:.2f}" for ratio in kept))
+        scatter = sorted(_accepted_s([seen], 0.99) / p99_full_s for seen in full)
+        yield Row("    of each run at 1.5 times over all of them", f"{scatter[0]:.2f} to {scatter[-1]:.2f}")
         statuses: Counter[int] = sum((seen.statuses for seen in floods), Counter())
         yield Row("statuses", ", ".join(f"{status}: {count}" for status, count in statuses.items()))
         yield Row("  not sent, over the generator's bound", str(sum(seen.not_sent for seen in floods)))
