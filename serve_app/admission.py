@@ -47,7 +47,7 @@ class Admission:
     """
 
     _REMEMBERED = 100.0  # requests, about
-    _YIELD = 0.25
+    _YIELD = 0.3
     """The part of the bound that is taken off as the refused fraction nears 1. With more, the wait would be
     shorter than what Retry-After can say, which has whole seconds."""
     _AT_ONCE = 1 / 3

@@ -51,8 +51,8 @@ class Settings(BaseSettings):
     max_queue_wait_s: float = Field(
         default=1.0,
         gt=0,
-        description="Longest expected wait at which a request still joins the queue; a quarter less where "
-        "nearly all are refused, and a third at once in a rush.",
+        description="Longest expected wait at which a request still joins the queue; three tenths less "
+        "where nearly all are refused, and a third at once in a rush.",
     )
 
     max_texts_per_request: int = Field(default=64, gt=0, description="Texts in a request; more answer 413.")

@@ -54,12 +54,12 @@ def test_a_rush_fills_a_third_of_the_bound_and_time_gives_it_the_rest() -> None:
     assert not door.arrive(ahead_s=0.34 * BOUND_S, after_s=0)
 
 
-def test_in_a_flood_the_queue_is_a_quarter_shorter_and_afterwards_as_long_as_before() -> None:
+def test_in_a_flood_the_queue_is_three_tenths_shorter_and_afterwards_as_long_as_before() -> None:
     door = Door()
     for _ in range(1000):
         door.arrive(ahead_s=BOUND_S + 1)
-    assert not door.arrive(ahead_s=0.8 * BOUND_S)
-    assert door.arrive(ahead_s=0.75 * BOUND_S)
+    assert not door.arrive(ahead_s=0.75 * BOUND_S)
+    assert door.arrive(ahead_s=0.7 * BOUND_S)
     for _ in range(1000):
         door.arrive(ahead_s=0.7 * BOUND_S)
     assert door.arrive(ahead_s=0.99 * BOUND_S)
