@@ -31,6 +31,10 @@ _SWITCH_INTERVAL_S = 0.00005
 """How long the event loop may keep the interpreter from the lanes, which need it for a moment before each
 step of a forward. Python's 5 ms would let a flood of refusals starve the device."""
 
+_SHOW_METRICS_EVERY_S = 1.0
+"""Ray drops a gauge that was not set for twice its report interval (`metrics_report_interval_ms`, 1 s at
+least)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Aside:
@@ -56,6 +60,7 @@ class ClassifierReplica:
         self._requests = self._tokens = self._refused = 0
         self._changing = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._showing: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve calls this for the routes, after the constructor."""
@@ -86,6 +91,8 @@ class ClassifierReplica:
             await self._score_aside(wanted.shadow)
             self._placement = wanted
         self._show_metrics()
+        if self._showing is None:
+            self._showing = asyncio.create_task(self._keep_showing_metrics(), name="metrics")
 
     def check_health(self) -> None:
         """Serve and the health routes call this.
@@ -94,9 +101,7 @@ class ClassifierReplica:
             NotReady: no model is loaded.
             ModelFailure: the latest batch failed, or the device thread is dead or stuck.
         """
-        live = self._require_live()
-        self._show_metrics()
-        live.batcher.check_health()
+        self._require_live().batcher.check_health()
 
     @property
     def live(self) -> LiveModel:
@@ -231,8 +236,13 @@ class ClassifierReplica:
         wanted, live = self._wanted, self._require_live()
         return "canary" if wanted and live.model.uri == wanted.canary != wanted.champion else "champion"
 
+    async def _keep_showing_metrics(self) -> None:
+        while True:
+            await asyncio.sleep(_SHOW_METRICS_EVERY_S)
+            self._show_metrics()
+
     def _show_metrics(self) -> None:
-        """Hand over the counts and set every gauge at health checks: Ray drops one not set for a while."""
+        """Hand over the counts, and set every gauge."""
         live, aside = self._require_live(), self._aside
         self._metrics.model(live.model, role="canary" if self._role() == "canary" else "champion")
         self._metrics.startup({p: s for p, s in live.model.startup.items() if p.endswith("_s")})

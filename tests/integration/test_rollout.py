@@ -130,6 +130,21 @@ def reset(service: Plan) -> str:
     return "builtin:"
 
 
+def test_no_reading_of_the_metrics_lacks_a_pod(service: Plan) -> None:
+    """Ray drops a gauge 2 s after it was set here, and health checks are 5 s apart."""
+
+    def pods() -> int:
+        return httpx.get(service.metrics).text.count("\nray_sentiment_model_info{")
+
+    reset(service)
+    until(lambda: pods() == 2)
+    readings = []
+    for _ in range(30):
+        readings.append(pods())
+        time.sleep(0.25)
+    assert readings == [2] * 30
+
+
 def test_a_good_canary_reaches_every_pod_without_a_lost_request(
     service: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

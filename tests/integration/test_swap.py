@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ray.serve.schema import ReplicaRank
 
+import serve_app.deployment
 import serve_app.live
 import serve_app.model.classifier
 from serve_app.admission import Admission
@@ -195,6 +196,19 @@ async def test_a_failed_load_leaves_the_old_one_and_is_told(
     replica.check_health()
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     assert (replica.standing.state, replica.standing.failed) == ("live", None)
+
+
+async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
+    replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(serve_app.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(replica._metrics, "model", lambda model, role: shown.append(model.version))
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    await until(lambda: shown.count("one") > 3)
+    await replica.reconfigure({"champion": models["two"]}, rank(0))
+    await until(lambda: shown.count("two") > 3)
+    assert shown == sorted(shown), "the old one is set no more"
 
 
 async def test_a_failed_load_is_tried_again_when_asked(
