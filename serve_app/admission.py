@@ -15,6 +15,8 @@ class BatchLimits:
     Attributes:
         max_batch_tokens: most tokens in a batch. More fills the device better, fewer let the next batch start
             sooner. A longer text goes alone.
+        flood_batch: the part of max_batch_tokens that a batch holds as the refused fraction nears 1. Below 1
+            where refusing takes cores from the device: a batch then takes no longer than at other times.
         max_batch_items: most texts in a batch.
         max_queue_items: most texts that wait. Bounds memory.
         max_queue_tokens: most tokens that wait. Bounds memory.
@@ -24,6 +26,7 @@ class BatchLimits:
     """
 
     max_batch_tokens: int = 1024
+    flood_batch: float = 1.0
     max_batch_items: int = 256
     max_queue_items: int = 4096
     max_queue_tokens: int = 262_144
@@ -36,7 +39,7 @@ class BatchLimits:
 
 
 class Admission:
-    """Who may join the queue.
+    """Who may join the queue, and how much of it a batch takes.
 
     A queue bridges the gaps between arrivals. Where most are refused there are no gaps, and a shorter queue
     keeps the device as busy: then the bound on the wait is lower, so that those who do get in are answered as
@@ -66,6 +69,12 @@ class Admission:
         bound_s = self._limits.max_queue_wait_s
         sudden_s = self._wait_of_late_s + self._AT_ONCE * bound_s
         return min(sudden_s, bound_s * (1 - self._YIELD * self._refused_fraction))
+
+    @property
+    def max_batch_tokens(self) -> float:
+        """The bound on a batch's tokens, as of the latest request."""
+        less = (1 - self._limits.flood_batch) * self._refused_fraction
+        return self._limits.max_batch_tokens * (1 - less)
 
     def check_room(
         self, *, items: int, tokens: int, waiting: int, waiting_tokens: int, ahead_s: float, now: float

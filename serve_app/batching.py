@@ -310,12 +310,12 @@ class Batcher(Generic[Item, Result]):
 
     def _form_batch(self) -> list[_Entry[Item, Result]]:
         batch: list[_Entry[Item, Result]] = []
-        tokens, now = 0, self._clock()
+        tokens, now, max_tokens = 0, self._clock(), self._admission.max_batch_tokens
         while self._queue and len(batch) < self._limits.max_batch_items:
             entry = self._queue[0]
             size, deadline = entry.item.tokens, entry.request.deadline
             wanted = not entry.request.gone and (deadline is None or deadline > now)
-            if wanted and batch and tokens + size > self._limits.max_batch_tokens:
+            if wanted and batch and tokens + size > max_tokens:
                 break
             self._queue.popleft()
             self._queued_tokens -= size

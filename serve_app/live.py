@@ -33,6 +33,7 @@ _LANE_NICENESS = 10
 """Where the device is the CPU, who answers goes before who computes: a flood of refusals takes little time,
 but where it waits for a core, everybody waits."""
 _BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
+_FLOOD_BATCH = {"cpu": 0.5, "cuda": 1.0}
 
 
 class Live:
@@ -162,8 +163,10 @@ def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifi
 
 
 def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:
+    device = classifier.device.partition(":")[0]
     return BatchLimits(
-        max_batch_tokens=settings.max_batch_tokens or _BATCH_TOKENS[classifier.device.partition(":")[0]],
+        max_batch_tokens=settings.max_batch_tokens or _BATCH_TOKENS[device],
+        flood_batch=_FLOOD_BATCH[device],
         max_batch_items=settings.max_batch_items,
         max_queue_items=settings.max_queue_items,
         max_queue_tokens=settings.max_queue_tokens,

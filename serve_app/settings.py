@@ -43,7 +43,8 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         description="Most tokens in a batch; by default 512 on a CPU and 16,384 on CUDA. More fills the "
-        "device better, fewer let a new text start sooner.",
+        "device better, fewer let a new text start sooner. On a CPU half as many where nearly all requests "
+        "are refused.",
     )
     max_batch_items: int = Field(default=256, gt=0, description="Most texts in a batch.")
     max_queue_items: int = Field(default=4096, gt=0, description="Most texts that wait.")

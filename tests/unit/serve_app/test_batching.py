@@ -190,6 +190,23 @@ async def test_retry_after_is_the_work_ahead_at_the_measured_rate(device: Device
     await asyncio.gather(running, waiting)
 
 
+@pytest.mark.parametrize(("refused", "sizes"), [(0, [8]), (1000, [4, 4])])
+async def test_in_a_flood_batches_are_smaller(
+    device: Device, make: Make, refused: int, sizes: list[int]
+) -> None:
+    batcher = make(max_batch_tokens=8, flood_batch=0.5, max_queue_items=8)
+    running = asyncio.create_task(ask(batcher, "running"))
+    await device.until_entered()
+    waiting = asyncio.gather(*(ask(batcher, name) for name in "abcdefgh"))
+    await until(lambda: batcher.waiting_items == 8)
+    for _ in range(refused):
+        with pytest.raises(QueueFull):
+            batcher.check_room()
+    device.let_go()
+    await asyncio.gather(running, waiting)
+    assert [len(batch) for batch in device.batches] == [1, *sizes]
+
+
 async def test_the_cancelled_and_the_late_are_left_out_of_the_batch(device: Device, make: Make) -> None:
     clock = FakeClock()
     batcher = make(clock)
