@@ -102,6 +102,8 @@ class ClassifierReplica:
             ModelFailure: the latest batch failed, or the device thread is dead or stuck.
         """
         self._require_live().batcher.check_health()
+        if self._showing is not None and self._showing.done():
+            self._showing.result()  # raises what ended it: without metrics a replica is not well
 
     @property
     def live(self) -> LiveModel:

@@ -211,6 +211,18 @@ async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
     assert shown == sorted(shown), "the old one is set no more"
 
 
+async def test_a_replica_that_can_show_no_metrics_is_not_well(
+    replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_app.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    replica.check_health()
+    monkeypatch.setattr(replica._metrics, "waiting", lambda items: 1 / 0)
+    await until(lambda: replica._showing is not None and replica._showing.done())
+    with pytest.raises(ZeroDivisionError):
+        replica.check_health()
+
+
 async def test_a_failed_load_is_tried_again_when_asked(
     replica: ClassifierReplica, models: dict[str, str], tmp_path: Path
 ) -> None:
