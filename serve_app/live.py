@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from serve_app.admission import BatchLimits
-from serve_app.batching import Answer, Batcher
+from serve_app.batching.admission import BatchLimits
+from serve_app.batching.batcher import Answer, Batcher
 from serve_app.errors import BundleInvalid, ServiceError
 from serve_app.metrics import Metrics
 from serve_app.service import LiveModel

@@ -19,7 +19,7 @@ from ray.serve.schema import ReplicaRank
 import serve_app.deployment
 import serve_app.live
 import serve_app.model.classifier
-from serve_app.admission import Admission
+from serve_app.batching.admission import Admission
 from serve_app.demand import Demand
 from serve_app.deployment import ClassifierReplica
 from serve_app.errors import BundleNotFound, QueueFull, ServiceError

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.admission import BatchLimits
-from serve_app.batching import Batcher
+from serve_app.batching.admission import BatchLimits
+from serve_app.batching.batcher import Batcher
 from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, QueueFull
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.admission import Admission, BatchLimits
+from serve_app.batching.admission import Admission, BatchLimits
 from serve_app.errors import QueueFull
 
 BOUND_S = 2.0

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
-from serve_app.admission import Admission, BatchLimits, DeviceRate
+from serve_app.batching.admission import Admission, BatchLimits, DeviceRate
 from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, ServiceError
 
 Clock = Callable[[], float]
