@@ -20,9 +20,18 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app import openapi
 from serve_app.auth import check_key
+from serve_app.batching.admission import Priority
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
-from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
+from serve_app.errors import (
+    Invalid,
+    NotFound,
+    NotReady,
+    QueueFull,
+    ServiceError,
+    TooLarge,
+    UnprocessableTextError,
+)
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
 from serve_app.problems import problem, refuse_route, request_id_of
@@ -147,14 +156,23 @@ class _Door:
 
         async def handle(request: Request) -> Response:
             check_key(request.headers, self._settings.api_keys)
-            self._service.check_room()  # before the body is even read: a refusal must cost next to nothing
+            tenant, priority = _tenant_of(request), _priority_of(request.headers)
+            # Before the body is even read: a refusal must cost next to nothing.
+            self._service.check_room(
+                tenant=tenant, priority=priority, body_bytes=_declared_bytes(request.headers)
+            )
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await _read_body(request, self._settings.max_body_bytes)
             question = protocol.decode(body, _media_type(request))
             self._check_texts(question)
             request.state.version = self._version()  # of the model that answers, or fails on it
-            answer = await self._service.classify(question.texts, deadline=deadline)
+            try:
+                answer = await self._service.classify(
+                    question.texts, deadline=deadline, tenant=tenant, priority=priority
+                )
+            except UnprocessableTextError as error:
+                raise error.at(question.place(error.index)) from error
             self._keep(request, question, answer)
             content, media_type = protocol.encode(question, answer, request.state.id)
             return Response(content, media_type=media_type, headers=_headers_of(answer))
@@ -172,7 +190,7 @@ class _Door:
         headers = Headers(scope=scope)
         try:
             check_key(headers, self._settings.api_keys)
-            self._service.check_room()
+            self._service.check_room(priority=_priority_of(headers), body_bytes=_declared_bytes(headers))
         except QueueFull as error:
             self._metrics.shed(route, version=self._version())
             request_id = request_id_of(headers)
@@ -315,11 +333,27 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def _declared_bytes(headers: Headers) -> int | None:
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else None
+
+
+def _tenant_of(request: Request) -> str:
+    return getattr(request.state, "key_id", "")
+
+
+def _priority_of(headers: Headers) -> Priority | None:
+    given = headers.get("x-request-priority")
+    if given is None or given in ("interactive", "bulk"):
+        return given  # type: ignore[return-value]
+    message = f"interactive or bulk, got {given[:32]!r}"
+    raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
+
+
 async def _read_body(request: Request, max_bytes: int) -> bytes:
     """The body, read no further than the limit."""
     refusal = TooLarge(f"the body is over {max_bytes} bytes; send fewer or shorter texts")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
+    if (_declared_bytes(request.headers) or 0) > max_bytes:
         raise refusal
     body = bytearray()
     async for chunk in request.stream():
