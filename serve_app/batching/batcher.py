@@ -323,6 +323,9 @@ class Batcher(Generic[Item, Result]):
         with self._wake:
             self._scheduler.end(lane, now, is_measured=first_error is None)
             self._failure = device_error
+            for (request, _), result in zip(batch.entries, results, strict=True):
+                if isinstance(result, BaseException):
+                    self._scheduler.drop(request, batch.priority)
             self._wake.notify_all()  # those that waited for a batch alone, or for the last one before the end
         if device_error is None and first_error is not None:
             results = [
