@@ -137,7 +137,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
     batcher = _batcher(classifier, bundle.manifest.version, limits, settings, metrics)
     try:
         for batch in classifier.warm_up_batches(limits.max_batch_tokens, _lanes(classifier, settings)):
-            await batcher.submit(batch, priority="interactive")
+            await batcher.submit(batch[: limits.max_queue_items], priority="interactive")
     except BaseException:
         await batcher.close()
         classifier.close()

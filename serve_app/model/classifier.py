@@ -233,9 +233,9 @@ class Classifier:
             max_tokens: of a batch.
             lanes: batches that run side by side.
         """
-        [text] = self.preprocess([WARM_UP_TEXT])
-        yield from [[text]] * 2
-        yield from [[text] * max(1, max_tokens // text.tokens) * lanes] * 2
+        short, longer = self.preprocess([WARM_UP_TEXT, 8 * WARM_UP_TEXT])
+        yield from [[short]] * 2
+        yield from [[longer] * max(1, max_tokens // longer.tokens) * lanes] * 2
 
     def close(self) -> None:
         """Take the packed forward off the model. Nothing may be running, or be asked afterwards.
