@@ -90,7 +90,7 @@ class Classifier:
         self.device = str(self._model.device)
         self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
-        self._activation = _activation(model)
+        self.activation = _activation(model)
         self._pad_id: int | None = tokenizer.pad_token_id
         self._unknown_id: int | None = tokenizer.unk_token_id
         self._pad_left: bool = tokenizer.padding_side == "left"
@@ -151,7 +151,8 @@ class Classifier:
             raise ModelFailure(f"no memory for a batch of {len(batch)} texts on {self.device}") from error
         if not torch.isfinite(logits).all():
             raise ArithmeticError("a score is not finite")
-        scores: list[list[float]] = self._activation(logits).tolist()
+        independent = self.activation == "sigmoid"
+        scores: list[list[float]] = (logits.sigmoid() if independent else logits.softmax(dim=-1)).tolist()
         return scores
 
     @torch.inference_mode()
@@ -376,7 +377,7 @@ def _unembedded_from(tokenizer: Any, model: PreTrainedModel) -> int | None:
     return embeddings if max(ids, default=0) >= embeddings else None
 
 
-def _activation(model: PreTrainedModel) -> Any:
-    """Logits to scores: softmax, or a sigmoid each where labels do not exclude one another."""
+def _activation(model: PreTrainedModel) -> str:
+    """What makes scores of logits: softmax, or a sigmoid each where labels do not exclude one another."""
     independent = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
-    return torch.sigmoid if independent else lambda logits: torch.softmax(logits, dim=-1)
+    return "sigmoid" if independent else "softmax"
