@@ -22,6 +22,7 @@ case "${1:-serve-here}" in
         # callers wait 60 s.
         if [ "${SAGEMAKER_BATCH:-}" = true ]; then
             export SENTIMENT_DEFAULT_TIMEOUT_MS="${SENTIMENT_DEFAULT_TIMEOUT_MS:-590000}"
+            export SENTIMENT_MAX_BULK_WAIT_S="${SENTIMENT_MAX_BULK_WAIT_S:-590}"
             export RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="${RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S:-600}"
         fi
         exec python -m serve_app --port "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}"
