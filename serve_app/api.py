@@ -13,13 +13,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, State
 from starlette.exceptions import HTTPException
-from starlette.routing import compile_path
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Match, compile_path
+from starlette.types import Message, Receive, Scope, Send
 
 from serve_app import openapi
-from serve_app.auth import check_key
+from serve_app.access_log import AccessLog
+from serve_app.auth import Gate
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
 from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
@@ -46,14 +47,15 @@ def build_api(
     service: Service, settings: Settings, metrics: Metrics, capture: Capture | None = None
 ) -> FastAPI:
     """The application with every route of the replica; what `capture` holds is written when it ends."""
+    door = _Door(service, settings, metrics, capture)
     app = _Api(
+        door,
         title="Sentiment service",
         description=openapi.describe(settings),
         docs_url=None,
         redoc_url=None,
         lifespan=capture.running if capture else None,
     )
-    door = _Door(service, settings, metrics, capture)
 
     def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
         handler = door.guard(path, door.ask(path, protocol))
@@ -91,29 +93,58 @@ def build_api(
 
 
 class _Api(FastAPI):
-    """FastAPI, but for the routes that take texts: they are called at once.
+    """FastAPI behind the door, but for the routes that take texts: they are called at once.
 
     FastAPI's way to a handler costs about what the handlers here do, and gives them nothing: they read their
     bodies themselves and let no error out.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, door: _Door, **options: Any) -> None:
         super().__init__(**options)
         self.asked: dict[str, Handler] = {}
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and scope["method"] == "POST" and not scope.get("root_path"):
-            handler = self.asked.get(scope["path"])
-            if handler is not None:
-                response = await handler(Request(scope, receive))
-                await response(scope, receive, send)
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        status = 499  # what stands if the client leaves and the call is cancelled
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        refusal = self._door.admit(request, self._route_of)
+        try:
+            if refusal is not None:
+                await refusal(scope, receive, send_noting_status)
                 return
-        await super().__call__(scope, receive, send)
+            if scope["method"] == "POST" and not scope.get("root_path"):
+                handler = self.asked.get(scope["path"])
+                if handler is not None:
+                    response = await handler(request)
+                    await response(scope, receive, send_noting_status)
+                    return
+            await super().__call__(scope, receive, send_noting_status)
+        finally:
+            self._door.end(request, status, self._route_of)
+
+    def _route_of(self, scope: Scope) -> str:
+        """The template of the route that a request is for; "" if there is none."""
+        found = (route for route in self.routes if route.matches(scope)[0] is not Match.NONE)
+        return str(getattr(next(found, None), "path", ""))
+
+
+RouteOf = Callable[[Scope], str]
+"""The template of the route that a request is for."""
 
 
 class _Door:
-    """What every route has in common: the key, the request id, the deadline, the limits, the errors."""
+    """What every route has in common: key, request id, deadline, limits, errors, access log."""
 
     def __init__(
         self, service: Service, settings: Settings, metrics: Metrics, capture: Capture | None
@@ -122,15 +153,36 @@ class _Door:
         self._settings = settings
         self._metrics = metrics
         self._capture = capture
+        self._gate = Gate(settings)
+        self._access_log = AccessLog(settings.access_log_fraction)
         self._asked: dict[str, re.Pattern[str]] = {}
+
+    def admit(self, request: Request, route_of: RouteOf) -> Response | None:
+        """Name a request and the key that it bears, or answer it: without a key no route is reached."""
+        state = request.state
+        state.began, state.id, state.key_id = time.monotonic(), request_id_of(request.headers), ""
+        try:
+            state.key_id = self._gate.admit(request.scope)
+        except ServiceError as error:
+            state.route = route_of(request.scope)
+            seconds = time.monotonic() - state.began
+            self._metrics.request(state.route, error.status, seconds, version=self._version())
+            return problem(error, state.id)
+        return None
+
+    def end(self, request: Request, status: int, route_of: RouteOf) -> None:
+        """Log a request that was answered, or that its client left."""
+        state = request.state
+        route = state.route if hasattr(state, "route") else route_of(request.scope)
+        seconds = time.monotonic() - state.began
+        self._access_log.write(state, method=request.method, route=route, status=status, total_s=seconds)
 
     def guard(self, route: str, handler: Handler) -> Handler:
         """The handler with its request named, its outcome counted, and its errors told as problems."""
 
         async def guarded(request: Request) -> Response:
-            began = time.monotonic()
-            request.state.began, request.state.id = began, request_id_of(request.headers)
-            request.state.version = self._version()
+            began = request.state.began
+            request.state.route, request.state.version = route, self._version()
             status = 499  # what stands if the client leaves and the call is cancelled
             try:
                 response = await self._try(request, handler)
@@ -146,15 +198,16 @@ class _Door:
         self._asked[route] = compile_path(route)[0]
 
         async def handle(request: Request) -> Response:
-            check_key(request.headers, self._settings.api_keys)
             self._service.check_room()  # before the body is even read: a refusal must cost next to nothing
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await _read_body(request, self._settings.max_body_bytes)
             question = protocol.decode(body, _media_type(request))
+            request.state.texts = len(question.texts)
             self._check_texts(question)
             request.state.version = self._version()  # of the model that answers, or fails on it
             answer = await self._service.classify(question.texts, deadline=deadline)
+            request.state.answer = answer
             self._keep(request, question, answer)
             content, media_type = protocol.encode(question, answer, request.state.id)
             return Response(content, media_type=media_type, headers=_headers_of(answer))
@@ -169,15 +222,16 @@ class _Door:
         route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
         if route is None:
             return None
-        headers = Headers(scope=scope)
+        state = State()
         try:
-            check_key(headers, self._settings.api_keys)
+            state.key_id = self._gate.identify(scope)
             self._service.check_room()
         except QueueFull as error:
-            self._metrics.shed(route, version=self._version())
-            request_id = request_id_of(headers)
-            response = problem(error, request_id)
-            response.headers["x-request-id"] = request_id  # Serve, which does it else, is not asked
+            state.version, state.id = self._version(), request_id_of(Headers(scope=scope))
+            self._metrics.shed(route, version=state.version)
+            self._access_log.write(state, method="POST", route=route, status=error.status, total_s=0)
+            response = problem(error, state.id)
+            response.headers["x-request-id"] = state.id  # Serve, which does it else, is not asked
             return response
         except ServiceError:
             pass  # the route says so itself
@@ -185,7 +239,6 @@ class _Door:
 
     async def feedback(self, request: Request) -> Response:
         """Take what is said of earlier answers."""
-        check_key(request.headers, self._settings.api_keys)
         if self._capture is None:
             raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
         body = await _read_body(request, self._settings.max_body_bytes)
@@ -199,14 +252,12 @@ class _Door:
 
     async def model(self, request: Request) -> Response:
         """What is live on this replica."""
-        check_key(request.headers, self._settings.api_keys)
         limits = Limits.model_validate(self._settings, from_attributes=True)
         standing = asdict(self._service.standing)
         return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
 
     async def metadata(self, request: Request) -> Response:
         """The live model, in Open Inference Protocol's words."""
-        check_key(request.headers, self._settings.api_keys)
         self._check_model(request)
         live = self._service.live
         return JSONResponse(oip.metadata(live.name, live.version, live.labels))
