@@ -129,7 +129,8 @@ class _Api(FastAPI):
                     response = await handler(request)
                     await response(scope, receive, send_noting_status)
                     return
-            await super().__call__(scope, receive, send_noting_status)
+            # A copy: Starlette writes into it, and then it is no longer the request that came.
+            await super().__call__({**scope}, receive, send_noting_status)
         finally:
             self._door.end(request, status, self._route_of)
 

@@ -176,7 +176,7 @@ def outcome(gate: Gate, key: str) -> str | None:
 
 
 def mount(folder: Path, version: str, content: str | bytes) -> Path:
-    """Put a file in place as the kubelet does with a Secret: a new folder, and a link renamed onto the old."""
+    """Put a file in place as the kubelet does with a Secret: a new folder, a link renamed onto the old."""
     new = folder / f"..{version}"
     new.mkdir(parents=True)
     (new / "keys").write_bytes(content.encode() if isinstance(content, str) else content)
