@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -145,11 +145,12 @@ class Settings(BaseSettings):
 def settings_of(environment: Mapping[str, str]) -> Settings:
     """The settings of a child that gets `environment`, where this process's own goes before it."""
     prefix = str(Settings.model_config["env_prefix"])
-    names = {f"{prefix}{name}".upper(): name for name in Settings.model_fields}
-    given = {names[variable]: value for variable, value in environment.items() if variable in names}
-    return Settings(
-        **{name: value for name, value in given.items() if f"{prefix}{name}".upper() not in os.environ}
-    )
+    given: dict[str, Any] = {
+        name: environment[variable]
+        for name in Settings.model_fields
+        if (variable := f"{prefix}{name}".upper()) in environment and variable not in os.environ
+    }
+    return Settings(**given)
 
 
 def child_environment(changes: Mapping[str, str], *, path: Path) -> dict[str, str]:
