@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -27,14 +27,15 @@ from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceErro
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
 from serve_app.problems import problem, refuse_route, request_id_of
-from serve_app.protocols import oip
+from serve_app.protocols import oip_model, sagemaker, tei
 from serve_app.protocols.native import NATIVE, read_feedback
 from serve_app.protocols.oip import OIP
 from serve_app.protocols.sagemaker import SAGEMAKER
-from serve_app.protocols.shape import Protocol, Question, to_json
+from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
 from serve_app.protocols.tei import TEI
+from serve_app.protocols.vllm import VLLM
 from serve_app.schemas import Limits, ModelInfo
-from serve_app.service import Classified, Service
+from serve_app.service import Classified, LiveModel, Service
 from serve_app.settings import Settings
 from serve_app.shedding import shed_by
 
@@ -63,8 +64,13 @@ def build_api(
         if "{" not in path:  # a path with a name in it is FastAPI's to take apart
             app.asked[path] = handler
 
-    def tell(path: str, handler: Handler, summary: str, response_model: Any = None) -> None:
-        app.add_api_route(path, door.guard(path, handler), summary=summary, response_model=response_model)
+    def tell(
+        path: str, handler: Handler, summary: str, response_model: Any = None, method: str = "GET"
+    ) -> None:
+        guarded = door.guard(path, handler)
+        app.add_api_route(path, guarded, summary=summary, response_model=response_model, methods=[method])
+        if method == "GET":  # health checks use HEAD
+            app.add_api_route(path, guarded, methods=["HEAD"], include_in_schema=False)
 
     ask("/v1/classify", NATIVE, openapi.classify(settings))
     app.add_api_route(
@@ -72,19 +78,39 @@ def build_api(
     )
     tell("/v1/model", door.model, "What is live", response_model=ModelInfo)
 
-    ask("/predict", TEI, openapi.predict())
+    for path in ("/predict", "/"):
+        ask(path, TEI, openapi.predict())
     tell("/health", door.health, "Ready, as text-embeddings-inference says it")
+    about = door.about(lambda live: tei.info(live, settings))
+    tell("/info", about, "Model and limits, as text-embeddings-inference", tei.TeiInfo)
 
     ask("/invocations", SAGEMAKER, openapi.invocations())
     tell("/ping", door.health, "Ready, as SageMaker asks it")
+    summary = "How batch transform should call, as SageMaker asks it"
+    parameters = sagemaker.execution_parameters(settings)
+    tell("/execution-parameters", door.always(parameters), summary, sagemaker.ExecutionParameters)
 
+    ask("/classify", VLLM, openapi.classify_as_vllm())
+
+    statistics = door.about(door.statistics.to_json)
+    # In front of the routes that take a model's name: "stats" is none here.
+    tell("/v2/models/stats", statistics, "The live model's statistics, as Triton", oip_model.OipStatistics)
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         ask(f"{path}/infer", OIP, openapi.infer())
-        tell(path, door.metadata, "The model's metadata, Open Inference Protocol v2")
-        tell(f"{path}/ready", door.health, "The model is ready, Open Inference Protocol v2")
-    tell("/v2", door.server, "The server's metadata, Open Inference Protocol v2")
-    tell("/v2/health/live", door.alive, "The process runs")
-    tell("/v2/health/ready", door.health, "The model answers")
+        metadata, config = door.about(oip_model.metadata), door.about(oip_model.config)
+        ready = door.ready(oip_model.ready)
+        tell(path, metadata, "The model's metadata, Open Inference Protocol v2", oip_model.OipModelMetadata)
+        tell(f"{path}/config", config, "The model's configuration, as Triton", oip_model.OipModelConfig)
+        tell(f"{path}/stats", statistics, "The model's statistics, as Triton", oip_model.OipStatistics)
+        tell(
+            f"{path}/ready", ready, "The model is ready, Open Inference Protocol v2", oip_model.OipModelReady
+        )
+    server, alive = door.always(oip_model.SERVER), door.always({"live": True})
+    ready, index = door.ready(lambda _: {"ready": True}), door.about(oip_model.index)
+    tell("/v2", server, "The server's metadata, Open Inference Protocol v2", oip_model.OipServer)
+    tell("/v2/health/live", alive, "The process runs", oip_model.OipLive)
+    tell("/v2/health/ready", ready, "The model answers", oip_model.OipReady)
+    tell("/v2/repository/index", index, "The models, as Triton", list[oip_model.OipIndexEntry], "POST")
 
     shed_by(door.refuse)
     add_pages(app)
@@ -157,6 +183,7 @@ class _Door:
         self._gate = Gate(settings)
         self._access_log = AccessLog(settings.access_log_fraction)
         self._asked: dict[str, re.Pattern[str]] = {}
+        self.statistics = oip_model.LiveStatistics()
 
     def admit(self, request: Request, route_of: RouteOf) -> Response | None:
         """Name a request and the key that it bears, or answer it: without a key no route is reached."""
@@ -203,15 +230,17 @@ class _Door:
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await _read_body(request, self._settings.max_body_bytes)
-            question = protocol.decode(body, _media_type(request))
+            question = protocol.decode(body, request.headers, self._settings.max_texts_per_request)
             request.state.texts = len(question.texts)
-            self._check_texts(question)
+            question = self._checked(question)
             request.state.version = self._version()  # of the model that answers, or fails on it
             answer = await self._service.classify(question.texts, deadline=deadline)
             request.state.answer = answer
             self._keep(request, question, answer)
-            content, media_type = protocol.encode(question, answer, request.state.id)
-            return Response(content, media_type=media_type, headers=_headers_of(answer))
+            self.statistics.add(answer, self._service.live, time.time())
+            encoded = protocol.encode(question, answer, request.state.id)
+            headers = {**_headers_of(answer), **encoded.headers}
+            return Response(encoded.content, media_type=encoded.media_type, headers=headers)
 
         return handle
 
@@ -243,13 +272,13 @@ class _Door:
         if self._capture is None:
             raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
         body = await _read_body(request, self._settings.max_body_bytes)
-        items = read_feedback(body, _media_type(request), self._service.live.labels)
+        items = read_feedback(body, request.headers, self._service.live.labels)
         now = now_us()
         truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
         outcomes = self._capture.judged(truths)
         counts = {outcome: outcomes[outcome] for outcome in ("right", "wrong", "unknown")}
-        content, media_type = to_json({"accepted": len(truths), **counts})
-        return Response(content, 202, media_type=media_type)
+        encoded = to_json({"accepted": len(truths), **counts})
+        return Response(encoded.content, 202, media_type=encoded.media_type)
 
     async def model(self, request: Request) -> Response:
         """What is live on this replica."""
@@ -257,24 +286,36 @@ class _Door:
         standing = asdict(self._service.standing)
         return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
 
-    async def metadata(self, request: Request) -> Response:
-        """The live model, in Open Inference Protocol's words."""
-        self._check_model(request)
-        live = self._service.live
-        return JSONResponse(oip.metadata(live.name, live.version, live.labels))
+    def about(self, build: Callable[[LiveModel], Json]) -> Handler:
+        """The handler of a route that says something of the live model."""
 
-    async def server(self, _request: Request) -> Response:
-        """This server, in Open Inference Protocol's words."""
-        return JSONResponse(oip.SERVER)
+        async def handle(request: Request) -> Response:
+            self._check_model(request)
+            return JSONResponse(build(self._service.live))
+
+        return handle
+
+    def ready(self, build: Callable[[LiveModel], Json]) -> Handler:
+        """The handler of a route that says something once the model answers."""
+
+        async def handle(request: Request) -> Response:
+            await self.health(request)
+            return JSONResponse(build(self._service.live))
+
+        return handle
+
+    def always(self, said: Json) -> Handler:
+        """The handler of a route that says the same whenever the process runs."""
+
+        async def handle(_request: Request) -> Response:
+            return JSONResponse(said)
+
+        return handle
 
     async def health(self, request: Request) -> Response:
         """Empty and 200 when the model answers."""
         self._check_model(request)
         self._service.check_health()
-        return Response()
-
-    async def alive(self, _request: Request) -> Response:
-        """Empty and 200 whenever the process runs."""
         return Response()
 
     def _keep(self, request: Request, question: Question, answer: Classified) -> None:
@@ -344,15 +385,31 @@ class _Door:
         if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
             raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
 
-    def _check_texts(self, question: Question) -> None:
-        texts, limits = question.texts, self._settings
-        if not texts:
+    def _checked(self, question: Question) -> Question:
+        """The question within the limits, its texts cut where it asks for that.
+
+        Raises:
+            Invalid: no text, a blank one, or scores that the live model does not make.
+            NotFound: another model than the live one.
+            TooLarge: over a limit.
+        """
+        limits, live = self._settings, self._service.live
+        if question.model not in (None, live.name):
+            raise NotFound(f"the live model is {live.name!r}")
+        for activation, place in question.activations.items():
+            if activation != live.activation:
+                raise invalid([{"field": place, "message": f"only {live.activation!r} with the live model"}])
+        if not question.texts:
             raise Invalid("no text; send at least one", [{"field": "", "message": "at least one text"}])
-        if len(texts) > limits.max_texts_per_request:
-            raise TooLarge(
-                f"{len(texts)} texts, a request may hold {limits.max_texts_per_request}; send several"
-            )
-        for index, text in enumerate(texts):
+        if len(question.texts) > limits.max_texts_per_request:
+            raise too_many(limits.max_texts_per_request, str(len(question.texts)))
+        if question.cut:
+            texts = [
+                text[: limits.max_chars_per_text] if question.is_cut(index) else text
+                for index, text in enumerate(question.texts)
+            ]
+            question = replace(question, texts=texts)
+        for index, text in enumerate(question.texts):
             if len(text) > limits.max_chars_per_text:
                 raise TooLarge(
                     f"{question.place(index)} has {len(text)} characters, a text may have "
@@ -361,10 +418,7 @@ class _Door:
             if not text or text.isspace():
                 place, message = question.place(index), "a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
-
-
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return question
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:

@@ -4,6 +4,7 @@
     ├── BadJson               400  the body is not JSON
     ├── Unauthorized          401  no key, or a wrong one
     ├── NotFound              404  no such route, or a model that is not the live one
+    ├── NotAcceptable         406  a media type of the answer that is not made here
     ├── TooLarge              413  over a stated limit (bytes, texts, characters)
     ├── UnsupportedMedia      415  a content type that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
@@ -95,6 +96,14 @@ class NotFound(ServiceError):
     status = 404
     type = "not-found"
     title = "There is nothing here"
+
+
+class NotAcceptable(ServiceError):
+    """None of the media types that the request accepts is one that this route answers."""
+
+    status = 406
+    type = "not-acceptable"
+    title = "The answer cannot have such a media type"
 
 
 class TooLarge(ServiceError):

@@ -18,7 +18,7 @@ from serve_app.batching import Answer, Batcher
 from serve_app.errors import BundleInvalid, ServiceError
 from serve_app.metrics import Metrics
 from serve_app.service import LiveModel
-from serve_app.settings import Settings
+from serve_app.settings import BATCH_TOKENS, Settings
 
 if TYPE_CHECKING:
     from serve_app.model.classifier import Classifier, Encoded
@@ -32,7 +32,6 @@ _MOST_LANES = 4
 _LANE_NICENESS = 10
 """Where the device is the CPU, who answers goes before who computes: a flood of refusals takes little time,
 but where it waits for a core, everybody waits."""
-_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 _FLOOD_BATCH = {"cpu": 0.5, "cuda": 1.0}
 
 
@@ -139,6 +138,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
         uri=uri,
         digest=bundle.manifest.digest,
         labels=classifier.labels,
+        activation=classifier.activation,
         max_length=classifier.max_length,
         device=classifier.device,
         dtype=classifier.dtype,
@@ -165,7 +165,7 @@ def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifi
 def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:
     device = classifier.device.partition(":")[0]
     return BatchLimits(
-        max_batch_tokens=settings.max_batch_tokens or _BATCH_TOKENS[device],
+        max_batch_tokens=settings.max_batch_tokens or BATCH_TOKENS[device],
         flood_batch=_FLOOD_BATCH[device],
         max_batch_items=settings.max_batch_items,
         max_queue_items=settings.max_queue_items,

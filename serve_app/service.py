@@ -19,6 +19,7 @@ class LiveModel:
         uri: where it was loaded from.
         digest: SHA-256 of its manifest, and through it of every file.
         labels: in the order of the scores.
+        activation: what makes the scores: "softmax", or "sigmoid" where labels do not exclude one another.
         max_length: tokens after which a text is cut.
         device: e.g. "cpu" or "cuda:0".
         dtype: e.g. "float32".
@@ -33,6 +34,7 @@ class LiveModel:
     uri: str
     digest: str
     labels: tuple[str, ...]
+    activation: str
     max_length: int
     device: str
     dtype: str

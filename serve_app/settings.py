@@ -14,6 +14,9 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 LogPrivacy = Literal["full", "redacted", "hash"]
 
+BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
+"""`max_batch_tokens` where it is not set, by kind of device."""
+
 
 class Settings(BaseSettings):
     """What a replica may be told. `SENTIMENT_MAX_BATCH_TOKENS=1024` sets `max_batch_tokens`."""

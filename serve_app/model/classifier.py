@@ -87,7 +87,7 @@ class Classifier:
         self.device = str(self._model.device)
         self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
-        self._activation = _activation(model)
+        self.activation = _activation(model)
         self._pad_id: int | None = tokenizer.pad_token_id
         self._unknown_id: int | None = tokenizer.unk_token_id
         self._pad_left: bool = tokenizer.padding_side == "left"
@@ -123,7 +123,8 @@ class Classifier:
             the order of the batch.
         """
         logits = self.logits(batch).float() / self._temperature
-        scores: list[list[float]] = self._activation(logits).tolist()
+        independent = self.activation == "sigmoid"
+        scores: list[list[float]] = (logits.sigmoid() if independent else logits.softmax(dim=-1)).tolist()
         return scores
 
     @torch.inference_mode()
@@ -330,7 +331,7 @@ def _max_length(wanted: int | None, tokenizer: Any, model: PreTrainedModel) -> i
     return int(min(wanted or tokenizer.model_max_length, positions - first_position(model)))
 
 
-def _activation(model: PreTrainedModel) -> Any:
-    """Logits to scores: softmax, or a sigmoid each where labels do not exclude one another."""
+def _activation(model: PreTrainedModel) -> str:
+    """What makes scores of logits: softmax, or a sigmoid each where labels do not exclude one another."""
     independent = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
-    return torch.sigmoid if independent else lambda logits: torch.softmax(logits, dim=-1)
+    return "sigmoid" if independent else "softmax"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from serve_app.errors import BadJson, FieldError, Invalid, UnsupportedMedia
+from serve_app.errors import BadJson, FieldError, Invalid, TooLarge, UnsupportedMedia
 from serve_app.service import Classified, Scored
 
 Json = Any
@@ -24,13 +24,32 @@ class Question:
         texts: in the order of the body.
         place: JSON pointer of the text with that index, for errors.
         options: what `encode` needs to know besides.
-        segment: what the texts belong to, for the log.
+        segment: what the texts belong to, for the log; one for all, or one a text.
+        cut: whether a text over the limit of characters is cut there instead of refused; for all, or one
+            a text.
+        model: name that the body gives the model, or None. Another one than the live model's is not found.
+        activations: functions that the body asks to make the scores with, each with its JSON pointer.
     """
 
     texts: list[str]
     place: Callable[[int], str]
     options: dict[str, Any] = field(default_factory=dict)
-    segment: str | None = None
+    segment: str | Sequence[str | None] | None = None
+    cut: bool | Sequence[bool] = False
+    model: str | None = None
+    activations: Mapping[str, str] = field(default_factory=dict)
+
+    def is_cut(self, index: int) -> bool:
+        """Whether the text with that index is cut at the limit of characters."""
+        return self.cut if isinstance(self.cut, bool) else self.cut[index]
+
+
+class Encoded(NamedTuple):
+    """The answer's body, its media type, and headers that the protocol adds."""
+
+    content: bytes
+    media_type: str
+    headers: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +57,29 @@ class Protocol:
     """A way to ask and to answer.
 
     Attributes:
-        decode: (body, media type without parameters) to the question. Raises BadJson, Invalid or
-            UnsupportedMedia.
-        encode: (question, answer, request id) to (body, media type).
+        decode: (body, request headers by lower-case name, maximum number of texts) to the question. It may
+            run in any thread. Raises BadJson, Invalid, NotAcceptable, TooLarge or UnsupportedMedia.
+        encode: (question, answer, request id) to the answer.
     """
 
-    decode: Callable[[bytes, str], Question]
-    encode: Callable[[Question, Classified, str], tuple[bytes, str]]
+    decode: Callable[[bytes, Mapping[str, str], int], Question]
+    encode: Callable[[Question, Classified, str], Encoded]
 
 
-def to_json(body: Json) -> tuple[bytes, str]:
-    """A JSON body and its media type."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
+def media_type(headers: Mapping[str, str]) -> str:
+    """The content type of a request without its parameters; empty if it names none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def too_many(max_texts: int, found: str) -> TooLarge:
+    """The error for a request with too many texts."""
+    return TooLarge(f"{found} texts, a request may hold {max_texts}; send several")
+
+
+def to_json(body: Json) -> Encoded:
+    """An answer in JSON."""
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return Encoded(content, "application/json")
 
 
 def read(schema: type[Schema], body: bytes) -> Schema:
@@ -74,10 +104,10 @@ def invalid(faults: Sequence[FieldError]) -> Invalid:
     return Invalid(f"{first['field'] or 'the body'}: {first['message']}", faults)
 
 
-def expect_json(media_type: str) -> None:
-    """Raise UnsupportedMedia for a body that says it is not JSON."""
-    if media_type not in ("application/json", ""):
-        raise UnsupportedMedia(f"content type {media_type!r}; send application/json")
+def expect_json(given: str) -> None:
+    """Raise UnsupportedMedia for a body whose media type is not JSON's."""
+    if given not in ("application/json", ""):
+        raise UnsupportedMedia(f"content type {given[:64]!r}; send application/json")
 
 
 def utf8(body: bytes) -> str:
@@ -96,6 +126,16 @@ def ranked(labels: Sequence[str], scored: Scored) -> list[tuple[str, float]]:
 def predictions(labels: Sequence[str], scored: Scored) -> list[Json]:
     """`{"score", "label"}` of each label, best first, as Hugging Face's servers write them."""
     return [{"score": score, "label": label} for label, score in ranked(labels, scored)]
+
+
+def refuse_truncated(question: Question, answer: Classified) -> None:
+    """Raise TooLarge if a text that `options["whole"]` lists by index was not read to its end."""
+    for index in question.options["whole"]:
+        if answer.results[index].truncated:
+            raise TooLarge(
+                f"{question.place(index)} has more than {answer.model.max_length} tokens and must not be "
+                "truncated; shorten it, or allow truncation"
+            )
 
 
 def _deepest(faults: Iterable[tuple[str, str]]) -> list[FieldError]:

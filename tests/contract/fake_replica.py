@@ -14,6 +14,7 @@ LIVE = LiveModel(
     uri="file:///fake",
     digest="0" * 64,
     labels=LABELS,
+    activation="softmax",
     max_length=8,
     device="cpu",
     dtype="float32",

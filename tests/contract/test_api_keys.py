@@ -23,11 +23,8 @@ from tests.contract.fake_replica import LIVE, STANDING, FakeReplica
 
 JSON = {"inputs": "I love this cream"}
 OPEN = {
-    ("GET", "/"),
-    ("GET", "/health"),
-    ("GET", "/ping"),
-    ("GET", "/v2/health/live"),
-    ("GET", "/v2/health/ready"),
+    *(("GET", path) for path in ("/", "/health", "/ping", "/v2/health/live", "/v2/health/ready")),
+    *(("HEAD", path) for path in ("/", "/health", "/ping", "/v2/health/live", "/v2/health/ready")),
 }
 """What answers without a key, besides the page's static files."""
 ASSETS = ("/web/app.js", "/docs-assets/swagger-ui.css")

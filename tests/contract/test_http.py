@@ -495,7 +495,7 @@ async def test_openapi_states_the_limits_and_has_examples_that_work(
     for path, operations in document["paths"].items():
         for name, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {})
-            assert name == "get" or content
+            assert name == "get" or content or path == "/v2/repository/index"
             for media_type, media in content.items():
                 values = [example["value"] for example in media.get("examples", {}).values()]
                 bodies = [json.dumps(value) for value in values] or [media["example"]]
