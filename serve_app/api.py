@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, compile_path
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app import openapi
+from serve_app import openapi, openapi_document
 from serve_app.access_log import AccessLog
 from serve_app.auth import Gate
 from serve_app.capture.capture import Capture
@@ -130,6 +130,13 @@ class _Api(FastAPI):
         self.asked: dict[str, Handler] = {}
         self._door = door
 
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            openapi_document.complete(super().openapi(), needs_key=self._door.needs_key)
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
@@ -184,6 +191,11 @@ class _Door:
         self._access_log = AccessLog(settings.access_log_fraction)
         self._asked: dict[str, re.Pattern[str]] = {}
         self.statistics = oip_model.LiveStatistics()
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether API keys are set."""
+        return self._gate.needs_key
 
     def admit(self, request: Request, route_of: RouteOf) -> Response | None:
         """Name a request and the key that it bears, or answer it: without a key no route is reached."""

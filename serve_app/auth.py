@@ -15,7 +15,7 @@ from serve_app.errors import KeyRateExceeded, Unauthorized
 from serve_app.keys import KeyRing
 from serve_app.settings import Settings
 
-OPEN_ROUTES = frozenset({"/", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+_OPEN_ROUTES = frozenset({"/", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
 """Open to GET and HEAD without a key: the page, and health for those who have no key. None names a model."""
 
 _OPEN_FOLDERS = ("/web/", "/docs-assets/")
@@ -29,6 +29,11 @@ it."""
 _BASIC = 'Basic realm="Password: an API key. The user name does not matter", charset="UTF-8"'
 _BURST_S = 10.0
 """A key that was quiet may ask for so many seconds' worth of requests at once."""
+
+
+def is_open(method: str, path: str) -> bool:
+    """Whether a request needs no key where keys are set."""
+    return method in ("GET", "HEAD") and (path in _OPEN_ROUTES or path.startswith(_OPEN_FOLDERS))
 
 
 class Gate:
@@ -48,6 +53,11 @@ class Gate:
         self._buckets: dict[str, _Bucket] = {}
         self._clock = clock
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether keys are set."""
+        return bool(self._keys)
+
     def identify(self, scope: Scope) -> str:
         """The id of a request's key; "" where none is needed.
 
@@ -57,7 +67,7 @@ class Gate:
         if not self._keys:
             return ""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if scope["method"] in ("GET", "HEAD") and (path in OPEN_ROUTES or path.startswith(_OPEN_FOLDERS)):
+        if is_open(scope["method"], path):
             return ""
         browsed = path in _BROWSED_ROUTES
         given = _given_key(Headers(scope=scope), basic=browsed)
