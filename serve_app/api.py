@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers, State
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, compile_path
 from starlette.types import Message, Receive, Scope, Send
@@ -144,24 +144,22 @@ class _Api(FastAPI):
             return
         request = Request(scope, receive)
         status = 499  # what stands if the client leaves and the call is cancelled
-
-        async def send_noting_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        refusal = self._door.admit(request, self._route_of)
+        response = self._door.admit(request, self._route_of)
         try:
-            if refusal is not None:
-                await refusal(scope, receive, send_noting_status)
-                return
-            if scope["method"] == "POST" and not scope.get("root_path"):
+            if response is None and scope["method"] == "POST" and not scope.get("root_path"):
                 handler = self.asked.get(scope["path"])
-                if handler is not None:
-                    response = await handler(request)
-                    await response(scope, receive, send_noting_status)
-                    return
+                response = None if handler is None else await handler(request)
+            if response is not None:
+                await response(scope, receive, send)
+                status = response.status_code
+                return
+
+            async def send_noting_status(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
             # A copy: Starlette writes into it, and then it is no longer the request that came.
             await super().__call__({**scope}, receive, send_noting_status)
         finally:
@@ -199,23 +197,25 @@ class _Door:
 
     def admit(self, request: Request, route_of: RouteOf) -> Response | None:
         """Name a request and the key that it bears, or answer it: without a key no route is reached."""
-        state = request.state
-        state.began, state.id, state.key_id = time.monotonic(), request_id_of(request.headers), ""
+        facts = request.scope.setdefault("state", {})  # what `request.state` shows
+        facts["began"] = began = time.monotonic()
+        facts["id"] = request_id_of(request.headers)
+        facts["key_id"] = ""
         try:
-            state.key_id = self._gate.admit(request.scope)
+            facts["key_id"] = self._gate.admit(request.scope)
         except ServiceError as error:
-            state.route = route_of(request.scope)
-            seconds = time.monotonic() - state.began
-            self._metrics.request(state.route, error.status, seconds, version=self._version())
-            return problem(error, state.id)
+            facts["route"] = route = route_of(request.scope)
+            self._metrics.request(route, error.status, time.monotonic() - began, version=self._version())
+            return problem(error, facts["id"])
         return None
 
     def end(self, request: Request, status: int, route_of: RouteOf) -> None:
         """Log a request that was answered, or that its client left."""
-        state = request.state
-        route = state.route if hasattr(state, "route") else route_of(request.scope)
-        seconds = time.monotonic() - state.began
-        self._access_log.write(state, method=request.method, route=route, status=status, total_s=seconds)
+        facts = request.scope["state"]
+        if self._access_log.takes(facts["id"], status):
+            route = facts["route"] if "route" in facts else route_of(request.scope)
+            seconds = time.monotonic() - facts["began"]
+            self._access_log.write(facts, method=request.method, route=route, status=status, total_s=seconds)
 
     def guard(self, route: str, handler: Handler) -> Handler:
         """The handler with its request named, its outcome counted, and its errors told as problems."""
@@ -264,16 +264,18 @@ class _Door:
         route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
         if route is None:
             return None
-        state = State()
+        key_id = ""
         try:
-            state.key_id = self._gate.identify(scope)
+            key_id = self._gate.identify(scope)
             self._service.check_room()
         except QueueFull as error:
-            state.version, state.id = self._version(), request_id_of(Headers(scope=scope))
-            self._metrics.shed(route, version=state.version)
-            self._access_log.write(state, method="POST", route=route, status=error.status, total_s=0)
-            response = problem(error, state.id)
-            response.headers["x-request-id"] = state.id  # Serve, which does it else, is not asked
+            version, request_id = self._version(), request_id_of(Headers(scope=scope))
+            self._metrics.shed(route, version=version)
+            if self._access_log.takes(request_id, error.status):
+                facts = {"id": request_id, "key_id": key_id, "version": version}
+                self._access_log.write(facts, method="POST", route=route, status=error.status, total_s=0)
+            response = problem(error, request_id)
+            response.headers["x-request-id"] = request_id  # Serve, which does it else, is not asked
             return response
         except ServiceError:
             pass  # the route says so itself

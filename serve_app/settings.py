@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     )
 
     access_log_fraction: float = Field(
-        default=0.1,
+        default=0.02,
         ge=0,
         le=1,
         description="Share of the requests that the access log has; answers of 500 and more always.",
