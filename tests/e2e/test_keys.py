@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -63,6 +65,26 @@ def keyed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
     with serving(plan, print):
         yield Keyed(f"http://127.0.0.1:{plan.port}", folder / "keys", folder / "logs")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SENTIMENT_API_KEYS", " , ", "is set but holds no key"),
+        ("SENTIMENT_API_KEYS_FILE", "", "is set but blank"),
+        ("SENTIMENT_API_KEYS_FILE", "/nonexistent/keys", "No such file"),
+    ],
+)
+def test_the_service_does_not_start_without_the_keys_that_are_set(
+    variable: str, value: str, said: str
+) -> None:
+    command = [sys.executable, "-m", "serve_app"]
+    command += ["--port", str(free_port()), "--dashboard-port", str(free_port())]
+    environment = os.environ | {variable: value}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ") and variable in line and said in line
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
