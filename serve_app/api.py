@@ -242,9 +242,8 @@ class _Door:
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await _read_body(request, self._settings.max_body_bytes)
-            question = protocol.decode(body, request.headers, self._settings.max_texts_per_request)
+            question = self._question(protocol, body, request.headers)
             request.state.texts = len(question.texts)
-            question = self._checked(question)
             request.state.version = self._version()  # of the model that answers, or fails on it
             answer = await self._service.classify(question.texts, deadline=deadline)
             request.state.answer = answer
@@ -399,15 +398,17 @@ class _Door:
         if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
             raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
 
-    def _checked(self, question: Question) -> Question:
-        """The question within the limits, its texts cut where it asks for that.
+    def _question(self, protocol: Protocol, body: bytes, headers: Headers) -> Question:
+        """Return what a body asks, within the limits, its texts cut where it asks for that.
+
+        It may run in any thread.
 
         Raises:
-            Invalid: no text, a blank one, or scores that the live model does not make.
-            NotFound: another model than the live one.
-            TooLarge: over a limit.
+            ServiceError: as `Protocol.decode`; also no text, a blank one, scores that the live model does not
+                make, another model than the live one, or a text over the limit.
         """
         limits, live = self._settings, self._service.live
+        question = protocol.decode(body, headers, limits.max_texts_per_request)
         if question.model not in (None, live.name):
             raise NotFound(f"the live model is {live.name!r}")
         for activation, place in question.activations.items():

@@ -131,11 +131,15 @@ def _shared(schema: Json, schemas: Json) -> Json:
 
 
 def _relinked(node: Any) -> Any:
-    """What refers to `$defs` refers to the shared schemas."""
+    """The schema with its `$defs` shared. An enumeration gets one type, which generators expect."""
     if isinstance(node, list):
         return [_relinked(one) for one in node]
     if not isinstance(node, dict):
         return node
+    values = node.get("enum", [])
+    if True in values and False in values and len(values) > 2:
+        words = [value for value in values if not isinstance(value, bool)]
+        return {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": words}]}
     return {
         key: value.replace("#/$defs/", "#/components/schemas/") if key == "$ref" else _relinked(value)
         for key, value in node.items()

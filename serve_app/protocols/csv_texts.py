@@ -74,8 +74,7 @@ def read_csv(body: bytes, max_texts: int) -> CsvTexts:
 
 def _column_of(first: Sequence[str]) -> int | None:
     """The number of the texts' column by the header, or None for a single column without one."""
-    names = [name.strip().lower() for name in first]
-    known = [number for number, name in enumerate(names) if name in COLUMNS]
+    known = [number for number, name in enumerate(first) if name.strip().lower() in COLUMNS]
     if len(known) == 1:
         return known[0]
     if len(first) < 2:

@@ -117,7 +117,7 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question
         raise invalid([{"field": "/inputs/0/datatype", "message": f"BYTES, got {tensor.datatype[:64]!r}"}])
     texts = _texts(tensor, binary, max_texts)
     if tensor.shape not in ([len(texts)], [len(texts), 1]):
-        message = f"[{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {str(tensor.shape)[:64]}"
+        message = f"[{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {tensor.shape[:8]}"
         raise invalid([{"field": "/inputs/0/shape", "message": message}])
     parameters = request.parameters or OipParameters()
     outputs = dict.fromkeys(OUTPUTS, parameters.binary_data_output) if not request.outputs else {}

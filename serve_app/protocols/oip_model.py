@@ -81,24 +81,19 @@ class OipModelConfig(BaseModel):
 class OipDuration(BaseModel):
     """How often, and how long all in all, in nanoseconds."""
 
-    count: int = 0
-    ns: int = 0
-
-    def add(self, seconds: float) -> None:
-        """Count one more."""
-        self.count += 1
-        self.ns += round(1e9 * seconds)
+    count: int
+    ns: int
 
 
 class OipDurations(BaseModel):
     """Where the time of the answered requests went."""
 
-    success: OipDuration = Field(default_factory=OipDuration)
-    fail: OipDuration = Field(default_factory=OipDuration, description="Not counted.")
-    queue: OipDuration = Field(default_factory=OipDuration, description="Waiting for the device.")
-    compute_input: OipDuration = Field(default_factory=OipDuration, description="Tokenizing.")
-    compute_infer: OipDuration = Field(default_factory=OipDuration, description="On the device.")
-    compute_output: OipDuration = Field(default_factory=OipDuration, description="Not counted.")
+    success: OipDuration
+    fail: OipDuration = Field(description="Not counted.")
+    queue: OipDuration = Field(description="Waiting for the device.")
+    compute_input: OipDuration = Field(description="Tokenizing.")
+    compute_infer: OipDuration = Field(description="On the device.")
+    compute_output: OipDuration = Field(description="Not counted.")
 
 
 class OipModelStatistics(BaseModel):
@@ -106,22 +101,11 @@ class OipModelStatistics(BaseModel):
 
     name: str
     version: str
-    last_inference: int = Field(default=0, description="Milliseconds since 1970, UTC.")
-    inference_count: int = Field(default=0, description="Texts.")
-    execution_count: int = Field(default=0, description="Requests.")
-    inference_stats: OipDurations = Field(default_factory=OipDurations)
-    batch_stats: list[None] = []
-
-    def add(self, answer: Classified, now_s: float) -> None:
-        """Count an answer, given at `now_s` seconds since 1970."""
-        self.last_inference = round(1000 * now_s)
-        self.inference_count += len(answer.results)
-        self.execution_count += 1
-        stats, timing = self.inference_stats, answer.timing
-        stats.compute_input.add(timing.tokenize_s)
-        stats.queue.add(timing.queue_s)
-        stats.compute_infer.add(timing.forward_s)
-        stats.success.add(timing.tokenize_s + timing.queue_s + timing.forward_s)
+    last_inference: int = Field(description="Milliseconds since 1970, UTC.")
+    inference_count: int = Field(description="Texts.")
+    execution_count: int = Field(description="Requests.")
+    inference_stats: OipDurations
+    batch_stats: list[None]
 
 
 class OipStatistics(BaseModel):
@@ -194,18 +178,48 @@ class LiveStatistics:
     """Counts of the live version; they begin again with the next one."""
 
     def __init__(self) -> None:
-        self._current: OipModelStatistics | None = None
+        self._forget("")
 
     def add(self, answer: Classified, live: LiveModel, now_s: float) -> None:
         """Count an answer, given at `now_s` seconds since 1970, unless it is an earlier version's."""
+        if live.version != self._version:
+            self._forget(live.version)
         if answer.model.version == live.version:
-            self._of(live).add(answer, now_s)
+            self._latest_s = now_s
+            self._requests += 1
+            self._texts += len(answer.results)
+            self._tokenize_s += answer.timing.tokenize_s
+            self._queue_s += answer.timing.queue_s
+            self._forward_s += answer.timing.forward_s
 
     def to_json(self, live: LiveModel) -> Json:
         """The statistics, as GET /v2/models/{name}/stats answers them."""
-        return OipStatistics(model_stats=[self._of(live)]).model_dump()
+        if live.version != self._version:
+            self._forget(live.version)
+        none = OipDuration(count=0, ns=0)
+        durations = OipDurations(
+            success=self._duration(self._tokenize_s + self._queue_s + self._forward_s),
+            fail=none,
+            queue=self._duration(self._queue_s),
+            compute_input=self._duration(self._tokenize_s),
+            compute_infer=self._duration(self._forward_s),
+            compute_output=none,
+        )
+        model = OipModelStatistics(
+            name=live.name,
+            version=live.version,
+            last_inference=round(1000 * self._latest_s),
+            inference_count=self._texts,
+            execution_count=self._requests,
+            inference_stats=durations,
+            batch_stats=[],
+        )
+        return OipStatistics(model_stats=[model]).model_dump()
 
-    def _of(self, live: LiveModel) -> OipModelStatistics:
-        if self._current is None or (self._current.name, self._current.version) != (live.name, live.version):
-            self._current = OipModelStatistics(name=live.name, version=live.version)
-        return self._current
+    def _duration(self, seconds: float) -> OipDuration:
+        return OipDuration(count=self._requests, ns=round(1e9 * seconds))
+
+    def _forget(self, version: str) -> None:
+        self._version = version
+        self._requests = self._texts = 0
+        self._latest_s = self._tokenize_s = self._queue_s = self._forward_s = 0.0

@@ -56,11 +56,13 @@ class SageMakerParameters(BaseModel):
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = Field(
         default=None, description="Only the function of the live model (`activation` of GET /v1/model)."
     )
-    truncation: bool | Literal["longest_first", "only_first", "do_not_truncate"] | None = Field(
+    truncation: Literal[True, False, "longest_first", "only_first", "do_not_truncate"] | None = Field(
         default=None,
         description="True cuts a text at every limit; false refuses one that the model would not read whole.",
     )
-    padding: bool | str | None = Field(default=None, description="Of no effect on the scores.")
+    padding: Literal[True, False, "longest", "max_length", "do_not_pad"] | None = Field(
+        default=None, description="Of no effect on the scores."
+    )
     segment: Segment | None = None
 
     @property
@@ -228,7 +230,7 @@ def _encode(question: Question, answer: Classified, _request_id: str) -> Encoded
     refuse_truncated(question, answer)
     labels = answer.model.labels
     rows = [
-        predictions(labels, scored)[:count]
+        predictions(labels, scored, count)
         for scored, count in zip(answer.results, question.options["labels"], strict=True)
     ]
     if question.options["media_type"] == CSV:

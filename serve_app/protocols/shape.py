@@ -76,10 +76,12 @@ def too_many(max_texts: int, found: str) -> TooLarge:
     return TooLarge(f"{found} texts, a request may hold {max_texts}; send several")
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def to_json(body: Json) -> Encoded:
     """An answer in JSON."""
-    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    return Encoded(content, "application/json")
+    return Encoded(_ENCODER.encode(body).encode(), "application/json")
 
 
 def read(schema: type[Schema], body: bytes) -> Schema:
@@ -123,9 +125,12 @@ def ranked(labels: Sequence[str], scored: Scored) -> list[tuple[str, float]]:
     return sorted(zip(labels, scored.scores, strict=True), key=lambda pair: -pair[1])
 
 
-def predictions(labels: Sequence[str], scored: Scored) -> list[Json]:
-    """`{"score", "label"}` of each label, best first, as Hugging Face's servers write them."""
-    return [{"score": score, "label": label} for label, score in ranked(labels, scored)]
+def predictions(labels: Sequence[str], scored: Scored, top_k: int | None = None) -> list[Json]:
+    """`{"score", "label"}` of the `top_k` best labels, best first, as Hugging Face's servers write them."""
+    if top_k == 1:
+        score = max(scored.scores)
+        return [{"score": score, "label": labels[scored.scores.index(score)]}]
+    return [{"score": score, "label": label} for label, score in ranked(labels, scored)[:top_k]]
 
 
 def refuse_truncated(question: Question, answer: Classified) -> None:

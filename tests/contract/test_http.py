@@ -359,7 +359,9 @@ async def test_an_endless_body_is_read_no_further_than_the_limit(client: httpx.A
     assert sent <= 4000
 
 
-@pytest.mark.parametrize("route", ["/v1/classify", "/predict", "/invocations", "/v2/models/fake/infer"])
+@pytest.mark.parametrize(
+    "route", ["/v1/classify", "/predict", "/", "/classify", "/invocations", "/v2/models/fake/infer"]
+)
 async def test_other_content_types_are_named(client: httpx.AsyncClient, route: str) -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     problem = assert_problem(await client.post(route, content=b"a=b", headers=form), 415, "unsupported-media")
@@ -421,6 +423,8 @@ async def outside(replica: FakeReplica, limits: Settings) -> AsyncIterator[httpx
 ASKING = (
     "/v1/classify",
     "/predict",
+    "/",
+    "/classify",
     "/invocations",
     "/v2/models/fake/infer",
     "/v2/models/a/versions/1/infer",

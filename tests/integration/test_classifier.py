@@ -151,6 +151,7 @@ def test_labels_that_do_not_exclude_one_another_are_scored_each(tmp_path: Path) 
     batch = classifier.preprocess(["a b c"])
     expected = torch.sigmoid(plain_logits(folder, [batch[0].ids]))[0].tolist()
     assert classifier.forward(batch)[0] == pytest.approx(expected, abs=SAME)
+    assert classifier.activation == "sigmoid"
 
 
 def test_the_bundles_temperature_and_length_are_applied(tmp_path: Path) -> None:
