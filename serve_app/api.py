@@ -21,9 +21,18 @@ from starlette.types import Message, Receive, Scope, Send
 from serve_app import openapi, openapi_document
 from serve_app.access_log import AccessLog
 from serve_app.auth import Gate
+from serve_app.batching.admission import Priority
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
-from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
+from serve_app.errors import (
+    Invalid,
+    NotFound,
+    NotReady,
+    QueueFull,
+    ServiceError,
+    TooLarge,
+    UnprocessableTextError,
+)
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
 from serve_app.problems import problem, refuse_route, request_id_of
@@ -238,14 +247,23 @@ class _Door:
         self._asked[route] = compile_path(route)[0]
 
         async def handle(request: Request) -> Response:
-            self._service.check_room()  # before the body is even read: a refusal must cost next to nothing
+            tenant, priority = _tenant_of(request), _priority_of(request.headers)
+            # Before the body is even read: a refusal must cost next to nothing.
+            self._service.check_room(
+                tenant=tenant, priority=priority, body_bytes=_declared_bytes(request.headers)
+            )
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await _read_body(request, self._settings.max_body_bytes)
             question = self._question(protocol, body, request.headers)
             request.state.texts = len(question.texts)
             request.state.version = self._version()  # of the model that answers, or fails on it
-            answer = await self._service.classify(question.texts, deadline=deadline)
+            try:
+                answer = await self._service.classify(
+                    question.texts, deadline=deadline, tenant=tenant, priority=priority
+                )
+            except UnprocessableTextError as error:
+                raise error.at(question.place(error.index)) from error
             request.state.answer = answer
             self._keep(request, question, answer)
             self.statistics.add(answer, self._service.live, time.time())
@@ -263,12 +281,12 @@ class _Door:
         route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
         if route is None:
             return None
-        key_id = ""
+        headers, key_id = Headers(scope=scope), ""
         try:
             key_id = self._gate.identify(scope)
-            self._service.check_room()
+            self._service.check_room(priority=_priority_of(headers), body_bytes=_declared_bytes(headers))
         except QueueFull as error:
-            version, request_id = self._version(), request_id_of(Headers(scope=scope))
+            version, request_id = self._version(), request_id_of(headers)
             self._metrics.shed(route, version=version)
             if self._access_log.takes(request_id, error.status):
                 facts = {"id": request_id, "key_id": key_id, "version": version}
@@ -436,11 +454,27 @@ class _Door:
         return question
 
 
+def _declared_bytes(headers: Headers) -> int | None:
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else None
+
+
+def _tenant_of(request: Request) -> str:
+    return getattr(request.state, "key_id", "")
+
+
+def _priority_of(headers: Headers) -> Priority | None:
+    given = headers.get("x-request-priority")
+    if given is None or given in ("interactive", "bulk"):
+        return given  # type: ignore[return-value]
+    message = f"interactive or bulk, got {given[:32]!r}"
+    raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
+
+
 async def _read_body(request: Request, max_bytes: int) -> bytes:
     """The body, read no further than the limit."""
     refusal = TooLarge(f"the body is over {max_bytes} bytes; send fewer or shorter texts")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
+    if (_declared_bytes(request.headers) or 0) > max_bytes:
         raise refusal
     body = bytearray()
     async for chunk in request.stream():

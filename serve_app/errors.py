@@ -8,6 +8,7 @@
     ├── TooLarge              413  over a stated limit (bytes, texts, characters)
     ├── UnsupportedMedia      415  a content type that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
+    ├── UnprocessableTextError 422 the model or its tokenizer fails on one text
     ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
     ├── KeyRateExceeded       429  an API key has used up its rate; `retry_after_s` as above
     ├── ModelFailure          500  the forward pass failed
@@ -142,6 +143,33 @@ class Invalid(ServiceError):
     def members(self) -> Mapping[str, object]:
         """`errors`: a list of `{"field", "message"}`."""
         return {"errors": [dict(field) for field in self.fields]}
+
+
+class UnprocessableTextError(ServiceError):
+    """The model or its tokenizer fails on one text, and does not on others.
+
+    Args:
+        message: What failed; without the text.
+        index: Of the text in its request.
+        field: JSON pointer of the text in the body, once that is known.
+    """
+
+    status = 422
+    type = "unprocessable-text"
+    title = "The model cannot take the text"
+
+    def __init__(self, message: str, index: int, field: str = "") -> None:
+        super().__init__(message, index, field)
+        self.index, self.field = index, field
+
+    def at(self, field: str) -> "UnprocessableTextError":
+        """Return the same error with the place of the text in the body."""
+        return UnprocessableTextError(f"{field or 'the body'}: {self}", self.index, field)
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """`errors`: the text's place and what is wrong, as with `Invalid`."""
+        return {"errors": [{"field": self.field, "message": str(self)}]}
 
 
 class QueueFull(ServiceError):

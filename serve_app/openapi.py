@@ -45,6 +45,13 @@ _HEADERS: list[Doc] = [
         "description": "After so many milliseconds nobody waits for the answer any more; it is then 504.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
+    {
+        "name": "X-Request-Priority",
+        "in": "header",
+        "description": "Interactive requests go first; bulk requests take what they leave and may wait "
+        "longer. By default a request is interactive if it fits into one batch.",
+        "schema": {"type": "string", "enum": ["interactive", "bulk"]},
+    },
 ]
 
 _TEXT = "I love this cream"

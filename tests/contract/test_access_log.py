@@ -155,14 +155,14 @@ async def test_a_client_that_leaves_is_logged_as_499(lines: list[logging.LogReco
     asked = asyncio.Event()
 
     class Stuck(FakeReplica):
-        async def classify(self, texts: Any, *, deadline: float) -> Classified:
+        async def classify(self, texts: Any, **_: Any) -> Classified:
             asked.set()
             await asyncio.Event().wait()
             raise AssertionError
 
     async with service(Stuck(), access_log_fraction=1) as client:
         waiting = asyncio.create_task(client.post("/v1/classify", json=JSON))
-        await asked.wait()
+        await asyncio.wait_for(asked.wait(), timeout=60)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
