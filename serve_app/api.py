@@ -284,7 +284,8 @@ class _Door:
         headers, key_id = Headers(scope=scope), ""
         try:
             key_id = self._gate.identify(scope)
-            self._service.check_room(priority=_priority_of(headers), body_bytes=_declared_bytes(headers))
+            priority, body_bytes = _priority_of(headers), _declared_bytes(headers)
+            self._service.check_room(tenant=key_id, priority=priority, body_bytes=body_bytes)
         except QueueFull as error:
             version, request_id = self._version(), request_id_of(headers)
             self._metrics.shed(route, version=version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,10 +14,12 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
+from starlette.responses import Response
 
+from serve_app import shedding
 from serve_app.api import build_api
 from serve_app.auth import Gate
-from serve_app.errors import KeyRateExceeded, SettingsError, Unauthorized
+from serve_app.errors import KeyRateExceeded, QueueFull, SettingsError, Unauthorized
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LIVE, STANDING, FakeReplica
@@ -117,6 +120,25 @@ async def test_a_browser_is_asked_for_the_key_of_the_documentation(
     async with service(api_keys=(SecretStr("key"),)) as client:
         assert (await client.get(path)).headers["www-authenticate"].startswith("Basic realm=")
         assert (await client.get(path, headers={"authorization": credentials})).status_code == status
+
+
+async def test_room_is_asked_for_by_key_in_front_of_serve_as_by_the_routes() -> None:
+    tenants: list[str] = []
+
+    class Full(FakeReplica):
+        def check_room(self, *, tenant: str = "", **_: Any) -> None:
+            tenants.append(tenant)
+            raise QueueFull("the queue is full", 1.6)
+
+    keys = {key: hashlib.sha256(key.encode()).hexdigest()[:8] for key in ("first", "second")}
+    async with service(Full(), api_keys=tuple(SecretStr(key) for key in keys)) as client:
+        front = httpx.ASGITransport(shedding.Shedding(Response(status_code=418)))
+        async with httpx.AsyncClient(transport=front, base_url="http://service") as outside:
+            for key in keys:
+                for asking in (outside, client):
+                    answer = await asking.post("/v1/classify", json=JSON, headers={"x-api-key": key})
+                    assert answer.status_code == 429
+    assert tenants == [key_id for key_id in keys.values() for _ in range(2)]
 
 
 # --- keys of the environment
