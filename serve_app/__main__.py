@@ -8,6 +8,7 @@ import sys
 import time
 
 from serve_app.local import LocalError, Plan, serving
+from serve_app.settings import settings_of
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,6 +58,8 @@ def _welcome(plan: Plan, answer: dict[str, object]) -> str:
     model = answer["model"]
     assert isinstance(results, list) and isinstance(model, dict)
     labels = ", ".join(f"{result['label']} {result['score']:.3f}" for result in results)
+    settings = settings_of(plan.environment)
+    key = ' -H "authorization: Bearer $API_KEY"' if settings.api_keys or settings.api_keys_file else ""
     return f"""
     {model["name"]} {model["version"]} is live; Ctrl-C stops everything.
 
@@ -65,7 +68,7 @@ def _welcome(plan: Plan, answer: dict[str, object]) -> str:
     dashboard  {plan.dashboard}
     metrics    {plan.metrics}
 
-    curl -s {plan.url}/v1/classify -H 'content-type: application/json' \\
+    curl -s {plan.url}/v1/classify -H 'content-type: application/json'{key} \\
       -d '{{"inputs":["I love this cream","It ruined my skin"]}}'
     {labels}
 """

@@ -15,11 +15,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.routing import compile_path
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Match, compile_path
+from starlette.types import Message, Receive, Scope, Send
 
-from serve_app import openapi
-from serve_app.auth import check_key
+from serve_app import openapi, openapi_document
+from serve_app.access_log import AccessLog
+from serve_app.auth import Gate
 from serve_app.batching.admission import Priority
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
@@ -56,14 +57,15 @@ def build_api(
     service: Service, settings: Settings, metrics: Metrics, capture: Capture | None = None
 ) -> FastAPI:
     """The application with every route of the replica; what `capture` holds is written when it ends."""
+    door = _Door(service, settings, metrics, capture)
     app = _Api(
+        door,
         title="Sentiment service",
         description=openapi.describe(settings),
         docs_url=None,
         redoc_url=None,
         lifespan=capture.running if capture else None,
     )
-    door = _Door(service, settings, metrics, capture)
 
     def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
         handler = door.guard(path, door.ask(path, protocol))
@@ -126,29 +128,64 @@ def build_api(
 
 
 class _Api(FastAPI):
-    """FastAPI, but for the routes that take texts: they are called at once.
+    """FastAPI behind the door, but for the routes that take texts: they are called at once.
 
     FastAPI's way to a handler costs about what the handlers here do, and gives them nothing: they read their
     bodies themselves and let no error out.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, door: _Door, **options: Any) -> None:
         super().__init__(**options)
         self.asked: dict[str, Handler] = {}
+        self._door = door
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            openapi_document.complete(super().openapi(), needs_key=self._door.needs_key)
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and scope["method"] == "POST" and not scope.get("root_path"):
-            handler = self.asked.get(scope["path"])
-            if handler is not None:
-                response = await handler(Request(scope, receive))
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        status = 499  # what stands if the client leaves and the call is cancelled
+        response = self._door.admit(request, self._route_of)
+        try:
+            if response is None and scope["method"] == "POST" and not scope.get("root_path"):
+                handler = self.asked.get(scope["path"])
+                response = None if handler is None else await handler(request)
+            if response is not None:
                 await response(scope, receive, send)
+                status = response.status_code
                 return
-        await super().__call__(scope, receive, send)
+
+            async def send_noting_status(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            # A copy: Starlette writes into it, and then it is no longer the request that came.
+            await super().__call__({**scope}, receive, send_noting_status)
+        finally:
+            self._door.end(request, status, self._route_of)
+
+    def _route_of(self, scope: Scope) -> str:
+        """The template of the route that a request is for; "" if there is none."""
+        found = (route for route in self.routes if route.matches(scope)[0] is not Match.NONE)
+        return str(getattr(next(found, None), "path", ""))
+
+
+RouteOf = Callable[[Scope], str]
+"""The template of the route that a request is for."""
 
 
 class _Door:
-    """What every route has in common: the key, the request id, the deadline, the limits, the errors."""
+    """What every route has in common: key, request id, deadline, limits, errors, access log."""
 
     def __init__(
         self, service: Service, settings: Settings, metrics: Metrics, capture: Capture | None
@@ -157,16 +194,44 @@ class _Door:
         self._settings = settings
         self._metrics = metrics
         self._capture = capture
+        self._gate = Gate(settings)
+        self._access_log = AccessLog(settings.access_log_fraction)
         self._asked: dict[str, re.Pattern[str]] = {}
         self.statistics = oip_model.LiveStatistics()
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether API keys are set."""
+        return self._gate.needs_key
+
+    def admit(self, request: Request, route_of: RouteOf) -> Response | None:
+        """Name a request and the key that it bears, or answer it: without a key no route is reached."""
+        facts = request.scope.setdefault("state", {})  # what `request.state` shows
+        facts["began"] = began = time.monotonic()
+        facts["id"] = request_id_of(request.headers)
+        facts["key_id"] = ""
+        try:
+            facts["key_id"] = self._gate.admit(request.scope)
+        except ServiceError as error:
+            facts["route"] = route = route_of(request.scope)
+            self._metrics.request(route, error.status, time.monotonic() - began, version=self._version())
+            return problem(error, facts["id"])
+        return None
+
+    def end(self, request: Request, status: int, route_of: RouteOf) -> None:
+        """Log a request that was answered, or that its client left."""
+        facts = request.scope["state"]
+        if self._access_log.takes(facts["id"], status):
+            route = facts["route"] if "route" in facts else route_of(request.scope)
+            seconds = time.monotonic() - facts["began"]
+            self._access_log.write(facts, method=request.method, route=route, status=status, total_s=seconds)
 
     def guard(self, route: str, handler: Handler) -> Handler:
         """The handler with its request named, its outcome counted, and its errors told as problems."""
 
         async def guarded(request: Request) -> Response:
-            began = time.monotonic()
-            request.state.began, request.state.id = began, request_id_of(request.headers)
-            request.state.version = self._version()
+            began = request.state.began
+            request.state.route, request.state.version = route, self._version()
             status = 499  # what stands if the client leaves and the call is cancelled
             try:
                 response = await self._try(request, handler)
@@ -182,7 +247,6 @@ class _Door:
         self._asked[route] = compile_path(route)[0]
 
         async def handle(request: Request) -> Response:
-            check_key(request.headers, self._settings.api_keys)
             tenant, priority = _tenant_of(request), _priority_of(request.headers)
             # Before the body is even read: a refusal must cost next to nothing.
             self._service.check_room(
@@ -192,6 +256,7 @@ class _Door:
             self._check_model(request)
             body = await _read_body(request, self._settings.max_body_bytes)
             question = self._question(protocol, body, request.headers)
+            request.state.texts = len(question.texts)
             request.state.version = self._version()  # of the model that answers, or fails on it
             try:
                 answer = await self._service.classify(
@@ -199,6 +264,7 @@ class _Door:
                 )
             except UnprocessableTextError as error:
                 raise error.at(question.place(error.index)) from error
+            request.state.answer = answer
             self._keep(request, question, answer)
             self.statistics.add(answer, self._service.live, time.time())
             encoded = protocol.encode(question, answer, request.state.id)
@@ -215,13 +281,17 @@ class _Door:
         route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
         if route is None:
             return None
-        headers = Headers(scope=scope)
+        headers, key_id = Headers(scope=scope), ""
         try:
-            check_key(headers, self._settings.api_keys)
-            self._service.check_room(priority=_priority_of(headers), body_bytes=_declared_bytes(headers))
+            key_id = self._gate.identify(scope)
+            priority, body_bytes = _priority_of(headers), _declared_bytes(headers)
+            self._service.check_room(tenant=key_id, priority=priority, body_bytes=body_bytes)
         except QueueFull as error:
-            self._metrics.shed(route, version=self._version())
-            request_id = request_id_of(headers)
+            version, request_id = self._version(), request_id_of(headers)
+            self._metrics.shed(route, version=version)
+            if self._access_log.takes(request_id, error.status):
+                facts = {"id": request_id, "key_id": key_id, "version": version}
+                self._access_log.write(facts, method="POST", route=route, status=error.status, total_s=0)
             response = problem(error, request_id)
             response.headers["x-request-id"] = request_id  # Serve, which does it else, is not asked
             return response
@@ -231,7 +301,6 @@ class _Door:
 
     async def feedback(self, request: Request) -> Response:
         """Take what is said of earlier answers."""
-        check_key(request.headers, self._settings.api_keys)
         if self._capture is None:
             raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
         body = await _read_body(request, self._settings.max_body_bytes)
@@ -245,16 +314,14 @@ class _Door:
 
     async def model(self, request: Request) -> Response:
         """What is live on this replica."""
-        check_key(request.headers, self._settings.api_keys)
         limits = Limits.model_validate(self._settings, from_attributes=True)
         standing = asdict(self._service.standing)
         return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
 
     def about(self, build: Callable[[LiveModel], Json]) -> Handler:
-        """The handler of a route that says something of the live model, to those who have a key."""
+        """The handler of a route that says something of the live model."""
 
         async def handle(request: Request) -> Response:
-            check_key(request.headers, self._settings.api_keys)
             self._check_model(request)
             return JSONResponse(build(self._service.live))
 

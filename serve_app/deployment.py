@@ -53,6 +53,9 @@ class ClassifierReplica:
 
     def __init__(self) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        # A full disk must fail no request. Python would report a line that it cannot log on stderr, and Serve
+        # logs that in turn: a recursion that takes 0.1 s and ends in an error.
+        logging.raiseExceptions = False
         self._settings = Settings()
         self._metrics = Metrics()
         self._capture = open_capture(self._settings, self._metrics)

@@ -10,9 +10,11 @@
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
     ├── UnprocessableTextError 422 the model or its tokenizer fails on one text
     ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
+    ├── KeyRateExceeded       429  an API key has used up its rate; `retry_after_s` as above
     ├── ModelFailure          500  the forward pass failed
     ├── NotReady              503  no model is loaded yet, or the replica is going away
     ├── DeadlineExceeded      504  the caller's deadline passed first
+    ├── SettingsError         500  a setting that the service cannot start with; no request sees it
     ├── LogUnavailable        503  the prediction log could not be written; no request sees it
     └── BundleError           500  the model artifact; never a request's fault
         ├── BundleNotFound         nothing at the address
@@ -73,11 +75,20 @@ class BadJson(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """No API key, or one that is not known."""
+    """No API key, or one that is not known.
+
+    Args:
+        message: Which of the two.
+        challenge: Value of WWW-Authenticate.
+    """
 
     status = 401
     type = "unauthorized"
     title = "A valid API key is needed"
+
+    def __init__(self, message: str, challenge: str = "Bearer") -> None:
+        super().__init__(message, challenge)
+        self.challenge = challenge
 
 
 class NotFound(ServiceError):
@@ -183,6 +194,28 @@ class QueueFull(ServiceError):
         return {"retry_after_s": self.retry_after_s}
 
 
+class KeyRateExceeded(ServiceError):
+    """The API key has asked more often than it may; nothing was done for this request.
+
+    Args:
+        message: The rate.
+        retry_after_s: Seconds until the key may ask again; > 0.
+    """
+
+    status = 429
+    type = "key-rate-exceeded"
+    title = "The API key has used up its rate"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """`retry_after_s`: the header's value before it is rounded up to whole seconds."""
+        return {"retry_after_s": self.retry_after_s}
+
+
 class ModelFailure(ServiceError):
     """The forward pass failed; the callers of that one batch get this."""
 
@@ -205,6 +238,13 @@ class DeadlineExceeded(ServiceError):
     status = 504
     type = "deadline-exceeded"
     title = "The deadline passed"
+
+
+class SettingsError(ServiceError):
+    """A setting that the service cannot start with. The message never holds a secret's value."""
+
+    type = "settings"
+    title = "A setting is not valid"
 
 
 class LogUnavailable(ServiceError):

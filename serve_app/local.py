@@ -24,8 +24,9 @@ import psutil
 import yaml
 
 from serve_app.errors import ServiceError
+from serve_app.keys import configured_keys
 from serve_app.model import store
-from serve_app.settings import Settings, child_environment
+from serve_app.settings import Settings, child_environment, settings_of
 
 CONFIG = Path(__file__).with_name("config.yaml")
 ROOT = Path(__file__).parent.parent
@@ -36,10 +37,13 @@ ONE_HOP = {
     "RAY_SERVE_DEFAULT_HTTP_HOST": "0.0.0.0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.shedding:middlewares",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
 }
 """Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model, and one
 with a full queue refuses them at once. HAProxy does not tell a Ray process of each request: the replica
-counts them, and HAProxy's own Prometheus endpoint has those that reach no replica."""
+counts them, and HAProxy's own Prometheus endpoint has those that reach no replica. Serve writes each line of
+a replica's log at once: it would keep a thousand, which a killed replica loses, and write all between two
+requests."""
 
 _APPLICATION = "serve_app.app"
 _START_TIMEOUT_S = 180.0
@@ -128,6 +132,7 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
         _require_free(name, port)
     with tempfile.TemporaryDirectory(prefix="sentiment-") as folder:
         log = Path(folder) / "ray.log"
+        headers = _key_headers(plan)
         tell("fetching and checking the model")
         _fetch(plan.model)
         tell("starting Ray and HAProxy")
@@ -137,11 +142,20 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
                 _wait_for_dashboard(client, plan, node, log)
                 tell("deploying the model")
                 _deploy(client, plan)
-                first = _first_answer(client, plan, node, tell)
+                first = _first_answer(client, plan, node, tell, headers)
             yield first
         finally:
             tell("stopping")
             _end(node, Path(folder))
+
+
+def _key_headers(plan: Plan) -> dict[str, str]:
+    """A valid key as a header, where keys are set. Raises LocalError if something is wrong with them."""
+    try:
+        keys = list(configured_keys(settings_of(plan.environment)))
+    except ServiceError as error:
+        raise LocalError(str(error)) from error
+    return {"authorization": f"Bearer {keys[0]}"} if keys else {}
 
 
 def _fetch(model: str | None) -> None:
@@ -254,7 +268,11 @@ def _deploy(client: httpx.Client, plan: Plan) -> None:
 
 
 def _first_answer(
-    client: httpx.Client, plan: Plan, node: psutil.Process, tell: Callable[[str], None]
+    client: httpx.Client,
+    plan: Plan,
+    node: psutil.Process,
+    tell: Callable[[str], None],
+    headers: Mapping[str, str],
 ) -> dict[str, Any]:
     """Wait until the service answers a real question."""
     began = time.monotonic()
@@ -270,7 +288,8 @@ def _first_answer(
             told = state
         if state == "RUNNING":
             try:
-                answer = client.post(f"{plan.url}/v1/classify", json=_QUESTION, timeout=10)
+                url = f"{plan.url}/v1/classify"
+                answer = client.post(url, json=_QUESTION, headers=headers, timeout=10)
                 if answer.is_success:
                     first: dict[str, Any] = answer.json()
                     return first

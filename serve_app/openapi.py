@@ -11,8 +11,7 @@ from serve_app.protocols.vllm import VllmRequest, VllmResponse
 from serve_app.schemas import (
     ClassifyRequest,
     ClassifyResponse,
-    Feedback,
-    FeedbackList,
+    FeedbackBody,
     FeedbackResponse,
     Problem,
 )
@@ -106,6 +105,11 @@ def invocations() -> Doc:
         "text/csv": {"schema": {"type": "string"}, "example": 'inputs\n"I love this cream"\n'},
         "text/plain": {"schema": {"type": "string"}, "example": _TEXT},
     }
+    lines = {
+        "application/jsonlines": {"schema": {"type": "string"}},
+        "text/csv": {"schema": {"type": "string"}},
+    }
+    doc["responses"][200] = {"content": lines}
     doc["responses"][406] = {"model": Problem, "description": "Accept has none of JSON, JSON lines and CSV."}
     return doc | {"response_model": SageMakerResponse}
 
@@ -129,7 +133,7 @@ def infer() -> Doc:
 def feedback() -> Doc:
     """POST /v1/feedback."""
     one = {"request_id": "5f0c", "index": 0, "label": "NEGATIVE"}
-    schema = {"oneOf": [_inline(of.model_json_schema()) for of in (Feedback, FeedbackList)]}
+    schema = FeedbackBody.model_json_schema()
     examples = {"one": {"value": one}, "several": {"value": [one, one | {"index": 1}]}}
     doc = _ask("Say what a text really was", schema, examples)
     doc["responses"][404] = {"model": Problem, "description": "No feedback is kept here."}
@@ -138,25 +142,10 @@ def feedback() -> Doc:
 
 def _ask(summary: str, schema: Doc, examples: Doc) -> Doc:
     """Arguments of `add_api_route` for a route that takes a body."""
-    content = {"application/json": {"schema": _inline(schema), "examples": examples}}
+    content = {"application/json": {"schema": schema, "examples": examples}}
     return {
         "summary": summary,
         "response_model": None,
         "responses": {status: {"model": Problem, "description": text} for status, text in _ERRORS.items()},
         "openapi_extra": {"requestBody": {"required": True, "content": content}, "parameters": _HEADERS},
     }
-
-
-def _inline(schema: Doc) -> Doc:
-    """The schema with its `$defs` put where they are used: FastAPI collects none from `openapi_extra`."""
-    definitions = schema.pop("$defs", {})
-
-    def resolve(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return resolve(definitions[node["$ref"].rsplit("/", 1)[-1]])
-            return {key: resolve(value) for key, value in node.items()}
-        return [resolve(value) for value in node] if isinstance(node, list) else node
-
-    resolved: Doc = resolve(schema)
-    return resolved

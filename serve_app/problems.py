@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 
@@ -10,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-from serve_app.errors import NotFound, QueueFull, ServiceError
+from serve_app.errors import KeyRateExceeded, NotFound, QueueFull, ServiceError, Unauthorized
 
 _MEDIA_TYPE = "application/problem+json"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -41,15 +42,17 @@ def problem(error: ServiceError, request_id: str) -> Response:
     if isinstance(error, QueueFull):
         # Whole seconds are all the header can say; the nearest is right within a third from 1 s on.
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, KeyRateExceeded):
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = error.challenge
     return JSONResponse(body, error.status, headers, media_type=_MEDIA_TYPE)
 
 
 async def refuse_route(request: Request, error: Exception) -> Response:
     """A path or a method that is not served."""
     assert isinstance(error, HTTPException)
-    request_id = request_id_of(request.headers)
+    request_id = request.state.id
     refusal = NotFound(f"{request.method} {request.url.path[:200]} is not served; see docs for what is")
     if error.status_code == 404:
         return problem(refusal, request_id)

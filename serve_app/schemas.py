@@ -108,6 +108,10 @@ class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_l
     """Feedback on several texts."""
 
 
+class FeedbackBody(RootModel[Feedback | FeedbackList]):
+    """Feedback on one text or on several."""
+
+
 class FeedbackResponse(BaseModel):
     """What was taken, and how it compares with what was answered."""
 

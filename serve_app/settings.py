@@ -3,10 +3,12 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from serve_app.errors import SettingsError
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -83,6 +85,20 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="Keys, comma-separated, of which a request must bear one. None: open to all."
     )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File with more keys, one a line, as KEY or NAME: KEY; read again when it changes.",
+    )
+    key_requests_per_minute: int | None = Field(
+        default=None, gt=0, description="Requests a minute of each key, on each replica. None: no limit."
+    )
+
+    access_log_fraction: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Share of the requests that the access log has; answers of 500 and more always.",
+    )
 
     log_uri: str | None = Field(
         default=None,
@@ -103,7 +119,31 @@ class Settings(BaseSettings):
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        keys = [key.strip() for key in value.split(",") if key.strip()]
+        if not keys:
+            # No ValueError: pydantic would add the value of the variable to the message, and it is a secret.
+            raise SettingsError(
+                "SENTIMENT_API_KEYS is set but holds no key; give keys, separated by commas, or unset it to "
+                "open the service to all"
+            )
+        for number, key in enumerate(keys, start=1):
+            if not key.isascii() or not key.isprintable() or " " in key:
+                raise SettingsError(
+                    f"SENTIMENT_API_KEYS, key {number} of {len(keys)}: expected visible ASCII characters "
+                    "alone, as a header can carry; make a key with: openssl rand -hex 32"
+                )
+        return keys
+
+    @field_validator("api_keys_file", mode="before")
+    @classmethod
+    def _names_a_file(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise SettingsError(
+                "SENTIMENT_API_KEYS_FILE is set but blank; give the path of a file with keys, or unset it"
+            )
+        return value
 
     @field_validator("log_uri")
     @classmethod
@@ -117,6 +157,17 @@ class Settings(BaseSettings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser()
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings of a child that gets `environment`, where this process's own goes before it."""
+    prefix = str(Settings.model_config["env_prefix"])
+    given: dict[str, Any] = {
+        name: environment[variable]
+        for name in Settings.model_fields
+        if (variable := f"{prefix}{name}".upper()) in environment and variable not in os.environ
+    }
+    return Settings(**given)
 
 
 def child_environment(changes: Mapping[str, str], *, path: Path) -> dict[str, str]:

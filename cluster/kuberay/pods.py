@@ -20,6 +20,7 @@ AGENT_PORT = 52365
 """Of the agent on every Ray node, which answers health checks."""
 
 _CACHE_FOLDER = "/var/cache/sentiment"
+_KEYS_FOLDER = "/etc/sentiment/api-keys"
 _WORKER_RECONNECT_S = 600
 """Workers wait longer for a new head than the head takes to come (its own limit is 60 s by default)."""
 _LOCKED_DOWN = {
@@ -140,6 +141,13 @@ def _template(
         ],
         "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "models", "emptyDir": {}}],
     }
+    if environment.api_keys_secret:
+        mode = 0o440  # the file system's group, which is the user's, can read it
+        source = {"secretName": environment.api_keys_secret, "defaultMode": mode}
+        spec["volumes"].append({"name": "api-keys", "secret": source})
+        # The folder and not the one file: what is mounted by a subPath does not change with the Secret.
+        mount = {"name": "api-keys", "mountPath": _KEYS_FOLDER, "readOnly": True}
+        spec["containers"][0]["volumeMounts"].append(mount)
     if environment.pull_secret:
         spec["imagePullSecrets"] = [{"name": environment.pull_secret}]
     return {
@@ -156,6 +164,7 @@ def _shared(environment: Environment) -> dict[str, str]:
         **DRAIN_ENVIRONMENT,
         # With `token` KubeRay itself sets RAY_AUTH_MODE and the token, on every pod.
         **({"RAY_AUTH_MODE": "disabled"} if environment.auth == "disabled" else {}),
+        **({"SENTIMENT_API_KEYS_FILE": f"{_KEYS_FOLDER}/keys"} if environment.api_keys_secret else {}),
         "SENTIMENT_CACHE_DIR": _CACHE_FOLDER,
         "SENTIMENT_REPLICA_CPUS": str(environment.replica.cpus),
         "SENTIMENT_REPLICA_GPUS": str(gpus),

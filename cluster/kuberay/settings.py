@@ -214,6 +214,13 @@ class Environment(_Frozen):
         ),
     ]
     pull_secret: Label | None = None
+    api_keys_secret: Annotated[
+        Label | None,
+        Field(
+            description="A Secret of yours with the key `keys`: a line for each API key, as NAME: KEY. It is "
+            "mounted, so that a change needs no restart. None: the service is open to all."
+        ),
+    ] = None
     serve: ServeSettings
     head: HeadSettings = HeadSettings()
     workers: Annotated[tuple[WorkerSettings, ...], Field(min_length=1)]
@@ -234,6 +241,11 @@ class Environment(_Frozen):
     def _parts_fit(self) -> Self:
         if self.image.endswith(":latest"):
             raise ValueError(f"image {self.image!r}: `latest` moves; name a version or a digest")
+        if "SENTIMENT_API_KEYS" in self.environment:
+            raise ValueError(
+                "environment.SENTIMENT_API_KEYS would write the keys into the manifest; put them into a "
+                "Secret and name it in api_keys_secret"
+            )
         names = [group.name for group in self.workers]
         if len(set(names)) != len(names):
             raise ValueError("two worker groups have the same name")

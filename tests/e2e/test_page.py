@@ -11,6 +11,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from serve_app.local import free_port
+from tests.conftest import ROOT
 from tests.e2e.fake_service import API_KEY, HANG_UP, HOLD, MAX_TOKENS, NOT_JSON, WEB, FakeService, serving
 from tests.e2e.page import CHROMEDRIVER, CHROMIUM, Page, browser, look
 
@@ -399,6 +403,50 @@ def test_key_is_asked_for_sent_and_left_out_of_the_curl_line(driver: WebDriver, 
     env = {**os.environ, "API_KEY": API_KEY}
     done = subprocess.run(["bash", "-c", page.curl()], capture_output=True, check=True, timeout=30, env=env)
     assert len(json.loads(done.stdout)["results"]) == 1
+
+
+@pytest.fixture(scope="module")
+def keyed_url() -> Iterator[str]:
+    """The service's own routes, where the key is `s3cret`."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.contract.serve_fake", str(port)]
+    environment = os.environ | {"SENTIMENT_API_KEYS": "s3cret"}
+    url = f"http://127.0.0.1:{port}/"
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(url):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}ping", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_the_page_works_where_the_routes_need_a_key(driver: WebDriver, keyed_url: str) -> None:
+    page = Page(driver).open(keyed_url)
+    page.until(lambda: page.one("#key").is_displayed(), "the key is asked for at once")
+    page.one("#key").send_keys("s3cret")
+    page.classify("I love this cream")
+    page.until(page.results, "the key opens")
+    page.until(lambda: "fake" in page.one("#model").text, "what is live is shown")
+
+
+def test_the_documentation_works_where_the_routes_need_a_key(driver: WebDriver, keyed_url: str) -> None:
+    # As when the browser asks for the password and somebody types the key: it keeps what an address once had.
+    driver.get(keyed_url.replace("://", "://anybody:s3cret@") + "docs")
+    driver.get(keyed_url + "docs")
+    page = Page(driver)
+    page.until(lambda: driver.find_elements(By.CSS_SELECTOR, ".opblock"), "the operations are listed")
+    assert driver.find_elements(By.CSS_SELECTOR, ".authorize")
 
 
 def test_curl_sends_exactly_the_inputs(driver: WebDriver, fake: FakeService) -> None:

@@ -42,6 +42,17 @@ def test_each_command_is_run_by_a_test() -> None:
     assert {name for name in known if not any(command.startswith(name) for command in commands())} == set()
 
 
+def test_what_documented_commands_write_is_ignored_by_git() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    folders = {
+        folder for page in pages for folder in re.findall(r"SENTIMENT_LOG_URI=([\w/]+) ", page.read_text())
+    }
+    assert "logs" in folders
+    for folder in folders:
+        ignored = ["git", "check-ignore", "--quiet", f"{folder}/predictions/day/part.parquet"]
+        assert subprocess.run(ignored, cwd=ROOT).returncode == 0, f"{folder} would be committed"
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("command", HERE)
 def test_the_commands_without_a_test_of_their_own(command: str, service: Service) -> None:

@@ -9,6 +9,7 @@ from ray.serve._private.deploy_utils import get_app_code_version
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from cluster.errors import SettingsInvalid
 from cluster.kuberay import drains
 from cluster.kuberay.render import service_documents, to_yaml, training_documents
 from cluster.kuberay.serve_config import serve_config
@@ -48,6 +49,22 @@ def test_head_and_workers_have_the_same_environment_of_one_hop(name: str) -> Non
     for group in groups(cluster):
         assert ONE_HOP.items() <= variables(group).items()
         assert variables(group)["RAY_SERVE_DEFAULT_HTTP_HOST"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", environments())
+def test_api_keys_are_mounted_from_a_secret_and_never_written_down(name: str) -> None:
+    environment = read_environment(name, ["api_keys_secret=clients"])
+    for group in groups(service_documents(environment)[-1]["spec"]["rayClusterConfig"]):
+        spec = group["template"]["spec"]
+        [volume] = [one for one in spec["volumes"] if "secret" in one]
+        [mount] = [one for one in spec["containers"][0]["volumeMounts"] if one["name"] == volume["name"]]
+        assert volume["secret"]["secretName"] == "clients"
+        assert "subPath" not in mount and mount["readOnly"]
+        assert variables(group)["SENTIMENT_API_KEYS_FILE"] == f"{mount['mountPath']}/keys"
+    for group in groups(service(name)["spec"]["rayClusterConfig"]):
+        assert "SENTIMENT_API_KEYS_FILE" not in variables(group)
+    with pytest.raises(SettingsInvalid, match="api_keys_secret"):
+        read_environment(name, ["environment.SENTIMENT_API_KEYS=s3cret"])
 
 
 @pytest.mark.parametrize("name", environments())

@@ -1,0 +1,146 @@
+"""The OpenAPI document as a whole: what FastAPI cannot know of routes that read their requests themselves."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from serve_app.auth import is_open
+
+Json = dict[str, Any]
+
+_TAGS = {
+    "native": "This service's own routes.",
+    "text-embeddings-inference": "As Hugging Face text-embeddings-inference.",
+    "sagemaker": "As SageMaker hosting.",
+    "vllm": "As vLLM.",
+    "open-inference-protocol": "As Open Inference Protocol v2, and Triton where clients ask for more.",
+}
+
+_NATIVE, _TEI, _SAGEMAKER, _VLLM, _OIP = _TAGS
+_VERSION = "/versions/{version}"
+
+_OPERATIONS = {
+    "POST /v1/classify": ("classify", _NATIVE),
+    "POST /v1/feedback": ("feedback", _NATIVE),
+    "GET /v1/model": ("live_model", _NATIVE),
+    "POST /predict": ("tei_predict", _TEI),
+    "POST /": ("tei_predict_at_root", _TEI),
+    "GET /health": ("tei_health", _TEI),
+    "GET /info": ("tei_info", _TEI),
+    "POST /invocations": ("sagemaker_invocations", _SAGEMAKER),
+    "GET /ping": ("sagemaker_ping", _SAGEMAKER),
+    "GET /execution-parameters": ("sagemaker_execution_parameters", _SAGEMAKER),
+    "POST /classify": ("vllm_classify", _VLLM),
+    "GET /v2": ("oip_server_metadata", _OIP),
+    "GET /v2/health/live": ("oip_server_live", _OIP),
+    "GET /v2/health/ready": ("oip_server_ready", _OIP),
+    "POST /v2/repository/index": ("oip_repository_index", _OIP),
+    "GET /v2/models/stats": ("oip_statistics", _OIP),
+    "GET /v2/models/{name}": ("oip_model_metadata", _OIP),
+    "GET /v2/models/{name}/config": ("oip_model_config", _OIP),
+    "GET /v2/models/{name}/stats": ("oip_model_statistics", _OIP),
+    "GET /v2/models/{name}/ready": ("oip_model_ready", _OIP),
+    "POST /v2/models/{name}/infer": ("oip_infer", _OIP),
+}
+"""Id and tag of each operation. Generated clients name their functions by the ids: an id does not change. A
+path with a version in it has the id of the same path without, and `_version`."""
+
+_PATH_PARAMETERS = {"name": "Name of the live model.", "version": "Version of the live model."}
+
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "X-API-Key: KEY"},
+}
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_PROBLEM_CONTENT = {"application/problem+json": {"schema": _PROBLEM}}
+
+
+def complete(document: Json, *, needs_key: bool) -> None:
+    """Complete what FastAPI made.
+
+    Args:
+        document: changed in place.
+        needs_key: whether API keys are set.
+    """
+    components = document["components"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _name(operation, method.upper(), path)
+            _describe_path(operation, path)
+            _share_schemas(operation, components["schemas"])
+            _describe_answers(operation)
+            if needs_key and not is_open(method.upper(), path):
+                operation["security"] = [{scheme: []} for scheme in _SECURITY_SCHEMES]
+    if needs_key:
+        components["securitySchemes"] = _SECURITY_SCHEMES
+    used = {operation["tags"][0] for path in document["paths"].values() for operation in path.values()}
+    document["tags"] = [{"name": tag, "description": text} for tag, text in _TAGS.items() if tag in used]
+
+
+def _name(operation: Json, method: str, path: str) -> None:
+    key = f"{method} {path.replace(_VERSION, '')}"
+    operation_id, tag = _OPERATIONS.get(key, (re.sub(r"\W+", "_", key.lower()).strip("_"), _NATIVE))
+    operation["operationId"] = operation_id + ("_version" if _VERSION in path else "")
+    operation["tags"] = [tag]
+
+
+def _describe_path(operation: Json, path: str) -> None:
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_PARAMETERS.get(name, ""),
+            "schema": {"type": "string"},
+        }
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    if parameters:
+        operation["parameters"] = [*parameters, *operation.get("parameters", [])]
+        operation["responses"]["404"] = {"description": "Not the live model."}
+
+
+def _describe_answers(operation: Json) -> None:
+    """Errors are problems, and an answer without a schema is empty."""
+    responses = operation["responses"]
+    responses.setdefault("default", {"description": "Any other error."})
+    for status, response in responses.items():
+        if status == "default" or int(status) >= 400:
+            response["content"] = _PROBLEM_CONTENT
+        elif response["content"].get("application/json") == {"schema": {}}:
+            del response["content"]
+
+
+def _share_schemas(operation: Json, schemas: Json) -> None:
+    """Put the schemas of a body among the shared ones, where FastAPI puts those of answers."""
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        media["schema"] = _shared(media["schema"], schemas)
+
+
+def _shared(schema: Json, schemas: Json) -> Json:
+    """The schema, or a reference where it has a title: then it is among `schemas`, as its `$defs` are."""
+    for name, definition in schema.get("$defs", {}).items():
+        schemas.setdefault(name, _relinked(definition))
+    schema = _relinked({key: value for key, value in schema.items() if key != "$defs"})
+    if "title" not in schema:
+        return schema
+    schemas.setdefault(schema["title"], schema)
+    return {"$ref": f"#/components/schemas/{schema['title']}"}
+
+
+def _relinked(node: Any) -> Any:
+    """The schema with its `$defs` shared. An enumeration gets one type, which generators expect."""
+    if isinstance(node, list):
+        return [_relinked(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    values = node.get("enum", [])
+    if True in values and False in values and len(values) > 2:
+        words = [value for value in values if not isinstance(value, bool)]
+        return {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": words}]}
+    return {
+        key: value.replace("#/$defs/", "#/components/schemas/") if key == "$ref" else _relinked(value)
+        for key, value in node.items()
+    }
