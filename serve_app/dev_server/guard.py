@@ -2,8 +2,8 @@
 
     python -m serve_app.dev_server.guard COMMAND ARGUMENT…
 
-Its standard input is a pipe from the launcher, which closes when the launcher ends, also by kill -9. Orphans of
-the command become the guard's children, so that nothing escapes it: Ray 2.60 leaves HAProxy behind.
+Its standard input is a pipe from the launcher, which closes when the launcher ends, also by kill -9. Orphans
+of the command become the guard's children, so that nothing escapes it: Ray 2.60 leaves HAProxy behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must hold before `make serve` starts anything: a model, free ports, keys where others reach the service."""
+"""What must hold before `make serve` starts anything: a model, free ports, keys where others reach it."""
 
 from __future__ import annotations
 

@@ -18,17 +18,11 @@ if __name__ == "__main__":  # run as a file, whatever folder Ray is in
     sys.path[0] = str(Path(__file__).parents[2])
 
 from serve_app.haproxy import standby
-from serve_app.haproxy.configuration import (
-    admin_socket,
-    amended,
-    has_backends,
-    with_admin_socket,
-    write_problem_files,
-)
+from serve_app.haproxy.configuration import admin_socket, amended, has_backends, with_admin_socket
 
 _OTHER_FILES = 512
 _FILES_PER_CONNECTION = 2.5
-"""Descriptors that HAProxy reserves: to the client, to the replica, and a pipe for every fourth connection."""
+"""Descriptors that HAProxy reserves: to the client, the replica, and a pipe for every fourth connection."""
 
 
 def main(arguments: list[str]) -> None:
@@ -65,11 +59,9 @@ def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
         arguments = [*arguments, "-sf", str(predecessor.pid), "-x", predecessor.socket]
     if has_backends(text):
         _last(folder).write_text(text)
-    write_problem_files(folder)
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     new = amended(
         text,
-        folder,
         max_connections=int((files - _OTHER_FILES) / _FILES_PER_CONNECTION),
         host=os.environ.get("SENTIMENT_HAPROXY_HOST"),
         metrics_host=os.environ.get("SENTIMENT_HAPROXY_METRICS_HOST"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 HEAD_TIMEOUT_S = 10
 """`timeout http-request`: from the start of a request, or of a connection, to the end of the head."""
@@ -16,13 +15,8 @@ RETRY_AFTER_S = 2
 """Retry-After while no replica answers: the first one, or one that is being replaced, is not there yet."""
 
 _MEDIA_TYPE = "application/problem+json"
+# HAProxy's 400 and 408 to what is not a complete head stay HTML: HAProxy 2.8 has them compiled in.
 _PROBLEMS = {
-    400: ("bad-request", "The request is not HTTP", "send a complete HTTP/1.1 request"),
-    408: (
-        "request-timeout",
-        "The request is incomplete",
-        f"the head of the request took longer than {HEAD_TIMEOUT_S} s; send the request again",
-    ),
     502: (
         "replica-failed",
         "The replica failed",
@@ -32,8 +26,6 @@ _PROBLEMS = {
     504: ("deadline-exceeded", "The deadline passed", "the replica did not answer in time"),
 }
 _RETRIED = (502, 503)
-_BEFORE_THE_REQUEST = (400, 408)
-"""Sent before there is a request whose id could be repeated: HAProxy takes these from files alone."""
 _REQUEST_ID = "txn.request_id"
 
 
@@ -53,20 +45,16 @@ def with_admin_socket(text: str, path: str) -> str:
     return re.sub(r"^(\s*stats socket )\S+", lambda line: line[1] + path, text, flags=re.MULTILINE)
 
 
-def amended(
-    text: str, folder: Path, *, max_connections: int, host: str | None, metrics_host: str | None
-) -> str:
+def amended(text: str, *, max_connections: int, host: str | None, metrics_host: str | None) -> str:
     """Return the configuration with time-outs, problem documents and addresses.
 
     Args:
         text: the configuration that Ray wrote.
-        folder: that holds the files of `write_problem_files`.
         max_connections: the maximum that the limit on open files allows.
         host: address of the service; None for Ray's.
         metrics_host: address of HAProxy's metrics; None for Ray's.
     """
-    errors = [f"errorfile {status} {folder / f'{status}.http'}" for status in _BEFORE_THE_REQUEST]
-    errors += [_http_error(status) for status in _PROBLEMS if status not in _BEFORE_THE_REQUEST]
+    errors = [f"http-error {_reply(status)}" for status in _PROBLEMS]
     request_id = [
         f"http-request set-var({_REQUEST_ID}) uuid()",
         f"http-request set-var({_REQUEST_ID}) req.hdr(x-request-id) "
@@ -102,36 +90,19 @@ def amended(
     return "\n".join(lines) + "\n"
 
 
-def write_problem_files(folder: Path) -> None:
-    """Write the answers that HAProxy takes from files."""
-    for status in _BEFORE_THE_REQUEST:
-        body = _body(status)
-        head = [f"HTTP/1.1 {status} {_PROBLEMS[status][1]}", f"Content-Type: {_MEDIA_TYPE}"]
-        head += [f"Content-Length: {len(body)}", "Connection: close", "Cache-Control: no-store"]
-        (folder / f"{status}.http").write_bytes("\r\n".join([*head, "", body]).encode())
-
-
 def _bind(address: str, host: str | None, rest: list[str]) -> str:
     port = address.rpartition(":")[2]
     return " ".join(["    bind", address if host is None else f"{host}:{port}", *rest])
 
 
-def _http_error(status: int) -> str:
-    return f"http-error {_reply(status)}"
-
-
 def _reply(status: int) -> str:
     """Return status, body and headers, as `http-error` and `http-request return` take them."""
-    body = _body(status, request_id=f"%[var({_REQUEST_ID})]")
-    words = [f"status {status} content-type {_MEDIA_TYPE} lf-string '{body}'"]
+    kind, title, detail = _PROBLEMS[status]
+    problem = {"type": f"urn:sentiment-service:{kind}", "title": title, "status": status, "detail": detail}
+    # Clients of the Open Inference Protocol read `error`.
+    problem |= {"error": detail, "request_id": f"%[var({_REQUEST_ID})]"}
+    words = [f"status {status} content-type {_MEDIA_TYPE} lf-string '{json.dumps(problem)}'"]
     words += [f"hdr X-Request-ID %[var({_REQUEST_ID})]", "hdr Cache-Control no-store"]
     if status in _RETRIED:
         words.append(f"hdr Retry-After {RETRY_AFTER_S}")
     return " ".join(words)
-
-
-def _body(status: int, **more: str) -> str:
-    kind, title, detail = _PROBLEMS[status]
-    problem = {"type": f"urn:sentiment-service:{kind}", "title": title, "status": status, "detail": detail}
-    # Clients of the Open Inference Protocol read `error`.
-    return json.dumps(problem | {"error": detail} | more, separators=(",", ":"))

@@ -1,8 +1,8 @@
 """A standby for HAProxy: where HAProxy dies, it starts another one with the same configuration at once.
 
 After three failed health checks Ray replaces the proxy actor, and the new one starts a new HAProxy. The
-standby's HAProxy serves until that one takes over. It has an admin socket of its own, so that the health checks
-fail as they should. One standby runs for each folder of HAProxy's files, thus for each node.
+standby's HAProxy serves until that one takes over. It has an admin socket of its own, so that the health
+checks fail as they should. One standby runs for each folder of HAProxy's files, thus for each node.
 
     python standby.py FOLDER BINARY
 """
