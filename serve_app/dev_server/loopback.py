@@ -1,8 +1,8 @@
 """Ray and Serve on the loopback interface alone, for a cluster of one machine.
 
 Ray binds its own ports to 127.0.0.1 where the node's address is that. Serve binds HTTP ports to the
-configured host. One port is left: each replica's gRPC server for other replicas, which Serve binds to all interfaces and
-which unpickles what it receives. Ray imports this module at the start of each worker process
+configured host. One port is left: each replica's gRPC server for other replicas, which Serve binds to all
+interfaces and which unpickles what it receives. Ray imports this module at the start of each worker process
 (`RAY_preload_python_modules`).
 """
 
