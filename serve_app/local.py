@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,14 @@ import psutil
 import yaml
 
 from serve_app.dev_server import guard, loopback
-from serve_app.dev_server.preconditions import LOOPBACK, LocalError, require_free, require_keys, require_model
+from serve_app.dev_server.preconditions import (
+    LOOPBACK,
+    LocalError,
+    interpreter,
+    require_free,
+    require_keys,
+    require_model,
+)
 from serve_app.dev_server.watch import why_it_ended
 from serve_app.settings import child_environment
 
@@ -201,13 +207,14 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
 
 
 def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
+    python = interpreter(folder)
     environment = child_environment(
         {
             **(ONE_HOP if plan.one_hop else {}),
             **loopback.ENVIRONMENT,
             **({} if plan.host in LOOPBACK else {"SENTIMENT_HAPROXY_HOST": plan.host}),
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY),
-            "SENTIMENT_PYTHON": sys.executable,
+            "SENTIMENT_PYTHON": python,
             # HAProxy's files and ports are this cluster's own: another one may run on the machine.
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
@@ -235,8 +242,17 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
         },
         path=ROOT,
     )
-    command = [sys.executable, "-m", guard.__name__]
-    command += [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command = [
+        python,
+        "-m",
+        guard.__name__,
+        python,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+    ]
     command += [f"--temp-dir={folder / 'ray'}"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
@@ -46,6 +49,20 @@ def require_keys(host: str, environment: Mapping[str, str]) -> None:
         f"the service would listen on {host} and answer whoever reaches this machine; set "
         f"{' or '.join(_KEYS)}, or state that this is intended (make serve HOST=… INSECURE=1, or --insecure)"
     )
+
+
+def interpreter(folder: Path) -> str:
+    """Return a path of this Python that a shell takes as one word: Ray does not quote it.
+
+    Args:
+        folder: for a link to the environment, if its own path is of several words.
+    """
+    prefix = Path(sys.prefix)
+    if shlex.quote(sys.prefix) == sys.prefix or not Path(sys.executable).is_relative_to(prefix):
+        return sys.executable
+    link = folder / "python"
+    link.symlink_to(prefix)
+    return str(link / Path(sys.executable).relative_to(prefix))
 
 
 def require_model(model: str | None) -> None:

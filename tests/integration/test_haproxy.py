@@ -266,7 +266,7 @@ def test_stalled_connections_end_and_hold_nobody_up(actors: Callable[..., Actor]
     assert ended - began >= HEAD_TIMEOUT_S
     assert client.statuses == []
     print(
-        f"{STALLED} stalled: longest wait of the others {client.longest_s:.2f} s, all ended {ended - began:.1f} s"
+        f"{STALLED} stalled: others waited {client.longest_s:.2f} s at most, all ended in {ended - began:.1f} s"
     )
 
 
