@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,6 @@ _APPLICATION = "serve_app.app"
 _NAME = "sentiment"
 _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
-_STOP_PATIENCE_S = 4 * guard.STOP_PATIENCE_S
 _POLL_S = 0.5
 """Between two looks at what starts: looking takes time of the cores that it starts on."""
 _QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
@@ -201,7 +200,7 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
         raise LocalError(f"{error}\nlogs: {folder}") from error
     finally:
         tell("stopping")
-        _end(node, folder)
+        guard.end(node, folder)
         if not failed:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -242,17 +241,8 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
         },
         path=ROOT,
     )
-    command = [
-        python,
-        "-m",
-        guard.__name__,
-        python,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        "--head",
-        "--block",
-    ]
+    command = [python, "-m", guard.__name__]
+    command += [python, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += [f"--temp-dir={folder / 'ray'}"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
@@ -345,22 +335,3 @@ def _state(client: httpx.Client, plan: Plan) -> tuple[str, str]:
 
 def _runs(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def _end(node: psutil.Popen, folder: Path) -> None:
-    """End the guard, and with it all that it guards; if it was killed, what it leaves names the folder."""
-    if node.stdin is not None:
-        node.stdin.close()
-    with suppress(psutil.NoSuchProcess):
-        node.terminate()
-    with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
-        node.wait(timeout=_STOP_PATIENCE_S)
-    strays = [process for process in psutil.process_iter(["cmdline"]) if _names(process, folder)]
-    for process in strays:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(strays, timeout=guard.STOP_PATIENCE_S)
-
-
-def _names(process: psutil.Process, folder: Path) -> bool:
-    return any(str(folder) in argument for argument in process.info["cmdline"] or [])

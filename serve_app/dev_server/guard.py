@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -42,6 +43,30 @@ def main(command: list[str]) -> int:
         return _wait(child.pid, wake)
     finally:
         _end_all(child.pid)
+
+
+def end(guard: psutil.Popen, folder: Path) -> None:
+    """End the guard, and with it all that it guards.
+
+    Args:
+        guard: the process, started with a pipe as its standard input.
+        folder: that the processes' arguments name, if the guard itself was killed.
+    """
+    if guard.stdin is not None:
+        guard.stdin.close()
+    with suppress(psutil.NoSuchProcess):
+        guard.terminate()
+    with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
+        guard.wait(timeout=4 * STOP_PATIENCE_S)
+    strays = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in argument for argument in process.info["cmdline"] or [])
+    ]
+    for process in strays:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(strays, timeout=STOP_PATIENCE_S)
 
 
 def _wait(command: int, wake: int) -> int:

@@ -2,8 +2,8 @@
 
     python proxy_actor.py FOLDER PORT METRICS_PORT STATS_PORT
 
-Reads ports of replicas from standard input, a line of them for each change, and writes HAProxy's process id when
-it serves so.
+Reads ports of replicas from standard input, a line of them for each change, and writes HAProxy's process id
+when it serves so.
 """
 
 from __future__ import annotations
