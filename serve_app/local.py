@@ -176,7 +176,7 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
             did not deploy.
     """
     if not plan.insecure:
-        require_keys(plan.host, plan.environment)
+        require_keys(plan.host, child_environment(plan.environment, path=ROOT))
     for name, port in (("the service", plan.port), ("the Ray dashboard", plan.dashboard_port)):
         require_free(name, port)
     tell("fetching and checking the model")
@@ -211,9 +211,9 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
         {
             **(ONE_HOP if plan.one_hop else {}),
             **loopback.ENVIRONMENT,
-            **({} if plan.host in LOOPBACK else {"SENTIMENT_HAPROXY_HOST": plan.host}),
+            **({} if plan.host in LOOPBACK else {"HAPROXY_HOST": plan.host}),
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY),
-            "SENTIMENT_PYTHON": python,
+            "HAPROXY_PYTHON": python,
             # HAProxy's files and ports are this cluster's own: another one may run on the machine.
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
@@ -285,7 +285,8 @@ def _wait_for_dashboard(client: httpx.Client, plan: Plan, node: psutil.Process, 
 
 def _deploy(client: httpx.Client, plan: Plan) -> None:
     config = yaml.safe_load(CONFIG.read_text()) | plan.config
-    config["http_options"] |= {"host": loopback.HOST, "port": plan.port}
+    # HAProxy listens for others, where it should; replicas and Serve's own proxy for HAProxy alone.
+    config["http_options"] |= {"host": loopback.HOST if plan.one_hop else plan.host, "port": plan.port}
     config["applications"][0]["import_path"] = plan.import_path
     if plan.model is not None:
         config["applications"][0]["args"]["model"] = plan.model

@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 ENVIRONMENT = {
     # On a cluster that may not have more than one node, Ray does not replace 127.0.0.1 by another address.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "SENTIMENT_HAPROXY_METRICS_HOST": HOST,
+    "HAPROXY_METRICS_HOST": HOST,
 }
 MODULE = __name__
 

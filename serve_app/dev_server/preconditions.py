@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import socket
 import sys
@@ -42,8 +41,13 @@ def require_free(name: str, port: int) -> None:
 
 
 def require_keys(host: str, environment: Mapping[str, str]) -> None:
-    """Raise LocalError if anybody who reaches this machine could use the service."""
-    if host in LOOPBACK or any({**environment, **os.environ}.get(name, "").strip() for name in _KEYS):
+    """Raise LocalError if anybody who reaches this machine could use the service.
+
+    Args:
+        host: that the service listens on.
+        environment: of the service.
+    """
+    if host in LOOPBACK or any(environment.get(name, "").strip() for name in _KEYS):
         return
     raise LocalError(
         f"the service would listen on {host} and answer whoever reaches this machine; set "

@@ -63,8 +63,8 @@ def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
     new = amended(
         text,
         max_connections=int((files - _OTHER_FILES) / _FILES_PER_CONNECTION),
-        host=os.environ.get("SENTIMENT_HAPROXY_HOST"),
-        metrics_host=os.environ.get("SENTIMENT_HAPROXY_METRICS_HOST"),
+        host=os.environ.get("HAPROXY_HOST"),
+        metrics_host=os.environ.get("HAPROXY_METRICS_HOST"),
     )
     config.write_text(new)
     check = subprocess.run([binary, "-c", "-f", str(config)], capture_output=True, text=True, check=False)

@@ -79,7 +79,7 @@ class Actor:
     def __init__(self, folder: Path, port: int, **environment: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.folder, self.port = folder, port
-        known = {"RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY), "SENTIMENT_PYTHON": sys.executable}
+        known = {"RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY), "HAPROXY_PYTHON": sys.executable}
         self.process = subprocess.Popen(
             [sys.executable, str(ACTOR), str(folder), *map(str, (port, free_port(), free_port()))],
             env={**os.environ, **ONE_HOP, **known, **environment},
