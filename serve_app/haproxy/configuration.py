@@ -15,8 +15,10 @@ RETRY_AFTER_S = 2
 """Retry-After while no replica answers: the first one, or one that is being replaced, is not there yet."""
 
 _MEDIA_TYPE = "application/problem+json"
-# HAProxy's 400 and 408 to what is not a complete head stay HTML: HAProxy 2.8 has them compiled in.
+# The answers to what is not a complete head stay HTML: HAProxy 2.8 has them compiled in.
 _PROBLEMS = {
+    400: ("bad-request", "The request is incomplete", "the body did not arrive; send the request again"),
+    408: ("bad-request", "The request is incomplete", "the request did not arrive; send the request again"),
     502: (
         "replica-failed",
         "The replica failed",

@@ -50,6 +50,10 @@ class Replica(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -148,7 +152,7 @@ def actors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., A
 
 
 def test_what_haproxy_answers_itself_is_a_problem(actors: Callable[..., Actor], replica: int) -> None:
-    actor = actors(RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="1")
+    actor = actors(RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="1", RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S="1")
 
     def problem(path: str, status: int) -> httpx.Response:
         answer = httpx.get(actor.url + path, headers={"X-Request-ID": "mine-1"}, timeout=PATIENCE_S)
@@ -164,6 +168,10 @@ def test_what_haproxy_answers_itself_is_a_problem(actors: Callable[..., Actor], 
     actor.serve(replica)
     problem("/dies", 502)
     problem("/slow", 504)
+    with socket.create_connection(("127.0.0.1", actor.port), timeout=PATIENCE_S) as stalled:
+        stalled.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n12345")
+        said = stalled.recv(65536).decode()
+    assert " 400 " in said and "application/problem+json" in said and '"status": 400' in said
     unsafe = httpx.get(f"{actor.url}/dies", headers={"X-Request-ID": '"}<script>'})
     assert re.fullmatch(r"[0-9a-f-]{36}", unsafe.json()["request_id"])
     assert actor.process.stdin is not None
