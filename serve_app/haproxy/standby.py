@@ -128,14 +128,20 @@ def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
 
 def _wait(pid: int) -> None:
     """Return when the process has ended."""
-    with suppress(ProcessLookupError):
+    try:
         descriptor = os.pidfd_open(pid)
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            poll.poll()
-        finally:
-            os.close(descriptor)
+    except ProcessLookupError:
+        return
+    except OSError:  # an older kernel, or a container's runtime that does not allow it
+        while _runs(pid):
+            time.sleep(_POLL_S)
+        return
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+    finally:
+        os.close(descriptor)
 
 
 def _runs(pid: int) -> bool:

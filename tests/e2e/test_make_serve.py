@@ -28,6 +28,8 @@ from tests.terminal import heed_ctrl_c
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 180
+NOTICED_S = 10
+"""How long `make serve` takes to notice that its application is gone."""
 OUTAGE_S = 2
 """The longest time without an answer when HAProxy dies."""
 QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
@@ -214,6 +216,18 @@ def test_the_death_of_haproxy_and_the_loss_of_the_application(tmp_path: Path) ->
         assert set(client.statuses) <= {0}
         assert client.longest_s <= OUTAGE_S
         print(f"longest time without an answer: {client.longest_s:.2f} s")
+
+        def controllers() -> list[psutil.Process]:
+            family = psutil.Process(child.pid).children(recursive=True)
+            return [one for one in family if one.cmdline()[:1] == ["ray::ServeController"]]
+
+        # A controller that is being replaced is no loss of the application.
+        (controller,) = controllers()
+        controller.kill()
+        until(lambda: controller not in controllers() and controllers())
+        began = time.monotonic()
+        until(lambda: child.poll() is not None or time.monotonic() > began + NOTICED_S)
+        assert child.poll() is None
 
         httpx.delete(f"http://127.0.0.1:{dashboard}/api/serve/applications/", timeout=60).raise_for_status()
         assert child.wait(timeout=PATIENCE_S) != 0
