@@ -27,7 +27,7 @@ from serve_app.dev_server.preconditions import (
     LocalError,
     interpreter,
     require_free,
-    require_keys,
+    require_loopback,
     require_model,
 )
 from serve_app.dev_server.watch import why_it_ended
@@ -175,8 +175,9 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
         LocalError: a port is taken, the service would be open to all, Ray did not start, or the application
             did not deploy.
     """
-    if not plan.insecure:
-        require_keys(plan.host, child_environment(plan.environment, path=ROOT))
+    headers = _key_headers(plan)
+    if not (headers or plan.insecure):
+        require_loopback(plan.host)
     for name, port in (("the service", plan.port), ("the Ray dashboard", plan.dashboard_port)):
         require_free(name, port)
     tell("fetching and checking the model")
@@ -193,7 +194,7 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
             _wait_for_dashboard(client, plan, node, log)
             tell("deploying the model")
             _deploy(client, plan)
-            first = _first_answer(client, plan, node, tell)
+            first = _first_answer(client, plan, node, tell, headers)
         yield LiveService(first, node)
     except LocalError as error:
         failed = True
@@ -203,6 +204,13 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
         guard.end(node, folder)
         if not failed:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _key_headers(plan: Plan) -> dict[str, str]:
+    """A valid key as a header, where keys are set."""
+    keys = child_environment(plan.environment, path=ROOT).get("SENTIMENT_API_KEYS", "").split(",")
+    key = next((key.strip() for key in keys if key.strip()), None)
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
@@ -296,7 +304,11 @@ def _deploy(client: httpx.Client, plan: Plan) -> None:
 
 
 def _first_answer(
-    client: httpx.Client, plan: Plan, node: psutil.Process, tell: Callable[[str], None]
+    client: httpx.Client,
+    plan: Plan,
+    node: psutil.Process,
+    tell: Callable[[str], None],
+    headers: Mapping[str, str],
 ) -> dict[str, Any]:
     """Wait until the service answers a real question."""
     began = time.monotonic()
@@ -312,7 +324,8 @@ def _first_answer(
             told = state
         if state == "RUNNING":
             try:
-                answer = client.post(f"{plan.url}/v1/classify", json=_QUESTION, timeout=10)
+                url = f"{plan.url}/v1/classify"
+                answer = client.post(url, json=_QUESTION, headers=headers, timeout=10)
                 if answer.is_success:
                     first: dict[str, Any] = answer.json()
                     return first

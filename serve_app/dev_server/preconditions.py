@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -15,7 +14,6 @@ from serve_app.model import store
 from serve_app.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_KEYS = ("SENTIMENT_API_KEYS", "SENTIMENT_API_KEYS_FILE")
 
 
 class LocalError(Exception):
@@ -40,18 +38,13 @@ def require_free(name: str, port: int) -> None:
     )
 
 
-def require_keys(host: str, environment: Mapping[str, str]) -> None:
-    """Raise LocalError if anybody who reaches this machine could use the service.
-
-    Args:
-        host: that the service listens on.
-        environment: of the service.
-    """
-    if host in LOOPBACK or any(environment.get(name, "").strip() for name in _KEYS):
+def require_loopback(host: str) -> None:
+    """Raise LocalError if anybody who reaches this machine could use a service that needs no key."""
+    if host in LOOPBACK:
         return
     raise LocalError(
         f"the service would listen on {host} and answer whoever reaches this machine; set "
-        f"{' or '.join(_KEYS)}, or state that this is intended (make serve HOST=… INSECURE=1, or --insecure)"
+        "SENTIMENT_API_KEYS or SENTIMENT_API_KEYS_FILE, or state that this is intended (make serve HOST=… INSECURE=1, or --insecure)"
     )
 
 
