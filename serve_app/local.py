@@ -251,10 +251,10 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     )
     command = [python, "-m", guard.__name__]
     command += [python, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-    command += [f"--temp-dir={folder / 'ray'}"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
-    command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={free_port()}"]
+    command += [f"--num-cpus={plan.cpus}", f"--temp-dir={folder}/ray"]
+    command += [f"--ray-client-server-port={free_port()}"]
     # Else another Ray on the machine has this port, and jobs find no agent here.
     command += [f"--dashboard-agent-listen-port={free_port()}"]
     # The log monitor copies logs to drivers, of which there are none here.
@@ -324,8 +324,7 @@ def _first_answer(
             told = state
         if state == "RUNNING":
             try:
-                url = f"{plan.url}/v1/classify"
-                answer = client.post(url, json=_QUESTION, headers=headers, timeout=10)
+                answer = client.post(f"{plan.url}/v1/classify", json=_QUESTION, headers=headers, timeout=10)
                 if answer.is_success:
                     first: dict[str, Any] = answer.json()
                     return first

@@ -44,7 +44,8 @@ def require_loopback(host: str) -> None:
         return
     raise LocalError(
         f"the service would listen on {host} and answer whoever reaches this machine; set "
-        "SENTIMENT_API_KEYS or SENTIMENT_API_KEYS_FILE, or state that this is intended (make serve HOST=… INSECURE=1, or --insecure)"
+        "SENTIMENT_API_KEYS or SENTIMENT_API_KEYS_FILE, or state that this is intended (make serve HOST=… "
+        "INSECURE=1, or --insecure)"
     )
 
 
