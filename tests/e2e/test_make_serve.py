@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from tests.steady_client import Client
 from tests.terminal import heed_ctrl_c
 
 pytestmark = pytest.mark.ray
+ADDRESS = Path("/tmp/ray/ray_current_cluster")
 PATIENCE_S = 180
 NOTICED_S = 10
 """How long `make serve` takes to notice that its application is gone."""
@@ -151,6 +153,7 @@ def test_another_machine_reaches_the_service_alone_and_needs_a_key(
     port, log = free_port(), tmp_path / "log"
     address, there = elsewhere
     serve = make_serve(port, free_port(), "HOST=0.0.0.0")
+    address_before = ADDRESS.read_text() if ADDRESS.exists() else ""
     with running(serve, log, SENTIMENT_API_KEYS="s3cret") as child:
         wait_for(log, "is live", child)
         family = psutil.Process(child.pid).children(recursive=True)
@@ -173,7 +176,12 @@ def test_another_machine_reaches_the_service_alone_and_needs_a_key(
         config["http_options"] = {"host": "127.0.0.1", "port": free_port()}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         run = [str(Path(sys.executable).parent / "serve"), "run", str(tmp_path / "config.yaml")]
-        with running(run, tmp_path / "run", RAY_ADDRESS="", RAY_AUTH_MODE="disabled") as other:
+        # Ray's own folder tells programs which cluster to connect to: not to this one.
+        assert (ADDRESS.read_text() if ADDRESS.exists() else "") == address_before
+        with (
+            tempfile.TemporaryDirectory(dir="/tmp") as ray_folder,
+            running(run, tmp_path / "run", RAY_TMPDIR=ray_folder, RAY_AUTH_MODE="disabled") as other,
+        ):
             wait_for(tmp_path / "run", "Submitted deploy config successfully", other)
             stop(other, signal.SIGINT)
         assert ask("s3cret") == "200"
