@@ -179,7 +179,7 @@ def test_another_machine_reaches_the_service_alone_and_needs_a_key(
         # Ray's own folder tells programs which cluster to connect to: not to this one.
         assert (ADDRESS.read_text() if ADDRESS.exists() else "") == address_before
         with (
-            tempfile.TemporaryDirectory(dir="/tmp") as ray_folder,
+            tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as ray_folder,
             running(run, tmp_path / "run", RAY_TMPDIR=ray_folder, RAY_AUTH_MODE="disabled") as other,
         ):
             wait_for(tmp_path / "run", "Submitted deploy config successfully", other)
