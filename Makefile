@@ -1,6 +1,9 @@
 # make serve | test | lint | format | loadtest | canary | demo | bench | lock, and the steps of the pipelines below
 PYTHON ?= python3
 BIN := .venv/bin
+# Another address than the loopback one needs SENTIMENT_API_KEYS, or INSECURE=1: whoever reaches it may use the service.
+HOST ?= 127.0.0.1
+INSECURE ?=
 PORT ?= 8000
 DASHBOARD_PORT ?= 8265
 MODEL ?=
@@ -14,8 +17,8 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-u
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
-	@$(BIN)/python -m serve_app --port $(PORT) --dashboard-port $(DASHBOARD_PORT) --replicas $(REPLICAS) \
-		$(if $(MODEL),--model $(MODEL))
+	@$(BIN)/python -m serve_app --host $(HOST) --port $(PORT) --dashboard-port $(DASHBOARD_PORT) \
+		--replicas $(REPLICAS) $(if $(INSECURE),--insecure) $(if $(MODEL),--model "$(MODEL)")
 
 test: lint  ## every check of the project
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

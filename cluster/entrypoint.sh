@@ -6,7 +6,8 @@ set -eu
 SAGEMAKER_PORT=8080
 
 case "${1:-serve-here}" in
-    serve-here) exec python -m serve_app --port "${PORT:-8000}" ;;
+    # The container's address is its own: who reaches it is the network's decision, and SENTIMENT_API_KEYS' one.
+    serve-here) exec python -m serve_app --host "${HOST:-0.0.0.0}" --insecure --port "${PORT:-8000}" ;;
     serve)
         # A SageMaker model with data of its own: the bundle that a training job left.
         if [ -f "${SM_MODEL_DIR:=/opt/ml/model}/bundle.json" ]; then
@@ -25,7 +26,7 @@ case "${1:-serve-here}" in
             export SENTIMENT_MAX_BULK_WAIT_S="${SENTIMENT_MAX_BULK_WAIT_S:-590}"
             export RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="${RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S:-600}"
         fi
-        exec python -m serve_app --port "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}"
+        exec python -m serve_app --host 0.0.0.0 --insecure --port "${SAGEMAKER_BIND_TO_PORT:-$SAGEMAKER_PORT}"
         ;;
     train) exec python -m train sagemaker ;;
     healthy)

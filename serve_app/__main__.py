@@ -7,17 +7,23 @@ import signal
 import sys
 import time
 
-from serve_app.local import LocalError, Plan, serving
+from serve_app.local import LocalError, Plan, started
 from serve_app.settings import settings_of
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Serve until interrupted; the exit code is 0 after Ctrl-C and 1 if the service could not start."""
+    """Serve until a signal; return 0 then, and 1 if the service did not start or ended by itself."""
     defaults = Plan()
     parser = argparse.ArgumentParser(prog="python -m serve_app", description=__doc__)
     parser.add_argument("--model", help="builtin:, a folder, file://, s3:// or hf:<id> (default: builtin:)")
+    parser.add_argument("--host", default=defaults.host, help="address of the service (%(default)s)")
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="another address than the loopback one without API keys: whoever reaches it may use the service",
+    )
     parser.add_argument("--port", type=int, default=defaults.port, help="of the service (%(default)s)")
     parser.add_argument(
         "--dashboard-port",
@@ -39,17 +45,17 @@ def main() -> int:
         raise KeyboardInterrupt
 
     for number in _STOPS:
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup
+            signal.signal(number, interrupt)
     try:
-        with serving(plan, tell) as answer:
-            print(_welcome(plan, answer), flush=True)
-            signal.pause()
+        with started(plan, tell) as service:
+            print(_welcome(plan, service.first), flush=True)
+            raise LocalError(service.wait(plan))
     except KeyboardInterrupt:
         return 0
     except LocalError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _welcome(plan: Plan, answer: dict[str, object]) -> str:

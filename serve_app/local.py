@@ -1,20 +1,18 @@
 """`make serve`: a Ray cluster of one machine with the application on it, owned from start to end.
 
-It starts `ray start --head --block` as a child, deploys over Serve's REST API, waits for the first real
-answer, and ends every process it started when it is told to stop. HAProxy is among them: Ray 2.60 leaves it
-behind.
+It starts `ray start --head --block` under a guard, deploys over Serve's REST API, and waits for the first
+real answer. The guard ends every process that was started when this one stops, and also when it dies.
 """
 
 from __future__ import annotations
 
-import signal
+import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,21 @@ import httpx
 import psutil
 import yaml
 
+from serve_app.dev_server import guard, loopback
+from serve_app.dev_server.preconditions import (
+    LOOPBACK,
+    LocalError,
+    interpreter,
+    require_free,
+    require_loopback,
+    require_model,
+)
+from serve_app.dev_server.watch import why_it_ended
 from serve_app.errors import ServiceError
 from serve_app.keys import configured_keys
-from serve_app.model import store
-from serve_app.settings import Settings, child_environment, settings_of
+from serve_app.settings import child_environment, settings_of
+
+__all__ = ["CONFIG", "HAPROXY", "ONE_HOP", "ROOT", "LocalError", "Plan", "free_port", "serving", "started"]
 
 CONFIG = Path(__file__).with_name("config.yaml")
 ROOT = Path(__file__).parent.parent
@@ -38,24 +47,28 @@ ONE_HOP = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.shedding:middlewares",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    "RAY_SERVE_HAPROXY_MAXCONN": "8192",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
+    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "120",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }
 """Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model, and one
 with a full queue refuses them at once. HAProxy does not tell a Ray process of each request: the replica
 counts them, and HAProxy's own Prometheus endpoint has those that reach no replica. Serve writes each line of
 a replica's log at once: it would keep a thousand, which a killed replica loses, and write all between two
-requests."""
+requests. Connections and silence of either side are bounded; a proxy that is gone is replaced after three of
+its health checks."""
+
+HAPROXY = Path(__file__).with_name("haproxy") / "haproxy"
+"""RAY_SERVE_HAPROXY_BINARY_PATH: HAProxy with time-outs, problem documents and a standby."""
 
 _APPLICATION = "serve_app.app"
+_NAME = "sentiment"
 _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
-_STOP_PATIENCE_S = 5.0
 _POLL_S = 0.5
 """Between two looks at what starts: looking takes time of the cores that it starts on."""
 _QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
-
-
-class LocalError(Exception):
-    """What kept the service from starting, and the next step."""
 
 
 def free_port() -> int:
@@ -72,6 +85,8 @@ class Plan:
 
     Attributes:
         model: URI of the model; None for the settings' choice.
+        host: address that the service listens on; all else is on the loopback interface.
+        insecure: whether the service may listen on another address than the loopback one without API keys.
         port: of the service.
         dashboard_port: of the Ray dashboard, which also takes the deployment.
         replicas: of the application; the CPUs are shared out evenly.
@@ -86,6 +101,8 @@ class Plan:
     """
 
     model: str | None = None
+    host: str = loopback.HOST
+    insecure: bool = False
     port: int = 8000
     dashboard_port: int = 8265
     replicas: int = 1
@@ -104,6 +121,11 @@ class Plan:
         return f"http://localhost:{self.port}"
 
     @property
+    def applications(self) -> str:
+        """Where Serve takes and tells its applications."""
+        return f"{self.dashboard}/api/serve/applications/"
+
+    @property
     def dashboard(self) -> str:
         """Where the Ray dashboard answers."""
         return f"http://127.0.0.1:{self.dashboard_port}"
@@ -114,8 +136,37 @@ class Plan:
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
 
+@dataclass(frozen=True, slots=True)
+class LiveService:
+    """A service that has answered.
+
+    Attributes:
+        first: the first answer, to the two texts of the README.
+        node: the process that ends when Ray does.
+    """
+
+    first: dict[str, Any]
+    node: psutil.Process
+
+    def wait(self, plan: Plan) -> str:
+        """Wait until the service has ended by itself, and return why."""
+        with httpx.Client() as client:
+            return why_it_ended(self.node, plan.applications, _NAME, client)
+
+
 @contextmanager
 def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Run the service while the block runs; see `started`.
+
+    Yields:
+        The first answer, to the two texts of the README.
+    """
+    with started(plan, tell) as service:
+        yield service.first
+
+
+@contextmanager
+def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
     """Run the service while the block runs.
 
     Args:
@@ -123,30 +174,41 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
         tell: told each step, one line.
 
     Yields:
-        The first answer, to the two texts of the README.
+        The service, which has answered.
 
     Raises:
-        LocalError: a port is taken, Ray did not start, or the application did not deploy.
+        LocalError: a port is taken, the service would be open to all, Ray did not start, or the application
+            did not deploy.
     """
+    headers = _key_headers(plan)
+    if not (headers or plan.insecure):
+        require_loopback(plan.host)
     for name, port in (("the service", plan.port), ("the Ray dashboard", plan.dashboard_port)):
-        _require_free(name, port)
-    with tempfile.TemporaryDirectory(prefix="sentiment-") as folder:
-        log = Path(folder) / "ray.log"
-        headers = _key_headers(plan)
-        tell("fetching and checking the model")
-        _fetch(plan.model)
-        tell("starting Ray and HAProxy")
-        node = _start_ray(plan, log, Path(folder))
-        try:
-            with httpx.Client() as client:
-                _wait_for_dashboard(client, plan, node, log)
-                tell("deploying the model")
-                _deploy(client, plan)
-                first = _first_answer(client, plan, node, tell, headers)
-            yield first
-        finally:
-            tell("stopping")
-            _end(node, Path(folder))
+        require_free(name, port)
+    tell("fetching and checking the model")
+    require_model(plan.model)
+    # Not Ray's own folder, where other programs find the cluster that they connect to. The paths of its
+    # sockets must be short, whatever TMPDIR is.
+    folder = Path(tempfile.mkdtemp(prefix="sentiment-", dir="/tmp"))
+    log = folder / "ray.log"
+    tell("starting Ray and HAProxy")
+    node = _start_ray(plan, log, folder)
+    failed = False
+    try:
+        with httpx.Client() as client:
+            _wait_for_dashboard(client, plan, node, log)
+            tell("deploying the model")
+            _deploy(client, plan)
+            first = _first_answer(client, plan, node, tell, headers)
+        yield LiveService(first, node)
+    except LocalError as error:
+        failed = True
+        raise LocalError(f"{error}\nlogs: {folder}") from error
+    finally:
+        tell("stopping")
+        guard.end(node, folder)
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key_headers(plan: Plan) -> dict[str, str]:
@@ -158,37 +220,15 @@ def _key_headers(plan: Plan) -> dict[str, str]:
     return {"authorization": f"Bearer {keys[0]}"} if keys else {}
 
 
-def _fetch(model: str | None) -> None:
-    """Have the model in the cache before anything starts, or say at once why it cannot be served."""
-    settings = Settings()
-    try:
-        store.fetch(model or settings.model, cache_dir=settings.cache_dir)
-    except ServiceError as error:
-        raise LocalError(str(error)) from error
-
-
-def _require_free(name: str, port: int) -> None:
-    """Raise LocalError, naming who holds the port, if it is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-            return
-        except OSError as error:
-            reason = error.strerror
-    listening = [link for link in psutil.net_connections("tcp") if link.status == psutil.CONN_LISTEN]
-    holder = next((link.pid for link in listening if link.laddr and link.laddr.port == port), None)
-    who = f" by {psutil.Process(holder).name()} (process {holder})" if holder else ""
-    raise LocalError(
-        f"port {port}, which {name} needs, is taken{who}: {reason}; end that process, or choose another port "
-        "(make serve PORT=… DASHBOARD_PORT=…)"
-    )
-
-
 def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
+    python = interpreter(folder)
     environment = child_environment(
         {
             **(ONE_HOP if plan.one_hop else {}),
+            **loopback.ENVIRONMENT,
+            **({} if plan.host in LOOPBACK else {"HAPROXY_HOST": plan.host}),
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY),
+            "HAPROXY_PYTHON": python,
             # HAProxy's files and ports are this cluster's own: another one may run on the machine.
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
@@ -202,24 +242,26 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
             # A replica that cannot start is told at once, not after its third try.
             "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
-            # The dashboard is on the loopback interface alone; without this it would ask for a token.
+            # All of Ray is on the loopback interface; without this it would ask for a token.
             "RAY_AUTH_MODE": "disabled",
             # Ray's 15 is for jobs beside which somebody works; this one is waited for.
             "RAY_worker_niceness": "0",
             # Serve's controller looks five times a second, not ten: the model has a use for the cores.
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
             # Ray starts the replica's process before there is a replica: it imports while it waits for one.
-            "RAY_preload_python_modules": _APPLICATION,
+            "RAY_preload_python_modules": f"{loopback.MODULE},{_APPLICATION}",
             "SENTIMENT_REPLICAS": str(plan.replicas),
             "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
             **plan.environment,
         },
         path=ROOT,
     )
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command = [python, "-m", guard.__name__]
+    command += [python, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
-    command += [f"--num-cpus={plan.cpus}", f"--ray-client-server-port={free_port()}"]
+    command += [f"--num-cpus={plan.cpus}", f"--temp-dir={folder}/ray"]
+    command += [f"--ray-client-server-port={free_port()}"]
     # Else another Ray on the machine has this port, and jobs find no agent here.
     command += [f"--dashboard-agent-listen-port={free_port()}"]
     # The log monitor copies logs to drivers, of which there are none here.
@@ -229,7 +271,7 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             command,
             cwd=plan.folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # held until this process ends, which is what the guard waits for
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for this process, which then ends the others in order
@@ -242,7 +284,7 @@ def _wait_for_dashboard(client: httpx.Client, plan: Plan, node: psutil.Process, 
         if not _runs(node):
             break
         try:
-            answer = client.get(f"{plan.dashboard}/api/serve/applications/", timeout=5)
+            answer = client.get(plan.applications, timeout=5)
             if answer.is_success:
                 return
             if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -258,11 +300,12 @@ def _wait_for_dashboard(client: httpx.Client, plan: Plan, node: psutil.Process, 
 
 def _deploy(client: httpx.Client, plan: Plan) -> None:
     config = yaml.safe_load(CONFIG.read_text()) | plan.config
-    config["http_options"]["port"] = plan.port
+    # HAProxy listens for others, where it should; replicas and Serve's own proxy for HAProxy alone.
+    config["http_options"] |= {"host": loopback.HOST if plan.one_hop else plan.host, "port": plan.port}
     config["applications"][0]["import_path"] = plan.import_path
     if plan.model is not None:
         config["applications"][0]["args"]["model"] = plan.model
-    answer = client.put(f"{plan.dashboard}/api/serve/applications/", json=config, timeout=60)
+    answer = client.put(plan.applications, json=config, timeout=60)
     if not answer.is_success:
         raise LocalError(f"Serve refused the configuration {CONFIG}: {answer.text[:1000]}")
 
@@ -279,7 +322,7 @@ def _first_answer(
     told = ""
     while time.monotonic() < began + _DEPLOY_TIMEOUT_S:
         if not _runs(node):
-            raise LocalError("Ray ended while the model was being deployed; see its logs under /tmp/ray")
+            raise LocalError("Ray ended while the model was being deployed")
         state, message = _state(client, plan)
         if state == "DEPLOY_FAILED":
             raise LocalError(f"the model was not deployed: {message}")
@@ -288,8 +331,7 @@ def _first_answer(
             told = state
         if state == "RUNNING":
             try:
-                url = f"{plan.url}/v1/classify"
-                answer = client.post(url, json=_QUESTION, headers=headers, timeout=10)
+                answer = client.post(f"{plan.url}/v1/classify", json=_QUESTION, headers=headers, timeout=10)
                 if answer.is_success:
                     first: dict[str, Any] = answer.json()
                     return first
@@ -302,10 +344,10 @@ def _first_answer(
 def _state(client: httpx.Client, plan: Plan) -> tuple[str, str]:
     """The application's status and message, as Serve tells them."""
     try:
-        status = client.get(f"{plan.dashboard}/api/serve/applications/", timeout=10).json()
+        status = client.get(plan.applications, timeout=10).json()
     except httpx.TransportError:
         return "WAITING", ""
-    application = status["applications"].get("sentiment", {})
+    application = status["applications"].get(_NAME, {})
     messages = [application.get("message", "")]
     messages += [deployment.get("message", "") for deployment in application.get("deployments", {}).values()]
     return application.get("status", "WAITING"), "\n".join(filter(None, messages))
@@ -313,24 +355,3 @@ def _state(client: httpx.Client, plan: Plan) -> tuple[str, str]:
 
 def _runs(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def _end(node: psutil.Process, folder: Path) -> None:
-    """End the cluster and all that descends from it, HAProxy included."""
-    family = [node, *node.children(recursive=True)] if _runs(node) else []
-    # `ray start --block` ends its own children when told to; what is left after a while is told too.
-    for number, told in ((signal.SIGTERM, family[:1]), (signal.SIGTERM, family), (signal.SIGKILL, family)):
-        for process in told:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-        _, family = psutil.wait_procs(family, timeout=_STOP_PATIENCE_S)
-    # A replica's end makes Serve start HAProxy anew, by now a child of nobody. Its files tell whose it was.
-    strays = [process for process in psutil.process_iter(["cmdline"]) if _names(process, folder)]
-    for process in strays:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(strays, timeout=_STOP_PATIENCE_S)
-
-
-def _names(process: psutil.Process, folder: Path) -> bool:
-    return any(str(folder) in argument for argument in process.info["cmdline"] or [])

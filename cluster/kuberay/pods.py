@@ -19,6 +19,8 @@ HAPROXY_METRICS_PORT = 9101
 AGENT_PORT = 52365
 """Of the agent on every Ray node, which answers health checks."""
 
+HAPROXY = "/app/serve_app/haproxy/haproxy"
+"""In the image: HAProxy with this service's time-outs and errors, and a standby."""
 _CACHE_FOLDER = "/var/cache/sentiment"
 _KEYS_FOLDER = "/etc/sentiment/api-keys"
 _WORKER_RECONNECT_S = 600
@@ -162,6 +164,7 @@ def _shared(environment: Environment) -> dict[str, str]:
     return {
         **ONE_HOP,
         **DRAIN_ENVIRONMENT,
+        "RAY_SERVE_HAPROXY_BINARY_PATH": HAPROXY,
         # With `token` KubeRay itself sets RAY_AUTH_MODE and the token, on every pod.
         **({"RAY_AUTH_MODE": "disabled"} if environment.auth == "disabled" else {}),
         **({"SENTIMENT_API_KEYS_FILE": f"{_KEYS_FOLDER}/keys"} if environment.api_keys_secret else {}),

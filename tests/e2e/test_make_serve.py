@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -21,20 +24,28 @@ import yaml
 from serve_app.local import ONE_HOP, free_port
 from tests.conftest import ROOT, Service
 from tests.integration.models import save
+from tests.steady_client import Client
 from tests.terminal import heed_ctrl_c
 
 pytestmark = pytest.mark.ray
+ADDRESS = Path("/tmp/ray/ray_current_cluster")
 PATIENCE_S = 180
+NOTICED_S = 10
+"""How long `make serve` takes to notice that its application is gone."""
+OUTAGE_S = 2
+"""The longest time without an answer when HAProxy dies."""
 QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
 
 
 @contextmanager
-def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], log: Path, folder: Path = ROOT, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A command of the README, its output in a file, ended whatever happens."""
     with log.open("wb") as output:
         child = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=folder,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -77,11 +88,200 @@ def listeners() -> dict[int, set[int | None]]:
     return found
 
 
+def exposed(family: list[psutil.Process]) -> set[int]:
+    """The ports on which these processes listen for other machines."""
+    ours = {process.pid for process in family}
+    links = [link for link in psutil.net_connections("tcp") if link.pid in ours]
+    return {
+        link.laddr.port
+        for link in links
+        if link.status == psutil.CONN_LISTEN
+        and not ip_address(link.laddr.ip.removeprefix("::ffff:")).is_loopback
+    }
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[str]]]:
+    """This machine's address as another one sees it, and what runs a command there: a network namespace."""
+    name, address = f"there-{os.getpid()}", "10.255.77.1"
+    commands = [
+        f"ip netns add {name}",
+        f"ip link add veth-here type veth peer name veth-there netns {name}",
+        f"ip address add {address}/30 dev veth-here",
+        "ip link set veth-here up",
+        f"ip -n {name} address add 10.255.77.2/30 dev veth-there",
+        f"ip -n {name} link set veth-there up",
+    ]
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("a network namespace needs root and ip")
+    try:
+        for command in commands:
+            made = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+            if made.returncode:
+                pytest.skip(f"no network namespace here: {command}: {made.stderr.strip()}")
+        yield address, ["ip", "netns", "exec", name, sys.executable]
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+SCAN = """
+import socket, sys
+address, *ports = sys.argv[1:]
+for port in ports:
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex((address, int(port))) == 0:
+            print(port)
+"""
+ASK = """
+import sys, urllib.error, urllib.request
+url, key = sys.argv[1:]
+request = urllib.request.Request(url, b'{"inputs": "I love this"}', {"Content-Type": "application/json"})
+if key:
+    request.add_header("X-API-Key", key)
+try:
+    print(urllib.request.urlopen(request, timeout=30).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
+def test_another_machine_reaches_the_service_alone_and_needs_a_key(
+    tmp_path: Path, elsewhere: tuple[str, list[str]]
+) -> None:
+    """Then another Ray on the machine changes nothing, and kill -9 of the launcher leaves nothing."""
+    port, log = free_port(), tmp_path / "log"
+    address, there = elsewhere
+    serve = make_serve(port, free_port(), "HOST=0.0.0.0")
+    address_before = ADDRESS.read_text() if ADDRESS.exists() else ""
+    with running(serve, log, SENTIMENT_API_KEYS="s3cret") as child:
+        wait_for(log, "is live", child)
+        family = psutil.Process(child.pid).children(recursive=True)
+        assert exposed(family) == {port}
+        ours = {process.pid for process in family}
+        ports = [str(number) for number, pids in listeners().items() if pids & ours]
+        assert len(ports) > 5
+        found = subprocess.run(
+            [*there, "-c", SCAN, address, *ports], capture_output=True, text=True, check=True
+        )
+        assert found.stdout.split() == [str(port)]
+
+        def ask(key: str) -> str:
+            ask = [*there, "-c", ASK, f"http://{address}:{port}/v1/classify", key]
+            return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+
+        assert (ask(""), ask("s3cret")) == ("401", "200")
+
+        config = yaml.safe_load((ROOT / "serve_app/config.yaml").read_text())
+        config["http_options"] = {"host": "127.0.0.1", "port": free_port()}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        run = [str(Path(sys.executable).parent / "serve"), "run", str(tmp_path / "config.yaml")]
+        # Ray's own folder tells programs which cluster to connect to: not to this one.
+        assert (ADDRESS.read_text() if ADDRESS.exists() else "") == address_before
+        with (
+            tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as ray_folder,
+            running(run, tmp_path / "run", RAY_TMPDIR=ray_folder, RAY_AUTH_MODE="disabled") as other,
+        ):
+            wait_for(tmp_path / "run", "Submitted deploy config successfully", other)
+            stop(other, signal.SIGINT)
+        assert ask("s3cret") == "200"
+        assert child.poll() is None
+
+        (launcher,) = [one for one in family if one.cmdline()[1:3] == ["-m", "serve_app"]]
+        launcher.kill()
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
+        assert not alive
+
+
+@pytest.mark.parametrize("arguments", [["HOST=0.0.0.0"], ["HOST=0.0.0.0", "SENTIMENT_API_KEYS= "]])
+def test_other_machines_are_let_in_with_keys_or_on_purpose(tmp_path: Path, arguments: list[str]) -> None:
+    log = tmp_path / "log"
+    with running(make_serve(free_port(), free_port(), *arguments), log) as child:
+        assert child.wait(timeout=PATIENCE_S) != 0
+    assert "SENTIMENT_API_KEYS" in log.read_text()
+
+
+def test_the_death_of_haproxy_and_the_loss_of_the_application(tmp_path: Path) -> None:
+    port, dashboard, log = free_port(), free_port(), tmp_path / "log"
+    with running(make_serve(port, dashboard), log) as child:
+        wait_for(log, "is live", child)
+
+        def haproxies() -> list[psutil.Process]:
+            return [
+                one for one in psutil.Process(child.pid).children(recursive=True) if one.name() == "haproxy"
+            ]
+
+        with Client(f"http://127.0.0.1:{port}/v1/model") as client:
+            until(lambda: client.answers > 10)
+            (first,) = haproxies()
+            first.kill()
+            # The standby's, then that of Ray's next proxy actor.
+            until(lambda: [one.pid for one in haproxies()] not in ([], [first.pid]))
+            standby = haproxies()[0]
+            until(lambda: standby not in haproxies() and haproxies())
+            answers = client.answers
+            until(lambda: client.answers > answers + 10)
+        assert set(client.statuses) <= {0}
+        assert client.longest_s <= OUTAGE_S
+        print(f"longest time without an answer: {client.longest_s:.2f} s")
+
+        def controllers() -> list[psutil.Process]:
+            family = psutil.Process(child.pid).children(recursive=True)
+            return [one for one in family if one.cmdline()[:1] == ["ray::ServeController"]]
+
+        # A controller that is being replaced is no loss of the application.
+        (controller,) = controllers()
+        controller.kill()
+        until(lambda: controller not in controllers() and controllers())
+        began = time.monotonic()
+        until(lambda: child.poll() is not None or time.monotonic() > began + NOTICED_S)
+        assert child.poll() is None
+
+        httpx.delete(f"http://127.0.0.1:{dashboard}/api/serve/applications/", timeout=60).raise_for_status()
+        assert child.wait(timeout=PATIENCE_S) != 0
+    said = log.read_text()
+    assert 'the application "sentiment" is gone' in said
+    remove_logs(said)
+
+
+def test_a_folder_with_spaces_and_the_end_of_ray(tmp_path: Path) -> None:
+    """From a checkout in such a folder; make's own rule for the environment aside."""
+    folder, log = tmp_path / "a folder with spaces", tmp_path / "log"
+    shutil.copytree(ROOT / "serve_app", folder / "serve_app")
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    serve = [str(folder / ".venv/bin/python"), "-m", "serve_app", "--port", str(free_port())]
+    serve += ["--dashboard-port", str(free_port())]
+    with running(serve, log, folder=folder) as child:
+        wait_for(log, "is live", child)
+        family = psutil.Process(child.pid).children(recursive=True)
+        (gcs,) = [one for one in family if one.name() == "gcs_server"]
+        gcs.kill()
+        assert child.wait(timeout=PATIENCE_S) == 1
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive
+    said = log.read_text()
+    assert "Ray has ended" in said
+    remove_logs(said)
+
+
+def remove_logs(said: str) -> None:
+    """Remove the folder of logs that a failure keeps and names."""
+    shutil.rmtree(said.rpartition("logs: ")[2].split()[0])
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, service: Service) -> None:
     """Beside another service of this machine, with which it shares no port: Serve's proxies would."""
     port, dashboard, log = free_port(), free_port(), tmp_path / "log"
     mine = save(tmp_path / "mine")
-    for number, arguments in [(signal.SIGINT, []), (signal.SIGTERM, [f"MODEL=file://{mine}"])]:
+    for number, arguments in [(signal.SIGINT, []), (signal.SIGHUP, [f"MODEL=file://{mine}"])]:
         with running(make_serve(port, dashboard, *arguments), log) as child:
             said = wait_for(log, "is live", child)
             family = psutil.Process(child.pid).children(recursive=True)
@@ -89,12 +289,14 @@ def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, ser
             who, ours = listeners(), {process.pid for process in family}
             assert who[port] <= ours
             assert all(pids <= ours or not pids & ours for pids in who.values())
+            assert exposed(family) == set()
             assert f"http://localhost:{port}/docs" in said and f"127.0.0.1:{dashboard}" in said
             curl = said[said.index("curl -s") : said.index("}'") + 2]
             answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
             assert json.loads(answer)["model"]["name"] == ("mine" if arguments else "builtin-sentiment")
             stop(child, number)
-        _, alive = psutil.wait_procs(family, timeout=10)
+        # After SIGHUP make itself does not wait for what it started.
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert not alive
         assert port not in listeners()
 

@@ -101,7 +101,8 @@ def test_settings_is_the_only_reader_of_the_environment() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"))
     }
-    assert readers == {SETTINGS}
+    # HAProxy's own program starts without the packages that the settings need.
+    assert readers == {SETTINGS, "serve_app/haproxy/__main__.py"}
 
 
 def test_every_file_says_first_what_it_is() -> None:

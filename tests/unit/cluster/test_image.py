@@ -16,12 +16,14 @@ from threading import Thread
 
 import pytest
 
-from cluster.kuberay.pods import USER_ID, worker_group
+from cluster.kuberay.pods import HAPROXY, USER_ID, worker_group
 from cluster.kuberay.settings import environments, read_environment
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 ENTRYPOINT = ROOT / "cluster" / "entrypoint.sh"
+OPEN = "python -m serve_app --host 0.0.0.0 --insecure"
+"""A container's address is its own."""
 ECS = ROOT / "cluster" / "aws" / "terraform" / "modules" / "alternatives" / "ecs.tf"
 SERVING = ("cpu", "cuda")
 PYDANTIC = {"annotated_types", "pydantic_core", "typing_extensions", "typing_inspection"}
@@ -83,6 +85,23 @@ def test_only_what_serving_needs_is_in_it(target: str) -> None:
     assert not any("pip " in rest for word, rest in whole(target) if word == "RUN"), (
         "pip ran in the image's layers"
     )
+
+
+@pytest.mark.parametrize("target", SERVING)
+def test_the_haproxy_that_the_pods_name_is_in_it(target: str) -> None:
+    steps = whole(target)
+    assert ("WORKDIR", "/app") in steps and ("COPY", "serve_app serve_app") in steps
+    program = ROOT / Path(HAPROXY).relative_to("/app")
+    assert program.stat().st_mode & stat.S_IXUSR
+    ran = subprocess.run(
+        [program, "-v"],
+        env=os.environ | {"HAPROXY_PYTHON": sys.executable},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.stdout.startswith("HAProxy version")
 
 
 def test_the_policy_in_it_imports_nothing_that_it_lacks() -> None:
@@ -187,10 +206,10 @@ def python(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "environment", "runs"),
     [
-        ([], {}, "python -m serve_app --port 8000"),
-        ([], {"PORT": "9000"}, "python -m serve_app --port 9000"),
-        (["serve"], {}, "python -m serve_app --port 8080"),
-        (["serve"], {"SAGEMAKER_BIND_TO_PORT": "8081"}, "python -m serve_app --port 8081"),
+        ([], {}, f"{OPEN} --port 8000"),
+        ([], {"PORT": "9000"}, f"{OPEN} --port 9000"),
+        (["serve"], {}, f"{OPEN} --port 8080"),
+        (["serve"], {"SAGEMAKER_BIND_TO_PORT": "8081"}, f"{OPEN} --port 8081"),
         (["train"], {}, "python -m train sagemaker"),
         (["echo", "ray", "start"], {}, "ray start"),
     ],

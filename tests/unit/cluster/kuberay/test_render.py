@@ -11,6 +11,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from cluster.errors import SettingsInvalid
 from cluster.kuberay import drains
+from cluster.kuberay.pods import HAPROXY
 from cluster.kuberay.render import service_documents, to_yaml, training_documents
 from cluster.kuberay.serve_config import serve_config
 from cluster.kuberay.settings import environments, read_environment
@@ -49,6 +50,7 @@ def test_head_and_workers_have_the_same_environment_of_one_hop(name: str) -> Non
     for group in groups(cluster):
         assert ONE_HOP.items() <= variables(group).items()
         assert variables(group)["RAY_SERVE_DEFAULT_HTTP_HOST"] == "0.0.0.0"
+        assert variables(group)["RAY_SERVE_HAPROXY_BINARY_PATH"] == HAPROXY
 
 
 @pytest.mark.parametrize("name", environments())

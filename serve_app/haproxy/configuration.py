@@ -1,0 +1,110 @@
+"""The configuration that Ray Serve writes for HAProxy, with this service's time-outs, errors and addresses.
+
+Ray 2.60 has variables for some of HAProxy's settings. The others are changed here, line by line, in HAProxy's
+own language. A line that a later Ray writes differently stays as Ray wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+HEAD_TIMEOUT_S = 10
+"""`timeout http-request`: from the start of a request, or of a connection, to the end of the head."""
+RETRY_AFTER_S = 2
+"""Retry-After while no replica answers: the first one, or one that is being replaced, is not there yet."""
+
+_MEDIA_TYPE = "application/problem+json"
+# The answers to what is not a complete head stay HTML: HAProxy 2.8 has them compiled in.
+_PROBLEMS = {
+    400: ("bad-request", "The request is incomplete", "the body did not arrive; send the request again"),
+    408: ("bad-request", "The request is incomplete", "the request did not arrive; send the request again"),
+    502: (
+        "replica-failed",
+        "The replica failed",
+        "the replica ended before its answer; send the request again",
+    ),
+    503: ("not-ready", "The service is not ready", f"no replica answers; try again in {RETRY_AFTER_S} s"),
+    504: ("deadline-exceeded", "The deadline passed", "the replica did not answer in time"),
+}
+_RETRIED = (502, 503)
+_REQUEST_ID = "txn.request_id"
+
+
+def has_backends(text: str) -> bool:
+    """Return whether the configuration sends requests to any application."""
+    return re.search(r"^\s*use_backend ", text, re.MULTILINE) is not None
+
+
+def admin_socket(text: str) -> str | None:
+    """Return the path of the configuration's admin socket."""
+    found = re.search(r"^\s*stats socket (\S+)", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def with_admin_socket(text: str, path: str) -> str:
+    """Return the configuration with another admin socket."""
+    return re.sub(r"^(\s*stats socket )\S+", lambda line: line[1] + path, text, flags=re.MULTILINE)
+
+
+def amended(text: str, *, max_connections: int, host: str | None, metrics_host: str | None) -> str:
+    """Return the configuration with time-outs, problem documents and addresses.
+
+    Args:
+        text: the configuration that Ray wrote.
+        max_connections: the maximum that the limit on open files allows.
+        host: address of the service; None for Ray's.
+        metrics_host: address of HAProxy's metrics; None for Ray's.
+    """
+    errors = [f"http-error {_reply(status)}" for status in _PROBLEMS]
+    request_id = [
+        f"http-request set-var({_REQUEST_ID}) uuid()",
+        f"http-request set-var({_REQUEST_ID}) req.hdr(x-request-id) "
+        "if { req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:/+=@-]{1,128}$ }",
+    ]
+    lines: list[str] = []
+    section = ""
+    for line in text.splitlines():
+        words = line.split()
+        if words and not line[0].isspace():
+            section = " ".join(words[:2])
+        match [section, *words]:
+            case ["global", "maxconn", value]:
+                line = f"    maxconn {min(int(value), max_connections)}"
+            case ["defaults", "defaults"]:
+                lines += [line, f"    timeout http-request {HEAD_TIMEOUT_S}s", *(f"    {e}" for e in errors)]
+                continue
+            case ["defaults", "timeout", "http-request", *_] | ["defaults", "errorfile", *_]:
+                continue
+            case ["frontend http_frontend", "bind", address, *rest]:
+                lines += [_bind(address, host, rest), *(f"    {rule}" for rule in request_id)]
+                continue
+            case ["frontend prometheus", "bind", address, *rest]:
+                line = _bind(address, metrics_host, rest)
+            case ["listen stats", "bind", address, *rest]:
+                line = _bind(address, "127.0.0.1", rest)
+            case ["backend default_backend", "http-request", "return", "status", "404", *_]:
+                line = f"    http-request return {_reply(503)}" if not has_backends(text) else line
+            case [_, "server", *_, "backup"]:
+                # Serve's own proxy would keep the request until there is a replica, however long that takes.
+                continue
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _bind(address: str, host: str | None, rest: list[str]) -> str:
+    port = address.rpartition(":")[2]
+    return " ".join(["    bind", address if host is None else f"{host}:{port}", *rest])
+
+
+def _reply(status: int) -> str:
+    """Return status, body and headers, as `http-error` and `http-request return` take them."""
+    kind, title, detail = _PROBLEMS[status]
+    problem = {"type": f"urn:sentiment-service:{kind}", "title": title, "status": status, "detail": detail}
+    # Clients of the Open Inference Protocol read `error`.
+    problem |= {"error": detail, "request_id": f"%[var({_REQUEST_ID})]"}
+    words = [f"status {status} content-type {_MEDIA_TYPE} lf-string '{json.dumps(problem)}'"]
+    words += [f"hdr X-Request-ID %[var({_REQUEST_ID})]", "hdr Cache-Control no-store"]
+    if status in _RETRIED:
+        words.append(f"hdr Retry-After {RETRY_AFTER_S}")
+    return " ".join(words)

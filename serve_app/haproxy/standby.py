@@ -1,0 +1,179 @@
+"""A standby for HAProxy: where HAProxy dies, it starts another one with the same configuration at once.
+
+After three failed health checks Ray replaces the proxy actor, and the new one starts a new HAProxy. The
+standby's HAProxy serves until that one takes over. It has an admin socket of its own, so that the health
+checks fail as they should. One standby runs for each folder of HAProxy's files, thus for each node.
+
+    python standby.py FOLDER BINARY
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+CONFIG = "standby.cfg"
+SOCKET = "s.sock"
+_SERVING, _STANDBY, _LOCK, _LOG = "serving.json", "standby.json", "standby.lock", "standby.log"
+_DELIBERATE_S = 3.0
+"""Ray stops a proxy by killing HAProxy and then the actor, within this time. After a failure of HAProxy the
+actor lives until three health checks have failed, which takes longer."""
+_SUCCESSION_S = 60.0
+"""Within this time after the actor's end its successor's HAProxy starts, or none will."""
+_POLL_S = 0.1
+_PAUSE_S = 0.2
+_MAX_STARTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A HAProxy process.
+
+    Attributes:
+        pid: its process id.
+        owner: process id of the actor that started it.
+        socket: path of its admin socket.
+    """
+
+    pid: int
+    owner: int
+    socket: str
+
+
+def serving(folder: Path) -> Serving | None:
+    """Return the HAProxy of this folder that runs now, Ray's or the standby's."""
+    found = (_read(folder / name) for name in (_SERVING, _STANDBY))
+    return next((process for process in found if process and _is_haproxy(process.pid, folder)), None)
+
+
+def register(folder: Path, binary: str, process: Serving) -> None:
+    """Record the process that is about to become HAProxy, and have a standby for it."""
+    _write(folder / _SERVING, process)
+    with (folder / _LOCK).open("w") as lock, (folder / _LOG).open("ab") as log:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # one runs
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder), binary],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def main(folder: Path, binary: str) -> None:
+    """Stand by until HAProxy has been stopped on purpose."""
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        while process := _read(folder / _SERVING):
+            _wait(process.pid)
+            if _read(folder / _SERVING) == process and not _stand_in(folder, binary, process):
+                return
+
+
+def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
+    """Serve until a successor of the dead HAProxy has taken over.
+
+    Returns:
+        False if there will be none.
+    """
+    died_at = time.monotonic()
+    owner_gone_at: float | None = None
+    child: subprocess.Popen[bytes] | None = None
+    starts = 0
+    try:
+        while True:
+            if child is None or child.poll() is not None:
+                if starts:
+                    time.sleep(_PAUSE_S)
+                if starts == _MAX_STARTS:
+                    return False
+                starts += 1
+                child = subprocess.Popen([binary, "-db", "-dR", "-f", str(folder / CONFIG)])
+                _write(folder / _STANDBY, Serving(child.pid, os.getpid(), str(folder / SOCKET)))
+            now = time.monotonic()
+            if owner_gone_at is None and not _runs(dead.owner):
+                owner_gone_at = now
+            if owner_gone_at is not None and (
+                owner_gone_at - died_at < _DELIBERATE_S or now - owner_gone_at > _SUCCESSION_S
+            ):
+                return False
+            successor = _read(folder / _SERVING)
+            if successor and successor != dead and _is_haproxy(successor.pid, folder):
+                # It has the listeners, and tells this one to finish what it holds.
+                child.wait()
+                return True
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=_POLL_S)
+    finally:
+        if child is not None and child.poll() is None:
+            child.kill()
+            child.wait()
+        (folder / _STANDBY).unlink(missing_ok=True)
+
+
+def _wait(pid: int) -> None:
+    """Return when the process has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except OSError:  # an older kernel, or a container's runtime that does not allow it
+        while _runs(pid):
+            time.sleep(_POLL_S)
+        return
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+    finally:
+        os.close(descriptor)
+
+
+def _runs(pid: int) -> bool:
+    """Return whether the process exists and has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+def _is_haproxy(pid: int, folder: Path) -> bool:
+    """Return whether the process is a HAProxy with this folder's configuration."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(word.startswith(os.fsencode(folder)) for word in words) and _runs(pid)
+
+
+def _read(file: Path) -> Serving | None:
+    try:
+        return Serving(**json.loads(file.read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(file: Path, process: Serving) -> None:
+    new = file.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps(asdict(process)))
+    new.replace(file)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

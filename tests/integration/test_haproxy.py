@@ -1,0 +1,283 @@
+"""HAProxy as Ray starts it, through this service's program: its errors, its time-outs, and its death."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from serve_app.haproxy.configuration import HEAD_TIMEOUT_S
+from serve_app.local import HAPROXY, ONE_HOP, free_port
+from tests.steady_client import Client
+
+ACTOR = Path(__file__).with_name("proxy_actor.py")
+PATIENCE_S = 60
+STALLED = 4200
+"""More than Ray's limit on the connections of a HAProxy, 4096."""
+MARGIN_S = 5
+OUTAGE_S = 2
+"""The longest time without an answer when HAProxy dies."""
+
+
+class Replica(BaseHTTPRequestHandler):
+    """Answers, ends without an answer, or takes too long, as the path says."""
+
+    # HTTP/1.0: each request has a connection of its own. Where one that HAProxy reuses breaks, it closes the
+    # connection to the client too, without an answer, so that the client may repeat the request.
+
+    def do_GET(self) -> None:
+        if self.path == "/dies":
+            self.close_connection = True
+            return
+        if self.path == "/slow":
+            self.server.slow.wait(PATIENCE_S)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """HAProxy left: it has died, as the test wants."""
+
+
+@pytest.fixture(scope="module")
+def replica() -> Iterator[int]:
+    """Port of a replica."""
+    server = Server(("127.0.0.1", 0), Replica)
+    server.slow = threading.Event()  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server.server_address[1]
+    server.slow.set()  # type: ignore[attr-defined]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Actor:
+    """A proxy actor, whose HAProxy listens on `port` with its files in `folder`."""
+
+    def __init__(self, folder: Path, port: int, **environment: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.folder, self.port = folder, port
+        known = {"RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY), "HAPROXY_PYTHON": sys.executable}
+        self.process = subprocess.Popen(
+            [sys.executable, str(ACTOR), str(folder), *map(str, (port, free_port(), free_port()))],
+            env={**os.environ, **ONE_HOP, **known, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.haproxy = self._answer()
+
+    def serve(self, *replicas: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(" ".join(map(str, replicas)) + "\n")
+        self.process.stdin.flush()
+        self.haproxy = self._answer()
+        if replicas:
+            until(lambda: httpx.get(self.url).status_code == 200)
+
+    def _answer(self) -> int:
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
+        assert ready
+        return int(self.process.stdout.readline())
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=PATIENCE_S)
+        self.process.stdout.close()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def of(folder: Path) -> list[psutil.Process]:
+    """The processes that use the folder: HAProxy and its standby."""
+    every = psutil.process_iter(["cmdline"])
+    return [one for one in every if any(str(folder) in word for word in one.info["cmdline"] or ())]
+
+
+@pytest.fixture
+def actors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Actor]]:
+    """Starts proxy actors of one node."""
+    folder, port = tmp_path_factory.mktemp("h"), free_port()
+    started: list[Actor] = []
+
+    def start(**environment: str) -> Actor:
+        started.append(Actor(folder, port, **environment))
+        return started[-1]
+
+    yield start
+    for actor in started:
+        if actor.process.poll() is None:
+            actor.stop()
+    left = of(folder)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left)
+
+
+def test_what_haproxy_answers_itself_is_a_problem(actors: Callable[..., Actor], replica: int) -> None:
+    actor = actors(RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="1", RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S="1")
+
+    def problem(path: str, status: int) -> httpx.Response:
+        answer = httpx.get(actor.url + path, headers={"X-Request-ID": "mine-1"}, timeout=PATIENCE_S)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        body = answer.json()
+        assert body["status"] == status and body["title"] and body["detail"]
+        assert body["type"].startswith("urn:sentiment-service:")
+        assert body["request_id"] == answer.headers["x-request-id"] == "mine-1"
+        return answer
+
+    # No application yet, a replica that does not listen, one that fails, and one that is slow.
+    assert int(problem("/", 503).headers["retry-after"]) > 0
+    actor.serve(replica)
+    problem("/dies", 502)
+    problem("/slow", 504)
+    with socket.create_connection(("127.0.0.1", actor.port), timeout=PATIENCE_S) as stalled:
+        stalled.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n12345")
+        said = stalled.recv(65536).decode()
+    assert " 400 " in said and "application/problem+json" in said and '"status": 400' in said
+    unsafe = httpx.get(f"{actor.url}/dies", headers={"X-Request-ID": '"}<script>'})
+    assert re.fullmatch(r"[0-9a-f-]{36}", unsafe.json()["request_id"])
+    assert actor.process.stdin is not None
+    actor.process.stdin.write(f"{free_port()}\n")
+    actor.process.stdin.flush()
+    until(lambda: httpx.get(actor.url).status_code == 503)
+    assert int(problem("/", 503).headers["retry-after"]) > 0
+
+
+def test_haproxy_that_dies_is_replaced_at_once_and_by_ray_without_a_gap(
+    actors: Callable[..., Actor], replica: int
+) -> None:
+    actor = actors()
+    actor.serve(replica)
+    with Client(actor.url) as client:
+        until(lambda: client.answers > 10)
+        os.kill(actor.haproxy, 9)
+        answers = client.answers
+        until(lambda: client.answers > answers + 10)
+        assert client.longest_s <= OUTAGE_S
+        assert set(client.statuses) <= {0}
+        # The standby's dies, too.
+        (standby,) = [one for one in of(actor.folder) if one.name() == "haproxy"]
+        standby.kill()
+        answers = client.answers
+        until(lambda: client.answers > answers + 10)
+        assert client.longest_s <= OUTAGE_S
+        # Ray's health check asks the admin socket three times in vain, then replaces the actor, as here. The
+        # new actor knows no replica at first.
+        until(lambda: not is_healthy(actor))
+        time_of_death = time.monotonic()
+        until(lambda: time.monotonic() > time_of_death + 4)
+        client.statuses.clear()
+        actor.kill()
+        successor = actors()
+        answers = client.answers
+        until(lambda: client.answers > answers + 10)
+        successor.serve(replica)
+        answers = client.answers
+        until(lambda: client.answers > answers + 10)
+    assert client.statuses == []
+    until(lambda: [one.pid for one in of(actor.folder) if one.name() == "haproxy"] == [successor.haproxy])
+
+
+def is_healthy(actor: Actor) -> bool:
+    """What Ray asks of a proxy: whether the admin socket answers."""
+    with socket.socket(socket.AF_UNIX) as admin:
+        try:
+            admin.connect(f"{actor.folder}/admin.sock")
+            return True
+        except OSError:
+            return False
+
+
+def test_a_proxy_actor_that_dies_takes_no_request_with_it(actors: Callable[..., Actor], replica: int) -> None:
+    actor = actors()
+    actor.serve(replica)
+    with Client(actor.url) as client:
+        until(lambda: client.answers > 10)
+        actor.kill()
+        successor = actors()
+        successor.serve(replica)
+        answers = client.answers
+        until(lambda: client.answers > answers + 10)
+    assert client.statuses == []
+    assert successor.haproxy != actor.haproxy
+
+
+def test_a_proxy_that_is_stopped_leaves_nothing(actors: Callable[..., Actor], replica: int) -> None:
+    actor = actors()
+    actor.serve(replica)
+    actor.stop()
+    until(lambda: of(actor.folder) == [])
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(actor.url)
+
+
+def test_stalled_connections_end_and_hold_nobody_up(actors: Callable[..., Actor], replica: int) -> None:
+    """4,200 clients that never finish the head of their request."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3 * STALLED:
+        pytest.skip(f"a process here may have {hard} open files, and HAProxy needs {3 * STALLED}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    actor = actors()
+    actor.serve(replica)
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        client = stack.enter_context(Client(actor.url))
+        began = time.monotonic()
+        stalled = [stack.enter_context(stall(actor.port)) for _ in range(STALLED)]
+        opened = time.monotonic()
+        answers = client.answers
+        until(lambda: client.answers > answers + 100)
+        # Nobody waited for a stalled connection to end.
+        assert client.longest_s < HEAD_TIMEOUT_S / 2
+        said = [one.recv(4096) for one in stalled]
+        ended = time.monotonic()
+    assert all(b" 408 " in one for one in said)
+    assert ended - opened <= HEAD_TIMEOUT_S + MARGIN_S
+    assert ended - began >= HEAD_TIMEOUT_S
+    assert client.statuses == []
+    print(f"{STALLED} stalled: others waited {client.longest_s:.2f} s, all ended in {ended - began:.1f} s")
+
+
+@contextmanager
+def stall(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: here\r\nX-")
+        yield connection
