@@ -1,0 +1,111 @@
+"""The processes of one service: descendants of its launcher, found by what they are to Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psutil
+
+MARK = "CHAOS_RUN"
+"""Environment variable that every process of a service inherits; it identifies orphans."""
+
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+
+class ServiceProcesses:
+    """The process tree below a launcher.
+
+    Args:
+        launcher: `python -m serve_app`.
+        mark: value of `MARK` in the environment of the launcher.
+    """
+
+    def __init__(self, launcher: psutil.Process, mark: str) -> None:
+        self.launcher, self._mark = launcher, mark
+
+    @property
+    def node(self) -> psutil.Process:
+        """`ray start`, which owns the processes of the Ray node."""
+        [node] = [p for p in self.launcher.children() if "ray.scripts.scripts" in p.cmdline()]
+        return node
+
+    @property
+    def gcs(self) -> psutil.Process:
+        """Ray's global control store."""
+        return self._one("gcs_server")
+
+    @property
+    def haproxy(self) -> psutil.Process:
+        """The HAProxy that listens: during a reload, the newest."""
+        return max(self._titled("haproxy"), key=lambda process: process.create_time())
+
+    @property
+    def haproxies(self) -> list[psutil.Process]:
+        """Every HAProxy: during a reload there are two."""
+        return self._titled("haproxy")
+
+    @property
+    def replicas(self) -> list[psutil.Process]:
+        """The replicas, in order of their start."""
+        return sorted(self._titled("ray::ServeReplica:"), key=lambda process: process.create_time())
+
+    def actor(self, name: str) -> psutil.Process:
+        """The actor of Ray Serve with this class name."""
+        return self._one(f"ray::{name}")
+
+    def descendants(self) -> list[psutil.Process]:
+        """All of them, without the launcher."""
+        with suppress(psutil.NoSuchProcess):
+            return list(self.launcher.children(recursive=True))
+        return []
+
+    def marked(self) -> list[psutil.Process]:
+        """Every process with the mark in its environment, children of nobody included."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == self._mark and is_running(process):
+                    found.append(process)
+        return found
+
+    def _one(self, title: str) -> psutil.Process:
+        found = self._titled(title)
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} processes titled {title!r} below the launcher, expected 1")
+        return found[0]
+
+    def _titled(self, title: str) -> list[psutil.Process]:
+        found = []
+        for process in self.descendants():
+            with suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if words and (words[0].startswith(title) or words[0].endswith(f"/{title}")):
+                    found.append(process)
+        return found
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it still runs; a zombie does not."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() not in _ENDED)
+    return False
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float, *, poll_s: float = 0.05) -> float:
+    """Wait for a condition and return the seconds that it took; infinite if it did not come in time."""
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > timeout_s:
+            return float("inf")
+        time.sleep(poll_s)
+    return time.monotonic() - began
+
+
+def kill(processes: Sequence[psutil.Process]) -> None:
+    """Send SIGKILL to each, and wait until none runs."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    wait_until(lambda: not any(is_running(process) for process in processes), 10, poll_s=0.002)
