@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from benchmarks.chaos.availability import (
@@ -16,6 +16,7 @@ from benchmarks.chaos.availability import (
 )
 from benchmarks.chaos.bounds import RATE_PER_S
 from benchmarks.chaos.prediction_log import FLUSH_S, PredictionLog
+from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.service import Service
 from benchmarks.chaos.traffic import OK, RecordedRequest, Traffic
 from benchmarks.chaos.verdict import Result
@@ -59,12 +60,11 @@ class Experiment:
         """Let the traffic go on for so long."""
         time.sleep(seconds)
 
-    def wait_until_whole(self, timeout_s: float) -> None:
-        """Wait for the service to have all its processes; the time from the fault is a measure."""
-        if self.service.wait_until_whole(timeout_s) == float("inf"):
-            self.result.measures["whole_s"] = float("inf")
-        else:
-            self.result.measures["whole_s"] = time.monotonic() - self.fault_at
+    def wait_until_whole(self, timeout_s: float, *, also: Callable[[], bool] = lambda: True) -> None:
+        """Wait for all the processes, and for what `also` says; the time from the fault is a measure."""
+        waited_s = wait_until(lambda: also() and self.service.is_whole(), timeout_s, poll_s=0.25)
+        whole = waited_s < float("inf")
+        self.result.measures["whole_s"] = time.monotonic() - self.fault_at if whole else waited_s
 
     @property
     def before(self) -> list[RecordedRequest]:

@@ -107,6 +107,7 @@ def bounds_table(bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> str:
 
 
 def _shown(value: float) -> str:
+    value = float(value)
     if math.isinf(value):
         return "never"
-    return str(int(value)) if value == int(value) else f"{value:.2f}"
+    return f"{value:.0f}" if value.is_integer() else f"{value:.2f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
@@ -12,8 +13,12 @@ from benchmarks.chaos.processes import ServiceProcesses, kill
 from benchmarks.chaos.scenarios.context import Context
 from benchmarks.chaos.verdict import Result
 
+Find = Callable[[ServiceProcesses], psutil.Process]
+
 _BACK_S = 70.0
 """Seconds to wait for a killed process to be back."""
+_LATER_S = 5.0
+"""Further seconds of traffic: Serve's health checks come every 5 s."""
 _STOPPED_S = 20.0
 _KILLED_REPLICA_PER_S = 60.0
 """More traffic than beside other faults, so that requests are in flight."""
@@ -70,14 +75,21 @@ def controller_killed(context: Context, name: str) -> Result:
     return _killed(context, name, lambda processes: processes.actor("ServeController"))
 
 
-def _killed(context: Context, name: str, find: Callable[[ServiceProcesses], psutil.Process]) -> Result:
+def _killed(context: Context, name: str, find: Find) -> Result:
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
         victim = find(service.processes)
         experiment.fault()
         kill([victim])
-        # What the victim did may be missed a while later: the health checks' period.
-        experiment.observe(5)
-        experiment.wait_until_whole(_BACK_S)
+        experiment.wait_until_whole(
+            _BACK_S, also=lambda: _found(find, service.processes) not in (None, victim)
+        )
+        experiment.observe(_LATER_S)
     experiment.measure()
     return experiment.result
+
+
+def _found(find: Find, processes: ServiceProcesses) -> psutil.Process | None:
+    with suppress(LookupError, psutil.Error):
+        return find(processes)
+    return None
