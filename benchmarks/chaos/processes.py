@@ -36,6 +36,11 @@ class ServiceProcesses:
         """Ray's global control store."""
         return self._one("gcs_server")
 
+    def gcs_port(self) -> int:
+        """Return the port that the GCS listens on, as the raylet was told it."""
+        [address] = [word for word in self._one("raylet").cmdline() if word.startswith("--gcs-address=")]
+        return int(address.rpartition(":")[2])
+
     @property
     def haproxy(self) -> psutil.Process:
         """The HAProxy that listens: during a reload, the newest."""

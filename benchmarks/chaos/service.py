@@ -26,7 +26,9 @@ from train.models import CACHE
 
 REPLICAS = 2
 _ROOT = Path(__file__).parents[2]
-_START_S = 180.0
+_STARTED = "is live"
+"""What the launcher prints at the end of its start."""
+_START_S = 120.0
 _STOP_S = 40.0
 
 
@@ -95,9 +97,9 @@ class Service:
         return wait_until(lambda: self.is_whole(replicas), timeout_s, poll_s=0.25)
 
     def wait_until_live(self) -> None:
-        """Wait for the start to end. Raises ServiceError, with the output, if it fails."""
+        """Wait for the launcher to have started it. Raises ServiceError, with the output, if it fails."""
         deadline = time.monotonic() + _START_S
-        while not self.is_whole():
+        while _STARTED not in self.output.read_text(errors="replace") or not self.is_whole():
             if not is_running(self.launcher) or time.monotonic() > deadline:
                 raise ServiceError(f"the service did not start; its output:\n{self.output_tail()}")
             time.sleep(0.25)
@@ -111,6 +113,11 @@ class Service:
         answer = self._client.post(f"{self.url}/v1/classify", json={"inputs": "fine"})
         answer.raise_for_status()
         return answer.headers["x-model-version"]
+
+    def model_state(self) -> str:
+        """Return what a replica reports of its model: "live", "loading" or "failed"."""
+        state: str = self._client.get(f"{self.url}/v1/model").raise_for_status().json()["state"]
+        return state
 
     def stop(self) -> None:
         """End everything that was started: in order, and by force what is left."""

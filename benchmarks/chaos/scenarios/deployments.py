@@ -28,17 +28,13 @@ def broken_bundle(context: Context, name: str) -> Result:
         experiment.fault()
         service.target.apply(Mix(str(broken)))
         experiment.observe(_BROKEN_S)
-        state = service.target.read()
-        experiment.result.notes.append(
-            f"with the broken bundle Serve reports {'failure' if state.failed else 'no failure'}: "
-            f"{' '.join(state.message.split())[:200]!r}"
-        )
-        other = service.version() != version
+        other, state = service.version() != version, service.model_state()
         service.target.apply(working)
         experiment.wait_until_whole(_APPLIED_S)
         experiment.result.measures["whole_s"] -= _BROKEN_S
     experiment.measure()
     experiment.result.measures["other_version"] = int(other)
+    experiment.result.measures["failure_not_reported"] = int(state != "failed")
     shutil.rmtree(broken)
     return experiment.result
 

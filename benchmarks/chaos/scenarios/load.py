@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from typing import Self
 
 import psutil
 import uvloop
 
-from benchmarks.chaos.availability import failures, p99_s
-from benchmarks.chaos.experiment import SMALL_TEXTS, under_traffic
+from benchmarks.chaos.availability import p99_s
+from benchmarks.chaos.experiment import under_traffic
 from benchmarks.chaos.scenarios.context import Context
 from benchmarks.chaos.service import Service
 from benchmarks.chaos.slope import Slope, slope
-from benchmarks.chaos.traffic import OK, REFUSED, Traffic
+from benchmarks.chaos.traffic import NOT_SENT, OK, REFUSED, Traffic
 from benchmarks.chaos.verdict import Result
 from loadtest.invented import invent
 from tests.bench.load import closed_loop
 
 _CAPACITY_S, _CONNECTIONS = 8.0, 32
-_FLOOD_S = 12.0
+_OVERLOAD, _FLOOD_S = 10, 12.0
 _TEXTS = invent(500, 0)
-_SOAK_FRACTION = 0.7
+_SOAK_FRACTION, _SOAK_PROBES_PER_S = 0.7, 5.0
 _WARM_UP_FRACTION, _MAX_WARM_UP_S = 0.25, 120.0
 _SAMPLE_S = 1.0
 _ERROR = 0.05
@@ -32,18 +31,20 @@ _ERROR = 0.05
 def overload(context: Context, name: str) -> Result:
     """Offer ten times the capacity: what is accepted stays fast, the rest is refused with 429."""
     service = context.shared.get()
-    capacity = _capacity(service, SMALL_TEXTS)
+    capacity = _capacity(service)
     with under_traffic(service, name) as experiment:
         began = time.monotonic()
-        with Traffic(service.url, SMALL_TEXTS, 10 * capacity) as flood:
+        with Traffic(service.url, _TEXTS, _OVERLOAD * capacity) as flood:
             experiment.observe(_FLOOD_S)
             experiment.fault()  # how long it takes to be normal counts from the flood's end
-    sent = [request for request in flood.requests if request.outcome != "not sent"]
+    # What the generator could not send says nothing of the service.
+    sent = [request for request in flood.requests if request.outcome != NOT_SENT]
     experiment.measure(allowed=(OK, REFUSED), beside=sent)
     accepted = [request for request in sent if request.outcome == OK]
     refused = sum(request.outcome == REFUSED for request in sent)
-    steady = sum(began + 2 < (request.done or 0) <= began + _FLOOD_S for request in accepted)
-    per_s = steady / (_FLOOD_S - 2)
+    ramp_s = 2.0
+    steady = sum(began + ramp_s < (request.done or 0) <= began + _FLOOD_S for request in accepted)
+    per_s = steady / (_FLOOD_S - ramp_s)
     result = experiment.result
     result.measures["accepted_p99_s"] = p99_s(accepted)
     result.measures["capacity_lost"] = max(0.0, 1 - per_s / capacity)
@@ -57,23 +58,24 @@ def overload(context: Context, name: str) -> Result:
 def soak(context: Context, name: str) -> Result:
     """Offer 70 % of the capacity for minutes: nothing fails, and neither memory nor descriptors grow."""
     service = context.shared.get()
-    capacity = _capacity(service, _TEXTS)
+    capacity = _capacity(service)
     warm_up_s = min(_MAX_WARM_UP_S, _WARM_UP_FRACTION * context.soak_s)
-    with under_traffic(service, name) as experiment:
+    with under_traffic(service, name, per_s=_SOAK_PROBES_PER_S) as experiment:
         experiment.fault()
         with Traffic(service.url, _TEXTS, _SOAK_FRACTION * capacity) as load:
             experiment.observe(warm_up_s)
             with ResourceSampler(service) as sampler:
                 experiment.observe(context.soak_s - warm_up_s)
-    experiment.measure(beside=load.requests)
+    experiment.measure(allowed=(OK, REFUSED), beside=load.requests)
     result = experiment.result
+    refused = sum(request.outcome == REFUSED for request in load.requests)
+    result.measures["refused_fraction"] = refused / len(load.requests)
     slopes = sampler.slopes()
     growing = [series for series, found in slopes.items() if found.grows]
     result.measures["growing_series"] = len(growing)
     result.notes.append(
         f"{_SOAK_FRACTION * capacity:.0f} texts/s for {context.soak_s / 60:.1f} min; "
-        f"p99 {1000 * p99_s(load.requests):.0f} ms; "
-        f"failures {dict(failures(load.requests)) or 0}"
+        f"p99 {1000 * p99_s(load.requests):.0f} ms; {refused} refused"
     )
     for series, found in slopes.items():
         result.notes.append(f"{series}: {_per_hour(series, found)}{' GROWS' if found.grows else ''}")
@@ -123,9 +125,9 @@ class ResourceSampler:
                 self._series[f"{group}, descriptors"].append(descriptors)
 
 
-def _capacity(service: Service, texts: Sequence[str]) -> float:
+def _capacity(service: Service) -> float:
     """Return the answers a second of 32 connections that each wait for their answer."""
-    outcome = uvloop.run(closed_loop(service.url, texts, connections=_CONNECTIONS, seconds=_CAPACITY_S))
+    outcome = uvloop.run(closed_loop(service.url, _TEXTS, connections=_CONNECTIONS, seconds=_CAPACITY_S))
     return outcome.rate
 
 

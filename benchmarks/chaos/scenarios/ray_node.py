@@ -20,8 +20,11 @@ from serve_app.local import free_port
 
 _END_S = 45.0
 _BACK_S = 70.0
+_CHILDREN_END_S = 5.0
+"""Seconds after the launcher in which helpers of Ray notice that their parent has ended."""
 _GCS_AWAY_S = 5.0
 _REDIS = "redis-server"
+_PORT_OPTION = "--gcs_server_port="
 
 
 def gcs_killed(context: Context, name: str) -> Result:
@@ -34,6 +37,7 @@ def gcs_killed(context: Context, name: str) -> Result:
         result.measures["exit_s"] = wait_until(lambda: not is_running(launcher), _END_S)
         code = launcher.wait(1) if not is_running(launcher) else None
         result.measures["wrong_exit_code"] = int(code != 1)
+        wait_until(lambda: not service.processes.marked(), _CHILDREN_END_S, poll_s=0.25)
         result.measures["processes_left"] = len(service.processes.marked())
         result.notes.append(f"exit code {code}" if code is not None else "the launcher did not end")
     return result
@@ -47,7 +51,9 @@ def gcs_restarted(context: Context, name: str) -> Result:
     with _redis() as address, running({"RAY_REDIS_ADDRESS": address}) as service:
         with under_traffic(service, name) as experiment:
             gcs, node = service.processes.gcs, service.processes.node
-            command, environment, folder = gcs.cmdline(), gcs.environ(), gcs.cwd()
+            environment, folder, port = gcs.environ(), gcs.cwd(), service.processes.gcs_port()
+            command = [word for word in gcs.cmdline() if not word.startswith(_PORT_OPTION)]
+            command.append(f"{_PORT_OPTION}{port}")
             # `ray start --block` would end the node; on a cluster it is the head's pod that is replaced.
             node.suspend()
             experiment.fault()
