@@ -56,8 +56,12 @@ class ServiceProcesses:
         """The replicas, in order of their start."""
         return sorted(self._titled("ray::ServeReplica:"), key=lambda process: process.create_time())
 
+    def actors(self, name: str) -> list[psutil.Process]:
+        """Every actor of Ray Serve with this class name."""
+        return self._titled(f"ray::{name}")
+
     def actor(self, name: str) -> psutil.Process:
-        """The actor of Ray Serve with this class name."""
+        """The only actor of Ray Serve with this class name."""
         return self._one(f"ray::{name}")
 
     def descendants(self) -> list[psutil.Process]:

@@ -24,6 +24,7 @@ _CHILDREN_END_S = 5.0
 """Seconds after the launcher in which helpers of Ray notice that their parent has ended."""
 _GCS_AWAY_S = 5.0
 _REDIS = "redis-server"
+_CONTROLLER = "ServeController"
 _PORT_OPTION = "--gcs_server_port="
 
 
@@ -67,7 +68,12 @@ def gcs_restarted(context: Context, name: str) -> Result:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            experiment.wait_until_whole(_BACK_S)
+            # What needs the GCS must work again: it starts a killed controller's successor.
+            controller = service.processes.actor(_CONTROLLER)
+            kill([controller])
+            experiment.wait_until_whole(
+                _BACK_S, also=lambda: service.processes.actors(_CONTROLLER) not in ([], [controller])
+            )
         experiment.measure()
         if not is_running(successor):
             experiment.result.error = f"the second GCS ended with {successor.wait(1)}"
