@@ -28,7 +28,9 @@ class ServiceProcesses:
     @property
     def node(self) -> psutil.Process:
         """`ray start`, which owns the processes of the Ray node."""
-        [node] = [p for p in self.launcher.children() if "ray.scripts.scripts" in p.cmdline()]
+        node = self.gcs.parent()
+        if node is None:
+            raise LookupError("the GCS has no parent")
         return node
 
     @property

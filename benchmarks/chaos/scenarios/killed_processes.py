@@ -19,6 +19,8 @@ _BACK_S = 70.0
 """Seconds to wait for a killed process to be back."""
 _LATER_S = 5.0
 """Further seconds of traffic: Serve's health checks come every 5 s."""
+_REPLACED_S = 20.0
+"""As `_LATER_S` after HAProxy's death: Serve replaces its proxy actor after three failed health checks."""
 _STOPPED_S = 20.0
 _KILLED_REPLICA_PER_S = 60.0
 """More traffic than beside other faults, so that requests are in flight."""
@@ -57,7 +59,7 @@ def replica_stopped(context: Context, name: str) -> Result:
 
 def haproxy_killed(context: Context, name: str) -> Result:
     """Kill HAProxy, through which every request goes."""
-    return _killed(context, name, lambda processes: processes.haproxy)
+    return _killed(context, name, lambda processes: processes.haproxy, later_s=_REPLACED_S)
 
 
 def proxy_actor_killed(context: Context, name: str) -> Result:
@@ -75,7 +77,7 @@ def controller_killed(context: Context, name: str) -> Result:
     return _killed(context, name, lambda processes: processes.actor("ServeController"))
 
 
-def _killed(context: Context, name: str, find: Find) -> Result:
+def _killed(context: Context, name: str, find: Find, *, later_s: float = _LATER_S) -> Result:
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
         victim = find(service.processes)
@@ -84,7 +86,7 @@ def _killed(context: Context, name: str, find: Find) -> Result:
         experiment.wait_until_whole(
             _BACK_S, also=lambda: _found(find, service.processes) not in (None, victim)
         )
-        experiment.observe(_LATER_S)
+        experiment.observe(later_s)
     experiment.measure()
     return experiment.result
 
