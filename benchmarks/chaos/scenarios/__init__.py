@@ -21,7 +21,7 @@ class Scenario:
     """
 
     run: Callable[[Context, str], Result]
-    limit_s: float = 150.0
+    limit_s: float = 180.0
     soaks: bool = False
 
 
