@@ -78,7 +78,8 @@ def soak(context: Context, name: str) -> Result:
         f"p99 {1000 * p99_s(load.requests):.0f} ms; {refused} refused"
     )
     for series, found in slopes.items():
-        result.notes.append(f"{series}: {_per_hour(series, found)}{' GROWS' if found.grows else ''}")
+        grows = "; GROWS" if found.grows else ""
+        result.notes.append(f"{series}: {sampler.levels(series)}; {_per_hour(series, found)}{grows}")
     return result
 
 
@@ -111,6 +112,12 @@ class ResourceSampler:
         """Return the slope of each series; the intervals hold for all of them at once (Bonferroni)."""
         error = _ERROR / len(self._series)
         return {name: slope(self._times, series, error=error) for name, series in self._series.items()}
+
+    def levels(self, series: str) -> str:
+        """Return the first and the last value of a series."""
+        scale, unit = (1e6, " MB") if series.endswith("memory") else (1.0, "")
+        first, last = (self._series[series][place] / scale for place in (0, -1))
+        return f"{first:.0f} to {last:.0f}{unit}"
 
     def _run(self) -> None:
         while not self._stopping.wait(_SAMPLE_S):
