@@ -45,8 +45,10 @@ class ServiceProcesses:
 
     @property
     def haproxy(self) -> psutil.Process:
-        """The HAProxy that listens: during a reload, the newest."""
-        return max(self._titled("haproxy"), key=lambda process: process.create_time())
+        """The HAProxy that listens: during a reload, the newest. Raises LookupError if there is none."""
+        if not (running := self.haproxies):
+            raise LookupError("no HAProxy below the launcher")
+        return max(running, key=lambda process: process.create_time())
 
     @property
     def haproxies(self) -> list[psutil.Process]:
