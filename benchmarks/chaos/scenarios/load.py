@@ -25,8 +25,8 @@ _TEXTS = invent(500, 0)
 _SOAK_FRACTION, _SOAK_PROBES_PER_S = 0.7, 5.0
 _WARM_UP_FRACTION, _MAX_WARM_UP_S = 0.4, 240.0
 _MIN_MEMORY_SOAK_S = 600.0
-"""A replica's memory rises by about a quarter during its first 7,500 requests, and by a hundredth in the next 5,000. A shorter
-soak is over before that, and says nothing of the replicas' memory."""
+"""A replica's memory rises by about a fifth during its first 7,500 requests, and by a hundredth during the
+next 5,000 (docs/reliability.md). A shorter soak is over before that, so it does not judge this series."""
 _REPLICA_MEMORY = "replicas, memory"
 _SAMPLE_S = 1.0
 _ERROR = 0.05
