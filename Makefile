@@ -1,4 +1,4 @@
-# make serve | test | lint | format | loadtest | canary | demo | bench | lock, and the steps of the pipelines below
+# make serve | test | lint | format | loadtest | canary | demo | bench | chaos | lock, and the steps of the pipelines below
 PYTHON ?= python3
 BIN := .venv/bin
 # Another address than the loopback one needs SENTIMENT_API_KEYS, or INSECURE=1: whoever reaches it may use the service.
@@ -13,7 +13,7 @@ DATA_DIR ?= $(wildcard ../shared/data)
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test lint format loadtest canary demo bench lock clean environment kubeconfig images upgrade train retrain \
+.PHONY: serve test lint format loadtest canary demo bench chaos lock clean environment kubeconfig images upgrade train retrain \
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
@@ -48,6 +48,9 @@ demo: .venv/all.stamp  ## the closed loop: drift noticed, retrained, promoted; D
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+chaos: .venv/all.stamp  ## faults injected into the running service, judged by the bounds of docs/reliability.md
+	$(BIN)/python -m benchmarks.chaos $(CHAOS_ARGS)
 
 # The steps of the pipelines (docs/pipelines.md). cluster/aws/buildspecs calls these, and so can you. What stands here
 # is set there by CodeBuild: the service's name, its buckets, its EKS cluster, and the execution or version.

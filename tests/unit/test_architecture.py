@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "train": {"train", "serve_app"},
     "cluster": {"cluster", "train", "serve_app"},
     "loadtest": {"loadtest"},
+    "benchmarks": {"benchmarks", "cluster", "train", "serve_app", "loadtest", "tests"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
 TORCH = {f"serve_app/model/{name}.py" for name in ("classifier", "packed", "graph", "lora")}

@@ -1,0 +1,1 @@
+"""Benchmarks and reliability runs against the real service on this machine."""

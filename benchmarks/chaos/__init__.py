@@ -1,0 +1,1 @@
+"""Fault injection: what clients see while parts of the service are killed, stopped, filled or flooded."""

@@ -1,0 +1,97 @@
+"""A process of the running service is killed with SIGKILL, or stopped for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+
+from benchmarks.chaos.experiment import under_traffic
+from benchmarks.chaos.processes import ServiceProcesses, kill
+from benchmarks.chaos.scenarios.context import Context
+from benchmarks.chaos.verdict import Result
+
+Find = Callable[[ServiceProcesses], psutil.Process]
+
+_BACK_S = 70.0
+"""Seconds to wait for a killed process to be back."""
+_LATER_S = 5.0
+"""Further seconds of traffic: Serve's health checks come every 5 s."""
+_REPLACED_S = 20.0
+"""As `_LATER_S` after HAProxy's death: Serve replaces its proxy actor after three failed health checks."""
+_STOPPED_S = 20.0
+_KILLED_REPLICA_PER_S = 60.0
+"""More traffic than beside other faults, so that requests are in flight."""
+
+
+def replica_killed(context: Context, name: str) -> Result:
+    """Kill one of two replicas: only what was in flight there may fail."""
+    service = context.shared.get()
+    with under_traffic(service, name, per_s=_KILLED_REPLICA_PER_S) as experiment:
+        victim = service.processes.replicas[0]
+        experiment.fault()
+        kill([victim])
+        gone_at = time.monotonic()
+        experiment.wait_until_whole(_BACK_S)
+    experiment.measure_kill(gone_at, experiment.measure())
+    return experiment.result
+
+
+def replica_stopped(context: Context, name: str) -> Result:
+    """Stop one of two replicas with SIGSTOP for 20 s, as a machine that stalls."""
+    service = context.shared.get()
+    with under_traffic(service, name) as experiment:
+        victim = service.processes.replicas[0]
+        experiment.fault()
+        victim.suspend()
+        try:
+            experiment.observe(_STOPPED_S)
+        finally:
+            victim.resume()
+        experiment.wait_until_whole(_BACK_S)
+    experiment.measure()
+    slowest_s = max(request.latency_s for request in experiment.traffic.requests)
+    experiment.result.notes.append(f"the slowest request took {slowest_s:.1f} s")
+    return experiment.result
+
+
+def haproxy_killed(context: Context, name: str) -> Result:
+    """Kill HAProxy, through which every request goes."""
+    return _killed(context, name, lambda processes: processes.haproxy, later_s=_REPLACED_S)
+
+
+def proxy_actor_killed(context: Context, name: str) -> Result:
+    """Kill the actor that starts and configures HAProxy."""
+    return _killed(context, name, lambda processes: processes.actor("HAProxyManager"))
+
+
+def fallback_proxy_killed(context: Context, name: str) -> Result:
+    """Kill Serve's own proxy, which HAProxy falls back to without replicas."""
+    return _killed(context, name, lambda processes: processes.actor("ProxyActor"))
+
+
+def controller_killed(context: Context, name: str) -> Result:
+    """Kill Serve's controller."""
+    return _killed(context, name, lambda processes: processes.actor("ServeController"))
+
+
+def _killed(context: Context, name: str, find: Find, *, later_s: float = _LATER_S) -> Result:
+    service = context.shared.get()
+    with under_traffic(service, name) as experiment:
+        victim = find(service.processes)
+        experiment.fault()
+        kill([victim])
+        experiment.wait_until_whole(
+            _BACK_S, also=lambda: _found(find, service.processes) not in (None, victim)
+        )
+        experiment.observe(later_s)
+    experiment.measure()
+    return experiment.result
+
+
+def _found(find: Find, processes: ServiceProcesses) -> psutil.Process | None:
+    with suppress(LookupError, psutil.Error):
+        return find(processes)
+    return None

@@ -1,0 +1,131 @@
+"""Open-loop traffic: small requests at a fixed rate, whatever the service does, and a record of each."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import uvloop
+
+from tests.bench.http import Answer, Connection
+
+TIMEOUT_S = 30.0
+"""Seconds after which a client gives up: the service's own default deadline."""
+MAX_OPEN = 1000
+"""Requests that one stream keeps open at most; one more is recorded as "not sent"."""
+OK, REFUSED, NOT_SENT = "200", "429", "not sent"
+WRONG_ANSWER = "wrong answer"
+
+
+@dataclass(slots=True)
+class RecordedRequest:
+    """One request. Times are seconds of `time.monotonic`.
+
+    Attributes:
+        due: when the schedule wanted it sent; its latency counts from here.
+        sent: when it was sent.
+        done: when it was answered or failed; None while it is open.
+        outcome: status code, name of the client's error, or `WRONG_ANSWER`; empty while it is open.
+        request_id: of the answer; empty without one.
+    """
+
+    due: float
+    sent: float
+    done: float | None = None
+    outcome: str = ""
+    request_id: str = ""
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the time that it was due; infinite while it is open."""
+        return float("inf") if self.done is None else self.done - self.due
+
+    def in_flight(self, at: float) -> bool:
+        """Whether it was sent and not answered at a time."""
+        return self.sent <= at and (self.done is None or self.done > at)
+
+
+class Traffic:
+    """A stream of requests from a thread of its own, while the block runs.
+
+    Args:
+        url: of the service.
+        texts: sent in turn, one per request. An answer whose label is not the first one's is wrong.
+        per_s: requests a second.
+    """
+
+    def __init__(self, url: str, texts: Sequence[str], per_s: float) -> None:
+        self.requests: list[RecordedRequest] = []
+        self._url, self._texts, self._per_s = url, texts, per_s
+        self._labels: dict[str, str] = {}
+        self._idle: list[Connection] = []
+        self._open = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Send no more, and wait until every request is answered or has timed out."""
+        self._stopping.set()
+        self._thread.join(TIMEOUT_S + 10)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._send_all())
+
+    async def _send_all(self) -> None:
+        began = time.monotonic()
+        tasks: set[asyncio.Task[None]] = set()
+        texts = itertools.cycle(self._texts)
+        for number in itertools.count():
+            due = began + number / self._per_s
+            # Behind the schedule it sends at once, but answers must still be read now and then.
+            if (wait_s := due - time.monotonic()) > 0 or number % 20 == 0:
+                await asyncio.sleep(max(0, wait_s))
+            if self._stopping.is_set():
+                break
+            task = asyncio.create_task(self._ask(due, next(texts)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+        for connection in self._idle:
+            connection.close()
+
+    async def _ask(self, due: float, text: str) -> None:
+        request = RecordedRequest(due, time.monotonic())
+        self.requests.append(request)
+        if self._open >= MAX_OPEN:
+            request.outcome, request.done = NOT_SENT, request.sent
+            return
+        self._open += 1
+        connection = self._idle.pop() if self._idle else Connection(self._url)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await connection.classify(text)
+            request.done = time.monotonic()
+            request.outcome = self._judged(text, answer)
+            request.request_id = answer.header("x-request-id")
+            self._idle.append(connection)
+        except (OSError, TimeoutError) as error:
+            request.done = time.monotonic()
+            request.outcome = "timeout" if isinstance(error, TimeoutError) else type(error).__name__
+            connection.close()
+        finally:
+            self._open -= 1
+
+    def _judged(self, text: str, answer: Answer) -> str:
+        if answer.status != 200:
+            return str(answer.status)
+        label: str = answer.json()["results"][0]["label"]
+        return OK if self._labels.setdefault(text, label) == label else WRONG_ANSWER

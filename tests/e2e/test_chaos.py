@@ -1,0 +1,34 @@
+"""One row of `make chaos` on the real service: the harness finds, kills, measures and judges."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chaos.bounds import BOUNDS
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.ray
+ROW = "controller killed"
+
+
+def test_a_killed_controller_is_not_noticed_by_clients(tmp_path: Path) -> None:
+    written = tmp_path / "rows.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.chaos", ROW, "--json", str(written)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [row] = json.loads(written.read_text())
+    assert row["scenario"] == ROW and row["sent"] > 100
+    assert not row["missed"] and not row["failures"]
+    assert set(BOUNDS[ROW]) <= set(row["measures"])
+    # The controller did end and was started again: Serve's API was away.
+    assert row["measures"]["whole_s"] > 0
