@@ -20,9 +20,10 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app import openapi
 from serve_app.auth import check_key
+from serve_app.blank import is_blank
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
-from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge
+from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge, excerpt
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
 from serve_app.problems import problem, refuse_route, request_id_of
@@ -32,12 +33,16 @@ from serve_app.protocols.oip import OIP
 from serve_app.protocols.sagemaker import SAGEMAKER
 from serve_app.protocols.shape import Protocol, Question, to_json
 from serve_app.protocols.tei import TEI
+from serve_app.request_body import BodyReader
 from serve_app.schemas import Limits, ModelInfo
 from serve_app.service import Classified, Service
 from serve_app.settings import Settings
 from serve_app.shedding import shed_by
 
 _log = logging.getLogger("ray.serve")
+
+_SCORE_BYTES = 50
+"""About what one label and its score take in an answer."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -123,6 +128,7 @@ class _Door:
         self._metrics = metrics
         self._capture = capture
         self._asked: dict[str, re.Pattern[str]] = {}
+        self._bodies = BodyReader(settings.max_body_bytes)
 
     def guard(self, route: str, handler: Handler) -> Handler:
         """The handler with its request named, its outcome counted, and its errors told as problems."""
@@ -150,13 +156,16 @@ class _Door:
             self._service.check_room()  # before the body is even read: a refusal must cost next to nothing
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
-            body = await _read_body(request, self._settings.max_body_bytes)
-            question = protocol.decode(body, _media_type(request))
+            body = await self._bodies.read(request, deadline=deadline)
+            question = await self._bodies.run(len(body), protocol.decode, body, _media_type(request))
             self._check_texts(question)
             request.state.version = self._version()  # of the model that answers, or fails on it
             answer = await self._service.classify(question.texts, deadline=deadline)
             self._keep(request, question, answer)
-            content, media_type = protocol.encode(question, answer, request.state.id)
+            scores_bytes = _SCORE_BYTES * len(answer.results) * len(answer.model.labels)
+            content, media_type = await self._bodies.run(
+                scores_bytes, protocol.encode, question, answer, request.state.id
+            )
             return Response(content, media_type=media_type, headers=_headers_of(answer))
 
         return handle
@@ -188,8 +197,9 @@ class _Door:
         check_key(request.headers, self._settings.api_keys)
         if self._capture is None:
             raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
-        body = await _read_body(request, self._settings.max_body_bytes)
-        items = read_feedback(body, _media_type(request), self._service.live.labels)
+        body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
+        labels = self._service.live.labels
+        items = await self._bodies.run(len(body), read_feedback, body, _media_type(request), labels)
         now = now_us()
         truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
         outcomes = self._capture.judged(truths)
@@ -278,7 +288,7 @@ class _Door:
         except ValueError:
             timeout_ms = math.nan
         if not 0 < timeout_ms < math.inf:
-            message = f"milliseconds above 0, got {given[:32]!r}"
+            message = f"milliseconds above 0, got {excerpt(given)}"
             raise Invalid(
                 f"X-Request-Timeout-Ms: {message}", [{"field": "X-Request-Timeout-Ms", "message": message}]
             )
@@ -306,27 +316,13 @@ class _Door:
                     f"{question.place(index)} has {len(text)} characters, a text may have "
                     f"{limits.max_chars_per_text}; shorten it"
                 )
-            if not text or text.isspace():
+            if is_blank(text):
                 place, message = question.place(index), "a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
 
 
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, read no further than the limit."""
-    refusal = TooLarge(f"the body is over {max_bytes} bytes; send fewer or shorter texts")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise refusal
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise refusal
-    return bytes(body)
 
 
 def _headers_of(answer: Classified) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
     ServiceError              500  something failed that no other class names
     ├── BadJson               400  the body is not JSON
+    ├── BadEncoding           400  the body does not decompress as its Content-Encoding says
     ├── Unauthorized          401  no key, or a wrong one
     ├── NotFound              404  no such route, or a model that is not the live one
+    ├── SlowUpload            408  the deadline passed before the body had arrived
     ├── TooLarge              413  over a stated limit (bytes, texts, characters)
-    ├── UnsupportedMedia      415  a content type that is not read here
+    ├── UnsupportedMedia      415  a content type or content encoding that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
     ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
+    ├── ClientGone            499  the client closed the connection during its upload
     ├── ModelFailure          500  the forward pass failed
     ├── NotReady              503  no model is loaded yet, or the replica is going away
     ├── DeadlineExceeded      504  the caller's deadline passed first
@@ -20,11 +23,24 @@
         └── StoreUnavailable  503  S3, the hub or the disk did not do its part
 
 Library errors become one of these once, in the adapter that called the library. A message says what failed,
-where, the value, and the next step; it never carries a user's text.
+where, the value, and the next step; it never carries a user's text, and of other input only an `excerpt`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypedDict
+
+_EXCERPT_CHARS = 64
+_MAX_FIELD_ERRORS = 20
+
+
+def excerpt(value: object) -> str:
+    """Return a client's value for an error message: quoted, and cut after 64 characters.
+
+    Every error that repeats input (a header, a key, an option) does so through this function, so that a large
+    value does not make a large answer.
+    """
+    text = str(value)
+    return repr(text) if len(text) <= _EXCERPT_CHARS else f"{text[:_EXCERPT_CHARS]!r}…"
 
 
 class FieldError(TypedDict):
@@ -70,6 +86,14 @@ class BadJson(ServiceError):
     title = "The body is not JSON"
 
 
+class BadEncoding(ServiceError):
+    """The body does not decompress as its Content-Encoding says."""
+
+    status = 400
+    type = "bad-encoding"
+    title = "The body cannot be decompressed"
+
+
 class Unauthorized(ServiceError):
     """No API key, or one that is not known."""
 
@@ -86,6 +110,14 @@ class NotFound(ServiceError):
     title = "There is nothing here"
 
 
+class SlowUpload(ServiceError):
+    """The deadline passed before the body had arrived: the client was slow (504: the service was)."""
+
+    status = 408
+    type = "slow-upload"
+    title = "The body did not arrive in time"
+
+
 class TooLarge(ServiceError):
     """The request exceeds a stated limit: bytes, texts, or characters of one text."""
 
@@ -95,7 +127,7 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedMedia(ServiceError):
-    """The content type is not one this route reads."""
+    """The content type or the content encoding is not one this route reads."""
 
     status = 415
     type = "unsupported-media"
@@ -107,21 +139,24 @@ class Invalid(ServiceError):
 
     Args:
         message: Summary of what is wrong.
-        fields: Each fault with its place.
+        fields: Each fault with its place; the first 20 are reported.
+        omitted: Number of faults that `fields` does not hold.
     """
 
     status = 422
     type = "invalid"
     title = "The request has the wrong shape"
 
-    def __init__(self, message: str, fields: Sequence[FieldError] = ()) -> None:
-        super().__init__(message, fields)
-        self.fields = tuple(fields)
+    def __init__(self, message: str, fields: Sequence[FieldError] = (), omitted: int = 0) -> None:
+        super().__init__(message, fields, omitted)
+        self.fields = tuple(fields[:_MAX_FIELD_ERRORS])
+        self.omitted = omitted + len(fields) - len(self.fields)
 
     @property
     def members(self) -> Mapping[str, object]:
-        """`errors`: a list of `{"field", "message"}`."""
-        return {"errors": [dict(field) for field in self.fields]}
+        """`errors`: a list of `{"field", "message"}`; `errors_omitted`: how many more there are, if any."""
+        errors = [dict(field) for field in self.fields]
+        return {"errors": errors, "errors_omitted": self.omitted} if self.omitted else {"errors": errors}
 
 
 class QueueFull(ServiceError):
@@ -144,6 +179,14 @@ class QueueFull(ServiceError):
     def members(self) -> Mapping[str, object]:
         """`retry_after_s`: the header's value before it is rounded to whole seconds."""
         return {"retry_after_s": self.retry_after_s}
+
+
+class ClientGone(ServiceError):
+    """The client closed the connection before it had sent its body; nobody reads the answer."""
+
+    status = 499
+    type = "client-gone"
+    title = "The client closed the connection"
 
 
 class ModelFailure(ServiceError):

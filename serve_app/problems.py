@@ -9,17 +9,31 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
-from serve_app.errors import NotFound, QueueFull, ServiceError
+from serve_app.errors import NotFound, QueueFull, ServiceError, SlowUpload, excerpt
 
 _MEDIA_TYPE = "application/problem+json"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def request_id_of(headers: Headers) -> str:
-    """The caller's X-Request-ID, else a new one. Serve makes one too, and answers the header itself."""
+    """The caller's X-Request-ID if it is printable ASCII, 128 characters at most, else a new one."""
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def name_request(scope: Scope) -> None:
+    """Leave exactly one X-Request-ID in the request's headers: the one of `request_id_of`.
+
+    Serve answers with the header of the request and writes it to its log, whatever it holds, and fails on one
+    that is not UTF-8. Named in front of Serve, a request has one id in header, body and log.
+    """
+    headers = Headers(scope=scope)
+    given, request_id = headers.getlist("x-request-id"), request_id_of(headers)
+    if given != [request_id]:
+        others = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
+        scope["headers"] = [*others, (b"x-request-id", request_id.encode())]
 
 
 def problem(error: ServiceError, request_id: str) -> Response:
@@ -36,6 +50,8 @@ def problem(error: ServiceError, request_id: str) -> Response:
     if isinstance(error, QueueFull):
         # Whole seconds are all the header can say; the nearest is right within a third from 1 s on.
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, SlowUpload):
+        headers["connection"] = "close"  # what is left of the body is not waited for
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(body, error.status, headers, media_type=_MEDIA_TYPE)
@@ -45,7 +61,8 @@ async def refuse_route(request: Request, error: Exception) -> Response:
     """A path or a method that is not served."""
     assert isinstance(error, HTTPException)
     request_id = request_id_of(request.headers)
-    refusal = NotFound(f"{request.method} {request.url.path[:200]} is not served; see docs for what is")
+    asked = excerpt(f"{request.method} {request.url.path}")
+    refusal = NotFound(f"{asked} is not served; see /docs for what is")
     if error.status_code == 404:
         return problem(refusal, request_id)
     body = {
