@@ -30,7 +30,14 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypedDict
 
 _EXCERPT_CHARS = 64
+_MAX_MESSAGE_CHARS = 1000
+_MAX_FIELD_CHARS = 300
 _MAX_FIELD_ERRORS = 20
+
+
+def shortened(text: str, max_chars: int) -> str:
+    """Return the text, cut after `max_chars` characters."""
+    return text if len(text) <= max_chars else f"{text[:max_chars]}…"
 
 
 def excerpt(value: object) -> str:
@@ -40,7 +47,7 @@ def excerpt(value: object) -> str:
     value does not make a large answer.
     """
     text = str(value)
-    return repr(text) if len(text) <= _EXCERPT_CHARS else f"{text[:_EXCERPT_CHARS]!r}…"
+    return repr(text[:_EXCERPT_CHARS]) + "…" * (len(text) > _EXCERPT_CHARS)
 
 
 class FieldError(TypedDict):
@@ -70,7 +77,7 @@ class ServiceError(Exception):
         super().__init__(message, *details)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return shortened(str(self.args[0]), _MAX_MESSAGE_CHARS)
 
     @property
     def members(self) -> Mapping[str, object]:
@@ -149,7 +156,13 @@ class Invalid(ServiceError):
 
     def __init__(self, message: str, fields: Sequence[FieldError] = (), omitted: int = 0) -> None:
         super().__init__(message, fields, omitted)
-        self.fields = tuple(fields[:_MAX_FIELD_ERRORS])
+        self.fields = tuple(
+            FieldError(
+                field=shortened(fault["field"], _MAX_FIELD_CHARS),
+                message=shortened(fault["message"], _MAX_FIELD_CHARS),
+            )
+            for fault in fields[:_MAX_FIELD_ERRORS]
+        )
         self.omitted = omitted + len(fields) - len(self.fields)
 
     @property

@@ -7,9 +7,9 @@ import re
 
 from serve_app.settings import LogPrivacy
 
-# The time of each is linear in the text: quantifiers are possessive (they give nothing back), and no character
-# is read again from a later start. For that, _MAIL also matches a run of characters that begins no mail address,
-# with group 1 unset: a search would otherwise read the run again from each of its characters.
+# The time of each is linear in the text: quantifiers are possessive (never give back), and no character is
+# read again from a later start. For that, _MAIL also matches a run that begins no mail address, with group 1
+# unset: a search would otherwise read the run again from each of its characters.
 _URL = re.compile(r"\b(?:https?://|www\.)\S++", re.IGNORECASE)
 _MAIL = re.compile(r"[\w.+-]++(@[\w-]++(?:\.[\w-]++)++)?")
 _NAME = re.compile(r"(?<!\w)@\w++")

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve_app.errors import excerpt
 from serve_app.protocols.shape import Json, Protocol, Question, expect_json, invalid, read, to_json
 from serve_app.schemas import Segment
 from serve_app.service import Classified
@@ -47,17 +48,17 @@ def _decode(body: bytes, media_type: str) -> Question:
     request = read(OipRequest, body)
     tensor = request.inputs[0]
     if tensor.datatype != "BYTES":
-        raise invalid([{"field": "/inputs/0/datatype", "message": f"BYTES, got {tensor.datatype!r}"}])
+        raise invalid([{"field": "/inputs/0/datatype", "message": f"BYTES, got {excerpt(tensor.datatype)}"}])
     texts = [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
     if tensor.shape not in ([len(texts)], [len(texts), 1]):
-        message = f"[{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {tensor.shape}"
+        message = f"[{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {excerpt(tensor.shape)}"
         raise invalid([{"field": "/inputs/0/shape", "message": message}])
     names = [str(output.get("name")) for output in request.outputs or []]
     for index, name in enumerate(names):
         if name not in _OUTPUTS:
-            message = f"one of {', '.join(_OUTPUTS)}, got {name!r}"
+            message = f"one of {', '.join(_OUTPUTS)}, got {excerpt(name)}"
             raise invalid([{"field": f"/outputs/{index}/name", "message": message}])
-    options = {"id": request.id, "outputs": names or list(_OUTPUTS)}
+    options = {"id": request.id, "outputs": list(dict.fromkeys(names or _OUTPUTS))}
     segment = request.parameters.segment if request.parameters else None
     return Question(texts, "/inputs/0/data/{}".format, options, segment)
 

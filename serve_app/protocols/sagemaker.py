@@ -9,11 +9,21 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve_app.errors import UnsupportedMedia
-from serve_app.protocols.shape import Protocol, Question, invalid, predictions, read, to_json, utf8
+from serve_app.errors import UnsupportedMedia, excerpt
+from serve_app.protocols.shape import (
+    MAX_JSON_VALUES,
+    Protocol,
+    Question,
+    invalid,
+    predictions,
+    read,
+    to_json,
+    utf8,
+)
 from serve_app.schemas import Segment
 from serve_app.service import Classified
 
@@ -37,7 +47,7 @@ class SageMakerRequest(BaseModel):
 def _decode(body: bytes, media_type: str) -> Question:
     reader = _READERS.get(media_type)
     if reader is None:
-        raise UnsupportedMedia(f"content type {media_type!r}; send {', '.join(_READERS)}")
+        raise UnsupportedMedia(f"content type {excerpt(media_type)}; send {', '.join(_READERS)}")
     return reader(body)
 
 
@@ -52,7 +62,7 @@ def _read_json(body: bytes) -> Question:
 
 def _read_lines(body: bytes) -> Question:
     texts: list[str] = []
-    for number, line in enumerate(body.splitlines()):
+    for number, line in enumerate(islice(io.BytesIO(body), MAX_JSON_VALUES)):
         if not line.strip():
             continue
         request = read(SageMakerRequest, line)
@@ -63,7 +73,10 @@ def _read_lines(body: bytes) -> Question:
 
 
 def _read_csv(body: bytes) -> Question:
-    rows = [row for row in csv.reader(io.StringIO(utf8(body))) if row]
+    try:
+        rows = list(islice(filter(None, csv.reader(io.StringIO(utf8(body)))), MAX_JSON_VALUES))
+    except csv.Error as error:
+        raise invalid([{"field": "", "message": f"CSV; {error}"}]) from None
     if rows and rows[0][0].strip().lower() in ("inputs", "text"):
         rows = rows[1:]
     return Question([row[0] for row in rows], "/{}/0".format, {"media_type": "application/json", "top_k": 1})
