@@ -74,7 +74,8 @@ def _read_lines(body: bytes) -> Question:
 
 def _read_csv(body: bytes) -> Question:
     try:
-        rows = list(islice(filter(None, csv.reader(io.StringIO(utf8(body)))), MAX_JSON_VALUES))
+        filled = (row for row in csv.reader(io.StringIO(utf8(body))) if row)
+        rows = list(islice(filled, MAX_JSON_VALUES))
     except csv.Error as error:
         raise invalid([{"field": "", "message": f"CSV; {error}"}]) from None
     if rows and rows[0][0].strip().lower() in ("inputs", "text"):

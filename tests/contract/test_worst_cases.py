@@ -1,4 +1,4 @@
-"""What one request can cost: every route and content type, with the worst bodies and headers at the size limit."""
+"""What one request can cost: every route and content type, the worst bodies and headers at the size limit."""
 
 from __future__ import annotations
 

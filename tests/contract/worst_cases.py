@@ -45,7 +45,7 @@ _WITHIN_COUNT = 9000
 """Items that pass a bound on their number, which lies at 10,000."""
 _SUSPECT_MS = 25
 _RUNS = 5
-"""A gap that is suspect is measured again, and the shortest counts: a busy machine makes some of them longer."""
+"""A suspect gap is measured again, and the shortest counts: a busy machine makes some of them longer."""
 _MARK = "\u0001mark"
 
 
