@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INLINE_BYTES = 16 << 10
 """Bodies up to this size are decoded in the event loop: a thread costs more than it saves."""
+_MIN_UPLOAD_S = 0.1
+"""What an upload always has: a body that has arrived and waits for a busy event loop is not slow."""
 _GZIP, _ZLIB, _RAW_DEFLATE = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _FORMATS = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (_ZLIB, _RAW_DEFLATE)}
 """Formats (`wbits` of zlib) of each content coding (RFC 9110, 8.4.1). Some clients send `deflate` without the
@@ -41,7 +43,7 @@ class BodyReader:
 
         Args:
             request: its body is not read yet.
-            deadline: for the entire upload, on `time.monotonic`'s clock.
+            deadline: for the entire upload, which has 0.1 s in any case; on `time.monotonic`'s clock.
 
         Raises:
             TooLarge: it is over the limit; it is read no further.
@@ -56,7 +58,7 @@ class BodyReader:
                 f"content encoding {excerpt(encoding)}; send gzip, deflate or an uncompressed body"
             )
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(max(_MIN_UPLOAD_S, deadline - time.monotonic())):
                 body = await self._receive(request)
         except TimeoutError:
             raise SlowUpload(

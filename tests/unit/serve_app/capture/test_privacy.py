@@ -14,8 +14,8 @@ from serve_app.settings import Settings
 
 MAX_CHARS = Settings().max_chars_per_text
 MAX_S = 0.25
-"""Of one text of the maximum length. On one core of a Xeon the slowest took 6 ms, and a run of letters took 1.5 s
-with the plain patterns below."""
+"""Of one text of the maximum length. On one core of a Xeon the slowest took 6 ms, and a run of letters took
+1.5 s with the plain patterns below."""
 
 # The same in the plainest form, with quadratic time.
 PLAIN = [
