@@ -534,7 +534,7 @@ async def test_openapi_states_the_limits_and_has_examples_that_work(
                     tried += 1
     assert tried >= 8
     assert set(document["paths"]["/v1/classify"]["post"]["responses"]) == {
-        *("200", "400", "401", "413", "415", "422", "429", "500", "503", "504")
+        *("200", "400", "401", "408", "413", "415", "422", "429", "500", "503", "504")
     }
 
 
