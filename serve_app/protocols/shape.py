@@ -126,9 +126,8 @@ def _count_values(body: bytes) -> int:
 
     Exact within a factor of two for JSON, and up to the first fault of what is not.
     """
-    bare = body.replace(_BACKSLASH, b"").replace(
-        b'\\"', b""
-    )  # each quote that is left begins or ends a string
+    # Without the escapes of backslash and quote, each quote begins or ends a string.
+    bare = body.replace(_BACKSLASH, b"").replace(b'\\"', b"")
     quotes = bare.count(b'"')
     if quotes > 4 * MAX_JSON_VALUES:  # a value has at most two strings: its key and itself
         return MAX_JSON_VALUES + 1
