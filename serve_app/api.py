@@ -22,6 +22,7 @@ from serve_app import openapi, openapi_document
 from serve_app.access_log import AccessLog
 from serve_app.auth import Gate
 from serve_app.batching.admission import Priority
+from serve_app.blank import is_blank
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
 from serve_app.errors import (
@@ -32,6 +33,7 @@ from serve_app.errors import (
     ServiceError,
     TooLarge,
     UnprocessableTextError,
+    excerpt,
 )
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
@@ -43,12 +45,16 @@ from serve_app.protocols.sagemaker import SAGEMAKER
 from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
 from serve_app.protocols.tei import TEI
 from serve_app.protocols.vllm import VLLM
+from serve_app.request_body import BodyReader
 from serve_app.schemas import Limits, ModelInfo
 from serve_app.service import Classified, LiveModel, Service
 from serve_app.settings import Settings
 from serve_app.shedding import shed_by
 
 _log = logging.getLogger("ray.serve")
+
+_SCORE_BYTES = 50
+"""About what one label and its score take in an answer."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -197,6 +203,7 @@ class _Door:
         self._gate = Gate(settings)
         self._access_log = AccessLog(settings.access_log_fraction)
         self._asked: dict[str, re.Pattern[str]] = {}
+        self._bodies = BodyReader(settings.max_body_bytes)
         self.statistics = oip_model.LiveStatistics()
 
     @property
@@ -254,8 +261,8 @@ class _Door:
             )
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
-            body = await _read_body(request, self._settings.max_body_bytes)
-            question = self._question(protocol, body, request.headers)
+            body = await self._bodies.read(request, deadline=deadline)
+            question = await self._bodies.run(len(body), self._question, protocol, body, request.headers)
             request.state.texts = len(question.texts)
             request.state.version = self._version()  # of the model that answers, or fails on it
             try:
@@ -267,7 +274,10 @@ class _Door:
             request.state.answer = answer
             self._keep(request, question, answer)
             self.statistics.add(answer, self._service.live, time.time())
-            encoded = protocol.encode(question, answer, request.state.id)
+            scores_bytes = _SCORE_BYTES * len(answer.results) * len(answer.model.labels)
+            encoded = await self._bodies.run(
+                scores_bytes, protocol.encode, question, answer, request.state.id
+            )
             headers = {**_headers_of(answer), **encoded.headers}
             return Response(encoded.content, media_type=encoded.media_type, headers=headers)
 
@@ -303,8 +313,9 @@ class _Door:
         """Take what is said of earlier answers."""
         if self._capture is None:
             raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
-        body = await _read_body(request, self._settings.max_body_bytes)
-        items = read_feedback(body, request.headers, self._service.live.labels)
+        body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
+        labels = self._service.live.labels
+        items = await self._bodies.run(len(body), read_feedback, body, request.headers, labels)
         now = now_us()
         truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
         outcomes = self._capture.judged(truths)
@@ -403,7 +414,7 @@ class _Door:
         except ValueError:
             timeout_ms = math.nan
         if not 0 < timeout_ms < math.inf:
-            message = f"milliseconds above 0, got {given[:32]!r}"
+            message = f"milliseconds above 0, got {excerpt(given)}"
             raise Invalid(
                 f"X-Request-Timeout-Ms: {message}", [{"field": "X-Request-Timeout-Ms", "message": message}]
             )
@@ -449,7 +460,7 @@ class _Door:
                     f"{question.place(index)} has {len(text)} characters, a text may have "
                     f"{limits.max_chars_per_text}; shorten it"
                 )
-            if not text or text.isspace():
+            if is_blank(text):
                 place, message = question.place(index), "a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
         return question
@@ -470,19 +481,6 @@ def _priority_of(headers: Headers) -> Priority | None:
         return given  # type: ignore[return-value]
     message = f"interactive or bulk, got {given[:32]!r}"
     raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, read no further than the limit."""
-    refusal = TooLarge(f"the body is over {max_bytes} bytes; send fewer or shorter texts")
-    if (_declared_bytes(request.headers) or 0) > max_bytes:
-        raise refusal
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise refusal
-    return bytes(body)
 
 
 def _headers_of(answer: Classified) -> dict[str, str]:

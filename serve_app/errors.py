@@ -2,15 +2,18 @@
 
     ServiceError              500  something failed that no other class names
     ├── BadJson               400  the body is not JSON
+    ├── BadEncoding           400  the body does not decompress as its Content-Encoding says
     ├── Unauthorized          401  no key, or a wrong one
     ├── NotFound              404  no such route, or a model that is not the live one
     ├── NotAcceptable         406  a media type of the answer that is not made here
+    ├── SlowUpload            408  the deadline passed before the body had arrived
     ├── TooLarge              413  over a stated limit (bytes, texts, characters)
-    ├── UnsupportedMedia      415  a content type that is not read here
+    ├── UnsupportedMedia      415  a content type or content encoding that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
     ├── UnprocessableTextError 422 the model or its tokenizer fails on one text
     ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
     ├── KeyRateExceeded       429  an API key has used up its rate; `retry_after_s` as above
+    ├── ClientGone            499  the client closed the connection during its upload
     ├── ModelFailure          500  the forward pass failed
     ├── NotReady              503  no model is loaded yet, or the replica is going away
     ├── DeadlineExceeded      504  the caller's deadline passed first
@@ -24,11 +27,31 @@
         └── StoreUnavailable  503  S3, the hub or the disk did not do its part
 
 Library errors become one of these once, in the adapter that called the library. A message says what failed,
-where, the value, and the next step; it never carries a user's text.
+where, the value, and the next step; it never carries a user's text, and of other input only an `excerpt`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypedDict
+
+_EXCERPT_CHARS = 64
+_MAX_MESSAGE_CHARS = 1000
+_MAX_FIELD_CHARS = 300
+_MAX_FIELD_ERRORS = 20
+
+
+def shortened(text: str, max_chars: int) -> str:
+    """Return the text, cut after `max_chars` characters."""
+    return text if len(text) <= max_chars else f"{text[:max_chars]}…"
+
+
+def excerpt(value: object) -> str:
+    """Return a client's value for an error message: quoted, and cut after 64 characters.
+
+    Every error that repeats input (a header, a key, an option) does so through this function, so that a large
+    value does not make a large answer.
+    """
+    text = str(value)
+    return repr(text[:_EXCERPT_CHARS]) + "…" * (len(text) > _EXCERPT_CHARS)
 
 
 class FieldError(TypedDict):
@@ -58,7 +81,7 @@ class ServiceError(Exception):
         super().__init__(message, *details)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return shortened(str(self.args[0]), _MAX_MESSAGE_CHARS)
 
     @property
     def members(self) -> Mapping[str, object]:
@@ -72,6 +95,14 @@ class BadJson(ServiceError):
     status = 400
     type = "bad-json"
     title = "The body is not JSON"
+
+
+class BadEncoding(ServiceError):
+    """The body does not decompress as its Content-Encoding says."""
+
+    status = 400
+    type = "bad-encoding"
+    title = "The body cannot be decompressed"
 
 
 class Unauthorized(ServiceError):
@@ -107,6 +138,14 @@ class NotAcceptable(ServiceError):
     title = "The answer cannot have such a media type"
 
 
+class SlowUpload(ServiceError):
+    """The deadline passed before the body had arrived: the client was slow (504: the service was)."""
+
+    status = 408
+    type = "slow-upload"
+    title = "The body did not arrive in time"
+
+
 class TooLarge(ServiceError):
     """The request exceeds a stated limit: bytes, texts, or characters of one text."""
 
@@ -116,7 +155,7 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedMedia(ServiceError):
-    """The content type is not one this route reads."""
+    """The content type or the content encoding is not one this route reads."""
 
     status = 415
     type = "unsupported-media"
@@ -128,21 +167,30 @@ class Invalid(ServiceError):
 
     Args:
         message: Summary of what is wrong.
-        fields: Each fault with its place.
+        fields: Each fault with its place; the first 20 are reported.
+        omitted: Number of faults that `fields` does not hold.
     """
 
     status = 422
     type = "invalid"
     title = "The request has the wrong shape"
 
-    def __init__(self, message: str, fields: Sequence[FieldError] = ()) -> None:
-        super().__init__(message, fields)
-        self.fields = tuple(fields)
+    def __init__(self, message: str, fields: Sequence[FieldError] = (), omitted: int = 0) -> None:
+        super().__init__(message, fields, omitted)
+        self.fields = tuple(
+            FieldError(
+                field=shortened(fault["field"], _MAX_FIELD_CHARS),
+                message=shortened(fault["message"], _MAX_FIELD_CHARS),
+            )
+            for fault in fields[:_MAX_FIELD_ERRORS]
+        )
+        self.omitted = omitted + len(fields) - len(self.fields)
 
     @property
     def members(self) -> Mapping[str, object]:
-        """`errors`: a list of `{"field", "message"}`."""
-        return {"errors": [dict(field) for field in self.fields]}
+        """`errors`: a list of `{"field", "message"}`; `errors_omitted`: how many more there are, if any."""
+        errors = [dict(field) for field in self.fields]
+        return {"errors": errors, "errors_omitted": self.omitted} if self.omitted else {"errors": errors}
 
 
 class UnprocessableTextError(ServiceError):
@@ -214,6 +262,14 @@ class KeyRateExceeded(ServiceError):
     def members(self) -> Mapping[str, object]:
         """`retry_after_s`: the header's value before it is rounded up to whole seconds."""
         return {"retry_after_s": self.retry_after_s}
+
+
+class ClientGone(ServiceError):
+    """The client closed the connection before it had sent its body; nobody reads the answer."""
+
+    status = 499
+    type = "client-gone"
+    title = "The client closed the connection"
 
 
 class ModelFailure(ServiceError):

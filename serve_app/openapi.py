@@ -20,10 +20,11 @@ from serve_app.settings import Settings
 Doc = dict[str, Any]
 
 _ERRORS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or does not decompress.",
     401: "An API key is needed and none that is known was sent.",
+    408: "The deadline of X-Request-Timeout-Ms passed during the upload.",
     413: "Over a limit: bytes, texts, or characters of a text.",
-    415: "The content type is not read here.",
+    415: "The content type or content encoding is not read here.",
     422: "JSON of the wrong shape; `errors` says which field, and what was expected.",
     429: "At capacity. Retry-After says, computed from the queue, when to come again.",
     500: "The model failed on this request.",

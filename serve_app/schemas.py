@@ -192,5 +192,10 @@ class Problem(BaseModel):
     detail: str = Field(description="What, where, the value, the next step.")
     error: str = Field(description="The same as `detail`, for clients of the compatible protocols.")
     request_id: str
-    errors: list[FieldFault] | None = Field(default=None, description="With 422: each fault and its place.")
+    errors: list[FieldFault] | None = Field(
+        default=None, description="With 422: each fault and its place, 20 at most."
+    )
+    errors_omitted: int | None = Field(
+        default=None, description="With 422: how many more faults there are, where not all are listed."
+    )
     retry_after_s: float | None = Field(default=None, description="With 429: Retry-After before rounding.")

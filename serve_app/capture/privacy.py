@@ -7,10 +7,13 @@ import re
 
 from serve_app.settings import LogPrivacy
 
-_URL = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
-_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_NAME = re.compile(r"(?<!\w)@\w+")
-_NUMBER = re.compile(r"\d+(?:[.,:/ -]?\d+)*")
+# The time of each is linear in the text: quantifiers are possessive (never give back), and no character is
+# read again from a later start. For that, _MAIL also matches a run that begins no mail address, with group 1
+# unset: a search would otherwise read the run again from each of its characters.
+_URL = re.compile(r"\b(?:https?://|www\.)\S++", re.IGNORECASE)
+_MAIL = re.compile(r"[\w.+-]++(@[\w-]++(?:\.[\w-]++)++)?")
+_NAME = re.compile(r"(?<!\w)@\w++")
+_NUMBER = re.compile(r"\d++(?:[.,:/ -]\d++)*+")
 
 
 def kept_text(text: str, privacy: LogPrivacy) -> str | None:
@@ -25,7 +28,9 @@ def redacted(text: str) -> str:
 
     Names of people that are plain words stay: no pattern tells them from other words.
     """
-    text = _MAIL.sub("<mail>", _URL.sub("<url>", text))
+    text = _URL.sub("<url>", text)
+    if "@" in text:
+        text = _MAIL.sub(lambda found: "<mail>" if found[1] else found[0], text)
     return _NUMBER.sub("<number>", _NAME.sub("<name>", text))
 
 

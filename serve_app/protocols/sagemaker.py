@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
-from serve_app.errors import BadJson, Invalid, UnsupportedMedia
+from serve_app.errors import BadJson, Invalid, UnsupportedMedia, excerpt
 from serve_app.protocols.accept import choose
 from serve_app.protocols.csv_texts import read_csv
 from serve_app.protocols.shape import (
@@ -132,7 +132,7 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question
     given = media_type(headers)
     reader = _READERS.get(given)
     if reader is None:
-        raise UnsupportedMedia(f"content type {given[:64]!r}; send {', '.join(_READERS)}")
+        raise UnsupportedMedia(f"content type {excerpt(given)}; send {', '.join(_READERS)}")
     question, default = reader(body, max_texts)
     offers = [default, *(answer for answer in _ANSWERS if answer != default)]
     question.options["media_type"] = choose(headers, offers)

@@ -1,0 +1,85 @@
+"""Uploads through HAProxy to the replica: slow ones, those that end early, ids, encodings."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import time
+from http.client import HTTPResponse
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.conftest import Service
+
+pytestmark = pytest.mark.ray
+BODY = json.dumps({"inputs": "I love this cream"}).encode()
+
+
+def connected(service: Service) -> socket.socket:
+    address = urlsplit(service.url)
+    assert address.hostname is not None
+    return socket.create_connection((address.hostname, address.port or 80), timeout=30)
+
+
+def head(*, length: int, **headers: str) -> bytes:
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    start = ["POST /v1/classify HTTP/1.1", "Host: service", "Content-Type: application/json"]
+    return "\r\n".join([*start, f"Content-Length: {length}", *lines, "", ""]).encode()
+
+
+def requests_by_status(service: Service) -> dict[str, float]:
+    """Requests to /v1/classify that the service has counted, by status."""
+    counts: dict[str, float] = {}
+    for line in httpx.get(service.metrics, timeout=30).text.splitlines():
+        if line.startswith("ray_sentiment_requests_total{") and 'route="/v1/classify"' in line:
+            status = line.partition('status="')[2].partition('"')[0]
+            counts[status] = counts.get(status, 0) + float(line.rpartition(" ")[2])
+    return counts
+
+
+def test_a_body_that_does_not_end_by_the_deadline_is_408(service: Service) -> None:
+    with connected(service) as client:
+        client.sendall(head(length=len(BODY), X_Request_Timeout_Ms="300", X_Request_ID="slow-1") + BODY[:9])
+        with HTTPResponse(client, method="POST") as answer:
+            answer.begin()
+            problem = json.loads(answer.read())
+    assert answer.status == problem["status"] == 408
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == problem["request_id"] == "slow-1"
+
+
+def test_a_client_that_leaves_during_its_upload_is_counted_as_499(service: Service) -> None:
+    before = requests_by_status(service)
+    for _ in range(5):
+        with connected(service) as client:
+            client.sendall(head(length=len(BODY)) + BODY[:9])
+            time.sleep(0.2)  # so that the request reaches the replica, and not only HAProxy, before it ends
+    deadline = time.monotonic() + 60
+    while (after := requests_by_status(service)).get("499", 0) < before.get("499", 0) + 5:
+        assert time.monotonic() < deadline, after
+        time.sleep(0.5)
+    assert after.get("500", 0) == before.get("500", 0)
+
+
+@pytest.mark.parametrize("given", ["", "two words", "\xff\xfe", "né", "a" * 129, "fine-1"])
+def test_a_request_has_one_id_in_header_and_body(service: Service, given: str) -> None:
+    headers = [(b"x-request-id", given.encode("latin-1")), (b"content-type", b"application/json")]
+    for content, status in ((BODY, 200), (b"{", 400)):
+        answer = httpx.post(f"{service.url}/v1/classify", content=content, headers=headers, timeout=30)
+        assert answer.status_code == status, answer.text
+        [named] = answer.headers.get_list("x-request-id")
+        assert named == answer.json()["request_id"] and named.isascii() and 0 < len(named) <= 128
+        assert given != "fine-1" or named == given
+
+
+def test_a_compressed_body_and_half_a_character_are_classified(service: Service) -> None:
+    url, json_type = f"{service.url}/v1/classify", {"content-type": "application/json"}
+    packed = httpx.post(
+        url, content=gzip.compress(BODY), headers=json_type | {"content-encoding": "gzip"}, timeout=30
+    )
+    assert packed.json()["results"][0]["label"] == "POSITIVE"
+    half = httpx.post(url, content=rb'{"inputs":"I love this cream \ud83d"}', headers=json_type, timeout=30)
+    assert half.json()["results"][0]["label"] == "POSITIVE"
