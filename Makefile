@@ -20,6 +20,11 @@ serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 test: lint  ## every check of the project
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+build/kserve-client: requirements/kserve-client.txt .venv/all.stamp  ## kserve's client, whose contract test skips without
+	rm -rf $@ $@.new
+	$(BIN)/python -m pip install --quiet --no-deps --target $@.new -r $<
+	mv $@.new $@
+
 lint: .venv/all.stamp  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -20,22 +20,33 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app import openapi
 from serve_app.auth import check_key
+from serve_app.batching.admission import Priority
 from serve_app.blank import is_blank
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
-from serve_app.errors import Invalid, NotFound, NotReady, QueueFull, ServiceError, TooLarge, excerpt
+from serve_app.errors import (
+    Invalid,
+    NotFound,
+    NotReady,
+    QueueFull,
+    ServiceError,
+    TooLarge,
+    UnprocessableTextError,
+    excerpt,
+)
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
 from serve_app.problems import problem, refuse_route, request_id_of
-from serve_app.protocols import oip
+from serve_app.protocols import oip_model, sagemaker, tei
 from serve_app.protocols.native import NATIVE, read_feedback
 from serve_app.protocols.oip import OIP
 from serve_app.protocols.sagemaker import SAGEMAKER
-from serve_app.protocols.shape import Protocol, Question, to_json
+from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
 from serve_app.protocols.tei import TEI
-from serve_app.request_body import BodyReader
+from serve_app.protocols.vllm import VLLM
+from serve_app.request_body import BodyReader, declared_bytes
 from serve_app.schemas import Limits, ModelInfo
-from serve_app.service import Classified, Service
+from serve_app.service import Classified, LiveModel, Service
 from serve_app.settings import Settings
 from serve_app.shedding import shed_by
 
@@ -66,8 +77,13 @@ def build_api(
         if "{" not in path:  # a path with a name in it is FastAPI's to take apart
             app.asked[path] = handler
 
-    def tell(path: str, handler: Handler, summary: str, response_model: Any = None) -> None:
-        app.add_api_route(path, door.guard(path, handler), summary=summary, response_model=response_model)
+    def tell(
+        path: str, handler: Handler, summary: str, response_model: Any = None, method: str = "GET"
+    ) -> None:
+        guarded = door.guard(path, handler)
+        app.add_api_route(path, guarded, summary=summary, response_model=response_model, methods=[method])
+        if method == "GET":  # health checks use HEAD
+            app.add_api_route(path, guarded, methods=["HEAD"], include_in_schema=False)
 
     ask("/v1/classify", NATIVE, openapi.classify(settings))
     app.add_api_route(
@@ -75,19 +91,39 @@ def build_api(
     )
     tell("/v1/model", door.model, "What is live", response_model=ModelInfo)
 
-    ask("/predict", TEI, openapi.predict())
+    for path in ("/predict", "/"):
+        ask(path, TEI, openapi.predict())
     tell("/health", door.health, "Ready, as text-embeddings-inference says it")
+    about = door.about(lambda live: tei.info(live, settings))
+    tell("/info", about, "Model and limits, as text-embeddings-inference", tei.TeiInfo)
 
     ask("/invocations", SAGEMAKER, openapi.invocations())
     tell("/ping", door.health, "Ready, as SageMaker asks it")
+    summary = "How batch transform should call, as SageMaker asks it"
+    parameters = sagemaker.execution_parameters(settings)
+    tell("/execution-parameters", door.always(parameters), summary, sagemaker.ExecutionParameters)
 
+    ask("/classify", VLLM, openapi.classify_as_vllm())
+
+    statistics = door.about(door.statistics.to_json)
+    # In front of the routes that take a model's name: "stats" is none here.
+    tell("/v2/models/stats", statistics, "The live model's statistics, as Triton", oip_model.OipStatistics)
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         ask(f"{path}/infer", OIP, openapi.infer())
-        tell(path, door.metadata, "The model's metadata, Open Inference Protocol v2")
-        tell(f"{path}/ready", door.health, "The model is ready, Open Inference Protocol v2")
-    tell("/v2", door.server, "The server's metadata, Open Inference Protocol v2")
-    tell("/v2/health/live", door.alive, "The process runs")
-    tell("/v2/health/ready", door.health, "The model answers")
+        metadata, config = door.about(oip_model.metadata), door.about(oip_model.config)
+        ready = door.ready(oip_model.ready)
+        tell(path, metadata, "The model's metadata, Open Inference Protocol v2", oip_model.OipModelMetadata)
+        tell(f"{path}/config", config, "The model's configuration, as Triton", oip_model.OipModelConfig)
+        tell(f"{path}/stats", statistics, "The model's statistics, as Triton", oip_model.OipStatistics)
+        tell(
+            f"{path}/ready", ready, "The model is ready, Open Inference Protocol v2", oip_model.OipModelReady
+        )
+    server, alive = door.always(oip_model.SERVER), door.always({"live": True})
+    ready, index = door.ready(lambda _: {"ready": True}), door.about(oip_model.index)
+    tell("/v2", server, "The server's metadata, Open Inference Protocol v2", oip_model.OipServer)
+    tell("/v2/health/live", alive, "The process runs", oip_model.OipLive)
+    tell("/v2/health/ready", ready, "The model answers", oip_model.OipReady)
+    tell("/v2/repository/index", index, "The models, as Triton", list[oip_model.OipIndexEntry], "POST")
 
     shed_by(door.refuse)
     add_pages(app)
@@ -129,6 +165,7 @@ class _Door:
         self._capture = capture
         self._asked: dict[str, re.Pattern[str]] = {}
         self._bodies = BodyReader(settings.max_body_bytes)
+        self.statistics = oip_model.LiveStatistics()
 
     def guard(self, route: str, handler: Handler) -> Handler:
         """The handler with its request named, its outcome counted, and its errors told as problems."""
@@ -153,20 +190,30 @@ class _Door:
 
         async def handle(request: Request) -> Response:
             check_key(request.headers, self._settings.api_keys)
-            self._service.check_room()  # before the body is even read: a refusal must cost next to nothing
+            tenant, priority = _tenant_of(request), _priority_of(request.headers)
+            # Before the body is even read: a refusal must cost next to nothing.
+            self._service.check_room(
+                tenant=tenant, priority=priority, body_bytes=declared_bytes(request.headers)
+            )
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await self._bodies.read(request, deadline=deadline)
-            question = await self._bodies.run(len(body), protocol.decode, body, _media_type(request))
-            self._check_texts(question)
+            question = await self._bodies.run(len(body), self._question, protocol, body, request.headers)
             request.state.version = self._version()  # of the model that answers, or fails on it
-            answer = await self._service.classify(question.texts, deadline=deadline)
+            try:
+                answer = await self._service.classify(
+                    question.texts, deadline=deadline, tenant=tenant, priority=priority
+                )
+            except UnprocessableTextError as error:
+                raise error.at(question.place(error.index)) from error
             self._keep(request, question, answer)
+            self.statistics.add(answer, self._service.live, time.time())
             scores_bytes = _SCORE_BYTES * len(answer.results) * len(answer.model.labels)
-            content, media_type = await self._bodies.run(
+            encoded = await self._bodies.run(
                 scores_bytes, protocol.encode, question, answer, request.state.id
             )
-            return Response(content, media_type=media_type, headers=_headers_of(answer))
+            headers = {**_headers_of(answer), **encoded.headers}
+            return Response(encoded.content, media_type=encoded.media_type, headers=headers)
 
         return handle
 
@@ -181,7 +228,7 @@ class _Door:
         headers = Headers(scope=scope)
         try:
             check_key(headers, self._settings.api_keys)
-            self._service.check_room()
+            self._service.check_room(priority=_priority_of(headers), body_bytes=declared_bytes(headers))
         except QueueFull as error:
             self._metrics.shed(route, version=self._version())
             request_id = request_id_of(headers)
@@ -199,13 +246,13 @@ class _Door:
             raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
         body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
         labels = self._service.live.labels
-        items = await self._bodies.run(len(body), read_feedback, body, _media_type(request), labels)
+        items = await self._bodies.run(len(body), read_feedback, body, request.headers, labels)
         now = now_us()
         truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
         outcomes = self._capture.judged(truths)
         counts = {outcome: outcomes[outcome] for outcome in ("right", "wrong", "unknown")}
-        content, media_type = to_json({"accepted": len(truths), **counts})
-        return Response(content, 202, media_type=media_type)
+        encoded = to_json({"accepted": len(truths), **counts})
+        return Response(encoded.content, 202, media_type=encoded.media_type)
 
     async def model(self, request: Request) -> Response:
         """What is live on this replica."""
@@ -214,25 +261,37 @@ class _Door:
         standing = asdict(self._service.standing)
         return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
 
-    async def metadata(self, request: Request) -> Response:
-        """The live model, in Open Inference Protocol's words."""
-        check_key(request.headers, self._settings.api_keys)
-        self._check_model(request)
-        live = self._service.live
-        return JSONResponse(oip.metadata(live.name, live.version, live.labels))
+    def about(self, build: Callable[[LiveModel], Json]) -> Handler:
+        """The handler of a route that says something of the live model, to those who have a key."""
 
-    async def server(self, _request: Request) -> Response:
-        """This server, in Open Inference Protocol's words."""
-        return JSONResponse(oip.SERVER)
+        async def handle(request: Request) -> Response:
+            check_key(request.headers, self._settings.api_keys)
+            self._check_model(request)
+            return JSONResponse(build(self._service.live))
+
+        return handle
+
+    def ready(self, build: Callable[[LiveModel], Json]) -> Handler:
+        """The handler of a route that says something once the model answers."""
+
+        async def handle(request: Request) -> Response:
+            await self.health(request)
+            return JSONResponse(build(self._service.live))
+
+        return handle
+
+    def always(self, said: Json) -> Handler:
+        """The handler of a route that says the same whenever the process runs."""
+
+        async def handle(_request: Request) -> Response:
+            return JSONResponse(said)
+
+        return handle
 
     async def health(self, request: Request) -> Response:
         """Empty and 200 when the model answers."""
         self._check_model(request)
         self._service.check_health()
-        return Response()
-
-    async def alive(self, _request: Request) -> Response:
-        """Empty and 200 whenever the process runs."""
         return Response()
 
     def _keep(self, request: Request, question: Question, answer: Classified) -> None:
@@ -302,15 +361,33 @@ class _Door:
         if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
             raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
 
-    def _check_texts(self, question: Question) -> None:
-        texts, limits = question.texts, self._settings
-        if not texts:
+    def _question(self, protocol: Protocol, body: bytes, headers: Headers) -> Question:
+        """Return what a body asks, within the limits, its texts cut where it asks for that.
+
+        It may run in any thread.
+
+        Raises:
+            ServiceError: as `Protocol.decode`; also no text, a blank one, scores that the live model does not
+                make, another model than the live one, or a text over the limit.
+        """
+        limits, live = self._settings, self._service.live
+        question = protocol.decode(body, headers, limits.max_texts_per_request)
+        if question.model not in (None, live.name):
+            raise NotFound(f"the live model is {live.name!r}")
+        for activation, place in question.activations.items():
+            if activation != live.activation:
+                raise invalid([{"field": place, "message": f"only {live.activation!r} with the live model"}])
+        if not question.texts:
             raise Invalid("no text; send at least one", [{"field": "", "message": "at least one text"}])
-        if len(texts) > limits.max_texts_per_request:
-            raise TooLarge(
-                f"{len(texts)} texts, a request may hold {limits.max_texts_per_request}; send several"
-            )
-        for index, text in enumerate(texts):
+        if len(question.texts) > limits.max_texts_per_request:
+            raise too_many(limits.max_texts_per_request, str(len(question.texts)))
+        if question.cut:
+            texts = [
+                text[: limits.max_chars_per_text] if question.is_cut(index) else text
+                for index, text in enumerate(question.texts)
+            ]
+            question = replace(question, texts=texts)
+        for index, text in enumerate(question.texts):
             if len(text) > limits.max_chars_per_text:
                 raise TooLarge(
                     f"{question.place(index)} has {len(text)} characters, a text may have "
@@ -319,10 +396,19 @@ class _Door:
             if is_blank(text):
                 place, message = question.place(index), "a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
+        return question
 
 
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _tenant_of(request: Request) -> str:
+    return getattr(request.state, "key_id", "")
+
+
+def _priority_of(headers: Headers) -> Priority | None:
+    given = headers.get("x-request-priority")
+    if given is None or given in ("interactive", "bulk"):
+        return given  # type: ignore[return-value]
+    message = f"interactive or bulk, got {excerpt(given)}"
+    raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
 
 
 def _headers_of(answer: Classified) -> dict[str, str]:

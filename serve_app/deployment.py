@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from ray.serve.schema import ReplicaRank
 
 from serve_app.api import build_api
+from serve_app.batching.admission import Priority
 from serve_app.capture.capture import open_capture
 from serve_app.choice import Placement, Role, UserConfig, place
 from serve_app.demand import Demand
@@ -30,6 +31,9 @@ _log = logging.getLogger("ray.serve")
 _SWITCH_INTERVAL_S = 0.00005
 """How long the event loop may keep the interpreter from the lanes, which need it for a moment before each
 step of a forward. Python's 5 ms would let a flood of refusals starve the device."""
+
+_BYTES_PER_TOKEN = 4
+"""Of a body, about: enough to guess, before it is read, whether a request is a bulk request by its size."""
 
 _SHOW_METRICS_EVERY_S = 0.5
 """Ray reports the gauges that were set since its last report, and drops one that two reports lack. They are
@@ -127,10 +131,13 @@ class ClassifierReplica:
             failed=self._failed,
         )
 
-    def check_room(self) -> None:
+    def check_room(
+        self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
+    ) -> None:
         """Raise QueueFull or NotReady if a request would be refused whatever it holds."""
+        max_tokens = body_bytes // _BYTES_PER_TOKEN if body_bytes else 1
         try:
-            self._require_live().batcher.check_room()
+            self._require_live().batcher.check_room(tenant=tenant, priority=priority, max_tokens=max_tokens)
         except QueueFull:
             self._refused += 1
             raise
@@ -147,23 +154,27 @@ class ClassifierReplica:
         )
         return asdict(sample)
 
-    async def classify(self, texts: Sequence[str], *, deadline: float) -> Classified:
+    async def classify(
+        self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
+    ) -> Classified:
         """Score texts; see `service.Service`."""
         live = self._require_live()
         with live.used():
-            answer = await self._classify(live, texts, deadline)
+            answer = await self._classify(live, texts, deadline, tenant, priority)
         if self._aside is not None:
             self._aside.shadow.offer(texts, [_label(live.model, result.scores) for result in answer.results])
         return answer
 
-    async def _classify(self, live: Live, texts: Sequence[str], deadline: float) -> Classified:
+    async def _classify(
+        self, live: Live, texts: Sequence[str], deadline: float, tenant: str, priority: Priority | None
+    ) -> Classified:
         version = live.model.version
         began = time.monotonic()
         items = await live.encode(texts)
         tokenize_s = time.monotonic() - began
         self._requests += 1
         self._tokens += sum(item.tokens for item in items)
-        answer = await live.score(items, deadline=deadline)
+        answer = await live.score(items, deadline=deadline, tenant=tenant, priority=priority)
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
         for scores in answer.results:
             self._metrics.prediction(_label(live.model, scores), max(scores), version=version)
@@ -281,7 +292,7 @@ def _labels_of(live: Live) -> Label:
 
     async def label(texts: Sequence[str]) -> list[str]:
         with live.used():
-            answer = await live.score(await live.encode(texts, inline=False), deadline=None)
+            answer = await live.score(await live.encode(texts, inline=False), deadline=None, priority="bulk")
         return [_label(live.model, scores) for scores in answer.results]
 
     return label

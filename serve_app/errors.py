@@ -6,9 +6,11 @@
     ├── Unauthorized          401  no key, or a wrong one
     ├── NotFound              404  no such route, or a model that is not the live one
     ├── SlowUpload            408  the deadline passed before the body had arrived
+    ├── NotAcceptable         406  a media type of the answer that is not made here
     ├── TooLarge              413  over a stated limit (bytes, texts, characters)
     ├── UnsupportedMedia      415  a content type or content encoding that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
+    ├── UnprocessableTextError 422 the model or its tokenizer fails on one text
     ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
     ├── ClientGone            499  the client closed the connection during its upload
     ├── ModelFailure          500  the forward pass failed
@@ -125,6 +127,14 @@ class SlowUpload(ServiceError):
     title = "The body did not arrive in time"
 
 
+class NotAcceptable(ServiceError):
+    """None of the media types that the request accepts is one that this route answers."""
+
+    status = 406
+    type = "not-acceptable"
+    title = "The answer cannot have such a media type"
+
+
 class TooLarge(ServiceError):
     """The request exceeds a stated limit: bytes, texts, or characters of one text."""
 
@@ -170,6 +180,33 @@ class Invalid(ServiceError):
         """`errors`: a list of `{"field", "message"}`; `errors_omitted`: how many more there are, if any."""
         errors = [dict(field) for field in self.fields]
         return {"errors": errors, "errors_omitted": self.omitted} if self.omitted else {"errors": errors}
+
+
+class UnprocessableTextError(ServiceError):
+    """The model or its tokenizer fails on one text, and does not on others.
+
+    Args:
+        message: What failed; without the text.
+        index: Of the text in its request.
+        field: JSON pointer of the text in the body, once that is known.
+    """
+
+    status = 422
+    type = "unprocessable-text"
+    title = "The model cannot take the text"
+
+    def __init__(self, message: str, index: int, field: str = "") -> None:
+        super().__init__(message, index, field)
+        self.index, self.field = index, field
+
+    def at(self, field: str) -> "UnprocessableTextError":
+        """Return the same error with the place of the text in the body."""
+        return UnprocessableTextError(f"{field or 'the body'}: {self}", self.index, field)
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """`errors`: the text's place and what is wrong, as with `Invalid`."""
+        return {"errors": [{"field": self.field, "message": str(self)}]}
 
 
 class QueueFull(ServiceError):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from serve_app.admission import BatchLimits
-from serve_app.batching import Answer, Batcher
+from serve_app.batching.admission import BatchLimits, Priority
+from serve_app.batching.batcher import Answer, Batcher
 from serve_app.errors import BundleInvalid, ServiceError
 from serve_app.metrics import Metrics
 from serve_app.service import LiveModel
-from serve_app.settings import Settings
+from serve_app.settings import BATCH_TOKENS, Settings
 
 if TYPE_CHECKING:
     from serve_app.model.classifier import Classifier, Encoded
@@ -32,7 +32,6 @@ _MOST_LANES = 4
 _LANE_NICENESS = 10
 """Where the device is the CPU, who answers goes before who computes: a flood of refusals takes little time,
 but where it waits for a core, everybody waits."""
-_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 _FLOOD_BATCH = {"cpu": 0.5, "cuda": 1.0}
 
 
@@ -69,14 +68,25 @@ class Live:
                 self._unused.set()
 
     async def encode(self, texts: Sequence[str], *, inline: bool = True) -> list[Encoded]:
-        """Tokenise texts, short ones in the event loop if `inline`; one result a text, in their order."""
+        """Tokenise texts, short ones in the event loop if `inline`; one result per text, in their order.
+
+        Raises:
+            UnprocessableTextError: the tokenizer fails on one of them.
+        """
         if inline and sum(map(len, texts)) <= _INLINE_CHARS:
             return self._classifier.preprocess(texts)
         return await asyncio.to_thread(self._classifier.preprocess, texts)
 
-    async def score(self, items: Sequence[Encoded], *, deadline: float | None) -> Answer[list[float]]:
-        """Scores of encoded texts; raises as `Batcher.submit` does."""
-        return await self.batcher.submit(items, deadline=deadline)
+    async def score(
+        self,
+        items: Sequence[Encoded],
+        *,
+        deadline: float | None,
+        tenant: str = "",
+        priority: Priority | None = None,
+    ) -> Answer[list[float]]:
+        """Scores of encoded texts; arguments and errors are those of `Batcher.submit`."""
+        return await self.batcher.submit(items, deadline=deadline, tenant=tenant, priority=priority)
 
     async def let_go(self) -> None:
         """Wait until nobody uses it any more, then end its threads. It must not be handed out again."""
@@ -115,7 +125,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
     await asyncio.to_thread(_import_model_code)
     clock.end("import_s")
     imported = process.memory_info().rss
-    threads = 1 if beside else max(1, int(settings.replica_cpus))
+    threads = 1 if beside else _threads(settings)
     # In a thread that ends: OpenMP keeps a team of workers for every thread that ever computed, and with
     # more of them than CPUs it puts them to sleep at once between two steps of a forward.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as loader:
@@ -125,8 +135,8 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
     limits = _limits(settings, classifier)
     batcher = _batcher(classifier, bundle.manifest.version, limits, settings, metrics)
     try:
-        for batch in classifier.warm_up_batches(limits.max_batch_tokens):
-            await batcher.submit(batch)
+        for batch in classifier.warm_up_batches(limits.max_batch_tokens, _lanes(classifier, settings)):
+            await batcher.submit(batch[: limits.max_queue_items], priority="interactive")
     except BaseException:
         await batcher.close()
         classifier.close()
@@ -139,6 +149,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
         uri=uri,
         digest=bundle.manifest.digest,
         labels=classifier.labels,
+        activation=classifier.activation,
         max_length=classifier.max_length,
         device=classifier.device,
         dtype=classifier.dtype,
@@ -165,23 +176,32 @@ def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifi
 def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:
     device = classifier.device.partition(":")[0]
     return BatchLimits(
-        max_batch_tokens=settings.max_batch_tokens or _BATCH_TOKENS[device],
+        max_batch_tokens=settings.max_batch_tokens or BATCH_TOKENS[device],
         flood_batch=_FLOOD_BATCH[device],
         max_batch_items=settings.max_batch_items,
         max_queue_items=settings.max_queue_items,
         max_queue_tokens=settings.max_queue_tokens,
         max_queue_wait_s=settings.max_queue_wait_s,
+        max_bulk_wait_s=settings.max_bulk_wait_s,
     )
+
+
+def _lanes(classifier: Classifier, settings: Settings) -> int:
+    """Batches that run side by side."""
+    return min(_threads(settings), _MOST_LANES) if classifier.device == "cpu" else 1
+
+
+def _threads(settings: Settings) -> int:
+    return max(1, int(settings.replica_cpus))
 
 
 def _batcher(
     classifier: Classifier, version: str, limits: BatchLimits, settings: Settings, metrics: Metrics
 ) -> Batcher[Encoded, list[float]]:
     """The batcher of a model, its batches measured."""
-    from serve_app.model.classifier import use_threads
+    from serve_app.model.classifier import WARM_UP_TEXT, use_threads
 
-    threads = max(1, int(settings.replica_cpus))
-    lanes = min(threads, _MOST_LANES) if classifier.device == "cpu" else 1
+    threads, lanes = _threads(settings), _lanes(classifier, settings)
 
     def forward(batch: Sequence[Encoded], alone: bool) -> list[list[float]]:
         use_threads(threads if alone else threads // lanes)
@@ -202,7 +222,8 @@ def _batcher(
         return scores
 
     niceness = _LANE_NICENESS if classifier.device == "cpu" else 0
-    return Batcher(forward, limits, lanes=lanes, niceness=niceness)
+    [probe] = classifier.preprocess([WARM_UP_TEXT])
+    return Batcher(forward, limits, lanes=lanes, niceness=niceness, probe=probe)
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve_app.protocols.oip import OipRequest
-from serve_app.protocols.sagemaker import SageMakerRequest
-from serve_app.protocols.tei import TeiRequest
+from serve_app.protocols.oip import OipRequest, OipResponse
+from serve_app.protocols.sagemaker import SageMakerRequest, SageMakerResponse
+from serve_app.protocols.tei import TeiRequest, TeiResponse
+from serve_app.protocols.vllm import VllmRequest, VllmResponse
 from serve_app.schemas import (
     ClassifyRequest,
     ClassifyResponse,
@@ -46,6 +47,13 @@ _HEADERS: list[Doc] = [
         "description": "After so many milliseconds nobody waits for the answer any more; it is then 504.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
+    {
+        "name": "X-Request-Priority",
+        "in": "header",
+        "description": "Interactive requests go first; bulk requests take what they leave and may wait "
+        "longer. By default a request is interactive if it fits into one batch.",
+        "schema": {"type": "string", "enum": ["interactive", "bulk"]},
+    },
 ]
 
 _TEXT = "I love this cream"
@@ -83,7 +91,8 @@ def predict() -> Doc:
         "one": {"value": {"inputs": _TEXT}},
         "batch": {"value": {"inputs": [[_TEXT], ["It ruined my skin"]]}},
     }
-    return _ask("Classify texts, as text-embeddings-inference", TeiRequest.model_json_schema(), examples)
+    doc = _ask("Classify texts, as text-embeddings-inference", TeiRequest.model_json_schema(), examples)
+    return doc | {"response_model": TeiResponse}
 
 
 def invocations() -> Doc:
@@ -95,17 +104,27 @@ def invocations() -> Doc:
             "schema": {"type": "string"},
             "example": '{"inputs": "I love this cream"}\n',
         },
-        "text/csv": {"schema": {"type": "string"}, "example": '"I love this cream"\n'},
+        "text/csv": {"schema": {"type": "string"}, "example": 'inputs\n"I love this cream"\n'},
         "text/plain": {"schema": {"type": "string"}, "example": _TEXT},
     }
-    return doc
+    doc["responses"][406] = {"model": Problem, "description": "Accept has none of JSON, JSON lines and CSV."}
+    return doc | {"response_model": SageMakerResponse}
+
+
+def classify_as_vllm() -> Doc:
+    """POST /classify."""
+    examples = {"several": {"value": {"input": [_TEXT, "It ruined my skin"]}}}
+    doc = _ask("Classify texts, as vLLM", VllmRequest.model_json_schema(), examples)
+    doc["responses"][404] = {"model": Problem, "description": "`model` is not the live one."}
+    return doc | {"response_model": VllmResponse}
 
 
 def infer() -> Doc:
     """POST /v2/models/{name}/infer."""
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [_TEXT]}
     examples = {"one": {"value": {"inputs": [tensor]}}}
-    return _ask("Classify texts, as Open Inference Protocol v2", OipRequest.model_json_schema(), examples)
+    doc = _ask("Classify texts, as Open Inference Protocol v2", OipRequest.model_json_schema(), examples)
+    return doc | {"response_model": OipResponse}
 
 
 def feedback() -> Doc:

@@ -23,11 +23,11 @@ def add_pages(app: FastAPI) -> None:
     app.mount("/web", StaticFiles(directory=_WEB))
     app.mount("/docs-assets", StaticFiles(directory=swagger))
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> Response:
         return FileResponse(_WEB / "index.html", headers={"content-security-policy": _PAGE_POLICY})
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def docs() -> Response:
         return get_swagger_ui_html(
             openapi_url="openapi.json",

@@ -37,12 +37,17 @@ def name_request(scope: Scope) -> None:
 
 
 def problem(error: ServiceError, request_id: str) -> Response:
-    """The answer to a request that ended with this error."""
+    """The answer to a request that ended with this error.
+
+    `error` repeats `detail`: it is the member that the clients of Open Inference Protocol v2 and of
+    text-embeddings-inference read.
+    """
     body = {
         "type": f"urn:sentiment-service:{error.type}",
         "title": error.title,
         "status": error.status,
         "detail": str(error),
+        "error": str(error),
         "request_id": request_id,
         **error.members,
     }
@@ -70,6 +75,7 @@ async def refuse_route(request: Request, error: Exception) -> Response:
         "title": error.detail,
         "status": error.status_code,
         "detail": str(refusal),
+        "error": str(refusal),
         "request_id": request_id,
     }
     return JSONResponse(body, error.status_code, error.headers, media_type=_MEDIA_TYPE)

@@ -145,6 +145,9 @@ class ModelInfo(BaseModel):
     uri: str
     digest: str = Field(description="SHA-256 of its manifest, and through it of every file.")
     labels: list[str]
+    activation: Literal["softmax", "sigmoid"] = Field(
+        description="What makes the scores: sigmoid where a text may have several labels."
+    )
     max_length: int = Field(description="Tokens after which a text is cut.")
     device: str
     dtype: str
@@ -183,6 +186,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What, where, the value, the next step.")
+    error: str = Field(description="The same as `detail`, for clients of the compatible protocols.")
     request_id: str
     errors: list[FieldFault] | None = Field(
         default=None, description="With 422: each fault and its place, 20 at most."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from serve_app.batching.admission import Priority
 from serve_app.choice import Role
 
 
@@ -19,6 +20,7 @@ class LiveModel:
         uri: where it was loaded from.
         digest: SHA-256 of its manifest, and through it of every file.
         labels: in the order of the scores.
+        activation: what makes the scores: "softmax", or "sigmoid" where labels do not exclude one another.
         max_length: tokens after which a text is cut.
         device: e.g. "cpu" or "cuda:0".
         dtype: e.g. "float32".
@@ -33,6 +35,7 @@ class LiveModel:
     uri: str
     digest: str
     labels: tuple[str, ...]
+    activation: str
     max_length: int
     device: str
     dtype: str
@@ -121,22 +124,38 @@ class Service(Protocol):
     def standing(self) -> Standing:
         """This replica's part in a rollout. Raises NotReady before the first model is loaded."""
 
-    def check_room(self) -> None:
-        """Raise QueueFull or NotReady if a request would be refused whatever it holds."""
+    def check_room(
+        self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
+    ) -> None:
+        """Raise QueueFull or NotReady if a request would be refused whatever it holds.
+
+        Args:
+            tenant: whose request it is, see `classify`.
+            priority: class that the request names, or None.
+            body_bytes: size of its body, or None if it is not known.
+        """
 
     def check_health(self) -> None:
         """Raise ModelFailure or NotReady if the replica does not answer as it should."""
 
-    async def classify(self, texts: Sequence[str], *, deadline: float) -> Classified:
+    async def classify(
+        self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
+    ) -> Classified:
         """Score texts.
 
         Args:
             texts: at least one, none blank, within the limits.
             deadline: on `time.monotonic`'s clock.
+            tenant: whose request it is, such as the id of its API key; tenants take turns on the device. ""
+                is nobody in particular.
+            priority: "interactive" or "bulk"; None for that of its size: interactive if it fits into one
+                batch.
 
         Raises:
             QueueFull: there is no room.
+            TooLarge: more texts or tokens than the queue holds.
             DeadlineExceeded: the deadline passed first.
-            ModelFailure: the model failed on them.
+            UnprocessableTextError: the model fails on one of them.
+            ModelFailure: the device failed.
             NotReady: no model is loaded.
         """

@@ -12,6 +12,9 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 LogPrivacy = Literal["full", "redacted", "hash"]
 
+BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
+"""`max_batch_tokens` where it is not set, by kind of device."""
+
 
 class Settings(BaseSettings):
     """What a replica may be told. `SENTIMENT_MAX_BATCH_TOKENS=1024` sets `max_batch_tokens`."""
@@ -47,13 +50,27 @@ class Settings(BaseSettings):
         "are refused.",
     )
     max_batch_items: int = Field(default=256, gt=0, description="Most texts in a batch.")
-    max_queue_items: int = Field(default=4096, gt=0, description="Most texts that wait.")
-    max_queue_tokens: int = Field(default=262_144, gt=0, description="Most tokens that wait.")
+    max_queue_items: int = Field(
+        default=16_384,
+        gt=0,
+        description="Maximum number of waiting texts, of interactive and of bulk requests.",
+    )
+    max_queue_tokens: int = Field(
+        default=1_048_576,
+        gt=0,
+        description="Maximum number of waiting tokens, of interactive and of bulk requests.",
+    )
     max_queue_wait_s: float = Field(
         default=1.0,
         gt=0,
-        description="Longest expected wait at which a request still joins the queue; three tenths less "
-        "where nearly all are refused, and a third at once in a rush.",
+        description="Maximum expected wait in seconds at which an interactive request joins the queue; three "
+        "tenths less where nearly all are refused, and six tenths at once in a burst.",
+    )
+    max_bulk_wait_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="Maximum expected wait in seconds, own work included, at which a bulk request joins the "
+        "queue.",
     )
 
     max_texts_per_request: int = Field(default=64, gt=0, description="Texts in a request; more answer 413.")

@@ -129,7 +129,7 @@ def _rows(record: Answered, privacy: LogPrivacy) -> list[tuple[Any, ...]]:
             record.time_us,
             kept_text(text, privacy),
             digest(text),
-            record.segment,
+            record.segment_of(index),
             *_scored(model, scored),
             record.latency_ms,
             model.name,

@@ -37,7 +37,7 @@ class Answered:
         request_id: as the caller knows it.
         time_us: when it was answered, microseconds since 1970, UTC.
         texts: as they were sent.
-        segment: what they belong to, or None.
+        segment: what they belong to, or None; one for all texts, or one a text.
         answer: one result a text.
         latency_ms: from the request's arrival to its answer.
         role: of the model that answered.
@@ -46,7 +46,7 @@ class Answered:
     request_id: str
     time_us: int
     texts: Sequence[str]
-    segment: str | None
+    segment: str | Sequence[str | None] | None
     answer: Classified
     latency_ms: float
     role: Role
@@ -55,6 +55,11 @@ class Answered:
     def rows(self) -> int:
         """Rows in the log."""
         return len(self.texts)
+
+    def segment_of(self, index: int) -> str | None:
+        """What the text with that index belongs to."""
+        segment = self.segment
+        return segment if segment is None or isinstance(segment, str) else segment[index]
 
     @property
     def size_bytes(self) -> int:

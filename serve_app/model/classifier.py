@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import BundleInvalid, ModelFailure, UnprocessableTextError
 from serve_app.model import lora
 from serve_app.model.packed import PackedModel, first_position, pack
 from serve_app.model.store import Bundle
@@ -21,6 +21,9 @@ from serve_app.model.store import Bundle
 _MAX_PADDING_FRACTION = 0.15
 """Padding that a padded batch of like lengths may carry. On a CPU, smaller batches cost less than padding:
 see the padded rows of `make bench`."""
+
+WARM_UP_TEXT = "The first text, to warm up the model."
+"""A text that every model takes: it also shows whether a device that failed on others still works."""
 
 _DEFAULT_MAX_LENGTH = 512
 """Tokens at which a text is cut for a model that has no positions to run out of."""
@@ -87,10 +90,11 @@ class Classifier:
         self.device = str(self._model.device)
         self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
-        self._activation = _activation(model)
+        self.activation = _activation(model)
         self._pad_id: int | None = tokenizer.pad_token_id
         self._unknown_id: int | None = tokenizer.unk_token_id
         self._pad_left: bool = tokenizer.padding_side == "left"
+        self._unembedded_from = _unembedded_from(tokenizer, model)
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_length)
@@ -107,8 +111,23 @@ class Classifier:
         return self._packed is not None and self._packed.graph is not None
 
     def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise texts; one result a text, in their order."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        """Tokenise texts; one result per text, in their order.
+
+        Raises:
+            UnprocessableTextError: the tokenizer fails on one of them, or gives an id that the model has not.
+        """
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts))
+        except Exception:  # whatever the tokenizer raises: which text is it?
+            encodings = [self._encode_alone(text, index) for index, text in enumerate(texts)]
+        if self._unembedded_from is not None:
+            for index, encoding in enumerate(encodings):
+                if max(encoding.ids, default=0) >= self._unembedded_from:
+                    raise UnprocessableTextError(
+                        f"the tokenizer gives the token id {max(encoding.ids)}, the model has "
+                        f"{self._unembedded_from}",
+                        index,
+                    )
         return [self._encoded(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
 
     @torch.inference_mode()
@@ -121,9 +140,19 @@ class Classifier:
         Returns:
             scores: (len(batch), len(labels)), each in 0..1; a row adds up to 1 for a single-label model. In
             the order of the batch.
+
+        Raises:
+            ArithmeticError: a score is not finite.
+            ModelFailure: the device has no memory left for this batch.
         """
-        logits = self.logits(batch).float() / self._temperature
-        scores: list[list[float]] = self._activation(logits).tolist()
+        try:
+            logits = self.logits(batch).float() / self._temperature
+        except torch.OutOfMemoryError as error:
+            raise ModelFailure(f"no memory for a batch of {len(batch)} texts on {self.device}") from error
+        if not torch.isfinite(logits).all():
+            raise ArithmeticError("a score is not finite")
+        independent = self.activation == "sigmoid"
+        scores: list[list[float]] = (logits.sigmoid() if independent else logits.softmax(dim=-1)).tolist()
         return scores
 
     @torch.inference_mode()
@@ -196,14 +225,18 @@ class Classifier:
             return sum(lengths)
         return sum(max(lengths[i] for i in group) * len(group) for group in self._groups(lengths))
 
-    def warm_up_batches(self, max_tokens: int) -> Iterator[list[Encoded]]:
-        """Batches that make the first real one no slower than the next: one short text, then a full batch.
+    def warm_up_batches(self, max_tokens: int, lanes: int) -> Iterator[list[Encoded]]:
+        """Texts that make the first real batch no slower than the next, and show the device's throughput.
 
-        The full one comes twice, so that one of them shows the device's rate.
+        One short text, then a full batch for each lane; each twice, since the first one is not measured.
+
+        Args:
+            max_tokens: of a batch.
+            lanes: batches that run side by side.
         """
-        [text] = self.preprocess(["The first text, to warm up the model."])
-        yield [text]
-        yield from [[text] * max(1, max_tokens // text.tokens)] * 2
+        short, longer = self.preprocess([WARM_UP_TEXT, 8 * WARM_UP_TEXT])
+        yield from [[short]] * 2
+        yield from [[longer] * max(1, max_tokens // longer.tokens) * lanes] * 2
 
     def close(self) -> None:
         """Take the packed forward off the model. Nothing may be running, or be asked afterwards.
@@ -222,6 +255,13 @@ class Classifier:
                 "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
             )
         return head
+
+    def _encode_alone(self, text: str, index: int) -> Any:
+        try:
+            return self._tokenizer.encode(text)
+        except Exception as error:
+            message = f"the tokenizer cannot take this text: {type(error).__name__}"
+            raise UnprocessableTextError(message, index) from error
 
     def _encoded(self, ids: list[int], truncated: bool) -> Encoded:
         unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
@@ -330,7 +370,14 @@ def _max_length(wanted: int | None, tokenizer: Any, model: PreTrainedModel) -> i
     return int(min(wanted or tokenizer.model_max_length, positions - first_position(model)))
 
 
-def _activation(model: PreTrainedModel) -> Any:
-    """Logits to scores: softmax, or a sigmoid each where labels do not exclude one another."""
+def _unembedded_from(tokenizer: Any, model: PreTrainedModel) -> int | None:
+    """The first token id that the tokenizer may give and the model has no embedding for, or None."""
+    embeddings = int(model.get_input_embeddings().weight.shape[0])
+    ids = tokenizer.get_vocab().values()
+    return embeddings if max(ids, default=0) >= embeddings else None
+
+
+def _activation(model: PreTrainedModel) -> str:
+    """What makes scores of logits: softmax, or a sigmoid each where labels do not exclude one another."""
     independent = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
-    return torch.sigmoid if independent else lambda logits: torch.softmax(logits, dim=-1)
+    return "sigmoid" if independent else "softmax"

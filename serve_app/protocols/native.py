@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from serve_app.errors import FieldError
-from serve_app.protocols.shape import Json, Protocol, Question, expect_json, invalid, ranked, read, to_json
+from serve_app.protocols.shape import (
+    Encoded,
+    Json,
+    Protocol,
+    Question,
+    expect_json,
+    invalid,
+    media_type,
+    ranked,
+    read,
+    to_json,
+)
 from serve_app.schemas import ClassifyRequest, Feedback, FeedbackList
 from serve_app.service import Classified, Scored
 
 
-def _decode(body: bytes, media_type: str) -> Question:
-    expect_json(media_type)
+def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:
+    expect_json(media_type(headers))
     request = read(ClassifyRequest, body)
     one = isinstance(request.inputs, str)
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
@@ -19,13 +30,13 @@ def _decode(body: bytes, media_type: str) -> Question:
     return Question(texts, place, {"top_k": request.top_k}, request.segment)
 
 
-def read_feedback(body: bytes, media_type: str, labels: Sequence[str]) -> list[Feedback]:
+def read_feedback(body: bytes, headers: Mapping[str, str], labels: Sequence[str]) -> list[Feedback]:
     """The items of a body, which is one or a list of them.
 
     Raises:
         BadJson, Invalid, UnsupportedMedia: as for texts; also a label that is none of `labels`.
     """
-    expect_json(media_type)
+    expect_json(media_type(headers))
     several = body.lstrip().startswith(b"[")
     items = read(FeedbackList, body).root if several else [read(Feedback, body)]
     if faults := [
@@ -37,7 +48,7 @@ def read_feedback(body: bytes, media_type: str, labels: Sequence[str]) -> list[F
     return items
 
 
-def _encode(question: Question, answer: Classified, request_id: str) -> tuple[bytes, str]:
+def _encode(question: Question, answer: Classified, request_id: str) -> Encoded:
     timing, labels = answer.timing, answer.model.labels
     total_s = timing.tokenize_s + timing.queue_s + timing.forward_s
     return to_json(

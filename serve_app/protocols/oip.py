@@ -1,19 +1,42 @@
-"""Open Inference Protocol v2: POST /v2/models/{name}/infer.
+"""Open Inference Protocol v2: POST /v2/models/{name}/infer, in JSON and with binary tensors.
 
-Shapes: https://github.com/kserve/open-inference-protocol (inference_rest.md).
+Shapes: https://github.com/kserve/open-inference-protocol (inference_rest.md); `tensors` has the binary ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve_app.errors import excerpt
-from serve_app.protocols.shape import Json, Protocol, Question, expect_json, invalid, read, to_json
+from serve_app.protocols import tensors
+from serve_app.protocols.shape import (
+    Encoded,
+    Json,
+    Protocol,
+    Question,
+    expect_json,
+    invalid,
+    media_type,
+    read,
+    to_json,
+)
 from serve_app.schemas import Segment
 from serve_app.service import Classified
+
+BINARY = "application/octet-stream"
+OUTPUTS = ("label", "score", "scores")
+_MAX_OUTPUTS = 16
+
+
+class OipTensorParameters(BaseModel):
+    """What is read of a tensor's parameters; there may be others."""
+
+    binary_data_size: int | None = Field(
+        default=None, ge=0, description="Bytes of the tensor behind the JSON part, in place of `data`."
+    )
 
 
 class OipTensor(BaseModel):
@@ -22,14 +45,32 @@ class OipTensor(BaseModel):
     name: str
     shape: list[int]
     datatype: str
-    data: list[str] | list[list[str]]
-    parameters: dict[str, Any] | None = None
+    data: list[str] | list[list[str]] | None = None
+    parameters: OipTensorParameters | None = None
+
+
+class OipOutputParameters(BaseModel):
+    """How to answer a tensor. There may be other parameters; those of two extensions are refused."""
+
+    binary_data: bool | None = Field(default=None, description="Behind the JSON part instead of in it.")
+    classification: None = Field(default=None, description="Not supported: `scores` has every class.")
+    shared_memory_region: None = Field(default=None, description="Not supported.")
+
+
+class OipRequestedOutput(BaseModel):
+    """A tensor to answer."""
+
+    name: str
+    parameters: OipOutputParameters | None = None
 
 
 class OipParameters(BaseModel):
     """What is read of a request's parameters; there may be others."""
 
     segment: Segment | None = None
+    binary_data_output: bool = Field(
+        default=False, description="`binary_data` of the outputs that do not say themselves."
+    )
 
 
 class OipRequest(BaseModel):
@@ -39,77 +80,104 @@ class OipRequest(BaseModel):
 
     id: str | None = None
     inputs: list[OipTensor] = Field(min_length=1, max_length=1)
-    outputs: list[dict[str, Any]] | None = None
+    outputs: list[OipRequestedOutput] | None = Field(
+        default=None, max_length=_MAX_OUTPUTS, description="All by default; each is answered once."
+    )
     parameters: OipParameters | None = None
 
 
-def _decode(body: bytes, media_type: str) -> Question:
-    expect_json(media_type)
-    request = read(OipRequest, body)
+class OipOutput(BaseModel):
+    """A tensor of the answer: `data`, or with `binary_data_size` so many bytes behind the JSON part."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[str] | list[float] | None = None
+    parameters: dict[str, str | int] | None = Field(
+        default=None, description="Of `scores`: `labels`, a JSON list in a string."
+    )
+
+
+class OipResponse(BaseModel):
+    """The tensors that were asked for."""
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: list[OipOutput]
+
+
+def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question:
+    json_part, binary = tensors.split(body, headers)
+    if binary is None or media_type(headers) != BINARY:
+        expect_json(media_type(headers))
+    request = read(OipRequest, json_part)
     tensor = request.inputs[0]
     if tensor.datatype != "BYTES":
-        raise invalid([{"field": "/inputs/0/datatype", "message": f"BYTES, got {excerpt(tensor.datatype)}"}])
-    texts = [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
+        raise invalid([{"field": "/inputs/0/datatype", "message": f"BYTES, got {tensor.datatype[:64]!r}"}])
+    texts = _texts(tensor, binary, max_texts)
     if tensor.shape not in ([len(texts)], [len(texts), 1]):
-        message = f"[{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {excerpt(tensor.shape)}"
+        message = f"[{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {tensor.shape[:8]}"
         raise invalid([{"field": "/inputs/0/shape", "message": message}])
-    names = [str(output.get("name")) for output in request.outputs or []]
-    for index, name in enumerate(names):
-        if name not in _OUTPUTS:
-            message = f"one of {', '.join(_OUTPUTS)}, got {excerpt(name)}"
+    parameters = request.parameters or OipParameters()
+    outputs = dict.fromkeys(OUTPUTS, parameters.binary_data_output) if not request.outputs else {}
+    for index, output in enumerate(request.outputs or []):
+        if output.name not in OUTPUTS:
+            message = f"one of {', '.join(OUTPUTS)}, got {output.name[:64]!r}"
             raise invalid([{"field": f"/outputs/{index}/name", "message": message}])
-    options = {"id": request.id, "outputs": list(dict.fromkeys(names or _OUTPUTS))}
-    segment = request.parameters.segment if request.parameters else None
-    return Question(texts, "/inputs/0/data/{}".format, options, segment)
+        own = output.parameters.binary_data if output.parameters else None
+        outputs[output.name] = parameters.binary_data_output if own is None else own
+    options = {"id": request.id, "outputs": outputs}
+    return Question(texts, "/inputs/0/data/{}".format, options, parameters.segment)
 
 
-def _encode(question: Question, answer: Classified, request_id: str) -> tuple[bytes, str]:
+def _texts(tensor: OipTensor, binary: bytes | None, max_texts: int) -> list[str]:
+    """The tensor's elements, from the JSON part or from what follows it."""
+    size = tensor.parameters.binary_data_size if tensor.parameters else None
+    if (size or 0) != len(binary or b""):
+        field = "/inputs/0/parameters/binary_data_size"
+        message = f"{len(binary or b'')}, the bytes behind the JSON part, got {size}"
+        raise invalid([{"field": field, "message": message}])
+    if size is not None:
+        return tensors.read_texts(binary or b"", max_texts)
+    if tensor.data is None:
+        raise invalid([{"field": "/inputs/0/data", "message": "texts, or binary_data_size in parameters"}])
+    return [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
+
+
+def _encode(question: Question, answer: Classified, request_id: str) -> Encoded:
     labels, rows = answer.model.labels, [list(scored.scores) for scored in answer.results]
     best = [max(range(len(labels)), key=row.__getitem__) for row in rows]
-    count = len(rows)
-    tensors: dict[str, dict[str, Json]] = {
-        "label": {"datatype": "BYTES", "shape": [count], "data": [labels[index] for index in best]},
-        "score": {
-            "datatype": "FP32",
-            "shape": [count],
-            "data": [row[index] for row, index in zip(rows, best, strict=True)],
-        },
-        "scores": {
-            "datatype": "FP32",
-            "shape": [count, len(labels)],
-            "data": [score for row in rows for score in row],
-            "parameters": {"labels": list(labels)},
-        },
+    values: dict[str, tuple[list[int], list[Any]]] = {
+        "label": ([len(rows)], [labels[index] for index in best]),
+        "score": ([len(rows)], [row[index] for row, index in zip(rows, best, strict=True)]),
+        "scores": ([len(rows), len(labels)], [score for row in rows for score in row]),
     }
-    return to_json(
+    outputs: list[Json] = []
+    binary: list[bytes] = []
+    for name, is_binary in question.options["outputs"].items():
+        shape, data = values[name]
+        # The parameters of the protocol are numbers, strings and booleans: a list is not among them.
+        parameters: dict[str, str | int] = {"labels": json.dumps(labels)} if name == "scores" else {}
+        output = {"name": name, "datatype": "BYTES" if name == "label" else "FP32", "shape": shape}
+        if is_binary:
+            binary.append(tensors.of_texts(data) if name == "label" else tensors.of_floats(data))
+            parameters["binary_data_size"] = len(binary[-1])
+        else:
+            output["data"] = data
+        outputs.append(output | {"parameters": parameters} if parameters else output)
+    encoded = to_json(
         {
             "model_name": answer.model.name,
             "model_version": answer.model.version,
             "id": question.options["id"] or request_id,
-            "outputs": [{"name": name, **tensors[name]} for name in question.options["outputs"]],
+            "outputs": outputs,
         }
     )
-
-
-SERVER = {"name": "sentiment-service", "version": "2", "extensions": []}
-"""The server's metadata, as GET /v2 answers it; the version is the protocol's."""
-
-_OUTPUTS = ("label", "score", "scores")
-
-
-def metadata(name: str, version: str, labels: Sequence[str]) -> Json:
-    """The model's metadata, as GET /v2/models/{name} answers it."""
-    return {
-        "name": name,
-        "versions": [version],
-        "platform": "pytorch_transformers",
-        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "score", "datatype": "FP32", "shape": [-1]},
-            {"name": "scores", "datatype": "FP32", "shape": [-1, len(labels)]},
-        ],
-    }
+    if not binary:
+        return encoded
+    headers = {tensors.LENGTH_HEADER: str(len(encoded.content))}
+    return Encoded(b"".join([encoded.content, *binary]), BINARY, headers)
 
 
 OIP = Protocol(_decode, _encode)

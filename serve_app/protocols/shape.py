@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
@@ -41,13 +41,32 @@ class Question:
         texts: in the order of the body.
         place: JSON pointer of the text with that index, for errors.
         options: what `encode` needs to know besides.
-        segment: what the texts belong to, for the log.
+        segment: what the texts belong to, for the log; one for all, or one a text.
+        cut: whether a text over the limit of characters is cut there instead of refused; for all, or one
+            a text.
+        model: name that the body gives the model, or None. Another one than the live model's is not found.
+        activations: functions that the body asks to make the scores with, each with its JSON pointer.
     """
 
     texts: list[str]
     place: Callable[[int], str]
     options: dict[str, Any] = field(default_factory=dict)
-    segment: str | None = None
+    segment: str | Sequence[str | None] | None = None
+    cut: bool | Sequence[bool] = False
+    model: str | None = None
+    activations: Mapping[str, str] = field(default_factory=dict)
+
+    def is_cut(self, index: int) -> bool:
+        """Whether the text with that index is cut at the limit of characters."""
+        return self.cut if isinstance(self.cut, bool) else self.cut[index]
+
+
+class Encoded(NamedTuple):
+    """The answer's body, its media type, and headers that the protocol adds."""
+
+    content: bytes
+    media_type: str
+    headers: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +74,31 @@ class Protocol:
     """A way to ask and to answer.
 
     Attributes:
-        decode: (body, media type without parameters) to the question. Raises BadJson, Invalid or
-            UnsupportedMedia.
-        encode: (question, answer, request id) to (body, media type).
+        decode: (body, request headers by lower-case name, maximum number of texts) to the question. It may
+            run in any thread. Raises BadJson, Invalid, NotAcceptable, TooLarge or UnsupportedMedia.
+        encode: (question, answer, request id) to the answer.
     """
 
-    decode: Callable[[bytes, str], Question]
-    encode: Callable[[Question, Classified, str], tuple[bytes, str]]
+    decode: Callable[[bytes, Mapping[str, str], int], Question]
+    encode: Callable[[Question, Classified, str], Encoded]
 
 
-def to_json(body: Json) -> tuple[bytes, str]:
-    """A JSON body and its media type."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
+def media_type(headers: Mapping[str, str]) -> str:
+    """The content type of a request without its parameters; empty if it names none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def too_many(max_texts: int, found: str) -> TooLarge:
+    """The error for a request with too many texts."""
+    return TooLarge(f"{found} texts, a request may hold {max_texts}; send several")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def to_json(body: Json) -> Encoded:
+    """An answer in JSON."""
+    return Encoded(_ENCODER.encode(body).encode(), "application/json")
 
 
 def read(schema: type[Schema], body: bytes) -> Schema:
@@ -80,8 +112,7 @@ def read(schema: type[Schema], body: bytes) -> Schema:
         TooLarge: it has more than `MAX_JSON_VALUES` values.
         Invalid: it is JSON of another shape; each fault with its place.
     """
-    if len(body) > 2 * MAX_JSON_VALUES and _count_values(body) > MAX_JSON_VALUES:
-        raise TooLarge(f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts a request")
+    check_values(body)
     try:
         return _validate(schema, body)
     except BadJson:
@@ -91,16 +122,22 @@ def read(schema: type[Schema], body: bytes) -> Schema:
     return _validate(schema, repaired)
 
 
+def check_values(body: bytes) -> None:
+    """Raise TooLarge for JSON with more than `MAX_JSON_VALUES` values, without parsing it."""
+    if len(body) > 2 * MAX_JSON_VALUES and _count_values(body) > MAX_JSON_VALUES:
+        raise TooLarge(f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts a request")
+
+
 def invalid(faults: Sequence[FieldError], omitted: int = 0) -> Invalid:
     """The error for faults in a body, the first of them in its message; `omitted` more are not listed."""
     first = faults[0]
     return Invalid(f"{first['field'] or 'the body'}: {first['message']}", faults, omitted)
 
 
-def expect_json(media_type: str) -> None:
-    """Raise UnsupportedMedia for a body that says it is not JSON."""
-    if media_type not in ("application/json", ""):
-        raise UnsupportedMedia(f"content type {excerpt(media_type)}; send application/json")
+def expect_json(given: str) -> None:
+    """Raise UnsupportedMedia for a body whose media type is not JSON's."""
+    if given not in ("application/json", ""):
+        raise UnsupportedMedia(f"content type {excerpt(given)}; send application/json")
 
 
 def utf8(body: bytes) -> str:
@@ -116,9 +153,22 @@ def ranked(labels: Sequence[str], scored: Scored) -> list[tuple[str, float]]:
     return sorted(zip(labels, scored.scores, strict=True), key=lambda pair: -pair[1])
 
 
-def predictions(labels: Sequence[str], scored: Scored) -> list[Json]:
-    """`{"score", "label"}` of each label, best first, as Hugging Face's servers write them."""
-    return [{"score": score, "label": label} for label, score in ranked(labels, scored)]
+def predictions(labels: Sequence[str], scored: Scored, top_k: int | None = None) -> list[Json]:
+    """`{"score", "label"}` of the `top_k` best labels, best first, as Hugging Face's servers write them."""
+    if top_k == 1:
+        score = max(scored.scores)
+        return [{"score": score, "label": labels[scored.scores.index(score)]}]
+    return [{"score": score, "label": label} for label, score in ranked(labels, scored)[:top_k]]
+
+
+def refuse_truncated(question: Question, answer: Classified) -> None:
+    """Raise TooLarge if a text that `options["whole"]` lists by index was not read to its end."""
+    for index in question.options["whole"]:
+        if answer.results[index].truncated:
+            raise TooLarge(
+                f"{question.place(index)} has more than {answer.model.max_length} tokens and must not be "
+                "truncated; shorten it, or allow truncation"
+            )
 
 
 def _count_values(body: bytes) -> int:
@@ -126,9 +176,8 @@ def _count_values(body: bytes) -> int:
 
     Exact within a factor of two for JSON, and up to the first fault of what is not.
     """
-    bare = body.replace(_BACKSLASH, b"").replace(
-        b'\\"', b""
-    )  # each quote that is left begins or ends a string
+    # Without the escapes of backslash and quote, each quote begins or ends a string.
+    bare = body.replace(_BACKSLASH, b"").replace(b'\\"', b"")
     quotes = bare.count(b'"')
     if quotes > 4 * MAX_JSON_VALUES:  # a value has at most two strings: its key and itself
         return MAX_JSON_VALUES + 1

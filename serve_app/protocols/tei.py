@@ -1,15 +1,43 @@
-"""Hugging Face text-embeddings-inference: POST /predict.
+"""Hugging Face text-embeddings-inference: POST /predict, POST / and GET /info.
 
-Shapes: https://huggingface.github.io/text-embeddings-inference (PredictRequest, PredictResponse).
+Shapes: https://huggingface.github.io/text-embeddings-inference (PredictRequest, PredictResponse, Info). A
+body with `parameters` is of the Inference API, as `huggingface_hub.InferenceClient` sends it: its answer has
+one more list around it, and `top_k` labels.
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from serve_app.errors import TooLarge
-from serve_app.protocols.shape import Protocol, Question, expect_json, invalid, predictions, read, to_json
-from serve_app.service import Classified
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve_app.protocols.shape import (
+    Encoded,
+    Json,
+    Protocol,
+    Question,
+    expect_json,
+    invalid,
+    media_type,
+    predictions,
+    read,
+    refuse_truncated,
+    to_json,
+)
+from serve_app.service import Classified, LiveModel
+from serve_app.settings import BATCH_TOKENS, Settings
+
+
+class TeiParameters(BaseModel):
+    """Parameters of the Inference API; any other is refused by its name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    top_k: int | None = Field(default=None, ge=1, description="How many labels to answer; all by default.")
+    function_to_apply: Literal["softmax", "sigmoid", "none"] | None = Field(
+        default=None, description="Only the function of the live model (`activation` of GET /v1/model)."
+    )
 
 
 class TeiRequest(BaseModel):
@@ -18,50 +46,126 @@ class TeiRequest(BaseModel):
     model_config = ConfigDict(strict=True)
 
     inputs: str | list[list[str]] | list[str]
-    truncate: bool | None = None
+    truncate: bool | None = Field(
+        default=None,
+        description="True cuts a text at every limit; false refuses one that the model would not read whole.",
+    )
     truncation_direction: str | None = None
     raw_scores: bool = False
+    parameters: TeiParameters | None = Field(
+        default=None, description="Makes the answer to one text a list of lists, as in the Inference API."
+    )
 
 
-def _decode(body: bytes, media_type: str) -> Question:
-    expect_json(media_type)
+class TeiPrediction(BaseModel):
+    """A label and its score."""
+
+    score: float
+    label: str
+
+
+TeiResponse = list[TeiPrediction] | list[list[TeiPrediction]]
+"""The labels of one text, best first; for a batch, or a body with `parameters`, such a list a text."""
+
+
+class TeiLabels(BaseModel):
+    """The labels by their number, and the other way round."""
+
+    id2label: dict[str, str]
+    label2id: dict[str, int]
+
+
+class TeiModelType(BaseModel):
+    """What kind of model it is: always a classifier."""
+
+    classifier: TeiLabels
+
+
+class TeiInfo(BaseModel):
+    """The model and the limits in force, as GET /info answers them."""
+
+    model_id: str
+    model_sha: str | None = Field(description="SHA-256 of the bundle's manifest.")
+    model_dtype: str
+    model_type: TeiModelType
+    max_concurrent_requests: int = Field(description="Texts that may wait.")
+    max_input_length: int = Field(description="Tokens after which a text is cut.")
+    max_batch_tokens: int
+    max_batch_requests: int | None = Field(description="Texts in a batch.")
+    max_client_batch_size: int = Field(description="Texts in a request.")
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str = Field(description="The model's version.")
+    sha: str | None
+    docker_label: str | None
+
+
+def info(live: LiveModel, settings: Settings) -> Json:
+    """The model and the limits in force, in text-embeddings-inference's words."""
+    classifier = TeiLabels(
+        id2label={str(number): label for number, label in enumerate(live.labels)},
+        label2id={label: number for number, label in enumerate(live.labels)},
+    )
+    return TeiInfo(
+        model_id=live.name,
+        model_sha=live.digest,
+        model_dtype=live.dtype,
+        model_type=TeiModelType(classifier=classifier),
+        max_concurrent_requests=settings.max_queue_items,
+        max_input_length=live.max_length,
+        max_batch_tokens=settings.max_batch_tokens or BATCH_TOKENS[live.device.partition(":")[0]],
+        max_batch_requests=settings.max_batch_items,
+        max_client_batch_size=settings.max_texts_per_request,
+        auto_truncate=True,
+        tokenization_workers=1,
+        version=live.version,
+        sha=None,
+        docker_label=None,
+    ).model_dump()
+
+
+def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:
+    expect_json(media_type(headers))
     request = read(TeiRequest, body)
     if request.raw_scores:
         raise invalid([{"field": "/raw_scores", "message": "only false: the answers are probabilities"}])
     if request.truncation_direction not in (None, "right", "Right"):
         raise invalid([{"field": "/truncation_direction", "message": "only 'right' is supported"}])
-    options = {"one": True, "truncate": request.truncate}
+    parameters = request.parameters or TeiParameters()
     if isinstance(request.inputs, str):
-        return Question([request.inputs], lambda _: "/inputs", options)
-    texts: list[str] = []
-    batch = bool(request.inputs) and isinstance(request.inputs[0], list)
-    rows = request.inputs if batch else [request.inputs]
-    for index, row in enumerate(rows):
-        where = f"/inputs/{index}" if batch else "/inputs"
-        if len(row) != 1:
-            message = f"one text, got {len(row)}; pairs are not supported, a batch is [[text], [text], …]"
-            raise invalid([{"field": where, "message": message}])
-        texts.append(str(row[0]))
-    options["one"] = not batch
-    return Question(texts, "/inputs/{}/0".format if batch else (lambda _: "/inputs/0"), options)
+        texts, place, one = [request.inputs], (lambda _: "/inputs"), True
+    else:
+        one = not request.inputs or isinstance(request.inputs[0], str)
+        rows = [request.inputs] if one else request.inputs
+        texts = [_text(row, "/inputs" if one else f"/inputs/{index}") for index, row in enumerate(rows)]
+        place = (lambda _: "/inputs/0") if one else "/inputs/{}/0".format
+    function = parameters.function_to_apply
+    return Question(
+        texts,
+        place,
+        {
+            "one": one and request.parameters is None,
+            "top_k": parameters.top_k,
+            "whole": range(len(texts)) if request.truncate is False else (),
+        },
+        cut=request.truncate is True,
+        activations={function: "/parameters/function_to_apply"} if function else {},
+    )
 
 
-def _encode(question: Question, answer: Classified, _request_id: str) -> tuple[bytes, str]:
-    _refuse_truncated(question, answer)
-    rows = [predictions(answer.model.labels, scored) for scored in answer.results]
+def _text(row: Sequence[Any], field: str) -> str:
+    if len(row) == 1:
+        return str(row[0])
+    found = "a pair of texts" if len(row) == 2 else f"{len(row)} texts"
+    message = f"one text, got {found}; pairs are not supported, a batch is [[text], [text], …]"
+    raise invalid([{"field": field, "message": message}])
+
+
+def _encode(question: Question, answer: Classified, _request_id: str) -> Encoded:
+    refuse_truncated(question, answer)
+    top_k = question.options["top_k"]
+    rows = [predictions(answer.model.labels, scored, top_k) for scored in answer.results]
     return to_json(rows[0] if question.options["one"] else rows)
-
-
-def _refuse_truncated(question: Question, answer: Classified) -> None:
-    """`truncate: false` asks for an error rather than for an answer about part of a text."""
-    if question.options["truncate"] is not False:
-        return
-    for index, scored in enumerate(answer.results):
-        if scored.truncated:
-            raise TooLarge(
-                f"{question.place(index)} has more than {answer.model.max_length} tokens and truncate is "
-                "false; shorten it, or leave truncate out"
-            )
 
 
 TEI = Protocol(_decode, _encode)

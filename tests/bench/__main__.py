@@ -30,7 +30,7 @@ import uvloop
 from serve_app.local import Plan, free_port, serving
 from serve_app.model import store
 from serve_app.model.classifier import Classifier, Encoded
-from tests.bench import in_process
+from tests.bench import fairness, in_process
 from tests.bench.load import Outcome, closed_loop, get_rate
 from tests.bench.overload import Flood, flood
 from tests.bench.texts import mixed
@@ -318,6 +318,77 @@ class Bench:
         yield Row("  rows kept / asked, with 2 more at the start", f"{kept} / {asked}")
         yield Row("  bytes of the log a row", f"{size_bytes / kept:.0f}")
 
+    def fairness(self) -> Iterator[Row]:
+        """Small requests next to large ones, large ones alone, bursts, and open loops below the capacity."""
+        short = [text for text, item in zip(self.texts, self.items, strict=True) if item.tokens <= 20]
+        long = [fairness.long_text(self.texts)]
+        with _running(environment={"SENTIMENT_MAX_TEXTS_PER_REQUEST": "256"}) as plan:
+            self._loop(plan, seconds=3)
+            outcome = uvloop.run(fairness.burst(plan.url, short[:32]))
+            yield Row("burst of 32 short texts at an idle service: refused", str(outcome.failures), None, "0")
+            for text in short[:100]:
+                httpx.post(f"{plan.url}/v1/classify", json={"inputs": text}).raise_for_status()
+            outcome = uvloop.run(fairness.burst(plan.url, short[:32]))
+            yield Row("  the same after 100 single texts: refused", str(outcome.failures), None, "0")
+            yield from self._next_to_bulk(plan, short, long)
+            yield from self._large_requests(plan)
+            rates = {}
+            for connections in (32, 128, 32, 128, 32, 128):
+                rates.setdefault(connections, []).append(
+                    self._loop(plan, connections=connections, seconds=8).rate
+                )
+            capacity, many = statistics.mean(rates[32]), statistics.mean(rates[128])
+            yield Row("128 connections, over 32", f"{many:.0f} texts/s", many / capacity, ">= 0.95")
+            for part in (0.3, 0.6):
+                run = fairness.open_loop(plan.url, self.texts, per_s=part * capacity, seconds=self.seconds)
+                seen = uvloop.run(run)
+                yield Row(f"open loop at {part:.0%} of the capacity: refused", str(seen.failures), None, "0")
+                yield Row("  p95", f"{1000 * seen.latency_s(0.95):.0f} ms")
+
+    def _next_to_bulk(self, plan: Plan, short: Sequence[str], long: Sequence[str]) -> Iterator[Row]:
+        """Short texts at 10 a second, alone and next to a client that sends 64 long texts at a time."""
+        seconds = self.seconds / 2
+        alone, beside = [], {"bulk": [], "": []}
+        for _ in range(3):
+            alone.append(uvloop.run(fairness.open_loop(plan.url, short, per_s=10, seconds=seconds)))
+            for priority, seen in beside.items():
+                run = fairness.next_to_bulk(
+                    plan.url, short, long, per_s=10, seconds=seconds, priority=priority
+                )
+                seen.append(uvloop.run(run))
+        base = _p95_s(alone)
+        yield Row("short texts, 10 a second, alone: p95", f"{1000 * base:.0f} ms", 1.0)
+        for priority, seen in beside.items():
+            p95_s = _p95_s([small for small, _ in seen])
+            name = "X-Request-Priority: bulk" if priority else "no header"
+            yield Row(
+                f"  next to 64 x 512 tokens, {name}: p95", f"{1000 * p95_s:.0f} ms", p95_s / base, "<= 2"
+            )
+            yield Row("    short ones refused", str(sum(small.failures for small, _ in seen)), None, "0")
+            yield Row("    large ones answered / refused", _answered([large for _, large in seen]))
+
+    def _large_requests(self, plan: Plan) -> Iterator[Row]:
+        """Requests of many texts by themselves, in turns with the model in process."""
+        for connections, per_request in ((4, 32), (2, 256)):
+            shares, refused = [], 0
+            before = self._packed_rate_alone()
+            for _ in range(4):
+                run = fairness.closed_loops(
+                    plan.url,
+                    self.texts,
+                    connections=connections,
+                    per_request=per_request,
+                    seconds=self.seconds,
+                )
+                seen = uvloop.run(run)
+                after = self._packed_rate_alone()
+                shares.append(2 * seen.rate / (before + after))
+                before, refused = after, refused + seen.failures
+            share = statistics.median(shares)
+            name = f"{connections} connections x {per_request} texts"
+            yield Row(f"{name}, over the model in process", f"{seen.rate:.0f} texts/s", share, ">= 0.9")
+            yield Row("  refused", str(refused), None, "0")
+
     def _in_turn(
         self, services: dict[str, Callable[[], AbstractContextManager[Plan]]]
     ) -> dict[str, list[Outcome]]:
@@ -366,6 +437,14 @@ def _captured(log: Path, *, at_least: int) -> tuple[int, int]:
         if rows >= at_least or time.monotonic() > deadline:
             return rows, sum(of.size_bytes for of in held)
         time.sleep(0.5)
+
+
+def _p95_s(outcomes: Sequence[fairness.Seen]) -> float:
+    return float(np.quantile([latency for seen in outcomes for latency in seen.latencies_s], 0.95))
+
+
+def _answered(outcomes: Sequence[fairness.Seen]) -> str:
+    return f"{sum(seen.statuses[200] for seen in outcomes)} / {sum(seen.failures for seen in outcomes)}"
 
 
 def _latency_s(outcomes: Sequence[Outcome], q: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -55,6 +56,11 @@ class Connection:
     async def classify(self, text: str) -> Answer:
         """POST one text."""
         return await self._ask(_question(self._host, text))
+
+    async def classify_many(self, texts: Sequence[str], *, priority: str = "") -> Answer:
+        """POST several texts in one request, with a priority if one is given."""
+        header = f"x-request-priority: {priority}\r\n" if priority else ""
+        return await self._ask(_request(self._host, json.dumps({"inputs": list(texts)}).encode(), header))
 
     async def get(self, path: str) -> Answer:
         """GET a path."""
@@ -107,6 +113,9 @@ class _Wire(asyncio.Protocol):
 
 @functools.cache
 def _question(host: str, text: str) -> bytes:
-    body = json.dumps({"inputs": text}).encode()
-    head = f"POST /v1/classify HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    return _request(host, json.dumps({"inputs": text}).encode())
+
+
+def _request(host: str, body: bytes, header: str = "") -> bytes:
+    head = f"POST /v1/classify HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{header}"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body

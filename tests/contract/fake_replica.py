@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from serve_app.batching.admission import Priority
 from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
@@ -14,6 +15,7 @@ LIVE = LiveModel(
     uri="file:///fake",
     digest="0" * 64,
     labels=LABELS,
+    activation="softmax",
     max_length=8,
     device="cpu",
     dtype="float32",
@@ -48,6 +50,7 @@ class FakeReplica:
     failure: Exception | None = None
     asked: list[tuple[str, ...]] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
+    priorities: list[Priority | None] = field(default_factory=list)
 
     @property
     def standing(self) -> Standing:
@@ -57,7 +60,9 @@ class FakeReplica:
     def live(self) -> LiveModel:
         return LIVE
 
-    def check_room(self) -> None:
+    def check_room(
+        self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
+    ) -> None:
         if self.refusal is not None:
             raise self.refusal
 
@@ -65,8 +70,11 @@ class FakeReplica:
         if self.failure is not None:
             raise self.failure
 
-    async def classify(self, texts: Sequence[str], *, deadline: float) -> Classified:
+    async def classify(
+        self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
+    ) -> Classified:
         self.asked.append(tuple(texts))
+        self.priorities.append(priority)
         self.deadlines.append(deadline)
         if self.failure is not None:
             raise self.failure

@@ -27,6 +27,19 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 80},
     "mpnet": _BERT_LIKE,
     "deberta-v2": _BERT_LIKE,
+    "bart": {
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 80,
+        "bos_token_id": 2,
+        "decoder_start_token_id": 3,
+        "eos_token_id": 3,
+    },
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 80},
 }
 PACKED = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")

@@ -151,6 +151,7 @@ def test_labels_that_do_not_exclude_one_another_are_scored_each(tmp_path: Path) 
     batch = classifier.preprocess(["a b c"])
     expected = torch.sigmoid(plain_logits(folder, [batch[0].ids]))[0].tolist()
     assert classifier.forward(batch)[0] == pytest.approx(expected, abs=SAME)
+    assert classifier.activation == "sigmoid"
 
 
 def test_the_bundles_temperature_and_length_are_applied(tmp_path: Path) -> None:
@@ -203,11 +204,11 @@ def test_threads_are_set(tmp_path: Path) -> None:
         torch.set_num_threads(before)
 
 
-def test_warm_up_batches_cover_one_text_and_a_full_batch_twice(tmp_path: Path) -> None:
+def test_warm_up_batches_cover_one_text_and_full_batches_in_every_lane_twice(tmp_path: Path) -> None:
     classifier = load(save(tmp_path / "bert"), tmp_path)
-    one, full, again = classifier.warm_up_batches(max_tokens=100)
-    assert len(one) == 1 and full == again
-    assert 100 - one[0].tokens < sum(item.tokens for item in full) <= 100
+    one, same, full, again = classifier.warm_up_batches(max_tokens=300, lanes=2)
+    assert len(one) == 1 and one == same and full == again
+    assert 2 * (300 - full[0].tokens) < sum(item.tokens for item in full) <= 2 * 300
 
 
 @pytest.mark.parametrize("architecture", PACKED)

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from ray.serve.schema import ReplicaRank
 import serve_app.deployment
 import serve_app.live
 import serve_app.model.classifier
-from serve_app.admission import Admission
 from serve_app.demand import Demand
 from serve_app.deployment import ClassifierReplica
 from serve_app.errors import BundleNotFound, QueueFull, ServiceError
@@ -132,6 +131,7 @@ async def test_a_request_that_is_being_tokenised_ends_on_the_model_it_began_with
 async def test_what_was_asked_is_counted_on_across_a_change_of_model(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(replica, "_settings", replica._settings.model_copy(update={"max_queue_items": 4}))
     assert replica.record_autoscaling_stats() == asdict(Demand())
     tokens = 0
     for number, version in enumerate(("one", "two"), 1):
@@ -141,19 +141,19 @@ async def test_what_was_asked_is_counted_on_across_a_change_of_model(
         assert (seen["requests"], seen["tokens"], seen["refused"], seen["ahead_s"]) == (number, tokens, 0, 0)
         assert seen["capacity_tokens_per_s"] > 0, "the warm-up has shown it"
     assert replica._live is not None
-    batcher, go_on = replica._live.batcher, threading.Event()
+    batcher, entered, go_on = replica._live.batcher, threading.Event(), threading.Event()
     forward = batcher._forward
 
     def held(batch: Any, alone: bool) -> Any:
+        entered.set()
         assert go_on.wait(PATIENCE_S)
         return forward(batch, alone)
 
     monkeypatch.setattr(batcher, "_forward", held)
-    monkeypatch.setattr(batcher, "_admission", Admission(replace(batcher._limits, max_queue_items=1)))
     first = asyncio.create_task(ask(replica, ["a"]))
-    await until(lambda: bool(batcher._running))
-    second = asyncio.create_task(ask(replica, ["a"]))
-    await until(lambda: batcher.waiting_items == 1)
+    await until(entered.is_set)
+    second = asyncio.create_task(ask(replica, ["a", "b", "c", "d"]))
+    await until(lambda: batcher.waiting_items == 4)
     with pytest.raises(QueueFull):
         replica.check_room()
     seen = replica.record_autoscaling_stats()

@@ -6,16 +6,25 @@ import asyncio
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.admission import BatchLimits
-from serve_app.batching import Batcher
-from serve_app.errors import DeadlineExceeded, ModelFailure, NotReady, QueueFull
+from serve_app.batching.admission import BatchLimits
+from serve_app.batching.batcher import Batcher
+from serve_app.errors import (
+    DeadlineExceeded,
+    ModelFailure,
+    NotReady,
+    QueueFull,
+    TooLarge,
+    UnprocessableTextError,
+)
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,13 @@ async def make(device: Device) -> Iterator[Make]:
     made: list[Batcher[Text, str]] = []
 
     def build(
-        clock: Callable[[], float] | None = None, lanes: int = 1, **limits: float
+        clock: Callable[[], float] = time.monotonic,
+        lanes: int = 1,
+        probe: Text | None = None,
+        **limits: float,
     ) -> Batcher[Text, str]:
         bounds = BatchLimits(**limits)  # type: ignore[arg-type]
-        made.append(Batcher(device.forward, bounds, lanes=lanes, **({"clock": clock} if clock else {})))
+        made.append(Batcher(device.forward, bounds, lanes=lanes, probe=probe, clock=clock))
         return made[-1]
 
     yield build
@@ -104,7 +116,7 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
     return causes
 
 
-async def ask(batcher: Batcher[Text, str], *names: str, tokens: int = 1, **options: float) -> list[str]:
+async def ask(batcher: Batcher[Text, str], *names: str, tokens: int = 1, **options: Any) -> list[str]:
     answer = await batcher.submit([Text(name, tokens) for name in names], **options)
     return answer.results
 
@@ -136,7 +148,7 @@ async def test_batches_are_first_in_first_out_within_the_budgets(device: Device,
     sizes = {"a": 4, "b": 6, "c": 1, "d": 25, "e": 1, "f": 1, "g": 1, "h": 1}
     tasks = []
     for name, tokens in sizes.items():
-        tasks.append(asyncio.create_task(ask(batcher, name, tokens=tokens)))
+        tasks.append(asyncio.create_task(ask(batcher, name, tokens=tokens, priority="interactive")))
         await until(lambda: batcher.waiting_items == len(tasks))
     device.let_go()
     await asyncio.gather(running, *tasks)
@@ -171,23 +183,57 @@ async def test_what_does_not_fit_is_refused_at_the_door(
     assert await ask(batcher, "c") == ["answer to c"]
 
 
-async def test_retry_after_is_the_work_ahead_at_the_measured_rate(device: Device, make: Make) -> None:
+async def measured(batcher: Batcher[Text, str], device: Device, clock: FakeClock, token_s: float) -> None:
+    """Batches of two sizes, each twice, at that speed: the throughput is known."""
+    for number, tokens in enumerate((10, 10, 100, 100)):
+        asked = asyncio.create_task(ask(batcher, f"measured {number}", tokens=tokens))
+        await device.until_entered()
+        clock.now += token_s * tokens
+        device.permits.release()
+        await asked
+
+
+async def test_retry_after_is_the_work_ahead_at_the_measured_throughput(device: Device, make: Make) -> None:
     clock = FakeClock()
     batcher = make(clock, max_queue_wait_s=1.0, max_batch_tokens=100)
-    first = asyncio.create_task(ask(batcher, "measured", tokens=100))
-    await device.until_entered()
-    clock.now += 0.5  # 200 tokens a second
-    device.permits.release()
-    await first
+    await measured(batcher, device, clock, 1 / 200)
     running = asyncio.create_task(ask(batcher, "running", tokens=100))
     await device.until_entered()
-    waiting = asyncio.create_task(ask(batcher, "waiting", tokens=300))
+    waiting = asyncio.create_task(ask(batcher, "waiting", tokens=100))
     await until(lambda: batcher.waiting_items == 1)
+    clock.now += 0.1
     with pytest.raises(QueueFull, match="max_queue_wait_s") as refusal:
         batcher.check_room()
-    assert refusal.value.retry_after_s == pytest.approx((100 + 300) / 200)
+    assert refusal.value.retry_after_s == pytest.approx((100 + 100) / 200 - 0.1)
     device.let_go()
     await asyncio.gather(running, waiting)
+
+
+async def test_a_request_of_several_batches_is_bulk_unless_it_says_otherwise(
+    device: Device, make: Make
+) -> None:
+    batcher = make(max_batch_tokens=4)
+    running = asyncio.create_task(ask(batcher, "running"))
+    await device.until_entered()
+    tasks = [asyncio.create_task(ask(batcher, *"abcde"))]
+    await until(lambda: batcher.waiting_items == 5)
+    for names, priority in (("f", None), ("ghijk", "interactive"), ("l", "bulk")):
+        tasks.append(asyncio.create_task(ask(batcher, *names, priority=priority)))
+        await asyncio.sleep(0)
+    await until(lambda: batcher.waiting_items == 12)
+    device.let_go()
+    await asyncio.gather(running, *tasks)
+    order = [name for batch in device.batches[1:] for name in batch]
+    assert order[:6] == list("fghijk")
+    assert sorted(order[6:]) == list("abcdel") and order.index("l") < order.index("e")
+
+
+async def test_a_request_larger_than_the_queue_is_too_large_and_no_matter_of_waiting(make: Make) -> None:
+    batcher = make(max_queue_items=4, max_queue_tokens=50)
+    with pytest.raises(TooLarge, match="max_queue_items"):
+        await ask(batcher, *"abcde")
+    with pytest.raises(TooLarge, match="max_queue_tokens"):
+        await ask(batcher, "a", tokens=51)
 
 
 @pytest.mark.parametrize(("refused", "sizes"), [(0, [8]), (1000, [4, 4])])
@@ -242,25 +288,79 @@ async def test_a_deadline_answers_when_it_passes_though_the_device_is_busy(
     await running
 
 
-async def test_a_failure_fails_its_own_batch_and_the_health_check(device: Device, make: Make) -> None:
+async def test_a_text_on_which_the_model_fails_fails_alone_and_the_device_stays_healthy(
+    device: Device, make: Make
+) -> None:
     device.fail_on = "bad"
-    batcher = make(max_batch_items=2)
-    batcher.check_health()
+    batcher = make(max_batch_items=8, probe=Text("probe"))
     running = asyncio.create_task(ask(batcher, "running"))
     await device.until_entered()
-    tasks = []
-    for name in ("bad", "neighbour", "next"):
-        tasks.append(asyncio.create_task(ask(batcher, name)))
-        await until(lambda: batcher.waiting_items == len(tasks))
-    device.permits.release(2)  # `running`, then the bad batch
-    for task in tasks[:2]:
-        with pytest.raises(ModelFailure):
-            await task
+    tasks = [asyncio.create_task(ask(batcher, *names)) for names in (["a", "b"], ["c", "bad", "d"], ["e"])]
+    await until(lambda: batcher.waiting_items == 6)
+    device.let_go()
+    first, guilty, last = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (first, last) == (["answer to a", "answer to b"], ["answer to e"])
+    assert isinstance(guilty, UnprocessableTextError) and guilty.index == 1
+    assert "bad" not in str(guilty)
+    batcher.check_health()
+    await running
+
+
+async def test_a_bad_text_that_comes_alone_does_not_make_an_idle_device_unhealthy(
+    device: Device, make: Make
+) -> None:
+    device.fail_on = "bad"
+    device.let_go()
+    batcher = make(probe=Text("probe"))
+    with pytest.raises(UnprocessableTextError):
+        await ask(batcher, "bad")
+    batcher.check_health()
+
+
+async def test_a_device_that_fails_on_everything_is_unhealthy_until_a_batch_goes_well(
+    device: Device, make: Make
+) -> None:
+    device.fail_on = "probe"
+    device.let_go()
+    batcher = make(probe=Text("probe"))
+    batcher.check_health()
+    with pytest.raises(ModelFailure, match="failed on a batch"):
+        await ask(batcher, "probe", "other")
     with pytest.raises(ModelFailure, match="latest batch failed"):
         batcher.check_health()
+    assert await ask(batcher, "next") == ["answer to next"]
+    batcher.check_health()
+
+
+async def test_what_waits_of_a_failed_request_leaves_the_queue(device: Device, make: Make) -> None:
+    device.fail_on = "bad"
+    batcher = make(max_batch_items=2, probe=Text("probe"))
+    asked = asyncio.create_task(ask(batcher, "bad", *"abcdefgh"))
+    await device.until_entered()
     device.let_go()
-    assert await asyncio.gather(running, tasks[2]) == [["answer to running"], ["answer to next"]]
-    batcher.check_health()  # a batch went well since
+    with pytest.raises(UnprocessableTextError):
+        await asked
+    await ask(batcher, "next")
+    assert sum(map(len, device.batches)) < 9
+
+
+async def test_300_dropped_requests_reach_no_batch_and_nobody_waits_for_them(
+    device: Device, make: Make
+) -> None:
+    batcher = make(max_batch_items=4)
+    running = asyncio.create_task(ask(batcher, "running"))
+    await device.until_entered()
+    dropped = [asyncio.create_task(ask(batcher, *f"{number} a b".split())) for number in range(300)]
+    await until(lambda: batcher.waiting_items == 900)
+    for task in dropped:
+        task.cancel()
+    await asyncio.gather(*dropped, return_exceptions=True)
+    assert batcher.waiting_items == 0 and batcher.ahead_s == 0
+    kept = asyncio.create_task(ask(batcher, "kept"))
+    await until(lambda: batcher.waiting_items == 1)
+    device.let_go()
+    await asyncio.gather(running, kept)
+    assert device.batches == [["running"], ["kept"]]
 
 
 async def test_too_few_results_are_a_failure_and_reach_nobody(make: Make) -> None:
@@ -336,41 +436,31 @@ async def test_a_batch_alone_has_the_device_and_then_lanes_run_side_by_side(
     assert device.alone[:3] == [True, False, False]
 
 
-async def test_the_rate_is_that_of_all_lanes_together(device: Device, make: Make) -> None:
+async def test_batches_side_by_side_share_the_time_of_the_device(device: Device, make: Make) -> None:
     clock = FakeClock()
-    batcher = make(clock, lanes=2, max_batch_items=1)
-    tasks = [asyncio.create_task(ask(batcher, "first", tokens=10))]
-    await device.until_entered()
-    tasks += [asyncio.create_task(ask(batcher, name, tokens=10)) for name in "ab"]
-    await until(lambda: batcher.waiting_items == 2)
-    device.permits.release()  # `first` took no time
-    await device.until_entered()
-    await device.until_entered()
-    clock.now += 10  # `a` and `b` took ten seconds, side by side
-    device.let_go()
-    await asyncio.gather(*tasks)
-    assert 0 < batcher._rate.seconds_for(20) <= 10
+    batcher = make(clock, lanes=2, max_batch_items=1, max_batch_tokens=10, max_queue_wait_s=1000)
+    for _ in range(3):
+        tasks = [asyncio.create_task(ask(batcher, "first", tokens=10))]
+        await device.until_entered()
+        tasks += [asyncio.create_task(ask(batcher, name, tokens=10)) for name in "ab"]
+        await until(lambda: batcher.waiting_items == 2)
+        clock.now += 5
+        device.permits.release()
+        await device.until_entered()
+        await device.until_entered()
+        clock.now += 10  # `a` and `b` side by side: five seconds of the device each
+        device.permits.release(2)
+        await asyncio.gather(*tasks)
+    assert batcher.capacity_tokens_per_s == pytest.approx(10 / 5)
 
 
-async def test_the_capacity_is_that_of_full_batches_after_the_first(device: Device, make: Make) -> None:
+async def test_the_capacity_is_that_of_full_batches_and_known_after_the_first(
+    device: Device, make: Make
+) -> None:
     clock = FakeClock()
     batcher = make(clock, max_batch_tokens=100)
-
-    async def run(name: str, tokens: int, seconds: float) -> None:
-        asked = asyncio.create_task(ask(batcher, name, tokens=tokens))
-        await device.until_entered()
-        assert batcher.ahead_s == pytest.approx(batcher._rate.seconds_for(tokens))
-        clock.now += seconds
-        device.permits.release()
-        await asked
-        await until(lambda: not batcher._running)
-
-    await run("cold", 90, 30.0)
-    await run("small", 10, 1.0)
-    assert batcher.capacity_tokens_per_s == 0, "neither says what the device can do"
-    await run("full", 80, 2.0)
-    assert batcher.capacity_tokens_per_s == pytest.approx(40)
-    await run("small again", 10, 1.0)
+    assert batcher.capacity_tokens_per_s == 0
+    await measured(batcher, device, clock, 1 / 40)
     assert batcher.capacity_tokens_per_s == pytest.approx(40)
     assert batcher.ahead_s == 0
 
@@ -440,12 +530,6 @@ async def test_every_survivor_of_200_gets_its_own_answer(device: Device, make: M
             assert answer == [f"answer to {name}" for name in names.split()]
     assert survivors > 80
     assert batcher.waiting_items == 0 or await ask(batcher, "last") == ["answer to last"]
-
-
-@pytest.mark.parametrize("name", BatchLimits.__slots__)
-def test_limits_are_positive(name: str) -> None:
-    with pytest.raises(ValueError, match=name):
-        BatchLimits(**{name: 0})
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,1 @@
+"""The dynamic batcher: queues, admission and the device threads."""

@@ -1,0 +1,102 @@
+"""The throughput model of a device: a batch takes a fixed cost plus a cost per token, fitted online."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_KEPT_FRACTION = 0.8
+"""Weight that the earlier batches of a size class keep with each new one: the latest five or so decide."""
+_MAX_SLOWDOWN = 5.0
+"""Bound on one observation over its prediction. A process that was stopped for seconds does not make the
+device a hundred times slower; a device that is slower shows it again with the next batch."""
+
+
+@dataclass(slots=True)
+class _SizeClass:
+    """Exponentially weighted sums over the batches of similar size: count, tokens, seconds."""
+
+    count: float = 0.0
+    tokens: float = 0.0
+    seconds: float = 0.0
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        self.count = _KEPT_FRACTION * self.count + 1
+        self.tokens = _KEPT_FRACTION * self.tokens + tokens
+        self.seconds = _KEPT_FRACTION * self.seconds + seconds
+
+
+class ThroughputEstimator:
+    """Seconds of a batch, `fixed_s + token_s * tokens`, fitted to the latest batches of each size.
+
+    Batches are remembered by size class (powers of two), so an hour of single short texts does not make the
+    model forget what a full batch takes. The line minimises the squared relative error over the classes, with
+    both coefficients at least 0.
+
+    Attributes:
+        fixed_s: seconds of a batch however small, >= 0.
+        token_s: seconds per token, >= 0.
+    """
+
+    def __init__(self) -> None:
+        self.fixed_s = 0.0
+        self.token_s = 0.0
+        self._classes: dict[int, _SizeClass] = {}
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """Take a batch into account.
+
+        The first batch of a size class only opens the class: it pays for what is done once, such as the
+        choice of a kernel.
+
+        Args:
+            tokens: of the batch, >= 1.
+            seconds: of the device's time, > 0; where batches run side by side, this batch's share of it.
+        """
+        size = tokens.bit_length()
+        if size not in self._classes:
+            self._classes[size] = _SizeClass()
+            return
+        if self._is_fitted:
+            seconds = min(seconds, _MAX_SLOWDOWN * self.batch_s(tokens))
+        self._classes[size].observe(tokens, seconds)
+        self._fit()
+
+    def batch_s(self, tokens: float) -> float:
+        """Return the expected seconds of one batch; 0 before anything is known."""
+        return self.fixed_s + self.token_s * tokens
+
+    def work_s(self, tokens: float, batches: float) -> float:
+        """Return the expected seconds of so many tokens in so many batches."""
+        return self.fixed_s * batches + self.token_s * tokens
+
+    def tokens_per_s(self, batch_tokens: float) -> float:
+        """Return the throughput with batches of that size; 0 before anything is known."""
+        seconds = self.batch_s(batch_tokens)
+        return batch_tokens / seconds if seconds else 0.0
+
+    @property
+    def _is_fitted(self) -> bool:
+        return self.fixed_s > 0 or self.token_s > 0
+
+    def _fit(self) -> None:
+        """Weighted least squares through the classes' means, weights 1 / seconds², coefficients >= 0."""
+        points = [
+            (of.tokens / of.count, of.seconds / of.count) for of in self._classes.values() if of.seconds > 0
+        ]
+        if not points:
+            return
+        weights = [1 / (seconds * seconds) for _, seconds in points]
+        total = sum(weights)
+        mean_tokens = sum(w * t for w, (t, _) in zip(weights, points, strict=True)) / total
+        mean_s = sum(w * s for w, (_, s) in zip(weights, points, strict=True)) / total
+        spread = sum(w * (t - mean_tokens) ** 2 for w, (t, _) in zip(weights, points, strict=True))
+        rise = sum(w * (t - mean_tokens) * (s - mean_s) for w, (t, s) in zip(weights, points, strict=True))
+        if spread <= 0 or mean_s <= rise / spread * mean_tokens:  # one size only, or a negative fixed cost
+            square = sum(w * t * t for w, (t, _) in zip(weights, points, strict=True))
+            cross = sum(w * t * s for w, (t, s) in zip(weights, points, strict=True))
+            self.fixed_s, self.token_s = 0.0, cross / square
+        elif rise < 0:
+            self.fixed_s, self.token_s = mean_s, 0.0
+        else:
+            self.token_s = rise / spread
+            self.fixed_s = mean_s - self.token_s * mean_tokens

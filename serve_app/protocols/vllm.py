@@ -1,0 +1,107 @@
+"""vLLM's classification API: POST /classify.
+
+Shapes: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html (Classification API) and
+vllm/entrypoints/pooling/classify/protocol.py (ClassificationCompletionRequest, ClassificationResponse).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve_app.protocols.shape import (
+    Encoded,
+    Protocol,
+    Question,
+    expect_json,
+    media_type,
+    read,
+    to_json,
+)
+from serve_app.service import Classified
+
+
+class VllmRequest(BaseModel):
+    """One text or several. What changes the scores in vLLM has the value that holds here, or is refused."""
+
+    model_config = ConfigDict(strict=True)
+
+    input: str | list[str] = Field(min_length=1, description="Texts; token ids are not supported.")
+    model: str | None = Field(default=None, description="Name of the live model.")
+    truncate_prompt_tokens: Literal[-1] | None = Field(
+        default=None, description="A text is cut at the model's limit of tokens in any case."
+    )
+    truncation_side: Literal["right"] | None = None
+    add_special_tokens: Literal[True] = True
+    use_activation: Literal[True] | None = Field(default=None, description="The answers are probabilities.")
+
+
+class VllmPrediction(BaseModel):
+    """One text's answer."""
+
+    index: int
+    label: str
+    probs: list[float] = Field(description="In the order of the model's labels.")
+    num_classes: int
+
+
+class VllmUsage(BaseModel):
+    """Tokens that the model read."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int
+    prompt_tokens_details: None
+
+
+class VllmResponse(BaseModel):
+    """Answers in the order of the texts."""
+
+    id: str = Field(description="classify- and X-Request-ID.")
+    object: Literal["list"]
+    created: int = Field(description="Seconds since 1970, UTC.")
+    model: str
+    data: list[VllmPrediction]
+    usage: VllmUsage
+
+
+def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:
+    expect_json(media_type(headers))
+    request = read(VllmRequest, body)
+    one = isinstance(request.input, str)
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    return Question(texts, (lambda _: "/input") if one else "/input/{}".format, model=request.model)
+
+
+def _encode(_question: Question, answer: Classified, request_id: str) -> Encoded:
+    labels = answer.model.labels
+    tokens = sum(scored.tokens for scored in answer.results)
+    return to_json(
+        {
+            "id": f"classify-{request_id}",
+            "object": "list",
+            "created": int(time.time()),
+            "model": answer.model.name,
+            "data": [
+                {
+                    "index": index,
+                    "label": labels[max(range(len(labels)), key=scored.scores.__getitem__)],
+                    "probs": list(scored.scores),
+                    "num_classes": len(labels),
+                }
+                for index, scored in enumerate(answer.results)
+            ],
+            "usage": {
+                "prompt_tokens": tokens,
+                "total_tokens": tokens,
+                "completion_tokens": 0,
+                "prompt_tokens_details": None,
+            },
+        }
+    )
+
+
+VLLM = Protocol(_decode, _encode)

@@ -1,0 +1,40 @@
+"""`python kserve_client.py URL MODEL TEXT…`: what kserve's REST client makes of the service, as JSON.
+
+A program of its own, since kserve pins older versions of packages than the project's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import numpy as np
+from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+
+async def ask(url: str, model: str, texts: list[str]) -> dict[str, Any]:
+    """Health, and the labels by a binary tensor (the default), by a JSON one, and by one of strings."""
+    async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
+        answers: dict[str, Any] = {
+            "live": await client.is_server_live(url),
+            "ready": await client.is_server_ready(url),
+            "model_ready": await client.is_model_ready(url, model),
+        }
+        tensor = np.array([text.encode() for text in texts], dtype=np.object_)
+        for name, is_binary in (("binary", True), ("json", False)):
+            given = InferInput("text", list(tensor.shape), "BYTES")
+            given.set_data_from_numpy(tensor, binary_data=is_binary)
+            answer = await client.infer(url, InferRequest(model, [given]), model_name=model)
+            answers[name] = {output.name: output.as_numpy().tolist() for output in answer.outputs}
+        parameters = {"binary_data_output": True}
+        request = InferRequest(
+            model, [InferInput("text", [len(texts)], "BYTES", texts)], parameters=parameters
+        )
+        answer = await client.infer(url, request, model_name=model)
+        answers["answered in binary"] = {output.name: output.as_numpy().tolist() for output in answer.outputs}
+        return answers
+
+
+print(json.dumps(asyncio.run(ask(sys.argv[1], sys.argv[2], sys.argv[3:])), default=bytes.decode))

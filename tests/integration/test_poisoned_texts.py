@@ -1,0 +1,103 @@
+"""Texts on which a real model or tokenizer fails: they fail alone, and the replica stays healthy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import torch
+from ray.serve.schema import ReplicaRank
+from transformers import AutoModelForSequenceClassification
+
+from serve_app.deployment import ClassifierReplica
+from serve_app.errors import UnprocessableTextError
+from tests.integration.models import save, tokenizer
+
+GOOD = [f"{first} m {second}" for first in "abcdef" for second in "uvwxyz"]
+
+
+def bart(folder: Path) -> str:
+    """A second end-of-sequence token in a text: BART fails where it is padded together with others."""
+    save(folder, "bart")
+    return "a [SEP] b"
+
+
+def small_embedding(folder: Path) -> str:
+    """A tokenizer with more tokens than the model has embeddings."""
+    save(folder, "bert")
+    tokenizer(vocabulary=200).save_pretrained(folder)
+    return "ga a"
+
+
+def not_a_number(folder: Path) -> str:
+    """A word for which the model computes no number."""
+    save(folder, "bert")
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer().convert_tokens_to_ids("q")] = float("nan")
+    model.save_pretrained(folder)
+    return "q"
+
+
+POISONS = pytest.mark.parametrize(
+    "make", [bart, small_embedding, not_a_number], ids=lambda make: make.__name__
+)
+
+
+@pytest.fixture
+async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ClassifierReplica]:
+    monkeypatch.setenv("SENTIMENT_REPLICA_CPUS", "2")
+    replica = ClassifierReplica()
+    yield replica
+    if replica._live is not None:
+        await replica._live.batcher.close()
+
+
+async def scores(replica: ClassifierReplica, *texts: str) -> list[list[float]]:
+    answer = await replica.classify(texts, deadline=time.monotonic() + 60)
+    return [list(result.scores) for result in answer.results]
+
+
+@POISONS
+async def test_only_the_request_with_the_text_fails(
+    replica: ClassifierReplica, tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    poison = make(tmp_path / "model")
+    await replica.reconfigure(
+        {"champion": str(tmp_path / "model")}, ReplicaRank(rank=0, node_rank=0, local_rank=0)
+    )
+    expected = {text: (await scores(replica, text))[0] for text in GOOD}
+    calls = []
+    for index, text in enumerate(GOOD):
+        calls.append(scores(replica, text))
+        if index % 9 == 4:
+            calls.append(scores(replica, GOOD[0], poison))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert len(failures) == (0 if make is bart else 4)  # by itself BART takes it
+    for failure in failures:
+        assert isinstance(failure, UnprocessableTextError) and failure.index == 1
+        assert poison not in str(failure)
+    answered = [answer for answer in answers if not isinstance(answer, BaseException) and len(answer) == 1]
+    for text, [row] in zip(GOOD, answered, strict=True):
+        assert row == pytest.approx(expected[text], abs=1e-4)
+    replica.check_health()
+
+
+@POISONS
+async def test_a_text_that_comes_alone_leaves_the_replica_healthy(
+    replica: ClassifierReplica, tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    poison = make(tmp_path / "model")
+    await replica.reconfigure(
+        {"champion": str(tmp_path / "model")}, ReplicaRank(rank=0, node_rank=0, local_rank=0)
+    )
+    try:
+        await scores(replica, poison)
+    except UnprocessableTextError as error:
+        assert error.index == 0
+    replica.check_health()
+    assert await scores(replica, GOOD[0])

@@ -1,0 +1,202 @@
+"""The scheduler in simulated time: forecasts that hold, classes that do not hurt each other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from serve_app.batching.admission import BatchLimits
+from serve_app.batching.scheduler import BULK_PATIENCE_S
+from tests.unit.serve_app.batching.simulation import CPU, CPU_TWO_LANES, GPU, DeviceModel, Simulation
+
+DEVICES = pytest.mark.parametrize("device", [CPU, CPU_TWO_LANES, GPU], ids=["cpu", "cpu-2-lanes", "gpu"])
+BOUND_S = 1.0
+
+
+def simulate(device: DeviceModel, check_every: int = 1) -> Simulation:
+    limits = BatchLimits(max_batch_tokens=device.max_batch_tokens, max_queue_wait_s=BOUND_S)
+    return Simulation(device, limits, check_every=check_every)
+
+
+def arrivals(
+    simulation: Simulation, arrive: Callable[[], object], *, per_s: float, count: int, seed: int = 1
+) -> float:
+    """Schedule Poisson arrivals; return when the last one comes."""
+    rng, when = random.Random(seed), simulation.now
+    for _ in range(count):
+        when += rng.expovariate(per_s)
+        simulation.at(when, arrive)
+    return when
+
+
+def p95_s(simulation: Simulation) -> float:
+    """Of the requests of one text."""
+    return float(np.quantile([of.latency_s for of in simulation.done if len(of.items) == 1], 0.95))
+
+
+def assert_refusals_are_right(simulation: Simulation) -> None:
+    """No refusal while the true wait is below half of the bound; Retry-After within a factor of two."""
+    compared = [refusal for refusal in simulation.refused if refusal.truth_s is not None]
+    assert compared
+    for refusal in compared:
+        assert refusal.truth_s is not None and refusal.truth_s >= BOUND_S / 2
+        assert 0.5 <= refusal.retry_after_s / refusal.truth_s <= 2
+
+
+@DEVICES
+@pytest.mark.parametrize("singles", [0, 300])
+def test_a_burst_of_one_batch_of_work_is_not_refused(device: DeviceModel, singles: int) -> None:
+    simulation = simulate(device)
+    arrivals(simulation, lambda: simulation.arrive([12]), per_s=3, count=singles)
+    simulation.run()
+    for _ in range(32):
+        simulation.arrive([15])
+    simulation.run()
+    assert len(simulation.done) == singles + 32 and not simulation.refused
+
+
+@DEVICES
+@pytest.mark.parametrize("singles", [0, 300])
+def test_a_burst_beyond_the_bound_is_told_the_truth(device: DeviceModel, singles: int) -> None:
+    simulation = simulate(device, check_every=2003 if device is GPU else 23)
+    arrivals(simulation, lambda: simulation.arrive([12]), per_s=3, count=singles)
+    simulation.run()
+    for _ in range(int(2 * device.tokens_per_s / 40)):
+        simulation.arrive([40])
+    assert_refusals_are_right(simulation)
+
+
+@DEVICES
+def test_at_ten_times_the_capacity_refusals_are_right_and_the_device_is_busy(device: DeviceModel) -> None:
+    simulation = simulate(device, check_every=997 if device is GPU else 211)
+    began, rng = simulation.now, random.Random(3)
+    seconds = 4.0 if device is not GPU else 1.5
+    rate = 10 * device.tokens_per_s / 40
+    scale = 16 if device is GPU else 1  # texts come in requests of sixteen, to keep the number of events low
+    arrivals(
+        simulation,
+        lambda: simulation.arrive([rng.choice([20, 40, 60])] * scale, priority="interactive"),
+        per_s=rate / scale,
+        count=int(seconds * rate / scale),
+    )
+    simulation.run()
+    assert_refusals_are_right(simulation)
+    tokens = sum(item.tokens for of in simulation.done for item in of.items)
+    assert tokens / (simulation.now - began) >= 0.9 * device.tokens_per_s
+
+
+@DEVICES
+@pytest.mark.parametrize("fraction", [0.3, 0.6])
+def test_below_the_capacity_nobody_is_refused(device: DeviceModel, fraction: float) -> None:
+    simulation = simulate(device)
+    rng = random.Random(5)
+    per_s = fraction * device.tokens_per_s / 40
+    arrivals(simulation, lambda: simulation.arrive([rng.choice([20, 40, 60])]), per_s=per_s, count=3000)
+    simulation.run()
+    assert not simulation.refused
+
+
+@DEVICES
+def test_beside_a_bulk_client_small_requests_are_not_refused_and_bulk_goes_on(device: DeviceModel) -> None:
+    simulation = simulate(device)
+    last = arrivals(
+        simulation, lambda: simulation.arrive([20]), per_s=0.3 * device.tokens_per_s / 20, count=2500
+    )
+    bulk = []
+
+    def send_bulk(now: float) -> None:
+        if now < last:
+            bulk.append(simulation.arrive([512] * 64, priority="bulk", on_done=send_bulk))
+
+    simulation.at(simulation.now, lambda: send_bulk(simulation.now))
+    simulation.run()
+    assert not simulation.refused
+    assert bulk and all(of is not None and of.done_at for of in bulk)
+    # A text of 512 tokens that runs cannot be stopped: what it takes is the most that a bulk client adds.
+    alone = simulate(device)
+    arrivals(alone, lambda: alone.arrive([20]), per_s=0.3 * device.tokens_per_s / 20, count=2500)
+    alone.run()
+    longest_bulk_s = device.batch_s(max(512, device.max_batch_tokens // 4))
+    assert p95_s(simulation) <= 2 * p95_s(alone) + device.lanes * longest_bulk_s
+
+
+@DEVICES
+def test_bulk_requests_wait_and_are_not_refused(device: DeviceModel) -> None:
+    for texts, clients in ((32, 4), (256, 2)):
+        simulation = simulate(device)
+        began = simulation.now
+
+        def again(
+            now: float, texts: int = texts, simulation: Simulation = simulation, end: float = began + 5
+        ) -> None:
+            if now < end:
+                simulation.arrive([38] * texts, on_done=again)
+
+        for _ in range(clients):
+            again(simulation.now)
+        simulation.run()
+        assert not simulation.refused
+        tokens = sum(item.tokens for of in simulation.done for item in of.items)
+        if (
+            clients * texts * 38 >= 2 * device.lanes * device.max_batch_tokens
+        ):  # else the clients are the limit
+            assert tokens / (simulation.now - began) >= 0.9 * device.tokens_per_s
+
+
+@DEVICES
+def test_in_an_overload_of_interactive_requests_bulk_never_starves(device: DeviceModel) -> None:
+    simulation = simulate(device, check_every=10**9)
+    scale = 16 if device is GPU else 1
+    rate = 3 * device.tokens_per_s / 40 / scale
+    arrivals(
+        simulation,
+        lambda: simulation.arrive([40] * scale, priority="interactive"),
+        per_s=rate,
+        count=int(8 * rate),
+    )
+    simulation.run(simulation.now + 0.5)
+    bulk = simulation.arrive([512] * 64 if device is GPU else [40] * 40, priority="bulk")
+    assert bulk is not None
+    begun, left = [simulation.now], bulk.waiting_items
+    while bulk.waiting_items:
+        simulation.run(simulation.now + 0.01)
+        if bulk.waiting_items < left:
+            left = bulk.waiting_items
+            begun.append(simulation.now)
+    longest_batches_s = 2 * device.lanes * device.batch_s(device.max_batch_tokens)
+    assert max(np.diff(begun)) <= BULK_PATIENCE_S + longest_batches_s + 0.02
+
+
+@DEVICES
+def test_a_bulk_request_that_is_refused_is_told_the_truth(device: DeviceModel) -> None:
+    simulation = simulate(device)
+    for _ in range(200):
+        simulation.arrive([512] * 64, priority="bulk")
+        if simulation.refused:
+            break
+    [refusal] = simulation.refused
+    assert refusal.truth_s is not None
+    # The truth includes the request's own texts but the last, Retry-After what is before them.
+    own_s = 63 / 64 * 64 * 512 / device.tokens_per_s
+    assert 0.5 <= refusal.retry_after_s / max(refusal.truth_s - own_s, 0.01) <= 2
+
+
+@DEVICES
+def test_one_tenants_flood_is_its_own(device: DeviceModel) -> None:
+    simulation = simulate(device, check_every=10**9)
+    scale = 16 if device is GPU else 1
+    rate = 3 * device.tokens_per_s / 40 / scale
+    arrivals(
+        simulation,
+        lambda: simulation.arrive([40] * scale, priority="interactive", tenant="flood"),
+        per_s=rate,
+        count=int(3 * rate),
+    )
+    arrivals(simulation, lambda: simulation.arrive([20], tenant="other"), per_s=10, count=25, seed=2)
+    simulation.run()
+    assert all(refusal.tokens == 40 * scale for refusal in simulation.refused) and simulation.refused
+    waits = [of.latency_s for of in simulation.done if of.tenant == "other"]
+    assert len(waits) == 25 and max(waits) <= 4 * device.lanes * device.batch_s(device.max_batch_tokens)
