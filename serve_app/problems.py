@@ -29,9 +29,9 @@ def name_request(scope: Scope) -> None:
     Serve answers with the header of the request and writes it to its log, whatever it holds, and fails on one
     that is not UTF-8. Named in front of Serve, a request has one id in header, body and log.
     """
-    headers = Headers(scope=scope)
-    given, request_id = headers.getlist("x-request-id"), request_id_of(headers)
-    if given != [request_id]:
+    given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    if len(given) != 1 or not _REQUEST_ID.fullmatch(given[0].decode("latin-1")):
+        request_id = request_id_of(Headers(scope=scope))
         others = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
         scope["headers"] = [*others, (b"x-request-id", request_id.encode())]
 
