@@ -45,7 +45,7 @@ from serve_app.protocols.sagemaker import SAGEMAKER
 from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
 from serve_app.protocols.tei import TEI
 from serve_app.protocols.vllm import VLLM
-from serve_app.request_body import BodyReader
+from serve_app.request_body import BodyReader, declared_bytes
 from serve_app.schemas import Limits, ModelInfo
 from serve_app.service import Classified, LiveModel, Service
 from serve_app.settings import Settings
@@ -257,7 +257,7 @@ class _Door:
             tenant, priority = _tenant_of(request), _priority_of(request.headers)
             # Before the body is even read: a refusal must cost next to nothing.
             self._service.check_room(
-                tenant=tenant, priority=priority, body_bytes=_declared_bytes(request.headers)
+                tenant=tenant, priority=priority, body_bytes=declared_bytes(request.headers)
             )
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
@@ -294,7 +294,7 @@ class _Door:
         headers, key_id = Headers(scope=scope), ""
         try:
             key_id = self._gate.identify(scope)
-            priority, body_bytes = _priority_of(headers), _declared_bytes(headers)
+            priority, body_bytes = _priority_of(headers), declared_bytes(headers)
             self._service.check_room(tenant=key_id, priority=priority, body_bytes=body_bytes)
         except QueueFull as error:
             version, request_id = self._version(), request_id_of(headers)
@@ -466,11 +466,6 @@ class _Door:
         return question
 
 
-def _declared_bytes(headers: Headers) -> int | None:
-    declared = headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() else None
-
-
 def _tenant_of(request: Request) -> str:
     return getattr(request.state, "key_id", "")
 
@@ -479,7 +474,7 @@ def _priority_of(headers: Headers) -> Priority | None:
     given = headers.get("x-request-priority")
     if given is None or given in ("interactive", "bulk"):
         return given  # type: ignore[return-value]
-    message = f"interactive or bulk, got {given[:32]!r}"
+    message = f"interactive or bulk, got {excerpt(given)}"
     raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
 
 

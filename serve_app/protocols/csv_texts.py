@@ -50,7 +50,7 @@ def read_csv(body: bytes, max_texts: int) -> CsvTexts:
         TooLarge: more than `max_texts` texts, or a field over the parser's limit.
     """
     reader = csv.reader(io.StringIO(utf8(body).removeprefix("\ufeff"), newline=""), strict=True)
-    filled = filter(None, reader)
+    filled = (row for row in reader if row)  # not `filter`: it would keep the interpreter over all blank rows
     try:
         first = next(filled, [])
         column = _column_of(first)

@@ -25,6 +25,7 @@ from serve_app.protocols.shape import (
     Json,
     Protocol,
     Question,
+    check_values,
     invalid,
     media_type,
     predictions,
@@ -155,6 +156,7 @@ def _has_an_object_a_line(body: bytes) -> bool:
     first = _LINE.search(body)
     if first is None or not first[0].startswith(b"{") or _LINE.search(body, first.end()) is None:
         return False
+    check_values(first[0])
     try:
         return isinstance(from_json(first[0]), dict)
     except ValueError:

@@ -112,8 +112,7 @@ def read(schema: type[Schema], body: bytes) -> Schema:
         TooLarge: it has more than `MAX_JSON_VALUES` values.
         Invalid: it is JSON of another shape; each fault with its place.
     """
-    if len(body) > 2 * MAX_JSON_VALUES and _count_values(body) > MAX_JSON_VALUES:
-        raise TooLarge(f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts a request")
+    check_values(body)
     try:
         return _validate(schema, body)
     except BadJson:
@@ -121,6 +120,12 @@ def read(schema: type[Schema], body: bytes) -> Schema:
         if repaired is None:
             raise
     return _validate(schema, repaired)
+
+
+def check_values(body: bytes) -> None:
+    """Raise TooLarge for JSON with more than `MAX_JSON_VALUES` values, without parsing it."""
+    if len(body) > 2 * MAX_JSON_VALUES and _count_values(body) > MAX_JSON_VALUES:
+        raise TooLarge(f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts a request")
 
 
 def invalid(faults: Sequence[FieldError], omitted: int = 0) -> Invalid:
