@@ -256,7 +256,7 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
         },
         path=ROOT,
     )
-    command = [python, "-m", guard.__name__]
+    command = [python, "-m", guard.__name__, str(folder)]
     command += [python, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += ["--port=0", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]

@@ -1,6 +1,6 @@
 """The guard: parent of every process that `make serve` starts, which ends them all when the launcher ends.
 
-    python -m serve_app.dev_server.guard COMMAND ARGUMENT…
+    python -m serve_app.dev_server.guard FOLDER COMMAND ARGUMENT…
 
 Its standard input is a pipe from the launcher, which closes when the launcher ends, also by kill -9. Orphans
 of the command become the guard's children, so that nothing escapes it: Ray 2.60 leaves HAProxy behind.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +26,15 @@ STOP_PATIENCE_S = 5.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _POLL_S = 0.05
+_LAUNCHER_ENDED = -1
 
 
-def main(command: list[str]) -> int:
+def main(folder: Path, command: list[str]) -> int:
     """Run the command until it ends, a signal arrives, or the launcher ends; then end all that is left.
+
+    Args:
+        folder: of the cluster's files, which is removed if the launcher has ended and so cannot do it.
+        command: to run.
 
     Returns:
         0 after a signal or the launcher's end, 1 if the command ended by itself.
@@ -40,9 +46,13 @@ def main(command: list[str]) -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_the_guard)
     try:
-        return _wait(child.pid, wake)
+        code = _wait(child.pid, wake)
     finally:
         _end_all(child.pid)
+    if code == _LAUNCHER_ENDED:
+        shutil.rmtree(folder, ignore_errors=True)
+        return 0
+    return code
 
 
 def end(guard: psutil.Popen, folder: Path) -> None:
@@ -52,12 +62,12 @@ def end(guard: psutil.Popen, folder: Path) -> None:
         guard: the process, started with a pipe as its standard input.
         folder: that the processes' arguments name, if the guard itself was killed.
     """
-    if guard.stdin is not None:
-        guard.stdin.close()
     with suppress(psutil.NoSuchProcess):
         guard.terminate()
     with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
         guard.wait(timeout=4 * STOP_PATIENCE_S)
+    if guard.stdin is not None:
+        guard.stdin.close()
     strays = [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -77,7 +87,7 @@ def _wait(command: int, wake: int) -> int:
         if wake in ready and any(number in _STOPS for number in os.read(wake, 64)):
             return 0
         if sys.stdin in ready and not os.read(sys.stdin.fileno(), 64):
-            return 0
+            return _LAUNCHER_ENDED
 
 
 def _end_all(command: int) -> None:
@@ -119,4 +129,4 @@ def _prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2:]))

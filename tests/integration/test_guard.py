@@ -56,7 +56,17 @@ def until(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> list[str]:
-    return [sys.executable, "-m", guard.__name__, sys.executable, "-c", COMMAND, str(tmp_path)]
+    (tmp_path / "files").mkdir()
+    return [
+        sys.executable,
+        "-m",
+        guard.__name__,
+        str(tmp_path / "files"),
+        sys.executable,
+        "-c",
+        COMMAND,
+        str(tmp_path),
+    ]
 
 
 def family(folder: Path) -> list[psutil.Process]:
@@ -90,6 +100,7 @@ def test_the_end_of_the_command_is_a_failure(tmp_path: Path, guarded: list[str])
     assert child.wait(timeout=PATIENCE_S) == 1
     child.stdin.close()
     assert gone(processes)
+    assert (tmp_path / "files").exists()
 
 
 def test_kill_of_the_launcher_leaves_nothing(tmp_path: Path, guarded: list[str]) -> None:
@@ -100,6 +111,7 @@ def test_kill_of_the_launcher_leaves_nothing(tmp_path: Path, guarded: list[str])
     launcher.kill()
     launcher.communicate()
     assert gone(processes)
+    assert not (tmp_path / "files").exists()
 
 
 def test_kill_of_the_guard_leaves_nothing(tmp_path: Path, guarded: list[str]) -> None:
