@@ -25,7 +25,8 @@ SOCKET = "s.sock"
 _SERVING, _STANDBY, _LOCK, _LOG = "serving.json", "standby.json", "standby.lock", "standby.log"
 _DELIBERATE_S = 3.0
 """Ray stops a proxy by killing HAProxy and then the actor, within this time. After a failure of HAProxy the
-actor lives until three health checks have failed, which takes longer."""
+actor lives until three health checks have failed, which takes longer. Where the actor has failed, HAProxy ends
+after it: the raylet ends an actor's children."""
 _SUCCESSION_S = 60.0
 """Within this time after the actor's end its successor's HAProxy starts, or none will."""
 _POLL_S = 0.1
@@ -92,7 +93,8 @@ def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
         False if there will be none.
     """
     died_at = time.monotonic()
-    owner_gone_at: float | None = None
+    owner_gone_at = None if _runs(dead.owner) else died_at
+    owner_failed = owner_gone_at is not None
     child: subprocess.Popen[bytes] | None = None
     starts = 0
     try:
@@ -108,10 +110,10 @@ def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
             now = time.monotonic()
             if owner_gone_at is None and not _runs(dead.owner):
                 owner_gone_at = now
-            if owner_gone_at is not None and (
-                owner_gone_at - died_at < _DELIBERATE_S or now - owner_gone_at > _SUCCESSION_S
-            ):
-                return False
+            if owner_gone_at is not None:
+                is_deliberate = not owner_failed and owner_gone_at - died_at < _DELIBERATE_S
+                if is_deliberate or now - owner_gone_at > _SUCCESSION_S:
+                    return False
             successor = _read(folder / _SERVING)
             if successor and successor != dead and _is_haproxy(successor.pid, folder):
                 # It has the listeners, and tells this one to finish what it holds.

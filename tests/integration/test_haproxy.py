@@ -240,6 +240,29 @@ def test_a_proxy_actor_that_dies_takes_no_request_with_it(actors: Callable[..., 
     assert successor.haproxy != actor.haproxy
 
 
+def test_haproxy_that_ends_with_its_actor_is_replaced_until_a_successor_comes(
+    actors: Callable[..., Actor], replica: int
+) -> None:
+    """The raylet ends the children of an actor that was killed."""
+    actor = actors()
+    actor.serve(replica)
+    with Client(actor.url) as client:
+        until(lambda: client.answers > 10)
+        actor.kill()
+        os.kill(actor.haproxy, 9)
+        answers = client.answers
+        until(lambda: client.answers > answers + 10)
+        time_of_death = time.monotonic()
+        until(lambda: time.monotonic() > time_of_death + 4)  # longer than a stop on purpose takes
+        assert client.longest_s <= OUTAGE_S
+        client.statuses.clear()
+        successor = actors()
+        successor.serve(replica)
+        answers = client.answers
+        until(lambda: client.answers > answers + 10)
+    assert client.statuses == []
+
+
 def test_a_proxy_that_is_stopped_leaves_nothing(actors: Callable[..., Actor], replica: int) -> None:
     actor = actors()
     actor.serve(replica)
