@@ -26,7 +26,8 @@ _SERVING, _STANDBY, _LOCK, _LOG = "serving.json", "standby.json", "standby.lock"
 _DELIBERATE_S = 3.0
 """Ray stops a proxy by killing HAProxy and then the actor, within this time. After a failure of HAProxy the
 actor lives until three health checks have failed, which takes longer. Where the actor has failed, HAProxy
-ends after it: the raylet ends an actor's children.""" _SUCCESSION_S = 60.0
+ends after it: the raylet ends an actor's children."""
+_SUCCESSION_S = 60.0
 """Within this time after the actor's end its successor's HAProxy starts, or none will."""
 _POLL_S = 0.1
 _PAUSE_S = 0.2
