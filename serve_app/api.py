@@ -257,7 +257,7 @@ class _Door:
             tenant, priority = _tenant_of(request), _priority_of(request.headers)
             # Before the body is even read: a refusal must cost next to nothing.
             self._service.check_room(
-                tenant=tenant, priority=priority, body_bytes=declared_bytes(request.headers)
+                tenant=tenant, priority=priority, body_bytes=_decoded_bytes(request.headers)
             )
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
@@ -294,7 +294,7 @@ class _Door:
         headers, key_id = Headers(scope=scope), ""
         try:
             key_id = self._gate.identify(scope)
-            priority, body_bytes = _priority_of(headers), declared_bytes(headers)
+            priority, body_bytes = _priority_of(headers), _decoded_bytes(headers)
             self._service.check_room(tenant=key_id, priority=priority, body_bytes=body_bytes)
         except QueueFull as error:
             version, request_id = self._version(), request_id_of(headers)
@@ -464,6 +464,11 @@ class _Door:
                 place, message = question.place(index), "a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
         return question
+
+
+def _decoded_bytes(headers: Headers) -> int | None:
+    """The size of the body, or None if it is not known before the body is read."""
+    return None if "content-encoding" in headers else declared_bytes(headers)
 
 
 def _tenant_of(request: Request) -> str:

@@ -138,7 +138,7 @@ class ClassifierReplica:
         self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
     ) -> None:
         """Raise QueueFull or NotReady if a request would be refused whatever it holds."""
-        max_tokens = body_bytes // _BYTES_PER_TOKEN if body_bytes else 1
+        max_tokens = sys.maxsize if body_bytes is None else body_bytes // _BYTES_PER_TOKEN
         try:
             self._require_live().batcher.check_room(tenant=tenant, priority=priority, max_tokens=max_tokens)
         except QueueFull:

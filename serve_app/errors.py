@@ -11,8 +11,9 @@
     ├── UnsupportedMedia      415  a content type or content encoding that is not read here
     ├── Invalid               422  JSON of the wrong shape; `fields` says where
     ├── UnprocessableTextError 422 the model or its tokenizer fails on one text
-    ├── QueueFull             429  refused at the door; `retry_after_s` says when to come back
-    ├── KeyRateExceeded       429  an API key has used up its rate; `retry_after_s` as above
+    ├── RetryLaterError       429  refused for now; `retry_after_s` is when to try again
+    │   ├── QueueFull         429  the queue has no room
+    │   └── KeyRateExceeded   429  an API key has used up its rate
     ├── ClientGone            499  the client closed the connection during its upload
     ├── ModelFailure          500  the forward pass failed
     ├── NotReady              503  no model is loaded yet, or the replica is going away
@@ -220,17 +221,17 @@ class UnprocessableTextError(ServiceError):
         return {"errors": [{"field": self.field, "message": str(self)}]}
 
 
-class QueueFull(ServiceError):
-    """The queue has no room; nothing was done for this request.
+class RetryLaterError(ServiceError):
+    """The request is refused for now; nothing was done for it.
 
     Args:
         message: The bound that was met.
-        retry_after_s: Seconds until there should be room, from the queue's length and its recent rate; > 0.
+        retry_after_s: Seconds until the request should be let in, computed; > 0.
     """
 
     status = 429
-    type = "queue-full"
-    title = "The service is at capacity"
+    type = "retry-later"
+    title = "The request is refused for now"
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s)
@@ -242,26 +243,18 @@ class QueueFull(ServiceError):
         return {"retry_after_s": self.retry_after_s}
 
 
-class KeyRateExceeded(ServiceError):
-    """The API key has asked more often than it may; nothing was done for this request.
+class QueueFull(RetryLaterError):
+    """The queue has no room."""
 
-    Args:
-        message: The rate.
-        retry_after_s: Seconds until the key may ask again; > 0.
-    """
+    type = "queue-full"
+    title = "The service is at capacity"
 
-    status = 429
+
+class KeyRateExceeded(RetryLaterError):
+    """The API key has asked more often than it may."""
+
     type = "key-rate-exceeded"
     title = "The API key has used up its rate"
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message, retry_after_s)
-        self.retry_after_s = retry_after_s
-
-    @property
-    def members(self) -> Mapping[str, object]:
-        """`retry_after_s`: the header's value before it is rounded up to whole seconds."""
-        return {"retry_after_s": self.retry_after_s}
 
 
 class ClientGone(ServiceError):

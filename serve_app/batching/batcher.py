@@ -319,8 +319,8 @@ class Batcher(Generic[Item, Result]):
         except BaseException as error:  # the thread was told to end: its callers must not wait for it
             first_error = device_error = error
             results = [error] * len(items)
-        now = self._clock()
         with self._wake:
+            now = self._clock()
             self._scheduler.end(lane, now, is_measured=first_error is None)
             self._failure = device_error
             for (request, _), result in zip(batch.entries, results, strict=True):
