@@ -2,70 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import math
-import re
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, compile_path
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from serve_app import openapi, openapi_document
-from serve_app.access_log import AccessLog
-from serve_app.auth import Gate
-from serve_app.batching.admission import Priority
-from serve_app.blank import is_blank
 from serve_app.capture.capture import Capture
-from serve_app.capture.records import Answered, Truth, now_us
-from serve_app.errors import (
-    Invalid,
-    NotFound,
-    NotReady,
-    QueueFull,
-    ServiceError,
-    TooLarge,
-    UnprocessableTextError,
-    excerpt,
-)
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
-from serve_app.problems import problem, refuse_route, request_id_of
+from serve_app.pipeline import Handler, RequestPipeline
+from serve_app.problems import refuse_route
 from serve_app.protocols import oip_model, sagemaker, tei
-from serve_app.protocols.native import NATIVE, read_feedback
+from serve_app.protocols.native import NATIVE
 from serve_app.protocols.oip import OIP
 from serve_app.protocols.sagemaker import SAGEMAKER
-from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
+from serve_app.protocols.shape import Protocol
 from serve_app.protocols.tei import TEI
 from serve_app.protocols.vllm import VLLM
-from serve_app.request_body import BodyReader, declared_bytes
-from serve_app.schemas import Limits, ModelInfo
-from serve_app.service import Classified, LiveModel, Service
+from serve_app.schemas import ModelInfo
+from serve_app.service import Service
 from serve_app.settings import Settings
 from serve_app.shedding import shed_by
-
-_log = logging.getLogger("ray.serve")
-
-_SCORE_BYTES = 50
-"""About what one label and its score take in an answer."""
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def build_api(
     service: Service, settings: Settings, metrics: Metrics, capture: Capture | None = None
 ) -> FastAPI:
     """The application with every route of the replica; what `capture` holds is written when it ends."""
-    door = _Door(service, settings, metrics, capture)
+    pipeline = RequestPipeline(service, settings, metrics, capture)
     app = _Api(
-        door,
+        pipeline,
         title="Sentiment service",
         description=openapi.describe(settings),
         docs_url=None,
@@ -74,7 +43,7 @@ def build_api(
     )
 
     def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
-        handler = door.guard(path, door.ask(path, protocol))
+        handler = pipeline.guard(path, pipeline.ask(path, protocol))
         app.add_api_route(path, handler, methods=["POST"], **doc)
         if "{" not in path:  # a path with a name in it is FastAPI's to take apart
             app.asked[path] = handler
@@ -82,73 +51,76 @@ def build_api(
     def tell(
         path: str, handler: Handler, summary: str, response_model: Any = None, method: str = "GET"
     ) -> None:
-        guarded = door.guard(path, handler)
+        guarded = pipeline.guard(path, handler)
         app.add_api_route(path, guarded, summary=summary, response_model=response_model, methods=[method])
         if method == "GET":  # health checks use HEAD
             app.add_api_route(path, guarded, methods=["HEAD"], include_in_schema=False)
 
     ask("/v1/classify", NATIVE, openapi.classify(settings))
     app.add_api_route(
-        "/v1/feedback", door.guard("/v1/feedback", door.feedback), methods=["POST"], **openapi.feedback()
+        "/v1/feedback",
+        pipeline.guard("/v1/feedback", pipeline.feedback),
+        methods=["POST"],
+        **openapi.feedback(),
     )
-    tell("/v1/model", door.model, "What is live", response_model=ModelInfo)
+    tell("/v1/model", pipeline.model, "What is live", response_model=ModelInfo)
 
     for path in ("/predict", "/"):
         ask(path, TEI, openapi.predict())
-    tell("/health", door.health, "Ready, as text-embeddings-inference says it")
-    about = door.about(lambda live: tei.info(live, settings))
+    tell("/health", pipeline.health, "Ready, as text-embeddings-inference says it")
+    about = pipeline.about(lambda live: tei.info(live, settings))
     tell("/info", about, "Model and limits, as text-embeddings-inference", tei.TeiInfo)
 
     ask("/invocations", SAGEMAKER, openapi.invocations())
-    tell("/ping", door.health, "Ready, as SageMaker asks it")
+    tell("/ping", pipeline.health, "Ready, as SageMaker asks it")
     summary = "How batch transform should call, as SageMaker asks it"
     parameters = sagemaker.execution_parameters(settings)
-    tell("/execution-parameters", door.always(parameters), summary, sagemaker.ExecutionParameters)
+    tell("/execution-parameters", pipeline.always(parameters), summary, sagemaker.ExecutionParameters)
 
     ask("/classify", VLLM, openapi.classify_as_vllm())
 
-    statistics = door.about(door.statistics.to_json)
+    statistics = pipeline.about(pipeline.statistics.to_json)
     # In front of the routes that take a model's name: "stats" is none here.
     tell("/v2/models/stats", statistics, "The live model's statistics, as Triton", oip_model.OipStatistics)
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         ask(f"{path}/infer", OIP, openapi.infer())
-        metadata, config = door.about(oip_model.metadata), door.about(oip_model.config)
-        ready = door.ready(oip_model.ready)
+        metadata, config = pipeline.about(oip_model.metadata), pipeline.about(oip_model.config)
+        ready = pipeline.ready(oip_model.ready)
         tell(path, metadata, "The model's metadata, Open Inference Protocol v2", oip_model.OipModelMetadata)
         tell(f"{path}/config", config, "The model's configuration, as Triton", oip_model.OipModelConfig)
         tell(f"{path}/stats", statistics, "The model's statistics, as Triton", oip_model.OipStatistics)
         tell(
             f"{path}/ready", ready, "The model is ready, Open Inference Protocol v2", oip_model.OipModelReady
         )
-    server, alive = door.always(oip_model.SERVER), door.always({"live": True})
-    ready, index = door.ready(lambda _: {"ready": True}), door.about(oip_model.index)
+    server, alive = pipeline.always(oip_model.SERVER), pipeline.always({"live": True})
+    ready, index = pipeline.ready(lambda _: {"ready": True}), pipeline.about(oip_model.index)
     tell("/v2", server, "The server's metadata, Open Inference Protocol v2", oip_model.OipServer)
     tell("/v2/health/live", alive, "The process runs", oip_model.OipLive)
     tell("/v2/health/ready", ready, "The model answers", oip_model.OipReady)
     tell("/v2/repository/index", index, "The models, as Triton", list[oip_model.OipIndexEntry], "POST")
 
-    shed_by(door.refuse)
+    shed_by(pipeline.refuse)
     add_pages(app)
     app.add_exception_handler(HTTPException, refuse_route)
     return app
 
 
 class _Api(FastAPI):
-    """FastAPI behind the door, but for the routes that take texts: they are called at once.
+    """FastAPI behind the pipeline, but for the routes that take texts: they are called at once.
 
     FastAPI's way to a handler costs about what the handlers here do, and gives them nothing: they read their
     bodies themselves and let no error out.
     """
 
-    def __init__(self, door: _Door, **options: Any) -> None:
+    def __init__(self, pipeline: RequestPipeline, **options: Any) -> None:
         super().__init__(**options)
         self.asked: dict[str, Handler] = {}
-        self._door = door
+        self._pipeline = pipeline
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            openapi_document.complete(super().openapi(), needs_key=self._door.needs_key)
+            openapi_document.complete(super().openapi(), needs_key=self._pipeline.needs_key)
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -159,7 +131,7 @@ class _Api(FastAPI):
             return
         request = Request(scope, receive)
         status = 499  # what stands if the client leaves and the call is cancelled
-        response = self._door.admit(request, self._route_of)
+        response = self._pipeline.admit(request, self._route_of)
         try:
             if response is None and scope["method"] == "POST" and not scope.get("root_path"):
                 handler = self.asked.get(scope["path"])
@@ -178,323 +150,9 @@ class _Api(FastAPI):
             # A copy: Starlette writes into it, and then it is no longer the request that came.
             await super().__call__({**scope}, receive, send_noting_status)
         finally:
-            self._door.end(request, status, self._route_of)
+            self._pipeline.end(request, status, self._route_of)
 
     def _route_of(self, scope: Scope) -> str:
         """The template of the route that a request is for; "" if there is none."""
         found = (route for route in self.routes if route.matches(scope)[0] is not Match.NONE)
         return str(getattr(next(found, None), "path", ""))
-
-
-RouteOf = Callable[[Scope], str]
-"""The template of the route that a request is for."""
-
-
-class _Door:
-    """What every route has in common: key, request id, deadline, limits, errors, access log."""
-
-    def __init__(
-        self, service: Service, settings: Settings, metrics: Metrics, capture: Capture | None
-    ) -> None:
-        self._service = service
-        self._settings = settings
-        self._metrics = metrics
-        self._capture = capture
-        self._gate = Gate(settings)
-        self._access_log = AccessLog(settings.access_log_fraction)
-        self._asked: dict[str, re.Pattern[str]] = {}
-        self._bodies = BodyReader(settings.max_body_bytes)
-        self.statistics = oip_model.LiveStatistics()
-
-    @property
-    def needs_key(self) -> bool:
-        """Whether API keys are set."""
-        return self._gate.needs_key
-
-    def admit(self, request: Request, route_of: RouteOf) -> Response | None:
-        """Name a request and the key that it bears, or answer it: without a key no route is reached."""
-        facts = request.scope.setdefault("state", {})  # what `request.state` shows
-        facts["began"] = began = time.monotonic()
-        facts["id"] = request_id_of(request.headers)
-        facts["key_id"] = ""
-        try:
-            facts["key_id"] = self._gate.admit(request.scope)
-        except ServiceError as error:
-            facts["route"] = route = route_of(request.scope)
-            self._metrics.request(route, error.status, time.monotonic() - began, version=self._version())
-            return problem(error, facts["id"])
-        return None
-
-    def end(self, request: Request, status: int, route_of: RouteOf) -> None:
-        """Log a request that was answered, or that its client left."""
-        facts = request.scope["state"]
-        if self._access_log.takes(facts["id"], status):
-            route = facts["route"] if "route" in facts else route_of(request.scope)
-            seconds = time.monotonic() - facts["began"]
-            self._access_log.write(facts, method=request.method, route=route, status=status, total_s=seconds)
-
-    def guard(self, route: str, handler: Handler) -> Handler:
-        """The handler with its request named, its outcome counted, and its errors told as problems."""
-
-        async def guarded(request: Request) -> Response:
-            began = request.state.began
-            request.state.route, request.state.version = route, self._version()
-            status = 499  # what stands if the client leaves and the call is cancelled
-            try:
-                response = await self._try(request, handler)
-                status = response.status_code
-            finally:
-                self._metrics.request(route, status, time.monotonic() - began, version=request.state.version)
-            return response
-
-        return guarded
-
-    def ask(self, route: str, protocol: Protocol) -> Handler:
-        """The handler of a route that takes texts."""
-        self._asked[route] = compile_path(route)[0]
-
-        async def handle(request: Request) -> Response:
-            tenant, priority = _tenant_of(request), _priority_of(request.headers)
-            # Before the body is even read: a refusal must cost next to nothing.
-            self._service.check_room(
-                tenant=tenant, priority=priority, body_bytes=_decoded_bytes(request.headers)
-            )
-            deadline = request.state.began + self._timeout_s(request)
-            self._check_model(request)
-            body = await self._bodies.read(request, deadline=deadline)
-            question = await self._bodies.run(len(body), self._question, protocol, body, request.headers)
-            request.state.texts = len(question.texts)
-            request.state.version = self._version()  # of the model that answers, or fails on it
-            try:
-                answer = await self._service.classify(
-                    question.texts, deadline=deadline, tenant=tenant, priority=priority
-                )
-            except UnprocessableTextError as error:
-                raise error.at(question.place(error.index)) from error
-            request.state.answer = answer
-            self._keep(request, question, answer)
-            self.statistics.add(answer, self._service.live, time.time())
-            scores_bytes = _SCORE_BYTES * len(answer.results) * len(answer.model.labels)
-            encoded = await self._bodies.run(
-                scores_bytes, protocol.encode, question, answer, request.state.id
-            )
-            headers = {**_headers_of(answer), **encoded.headers}
-            return Response(encoded.content, media_type=encoded.media_type, headers=headers)
-
-        return handle
-
-    def refuse(self, scope: Scope) -> Response | None:
-        """The answer to a request with texts that the queue has no room for, or None; for `shedding`."""
-        if scope["method"] != "POST":
-            return None
-        path = scope["path"]
-        route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
-        if route is None:
-            return None
-        headers, key_id = Headers(scope=scope), ""
-        try:
-            key_id = self._gate.identify(scope)
-            priority, body_bytes = _priority_of(headers), _decoded_bytes(headers)
-            self._service.check_room(tenant=key_id, priority=priority, body_bytes=body_bytes)
-        except QueueFull as error:
-            version, request_id = self._version(), request_id_of(headers)
-            self._metrics.shed(route, version=version)
-            if self._access_log.takes(request_id, error.status):
-                facts = {"id": request_id, "key_id": key_id, "version": version}
-                self._access_log.write(facts, method="POST", route=route, status=error.status, total_s=0)
-            response = problem(error, request_id)
-            response.headers["x-request-id"] = request_id  # Serve, which does it else, is not asked
-            return response
-        except ServiceError:
-            pass  # the route says so itself
-        return None
-
-    async def feedback(self, request: Request) -> Response:
-        """Take what is said of earlier answers."""
-        if self._capture is None:
-            raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
-        body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
-        labels = self._service.live.labels
-        items = await self._bodies.run(len(body), read_feedback, body, request.headers, labels)
-        now = now_us()
-        truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
-        outcomes = self._capture.judged(truths)
-        counts = {outcome: outcomes[outcome] for outcome in ("right", "wrong", "unknown")}
-        encoded = to_json({"accepted": len(truths), **counts})
-        return Response(encoded.content, 202, media_type=encoded.media_type)
-
-    async def model(self, request: Request) -> Response:
-        """What is live on this replica."""
-        limits = Limits.model_validate(self._settings, from_attributes=True)
-        standing = asdict(self._service.standing)
-        return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
-
-    def about(self, build: Callable[[LiveModel], Json]) -> Handler:
-        """The handler of a route that says something of the live model."""
-
-        async def handle(request: Request) -> Response:
-            self._check_model(request)
-            return JSONResponse(build(self._service.live))
-
-        return handle
-
-    def ready(self, build: Callable[[LiveModel], Json]) -> Handler:
-        """The handler of a route that says something once the model answers."""
-
-        async def handle(request: Request) -> Response:
-            await self.health(request)
-            return JSONResponse(build(self._service.live))
-
-        return handle
-
-    def always(self, said: Json) -> Handler:
-        """The handler of a route that says the same whenever the process runs."""
-
-        async def handle(_request: Request) -> Response:
-            return JSONResponse(said)
-
-        return handle
-
-    async def health(self, request: Request) -> Response:
-        """Empty and 200 when the model answers."""
-        self._check_model(request)
-        self._service.check_health()
-        return Response()
-
-    def _keep(self, request: Request, question: Question, answer: Classified) -> None:
-        if self._capture is None:
-            return
-        self._capture.answered(
-            Answered(
-                request.state.id,
-                now_us(),
-                question.texts,
-                question.segment,
-                answer,
-                1000 * (time.monotonic() - request.state.began),
-                self._service.standing.role_of(answer.model),
-            )
-        )
-
-    async def _try(self, request: Request, handler: Handler) -> Response:
-        try:
-            response = await handler(request)
-        except asyncio.CancelledError:
-            raise
-        except ServiceError as error:
-            if error.status >= 500:
-                _log.warning(
-                    "request failed", extra={"request_id": request.state.id, "error_type": error.type}
-                )
-            response = problem(error, request.state.id)
-        except Exception as error:  # the last resort: whatever it is, the caller gets an answer
-            # Its message is not logged: it could hold the text. Its kind and place say where to look.
-            place = _place(error)
-            _log.error(
-                "unexpected error",
-                extra={"request_id": request.state.id, "error": repr(type(error)), "place": place},
-            )
-            response = problem(
-                ServiceError("an unexpected error; report it with the request id"), request.state.id
-            )
-        return response
-
-    def _version(self) -> str:
-        try:
-            return self._service.live.version
-        except NotReady:
-            return ""
-
-    def _timeout_s(self, request: Request) -> float:
-        given = request.headers.get("x-request-timeout-ms")
-        if given is None:
-            return self._settings.default_timeout_ms / 1000
-        try:
-            timeout_ms = float(given)
-        except ValueError:
-            timeout_ms = math.nan
-        if not 0 < timeout_ms < math.inf:
-            message = f"milliseconds above 0, got {excerpt(given)}"
-            raise Invalid(
-                f"X-Request-Timeout-Ms: {message}", [{"field": "X-Request-Timeout-Ms", "message": message}]
-            )
-        return timeout_ms / 1000
-
-    def _check_model(self, request: Request) -> None:
-        """A route that names a model means the live one."""
-        if not request.path_params:
-            return
-        live = self._service.live
-        if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
-            raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
-
-    def _question(self, protocol: Protocol, body: bytes, headers: Headers) -> Question:
-        """Return what a body asks, within the limits, its texts cut where it asks for that.
-
-        It may run in any thread.
-
-        Raises:
-            ServiceError: as `Protocol.decode`; also no text, a blank one, scores that the live model does not
-                make, another model than the live one, or a text over the limit.
-        """
-        limits, live = self._settings, self._service.live
-        question = protocol.decode(body, headers, limits.max_texts_per_request)
-        if question.model not in (None, live.name):
-            raise NotFound(f"the live model is {live.name!r}")
-        for activation, place in question.activations.items():
-            if activation != live.activation:
-                raise invalid([{"field": place, "message": f"only {live.activation!r} with the live model"}])
-        if not question.texts:
-            raise Invalid("no text; send at least one", [{"field": "", "message": "at least one text"}])
-        if len(question.texts) > limits.max_texts_per_request:
-            raise too_many(limits.max_texts_per_request, str(len(question.texts)))
-        if question.cut:
-            texts = [
-                text[: limits.max_chars_per_text] if question.is_cut(index) else text
-                for index, text in enumerate(question.texts)
-            ]
-            question = replace(question, texts=texts)
-        for index, text in enumerate(question.texts):
-            if len(text) > limits.max_chars_per_text:
-                raise TooLarge(
-                    f"{question.place(index)} has {len(text)} characters, a text may have "
-                    f"{limits.max_chars_per_text}; shorten it"
-                )
-            if is_blank(text):
-                place, message = question.place(index), "a text that is not blank"
-                raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
-        return question
-
-
-def _decoded_bytes(headers: Headers) -> int | None:
-    """The size of the body, or None if it is not known before the body is read."""
-    return None if "content-encoding" in headers else declared_bytes(headers)
-
-
-def _tenant_of(request: Request) -> str:
-    return getattr(request.state, "key_id", "")
-
-
-def _priority_of(headers: Headers) -> Priority | None:
-    given = headers.get("x-request-priority")
-    if given is None or given in ("interactive", "bulk"):
-        return given  # type: ignore[return-value]
-    message = f"interactive or bulk, got {excerpt(given)}"
-    raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
-
-
-def _headers_of(answer: Classified) -> dict[str, str]:
-    timing = answer.timing
-    return {
-        "x-model-version": answer.model.version,
-        "server-timing": f"tokenize;dur={1000 * timing.tokenize_s:.2f}, "
-        f"queue;dur={1000 * timing.queue_s:.2f}, forward;dur={1000 * timing.forward_s:.2f}",
-    }
-
-
-def _place(error: Exception) -> str:
-    """File and line where an error arose."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

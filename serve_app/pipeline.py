@@ -1,0 +1,374 @@
+"""The request pipeline: from a body to the service and back, and what surrounds that on every route."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers
+from starlette.routing import compile_path
+from starlette.types import Scope
+
+from serve_app.access_log import AccessLog
+from serve_app.auth import Gate
+from serve_app.batching.admission import Priority
+from serve_app.blank import is_blank
+from serve_app.capture.capture import Capture
+from serve_app.capture.records import Answered, Truth, now_us
+from serve_app.errors import (
+    Invalid,
+    NotFound,
+    NotReady,
+    QueueFull,
+    ServiceError,
+    TooLarge,
+    UnprocessableTextError,
+    excerpt,
+)
+from serve_app.metrics import Metrics
+from serve_app.problems import problem, request_id_of
+from serve_app.protocols import oip_model
+from serve_app.protocols.native import read_feedback
+from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
+from serve_app.request_body import BodyReader, declared_bytes
+from serve_app.schemas import Limits
+from serve_app.service import Classified, LiveModel, Service
+from serve_app.settings import Settings
+
+_log = logging.getLogger("ray.serve")
+
+_SCORE_BYTES = 50
+"""About what one label and its score take in an answer."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+RouteOf = Callable[[Scope], str]
+"""The template of the route that a request is for."""
+
+
+class RequestPipeline:
+    """What every route has in common: key, request id, deadline, limits, errors, access log.
+
+    Args:
+        service: the replica.
+        settings: of the replica.
+        metrics: counts every request.
+        capture: keeps answers and feedback, or None.
+
+    Attributes:
+        statistics: of what the live model has answered.
+    """
+
+    def __init__(
+        self, service: Service, settings: Settings, metrics: Metrics, capture: Capture | None
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._metrics = metrics
+        self._capture = capture
+        self._gate = Gate(settings)
+        self._access_log = AccessLog(settings.access_log_fraction)
+        self._asked: dict[str, re.Pattern[str]] = {}
+        self._bodies = BodyReader(settings.max_body_bytes)
+        self.statistics = oip_model.LiveStatistics()
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether API keys are set."""
+        return self._gate.needs_key
+
+    def admit(self, request: Request, route_of: RouteOf) -> Response | None:
+        """Name a request and the key that it bears, or answer it: without a key no route is reached."""
+        facts = request.scope.setdefault("state", {})  # what `request.state` shows
+        facts["began"] = began = time.monotonic()
+        facts["id"] = request_id_of(request.headers)
+        facts["key_id"] = ""
+        try:
+            facts["key_id"] = self._gate.admit(request.scope)
+        except ServiceError as error:
+            facts["route"] = route = route_of(request.scope)
+            self._metrics.request(route, error.status, time.monotonic() - began, version=self._version())
+            return problem(error, facts["id"])
+        return None
+
+    def end(self, request: Request, status: int, route_of: RouteOf) -> None:
+        """Log a request that was answered, or that its client left."""
+        facts = request.scope["state"]
+        if self._access_log.takes(facts["id"], status):
+            route = facts["route"] if "route" in facts else route_of(request.scope)
+            seconds = time.monotonic() - facts["began"]
+            self._access_log.write(facts, method=request.method, route=route, status=status, total_s=seconds)
+
+    def guard(self, route: str, handler: Handler) -> Handler:
+        """The handler with its request named, its outcome counted, and its errors told as problems."""
+
+        async def guarded(request: Request) -> Response:
+            began = request.state.began
+            request.state.route, request.state.version = route, self._version()
+            status = 499  # what stands if the client leaves and the call is cancelled
+            try:
+                response = await self._try(request, handler)
+                status = response.status_code
+            finally:
+                self._metrics.request(route, status, time.monotonic() - began, version=request.state.version)
+            return response
+
+        return guarded
+
+    def ask(self, route: str, protocol: Protocol) -> Handler:
+        """The handler of a route that takes texts."""
+        self._asked[route] = compile_path(route)[0]
+
+        async def handle(request: Request) -> Response:
+            tenant, priority = _tenant_of(request), _priority_of(request.headers)
+            # Before the body is even read: a refusal must cost next to nothing.
+            self._service.check_room(
+                tenant=tenant, priority=priority, body_bytes=_decoded_bytes(request.headers)
+            )
+            deadline = request.state.began + self._timeout_s(request)
+            self._check_model(request)
+            body = await self._bodies.read(request, deadline=deadline)
+            question = await self._bodies.run(len(body), self._question, protocol, body, request.headers)
+            request.state.texts = len(question.texts)
+            request.state.version = self._version()  # of the model that answers, or fails on it
+            try:
+                answer = await self._service.classify(
+                    question.texts, deadline=deadline, tenant=tenant, priority=priority
+                )
+            except UnprocessableTextError as error:
+                raise error.at(question.place(error.index)) from error
+            request.state.answer = answer
+            self._keep(request, question, answer)
+            self.statistics.add(answer, self._service.live, time.time())
+            scores_bytes = _SCORE_BYTES * len(answer.results) * len(answer.model.labels)
+            encoded = await self._bodies.run(
+                scores_bytes, protocol.encode, question, answer, request.state.id
+            )
+            headers = {**_headers_of(answer), **encoded.headers}
+            return Response(encoded.content, media_type=encoded.media_type, headers=headers)
+
+        return handle
+
+    def refuse(self, scope: Scope) -> Response | None:
+        """The answer to a request with texts that the queue has no room for, or None; for `shedding`."""
+        if scope["method"] != "POST":
+            return None
+        path = scope["path"]
+        route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
+        if route is None:
+            return None
+        headers, key_id = Headers(scope=scope), ""
+        try:
+            key_id = self._gate.identify(scope)
+            priority, body_bytes = _priority_of(headers), _decoded_bytes(headers)
+            self._service.check_room(tenant=key_id, priority=priority, body_bytes=body_bytes)
+        except QueueFull as error:
+            version, request_id = self._version(), request_id_of(headers)
+            self._metrics.shed(route, version=version)
+            if self._access_log.takes(request_id, error.status):
+                facts = {"id": request_id, "key_id": key_id, "version": version}
+                self._access_log.write(facts, method="POST", route=route, status=error.status, total_s=0)
+            response = problem(error, request_id)
+            response.headers["x-request-id"] = request_id  # Serve, which does it else, is not asked
+            return response
+        except ServiceError:
+            pass  # the route says so itself
+        return None
+
+    async def feedback(self, request: Request) -> Response:
+        """Take what is said of earlier answers."""
+        if self._capture is None:
+            raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
+        body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
+        labels = self._service.live.labels
+        items = await self._bodies.run(len(body), read_feedback, body, request.headers, labels)
+        now = now_us()
+        truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
+        outcomes = self._capture.judged(truths)
+        counts = {outcome: outcomes[outcome] for outcome in ("right", "wrong", "unknown")}
+        encoded = to_json({"accepted": len(truths), **counts})
+        return Response(encoded.content, 202, media_type=encoded.media_type)
+
+    async def model(self, request: Request) -> Response:
+        """What is live on this replica."""
+        limits = Limits.model_validate(self._settings, from_attributes=True)
+        standing = asdict(self._service.standing)
+        return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
+
+    def about(self, build: Callable[[LiveModel], Json]) -> Handler:
+        """The handler of a route that says something of the live model."""
+
+        async def handle(request: Request) -> Response:
+            self._check_model(request)
+            return JSONResponse(build(self._service.live))
+
+        return handle
+
+    def ready(self, build: Callable[[LiveModel], Json]) -> Handler:
+        """The handler of a route that says something once the model answers."""
+
+        async def handle(request: Request) -> Response:
+            await self.health(request)
+            return JSONResponse(build(self._service.live))
+
+        return handle
+
+    def always(self, said: Json) -> Handler:
+        """The handler of a route that says the same whenever the process runs."""
+
+        async def handle(_request: Request) -> Response:
+            return JSONResponse(said)
+
+        return handle
+
+    async def health(self, request: Request) -> Response:
+        """Empty and 200 when the model answers."""
+        self._check_model(request)
+        self._service.check_health()
+        return Response()
+
+    def _keep(self, request: Request, question: Question, answer: Classified) -> None:
+        if self._capture is None:
+            return
+        self._capture.answered(
+            Answered(
+                request.state.id,
+                now_us(),
+                question.texts,
+                question.segment,
+                answer,
+                1000 * (time.monotonic() - request.state.began),
+                self._service.standing.role_of(answer.model),
+            )
+        )
+
+    async def _try(self, request: Request, handler: Handler) -> Response:
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            raise
+        except ServiceError as error:
+            if error.status >= 500:
+                _log.warning(
+                    "request failed", extra={"request_id": request.state.id, "error_type": error.type}
+                )
+            response = problem(error, request.state.id)
+        except Exception as error:  # the last resort: whatever it is, the caller gets an answer
+            # Its message is not logged: it could hold the text. Its kind and place say where to look.
+            place = _place(error)
+            _log.error(
+                "unexpected error",
+                extra={"request_id": request.state.id, "error": repr(type(error)), "place": place},
+            )
+            response = problem(
+                ServiceError("an unexpected error; report it with the request id"), request.state.id
+            )
+        return response
+
+    def _version(self) -> str:
+        try:
+            return self._service.live.version
+        except NotReady:
+            return ""
+
+    def _timeout_s(self, request: Request) -> float:
+        given = request.headers.get("x-request-timeout-ms")
+        if given is None:
+            return self._settings.default_timeout_ms / 1000
+        try:
+            timeout_ms = float(given)
+        except ValueError:
+            timeout_ms = math.nan
+        if not 0 < timeout_ms < math.inf:
+            message = f"milliseconds above 0, got {excerpt(given)}"
+            raise Invalid(
+                f"X-Request-Timeout-Ms: {message}", [{"field": "X-Request-Timeout-Ms", "message": message}]
+            )
+        return timeout_ms / 1000
+
+    def _check_model(self, request: Request) -> None:
+        """A route that names a model means the live one."""
+        if not request.path_params:
+            return
+        live = self._service.live
+        if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
+            raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
+
+    def _question(self, protocol: Protocol, body: bytes, headers: Headers) -> Question:
+        """Return what a body asks, within the limits, its texts cut where it asks for that.
+
+        It may run in any thread.
+
+        Raises:
+            ServiceError: as `Protocol.decode`; also no text, a blank one, scores that the live model does not
+                make, another model than the live one, or a text over the limit.
+        """
+        limits, live = self._settings, self._service.live
+        question = protocol.decode(body, headers, limits.max_texts_per_request)
+        if question.model not in (None, live.name):
+            raise NotFound(f"the live model is {live.name!r}")
+        for activation, place in question.activations.items():
+            if activation != live.activation:
+                raise invalid([{"field": place, "message": f"only {live.activation!r} with the live model"}])
+        if not question.texts:
+            raise Invalid("no text; send at least one", [{"field": "", "message": "at least one text"}])
+        if len(question.texts) > limits.max_texts_per_request:
+            raise too_many(limits.max_texts_per_request, str(len(question.texts)))
+        if question.cut:
+            texts = [
+                text[: limits.max_chars_per_text] if question.is_cut(index) else text
+                for index, text in enumerate(question.texts)
+            ]
+            question = replace(question, texts=texts)
+        for index, text in enumerate(question.texts):
+            if len(text) > limits.max_chars_per_text:
+                raise TooLarge(
+                    f"{question.place(index)} has {len(text)} characters, a text may have "
+                    f"{limits.max_chars_per_text}; shorten it"
+                )
+            if is_blank(text):
+                place, message = question.place(index), "a text that is not blank"
+                raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
+        return question
+
+
+def _decoded_bytes(headers: Headers) -> int | None:
+    """The size of the body, or None if it is not known before the body is read."""
+    return None if "content-encoding" in headers else declared_bytes(headers)
+
+
+def _tenant_of(request: Request) -> str:
+    return getattr(request.state, "key_id", "")
+
+
+def _priority_of(headers: Headers) -> Priority | None:
+    given = headers.get("x-request-priority")
+    if given is None or given in ("interactive", "bulk"):
+        return given  # type: ignore[return-value]
+    message = f"interactive or bulk, got {excerpt(given)}"
+    raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
+
+
+def _headers_of(answer: Classified) -> dict[str, str]:
+    timing = answer.timing
+    return {
+        "x-model-version": answer.model.version,
+        "server-timing": f"tokenize;dur={1000 * timing.tokenize_s:.2f}, "
+        f"queue;dur={1000 * timing.queue_s:.2f}, forward;dur={1000 * timing.forward_s:.2f}",
+    }
+
+
+def _place(error: Exception) -> str:
+    """File and line where an error arose."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
