@@ -6,6 +6,7 @@ import gzip
 import json
 import socket
 import time
+from contextlib import ExitStack
 from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
@@ -28,6 +29,13 @@ def head(*, length: int, **headers: str) -> bytes:
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     start = ["POST /v1/classify HTTP/1.1", "Host: service", "Content-Type: application/json"]
     return "\r\n".join([*start, f"Content-Length: {length}", *lines, "", ""]).encode()
+
+
+def texts_run(service: Service) -> float:
+    """Texts in the batches that the model has run, whether anybody waited for them or not."""
+    lines = httpx.get(service.metrics, timeout=30).text.splitlines()
+    counted = (line for line in lines if line.startswith("ray_sentiment_batch_items_sum{"))
+    return sum(float(line.rpartition(" ")[2]) for line in counted)
 
 
 def requests_by_status(service: Service) -> dict[str, float]:
@@ -62,6 +70,29 @@ def test_a_client_that_leaves_during_its_upload_is_counted_as_499(service: Servi
         assert time.monotonic() < deadline, after
         time.sleep(0.5)
     assert after.get("500", 0) == before.get("500", 0)
+
+
+def test_the_work_of_300_clients_that_have_left_is_dropped(service: Service) -> None:
+    texts = [f"word {number} and " * 12 for number in range(16)]
+    body = json.dumps({"inputs": texts}).encode()
+    before, run_before = requests_by_status(service), texts_run(service)
+    with ExitStack() as stack:
+        for _ in range(300):
+            client = stack.enter_context(connected(service))
+            client.sendall(head(length=len(body), X_Request_Priority="bulk") + body)
+    asked_on = httpx.post(f"{service.url}/v1/classify", json={"inputs": "next"}, timeout=30)
+    assert asked_on.status_code == 200
+    deadline = time.monotonic() + 60
+    while True:
+        after = requests_by_status(service)
+        ended = {status: after.get(status, 0) - before.get(status, 0) for status in after}
+        if ended.get("499", 0) + ended.get("200", 0) > 300:
+            break
+        assert time.monotonic() < deadline, ended
+        time.sleep(0.5)
+    assert ended["499"] > 150, ended
+    # Some ran before their clients had left. A batch that runs is not stopped.
+    assert texts_run(service) - run_before < 16 * 300 / 2
 
 
 @pytest.mark.parametrize("given", ["", "two words", "\xff\xfe", "né", "a" * 129, "fine-1"])
