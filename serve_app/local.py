@@ -6,13 +6,14 @@ real answer. The guard ends every process that was started when this one stops, 
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,24 @@ _APPLICATION = "serve_app.app"
 _NAME = "sentiment"
 _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
+_FREE_PORTS = range(20_000, 30_000)
 _POLL_S = 0.5
 """Between two looks at what starts: looking takes time of the cores that it starts on."""
 _QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that nobody listens on now.
+
+    It is from a range of which neither Linux nor Ray gives ports to others before the port is used: Linux
+    takes those from 32768 on for connections and for whoever binds port 0, Ray's workers 10002 to 19999,
+    Serve's replicas 30000 to 31000.
+    """
+    for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise LocalError(f"no TCP port from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} is free; end a process")
 
 
 @dataclass(frozen=True, slots=True)

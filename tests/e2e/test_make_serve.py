@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -193,6 +193,17 @@ def test_another_machine_reaches_the_service_alone_and_needs_a_key(
         assert not alive
 
 
+def descendants(
+    child: subprocess.Popen[bytes], are: Callable[[psutil.Process], bool]
+) -> list[psutil.Process]:
+    found = []
+    for one in psutil.Process(child.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess, IndexError):  # it has ended meanwhile
+            if are(one):
+                found.append(one)
+    return found
+
+
 @pytest.mark.parametrize("arguments", [["HOST=0.0.0.0"], ["HOST=0.0.0.0", "SENTIMENT_API_KEYS= "]])
 def test_other_machines_are_let_in_with_keys_or_on_purpose(tmp_path: Path, arguments: list[str]) -> None:
     log = tmp_path / "log"
@@ -207,9 +218,7 @@ def test_the_death_of_haproxy_and_the_loss_of_the_application(tmp_path: Path) ->
         wait_for(log, "is live", child)
 
         def haproxies() -> list[psutil.Process]:
-            return [
-                one for one in psutil.Process(child.pid).children(recursive=True) if one.name() == "haproxy"
-            ]
+            return descendants(child, lambda one: one.name() == "haproxy")
 
         with Client(f"http://127.0.0.1:{port}/v1/model") as client:
             until(lambda: client.answers > 10)
@@ -226,8 +235,8 @@ def test_the_death_of_haproxy_and_the_loss_of_the_application(tmp_path: Path) ->
         print(f"longest time without an answer: {client.longest_s:.2f} s")
 
         def controllers() -> list[psutil.Process]:
-            family = psutil.Process(child.pid).children(recursive=True)
-            return [one for one in family if one.cmdline()[:1] == ["ray::ServeController"]]
+            # While it answers a call, the name of the method follows.
+            return descendants(child, lambda one: one.cmdline()[0].startswith("ray::ServeController"))
 
         # A controller that is being replaced is no loss of the application.
         (controller,) = controllers()
