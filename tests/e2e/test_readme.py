@@ -13,6 +13,7 @@ from tests.conftest import ROOT, Service
 ELSEWHERE = {
     "make serve": "test_make_serve.py",
     "curl -s localhost:8000/v1/classify": "test_service.py",
+    "make chaos": "test_chaos.py",
     "make test": "this run",
     "make lint": "what `make test` runs first",
 }
