@@ -31,8 +31,8 @@ def main() -> int:
         default=defaults.dashboard_port,
         help="of the Ray dashboard (%(default)s)",
     )
-    parser.add_argument("--replicas", type=int, default=1, help="they share the CPUs (%(default)s)")
-    parser.add_argument("--cpus", type=int, default=defaults.cpus, help="to use (%(default)s)")
+    parser.add_argument("--replicas", type=_count, default=1, help="they share the CPUs (%(default)s)")
+    parser.add_argument("--cpus", type=_count, default=defaults.cpus, help="to use (%(default)s)")
     plan = Plan(**vars(parser.parse_args()))
     began = time.monotonic()
 
@@ -56,6 +56,14 @@ def main() -> int:
     except LocalError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count}: expected 1 or more")
+    return count
 
 
 def _welcome(plan: Plan, answer: dict[str, object]) -> str:

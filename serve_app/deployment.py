@@ -23,7 +23,7 @@ from serve_app.live import Live, load
 from serve_app.memory import give_back
 from serve_app.metrics import Metrics
 from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
-from serve_app.settings import Settings
+from serve_app.settings import Settings, tokenize_in_calling_thread
 from serve_app.shadow import Label, Shadow
 
 _log = logging.getLogger("ray.serve")
@@ -53,6 +53,7 @@ class ClassifierReplica:
 
     def __init__(self) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        tokenize_in_calling_thread()
         # A full disk must fail no request. Python would report a line that it cannot log on stderr, and Serve
         # logs that in turn: a recursion that takes 0.1 s and ends in an error.
         logging.raiseExceptions = False
@@ -173,7 +174,7 @@ class ClassifierReplica:
     ) -> Classified:
         version = live.model.version
         began = time.monotonic()
-        items = await live.encode(texts)
+        items = await live.encode(texts, deadline=deadline)
         tokenize_s = time.monotonic() - began
         self._requests += 1
         self._tokens += sum(item.tokens for item in items)
@@ -295,7 +296,8 @@ def _labels_of(live: Live) -> Label:
 
     async def label(texts: Sequence[str]) -> list[str]:
         with live.used():
-            answer = await live.score(await live.encode(texts, inline=False), deadline=None, priority="bulk")
+            items = await live.encode(texts, deadline=None, inline=False)
+            answer = await live.score(items, deadline=None, priority="bulk")
         return [_label(live.model, scores) for scores in answer.results]
 
     return label

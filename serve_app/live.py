@@ -19,6 +19,7 @@ from serve_app.errors import BundleInvalid, ServiceError
 from serve_app.metrics import Metrics
 from serve_app.service import LiveModel
 from serve_app.settings import BATCH_TOKENS, Settings
+from serve_app.tokenizing import TokenizerPool
 
 if TYPE_CHECKING:
     from serve_app.model.classifier import Classifier, Encoded
@@ -46,11 +47,16 @@ class Live:
     """
 
     def __init__(
-        self, model: LiveModel, classifier: Classifier, batcher: Batcher[Encoded, list[float]]
+        self,
+        model: LiveModel,
+        classifier: Classifier,
+        batcher: Batcher[Encoded, list[float]],
+        tokenizers: TokenizerPool[Encoded],
     ) -> None:
         self.model = model
         self.batcher = batcher
         self._classifier = classifier
+        self._tokenizers = tokenizers
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -67,15 +73,18 @@ class Live:
             if not self._users:
                 self._unused.set()
 
-    async def encode(self, texts: Sequence[str], *, inline: bool = True) -> list[Encoded]:
+    async def encode(
+        self, texts: Sequence[str], *, deadline: float | None, inline: bool = True
+    ) -> list[Encoded]:
         """Tokenise texts, short ones in the event loop if `inline`; one result per text, in their order.
 
         Raises:
+            DeadlineExceeded: the deadline passed first.
             UnprocessableTextError: the tokenizer fails on one of them.
         """
         if inline and sum(map(len, texts)) <= _INLINE_CHARS:
             return self._classifier.preprocess(texts)
-        return await asyncio.to_thread(self._classifier.preprocess, texts)
+        return await self._tokenizers.encode(texts, deadline=deadline)
 
     async def score(
         self,
@@ -92,6 +101,7 @@ class Live:
         """Wait until nobody uses it any more, then end its threads. It must not be handed out again."""
         await self._unused.wait()
         await self.batcher.close()
+        self._tokenizers.close()
         self._classifier.close()
 
 
@@ -162,7 +172,11 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
             "model_memory_bytes": process.memory_info().rss - imported,
         },
     )
-    return Live(model, classifier, batcher)
+    # Half of the threads: on a CPU the others compute meanwhile.
+    tokenizers = TokenizerPool(
+        classifier.preprocess, threads=max(1, _threads(settings) // 2), niceness=_niceness(classifier)
+    )
+    return Live(model, classifier, batcher, tokenizers)
 
 
 def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifier]:
@@ -189,6 +203,10 @@ def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:
 def _lanes(classifier: Classifier, settings: Settings) -> int:
     """Batches that run side by side."""
     return min(_threads(settings), _MOST_LANES) if classifier.device == "cpu" else 1
+
+
+def _niceness(classifier: Classifier) -> int:
+    return _LANE_NICENESS if classifier.device == "cpu" else 0
 
 
 def _threads(settings: Settings) -> int:
@@ -221,9 +239,8 @@ def _batcher(
         )
         return scores
 
-    niceness = _LANE_NICENESS if classifier.device == "cpu" else 0
     [probe] = classifier.preprocess([WARM_UP_TEXT])
-    return Batcher(forward, limits, lanes=lanes, niceness=niceness, probe=probe)
+    return Batcher(forward, limits, lanes=lanes, niceness=_niceness(classifier), probe=probe)
 
 
 @contextmanager

@@ -27,9 +27,9 @@ from serve_app.dev_server.preconditions import (
     LOOPBACK,
     LocalError,
     interpreter,
-    require_free,
     require_loopback,
     require_model,
+    require_ports,
 )
 from serve_app.dev_server.watch import why_it_ended
 from serve_app.errors import ServiceError
@@ -191,8 +191,7 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
     headers = _key_headers(plan)
     if not (headers or plan.insecure):
         require_loopback(plan.host)
-    for name, port in (("the service", plan.port), ("the Ray dashboard", plan.dashboard_port)):
-        require_free(name, port)
+    require_ports(plan.port, plan.dashboard_port)
     tell("fetching and checking the model")
     require_model(plan.model)
     # Not Ray's own folder, where other programs find the cluster that they connect to. The paths of its

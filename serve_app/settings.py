@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serve_app.errors import SettingsError
@@ -159,15 +159,29 @@ class Settings(BaseSettings):
         return value.expanduser()
 
 
+def tokenize_in_calling_thread() -> None:
+    """Keep tokenizers, unless told otherwise, from using every core for one request."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
 def settings_of(environment: Mapping[str, str]) -> Settings:
-    """The settings of a child that gets `environment`, where this process's own goes before it."""
+    """The settings of a child that gets `environment`, where this process's own goes before it.
+
+    Raises:
+        SettingsError: one of them is not valid.
+    """
     prefix = str(Settings.model_config["env_prefix"])
     given: dict[str, Any] = {
         name: environment[variable]
         for name in Settings.model_fields
         if (variable := f"{prefix}{name}".upper()) in environment and variable not in os.environ
     }
-    return Settings(**given)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        stated = [f"{prefix}{fault['loc'][0]}".upper() + f": {fault['msg']}" for fault in faults]
+        raise SettingsError("; ".join(stated)) from None
 
 
 def child_environment(changes: Mapping[str, str], *, path: Path) -> dict[str, str]:

@@ -133,6 +133,8 @@ class Admission:
         elif forecast.waiting_items and wait_s + forecast.own_s > bound_s:
             own = f" and {forecast.own_s:.1f} s of its own" if forecast.own_s >= 0.1 else ""
             reason = f"the wait would be {wait_s:.1f} s{own}, the bound is {bound_s:.2g} s now ({name})"
+            if forecast.own_s > bound_s:
+                reason += "; send fewer texts at a time, or as X-Request-Priority: bulk"
         else:
             return
         if priority == "interactive":

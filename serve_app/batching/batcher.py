@@ -194,6 +194,7 @@ class Batcher(Generic[Item, Result]):
             if request.missing:
                 with self._wake:
                     self._scheduler.drop(request, priority)
+                    self._wake.notify_all()  # there may be nothing left to wait for
         assert request.begun_at is not None
         results = cast("list[Result]", request.results)  # complete, or the future would not be done
         return Answer(results, queue_s=request.begun_at - now, forward_s=request.forward_s)
@@ -293,6 +294,7 @@ class Batcher(Generic[Item, Result]):
                         self._wake.notify_all()  # there is work for a lane beside this one
                     return batch
                 if self._closed and not self.waiting_items:
+                    self._wake.notify_all()  # the other lanes have nothing to wait for either
                     return None
                 self._wake.wait()
 

@@ -95,7 +95,13 @@ class FairQueue(Generic[Request]):
         self.items = 0
 
     def push(self, request: Request) -> None:
-        """Queue all texts of a request."""
+        """Queue all texts of a request.
+
+        Raises:
+            ValueError: a text has no token.
+        """
+        if any(item.tokens < 1 for item in request.items):
+            raise ValueError("a text without a token cannot be queued")
         flow = self._tenants.get(request.tenant) if request.tenant else None
         if flow is None:
             flow = Flow(request.tenant)

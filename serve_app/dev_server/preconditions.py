@@ -20,7 +20,25 @@ class LocalError(Exception):
     """What kept the service from starting, or ended it, and the next step."""
 
 
-def require_free(name: str, port: int) -> None:
+_RAY_WORKER_PORTS = range(10_002, 20_000)
+
+
+def require_ports(service: int, dashboard: int) -> None:
+    """Raise LocalError if the ports of the service and of the Ray dashboard cannot be used or are taken."""
+    for name, port in (("the service", service), ("the Ray dashboard", dashboard)):
+        if not 0 < port < 65_536:
+            raise LocalError(f"port {port} of {name}: expected 1 to 65535")
+        _require_free(name, port)
+    if dashboard in _RAY_WORKER_PORTS:
+        raise LocalError(
+            f"port {dashboard} of the Ray dashboard is one of Ray's workers', {_RAY_WORKER_PORTS.start} to "
+            f"{_RAY_WORKER_PORTS.stop - 1}; choose another one (make serve DASHBOARD_PORT=…)"
+        )
+    if service == dashboard:
+        raise LocalError(f"the service and the Ray dashboard cannot both have port {service}; choose another")
+
+
+def _require_free(name: str, port: int) -> None:
     """Raise LocalError, naming who holds the port, if it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

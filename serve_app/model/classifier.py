@@ -114,7 +114,8 @@ class Classifier:
         """Tokenise texts; one result per text, in their order.
 
         Raises:
-            UnprocessableTextError: the tokenizer fails on one of them, or gives an id that the model has not.
+            UnprocessableTextError: the tokenizer fails on one of them, gives no token for it, or a token that
+                the model has not.
         """
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
@@ -128,7 +129,10 @@ class Classifier:
                         f"{self._unembedded_from}",
                         index,
                     )
-        return [self._encoded(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
+        return [
+            self._encoded(encoding.ids, bool(encoding.overflowing), index)
+            for index, encoding in enumerate(encodings)
+        ]
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Encoded]) -> list[list[float]]:
@@ -263,7 +267,9 @@ class Classifier:
             message = f"the tokenizer cannot take this text: {type(error).__name__}"
             raise UnprocessableTextError(message, index) from error
 
-    def _encoded(self, ids: list[int], truncated: bool) -> Encoded:
+    def _encoded(self, ids: list[int], truncated: bool, index: int) -> Encoded:
+        if not ids:
+            raise UnprocessableTextError("the tokenizer gives no token for this text", index)
         unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
         return Encoded(ids, truncated, unknown_tokens)
 

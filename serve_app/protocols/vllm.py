@@ -37,6 +37,8 @@ class VllmRequest(BaseModel):
     truncation_side: Literal["right"] | None = None
     add_special_tokens: Literal[True] = True
     use_activation: Literal[True] | None = Field(default=None, description="The answers are probabilities.")
+    activation: Literal[True] | None = Field(default=None, description="As `use_activation`.")
+    softmax: Literal[True] | None = Field(default=None, description="As `use_activation`.")
 
 
 class VllmPrediction(BaseModel):

@@ -143,6 +143,8 @@ async def test_vllm_without_a_model_means_the_live_one(client: httpx.AsyncClient
         ({"input": []}, "/input"),
         ({"input": [LOVE, " "]}, "/input/1"),
         ({"use_activation": False}, "/use_activation"),
+        ({"activation": False}, "/activation"),
+        ({"softmax": False}, "/softmax"),
         ({"truncate_prompt_tokens": 3}, "/truncate_prompt_tokens"),
         ({"truncation_side": "left"}, "/truncation_side"),
         ({"add_special_tokens": False}, "/add_special_tokens"),

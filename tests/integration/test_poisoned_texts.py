@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from ray.serve.schema import ReplicaRank
+from tokenizers import normalizers, processors
 from transformers import AutoModelForSequenceClassification
 
 from serve_app.deployment import ClassifierReplica
@@ -101,3 +102,21 @@ async def test_a_text_that_comes_alone_leaves_the_replica_healthy(
         assert error.index == 0
     replica.check_health()
     assert await scores(replica, GOOD[0])
+
+
+async def test_a_text_without_a_token_is_refused_by_its_place(
+    replica: ClassifierReplica, tmp_path: Path
+) -> None:
+    save(tmp_path / "model")
+    bare = tokenizer()
+    bare.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    bare.backend_tokenizer.normalizer = normalizers.Replace("-", "")
+    bare.save_pretrained(tmp_path / "model")
+    await replica.reconfigure(
+        {"champion": str(tmp_path / "model")}, ReplicaRank(rank=0, node_rank=0, local_rank=0)
+    )
+    with pytest.raises(UnprocessableTextError, match="no token") as failure:
+        await scores(replica, "a", "-")
+    assert failure.value.index == 1
+    assert replica.record_autoscaling_stats()["ahead_s"] == 0
+    assert await scores(replica, "a")

@@ -112,8 +112,8 @@ async def test_a_request_that_is_being_tokenised_ends_on_the_model_it_began_with
     tokenised, go_on = asyncio.Event(), asyncio.Event()
     encode = old.encode
 
-    async def slow(texts: list[str]) -> Any:
-        items = await encode(texts)
+    async def slow(texts: list[str], **options: Any) -> Any:
+        items = await encode(texts, **options)
         tokenised.set()
         await go_on.wait()
         return items

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -86,6 +87,13 @@ def test_what_is_dropped_or_late_does_not_take_a_place_in_the_batch() -> None:
     assert (queue.items, queue.tokens) == (2, 10)
     assert names(queue.take(5, 1, 1.0)) == ["kept0"]
     assert (queue.items, queue.tokens, queue.take(5, 1, 1.0)) == (0, 0, [])
+
+
+def test_a_text_without_a_token_is_refused_and_leaves_no_count_behind() -> None:
+    queue: FairQueue[QueuedRequest[Text]] = FairQueue(10)
+    with pytest.raises(ValueError, match="without a token"):
+        queue.push(request("empty", 5, 0))
+    assert (queue.items, queue.tokens, queue.take(10, 10, 0)) == (0, 0, [])
 
 
 class Model(RuleBasedStateMachine):
