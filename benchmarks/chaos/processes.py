@@ -100,9 +100,13 @@ class ServiceProcesses:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Whether it still runs; a zombie does not."""
+    """Whether it still runs; a zombie does not, unless other threads of it have not ended yet.
+
+    The first thread of a killed process may be a zombie while others still hold its connections open.
+    """
     with suppress(psutil.NoSuchProcess):
-        return bool(process.is_running() and process.status() not in _ENDED)
+        has_ended = process.status() in _ENDED and process.num_threads() <= 1
+        return bool(process.is_running() and not has_ended)
     return False
 
 
