@@ -505,21 +505,19 @@ async def test_closing_answers_those_who_wait_and_takes_no_more(device: Device, 
 
 
 async def test_closing_ends_every_lane_though_what_waited_was_dropped(device: Device, make: Make) -> None:
-    for _ in range(20):
-        batcher = make(lanes=3, max_batch_items=1)
-        device.held = True
-        running = asyncio.create_task(ask(batcher, "running"))
-        await device.until_entered()
-        waiting = [asyncio.create_task(ask(batcher, name)) for name in "abc"]
-        await until(lambda: batcher.waiting_items == 3)  # noqa: B023 - called before the next turn
-        closing = asyncio.create_task(batcher.close())
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        device.let_go()
-        await running
-        async with asyncio.timeout(30):
-            await closing
+    batcher = make(lanes=3, max_batch_items=1)
+    running = asyncio.create_task(ask(batcher, "running"))
+    await device.until_entered()
+    waiting = [asyncio.create_task(ask(batcher, name)) for name in "abc"]
+    await until(lambda: batcher.waiting_items == 3)
+    closing = asyncio.create_task(batcher.close())
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    device.let_go()
+    await running
+    async with asyncio.timeout(30):
+        await closing
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
