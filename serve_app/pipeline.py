@@ -128,7 +128,7 @@ class RequestPipeline:
         self._asked[route] = compile_path(route)[0]
 
         async def handle(request: Request) -> Response:
-            tenant, priority = _tenant_of(request), _priority_of(request.headers)
+            tenant, priority = request.state.key_id, _priority_of(request.headers)
             # Before the body is even read: a refusal must cost next to nothing.
             self._service.check_room(
                 tenant=tenant, priority=priority, body_bytes=_decoded_bytes(request.headers)
@@ -343,10 +343,6 @@ class RequestPipeline:
 def _decoded_bytes(headers: Headers) -> int | None:
     """The size of the body, or None if it is not known before the body is read."""
     return None if "content-encoding" in headers else declared_bytes(headers)
-
-
-def _tenant_of(request: Request) -> str:
-    return getattr(request.state, "key_id", "")
 
 
 def _priority_of(headers: Headers) -> Priority | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from serve_app.errors import DeadlineExceeded, UnprocessableTextError
+from serve_app.niceness import raise_niceness
 
 _SLICE_CHARS = 32_000
 """Characters that a thread tokenises before it takes the next request: about 15 ms. Texts are not divided."""
@@ -32,7 +31,7 @@ class TokenizerPool(Generic[Item]):
     ) -> None:
         self._encode = encode
         # No method as initializer: the pool must not refer to what refers to it, or the model is freed late.
-        self._pool = ThreadPoolExecutor(threads, "tokenizer", _go_after_others, (niceness,))
+        self._pool = ThreadPoolExecutor(threads, "tokenizer", raise_niceness, (niceness,))
 
     async def encode(self, texts: Sequence[str], *, deadline: float | None) -> list[Item]:
         """Return one item per text, in their order.
@@ -64,12 +63,6 @@ class TokenizerPool(Generic[Item]):
     def close(self) -> None:
         """End the threads; nothing may be running, or be asked afterwards."""
         self._pool.shutdown(wait=False)
-
-
-def _go_after_others(niceness: int) -> None:
-    if niceness:
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
 
 
 def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -40,6 +39,7 @@ from serve_app.errors import (
     TooLarge,
     UnprocessableTextError,
 )
+from serve_app.niceness import raise_niceness
 
 Clock = Callable[[], float]
 """Seconds on a clock that never goes back, as time.monotonic."""
@@ -91,8 +91,7 @@ class Batcher(Generic[Item, Result]):
 
     Args:
         forward: answers a batch; one result per item, in their order. The second argument is whether the
-            batch
-            has the device to itself. Called by as many threads as there are lanes.
+            batch has the device to itself. Called by as many threads as there are lanes.
         limits: the bounds.
         lanes: number of batches that may run side by side.
         niceness: increment of the lanes' niceness over the other threads of the process, as of nice(1).
@@ -266,11 +265,7 @@ class Batcher(Generic[Item, Result]):
     def _serve_device(self, lane: int) -> None:
         """A thread of the device: batch after batch until closed."""
         try:
-            if self._niceness:
-                thread = threading.get_native_id()
-                os.setpriority(
-                    os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness
-                )
+            raise_niceness(self._niceness)
             while batch := self._take(lane):
                 self._run(lane, batch)
         except BaseException as error:  # the thread must not leave callers hanging, whatever ended it
