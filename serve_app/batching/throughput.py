@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _KEPT_FRACTION = 0.8
 """Weight that the earlier batches of a size class keep with each new one: the latest five or so decide."""
-_MAX_SLOWDOWN = 5.0
+_MAX_SLOWDOWN = 3.0
 """Bound on one observation over its prediction. A process that was stopped for seconds does not make the
 device a hundred times slower; a device that is slower shows it again with the next batch."""
 
@@ -30,7 +30,8 @@ class ThroughputEstimator:
 
     Batches are remembered by size class (powers of two), so an hour of single short texts does not make the
     model forget what a full batch takes. The line minimises the squared relative error over the classes, with
-    both coefficients at least 0.
+    both coefficients at least 0. What the latest batches of any size took over that line scales it: a
+    device that becomes slower while all batches are of one size is slower for the other sizes too.
 
     Attributes:
         fixed_s: seconds of a batch however small, >= 0.
@@ -41,6 +42,7 @@ class ThroughputEstimator:
         self.fixed_s = 0.0
         self.token_s = 0.0
         self._classes: dict[int, _SizeClass] = {}
+        self._observed_s = self._expected_s = 0.0  # of the latest batches
 
     def observe(self, tokens: int, seconds: float) -> None:
         """Take a batch into account.
@@ -60,14 +62,17 @@ class ThroughputEstimator:
             seconds = min(seconds, _MAX_SLOWDOWN * self.batch_s(tokens))
         self._classes[size].observe(tokens, seconds)
         self._fit()
+        self._observed_s = _KEPT_FRACTION * self._observed_s + seconds
+        self._expected_s = _KEPT_FRACTION * self._expected_s + self.fixed_s + self.token_s * tokens
 
     def batch_s(self, tokens: float) -> float:
         """Return the expected seconds of one batch; 0 before anything is known."""
-        return self.fixed_s + self.token_s * tokens
+        return self.work_s(tokens, 1)
 
     def work_s(self, tokens: float, batches: float) -> float:
         """Return the expected seconds of so many tokens in so many batches."""
-        return self.fixed_s * batches + self.token_s * tokens
+        slowness = self._observed_s / self._expected_s if self._expected_s else 1.0
+        return slowness * (self.fixed_s * batches + self.token_s * tokens)
 
     def tokens_per_s(self, batch_tokens: float) -> float:
         """Return the throughput with batches of that size; 0 before anything is known."""

@@ -88,6 +88,41 @@ def test_at_ten_times_the_capacity_refusals_are_right_and_the_device_is_busy(dev
     assert tokens / (simulation.now - began) >= 0.9 * device.tokens_per_s
 
 
+@pytest.mark.parametrize("device", [CPU, CPU_TWO_LANES], ids=["cpu", "cpu-2-lanes"])
+@pytest.mark.parametrize("slowness", [2.0, 3.0])
+def test_a_flood_that_takes_cores_from_the_device_is_told_the_truth(
+    device: DeviceModel, slowness: float
+) -> None:
+    """Batches of every size have been seen before; in the flood all are of one size, and slower."""
+    limits = BatchLimits(
+        max_batch_tokens=device.max_batch_tokens, flood_batch=0.5, max_queue_wait_s=BOUND_S
+    )
+    simulation = Simulation(device, limits, check_every=10**9)
+    rng = random.Random(3)
+    for load in (0.2, 0.5, 0.8):
+        per_s = load * device.tokens_per_s / 40
+        arrivals(simulation, lambda: simulation.arrive([rng.choice([20, 40, 60])]), per_s=per_s, count=500)
+        simulation.run()
+    assert not simulation.refused
+    simulation.slowness = slowness
+    began, per_s = simulation.now, 10 * device.tokens_per_s / 40
+    count = int(6 * per_s)
+    arrivals(simulation, lambda: simulation.arrive([rng.choice([20, 40, 60])]), per_s=per_s, count=count)
+    simulation.run(began + 1)
+    simulation.check_every = 211
+    first = len(simulation.refused)
+    simulation.run()
+    batch_s = slowness * device.lanes * device.batch_s(device.max_batch_tokens // 2)
+    compared = [refusal for refusal in simulation.refused[first:] if refusal.truth_s is not None]
+    assert len(compared) > 20
+    for refusal in compared:
+        assert refusal.truth_s is not None
+        error_s = abs(refusal.retry_after_s - refusal.truth_s)
+        assert error_s <= 0.3 * refusal.truth_s + batch_s / 2  # it begins with one batch or the next
+    waits = [of.latency_s for of in simulation.done if of.arrived_at > began + 1]
+    assert np.quantile(waits, 0.99) <= BOUND_S + batch_s
+
+
 @DEVICES
 @pytest.mark.parametrize("fraction", [0.3, 0.6])
 def test_below_the_capacity_nobody_is_refused(device: DeviceModel, fraction: float) -> None:
