@@ -71,8 +71,8 @@ class Settings(BaseSettings):
     max_bulk_wait_s: float = Field(
         default=20.0,
         gt=0,
-        description="Maximum expected wait in seconds, own work included, at which a bulk request joins the "
-        "queue.",
+        description="Maximum expected wait in seconds, own work beyond one batch included, at which a bulk "
+        "request joins the queue.",
     )
 
     max_texts_per_request: int = Field(default=64, gt=0, description="Texts in a request; more answer 413.")

@@ -25,8 +25,9 @@ class BatchLimits:
         max_batch_items: maximum texts in a batch.
         max_queue_items: maximum texts of a class that wait. Bounds memory.
         max_queue_tokens: maximum tokens of a class that wait. Bounds memory.
-        max_queue_wait_s: maximum expected wait, own work included, at which an interactive request joins the
-            queue; less of it in a sudden burst and in an overload, see `Admission`. Bounds latency.
+        max_queue_wait_s: maximum expected wait, own work beyond a batch included, at which an interactive
+            request joins the queue; less of it in a sudden burst and in an overload, see `Admission`. Bounds
+            latency.
         max_bulk_wait_s: the same of a bulk request.
     """
 
@@ -51,8 +52,9 @@ class QueueForecast:
     Attributes:
         waiting_items: texts of the request's class that wait.
         waiting_tokens: of those texts.
-        wait_s: expected seconds until the device begins the last of the request's texts.
-        own_s: expected seconds of the request's own texts on the device.
+        wait_s: expected seconds of the others' texts before the last of the request's.
+        own_s: expected seconds of the request's own batches before its last one. 0 for all that fit into one
+            batch: so a request is refused before its body is read exactly where it is refused after it.
     """
 
     waiting_items: int

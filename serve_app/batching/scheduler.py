@@ -118,7 +118,10 @@ class BatchScheduler(Generic[Request]):
             waiting_items=queue.items,
             waiting_tokens=queue.tokens,
             wait_s=max(0.0, begins_after_s) / share,
-            own_s=self._work_s(tokens, items) / share,
+            own_s=self._work_s(
+                max(0, tokens - self._limits.max_batch_tokens), max(0, items - self._limits.max_batch_items)
+            )
+            / share,
         )
         self._admission.check_room(forecast, items=items, tokens=tokens, priority=priority, now=now)
 

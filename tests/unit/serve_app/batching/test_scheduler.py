@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from serve_app.batching.admission import BatchLimits
-from serve_app.batching.scheduler import BULK_PATIENCE_S
+from serve_app.batching.admission import BatchLimits, Priority
+from serve_app.batching.scheduler import BULK_PATIENCE_S, BatchScheduler
+from serve_app.errors import QueueFull
 from tests.unit.serve_app.batching.simulation import CPU, CPU_TWO_LANES, GPU, DeviceModel, Simulation
 
 DEVICES = pytest.mark.parametrize("device", [CPU, CPU_TWO_LANES, GPU], ids=["cpu", "cpu-2-lanes", "gpu"])
@@ -94,9 +95,7 @@ def test_a_flood_that_takes_cores_from_the_device_is_told_the_truth(
     device: DeviceModel, slowness: float
 ) -> None:
     """Batches of every size have been seen before; in the flood all are of one size, and slower."""
-    limits = BatchLimits(
-        max_batch_tokens=device.max_batch_tokens, flood_batch=0.5, max_queue_wait_s=BOUND_S
-    )
+    limits = BatchLimits(max_batch_tokens=device.max_batch_tokens, flood_batch=0.5, max_queue_wait_s=BOUND_S)
     simulation = Simulation(device, limits, check_every=10**9)
     rng = random.Random(3)
     for load in (0.2, 0.5, 0.8):
@@ -121,6 +120,36 @@ def test_a_flood_that_takes_cores_from_the_device_is_told_the_truth(
         assert error_s <= 0.3 * refusal.truth_s + batch_s / 2  # it begins with one batch or the next
     waits = [of.latency_s for of in simulation.done if of.arrived_at > began + 1]
     assert np.quantile(waits, 0.99) <= BOUND_S + batch_s
+
+
+@DEVICES
+@pytest.mark.parametrize("priority", ["interactive", "bulk"])
+def test_a_request_is_refused_before_its_body_is_read_if_it_is_refused_after(
+    device: DeviceModel, priority: Priority
+) -> None:
+    """What refuses before tokenising knows of one token; what fits into one turn must fare as that does."""
+    simulation = simulate(device, check_every=10**9)
+    simulation.scheduler = BatchScheduler(
+        BatchLimits(max_batch_tokens=device.max_batch_tokens, max_bulk_wait_s=BOUND_S), device.lanes
+    )
+    for _ in range(4):
+        simulation.arrive([64] * (device.max_batch_tokens // 64), priority=priority)
+        simulation.run()
+
+    def refuses(tokens: int) -> bool:
+        try:
+            simulation.scheduler.check_room("", priority, items=1, tokens=tokens, now=simulation.now)
+        except QueueFull:
+            return True
+        return False
+
+    seen = set()
+    for _ in range(int(2 * device.tokens_per_s / 40)):
+        verdicts = {refuses(tokens) for tokens in (1, 40, min(512, device.max_batch_tokens))}
+        assert len(verdicts) == 1
+        seen |= verdicts
+        simulation.arrive([40], priority=priority)
+    assert seen == {True, False}
 
 
 @DEVICES
