@@ -79,10 +79,10 @@ class Admission:
     _OVERLOAD_DISCOUNT = 0.3
     """The part of the bound that is taken off as the refused fraction nears 1. With more, the wait would be
     shorter than what Retry-After can state in whole seconds."""
-    _BURST_FRACTION = 0.65
+    _BURST_FRACTION = 0.6
     """The part of the bound by which the wait may exceed its recent mean. Above 0.5, so that no request is
     refused while its wait is below half of the bound."""
-    _EWMA_TIME_CONSTANT_S = 1.0
+    _EWMA_TIME_CONSTANT_S = 2.0
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits

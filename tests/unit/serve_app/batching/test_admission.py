@@ -11,7 +11,7 @@ from serve_app.errors import QueueFull
 
 BOUND_S = 2.0
 BULK_BOUND_S = 10.0
-BURST = 0.65
+BURST = 0.6
 
 
 class Door:
