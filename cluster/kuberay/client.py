@@ -17,10 +17,12 @@ from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
-from cluster.errors import KubeError, NoCluster, NotFound, ServerFailed, WaitFailed
+from cluster.errors import KubeError, NoCluster, NoKind, NotFound, ServerFailed, WaitFailed
 from cluster.kuberay.answers import error_of
+from cluster.kuberay.evidence import read_evidence
 from cluster.kuberay.kinds import CRD, POD, Kind, kind_of
-from cluster.kuberay.progress import Progress, progress
+from cluster.kuberay.progress import Progress, cluster_names, progress
+from cluster.kuberay.waiting import CauseReport
 
 Document = dict[str, Any]
 FIELD_MANAGER = "sentiment-cluster"
@@ -33,8 +35,9 @@ _PATIENCE_S = 30.0
 """How long a call that the server may get over is repeated."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
-_WATCH_S = 60.0
-"""After this the server ends a watch, and it is begun anew."""
+_WATCH_S = 4.0
+"""After this the server ends a watch, and the object's pods and events are read before the next one begins: a
+watch on the object does not report what happens to its pods."""
 _GONE = 410
 
 
@@ -166,16 +169,18 @@ class KubeRay:
             namespace: of the object.
             name: of the object.
             timeout_s: in all.
-            tell: told each new state, one line.
+            tell: told each new state and each new cause, one line.
 
         Raises:
-            WaitFailed: it failed, went away, or was not ready in time; the message has its conditions.
+            WaitFailed: it failed, went away, was not ready in time, or waiting cannot improve the cause; the
+                message has its conditions, and ends with the causes.
             NotFound: it was never there.
             KubeError: see `cluster.errors`.
         """
         deadline = self._pace.now() + timeout_s
-        told = ""
+        told, next_look = "", self._pace.now()
         last = Progress("waiting", "nothing was heard of it")
+        report = CauseReport(tell)
         for document in self._versions(kind, namespace, name, deadline):
             if document is None:
                 raise WaitFailed(f"{kind.name} {namespace}/{name} was deleted while it was waited for")
@@ -185,9 +190,15 @@ class KubeRay:
                 told = last.summary
             if last.state == "ready":
                 return last
-            if last.state == "failed":
-                raise WaitFailed(_explain(f"{kind.name} {namespace}/{name} failed", last))
-        raise WaitFailed(_explain(f"{kind.name} {namespace}/{name} was not ready in {timeout_s:g} s", last))
+            is_certain = False
+            if last.state == "failed" or self._pace.now() >= next_look:
+                is_certain = report.add(read_evidence(self, document), self._pace.now())
+                next_look = self._pace.now() + self._pace.watch_s
+            if last.state == "failed" or is_certain:
+                ended = "failed" if last.state == "failed" else "cannot become ready"
+                raise WaitFailed(_explain(f"{kind.name} {namespace}/{name} {ended}", last, report.lines))
+        what = f"{kind.name} {namespace}/{name} was not ready in {timeout_s:g} s"
+        raise WaitFailed(_explain(what, last, report.lines))
 
     def pods(self, cluster: str, namespace: str) -> list[Document]:
         """The pods of a RayCluster."""
@@ -195,20 +206,24 @@ class KubeRay:
 
     def clusters(self, kind: Kind, namespace: str, name: str) -> tuple[str, ...]:
         """Names of the RayClusters that an object runs on; a service has two while it upgrades."""
-        document = self.get(kind, namespace, name)
-        status = document.get("status") or {}
-        if kind.name == "RayCluster":
-            return (name,)
-        if kind.name == "RayJob":
-            found = [status.get("rayClusterName")]
-        else:
-            parts = [status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}]
-            found = [part.get("rayClusterName") for part in parts]
-        return tuple(one for one in found if one)
+        return cluster_names(self.get(kind, namespace, name))
 
-    def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        """The last lines of a container's log."""
-        query = {"container": container, "tailLines": str(lines)}
+    def serves(self, api_version: str) -> bool:
+        """Whether the API server has a group of kinds, such as "gateway.networking.k8s.io/v1"."""
+        group = Kind(api_version, api_version, "", from_crd=True)
+        try:
+            self._ask("GET", f"/apis/{api_version}", group)
+        except NoKind:
+            return False
+        return True
+
+    def logs(self, namespace: str, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
+        """The last lines of a container's log; `previous`: of the run before its last restart."""
+        query = {
+            "container": container,
+            "tailLines": str(lines),
+            **({"previous": "true"} if previous else {}),
+        }
         return self._text("GET", POD.path(namespace, pod) + "/log", POD, query)
 
     def page(self, namespace: str, pod: str, port: int, path: str) -> str:
@@ -239,9 +254,9 @@ class KubeRay:
                 "resourceVersion": document["metadata"]["resourceVersion"],
                 "timeoutSeconds": str(max(1, int(min(left_s, self._pace.watch_s)))),
             }
-            heard = False
+            began = self._pace.now()
             for event in self._events(kind.path(namespace), kind, query, min(left_s, self._pace.watch_s)):
-                heard = True
+                pause_s = _FIRST_PAUSE_S
                 if event["type"] == "DELETED":
                     yield None
                     return
@@ -249,8 +264,9 @@ class KubeRay:
                     yield event["object"]
                 if self._pace.now() >= deadline:
                     return
-            pause_s = _FIRST_PAUSE_S if heard else min(2 * pause_s, _LONGEST_PAUSE_S)
+            whole = self._pace.now() - began >= self._pace.watch_s / 2
             self._pace.pause(max(0.0, min(pause_s, deadline - self._pace.now())))
+            pause_s = _FIRST_PAUSE_S if whole else min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _events(
         self, path: str, kind: Kind, query: Mapping[str, str], longest_s: float
@@ -329,9 +345,9 @@ class KubeRay:
             raise NoCluster(f"{self.host}: {error.reason}") from error
 
 
-def _explain(what: str, last: Progress) -> str:
-    """What happened, with everything the object last said."""
-    return "\n  ".join([f"{what}: {last.summary}", *map(str, last.conditions)])
+def _explain(what: str, last: Progress, causes: list[str]) -> str:
+    """What happened, with everything the object last said, and why."""
+    return "\n  ".join([f"{what}: {last.summary}", *map(str, last.conditions), *causes])
 
 
 def _root(error: BaseException) -> str:

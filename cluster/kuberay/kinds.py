@@ -36,6 +36,9 @@ RAY_SERVICE = Kind("ray.io/v1", "RayService", "rayservices", from_crd=True)
 RAY_CLUSTER = Kind("ray.io/v1", "RayCluster", "rayclusters", from_crd=True)
 RAY_JOB = Kind("ray.io/v1", "RayJob", "rayjobs", from_crd=True)
 POD = Kind("v1", "Pod", "pods")
+EVENT = Kind("v1", "Event", "events")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 CRD = Kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
 )
@@ -46,7 +49,7 @@ _ALL = (
     POD,
     CRD,
     Kind("v1", "Service", "services"),
-    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    SERVICE_ACCOUNT,
     Kind("apps/v1", "StatefulSet", "statefulsets"),
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import yaml
+
 State = Literal["waiting", "ready", "failed"]
 _FAILED_JOB = ("Failed", "ValidationFailed")
+_SETTLED = ("HEALTHY", "DOWNSCALING")
+"""Of a deployment that has at least the replicas that it should have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,63 @@ def progress(document: Mapping[str, Any]) -> Progress:
     if status.get("observedGeneration", 0) < wanted:
         return Progress("waiting", "the operator has not seen this version of it yet", conditions)
     state, summary = _READERS[document["kind"]](status, {one.type: one for one in conditions})
+    if state == "ready" and document["kind"] == "RayService":
+        state, summary = _pods(document, summary)
     return Progress(state, summary, conditions)
 
 
+def cluster_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the RayClusters that an object runs on; a service has two while it upgrades."""
+    status = document.get("status") or {}
+    if document["kind"] == "RayCluster":
+        return (document["metadata"]["name"],)
+    if document["kind"] == "RayJob":
+        found = [status.get("rayClusterName")]
+    else:
+        found = [part.get("rayClusterName") for part in _services(status)]
+    return tuple(name for name in found if name)
+
+
+def least_replicas(options: Mapping[str, Any]) -> int:
+    """The fewest replicas of a deployment that may run; Serve's own defaults where nothing is said."""
+    scaling, number = options.get("autoscaling_config"), options.get("num_replicas")
+    if scaling is not None:
+        return int(scaling.get("min_replicas", 1))
+    return number if isinstance(number, int) else 1
+
+
+def _services(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}]
+
+
+def _pods(document: Mapping[str, Any], summary: str) -> tuple[State, str]:
+    """Whether a service that answers has as many pods as it should; the operator counts one as ready.
+
+    A pod holds one replica. Serve reports a deployment as healthy once it runs as many replicas as its
+    autoscaler wants; how many that is the status does not say, except that it is never below the minimum.
+    """
+    config = yaml.safe_load(document["spec"].get("serveConfigV2", "")) if document.get("spec") else None
+    deployments = [
+        options
+        for application in (config or {}).get("applications") or []
+        for options in application.get("deployments") or []
+    ]
+    least = max(map(least_replicas, deployments), default=1)
+    ready = document["status"].get("numServeEndpoints", 0)
+    if ready < least:
+        return "waiting", f"{ready} of {least} pods ready; {summary.partition('; ')[2]}"
+    applications = _services(document["status"])[0].get("applicationStatuses") or {}
+    unsettled = [
+        f"{name} {one.get('status', '?').lower()}"
+        for application in applications.values()
+        for name, one in (application.get("serveDeploymentStatuses") or {}).items()
+        if one.get("status") not in _SETTLED
+    ]
+    return ("waiting", f"{summary}; {', '.join(unsettled)}") if unsettled else ("ready", summary)
+
+
 def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
-    active, pending = status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}
+    active, pending = _services(status)
     applications = {**(active.get("applicationStatuses") or {}), **(pending.get("applicationStatuses") or {})}
     told = ", ".join(f"{name} {one.get('status', '?').lower()}" for name, one in applications.items())
     failed = [

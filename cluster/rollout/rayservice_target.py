@@ -15,7 +15,7 @@ import yaml
 from cluster.errors import Forbidden, KubeError, NoKind, NotFound, Rejected
 from cluster.kuberay.client import FIELD_MANAGER, Document, KubeRay
 from cluster.kuberay.kinds import RAY_SERVICE
-from cluster.kuberay.progress import progress
+from cluster.kuberay.progress import least_replicas, progress
 from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG, edit, holders
 from cluster.rollout.errors import TargetFailed, TargetRefused
 from cluster.rollout.target import Mix, Serving
@@ -68,7 +68,7 @@ class RayServiceTarget:
         statuses = (status.get("activeServiceStatus") or {}).get("applicationStatuses") or {}
         deployments = statuses.get(self._application, {}).get("serveDeploymentStatuses") or {}
         deployment = deployments.get(self._deployment, {})
-        least, endpoints = _least(options), status.get("numServeEndpoints", 0)
+        least, endpoints = least_replicas(options), status.get("numServeEndpoints", 0)
         return Serving(
             mix=mix_of(options.get("user_config")),
             replicas=max(least, endpoints),
@@ -89,7 +89,7 @@ class RayServiceTarget:
 
     def scale(self, replicas: int) -> None:
         """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""
-        self._change(lambda options: scaled(options, replicas) if _least(options) != replicas else {})
+        self._change(lambda options: scaled(options, replicas) if least_replicas(options) != replicas else {})
 
     def _change(self, change: Callable[[Options], Options]) -> None:
         """Change options of the deployment in exactly the serveConfigV2 that was read."""
@@ -139,14 +139,6 @@ def _config(service: Document) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise TargetRefused(f"{SERVE_CONFIG} is empty: there is nothing that could be rolled out to")
     return config
-
-
-def _least(options: Options) -> int:
-    """The fewest replicas that may run; Serve's own defaults where nothing is said."""
-    scaling, number = options.get("autoscaling_config"), options.get("num_replicas")
-    if scaling is not None:
-        return int(scaling.get("min_replicas", 1))
-    return number if isinstance(number, int) else 1
 
 
 @contextmanager

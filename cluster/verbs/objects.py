@@ -73,11 +73,16 @@ def _apply(chosen: argparse.Namespace) -> int:
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    document = chosen_documents(chosen)[-1]
-    stands = _connect(chosen).status(kind_of(document), *_place(document))
+    from cluster.kuberay.causes import causes, lines
+    from cluster.kuberay.evidence import read_evidence
+    from cluster.kuberay.progress import progress
+
+    document, client = chosen_documents(chosen)[-1], _connect(chosen)
+    document = client.get(kind_of(document), *_place(document))
+    stands, evidence = progress(document), read_evidence(client, document)
     print(f"{document['kind']} {document['metadata']['name']}: {stands.state}: {stands.summary}")
-    for condition in stands.conditions:
-        print(f"  {condition}")
+    for line in [*stands.conditions, *lines(causes(evidence))]:
+        print(f"  {line}")
     return 0 if stands.state == "ready" else 1
 
 

@@ -1,0 +1,188 @@
+"""Why a Ray object is not ready: pure judgement of what was read of its pods, claims, events and Serve.
+
+A cause is final if waiting cannot improve it: nothing in the cluster would change it, only a person. What a
+controller may still bring (a node, a pull that is tried again) is reported and waited for.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from cluster.kuberay.pod_causes import Cause, attempted_at, pod_causes, short
+from cluster.kuberay.tracebacks import last_error
+
+Document = Mapping[str, Any]
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+INCREMENTAL = "NewClusterWithIncrementalUpgrade"
+
+_REPLACED_MAX = 3
+"""After so many pods that ended with the same kind of fault, the next one is expected to do the same."""
+_SIGNALS = (0, 137, 143)
+"""Exit codes of a pod that was asked to end, such as on a spot node; out of memory has a reason of its own."""
+_REPLACED = re.compile(r"ExitCode:(\d+).*?Reason:(\w*)")
+_HEALTHY = ("HEALTHY", "DOWNSCALING")
+_NAMES_MAX = 3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was read of an object and everything that belongs to it.
+
+    Attributes:
+        document: the Ray object.
+        clusters: its RayClusters; a service has two while it upgrades.
+        pods: of the clusters, and of the Redis that is rendered for them.
+        claims: PersistentVolumeClaims of the namespace.
+        events: of the namespace.
+        absent: what the object refers to and the cluster does not have, such as "ServiceAccount sentiment".
+        last_lines: last line of the log of a container that ended, by pod and container.
+        unread: what the caller is not allowed to read.
+    """
+
+    document: Document
+    clusters: Sequence[Document] = ()
+    pods: Sequence[Document] = ()
+    claims: Sequence[Document] = ()
+    events: Sequence[Document] = ()
+    absent: Sequence[str] = ()
+    last_lines: Mapping[tuple[str, str], str] | None = None
+    unread: Sequence[str] = ()
+
+
+def causes(evidence: Evidence) -> tuple[Cause, ...]:
+    """Return why the object is not ready, the final causes last."""
+    found = [*_of_object(evidence.document), *_of_absent(evidence), *_of_claims(evidence)]
+    for pod in evidence.pods:
+        events = [event for event in evidence.events if _is_about(event, pod)]
+        found += pod_causes(pod, events, evidence.last_lines or {})
+    for cluster in evidence.clusters:
+        found += _of_cluster(cluster, evidence)
+    return tuple(sorted(dict.fromkeys(found), key=lambda cause: cause.is_final))
+
+
+def lines(found: Sequence[Cause]) -> list[str]:
+    """Return one line for each text, with everything that it holds for."""
+    told = []
+    for is_final, group in groupby(found, key=lambda cause: cause.is_final):
+        subjects: dict[str, list[str]] = {}
+        for cause in group:
+            subjects.setdefault(cause.text, []).append(cause.subject)
+        for text, names in subjects.items():
+            more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+            told.append(f"{', '.join(names[:_NAMES_MAX])}{more}: {text}{_HOPELESS if is_final else ''}")
+    return told
+
+
+_HOPELESS = " (waiting does not change this)"
+
+
+def _of_object(document: Document) -> Iterator[Cause]:
+    """What the Ray object's own status says."""
+    status, subject = document.get("status") or {}, _subject(document)
+    for condition in status.get("conditions") or []:
+        said = condition.get("message", "")
+        if condition.get("reason") == "ValidationFailed":
+            yield Cause(subject, f"the operator refuses it: {said}", is_final=True)
+        if condition.get("reason") == "InitializingTimeout":
+            text = f"{said}; the operator has given it up: delete it and apply it again"
+            yield Cause(subject, text, is_final=True)
+    for part in (status.get("activeServiceStatus"), status.get("pendingServiceStatus")):
+        for name, application in ((part or {}).get("applicationStatuses") or {}).items():
+            yield from _of_application(name, application)
+
+
+def _of_application(name: str, application: Mapping[str, Any]) -> Iterator[Cause]:
+    found = False
+    for deployment, said in (application.get("serveDeploymentStatuses") or {}).items():
+        if said.get("message") and said.get("status") not in _HEALTHY:
+            found = True
+            is_final = said.get("status") == "DEPLOY_FAILED"
+            yield Cause(f"deployment {deployment}", last_error(said["message"]), is_final)
+    if not found and application.get("status") == "DEPLOY_FAILED":
+        message = last_error(application.get("message") or "no message")
+        yield Cause(f"application {name}", message, is_final=True)
+
+
+def _of_absent(evidence: Evidence) -> Iterator[Cause]:
+    for what in evidence.absent:
+        if what == GATEWAY_API:
+            text = (
+                f"upgrade type {INCREMENTAL} needs the Gateway API ({GATEWAY_API}), whose CRDs are not "
+                "installed; install them, or set upgrade.type=NewCluster"
+            )
+        else:
+            text = f"{what} does not exist, so that no pod can be created; `apply` creates it"
+        yield Cause(_subject(evidence.document), text, is_final=True)
+
+
+def _of_claims(evidence: Evidence) -> Iterator[Cause]:
+    """Claims that a pod refers to and that have no volume."""
+    used = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for pod in evidence.pods
+        for volume in pod["spec"].get("volumes") or []
+        if "persistentVolumeClaim" in volume
+    }
+    for claim in evidence.claims:
+        if claim["metadata"]["name"] not in used or (claim.get("status") or {}).get("phase") != "Pending":
+            continue
+        events = [event for event in evidence.events if _is_about(event, claim)]
+        said = max(events, key=attempted_at, default={}).get("message") or "no volume is bound to it yet"
+        is_final = "no storage class is set" in said or re.search(r"storageclass\S* .*not found", said)
+        yield Cause(f"claim {claim['metadata']['name']}", short(said), bool(is_final))
+
+
+def _of_cluster(cluster: Document, evidence: Evidence) -> Iterator[Cause]:
+    """Pods that the operator cannot create, or has to replace again and again."""
+    status, pods = cluster.get("status") or {}, _pods_of(cluster, evidence.pods)
+    ready = sum(_is_ready(pod) for pod in pods)
+    if ready > status.get("desiredWorkerReplicas", 0):  # the head and all workers
+        return
+    for condition in status.get("conditions") or []:
+        if (condition["type"], condition["status"]) == ("ReplicaFailure", "True"):
+            said = condition.get("message", "").rpartition("\n")[2]
+            if "error looking up service account" in said and evidence.absent:
+                continue  # reported by its name
+            is_final = "violates PodSecurity" in said or " is invalid: " in said
+            yield Cause(_subject(cluster), f"a pod cannot be created: {said}", is_final)
+    ended: dict[str, list[Mapping[str, Any]]] = {}
+    for event in evidence.events:
+        role = {"DeletedHeadPod": "head", "DeletedWorkerPod": "worker"}.get(event.get("reason", ""))
+        if role and _is_about(event, cluster) and _REPLACED.search(event.get("message", "")):
+            ended.setdefault(role, []).append(event)
+    for role, events in ended.items():
+        last = max(events, key=attempted_at)
+        code, reason = _fault(last)
+        faults = [_fault(event) for event in events]
+        is_definite = reason == "OOMKilled" or code not in _SIGNALS
+        is_final = is_definite and faults.count((code, reason)) >= _REPLACED_MAX
+        number = f"{len(events)} {role} pods were" if len(events) > 1 else f"a {role} pod was"
+        hint = "; give it more memory" if reason == "OOMKilled" else ""
+        text = f"{number} replaced, the last one ended with exit code {code} ({reason or 'no reason'}){hint}"
+        yield Cause(_subject(cluster), text, is_final)
+
+
+def _fault(event: Mapping[str, Any]) -> tuple[int, str]:
+    match = _REPLACED.search(event["message"])
+    assert match is not None
+    return int(match[1]), match[2]
+
+
+def _pods_of(cluster: Document, pods: Sequence[Document]) -> list[Document]:
+    name = cluster["metadata"]["name"]
+    return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get("ray.io/cluster") == name]
+
+
+def _is_ready(pod: Document) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _is_about(event: Mapping[str, Any], document: Document) -> bool:
+    return bool((event.get("involvedObject") or {}).get("uid") == document["metadata"].get("uid"))
+
+
+def _subject(document: Document) -> str:
+    return f"{document.get('kind', 'RayCluster')} {document['metadata']['name']}"

@@ -1,0 +1,161 @@
+"""Why a pod does not run: pure judgement of its conditions, its containers and its events."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.kuberay.tracebacks import last_error
+
+Document = Mapping[str, Any]
+
+_RESTARTS_MAX = 5
+"""By then the kubelet has waited 10, 20, 40, 80 and 160 s between the attempts: longer than Redis or a volume
+takes to come."""
+_OUT_OF_MEMORY_MAX = 3
+"""The limit is the same at every attempt."""
+_NEVER_PULLED = ("InvalidImageName", "ErrImageNeverPull")
+_PULL_REFUSED = re.compile(
+    r"not found|manifest unknown|does not exist|access denied|unauthorized|authorization failed|forbidden|"
+    r"\b40[134]\b|invalid reference",
+    re.IGNORECASE,
+)
+"""What a registry answers when the next attempt gets the same answer; a time-out, a 429 and a 5xx are not here."""
+_ABSENT = re.compile(
+    r"(secret|configmap|persistentvolumeclaim) \"[^\"]+\" not found|couldn't find key", re.IGNORECASE
+)
+_ATTEMPTS = ("Failed", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
+"""Reasons of the kubelet's events about an attempt that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason why an object is not ready.
+
+    Attributes:
+        subject: kind and name of what it is about.
+        text: what is the matter, on one line.
+        is_final: whether waiting cannot improve it.
+        attempted_at: time of the last attempt that failed, where the state is that of an attempt: it may have
+            been overcome since. Empty where the state is current.
+    """
+
+    subject: str
+    text: str
+    is_final: bool
+    attempted_at: str = field(default="", compare=False)
+
+
+def pod_causes(
+    pod: Document, events: Sequence[Mapping[str, Any]], last_lines: Mapping[tuple[str, str], str]
+) -> Iterator[Cause]:
+    """Return why a pod is not ready; nothing if it is on its way, or is being deleted.
+
+    Args:
+        pod: as the API server has it.
+        events: of this pod.
+        last_lines: last line of the log of a container that ended, by pod and container.
+    """
+    status, name = pod.get("status") or {}, pod["metadata"]["name"]
+    if pod["metadata"].get("deletionTimestamp"):
+        return
+    subject = f"pod {name}"
+    for condition in status.get("conditions") or []:
+        if (condition["type"], condition["status"]) == ("PodScheduled", "False"):
+            said = short(condition.get("message", ""))
+            yield Cause(subject, f"cannot be scheduled: {said}", bool(_ABSENT.search(said)))
+    attempts = [event for event in events if event.get("reason") in _ATTEMPTS]
+    last = max(attempts, key=attempted_at, default=None)
+    at = attempted_at(last) if last else ""
+    waits = False
+    for container in _containers(status):
+        if cause := _of_container(pod, container, subject, at, last_lines.get((name, container["name"]), "")):
+            waits = True
+            yield cause
+    if last and not waits and status.get("phase") == "Pending":
+        said = short(last.get("message", ""))
+        yield Cause(subject, f"{last['reason']}: {said}", bool(_ABSENT.search(said)), at)
+
+
+def ended_containers(pod: Document) -> Iterator[tuple[str, bool]]:
+    """Return the containers of a pod that ended with an error, and whether each runs again since."""
+    for container in _containers(pod.get("status") or {}):
+        now, before = container.get("state") or {}, container.get("lastState") or {}
+        if (now.get("terminated") or {}).get("exitCode"):
+            yield container["name"], False
+        elif not container.get("ready") and (before.get("terminated") or {}).get("exitCode"):
+            yield container["name"], True
+
+
+def attempted_at(event: Mapping[str, Any]) -> str:
+    """Return when an event was last seen, in UTC: both of Kubernetes' ways to record events write it so."""
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp", "")
+    )
+
+
+def short(message: str) -> str:
+    """Return the first sentence of a message: what follows in a scheduler's is about preemption."""
+    return " ".join(message.split()).partition(". ")[0].removesuffix(".")
+
+
+def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _of_container(
+    pod: Document, container: Mapping[str, Any], subject: str, attempt: str, last_line: str
+) -> Cause | None:
+    state, before = container.get("state") or {}, container.get("lastState") or {}
+    name, restarts = container["name"], container.get("restartCount", 0)
+    log = f"; its log ends with: {last_error(last_line)}" if last_line else ""
+    if ended := state.get("terminated"):
+        if container in (pod["status"].get("initContainerStatuses") or []) and not ended.get("exitCode"):
+            return None
+        return _ended(pod, name, ended, subject, log)
+    waiting = state.get("waiting") or {}
+    reason, said = waiting.get("reason", ""), " ".join(waiting.get("message", "").split())
+    if reason in _NEVER_PULLED:
+        return Cause(subject, f"container {name}: {reason}: {said}", True)
+    if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
+        return Cause(
+            subject, f"container {name}: {reason}: {said}", bool(_PULL_REFUSED.search(said)), attempt
+        )
+    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        return Cause(subject, f"container {name}: {reason}: {said}", bool(_ABSENT.search(said)), attempt)
+    last = before.get("terminated")
+    if last and not container.get("ready"):
+        most = _OUT_OF_MEMORY_MAX if last.get("reason") == "OOMKilled" else _RESTARTS_MAX
+        text = f"container {name} was restarted {restarts} times, the last time after {_exit(last)}{log}"
+        return Cause(subject, text, restarts >= most)
+    return None
+
+
+def _ended(pod: Document, name: str, ended: Mapping[str, Any], subject: str, log: str) -> Cause | None:
+    """A container that does not run any more: restarted, replaced with its pod, or left as it is."""
+    policy, phase = pod["spec"].get("restartPolicy", "Always"), pod["status"].get("phase")
+    text = f"container {name} ended with {_exit(ended)}{log}"
+    if policy == "Always" or (policy == "OnFailure" and ended.get("exitCode")):
+        return Cause(subject, text, False)
+    if phase in ("Failed", "Succeeded") or name == _ray_container(pod) or _ray_container(pod) is None:
+        return Cause(subject, f"{text}; the operator replaces the pod", False)
+    states = {one["name"]: one.get("state") or {} for one in pod["status"].get("containerStatuses") or []}
+    if "terminated" in states.get(str(_ray_container(pod)), {}):
+        return None  # the operator replaces the pod, for the reason that its Ray container gives
+    return Cause(
+        subject, f"{text}; nothing restarts it: delete the pod, and the operator creates another", True
+    )
+
+
+def _ray_container(pod: Document) -> str | None:
+    """Name of the container by which the operator judges the pod: the first."""
+    return next((container["name"] for container in pod["spec"].get("containers") or []), None)
+
+
+def _exit(ended: Mapping[str, Any]) -> str:
+    code, reason = ended.get("exitCode"), ended.get("reason")
+    return f"exit code {code}" + (f" ({reason})" if reason and reason != "Error" else "")
