@@ -20,10 +20,11 @@ INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 _REPLACED_MAX = 3
 """After so many pods that ended with the same kind of fault, the next one is expected to do the same."""
 _SIGNALS = (0, 137, 143)
-"""Exit codes of a pod that was asked to end, such as on a spot node; out of memory has a reason of its own."""
+"""Exit codes of a pod that was asked to end, such as on a spot node; out of memory has its own reason."""
 _REPLACED = re.compile(r"ExitCode:(\d+).*?Reason:(\w*)")
 _HEALTHY = ("HEALTHY", "DOWNSCALING")
 _NAMES_MAX = 3
+_HOPELESS = " (waiting does not change this)"
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,6 @@ def lines(found: Sequence[Cause]) -> list[str]:
             more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
             told.append(f"{', '.join(names[:_NAMES_MAX])}{more}: {text}{_HOPELESS if is_final else ''}")
     return told
-
-
-_HOPELESS = " (waiting does not change this)"
 
 
 def _of_object(document: Document) -> Iterator[Cause]:

@@ -20,7 +20,7 @@ _PULL_REFUSED = re.compile(
     r"\b40[134]\b|invalid reference",
     re.IGNORECASE,
 )
-"""What a registry answers when the next attempt gets the same answer; a time-out, a 429 and a 5xx are not here."""
+"""What a registry answers when the next attempt gets the same answer: no time-out, no 429, no 5xx."""
 _ABSENT = re.compile(
     r"(secret|configmap|persistentvolumeclaim) \"[^\"]+\" not found|couldn't find key", re.IGNORECASE
 )
@@ -116,7 +116,7 @@ def _of_container(
     if ended := state.get("terminated"):
         if container in (pod["status"].get("initContainerStatuses") or []) and not ended.get("exitCode"):
             return None
-        return _ended(pod, name, ended, subject, log)
+        return _ended(pod, container, subject, log)
     waiting = state.get("waiting") or {}
     reason, said = waiting.get("reason", ""), " ".join(waiting.get("message", "").split())
     if reason in _NEVER_PULLED:
@@ -129,31 +129,31 @@ def _of_container(
         return Cause(subject, f"container {name}: {reason}: {said}", bool(_ABSENT.search(said)), attempt)
     last = before.get("terminated")
     if last and not container.get("ready"):
-        most = _OUT_OF_MEMORY_MAX if last.get("reason") == "OOMKilled" else _RESTARTS_MAX
         text = f"container {name} was restarted {restarts} times, the last time after {_exit(last)}{log}"
-        return Cause(subject, text, restarts >= most)
+        return Cause(subject, text, restarts >= _restarts_max(last))
     return None
 
 
-def _ended(pod: Document, name: str, ended: Mapping[str, Any], subject: str, log: str) -> Cause | None:
+def _ended(pod: Document, container: Mapping[str, Any], subject: str, log: str) -> Cause | None:
     """A container that does not run any more: restarted, replaced with its pod, or left as it is."""
-    policy, phase = pod["spec"].get("restartPolicy", "Always"), pod["status"].get("phase")
+    policy, name = pod["spec"].get("restartPolicy", "Always"), container["name"]
+    ended = container["state"]["terminated"]
     text = f"container {name} ended with {_exit(ended)}{log}"
     if policy == "Always" or (policy == "OnFailure" and ended.get("exitCode")):
-        return Cause(subject, text, False)
-    if phase in ("Failed", "Succeeded") or name == _ray_container(pod) or _ray_container(pod) is None:
-        return Cause(subject, f"{text}; the operator replaces the pod", False)
+        return Cause(subject, text, container.get("restartCount", 0) >= _restarts_max(ended))
     states = {one["name"]: one.get("state") or {} for one in pod["status"].get("containerStatuses") or []}
-    if "terminated" in states.get(str(_ray_container(pod)), {}):
-        return None  # the operator replaces the pod, for the reason that its Ray container gives
+    ray = pod["spec"]["containers"][0]["name"]  # by which the operator judges the pod
+    if name == ray or pod["status"].get("phase") in ("Failed", "Succeeded"):
+        return Cause(subject, f"{text}; the operator replaces the pod", False)
+    if "terminated" in states.get(ray, {}):
+        return None  # the pod is replaced, for the reason that its Ray container gives
     return Cause(
         subject, f"{text}; nothing restarts it: delete the pod, and the operator creates another", True
     )
 
 
-def _ray_container(pod: Document) -> str | None:
-    """Name of the container by which the operator judges the pod: the first."""
-    return next((container["name"] for container in pod["spec"].get("containers") or []), None)
+def _restarts_max(ended: Mapping[str, Any]) -> int:
+    return _OUT_OF_MEMORY_MAX if ended.get("reason") == "OOMKilled" else _RESTARTS_MAX
 
 
 def _exit(ended: Mapping[str, Any]) -> str:

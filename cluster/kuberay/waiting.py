@@ -1,10 +1,14 @@
 """What a wait reports of the causes, and when it is certain that waiting cannot improve them. Pure."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from cluster.kuberay.causes import Evidence, causes, lines
 from cluster.kuberay.pod_causes import Cause
 
+_ROLE = "cluster/aws/deployers.yaml"
+_VARYING = re.compile(r"\b[0-9a-f]{8}[0-9a-f-]*\b|\d+")
+"""Identifiers, times and counts, which differ between two attempts that fail for the same reason."""
 CERTAIN_S = 15.0
 """How long a final cause must hold: the operator reads from a cache, which may be a moment older than the
 ServiceAccount that was just created."""
@@ -32,10 +36,13 @@ class CauseReport:
         """
         found = causes(evidence)
         self.lines = lines(found)
-        unread = f"not allowed to read {', '.join(evidence.unread)}: causes may be missing; see the role in {_ROLE}"
+        unread = (
+            f"not allowed to read {', '.join(evidence.unread)}: causes may be missing; {_ROLE} has the role"
+        )
         for line in [*self.lines, *([unread] if evidence.unread else [])]:
-            if line not in self._told:
-                self._told.add(line)
+            shape = _VARYING.sub("#", line)
+            if shape not in self._told:
+                self._told.add(shape)
                 self._tell(line)
         return self._is_certain([cause for cause in found if cause.is_final], now_s)
 
@@ -53,6 +60,3 @@ class CauseReport:
             and (not cause.attempted_at or cause.attempted_at > self._since[cause.subject][1])
             for cause in final
         )
-
-
-_ROLE = "cluster/aws/deployers.yaml"

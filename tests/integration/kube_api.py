@@ -24,6 +24,8 @@ KINDS = {
     "rayclusters": "RayCluster",
     "rayjobs": "RayJob",
     "pods": "Pod",
+    "events": "Event",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
     "services": "Service",
     "serviceaccounts": "ServiceAccount",
     "statefulsets": "StatefulSet",
@@ -238,9 +240,11 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
                 return status, _status(status, "InternalError", "etcdserver: leader changed")
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 return 401, _status(401, "Unauthorized", "Unauthorized")
-            plural, name = _parts(path)
             if any(f"/{group}/" in path for group in api.absent):
                 return 404, "404 page not found\n"
+            if path.startswith("/apis/") and path.count("/") == 3:
+                return 200, {"kind": "APIResourceList"}
+            plural, name = _parts(path)
             if plural in api.denied:
                 said = (
                     f'{plural} is forbidden: User "tester" cannot {self.command.lower()} resource "{plural}"'

@@ -25,7 +25,7 @@ from cluster.errors import (
 )
 from cluster.kuberay.client import FIELD_MANAGER, KubeRay, Pace
 from cluster.kuberay.difference import difference
-from cluster.kuberay.kinds import RAY_CLUSTER, RAY_JOB, RAY_SERVICE
+from cluster.kuberay.kinds import RAY_CLUSTER, RAY_JOB, RAY_SERVICE, SERVICE_ACCOUNT
 from cluster.kuberay.render import service_documents, training_documents
 from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG
 from cluster.kuberay.settings import read_environment
@@ -36,6 +36,8 @@ from tests.integration.kube_client import client_of, write_kubeconfig
 
 NAMESPACE, NAME = "sentiment", "sentiment"
 PATH = RAY_SERVICE.path(NAMESPACE, NAME)
+ACCOUNTS = {SERVICE_ACCOUNT.path(NAMESPACE, name) for name in ("sentiment", "sentiment-training")}
+"""Without them every wait ends: no pod can be created."""
 READY = {
     "conditions": [
         {"type": "Ready", "status": "True", "reason": "NonZeroServeEndpoints", "message": ""},
@@ -73,6 +75,8 @@ class Clock:
 @pytest.fixture
 def api() -> Iterator[KubeApi]:
     with kube_api() as running:
+        for path in ACCOUNTS:
+            running.put(path, {"metadata": {"name": path.rpartition("/")[2]}})
         yield running
 
 
@@ -390,7 +394,7 @@ def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("kubeconfig")
 def test_the_verbs_from_applying_to_deleting(api: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "--env", "prod"]) == 1
-    assert "RayService sentiment (new)" in capsys.readouterr().out and not api.objects
+    assert "RayService sentiment (new)" in capsys.readouterr().out and set(api.objects) == ACCOUNTS
     assert main(["apply", "--env", "prod"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "RayService sentiment applied"
     assert main(["diff", "--env", "prod"]) == 0
@@ -443,7 +447,7 @@ def test_the_pipelines_upgrade_changes_the_image_alone(
         )
         for container in group["template"]["spec"]["containers"]
     }
-    assert images == {"registry/senti:abc-cuda"} and set(api.objects) == {PATH}
+    assert images == {"registry/senti:abc-cuda"} and set(api.objects) == {PATH} | ACCOUNTS
     assert after["spec"][SERVE_CONFIG] == before["spec"][SERVE_CONFIG]
 
 
