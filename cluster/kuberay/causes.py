@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from cluster.kuberay.pod_causes import Cause, attempted_at, pod_causes, short
+from cluster.kuberay.pod_causes import Cause, attempted_at, is_fault, pod_causes, short
 from cluster.kuberay.tracebacks import last_error
 
 Document = Mapping[str, Any]
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 
-_REPLACED_MAX = 3
-"""After so many pods that ended with the same kind of fault, the next one is expected to do the same."""
-_SIGNALS = (0, 137, 143)
-"""Exit codes of a pod that was asked to end, such as on a spot node; out of memory has its own reason."""
 _REPLACED = re.compile(r"ExitCode:(\d+).*?Reason:(\w*)")
+"""In the operator's event. It records a second one of a cluster as a repetition of the first, with the text
+of the first, and further ones minutes later: they cannot be counted."""
 _HEALTHY = ("HEALTHY", "DOWNSCALING")
 _NAMES_MAX = 3
 _HOPELESS = " (waiting does not change this)"
@@ -145,27 +143,14 @@ def _of_cluster(cluster: Document, evidence: Evidence) -> Iterator[Cause]:
                 continue  # reported by its name
             is_final = "violates PodSecurity" in said or " is invalid: " in said
             yield Cause(_subject(cluster), f"a pod cannot be created: {said}", is_final)
-    ended: dict[str, list[Mapping[str, Any]]] = {}
-    for event in evidence.events:
+    for event in sorted(evidence.events, key=attempted_at):
         role = {"DeletedHeadPod": "head", "DeletedWorkerPod": "worker"}.get(event.get("reason", ""))
-        if role and _is_about(event, cluster) and _REPLACED.search(event.get("message", "")):
-            ended.setdefault(role, []).append(event)
-    for role, events in ended.items():
-        last = max(events, key=attempted_at)
-        code, reason = _fault(last)
-        faults = [_fault(event) for event in events]
-        is_definite = reason == "OOMKilled" or code not in _SIGNALS
-        is_final = is_definite and faults.count((code, reason)) >= _REPLACED_MAX
-        number = f"{len(events)} {role} pods were" if len(events) > 1 else f"a {role} pod was"
-        hint = "; give it more memory" if reason == "OOMKilled" else ""
-        text = f"{number} replaced, the last one ended with exit code {code} ({reason or 'no reason'}){hint}"
-        yield Cause(_subject(cluster), text, is_final)
-
-
-def _fault(event: Mapping[str, Any]) -> tuple[int, str]:
-    match = _REPLACED.search(event["message"])
-    assert match is not None
-    return int(match[1]), match[2]
+        fault = _REPLACED.search(event.get("message", ""))
+        if role and fault and _is_about(event, cluster) and is_fault(int(fault[1]), fault[2]):
+            reason = f" ({fault[2]})" if fault[2] not in ("", "Error") else ""
+            when = attempted_at(event).partition(".")[0]
+            text = f"a {role} pod ended with exit code {fault[1]}{reason} and was replaced at {when}"
+            yield Cause(_subject(cluster), text, is_final=False)
 
 
 def _pods_of(cluster: Document, pods: Sequence[Document]) -> list[Document]:
@@ -183,4 +168,4 @@ def _is_about(event: Mapping[str, Any], document: Document) -> bool:
 
 
 def _subject(document: Document) -> str:
-    return f"{document.get('kind', 'RayCluster')} {document['metadata']['name']}"
+    return f"{document['kind']} {document['metadata']['name']}"

@@ -14,6 +14,8 @@ _RESTARTS_MAX = 5
 takes to come."""
 _OUT_OF_MEMORY_MAX = 3
 """The limit is the same at every attempt."""
+_ASKED_TO_END = (0, 137, 143)
+"""Exit codes also of a pod on a spot node that goes; running out of memory (137, too) has its own reason."""
 _NEVER_PULLED = ("InvalidImageName", "ErrImageNeverPull")
 _PULL_REFUSED = re.compile(
     r"not found|manifest unknown|does not exist|access denied|unauthorized|authorization failed|forbidden|"
@@ -38,12 +40,15 @@ class Cause:
         is_final: whether waiting cannot improve it.
         attempted_at: time of the last attempt that failed, where the state is that of an attempt: it may have
             been overcome since. Empty where the state is current.
+        fault: how a pod ended that is then replaced; the same one of several pods is not an accident. Empty
+            for everything else.
     """
 
     subject: str
     text: str
     is_final: bool
     attempted_at: str = field(default="", compare=False)
+    fault: str = ""
 
 
 def pod_causes(
@@ -57,9 +62,10 @@ def pod_causes(
         last_lines: last line of the log of a container that ended, by pod and container.
     """
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
-    if pod["metadata"].get("deletionTimestamp"):
-        return
     subject = f"pod {name}"
+    if pod["metadata"].get("deletionTimestamp"):
+        yield from _replaced(pod, subject, last_lines)
+        return
     for condition in status.get("conditions") or []:
         if (condition["type"], condition["status"]) == ("PodScheduled", "False"):
             said = short(condition.get("message", ""))
@@ -87,6 +93,11 @@ def ended_containers(pod: Document) -> Iterator[tuple[str, bool]]:
             yield container["name"], True
 
 
+def is_fault(exit_code: int, reason: str) -> bool:
+    """Whether a container ended by itself: not with success, nor because it was asked to end."""
+    return reason == "OOMKilled" or exit_code not in _ASKED_TO_END
+
+
 def attempted_at(event: Mapping[str, Any]) -> str:
     """Return when an event was last seen, in UTC: both of Kubernetes' ways to record events write it so."""
     series = event.get("series") or {}
@@ -112,7 +123,7 @@ def _of_container(
 ) -> Cause | None:
     state, before = container.get("state") or {}, container.get("lastState") or {}
     name, restarts = container["name"], container.get("restartCount", 0)
-    log = f"; its log ends with: {last_error(last_line)}" if last_line else ""
+    log = _log(last_line)
     if ended := state.get("terminated"):
         if container in (pod["status"].get("initContainerStatuses") or []) and not ended.get("exitCode"):
             return None
@@ -144,12 +155,27 @@ def _ended(pod: Document, container: Mapping[str, Any], subject: str, log: str) 
     states = {one["name"]: one.get("state") or {} for one in pod["status"].get("containerStatuses") or []}
     ray = pod["spec"]["containers"][0]["name"]  # by which the operator judges the pod
     if name == ray or pod["status"].get("phase") in ("Failed", "Succeeded"):
-        return Cause(subject, f"{text}; the operator replaces the pod", False)
+        return Cause(subject, f"{text}; the operator replaces the pod", False, fault=f"{name} {_exit(ended)}")
     if "terminated" in states.get(ray, {}):
         return None  # the pod is replaced, for the reason that its Ray container gives
     return Cause(
         subject, f"{text}; nothing restarts it: delete the pod, and the operator creates another", True
     )
+
+
+def _replaced(pod: Document, subject: str, last_lines: Mapping[tuple[str, str], str]) -> Iterator[Cause]:
+    """A pod that is being deleted because of how its Ray container ended."""
+    ray = pod["spec"]["containers"][0]["name"]
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if container["name"] == ray and is_fault(ended.get("exitCode", 0), ended.get("reason", "")):
+            log = _log(last_lines.get((pod["metadata"]["name"], ray), ""))
+            text = f"container {ray} ended with {_exit(ended)}{log}; the operator replaces the pod"
+            yield Cause(subject, text, False, fault=f"{ray} {_exit(ended)}")
+
+
+def _log(last_line: str) -> str:
+    return f"; its log ends with: {last_error(last_line)}" if last_line else ""
 
 
 def _restarts_max(ended: Mapping[str, Any]) -> int:

@@ -9,6 +9,8 @@ from cluster.kuberay.pod_causes import Cause
 _ROLE = "cluster/aws/deployers.yaml"
 _VARYING = re.compile(r"\b[0-9a-f]{8}[0-9a-f-]*\b|\d+")
 """Identifiers, times and counts, which differ between two attempts that fail for the same reason."""
+_ENDED_MAX = 3
+"""After so many pods that ended in the same way, the next one is expected to end so, too."""
 CERTAIN_S = 15.0
 """How long a final cause must hold: the operator reads from a cache, which may be a moment older than the
 ServiceAccount that was just created."""
@@ -25,6 +27,7 @@ class CauseReport:
         self._tell = tell
         self._told: set[str] = set()
         self._since: dict[str, tuple[float, str]] = {}
+        self._ended: dict[str, set[str]] = {}
         self.lines: list[str] = []
 
     def add(self, evidence: Evidence, now_s: float) -> bool:
@@ -44,7 +47,11 @@ class CauseReport:
             if shape not in self._told:
                 self._told.add(shape)
                 self._tell(line)
-        return self._is_certain([cause for cause in found if cause.is_final], now_s)
+        for cause in found:
+            if cause.fault:
+                self._ended.setdefault(cause.fault, set()).add(cause.subject)
+        is_repeated = any(len(pods) >= _ENDED_MAX for pods in self._ended.values())
+        return is_repeated or self._is_certain([cause for cause in found if cause.is_final], now_s)
 
     def _is_certain(self, final: Sequence[Cause], now_s: float) -> bool:
         """Whether one has held for long enough, and an attempt has failed again since it was first seen.

@@ -66,6 +66,34 @@ def test_a_service(status: dict[str, Any], state: str, says: str) -> None:
     assert says in stands.summary
 
 
+@pytest.mark.parametrize(
+    ("endpoints", "deployment", "state", "says"),
+    [
+        (1, "UPDATING", "waiting", "1 of 3 pods ready"),
+        (2, "HEALTHY", "waiting", "2 of 3 pods ready"),
+        (3, "HEALTHY", "ready", "3 endpoints"),
+        (3, "UPSCALING", "waiting", "classifier upscaling"),  # the autoscaler wants more
+        (4, "DOWNSCALING", "ready", "4 endpoints"),
+        (3, "UNHEALTHY", "waiting", "classifier unhealthy"),
+    ],
+)
+@pytest.mark.parametrize("options", ["autoscaling_config: {min_replicas: 3}", "num_replicas: 3"])
+def test_a_service_is_ready_with_as_many_pods_as_it_should_have(
+    endpoints: int, deployment: str, state: str, says: str, options: str
+) -> None:
+    application = {"status": "RUNNING", "serveDeploymentStatuses": {"classifier": {"status": deployment}}}
+    document = service(
+        {
+            "conditions": [condition("Ready", "True")],
+            "activeServiceStatus": {"applicationStatuses": {"sentiment": application}},
+            "numServeEndpoints": endpoints,
+        }
+    )
+    config = f"applications: [{{name: sentiment, deployments: [{{name: classifier, {options}}}]}}]"
+    stands = progress({**document, "spec": {"serveConfigV2": config}})
+    assert stands.state == state and says in stands.summary
+
+
 def test_a_status_of_an_older_generation_says_nothing_yet() -> None:
     document = service({"conditions": [condition("Ready", "True")], "activeServiceStatus": RUNNING})
     document["status"]["observedGeneration"] = 2
