@@ -43,7 +43,9 @@ class _Reader:
         if redis := _own_redis(self._cluster_spec()):
             selectors.append(f"{INSTANCE_LABEL}={redis}")
         pods = [pod for selector in selectors for pod in self._find(POD, selector)]
-        has_claims = any("persistentVolumeClaim" in one for pod in pods for one in pod["spec"]["volumes"])
+        has_claims = any(
+            "persistentVolumeClaim" in one for pod in pods for one in pod["spec"].get("volumes") or []
+        )
         return Evidence(
             self._document,
             clusters=clusters,
