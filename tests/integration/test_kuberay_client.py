@@ -296,6 +296,27 @@ def test_a_failed_application_ends_the_waiting_with_its_message(api: KubeApi, cl
         wait(client)
 
 
+def test_what_may_not_be_read_is_told_and_does_not_end_the_waiting(api: KubeApi, client: KubeRay) -> None:
+    client.apply(service())
+    api.denied = {"events", "serviceaccounts"}
+    api.script = [lambda: api.set_status(PATH, STARTING), lambda: api.set_status(PATH, READY)]
+    told: list[str] = []
+    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=60, tell=told.append)
+    assert [line for line in told if "not allowed to read" in line] == [
+        "not allowed to read events, serviceaccounts: causes may be missing; "
+        "cluster/aws/deployers.yaml has the role"
+    ]
+
+
+def test_no_pod_without_its_account_ends_the_waiting(api: KubeApi, client: KubeRay) -> None:
+    client.apply(service())
+    api.remove(SERVICE_ACCOUNT.path(NAMESPACE, "sentiment"))
+    told: list[str] = []
+    with pytest.raises(WaitFailed, match="ServiceAccount sentiment does not exist"):
+        client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=600, tell=told.append)
+    assert "ServiceAccount sentiment does not exist" in told[-1]
+
+
 def test_a_deleted_object_ends_the_waiting(api: KubeApi, client: KubeRay) -> None:
     client.apply(service())
     api.script = [lambda: api.remove(PATH)]
