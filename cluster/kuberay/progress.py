@@ -40,9 +40,9 @@ class Progress:
 def progress(document: Mapping[str, Any]) -> Progress:
     """Where a RayService, RayCluster or RayJob stands; only fields that KubeRay's operator writes are read.
 
-    It keeps `observedGeneration` up to date for a RayService alone, except where the spec fails its validation:
-    then it writes the condition and `lastUpdateTime`. It never sets it on a RayJob, and leaves it behind on a
-    RayCluster whose status has no other change.
+    It keeps `observedGeneration` up to date for a RayService alone, except where the spec fails its
+    validation: then it writes the condition and `lastUpdateTime`. It never sets it on a RayJob, and leaves it
+    behind on a RayCluster whose status has no other change.
     """
     status = document.get("status") or {}
     conditions = tuple(
