@@ -140,15 +140,15 @@ def _apply_to(client: KubeRay, live: Document, document: Document, *, force: boo
 
 
 def _operators(live: Document) -> frozenset[str]:
-    """The field managers that write the object's status: the operator, whatever its name.
+    """The field managers that added KubeRay's finalizer: the operator, whatever its name.
 
-    Of the spec the operator changes nothing but by its serialisation, when it adds its finalizer. Whoever
-    changes the spec later is another manager, and owns what they change.
+    By that Update alone it changes the spec, and only through its serialisation. Whoever changes the spec
+    later is another manager, and owns what they change.
     """
     return frozenset(
         entry["manager"]
         for entry in live["metadata"].get("managedFields") or []
-        if entry.get("subresource") == "status"
+        if any("ray.io/" in name for name in entry["fieldsV1"].get("f:metadata", {}).get("f:finalizers", {}))
     )
 
 

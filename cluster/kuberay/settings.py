@@ -15,8 +15,6 @@ FOLDER = Path(__file__).parent
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 NAME_MAX = 47
 """KubeRay appends 6 characters for a RayCluster's name, and that may have 53."""
-
-
 _IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 
 
