@@ -86,7 +86,16 @@ class Forbidden(KubeError):
 
 
 class Conflict(KubeError):
-    """Another field manager owns a field."""
+    """Another field manager owns a field.
+
+    Args:
+        message: for people.
+        managers: names of the field managers that own what would be changed.
+    """
+
+    def __init__(self, message: str, managers: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.managers = managers
 
 
 class Outdated(KubeError):

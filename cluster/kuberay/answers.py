@@ -1,6 +1,7 @@
 """What an answer of the Kubernetes API stands for that is not the wanted one. Pure."""
 
 import json
+import re
 
 from cluster.errors import (
     Conflict,
@@ -13,6 +14,8 @@ from cluster.errors import (
     ServerFailed,
 )
 from cluster.kuberay.kinds import Kind
+
+_MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
 def error_of(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
@@ -37,7 +40,8 @@ def error_of(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
         fields = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)
         if not fields:
             return Outdated(f"{kind.name} at {path}: {said}; try again")
-        return Conflict(f"{kind.name} at {path}: {fields}; --force takes the fields over")
+        managers = frozenset(name for cause in causes for name in _MANAGER.findall(str(cause.get("message"))))
+        return Conflict(f"{kind.name} at {path}: {fields}; --force takes the fields over", managers)
     if status == 429 or status >= 500:
         return ServerFailed(f"{kind.name} at {path}: the API server answered {status}: {said}")
     faults = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes)

@@ -76,7 +76,7 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
         {"name": "metrics", "containerPort": METRICS_PORT},
         {"name": "haproxy-metrics", "containerPort": HAPROXY_METRICS_PORT},
     ]
-    container["env"] += _variables({"RAY_gcs_rpc_server_reconnect_timeout_s": str(_WORKER_RECONNECT_S)})
+    container["env"] += variable_list({"RAY_gcs_rpc_server_reconnect_timeout_s": str(_WORKER_RECONNECT_S)})
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINTS_LAG_S}}}
     # Ready means that requests can come: HAProxy runs on the nodes that hold a replica.
     container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", period_s=5, failures=1)
@@ -89,6 +89,7 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
         "minReplicas": group.min_pods,
         "maxReplicas": group.max_pods,
         "rayStartParams": {},
+        "scaleStrategy": {},  # the operator's own Update writes it
         "template": template,
     }
 
@@ -111,7 +112,7 @@ def _template(
     environment: Environment, role: str, image: str, cpus: int, memory_gib: int, gpus: int
 ) -> dict[str, Any]:
     """What head and workers have in common."""
-    amounts = {"cpu": str(cpus), "memory": f"{memory_gib}Gi"}
+    amounts = {"cpu": str(cpus), "memory": _amount(memory_gib)}
     limits = {"memory": amounts["memory"], **({GPU_TAINT: str(gpus)} if gpus else {"cpu": amounts["cpu"]})}
     spec: dict[str, Any] = {
         "serviceAccountName": environment.name,
@@ -128,7 +129,7 @@ def _template(
                 "name": f"ray-{role}",
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
-                "env": _variables(_shared(environment)),
+                "env": variable_list(_shared(environment)),
                 "resources": {
                     "requests": {**amounts, **({GPU_TAINT: str(gpus)} if gpus else {})},
                     "limits": limits,
@@ -176,14 +177,20 @@ def _shared(environment: Environment) -> dict[str, str]:
     }
 
 
-def _variables(values: dict[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in values.items()]
+def _amount(gib: int) -> str:
+    """A quantity in Kubernetes' canonical form: with the largest unit of which it is a multiple."""
+    return f"{gib // 1024}Ti" if gib % 1024 == 0 else f"{gib}Gi"
+
+
+def variable_list(values: dict[str, str]) -> list[dict[str, str]]:
+    """The `env` of a container; an empty value is left out, as the operator's own Update does."""
+    return [{"name": name, **({"value": value} if value else {})} for name, value in values.items()]
 
 
 def _probe(port: int, path: str, period_s: int, failures: int, delay_s: int = 0) -> dict[str, Any]:
     return {
         "httpGet": {"port": port, "path": path},
-        "initialDelaySeconds": delay_s,
+        **({"initialDelaySeconds": delay_s} if delay_s else {}),  # the operator's own Update drops a 0
         "periodSeconds": period_s,
         "timeoutSeconds": 5,
         "failureThreshold": failures,

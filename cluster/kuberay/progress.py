@@ -42,14 +42,18 @@ class Progress:
 
 
 def progress(document: Mapping[str, Any]) -> Progress:
-    """Where a RayService, RayCluster or RayJob stands. A status of an older generation says nothing yet."""
+    """Where a RayService, RayCluster or RayJob stands; only fields that KubeRay's operator writes are read.
+
+    It keeps `observedGeneration` up to date for a RayService alone, except where the spec fails its
+    validation: then it writes the condition and `lastUpdateTime`. It never sets it on a RayJob, and leaves it
+    behind on a RayCluster whose status has no other change.
+    """
     status = document.get("status") or {}
     conditions = tuple(
         Condition(one["type"], one["status"], one.get("reason", ""), one.get("message", ""))
         for one in status.get("conditions") or []
     )
-    wanted = document["metadata"].get("generation", 0)
-    if status.get("observedGeneration", 0) < wanted:
+    if document["kind"] == "RayService" and not _is_current(document["metadata"], status, conditions):
         return Progress("waiting", "the operator has not seen this version of it yet", conditions)
     state, summary = _READERS[document["kind"]](status, {one.type: one for one in conditions})
     if state == "ready" and document["kind"] == "RayService":
@@ -105,6 +109,20 @@ def _pods(document: Mapping[str, Any], summary: str) -> tuple[State, str]:
         if one.get("status") not in _SETTLED
     ]
     return ("waiting", f"{summary}; {', '.join(unsettled)}") if unsettled else ("ready", summary)
+
+
+def _is_current(
+    metadata: Mapping[str, Any], status: Mapping[str, Any], conditions: tuple[Condition, ...]
+) -> bool:
+    """Whether a RayService's status is about the spec as it is now."""
+    if any(one.type == "Ready" and one.reason == "ValidationFailed" for one in conditions):
+        written = [
+            entry.get("time", "")
+            for entry in metadata.get("managedFields") or []
+            if entry.get("subresource") != "status"
+        ]
+        return bool(status.get("lastUpdateTime", "") >= max(written, default=""))  # both RFC 3339 in UTC
+    return bool(status.get("observedGeneration", 0) >= metadata.get("generation", 0))
 
 
 def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:

@@ -6,7 +6,7 @@ import yaml
 
 from cluster.kuberay.guards import training_account
 from cluster.kuberay.labels import COMPONENT_LABEL, metadata
-from cluster.kuberay.pods import autoscaler_options, head_group, ray_version, worker_group
+from cluster.kuberay.pods import autoscaler_options, head_group, ray_version, variable_list, worker_group
 from cluster.kuberay.redis import gcs_fault_tolerance
 from cluster.kuberay.serve_config import serve_config
 from cluster.kuberay.settings import Environment, TrainingSettings, UpgradeSettings
@@ -54,9 +54,7 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
         group["template"]["metadata"]["labels"][COMPONENT_LABEL] = "ray-training"
         group["template"]["spec"]["serviceAccountName"] = training_account(environment)
         pod = group["template"]["spec"]
-        pod["containers"][0]["env"] += [
-            {"name": name, "value": value} for name, value in variables(training).items()
-        ]
+        pod["containers"][0]["env"] += variable_list(variables(training))
         if training.claim:
             pod["volumes"].append({"name": "data", "persistentVolumeClaim": {"claimName": training.claim}})
             pod["containers"][0]["volumeMounts"].append({"name": "data", "mountPath": CLAIM_FOLDER})
@@ -75,7 +73,7 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
             "backoffLimit": 0,
             "activeDeadlineSeconds": training.deadline_s,
             "shutdownAfterJobFinishes": True,
-            "ttlSecondsAfterFinished": training.keep_s,
+            **({"ttlSecondsAfterFinished": training.keep_s} if training.keep_s else {}),  # 0 is the default
             "rayClusterSpec": {
                 "rayVersion": ray_version(),
                 "authOptions": {"mode": environment.auth},

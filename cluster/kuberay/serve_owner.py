@@ -1,7 +1,12 @@
-"""Who has the say over `serveConfigV2`: the cluster's apply, or a rollout that took it over for the model.
+"""Who owns a Ray object's fields: the cluster's apply, a rollout, KubeRay's operator, or others.
+
+`serveConfigV2` is the apply's, or a rollout's that took it over for the model.
 
 To Kubernetes it is one string with one owner. In it are two things: the models, which are the rollout's once
 there was one, and all else, which is the settings'. So an apply carries the models over into its own wish.
+
+The operator adds its finalizer by an Update of the entire object, and so owns what its own serialisation
+changes. What is rendered leaves it nothing to change; what an older version of this project rendered may.
 """
 
 import json
@@ -11,9 +16,9 @@ from typing import Any, TypeVar
 
 import yaml
 
-from cluster.errors import NotFound, Outdated
+from cluster.errors import Conflict, NotFound, Outdated
 from cluster.kuberay.client import Document, KubeRay
-from cluster.kuberay.kinds import RAY_SERVICE, kind_of
+from cluster.kuberay.kinds import RAY_KINDS, RAY_SERVICE, Kind, kind_of
 
 ROLLOUT_MANAGER = "sentiment-rollout"
 """Owns serveConfigV2 from the first rollout on, until an apply with --force takes it back."""
@@ -42,6 +47,8 @@ def apply(
 ) -> Applied:
     """Server-side apply of a manifest; of a service that a rollout has the say over, all but its models.
 
+    Fields of a Ray object that only the operator's serialisation owns are taken over.
+
     Args:
         client: of the cluster.
         document: a manifest of any kind.
@@ -51,24 +58,28 @@ def apply(
 
     Raises:
         Conflict: another manager owns a field.
-        Outdated: the service changed each time that it was tried.
+        Outdated: the object changed each time that it was tried.
         KubeError: see `cluster.errors`.
     """
-
-    def whole(note: str = "") -> Applied:
-        return Applied(client.apply(document, force=force, dry_run=dry_run), note)
+    kind = kind_of(document)
+    if kind not in RAY_KINDS.values():
+        return Applied(client.apply(document, force=force, dry_run=dry_run))
 
     def attempt() -> Applied:
-        live = _live(client, document)
-        if live is None or ROLLOUT_MANAGER not in holders(live):
+        live = _live(client, kind, document)
+        if live is None:
+            return Applied(client.apply(document, force=force, dry_run=dry_run))
+
+        def whole(note: str = "") -> Applied:
+            return Applied(_apply_to(client, live, document, force=force, dry_run=dry_run), note)
+
+        if kind != RAY_SERVICE or ROLLOUT_MANAGER not in holders(live):
             return whole()
         if not keep_models:
             return whole(f"its models are those of the settings again; a rollout had put {_models(live)}")
         wish = document["spec"][SERVE_CONFIG]
         rest = {key: value for key, value in document["spec"].items() if key != SERVE_CONFIG}
-        # Only of the version that was read: had the rollout let go since, what is left out would be deleted.
-        metadata = {**document["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
-        after = client.apply({**document, "metadata": metadata, "spec": rest}, force=force, dry_run=dry_run)
+        after = _apply_to(client, live, {**document, "spec": rest}, force=force, dry_run=dry_run)
         text = _with_models(wish, after["spec"][SERVE_CONFIG])
         if dry_run:
             after = {**after, "spec": {**after["spec"], SERVE_CONFIG: text}}
@@ -76,8 +87,6 @@ def apply(
             after = _put(client, after, text, force=force)
         return Applied(after, f"keeps the models of a rollout, {_models(after)}; --force puts the settings'")
 
-    if kind_of(document) != RAY_SERVICE:
-        return whole()
     return _while_outdated(attempt)
 
 
@@ -114,6 +123,35 @@ def holders(service: Document) -> frozenset[str]:
     )
 
 
+def _apply_to(client: KubeRay, live: Document, document: Document, *, force: bool, dry_run: bool) -> Document:
+    """Apply to exactly the version that was read: what is decided from it holds for no other.
+
+    Had a rollout let go since, what is left out would be deleted; had somebody changed a field that the
+    operator owned, it would be overwritten.
+    """
+    metadata = {**document["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
+    wish = {**document, "metadata": metadata}
+    try:
+        return client.apply(wish, force=force, dry_run=dry_run)
+    except Conflict as conflict:
+        if not conflict.managers or not conflict.managers <= _operators(live):
+            raise
+    return client.apply(wish, force=True, dry_run=dry_run)
+
+
+def _operators(live: Document) -> frozenset[str]:
+    """The field managers that added KubeRay's finalizer: the operator, whatever its name.
+
+    By that Update alone it changes the spec, and only through its serialisation. Whoever changes the spec
+    later is another manager, and owns what they change.
+    """
+    return frozenset(
+        entry["manager"]
+        for entry in live["metadata"].get("managedFields") or []
+        if any("ray.io/" in name for name in entry["fieldsV1"].get("f:metadata", {}).get("f:finalizers", {}))
+    )
+
+
 def _put(client: KubeRay, live: Document, text: str, *, force: bool) -> Document:
     """Set the text in exactly this version of the service, and own it."""
     if text == live["spec"].get(SERVE_CONFIG):
@@ -138,9 +176,9 @@ def _while_outdated(attempt: Callable[[], Result]) -> Result:
                 raise
 
 
-def _live(client: KubeRay, document: Document) -> Document | None:
+def _live(client: KubeRay, kind: Kind, document: Document) -> Document | None:
     try:
-        return client.get(RAY_SERVICE, document["metadata"]["namespace"], document["metadata"]["name"])
+        return client.get(kind, document["metadata"]["namespace"], document["metadata"]["name"])
     except NotFound:
         return None
 

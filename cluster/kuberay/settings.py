@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 NAME_MAX = 47
 """KubeRay appends 6 characters for a RayCluster's name, and that may have 53."""
+_IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 
 
 class _Frozen(BaseModel):
@@ -152,7 +153,7 @@ class NetworkSettings(_Frozen):
 class TrainingSettings(_Frozen):
     """The RayJob that fine-tunes, or retrains the champion."""
 
-    image: Annotated[str, Field(description="The Dockerfile's target `train`.")]
+    image: Annotated[str, Field(pattern=_IMAGE, description="The Dockerfile's target `train`.")]
     config: Annotated[str, Field(description="In the image.")] = "train/builtin.toml"
     claim: Annotated[
         Label | None,
@@ -209,7 +210,7 @@ class Environment(_Frozen):
     image: Annotated[
         str,
         Field(
-            pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$",
+            pattern=_IMAGE,
             description="With a tag that does not move, or a digest; `latest` is refused.",
         ),
     ]

@@ -100,3 +100,37 @@ def test_a_status_of_an_older_generation_says_nothing_yet() -> None:
     stands = progress(document)
     assert stands.state == "waiting" and "not seen" in stands.summary
     assert [str(one) for one in stands.conditions] == ["Ready=True (R)"]
+
+
+@pytest.mark.parametrize(
+    ("updated", "state"), [("2026-01-01T00:00:05Z", "failed"), ("2026-01-01T00:00:03Z", "waiting")]
+)
+def test_a_refused_service_has_no_observed_generation_and_is_told_by_its_times(
+    updated: str, state: str
+) -> None:
+    refused = condition("Ready", "False", "ValidationFailed", "bad name")
+    document = service({"conditions": [refused], "lastUpdateTime": updated})
+    del document["status"]["observedGeneration"]
+    document["metadata"]["managedFields"] = [
+        {"manager": "us", "time": "2026-01-01T00:00:04Z"},
+        {"manager": "operator", "time": "2026-01-01T00:00:09Z", "subresource": "status"},
+    ]
+    assert progress(document).state == state
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "state"),
+    [
+        ("RayJob", {}, "waiting"),
+        ("RayJob", {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, "waiting"),
+        ("RayJob", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, "ready"),
+        ("RayJob", {"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, "failed"),
+        ("RayJob", {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"}, "failed"),
+        ("RayJob", {"jobDeploymentStatus": "ValidationFailed", "message": "bad name"}, "failed"),
+        ("RayCluster", {"state": "ready", "observedGeneration": 2}, "ready"),
+    ],
+)
+def test_kinds_whose_observed_generation_stays_behind_are_read_without_it(
+    kind: str, status: dict[str, Any], state: str
+) -> None:
+    assert progress({"kind": kind, "metadata": {"generation": 3}, "status": status}).state == state
