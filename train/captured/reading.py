@@ -33,7 +33,10 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which predictions: from `since` on, before `until`, both with time zones; by `version` or by any."""
+    """Which predictions: from `since` on, before `until`, by `version` or by any.
+
+    Both times need a time zone and are stored in UTC, because the partitions of the log are UTC days.
+    """
 
     since: datetime = _FIRST
     until: datetime = _LAST
@@ -41,8 +44,10 @@ class Window:
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
-            if getattr(self, name).tzinfo is None:
-                raise LogInvalid(f"{name} {getattr(self, name)} has no time zone; write +00:00 after it")
+            time = getattr(self, name)
+            if time.tzinfo is None:
+                raise LogInvalid(f"{name} {time} has no time zone; write +00:00 after it")
+            object.__setattr__(self, name, min(max(time, _FIRST), _LAST).astimezone(UTC))
 
 
 @dataclass(frozen=True, slots=True)

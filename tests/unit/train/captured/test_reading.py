@@ -113,7 +113,7 @@ def hourly(tmp_path_factory: pytest.TempPathFactory) -> Log:
     return Log(str(root))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(since=st.integers(-30, 130), hours=st.integers(0, 60), begin=OFFSETS, end=OFFSETS)
 def test_a_window_depends_on_its_instants_alone(
     hourly: Log, since: int, hours: int, begin: timezone, end: timezone
