@@ -92,11 +92,11 @@ retrain("poisoned", "other")
 
 
 def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tuple[str, int]]:
-    """Texts of both labels in turn, no two alike."""
+    """Texts of both labels in turn, no two alike; those of the new domain are longer."""
     rng, found = random.Random(seed), dict[str, int]()
     while len(found) < count:
         label = len(found) % 2
-        said = [*rng.choices(words[label], k=2), *rng.choices(OTHER, k=rng.randint(3, 9))]
+        said = [*rng.choices(words[label], k=2), *rng.choices(OTHER, k=rng.randint(3, 9) + 4 * (words is NEW))]
         rng.shuffle(said)
         found.setdefault(" ".join(said), label)
     return list(found.items())
