@@ -72,7 +72,13 @@ class ReferenceProfile(_Frozen):
     token_lengths: Histogram = Field(description="Tokens the model reads of a text, special ones included.")
     unknown_token: int | None = Field(description="The id that stands for what the tokenizer does not know.")
     unknown_token_rate: Share = Field(description="Its share of all tokens.")
-    true_shares: dict[str, Share] = Field(description="Of each label, in the data.")
+    source: Literal["held out", "traffic"] = Field(
+        "held out", description="What the texts are: held out of training, or logged in service."
+    )
+    accuracy_set: str | None = Field(
+        None, description="Set of the manifest's `held_out` that measures the accuracy on them; none: all."
+    )
+    true_shares: dict[str, Share] | None = Field(description="Of each label, in the data, if it has labels.")
     predicted_shares: dict[str, Share] = Field(description="Of each label, in the answers.")
     top_scores: Histogram = Field(description="The answers' scores, after temperature.")
     mean_scores: dict[str, Share] = Field(description="Of each label, over all texts.")
@@ -84,7 +90,8 @@ class ReferenceProfile(_Frozen):
             if sum(getattr(self, name).counts) != self.texts:
                 raise ValueError(f"{name} counts {sum(getattr(self, name).counts)} texts of {self.texts}")
         for name in ("true_shares", "predicted_shares", "mean_scores"):
-            if set(getattr(self, name)) != set(self.labels):
+            shares = getattr(self, name)
+            if shares is not None and set(shares) != set(self.labels):
                 raise ValueError(f"{name} has other labels than {list(self.labels)}")
         return self
 
@@ -144,11 +151,12 @@ def build_profile(
     token_ids: Sequence[Sequence[int]],
     logits: Floats,
     embeddings: Floats,
-    truth: Sequence[int],
+    truth: Sequence[int] | None,
     *,
     labels: Sequence[str],
     temperature: float,
     unknown_token: int | None,
+    accuracy_set: str | None = None,
 ) -> tuple[ReferenceProfile, Halves]:
     """Describe texts by what the model saw and said; the order of the texts makes no difference.
 
@@ -156,10 +164,11 @@ def build_profile(
         token_ids: Of each text, as the model reads it: special tokens included, cut to its limit.
         logits: float32 (texts, labels), before temperature.
         embeddings: float32 (texts, hidden), what the head was given.
-        truth: Index of each text's label.
+        truth: Index of each text's label; None of traffic, which has no labels.
         labels: In the order of the logits.
         temperature: Divides the logits.
         unknown_token: The id that counts as unknown; None if the tokenizer has none.
+        accuracy_set: The set whose held-out texts measure the accuracy on these texts; None: all sets.
 
     Returns:
         The profile, and the embeddings of the sample: float16 (at most 512, hidden).
@@ -174,7 +183,9 @@ def build_profile(
         token_lengths=length_histogram(lengths),
         unknown_token=unknown_token,
         unknown_token_rate=unknown / int(lengths.sum()),
-        true_shares=_shares(np.asarray(truth), labels),
+        source="held out" if truth is not None else "traffic",
+        accuracy_set=accuracy_set,
+        true_shares=_shares(np.asarray(truth), labels) if truth is not None else None,
         predicted_shares=_shares(scores.argmax(axis=1), labels),
         top_scores=score_histogram(scores.max(axis=1)),
         mean_scores=dict(zip(labels, scores.mean(axis=0).round(6).tolist(), strict=True)),

@@ -165,6 +165,15 @@ class ProgressSettings(_Frozen):
     ] = 0
 
 
+class TrafficSettings(_Frozen):
+    """The texts that the version will answer; without them the profile describes what is held out."""
+
+    file: Annotated[str, Field(description="Parquet file with a column `text`, on this machine.")]
+    accuracy_set: Annotated[
+        str, Field(description="Set whose held-out texts measure the accuracy on these texts.")
+    ]
+
+
 class FitSettings(_Frozen):
     """A whole run."""
 
@@ -192,6 +201,9 @@ class FitSettings(_Frozen):
         tuple[FileSettings, ...],
         Field(description="Sets that `fit` never looks at, except to keep their texts out of training."),
     ] = ()
+    traffic: Annotated[TrafficSettings | None, Field(description="What the reference profile describes.")] = (
+        None
+    )
     lora: LoraSettings = LoraSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     progress: ProgressSettings = ProgressSettings()

@@ -13,7 +13,9 @@ from cluster.loop.step import Facts, Looked, Tried
 from cluster.rollout.journal import Journal
 from cluster.rollout.states import Entry, Rollout, State, after
 from serve_app.model.store import fetch
+from train.captured.joining import hashes
 from train.captured.reading import Window
+from train.drift.distinct import DistinctKeys
 from train.errors import VersionUnknown
 from train.models import CACHE
 from train.registry import Registry, Version
@@ -32,7 +34,7 @@ def read_facts(model: str, retrainer: Retrainer, journal: Journal, *, least_rows
         model: The registered model.
         retrainer: Has log, registry and the folder of retrainings.
         journal: Of rollouts.
-        least_rows: New answers are counted up to here.
+        least_rows: New distinct texts are counted up to here.
     """
     entries = journal.entries()
     rollout = journal.rollout()
@@ -102,12 +104,12 @@ def _champion(registry: Registry, model: str) -> Version | None:
 def _new_rows(retrainer: Retrainer, champion: Version, looked: Looked | None, most: int) -> int:
     hours = timedelta(hours=retrainer.bounds.window.hours)
     since = looked.until if looked else retrainer.now() - hours
-    rows = 0
-    for batch in retrainer.log.predictions(Window(since, version=champion.version), ("index",)):
-        rows += batch.num_rows
-        if rows >= most:
+    seen = DistinctKeys()
+    for batch in retrainer.log.predictions(Window(since, version=champion.version), ("text_sha256",)):
+        seen.add(hashes(batch["text_sha256"]))
+        if len(seen) >= most:
             break
-    return rows
+    return min(len(seen), most)
 
 
 def _lacking(retrainer: Retrainer, champion: Version, looked: Looked | None) -> tuple[str, ...]:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serve_app.capture.records import Answered
 from serve_app.capture.stores import FolderStore
+from serve_app.model.classifier import Classifier
+from serve_app.model.store import fetch
+from serve_app.service import Classified, Scored, Timing
+from tests.contract.fake_replica import LIVE
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
-from tests.unit.train.captured.logs import write_unsure
+from tests.unit.train.captured.logs import put, write_unsure
+from train.captured.reading import Log
+from train.drift.measuring import look
+from train.drift.thresholds import read_thresholds
 from train.evaluation.thresholds import DEFAULT
+from train.models import CACHE
 from train.registry import open_registry
 
 pytestmark = pytest.mark.ray
@@ -82,11 +92,11 @@ retrain("poisoned", "other")
 
 
 def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tuple[str, int]]:
-    """Texts of both labels in turn, no two alike."""
+    """Texts of both labels in turn, no two alike; those of the new domain are longer."""
     rng, found = random.Random(seed), dict[str, int]()
     while len(found) < count:
         label = len(found) % 2
-        said = [*rng.choices(words[label], k=2), *rng.choices(OTHER, k=rng.randint(3, 9))]
+        said = [*rng.choices(words[label], k=2), *rng.choices(OTHER, k=rng.randint(3, 9) + 4 * (words is NEW))]
         rng.shuffle(said)
         found.setdefault(" ".join(said), label)
     return list(found.items())
@@ -176,6 +186,31 @@ def test_the_same_window_and_champion_are_not_done_again(folder: Path) -> None:
 
     assert status == 0 and not second.pop("anew") and first.pop("anew")
     assert second == first
+
+
+def test_a_retrained_version_s_reference_is_the_traffic_that_it_answers(folder: Path, tmp_path: Path) -> None:
+    """The traffic that asked for the retraining goes on: for the version that learned it, it is no drift."""
+    _, document = said(folder)[1]
+    bundle = fetch(document["uri"], cache_dir=CACHE)
+    classifier = Classifier(bundle, device="cpu", threads=1)
+    model = replace(LIVE, name="trial", version=document["version"], labels=LABELS)
+    asked = [text for text, _ in texts(NEW, 900, 7)][600:]
+    encoded = classifier.preprocess(asked)
+    answers = [
+        Scored(scores, one.tokens, one.truncated, one.unknown_tokens)
+        for one, scores in zip(encoded, classifier.forward(encoded), strict=True)
+    ]
+    at_us = int(NOON.timestamp() * 1e6)
+    records = [
+        Answered(f"r{i}", at_us, [text], None, Classified(model, [of], Timing(0, 0, 0)), 5.0, "champion")
+        for i, (text, of) in enumerate(zip(asked, answers, strict=True))
+    ]
+    put(FolderStore(tmp_path), records, [])
+
+    hour = timedelta(hours=1)
+    found = look(Log(str(tmp_path)), bundle, read_thresholds(), since=NOON - hour, until=NOON + hour)
+
+    assert (found.report.verdict, found.report.reasons) == ("ok", ())
 
 
 def test_random_labels_are_refused(folder: Path) -> None:

@@ -5,6 +5,9 @@ readers pass those over. They are removed by a later run, when nobody can be rea
 that ends anywhere leaves a log with every row once, and the next run goes on where it ended:
 
     small files ──> compacted file appears, small ones are passed over ──> after a while: small ones removed
+
+A run verifies its lease before each file that it writes or removes. A file that is written after another run
+has taken over, because this one was paused in between, is found by `visibility` and is not read.
 """
 
 import hashlib
@@ -69,14 +72,13 @@ def compact(
         for kind in (PREDICTIONS, FEEDBACK):
             files = log.every_file(kind, Window(until=until))
             for folder, found in groupby(files, key=lambda file: file.folder):
-                renew()
-                cleaned = _clean(log, list(found), older_than=now() - grace)
+                cleaned = _clean(log, list(found), older_than=now() - grace, renew=renew)
                 free = [file for file in cleaned.seen if file.name not in cleaned.resting]
                 done.removed += cleaned.removed
                 done.files_before += len(cleaned.seen)
                 done.files_after += len(cleaned.seen)
                 for group in _alike(log, groups(free, file_bytes)):
-                    _write(log, folder, group)
+                    _write(log, folder, group, renew)
                     done.written += 1
                     done.files_after += 1 - len(group)
                     size_bytes = sum(file.size_bytes for file in group)
@@ -114,23 +116,26 @@ class _Cleaned:
     removed: int
 
 
-def _clean(log: Log, files: Sequence[LogFile], *, older_than: datetime) -> _Cleaned:
-    """Remove what compacted files of before `older_than` replace."""
+def _clean(
+    log: Log, files: Sequence[LogFile], *, older_than: datetime, renew: Callable[[], None]
+) -> _Cleaned:
+    """Remove what compacted files of before `older_than` replace, and void files of before it."""
+    renew()
     by_name = {file.name: file for file in files}
-    sources_of = {file: log.replaced_by(file) for file in files if file.name.startswith(COMPACTED)}
-    replaced: set[str] = set()
+    read = log.visibility(files)
     resting: set[str] = set()
-    removed = 0
-    for file, sources in sources_of.items():
-        left = [name for name in sources if name in by_name]
-        if file.modified <= older_than:
-            for name in left:
-                log.remove(by_name[name])
-            removed += len(left)
-        elif left:
-            resting.add(file.name)
-        replaced.update(left)
-    return _Cleaned([file for file in files if file.name not in replaced], resting, removed)
+    unread = {name for name in read.void if by_name[name].modified <= older_than}
+    for file in files:
+        if file.name.startswith(COMPACTED) and file.name not in read.void:
+            left = log.claims(file) & by_name.keys()
+            if file.modified <= older_than:
+                unread |= left
+            elif left:
+                resting.add(file.name)
+    for name in sorted(unread):
+        renew()
+        log.remove(by_name[name])
+    return _Cleaned([file for file in files if file.name in read], resting, len(unread))
 
 
 def _alike(log: Log, found: Sequence[Sequence[LogFile]]) -> Iterator[list[LogFile]]:
@@ -144,17 +149,20 @@ def _alike(log: Log, found: Sequence[Sequence[LogFile]]) -> Iterator[list[LogFil
         yield from (alike for alike in kinds.values() if len(alike) > 1)
 
 
-def _write(log: Log, folder: str, sources: Sequence[LogFile]) -> None:
+def _write(log: Log, folder: str, sources: Sequence[LogFile], renew: Callable[[], None]) -> None:
     """Put the rows of the sources into one file; the same sources always make the same name."""
     names = "\n".join(file.name for file in sources)
     name = f"{COMPACTED}{hashlib.sha256(names.encode()).hexdigest()[:32]}.parquet"
+    claims = frozenset(file.name for file in sources).union(*(log.claims(file) for file in sources))
     schema = log.schema(sources[0])
-    schema = schema.with_metadata({**(schema.metadata or {}), REPLACES: names.encode()})
+    schema = schema.with_metadata({**(schema.metadata or {}), REPLACES: "\n".join(sorted(claims)).encode()})
     with tempfile.TemporaryDirectory(prefix="compact-") as scratch:
         path = Path(scratch) / name
         with parquet.ParquetWriter(path, schema, compression=COMPRESSION) as target:
             for rows in _filled(batch for file in sources for batch in log.rows(file, columns=schema.names)):
+                renew()
                 target.write_table(rows.replace_schema_metadata(schema.metadata))
+        renew()
         key = str(PurePosixPath(folder).relative_to(log.root) / name)
         open_place(log.uri).put(key, path)
 

@@ -155,7 +155,7 @@ def _deal(batches: Iterable[pa.RecordBatch], folder: Path, parts: int) -> None:
         writers: dict[int, Any] = {}
         for batch in batches:
             keyed = batch.append_column("key", _keys(batch))
-            part_of = _hashes(batch["request_id"]) % parts
+            part_of = hashes(batch["request_id"]) % parts
             order = np.argsort(part_of, kind="stable")
             dealt, edges = keyed.take(pa.array(order)), np.searchsorted(part_of[order], np.arange(parts + 1))
             for part in np.flatnonzero(np.diff(edges)).tolist():
@@ -180,8 +180,8 @@ def _keys(batch: pa.RecordBatch) -> pa.Array:
     return pc.binary_join_element_wise(batch["request_id"], batch["index"].cast(pa.string()), "\n")
 
 
-def _hashes(request_ids: pa.Array) -> Any:
-    """uint64 (rows,): the same for the same id, in every run."""
+def hashes(strings: pa.Array) -> Any:
+    """uint64 (rows,): the same for the same string, in every run."""
     from pandas.util import hash_array
 
-    return hash_array(request_ids.to_numpy(zero_copy_only=False), categorize=False)
+    return hash_array(strings.to_numpy(zero_copy_only=False), categorize=False)

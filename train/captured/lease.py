@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from train.errors import LogInvalid, RegistryError
-from train.registry.place import Place, open_place
+from train.registry.place import Place, Stored, open_place
 
 _KEY = "compacting.json"
 _LEASE = timedelta(hours=1)
-"""After so long without a sign of life the holder is taken for dead. It gives one before each folder."""
+"""After so long without a renewal the holder is taken for dead. It renews before each file that it writes."""
 
 
 @contextmanager
@@ -19,7 +19,8 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
     """Hold the lease while the block runs.
 
     Yields:
-        What renews the lease; raises LogInvalid if somebody else has it by now.
+        What renews the lease; raises LogInvalid if somebody else has had it since, even if they have given
+        it back: what the holder knows of the log is then out of date.
 
     Raises:
         LogInvalid: somebody else has it, or the place cannot be reached.
@@ -27,11 +28,22 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
     try:
         place = open_place(uri)
         name = uuid.uuid4().hex
+        stored = place.read(_KEY)
+        if stored is not None and _until(stored) > now():
+            raise LogInvalid(
+                f"{uri} is being compacted by another run, which has until {_until(stored)}; wait"
+            )
+        if not _swap(place, name, now() + _LEASE, stored):
+            raise LogInvalid(f"{uri}: another run began to compact it at the same moment; try again")
 
         def renew() -> None:
-            _take(place, uri, name, now(), now() + _LEASE)
+            held = place.read(_KEY)
+            if held is None or _holder(held) != name or not _swap(place, name, now() + _LEASE, held):
+                raise LogInvalid(
+                    f"{uri}: this run was paused for more than {_LEASE}, and another run has compacted it "
+                    "since; nothing is lost, start this one again"
+                )
 
-        renew()
         try:
             yield renew
         finally:
@@ -40,23 +52,21 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
         raise LogInvalid(str(error)) from error
 
 
-def _take(place: Place, uri: str, name: str, now: datetime, until: datetime) -> None:
-    stored = place.read(_KEY)
-    if stored is not None:
-        held = json.loads(stored.content)
-        held_until = datetime.fromisoformat(held["until"])
-        if held["holder"] != name and held_until > now:
-            raise LogInvalid(f"{uri} is being compacted by another run, which has until {held_until}; wait")
-    if not place.swap(_KEY, _content(name, until), tag=stored.tag if stored else None):
-        raise LogInvalid(f"{uri}: another run began to compact it at the same moment; try again")
-
-
 def _give_back(place: Place, name: str) -> None:
     """Nobody holds it from now on; if somebody else has taken it, it is theirs."""
     stored = place.read(_KEY)
-    if stored is not None and json.loads(stored.content)["holder"] == name:
-        place.swap(_KEY, _content(name, datetime.fromtimestamp(0, UTC)), tag=stored.tag)
+    if stored is not None and _holder(stored) == name:
+        _swap(place, name, datetime.fromtimestamp(0, UTC), stored)
 
 
-def _content(name: str, until: datetime) -> bytes:
-    return json.dumps({"holder": name, "until": until.isoformat()}).encode()
+def _swap(place: Place, name: str, until: datetime, stored: Stored | None) -> bool:
+    content = json.dumps({"holder": name, "until": until.isoformat()}).encode()
+    return place.swap(_KEY, content, tag=stored.tag if stored else None)
+
+
+def _holder(stored: Stored) -> str:
+    return str(json.loads(stored.content)["holder"])
+
+
+def _until(stored: Stored) -> datetime:
+    return datetime.fromisoformat(json.loads(stored.content)["until"])

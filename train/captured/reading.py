@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +20,7 @@ from pyarrow.fs import FileSelector, FileType
 
 from serve_app.capture import parquet as written
 from serve_app.capture.records import FEEDBACK, PREDICTIONS, SCHEMA_VERSION
+from train.captured.visibility import Visibility, visibility
 from train.errors import LogInvalid
 from train.texts.files import open_filesystem
 
@@ -26,14 +28,17 @@ BATCH_ROWS = 65_536
 COMPACTED = "compacted-"
 """How names of files begin that `compacting` wrote."""
 REPLACES = b"replaces"
-"""Key in a compacted file's metadata: names of the files whose rows it has, one a line, to be passed over."""
+"""Key in a compacted file's metadata: names of the files whose rows it has, one a line."""
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which predictions: from `since` on, before `until`, both with time zones; by `version` or by any."""
+    """Which predictions: from `since` on, before `until`, by `version` or by any.
+
+    Both times need a time zone and are stored in UTC, because the partitions of the log are UTC days.
+    """
 
     since: datetime = _FIRST
     until: datetime = _LAST
@@ -41,8 +46,10 @@ class Window:
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
-            if getattr(self, name).tzinfo is None:
-                raise LogInvalid(f"{name} {getattr(self, name)} has no time zone; write +00:00 after it")
+            time = getattr(self, name)
+            if time.tzinfo is None:
+                raise LogInvalid(f"{name} {time} has no time zone; write +00:00 after it")
+            object.__setattr__(self, name, min(max(time, _FIRST), _LAST).astimezone(UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +122,21 @@ class Log:
         return found.pop()
 
     def files(self, kind: str, window: Window = Window()) -> list[LogFile]:
-        """The files with rows of a window, sorted by path, without those that a compacted file replaces."""
-        files = self.every_file(kind, window)
-        replaced = {
-            f"{file.folder}/{name}"
-            for file in files
-            if file.name.startswith(COMPACTED)
-            for name in self.replaced_by(file)
-        }
-        return [file for file in files if file.path not in replaced]
+        """The files that hold each row of a window once, sorted by path."""
+        files: list[LogFile] = []
+        for _, of_folder in groupby(self.every_file(kind, window), key=lambda file: file.folder):
+            found = list(of_folder)
+            read = self.visibility(found)
+            files += (file for file in found if file.name in read)
+        return files
+
+    def visibility(self, files: Sequence[LogFile]) -> Visibility:
+        """Which files of one folder are read, given all of them."""
+        claims = {file.name: self.claims(file) for file in files if file.name.startswith(COMPACTED)}
+        return visibility([file.name for file in files], claims)
 
     def every_file(self, kind: str, window: Window = Window()) -> list[LogFile]:
-        """As `files`, with those that are replaced and not removed yet."""
+        """As `files`, with those that are not read and not removed yet."""
         folder = f"{self.root}/{kind}"
         with self._translated(folder):
             infos = self.system.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
@@ -167,10 +177,10 @@ class Log:
             rows: int = source.metadata.num_rows
             return rows
 
-    def replaced_by(self, file: LogFile) -> list[str]:
-        """Names of the files of the same folder whose rows a compacted file has."""
+    def claims(self, file: LogFile) -> frozenset[str]:
+        """Names of the files of the same folder whose rows a compacted file has; none of another file."""
         names: bytes = (self.schema(file).metadata or {}).get(REPLACES, b"")
-        return names.decode().split("\n")
+        return frozenset(names.decode().splitlines())
 
     def remove(self, file: LogFile) -> None:
         """Delete a file; none there is as good."""

@@ -77,6 +77,9 @@ class Report:
     begin: datetime | None
     end: datetime | None
     rows: int
+    """Distinct texts."""
+    repeated: int
+    """Further answers to the same texts, which are not judged."""
     verdict: Level
     findings: tuple[Finding, ...]
     """Of the whole window: every check that was made."""

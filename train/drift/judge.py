@@ -45,13 +45,13 @@ def judge(
         earlier: Of the same version before the window, for the segments' own past.
 
     Raises:
-        DataInvalid: The window has too few rows to be judged, or other labels than the reference.
+        DataInvalid: The window has too few texts to be judged, or other labels than the reference.
     """
     least = thresholds.evidence.min_rows
     if traffic.rows < least:
         raise DataInvalid(
-            f"the window has {traffic.rows:,} rows of {reference.name} {reference.version}, at least "
-            f"{least:,} are needed to judge it: take a longer window"
+            f"the window has {traffic.rows:,} distinct texts of {reference.name} {reference.version}, "
+            f"at least {least:,} are needed to judge it: take a longer window"
         )
     if traffic.labels != reference.profile.labels:
         raise DataInvalid(
@@ -76,6 +76,7 @@ def judge(
         begin=traffic.begin,
         end=traffic.end,
         rows=traffic.rows,
+        repeated=traffic.repeated,
         verdict=max((found.level for found in (*findings, *turned)), key=LEVELS.index),
         findings=tuple(findings),
         segments=tuple(sorted(turned, key=lambda finding: -finding.effect)),

@@ -26,7 +26,7 @@ class Reference:
 
     @property
     def accuracy(self) -> float | None:
-        """On what was held out of training, all sets together; 0..1."""
+        """On what was held out of training; 0..1."""
         return self.right / self.judged if self.judged else None
 
 
@@ -42,11 +42,12 @@ def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
             "`python -m train fit` writes one into the bundle"
         )
     profile, embeddings = read_profile(folder)
-    right, judged = _held_out(manifest.metrics)
+    right, judged = _held_out(manifest.metrics, profile.accuracy_set)
     return Reference(manifest.name, manifest.version, profile, embeddings, right, judged)
 
 
-def _held_out(metrics: Mapping[str, Any]) -> tuple[int, int]:
-    sets = metrics.get("held_out") or {}
-    right = sum(round(of_set["accuracy"] * of_set["texts"]) for of_set in sets.values())
-    return right, sum(of_set["texts"] for of_set in sets.values())
+def _held_out(metrics: Mapping[str, Any], only: str | None) -> tuple[int, int]:
+    """How many held-out texts were right, and of how many: of one set, or of all."""
+    sets = [of for name, of in (metrics.get("held_out") or {}).items() if only in (None, name)]
+    right = sum(round(of_set["accuracy"] * of_set["texts"]) for of_set in sets)
+    return right, sum(of_set["texts"] for of_set in sets)

@@ -35,7 +35,8 @@ def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
 def _parts(report: Report) -> Iterator[str]:
     times = f" from {report.begin:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M}" if report.end else ""
     if report.begin:
-        yield f"{report.name} {report.version}: {report.rows:,} answers{times}"
+        again = f" and {report.repeated:,} further answers to them" if report.repeated else ""
+        yield f"{report.name} {report.version}: {report.rows:,} distinct texts{again}{times}"
     rows = [["check", "effect", "bound", "p", ""], *map(_row, report.findings)]
     rows += [[unmeasured.check, "-", "-", "-", "not measured"] for unmeasured in report.unmeasured]
     yield table(rows)

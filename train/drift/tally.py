@@ -9,13 +9,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from train.captured.joining import hashes
+from train.drift.distinct import DistinctKeys, Keys
 from train.drift.rates import TokenSums
 from train.drift.shift import Counts
 from train.drift.traffic import Traffic
 from train.errors import DataInvalid
 from train.profile import LENGTH_EDGES, SAMPLE_TEXTS, SCORE_BINS, length_histogram, score_histogram
 
-COLUMNS = ("time", "text", "segment", "label", "score", "tokens", "unknown_tokens")
+COLUMNS = ("time", "text", "text_sha256", "segment", "label", "score", "tokens", "unknown_tokens")
 """Of the prediction log, what a window's traffic is counted from."""
 
 SEGMENTS = 10_000
@@ -24,7 +26,10 @@ OTHER = ""
 
 
 def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> Traffic:
-    """Count rows.
+    """Count rows: each text once, and in each segment once, however often it was asked.
+
+    A text that is repeated, by a load test or because it is popular, is one observation of the traffic and
+    not many: rows that depend on each other would make any test of their shares invalid.
 
     Args:
         batches: Arrow record batches with `COLUMNS`.
@@ -62,11 +67,23 @@ class _Tally:
         self._scores = np.zeros(SCORE_BINS, dtype=np.int64)
         self._tokens = TokenSums()
         self._segments: dict[str, Counts] = {}
+        self._seen, self._seen_in_segment = DistinctKeys(), DistinctKeys()
+        self._repeated = 0
         self._texts = _Draw(SAMPLE_TEXTS, seed)
         self._begin: datetime | None = None
         self._end: datetime | None = None
 
     def add(self, batch: Any) -> None:
+        first, last = pc.min_max(batch["time"]).as_py().values()
+        self._begin = min(self._begin or first, first)
+        self._end = max(self._end or last, last)
+        keys = hashes(batch["text_sha256"])
+        self._count_segments(batch["segment"], keys, self._indices(batch["label"]))
+        new = self._seen.add(keys)
+        self._repeated += int((~new).sum())
+        self._add_new(batch.filter(pa.array(new)))
+
+    def _add_new(self, batch: Any) -> None:
         answers = self._indices(batch["label"])
         tokens = _integers(batch["tokens"])
         self._answers += np.bincount(answers, minlength=len(self._labels))
@@ -74,10 +91,6 @@ class _Tally:
         self._scores += score_histogram(_numpy(batch["score"]).astype(np.float64)).counts
         self._tokens += _sums(tokens, _integers(batch["unknown_tokens"]))
         self._texts.offer(batch["text"])
-        self._count_segments(batch["segment"], answers)
-        first, last = pc.min_max(batch["time"]).as_py().values()
-        self._begin = min(self._begin or first, first)
-        self._end = max(self._end or last, last)
 
     def traffic(self) -> Traffic:
         return Traffic(
@@ -88,6 +101,7 @@ class _Tally:
             tokens=self._tokens,
             segments={name: counts for name, counts in self._segments.items() if name != OTHER},
             texts=tuple(self._texts.kept()),
+            repeated=self._repeated,
             begin=self._begin,
             end=self._end,
         )
@@ -102,9 +116,14 @@ class _Tally:
             )
         return found.astype(np.int64)
 
-    def _count_segments(self, column: Any, answers: Counts) -> None:
+    def _count_segments(self, column: Any, keys: Keys, answers: Counts) -> None:
         codes, names = _codes(column)
+        if not names:
+            return
+        # The key of a text in a segment: multiplying by an odd number keeps the hashes of the texts apart.
+        both = keys * np.uint64(0x9E3779B97F4A7C15) + hashes(pa.array(names))[codes]
         known = codes >= 0
+        known[known] = self._seen_in_segment.add(both[known])
         places = codes[known].astype(np.int64) * len(self._labels) + answers[known]
         table = np.bincount(places, minlength=len(names) * len(self._labels))
         for name, counts in zip(names, table.reshape(len(names), len(self._labels)), strict=True):

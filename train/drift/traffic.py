@@ -1,7 +1,4 @@
-"""What came in and what was answered in a window of time: counts of every row, and a sample of the texts.
-
-Ten million rows take no more room than a hundred.
-"""
+"""What came in and what was answered in a window of time: counts of the distinct texts, and a sample."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ from train.drift.shift import Counts
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Answers of one version; whoever counted them is of no concern to the checks."""
+    """Texts that one version answered, each counted once."""
 
     labels: tuple[str, ...]
     answers: Counts
@@ -31,6 +28,8 @@ class Traffic:
     """Answers that agree with their feedback."""
     judged: int = 0
     """Answers with feedback."""
+    repeated: int = 0
+    """Further answers to the same texts, which no count has."""
     begin: datetime | None = None
     """Of the first row."""
     end: datetime | None = None
@@ -38,5 +37,5 @@ class Traffic:
 
     @property
     def rows(self) -> int:
-        """Answered texts."""
+        """Distinct texts."""
         return int(self.answers.sum())

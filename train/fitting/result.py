@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pyarrow import parquet
 
 from serve_app.model.bundle import write_manifest
 from serve_app.model.classifier import Classifier, Encoded
@@ -37,6 +38,7 @@ class _Answers:
 
     ids: list[list[int]]
     labels: list[int]
+    """Empty for traffic, which has none."""
     logits: Any
     """float32 (texts, labels), before temperature."""
     embeddings: Any
@@ -87,7 +89,10 @@ def write_result(
     if held_out:
         logits, truth = zip(*((of_set.logits, of_set.labels) for of_set in answers.values()), strict=True)
         temperature = round(fit_temperature(logits, truth), 4)
-    profile = _write_profile(bundle, answers, settings, temperature, tokenizer.unk_token_id)
+    of_traffic = _ask_traffic(bundle, settings)
+    profile = _write_profile(
+        bundle, of_traffic or list(answers.values()), settings, temperature, tokenizer.unk_token_id
+    )
     manifest.write(bundle, temperature=temperature, metrics={"held_out": as_json(found)}, profile=profile)
 
     history = read_progress(checkpoint).history
@@ -134,21 +139,33 @@ def _ask_one(classifier: Classifier, table: TokenTable, rows: Rows, max_tokens: 
     return _Answers(ids, table.labels[rows].tolist(), logits, embeddings)
 
 
+def _ask_traffic(bundle: Path, settings: FitSettings) -> list[_Answers]:
+    """The bundle's answers to the sample of its traffic; none without a sample."""
+    if settings.traffic is None:
+        return []
+    texts = parquet.read_table(settings.traffic.file, columns=["text"])["text"].to_pylist()
+    classifier = Classifier(fetch(str(bundle.resolve()), cache_dir=CACHE))
+    encoded = classifier.preprocess(texts)
+    return [_Answers([text.ids for text in encoded], [], *ask(classifier, encoded))]
+
+
 def _write_profile(
     bundle: Path,
-    answers: Mapping[str, _Answers],
+    answers: Sequence[_Answers],
     settings: FitSettings,
     temperature: float,
     unknown_token: int | None,
 ) -> str:
+    traffic = settings.traffic
     profile, embeddings = build_profile(
-        [ids for of_set in answers.values() for ids in of_set.ids],
-        np.concatenate([of_set.logits for of_set in answers.values()]),
-        np.concatenate([of_set.embeddings for of_set in answers.values()]),
-        [label for of_set in answers.values() for label in of_set.labels],
+        [ids for of_set in answers for ids in of_set.ids],
+        np.concatenate([of_set.logits for of_set in answers]),
+        np.concatenate([of_set.embeddings for of_set in answers]),
+        None if traffic else [label for of_set in answers for label in of_set.labels],
         labels=settings.labels,
         temperature=temperature,
         unknown_token=unknown_token,
+        accuracy_set=traffic.accuracy_set if traffic else None,
     )
     return write_profile(bundle, profile, embeddings)
 

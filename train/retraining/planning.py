@@ -7,7 +7,14 @@ from serve_app.model.bundle import BundleManifest
 from train.captured.reading import Window
 from train.registry import Version
 from train.retraining.bounds import MixBounds
-from train.settings import DataSettings, FileSettings, FitSettings, OptimiserSettings, ProgressSettings
+from train.settings import (
+    DataSettings,
+    FileSettings,
+    FitSettings,
+    OptimiserSettings,
+    ProgressSettings,
+    TrafficSettings,
+)
 
 FEEDBACK = "feedback-"
 """How the names of sets begin that were made from feedback; the version follows."""
@@ -36,6 +43,7 @@ def settings_for(
     feedback: str,
     old: Sequence[DataSettings],
     held_back: Sequence[FileSettings],
+    traffic: str | None,
     mix: MixBounds,
 ) -> FitSettings:
     """The run that goes on from the champion.
@@ -47,6 +55,7 @@ def settings_for(
         feedback: Where the texts with feedback lie: an absolute path, or an address.
         old: The champion's sets, as they are to be shown again.
         held_back: Sets that the champion was never trained on, to be measured by; files absolute.
+        traffic: Path of a sample of the texts that the version will answer, if there is one.
         mix: How it learns.
     """
     adapter = manifest.base is not None
@@ -68,6 +77,7 @@ def settings_for(
             *old,
         ),
         test=tuple(held_back),
+        traffic=TrafficSettings(file=traffic, accuracy_set=f"{FEEDBACK}{version}") if traffic else None,
         optimiser=OptimiserSettings(learning_rate=mix.learning_rate if adapter else mix.full_learning_rate),
         progress=_LOOKS,
     )

@@ -31,6 +31,8 @@ from train.retraining.labelled import FILE, keep, write_labelled
 from train.retraining.planning import FEEDBACK, new_showings, settings_for, version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import champion_run, located, replayed
+from train.retraining.traffic import FILE as TRAFFIC
+from train.retraining.traffic import write_traffic
 from train.settings import FitSettings
 from train.texts.files import absolute, join
 
@@ -159,6 +161,8 @@ class _Work:
             self._folder / _DATA,
             max_texts=bounds.max_texts,
         )
+        held_out = self._with.bounds.mix.held_out
+        write_traffic(self._with.log, retraining.window, self._folder / _DATA, held_out=held_out)
         lacking = bounds.lacking(found.by_label, labels)
         if self._with.texts and not lacking:
             keep(self._folder / _DATA / FILE, self._feedback(retraining))
@@ -176,6 +180,7 @@ class _Work:
         """The same for the same retraining, or `fit` would not go on with it."""
         mix, manifest = self._with.bounds.mix, self._bundle.manifest
         old, root = self._old()
+        traffic = self._folder / _DATA / TRAFFIC
         showings = mix.replay * new_showings(retraining.by_label, mix)
         return settings_for(
             self._champion,
@@ -189,6 +194,7 @@ class _Work:
                 source.model_copy(update={"file": located(source, root)})
                 for source in ((*old.validation, *old.test) if old else ())
             ],
+            traffic=str(traffic.resolve()) if traffic.exists() else None,
             mix=mix,
         )
 

@@ -32,8 +32,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     group.formatter_class = argparse.RawDescriptionHelpFormatter
     of_log = group.add_subparsers(required=True, metavar="what")
     show = _verb(of_log, "show", "rows by day and version", _SHOW)
-    show.add_argument("--since", type=date.fromisoformat, metavar="DAY", help="first day (default: all)")
-    show.add_argument("--until", type=date.fromisoformat, metavar="DAY", help="last day (default: all)")
+    show.add_argument("--since", type=date.fromisoformat, metavar="DAY", help="first UTC day (default: all)")
+    show.add_argument("--until", type=date.fromisoformat, metavar="DAY", help="last UTC day (default: all)")
     show.add_argument("--version", metavar="VERSION", help="predictions of one version (default: all)")
     show.set_defaults(run=_show)
     compact = _verb(of_log, "compact", "small files into large ones", _COMPACT)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serve_app.capture.records import FEEDBACK, PREDICTIONS
 from tests.unit.train.captured.logs import NOON, answered, truth, write
@@ -143,6 +148,54 @@ def test_one_run_at_a_time_and_a_dead_one_is_outlived(root: Path) -> None:
             compact(Log(str(root)), before=TOMORROW)
         much_later = began + timedelta(hours=2)
         assert compact(Log(str(root)), before=TOMORROW, now=lambda: much_later).written == 3
+
+
+def test_a_run_that_lost_its_lease_within_a_folder_writes_nothing_more(root: Path) -> None:
+    log, began = Log(str(root)), datetime.now(UTC)
+    write(root, [answered("early", "zero", seconds=-1)])
+    two_files = 2 * max(file.size_bytes for file in log.files(PREDICTIONS)) + 1
+    taken_over: list[Counter[str]] = []
+
+    def slow(_line: str) -> None:
+        """After the first group of a folder, two hours pass, in which rows come late and another run ends."""
+        if not taken_over:
+            write(root, [answered("late", "four", seconds=-2)])
+            compact(log, before=TOMORROW, file_bytes=two_files, now=lambda: began + timedelta(hours=2))
+            taken_over.append(rows(root))
+
+    with pytest.raises(LogInvalid, match="another run"):
+        compact(log, before=TOMORROW, file_bytes=two_files, now=lambda: began, tell=slow)
+    assert rows(root) == taken_over[0] and sum(rows(root).values()) == 24 + 1 + 1
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_compacted_files_that_appear_late_change_no_rows(seed: int) -> None:
+    """Runs that were paused after they verified their lease put their files at any later time."""
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        root, paused = Path(folder) / "log", list[tuple[Path, Path]]()
+        written = 0
+        for step in range(6):
+            for _ in range(rng.randint(1, 3)):
+                write(root, [answered(f"{written}", "one", seconds=rng.randint(-1000, 1000))])
+                written += 1
+            copy = Path(folder) / f"paused-{step}"
+            shutil.copytree(root, copy)
+            compact(Log(str(copy)), before=TOMORROW, file_bytes=rng.choice([6_000, 20_000, 1 << 20]))
+            paused += [(file, root / file.relative_to(copy)) for file in copy.rglob(f"{COMPACTED}*.parquet")]
+            rng.shuffle(paused)
+            while paused and rng.random() < 0.4:
+                source, target = paused.pop()
+                if not target.exists():
+                    shutil.copy(source, target)
+            if rng.random() < 0.5:
+                grace = rng.choice([NO_GRACE, timedelta(hours=1)])
+                compact(Log(str(root)), before=TOMORROW, grace=grace)
+            found = Counter(
+                row for batch in Log(str(root)).predictions() for row in batch["request_id"].to_pylist()
+            )
+            assert found == Counter(str(number) for number in range(written))
 
 
 def test_files_are_grouped_up_to_a_size() -> None:

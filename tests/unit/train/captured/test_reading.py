@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from serve_app.capture.records import PREDICTIONS
@@ -15,8 +17,11 @@ from tests.unit.train.captured.logs import NOON, answered, truth, write
 from train.captured.reading import Log, Window
 from train.captured.summary import Holding, summarise
 from train.errors import LogInvalid
+from train.registry import Version
+from train.retraining.planning import version_name
 
 DAY_S = 86_400
+OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
 @pytest.fixture
@@ -92,6 +97,45 @@ def test_models_with_other_labels_are_not_one(log: Log, tmp_path: Path) -> None:
 def test_a_window_has_a_time_zone() -> None:
     with pytest.raises(LogInvalid, match="time zone"):
         Window(since=datetime(2026, 11, 26))
+
+
+@pytest.fixture(scope="module")
+def hourly(tmp_path_factory: pytest.TempPathFactory) -> Log:
+    """One request an hour for five days, with feedback a minute later."""
+    root = tmp_path_factory.mktemp("hourly")
+    for day in range(5):
+        hours = range(24 * day, 24 * (day + 1))
+        write(
+            root,
+            [answered(f"{hour}", "one", seconds=3600 * hour) for hour in hours],
+            [truth(f"{hour}", "NEGATIVE", seconds=3600 * hour + 60) for hour in hours],
+        )
+    return Log(str(root))
+
+
+@settings(max_examples=40)
+@given(since=st.integers(-30, 130), hours=st.integers(0, 60), begin=OFFSETS, end=OFFSETS)
+def test_a_window_depends_on_its_instants_alone(
+    hourly: Log, since: int, hours: int, begin: timezone, end: timezone
+) -> None:
+    """The day partitions are UTC days, whatever time zone the caller writes the instants in."""
+    utc = Window(NOON + timedelta(hours=since), NOON + timedelta(hours=since + hours))
+    local = Window(utc.since.astimezone(begin), utc.until.astimezone(end))
+    champion = Version("m", "7", 1, "file:///b", "d" * 64, NOON, "run")
+
+    expected = [hour for hour in range(120) if since <= hour < since + hours]
+    assert ids(hourly, local) == expected
+    said = {int(row) for batch in hourly.feedback(local) for row in batch["request_id"].to_pylist()}
+    assert sorted(said) == expected
+    assert summarise(hourly, local) == summarise(hourly, utc)
+    assert version_name(champion, local) == version_name(champion, utc)
+
+
+@pytest.mark.parametrize("minutes", [-1439, 1439])
+def test_the_first_and_the_last_instant_have_no_other_time_zone(log: Log, minutes: int) -> None:
+    zone = timezone(timedelta(minutes=minutes))
+    whole = Window(datetime.min.replace(tzinfo=zone), datetime.max.replace(tzinfo=zone))
+    assert ids(log, whole) == list(range(48))
 
 
 def test_the_summary_counts_by_day_and_version(log: Log) -> None:

@@ -81,6 +81,7 @@ def batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
         [
             ("time", pa.timestamp("us", tz="UTC")),
             ("text", pa.string()),
+            ("text_sha256", pa.string()),
             ("segment", pa.string()),
             ("label", pa.string()),
             ("score", pa.float32()),

@@ -103,7 +103,9 @@ def test_what_cannot_be_measured_is_said() -> None:
 
 
 def test_few_rows_are_not_judged() -> None:
-    with pytest.raises(DataInvalid, match="the window has 99 rows of made 1, at least 100 are needed"):
+    with pytest.raises(
+        DataInvalid, match="the window has 99 distinct texts of made 1, at least 100 are needed"
+    ):
         judge(reference(), traffic(99), BOUNDS)
 
 

@@ -60,7 +60,7 @@ def test_the_folder(look: Look, tmp_path: Path) -> None:
 def test_the_table_ends_with_reasons_and_verdict(look: Look) -> None:
     lines = summary(look.report).splitlines()
 
-    assert lines[0] == "made 1: 600 answers from 2026-11-25 00:00 to 2026-11-26 00:00"
+    assert lines[0] == "made 1: 600 distinct texts from 2026-11-25 00:00 to 2026-11-26 00:00"
     assert lines[-1] == "RETRAIN"
     assert "- not measured: embeddings: the log has 0 texts of the window, 50 are needed" in lines
     assert any(

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.train.drift.made import LABELS, batch
+from serve_app.capture.privacy import digest
+from tests.unit.train.drift.made import LABELS, batch, reference
 from train.drift import tally
+from train.drift.distinct import DistinctKeys
+from train.drift.judge import judge
 from train.drift.tally import agreement, count
+from train.drift.thresholds import read_thresholds
 from train.errors import DataInvalid
 from train.profile import length_histogram, score_histogram
 
@@ -25,6 +29,7 @@ def row(i: int = 0, **changes: Any) -> dict[str, Any]:
     return {
         "time": NOON + timedelta(seconds=i),
         "text": f"text {i}",
+        "text_sha256": digest(f"text {i}"),
         "segment": None,
         "label": "POSITIVE",
         "score": 0.9,
@@ -49,9 +54,12 @@ rows_of_the_log = st.lists(
 
 
 @given(rows_of_the_log, st.integers(1, 30))
-def test_rows_are_counted(rows: list[dict[str, Any]], cut: int) -> None:
-    found = count([batch(rows[i : i + cut]) for i in range(0, len(rows), cut)], LABELS)
+def test_every_text_is_counted_once(everything: list[dict[str, Any]], cut: int) -> None:
+    found = count([batch(everything[i : i + cut]) for i in range(0, len(everything), cut)], LABELS)
 
+    rows = list({one["text"]: one for one in reversed(everything)}.values())
+    of_segment = list({(one["segment"], one["text"]): one for one in reversed(everything)}.values())
+    assert (found.rows, found.repeated) == (len(rows), len(everything) - len(rows))
     of_label = Counter(one["label"] for one in rows)
     assert found.answers.tolist() == [of_label[label] for label in LABELS]
     assert found.lengths.tolist() == list(length_histogram(np.array([one["tokens"] for one in rows])).counts)
@@ -60,14 +68,48 @@ def test_rows_are_counted(rows: list[dict[str, Any]], cut: int) -> None:
     )
     assert found.tokens.tokens == sum(one["tokens"] for one in rows)
     assert found.tokens.product == sum(one["tokens"] * one["unknown_tokens"] for one in rows)
-    named = Counter((one["segment"], one["label"]) for one in rows if one["segment"])
+    named = Counter((one["segment"], one["label"]) for one in of_segment if one["segment"])
     assert {
         (name, label): n
         for name, counts in found.segments.items()
         for label, n in zip(LABELS, counts.tolist(), strict=True)
         if n
     } == dict(named)
-    assert (found.begin, found.end) == (min(r["time"] for r in rows), max(r["time"] for r in rows))
+    times = [one["time"] for one in everything]
+    assert (found.begin, found.end) == (min(times), max(times))
+
+
+@pytest.mark.parametrize("texts", [1, 20])
+def test_a_load_test_of_few_texts_is_no_drift(texts: int) -> None:
+    """Ten thousand answers to texts that are unlike the reference, and few different ones of them."""
+    usual = [
+        row(
+            i,
+            label=LABELS[i % 2],
+            tokens=(12, 17, 24)[i % 3],
+            score=(0.86, 0.97)[i % 3 > 0],
+            unknown_tokens=0,
+        )
+        for i in range(600)
+    ]
+    load = [
+        row(1_000 + i % texts, label="NEGATIVE", tokens=400, score=0.52, unknown_tokens=0)
+        for i in range(10_000)
+    ]
+    window = count([batch(usual), batch(load)], LABELS)
+
+    report = judge(reference(), window, read_thresholds())
+
+    assert (report.verdict, report.rows, report.repeated) == ("ok", 600 + texts, 10_000 - texts)
+
+
+def test_distinct_keys_are_remembered_up_to_a_bound() -> None:
+    seen = DistinctKeys(most=4)
+
+    assert seen.add(np.array([7, 3, 7], dtype=np.uint64)).tolist() == [True, True, False]
+    assert seen.add(np.array([3, 5, 9, 1, 2], dtype=np.uint64)).tolist() == [False, True, True, True, True]
+    assert len(seen) == 4
+    assert seen.add(np.array([3, 7], dtype=np.uint64)).tolist() == [False, False]
 
 
 def test_texts_are_drawn_with_equal_chances_from_all_that_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +132,10 @@ def test_a_log_without_texts_gives_none() -> None:
 
 def test_no_more_segments_are_told_apart_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "SEGMENTS", 3)
-    found = count([batch([row(segment=str(i % 5)) for i in range(50)])] * 2, LABELS)
+    found = count([batch([row(i, segment=str(i % 5)) for i in range(j, 50, 2)]) for j in (0, 1)], LABELS)
 
-    assert {name: counts.sum() for name, counts in found.segments.items()} == {"0": 20, "1": 20, "2": 20}
-    assert found.rows == 100
+    assert {name: counts.sum() for name, counts in found.segments.items()} == {"0": 10, "2": 10, "4": 10}
+    assert found.rows == 50
 
 
 def test_an_answer_of_another_version_is_refused() -> None:

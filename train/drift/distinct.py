@@ -1,0 +1,40 @@
+"""Which of many keys have not occurred before, with 8 bytes of memory for each of them."""
+
+import numpy as np
+import numpy.typing as npt
+
+MOST_KEYS = 1 << 24
+"""128 MiB of them. A key beyond so many counts as new each time it occurs."""
+
+Keys = npt.NDArray[np.uint64]
+
+
+class DistinctKeys:
+    """The keys that have occurred, in sorted runs that are merged when they reach a similar length."""
+
+    def __init__(self, most: int = MOST_KEYS) -> None:
+        self._most = most
+        self._runs: list[Keys] = []
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self._runs)
+
+    def add(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Remember keys.
+
+        Returns:
+            bool (keys,): whether each occurs for the first time.
+        """
+        values, first = np.unique(keys, return_index=True)
+        for run in self._runs:
+            places = np.minimum(np.searchsorted(run, values), len(run) - 1)
+            unseen = run[places] != values
+            values, first = values[unseen], first[unseen]
+        new = np.zeros(len(keys), dtype=np.bool_)
+        new[first] = True
+        room = self._most - len(self)
+        if len(values) and room:
+            self._runs.append(values[:room])
+        while len(self._runs) > 1 and 2 * len(self._runs[-1]) > len(self._runs[-2]):
+            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
+        return new
