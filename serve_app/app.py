@@ -12,8 +12,8 @@ MAX_ONGOING_REQUESTS = 10_000
 """Serve's own gate stays open: the batcher's is bounded in texts, tokens and time, and answers 429 with a
 computed Retry-After, where Serve's would let requests wait unseen."""
 _FAILED_STARTS = 4
-"""Of replicas, before the first has started, that end a deployment. Serve's default of 20 replaces every replica
-of a large deployment before it gives a broken model up, and each replacement asks for a GPU."""
+"""Of replicas, before the first has started, that end a deployment. Serve's default of 20 replaces every
+replica of a large deployment before it gives a broken model up, and each replacement asks for a GPU."""
 
 
 class AppArgs(BaseModel):

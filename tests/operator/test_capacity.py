@@ -116,7 +116,7 @@ def test_a_sold_out_instance_type_is_replaced_by_another(
 
 @contextmanager
 def sold_out(cluster: Cluster, instance_type: str, other: str) -> Iterator[None]:
-    """No pod comes onto a node of the type; skips where one of the other type has no room or there is none."""
+    """No pod comes onto a node of the type; skips where there is no node of either."""
     nodes = cluster.get("nodes", "--selector", f"{INSTANCE_TYPE}={instance_type}")["items"]
     if not nodes or not cluster.get("nodes", "--selector", f"{INSTANCE_TYPE}={other}")["items"]:
         pytest.skip(f"needs nodes of {instance_type} and {other}")
