@@ -12,11 +12,14 @@ import yaml
 
 from cluster.kuberay.kinds import POD, RAY_SERVICE
 from tests.operator.cluster import Cluster
+from tests.operator.traffic import Traffic, ready_endpoints
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 STARTED_S = 240
 """For a cluster to start on two cores that others use too."""
 HEAD_BACK_S = 30
+LOAD_PER_S = 8
+"""Requests a second, which two cores answer while they start pods."""
 Run = Callable[..., Any]
 Options = Callable[..., list[str]]
 
@@ -112,6 +115,45 @@ def test_a_sold_out_instance_type_is_replaced_by_another(
 
         [node] = wait_until(lambda: [name for name in where() if name], 120, "the worker has a node")
         assert cluster.get("node", node)["metadata"]["labels"][INSTANCE_TYPE] == both[1]
+
+
+def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
+    cluster: Cluster, namespace: str, environment: Options, run_cluster: Run, wait_until: Run
+) -> None:
+    """From CPU pods to pods on a GPU instance, since two clusters of four pods do not fit onto the others."""
+    kind = "g5.12xlarge"
+    if not cluster.get("nodes", "--selector", f"{INSTANCE_TYPE}={kind}")["items"]:
+        pytest.skip(f"needs a node of {kind}")
+    shared = {
+        "serve__max_pods": 4,
+        "serve__scaling__requests_per_minute": 60 * LOAD_PER_S / 4,
+        "environment__SENTIMENT_DEVICE": "cpu",
+        "environment__SENTIMENT_REPLICA_CPUS": "1",
+    }
+    group = _toml_groups({"name": "gpu", "instance_type": kind, "max_pods": 4})
+    nodes = {"nodes__eks_cluster": "none", "nodes__role": "none", "nodes__ami": "bottlerocket@latest"}
+    service = "sentiment-serve-svc"
+
+    def apply(**settings: object) -> None:
+        done = run_cluster("apply", *environment(**shared, **settings), "--ray-only")
+        assert done.returncode == 0, done.stderr
+
+    cluster.kubectl("--namespace", namespace, "create", "serviceaccount", "sentiment")
+    apply(serve__min_pods=4)
+    old = wait_until(
+        lambda: len(found := ready_endpoints(cluster, namespace, service)) == 4 and found,
+        STARTED_S,
+        "four pods serve",
+    )
+    apply(serve__min_pods=1)  # in place: four stay, since the load of the last ten minutes counts
+    with Traffic(cluster, namespace, service, LOAD_PER_S) as traffic:
+        apply(serve__min_pods=1, workers=group, **nodes)
+        wait_until(
+            lambda: not set(old) & set(traffic.endpoints[-1][1]), STARTED_S, "the new cluster serves alone"
+        )
+    sizes = [len(found) for _, found in traffic.endpoints]
+    assert min(sizes) >= 4, sizes
+    assert not traffic.failed, traffic.failed[:10]
 
 
 @contextmanager
