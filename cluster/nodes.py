@@ -1,6 +1,6 @@
 """GPU nodes: what an instance type holds, and what a pod may ask for so that one pod a GPU fits, no more."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import floor
 
@@ -74,3 +74,9 @@ def share(kind: InstanceType) -> Share:
     """The largest equal share of a node with which one pod a GPU fits; one more would not."""
     millicores, mib = allocatable(kind)
     return Share(cpus=millicores // kind.gpus // 1000, memory_gib=mib // kind.gpus // MIB_PER_GIB)
+
+
+def smallest(shares: Iterable[Share]) -> Share:
+    """What every one of the shares has at least."""
+    sizes = tuple(shares)
+    return Share(min(size.cpus for size in sizes), min(size.memory_gib for size in sizes))

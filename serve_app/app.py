@@ -4,13 +4,16 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
 
-from serve_app.deployment import ClassifierReplica
+from serve_app.replica_process import ReplicaProcess
 from serve_app.settings import Settings
 
 DEPLOYMENT = "classifier"
 MAX_ONGOING_REQUESTS = 10_000
 """Serve's own gate stays open: the batcher's is bounded in texts, tokens and time, and answers 429 with a
 computed Retry-After, where Serve's would let requests wait unseen."""
+_FAILED_STARTS = 4
+"""Of replicas, before the first has started, that end a deployment. Serve's default of 20 replaces every
+replica of a large deployment before it gives a broken model up, and each replacement asks for a GPU."""
 
 
 class AppArgs(BaseModel):
@@ -26,12 +29,13 @@ def app(args: AppArgs) -> Application:
     """Build the application; what `args` leaves out comes from the settings."""
     settings = Settings()
     deployment = serve.deployment(
-        serve.ingress()(ClassifierReplica),
+        serve.ingress()(ReplicaProcess),
         name=DEPLOYMENT,
         num_replicas=settings.replicas,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         user_config={"champion": {"model": args.model or settings.model}},
         ray_actor_options={"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus},
         health_check_period_s=5,
+        max_constructor_retry_count=_FAILED_STARTS,
     )
     return deployment.bind()

@@ -11,7 +11,6 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from cluster.errors import AwsRefused, NoAccount
 from cluster.kuberay.settings import Environment
-from cluster.nodes import INSTANCE_TYPES
 
 QUOTAS = {"on-demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
 """Service Quotas' codes: vCPUs of running G and VT instances, and of spot requests for them."""
@@ -159,13 +158,7 @@ class Account:
 
 def most_vcpus(environment: Environment) -> int:
     """How many vCPUs the nodes have that all pods of an environment need at once, the training's too."""
-    groups = [*environment.workers, *([environment.training.workers] if environment.training else [])]
-    return sum(
-        -(-group.max_pods // INSTANCE_TYPES[group.instance_type].gpus)
-        * INSTANCE_TYPES[group.instance_type].vcpus
-        for group in groups
-        if group.instance_type
-    )
+    return environment.most(lambda kind: kind.vcpus)
 
 
 @contextmanager

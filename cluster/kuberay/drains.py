@@ -1,4 +1,4 @@
-"""How long a Ray pod takes to end without losing a request, and the grace period that exceeds it."""
+"""How long a Ray pod takes to end without losing a request, and the grace periods."""
 
 REPLICA_WAIT_S = 2
 REPLICA_STOP_S = 35
@@ -25,6 +25,10 @@ TERMINATION_GRACE_S = (
     + _MARGIN_S
 )
 """Their sum, since they may follow each other. A spot node gives 120 s all the same: see docs/cluster.md."""
+
+HEAD_GRACE_S = 5
+"""The head serves nothing and has nothing to drain: its state is in Redis, or lost with it. The next head is
+created once the pod is gone; without this limit the pod's autoscaler waits 60 s for the GCS that is gone."""
 
 DRAIN_ENVIRONMENT = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(REPLICA_DRAIN_S),

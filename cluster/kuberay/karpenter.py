@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from cluster.kuberay.labels import INSTANCE_LABEL
 from cluster.kuberay.pods import GPU_TAINT
 from cluster.kuberay.settings import Environment, NodeSettings
-from cluster.nodes import INSTANCE_TYPES
 
 DISCOVERY_TAG = "karpenter.sh/discovery"
 _NODE_LIFE = "720h"
@@ -236,20 +235,9 @@ def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
                 "budgets": [{"nodes": "1"}],
             },
             # The most GPUs that the pods of every group can ask for: a runaway cannot cost more.
-            "limits": {GPU_TAINT: str(_most_gpus(environment))},
+            "limits": {GPU_TAINT: str(environment.most(lambda kind: kind.gpus))},
         },
     }
-
-
-def _most_gpus(environment: Environment) -> int:
-    """GPUs of the nodes that all pods need, each group's on nodes of its own, and those of the training."""
-    groups = [*environment.workers, *([environment.training.workers] if environment.training else [])]
-    return sum(
-        -(-group.max_pods // INSTANCE_TYPES[group.instance_type].gpus)
-        * INSTANCE_TYPES[group.instance_type].gpus
-        for group in groups
-        if group.instance_type
-    )
 
 
 def _metadata(environment: Environment) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from cluster.kuberay.drains import DRAIN_ENVIRONMENT, ENDPOINTS_LAG_S, TERMINATION_GRACE_S
+from cluster.kuberay.drains import DRAIN_ENVIRONMENT, ENDPOINTS_LAG_S, HEAD_GRACE_S, TERMINATION_GRACE_S
 from cluster.kuberay.labels import COMPONENT_LABEL, INSTANCE_LABEL
 from cluster.kuberay.settings import Environment, WorkerSettings
 from serve_app.local import ONE_HOP
@@ -51,6 +51,7 @@ def head_group(environment: Environment) -> dict[str, Any]:
         {"name": "serve", "containerPort": SERVE_PORT},
         {"name": "metrics", "containerPort": METRICS_PORT},
     ]
+    template["spec"]["terminationGracePeriodSeconds"] = HEAD_GRACE_S
     container["readinessProbe"] = _probe(AGENT_PORT, "/api/healthz", period_s=5, failures=10)
     return {
         "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},
@@ -80,8 +81,8 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINTS_LAG_S}}}
     # Ready means that requests can come: HAProxy runs on the nodes that hold a replica.
     container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", period_s=5, failures=1)
-    if group.instance_type:
-        template["spec"]["nodeSelector"] = {"node.kubernetes.io/instance-type": group.instance_type}
+    if group.instance_types:
+        template["spec"]["affinity"] = _on_any_of(group.instance_types)
         template["spec"]["tolerations"] = [{"key": GPU_TAINT, "operator": "Exists", "effect": "NoSchedule"}]
     return {
         "groupName": group.name,
@@ -92,6 +93,13 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
         "scaleStrategy": {},  # the operator's own Update writes it
         "template": template,
     }
+
+
+def _on_any_of(instance_types: tuple[str, ...]) -> dict[str, Any]:
+    """Each type is as good as the others: which has room is known to the scheduler and to Karpenter."""
+    label = {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": list(instance_types)}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [label]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
 
 
 def autoscaler_options() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`serveConfigV2`: the local configuration, serve_app/config.yaml, with what an environment adds to it."""
 
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -8,6 +10,8 @@ from cluster.autoscaling.aims import Aims
 from cluster.kuberay.settings import Environment
 from serve_app.local import CONFIG
 
+INITIAL = "initial_replicas"
+"""Of an autoscaling_config; see cluster/kuberay/initial_pods.py."""
 POLICY = "cluster.autoscaling.policy:PodsByPromise"
 _LOOK_BACK_S = 30.0
 """Of which the policy takes three quarters as its window. Replicas sample every fifth of it, and report every
@@ -43,3 +47,18 @@ def scaling(aims: Aims) -> dict[str, Any]:
         "downscale_delay_s": 0.0,
         "policy": {"policy_function": POLICY, "policy_kwargs": aims.model_dump()},
     }
+
+
+def deployments(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """Each deployment with its place: application and name."""
+    for application in config.get("applications") or []:
+        for deployment in application.get("deployments") or []:
+            yield (application["name"], deployment["name"]), deployment
+
+
+def without_initial(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy that leaves the number of pods to the autoscaler."""
+    rest = copy.deepcopy(config)
+    for _, deployment in deployments(rest):
+        (deployment.get("autoscaling_config") or {}).pop(INITIAL, None)
+    return rest

@@ -10,15 +10,16 @@ changes. What is rendered leaves it nothing to change; what an older version of 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
 from cluster.errors import Conflict, NotFound, Outdated
 from cluster.kuberay.client import Document, KubeRay
 from cluster.kuberay.kinds import RAY_KINDS, RAY_SERVICE, Kind, kind_of
+from cluster.kuberay.serve_config import deployments, without_initial
 
 ROLLOUT_MANAGER = "sentiment-rollout"
 """Owns serveConfigV2 from the first rollout on, until an apply with --force takes it back."""
@@ -109,7 +110,11 @@ def edit(client: KubeRay, namespace: str, name: str, change: Callable[[Document]
 
     def attempt() -> Document:
         live = client.get(RAY_SERVICE, namespace, name)
-        return _put(client, live, change(live), force=True)
+        text = change(live)
+        if text != live["spec"].get(SERVE_CONFIG):
+            # To Serve the deployment is changed, and it would go back to the number it started with.
+            text = yaml.safe_dump(without_initial(yaml.safe_load(text)), sort_keys=False)
+        return _put(client, live, text, force=True)
 
     _while_outdated(attempt)
 
@@ -186,8 +191,8 @@ def _live(client: KubeRay, kind: Kind, document: Document) -> Document | None:
 def _with_models(wish: str, live: str) -> str:
     """The wanted configuration with each `user_config` as it is now; the live text where that is the same."""
     config, now = yaml.safe_load(wish), yaml.safe_load(live)
-    there = dict(_deployments(now))
-    for place, deployment in _deployments(config):
+    there = dict(deployments(now))
+    for place, deployment in deployments(config):
         if "user_config" in there.get(place, {}):
             deployment["user_config"] = there[place]["user_config"]
     return live if config == now else yaml.safe_dump(config, sort_keys=False)
@@ -198,13 +203,6 @@ def _models(service: Document) -> str:
     config = yaml.safe_load(service["spec"][SERVE_CONFIG])
     return ", ".join(
         json.dumps(deployment["user_config"])
-        for _, deployment in _deployments(config)
+        for _, deployment in deployments(config)
         if "user_config" in deployment
     )
-
-
-def _deployments(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    """Each deployment with its place: application and name."""
-    for application in config.get("applications") or []:
-        for deployment in application.get("deployments") or []:
-            yield (application["name"], deployment["name"]), deployment

@@ -1,7 +1,7 @@
 """What an environment is: typed settings from a TOML file and `--set`; an unknown key is refused by name."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cluster.autoscaling.aims import Aims
 from cluster.errors import SettingsInvalid
-from cluster.nodes import INSTANCE_TYPES, Share, share
+from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
 
 FOLDER = Path(__file__).parent
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
@@ -42,11 +42,15 @@ class ServeSettings(_Frozen):
 
 
 class WorkerSettings(_Frozen):
-    """One group of like worker pods: a share of a GPU instance, or plain CPUs and memory."""
+    """One group of like worker pods: a share of GPU instances, or plain CPUs and memory."""
 
     name: Label
     instance_type: Annotated[
-        str | None, Field(description="A GPU instance: one pod a GPU, CPUs and memory are its share.")
+        str | tuple[str, ...] | None,
+        Field(
+            description="GPU instances, each as good as the others: one pod a GPU. CPUs and memory are the "
+            "smallest share, so that a pod fits whichever node there is."
+        ),
     ] = None
     cpus: Annotated[int | None, Field(ge=1, description="Of a pod without a GPU.")] = None
     memory_gib: Annotated[int | None, Field(ge=1, description="Of a pod without a GPU.")] = None
@@ -56,28 +60,36 @@ class WorkerSettings(_Frozen):
     @model_validator(mode="after")
     def _one_way_of_sizing(self) -> Self:
         sized = self.cpus is not None and self.memory_gib is not None
-        if self.instance_type is None and not sized:
+        if not self.instance_types and not sized:
             raise ValueError("without instance_type, cpus and memory_gib are needed")
-        if self.instance_type is not None and (self.cpus is not None or self.memory_gib is not None):
+        if self.instance_types and (self.cpus is not None or self.memory_gib is not None):
             raise ValueError("cpus and memory_gib follow from instance_type; leave them out")
-        if self.instance_type is not None and self.instance_type not in INSTANCE_TYPES:
-            raise ValueError(f"instance_type {self.instance_type!r} is none of {', '.join(INSTANCE_TYPES)}")
+        for kind in self.instance_types:
+            if kind not in INSTANCE_TYPES:
+                raise ValueError(f"instance_type {kind!r} is none of {', '.join(INSTANCE_TYPES)}")
         if self.min_pods > self.max_pods:
             raise ValueError(f"min_pods {self.min_pods} is more than max_pods {self.max_pods}")
         return self
 
     @property
+    def instance_types(self) -> tuple[str, ...]:
+        """The GPU instances that its pods can be on; none without GPUs."""
+        if isinstance(self.instance_type, str):
+            return (self.instance_type,)
+        return self.instance_type or ()
+
+    @property
     def size(self) -> Share:
         """CPUs and memory of one pod."""
-        if self.instance_type is not None:
-            return share(INSTANCE_TYPES[self.instance_type])
+        if self.instance_types:
+            return smallest(share(INSTANCE_TYPES[kind]) for kind in self.instance_types)
         assert self.cpus is not None and self.memory_gib is not None
         return Share(self.cpus, self.memory_gib)
 
     @property
     def gpus(self) -> int:
         """GPUs of one pod."""
-        return 0 if self.instance_type is None else 1
+        return 1 if self.instance_types else 0
 
 
 class HeadSettings(_Frozen):
@@ -266,14 +278,31 @@ class Environment(_Frozen):
     @property
     def instance_types(self) -> tuple[str, ...]:
         """GPU instances of every group, the training's too."""
-        groups = [*self.workers, *([self.training.workers] if self.training else [])]
-        return tuple(sorted({group.instance_type for group in groups if group.instance_type}))
+        return tuple(sorted({kind for group in self._groups for kind in group.instance_types}))
+
+    def most(self, amount: Callable[[InstanceType], int]) -> int:
+        """The most of something, such as GPUs, that the nodes have which all pods need, the training's too.
+
+        Each group is on nodes of its own; of a group on several types, the type counts that has the most.
+        """
+
+        def of(name: str, pods: int) -> int:
+            kind = INSTANCE_TYPES[name]
+            return amount(kind) * -(-pods // kind.gpus)
+
+        return sum(
+            max((of(name, group.max_pods) for name in group.instance_types), default=0)
+            for group in self._groups
+        )
 
     @property
     def replica(self) -> Share:
         """CPUs and memory of one replica: the smallest pod's, so that any pod holds exactly one."""
-        sizes = [group.size for group in self.workers]
-        return Share(min(size.cpus for size in sizes), min(size.memory_gib for size in sizes))
+        return smallest(group.size for group in self.workers)
+
+    @property
+    def _groups(self) -> tuple[WorkerSettings, ...]:
+        return (*self.workers, *([self.training.workers] if self.training else []))
 
 
 def environments() -> tuple[str, ...]:

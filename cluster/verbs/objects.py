@@ -59,10 +59,12 @@ def _place(document: dict[str, Any]) -> tuple[str, str]:
 
 
 def _apply(chosen: argparse.Namespace) -> int:
+    from cluster.kuberay.initial_pods import starting_as_large
     from cluster.kuberay.serve_owner import apply
 
     documents, client = chosen_documents(chosen), _connect(chosen)
     for document in documents[-1:] if chosen.ray_only else documents:
+        document = starting_as_large(client, document, keep_models=not chosen.force)
         applied = apply(
             client, document, force=chosen.force, dry_run=chosen.dry_run, keep_models=not chosen.force
         )
@@ -101,6 +103,7 @@ def _wait(chosen: argparse.Namespace) -> int:
 def _diff(chosen: argparse.Namespace) -> int:
     from cluster.errors import NotFound
     from cluster.kuberay.difference import difference
+    from cluster.kuberay.initial_pods import starting_as_large
     from cluster.kuberay.serve_owner import apply
 
     documents, client = chosen_documents(chosen), _connect(chosen)
@@ -111,6 +114,7 @@ def _diff(chosen: argparse.Namespace) -> int:
             before = client.get(kind, *_place(document))
         except NotFound:
             before = None
+        document = starting_as_large(client, document)
         # Who owns a field is not asked here: a diff shows what a forced apply would do.
         lines = difference(before, apply(client, document, force=True, dry_run=True).document)
         if lines:

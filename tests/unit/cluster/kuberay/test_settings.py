@@ -44,9 +44,14 @@ def test_set_changes_one_place(change: str, value: object) -> None:
         ("serve.max_pods=17", "more than the 16 of all worker groups"),
         ("serve.min_pods=17", "more than max_pods"),
         ("workers.0.instance_type=g4dn.xlarge", "is none of"),
+        ('workers.0.instance_type=["g5.4xlarge", "g4dn.xlarge"]', "'g4dn.xlarge' is none of"),
         ("workers.0.cpus=3", "follow from instance_type"),
         ("workers.9.max_pods=1", "no such place"),
-        ("workers.1.name=g5-12xlarge", "same name"),
+        (
+            "workers=[{name='a', instance_type='g5.xlarge', max_pods=9},"
+            " {name='a', instance_type='g5.xlarge', max_pods=9}]",
+            "same name",
+        ),
         ("upgrade.step_percent=50", "more than surge_percent"),
         ("upgrade.gateway_class=", "needs gateway_class"),
         ("image=registry/sentiment:latest", "latest"),
