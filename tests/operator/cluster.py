@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
@@ -85,6 +86,16 @@ class Cluster:
         return subprocess.Popen(
             _cli(arguments), cwd=ROOT, env=self._variables(kubeconfig), text=True, **options
         )
+
+    def execute(self, namespace: str, pod: str, container: str, *command: str) -> str:
+        """What a command prints that runs in a container; whether it succeeds is not checked."""
+        if not self.has_own_kubelet:
+            chosen = ["--namespace", namespace, pod, "--container", container]
+            return self.kubectl("exec", *chosen, "--", *command)
+        node = self.get("--namespace", namespace, "pod", pod)["spec"]["nodeName"]
+        query = urlencode([("cmd", part) for part in command])
+        path = f"/api/v1/nodes/{node}/proxy/run/{namespace}/{pod}/{container}?{query}"
+        return self.kubectl("create", "--raw", path, "--filename=-", input="")
 
     def has_container_runtime(self) -> bool:
         """Whether pods run from images; a kubelet that ignores images reports no container runtime."""

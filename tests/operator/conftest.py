@@ -18,6 +18,9 @@ import pytest
 
 from tests.operator.cluster import ROOT, Cluster
 from tests.operator.cluster import wait_until as wait
+from tests.operator.harness.binaries import Binaries
+from tests.operator.harness.control_plane import ControlPlane
+from tests.operator.harness.isolation import BINARIES, STATE
 from tests.operator.namespaces import fresh_namespace
 
 _SMALL = {
@@ -31,19 +34,23 @@ _SMALL = {
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """The cluster of KUBECONFIG; without it the tests are skipped."""
-    given = os.environ.get("KUBECONFIG")
-    if not given:
-        pytest.skip(
-            "no cluster: set KUBECONFIG to one with the KubeRay operator, or run `make operator-test`"
-        )
-    program = shutil.which("kubectl")
-    if program is None:
-        pytest.skip("kubectl is not on the PATH")
-    found = Cluster(Path(given), program)
-    found.kubectl("get", "crd", "rayservices.ray.io")
-    return found
+def cluster() -> Iterator[Cluster]:
+    """The cluster of KUBECONFIG, or the suite's own; skips where there is neither."""
+    if given := os.environ.get("KUBECONFIG"):
+        program = shutil.which("kubectl")
+        if program is None:
+            pytest.skip("kubectl is not on the PATH")
+        found = Cluster(Path(given), program)
+        found.kubectl("get", "crd", "rayservices.ray.io")
+        yield found
+        return
+    if BINARIES not in os.environ:
+        pytest.skip("no cluster: run `make operator-test`, or set KUBECONFIG to one with the operator")
+    own = ControlPlane(Binaries(Path(os.environ[BINARIES])), Path(os.environ[STATE]), ROOT)
+    try:
+        yield own.start()
+    finally:
+        own.end()
 
 
 @pytest.fixture
@@ -94,7 +101,7 @@ def environment_options(cluster: Cluster, namespace: str, **settings: object) ->
     chosen: dict[str, object] = {"namespace": namespace, **_SMALL}
     if image := os.environ.get("OPERATOR_TEST_IMAGE"):
         chosen["image"] = image
-    if not cluster.has_container_runtime():  # such pods see this machine's files and not the image's /app
+    if not cluster.has_container_runtime():  # its pods see this machine's files and not the image's /app
         chosen["environment.RAY_SERVE_HAPROXY_BINARY_PATH"] = str(ROOT / "serve_app/haproxy/haproxy")
     chosen |= {key.replace("__", "."): value for key, value in settings.items()}
     pairs = [f"{key}={_toml(value)}" for key, value in chosen.items()]

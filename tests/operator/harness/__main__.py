@@ -1,0 +1,36 @@
+"""Run the tests in tests/operator: against the cluster of KUBECONFIG, otherwise against one of their own.
+
+    python -m tests.operator.harness [PYTEST ARGUMENT]…
+
+The own cluster is built from source, once, and lives in namespaces that the kernel removes when the tests end, are
+interrupted or are killed. Where it cannot run, the reason is printed and nothing is tested.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tests.operator.harness.binaries import ensure_binaries
+from tests.operator.harness.isolation import isolated_command
+from tests.operator.harness.requirements import missing_requirement
+
+TESTS = "tests/operator"
+
+
+def main(arguments: list[str]) -> int:
+    """Become the test run; returns only where there is none."""
+    chosen = arguments if any(not one.startswith("-") for one in arguments) else [TESTS, *arguments]
+    if os.environ.get("KUBECONFIG"):
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen])
+    if missing := missing_requirement():
+        print(f"skipped, no test with the real operator was run: {missing}", flush=True)
+        return 0
+    binaries = ensure_binaries(lambda line: print(line, flush=True))
+    command = isolated_command(binaries, Path.cwd(), chosen)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""A pod's sandbox: a process that holds its network, and the commands that run in it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.operator.harness import network
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder or file of this machine, seen at another path in the container."""
+
+    source: Path
+    path: str
+    read_only: bool = False
+
+
+class Sandbox:
+    """The namespaces that a pod's containers share.
+
+    Args:
+        number: of the pod's link.
+        address: of the pod.
+        hostname: of the pod.
+    """
+
+    def __init__(self, number: int, address: str, hostname: str) -> None:
+        script = f"hostname {shlex.quote(hostname[:63])}; echo; exec sleep infinity"
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "--uts", "--kill-child", "sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._holder.stdout is not None
+        self._holder.stdout.readline()  # the namespaces are there
+        network.connect(self._holder.pid, number, address)
+
+    def start(self, script: Path, variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+        """Run a script as the first process of mount and process namespaces of its own."""
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [
+                    "nsenter", f"--target={self._holder.pid}", "--net", "--uts",
+                    "unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", str(script),
+                ],
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        """End the holder; the network goes with the last process in it."""
+        self._holder.kill()
+        self._holder.wait()
+
+
+def root_script(
+    folder: Path,
+    *,
+    layers: Sequence[Path],
+    hidden: Path,
+    mounts: Sequence[Mount],
+    read_only: bool,
+    working_folder: str,
+    command: Sequence[str],
+) -> str:
+    """A shell script that makes a root file system for a container and runs its command there.
+
+    Args:
+        folder: of the container; what it writes outside its mounts goes there.
+        layers: folders over this machine's root file system, the uppermost first.
+        hidden: a folder of this machine that the container does not see.
+        mounts: in this order.
+        read_only: whether only mounts can be written to.
+        working_folder: of the command.
+        command: program and arguments.
+    """
+    upper, work, root = (folder / name for name in ("upper", "work", "root"))
+    quoted = shlex.quote
+    lower = ":".join(str(layer) for layer in (*layers, "/"))
+    lines = [
+        "set -e",
+        "mount --make-rprivate /",
+        f"mkdir -p {upper} {work} {root}",
+        f"mount -t overlay overlay -o lowerdir={lower},upperdir={upper},workdir={work} {root}",
+        f"cd {root}",
+        "mount --rbind /dev dev",
+        "mount --rbind /sys sys",
+        "mount -t proc proc proc",
+        f"mkdir -p .{quoted(str(hidden))} && mount -t tmpfs tmpfs .{quoted(str(hidden))}",
+    ]
+    for mount in mounts:
+        # Resolved as in the container: an absolute link such as /var/run leads out of its root here.
+        source, target = quoted(str(mount.source)), quoted(f".{Path(mount.path).resolve()}")
+        make = "mkdir -p" if mount.source.is_dir() else "touch"
+        lines.append(f"{make} {target} && mount --rbind {source} {target}")
+        if mount.read_only:
+            lines.append(f"mount -o remount,bind,ro {target}")
+    lines.append(f"mkdir -p .{quoted(working_folder)}")
+    if read_only:
+        lines.append(f"mount -o remount,ro {root}")
+    inner = f"cd {quoted(working_folder)} && exec " + " ".join(map(quoted, command))
+    lines.append(f"exec chroot . /bin/sh -c {quoted(inner)}")
+    return "\n".join(lines) + "\n"
