@@ -1,4 +1,4 @@
-# make serve | test | lint | format | loadtest | canary | demo | bench | chaos | lock, and the steps of the pipelines below
+# make serve | test | operator-test | lint | format | loadtest | canary | demo | bench | chaos | lock, and the steps of the pipelines below
 PYTHON ?= python3
 BIN := .venv/bin
 # Another address than the loopback one needs SENTIMENT_API_KEYS, or INSECURE=1: whoever reaches it may use the service.
@@ -13,7 +13,7 @@ DATA_DIR ?= $(wildcard ../shared/data)
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test lint format loadtest canary demo bench chaos lock clean environment kubeconfig images upgrade train retrain \
+.PHONY: serve test operator-test operator-test-long lint format loadtest canary demo bench chaos lock clean environment kubeconfig images upgrade train retrain \
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
@@ -22,6 +22,12 @@ serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 
 test: lint  ## every check of the project
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+operator-test: .venv/all.stamp  ## apply, train, upgrades and faults with the real KubeRay operator; KUBECONFIG: on that cluster
+	$(BIN)/python -m tests.operator.harness -m "not long" $(PYTEST_ARGS)
+
+operator-test-long: .venv/all.stamp  ## the same, with the tests that take minutes each
+	$(BIN)/python -m tests.operator.harness $(PYTEST_ARGS)
 
 build/kserve-client: requirements/kserve-client.txt .venv/all.stamp  ## kserve's client, whose contract test skips without
 	rm -rf $@ $@.new

@@ -32,12 +32,18 @@ class Cluster:
     Attributes:
         kubeconfig: of an administrator.
         kubectl_program: kubectl, by name or path.
-        has_own_kubelet: whether the pods are processes of this machine, started by this suite's kubelet.
+        shared_folder: a folder of this machine that every pod sees at the same path; only the suite's
+            own cluster has one.
     """
 
     kubeconfig: Path
     kubectl_program: str = "kubectl"
-    has_own_kubelet: bool = False
+    shared_folder: Path | None = None
+
+    @property
+    def has_own_kubelet(self) -> bool:
+        """Whether the pods are processes of this machine, started by this suite's kubelet."""
+        return self.shared_folder is not None
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
         """What kubectl prints.

@@ -2,8 +2,8 @@
 
     python -m tests.operator.harness [PYTEST ARGUMENT]…
 
-The own cluster is built from source, once, and lives in namespaces that the kernel removes when the tests end, are
-interrupted or are killed. Where it cannot run, the reason is printed and nothing is tested.
+The own cluster is built from source, once, and lives in namespaces that the kernel removes when the tests
+end, are interrupted or are killed. Where it cannot run, the reason is printed and nothing is tested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ TESTS = "tests/operator"
 
 def main(arguments: list[str]) -> int:
     """Become the test run; returns only where there is none."""
-    chosen = arguments if any(not one.startswith("-") for one in arguments) else [TESTS, *arguments]
+    has_path = any(Path(one.partition("::")[0]).exists() for one in arguments)
+    chosen = arguments if has_path else [TESTS, *arguments]
     if os.environ.get("KUBECONFIG"):
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen])
     if missing := missing_requirement():

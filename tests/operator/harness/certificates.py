@@ -41,7 +41,7 @@ class Authority:
         self.certificate.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def client(self, name: str, group: str | None = None) -> Pair:
-        """A client certificate: to the API server, its common name is the user and its organization the group."""
+        """A client certificate; the API server takes its common name as user, its organization as group."""
         return self._issue(name, _name(name, group), ExtendedKeyUsageOID.CLIENT_AUTH, [])
 
     def server(self, name: str, hosts: list[str], addresses: list[str]) -> Pair:

@@ -38,6 +38,8 @@ class ControlPlane:
         self._binaries = binaries
         self._folder = folder
         self._checkout = checkout
+        self._shared = folder / "shared"
+        self._shared.mkdir()
         self._certificates = folder / "certificates"
         self._certificates.mkdir()
         (folder / "logs").mkdir()
@@ -45,7 +47,7 @@ class ControlPlane:
         self._authority = Authority(self._certificates)
         self._admin = self._authority.client("admin", "system:masters")
         self.kubeconfig = self._write_kubeconfig("admin", self._admin)
-        self.cluster = Cluster(self.kubeconfig, binaries.program("kubectl"), has_own_kubelet=True)
+        self.cluster = Cluster(self.kubeconfig, binaries.program("kubectl"), shared_folder=self._shared)
 
     def start(self) -> Cluster:
         """Start everything, up to an operator that is ready.
@@ -120,8 +122,14 @@ class ControlPlane:
         })  # fmt: skip
         wait_until(self._is_ready, _STARTED_S, "the API server is ready")
         # No controller for what is not there: cloud, routes and the health of nodes.
-        absent = ("node-lifecycle-controller", "taint-eviction-controller", "node-ipam-controller",
-                  "node-route-controller", "service-lb-controller", "cloud-node-lifecycle-controller")  # fmt: skip
+        absent = (
+            "cloud-node-lifecycle-controller",
+            "node-ipam-controller",
+            "node-lifecycle-controller",
+            "node-route-controller",
+            "service-lb-controller",
+            "taint-eviction-controller",
+        )
         self._run("kube-controller-manager", {
             "kubeconfig": self.kubeconfig, "leader-elect": "false",
             "controllers": ",".join(["*", *(f"-{name}" for name in absent)]),
@@ -135,7 +143,12 @@ class ControlPlane:
             kubeconfig=self.kubeconfig,
             folder=self._folder / "pods",
             checkout=self._checkout,
-            programs=(Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), self._binaries.folder),
+            programs=(
+                Path(sys.prefix).resolve(),
+                Path(sys.base_prefix).resolve(),
+                self._binaries.folder,
+                self._shared,
+            ),
             api_host=network.GATEWAY,
             api_port=API_PORT,
             certificate=serving.certificate,

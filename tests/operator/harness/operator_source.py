@@ -20,8 +20,8 @@ class SourceError(Exception):
 def unpack(folder: Path) -> Path:
     """Unpack the operator's source and check it.
 
-    The archive is that of KUBERAY_SOURCE, or the one next to this checkout. It may be the release's own archive
-    (https://github.com/ray-project/kuberay/archive/refs/tags/v1.7.0.tar.gz) or one of its folder ray-operator.
+    The archive is that of KUBERAY_SOURCE, or the one next to this checkout: the release's own archive,
+    https://github.com/ray-project/kuberay/archive/refs/tags/v1.7.0.tar.gz, or one of its folder ray-operator.
 
     Args:
         folder: an empty one.
@@ -51,7 +51,7 @@ def unpack(folder: Path) -> Path:
 
 
 def files_digest(root: Path) -> str:
-    """SHA-256 over names and contents of the files that are built or applied, whatever archive they came in."""
+    """SHA-256 over names and contents of the files that are built or applied."""
     digest = hashlib.sha256()
     for top in _USED:
         start = root / top

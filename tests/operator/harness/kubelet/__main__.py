@@ -2,9 +2,9 @@
 
     python -m tests.operator.harness.kubelet SETTINGS.json
 
-Each pod has a network namespace, each container a process namespace and a root file system: this machine's,
-read-only where the pod says so, under the files of the image (`images`). Resources are numbers for the scheduler;
-users and limits are not enforced. Service names are in hosts files; there are no cluster IPs.
+Each pod has a network namespace, each container a process namespace and a root file system: this
+machine's, read-only where the pod says so, under the files of the image (`images`). Resources are numbers for
+the scheduler; users and limits are not enforced. Service names are in hosts files; there are no cluster IPs.
 """
 
 from __future__ import annotations

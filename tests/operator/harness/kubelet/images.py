@@ -53,7 +53,7 @@ class Images:
 
     def _make(self, target: str) -> Image:
         layer = self._folder / target
-        folder, variables = "/", {}
+        folder, variables = "/", dict[str, str]()
         for word, rest in _instructions((self._checkout / "cluster/Dockerfile").read_text(), target):
             parts = shlex.split(rest)
             if word == "WORKDIR":

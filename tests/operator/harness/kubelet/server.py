@@ -17,8 +17,8 @@ _COMMAND_S = 30.0
 def serve(settings: KubeletSettings, address: str, find: Callable[[str, str, str], Container | None]) -> None:
     """Serve in a thread, by the paths of a kubelet.
 
-    GET /containerLogs/NAMESPACE/POD/CONTAINER has tailLines, but does not follow. POST /run/… runs the command
-    whose words are the query's `cmd`, one each, and answers with its output.
+    GET /containerLogs/NAMESPACE/POD/CONTAINER has tailLines, but does not follow. POST /run/… runs the
+    command whose words are the query's `cmd`, one each, and answers with its output.
 
     Args:
         settings: with the certificate.

@@ -21,7 +21,8 @@ class KubeletSettings:
         kubeconfig: for the API server.
         folder: of the pods' files: roots, volumes, logs.
         checkout: whose code is in the images; pods do not see it in any other place.
-        programs: folders that every pod sees at their own paths: Python's, and the control plane's programs.
+        programs: folders that every pod sees at their own paths: Python's, the control plane's programs,
+            and one to share files.
         api_host: address at which pods reach the API server.
         api_port: likewise.
         certificate: of the server for logs, PEM.

@@ -59,7 +59,10 @@ def field(pod: dict[str, Any], path: str) -> str:
 
 
 def _resource(container: dict[str, Any], source: dict[str, Any]) -> str:
-    """An amount of the container's resources in units of the divisor, rounded up; a limit of none is the request."""
+    """An amount of the container's resources in units of the divisor, rounded up.
+
+    Without a limit, the limit is the request.
+    """
     kind, _, name = source["resource"].partition(".")
     resources = container.get("resources") or {}
     amount = (resources.get(kind) or {}).get(name) or (resources.get("requests") or {}).get(name, "0")

@@ -1,0 +1,38 @@
+"""The builds' user: a kubeconfig with the rights of cluster/aws/deployers.yaml and no others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from tests.operator.cluster import ROOT, Cluster
+
+_ACCOUNT = "builds"
+GROUP = "sentiment-deployers"
+
+
+def deployers_kubeconfig(cluster: Cluster, namespace: str, path: Path) -> Path:
+    """Put the role into a namespace, bind it to a service account too, and write its kubeconfig.
+
+    Args:
+        cluster: where an administrator may create roles.
+        namespace: instead of the one in the file.
+        path: of the kubeconfig.
+    """
+    documents = list(yaml.safe_load_all((ROOT / "cluster/aws/deployers.yaml").read_text()))
+    for document in documents:
+        document["metadata"]["namespace"] = namespace
+        if document["kind"] == "RoleBinding":
+            account = {"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": namespace}
+            document["subjects"].append(account)
+    cluster.kubectl("--namespace", namespace, "create", "serviceaccount", _ACCOUNT)
+    cluster.kubectl("apply", "--filename=-", input=yaml.safe_dump_all(documents))
+    token = cluster.kubectl("--namespace", namespace, "create", "token", _ACCOUNT).strip()
+    view = ("config", "view", "--raw", "--minify", "--flatten", "--output", "json")
+    config = json.loads(cluster.kubectl(*view))
+    config["users"] = [{"name": _ACCOUNT, "user": {"token": token}}]
+    config["contexts"][0]["context"]["user"] = _ACCOUNT
+    path.write_text(yaml.safe_dump(config))
+    return path
