@@ -104,6 +104,10 @@ def environment_options(cluster: Cluster, namespace: str, **settings: object) ->
     if not cluster.has_container_runtime():  # its pods see this machine's files and not the image's /app
         chosen["environment.RAY_SERVE_HAPROXY_BINARY_PATH"] = str(ROOT / "serve_app/haproxy/haproxy")
     chosen |= {key.replace("__", "."): value for key, value in settings.items()}
-    pairs = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
+    pairs = [f"{key}={_toml(value)}" for key, value in chosen.items()]
     pairs += os.environ.get("OPERATOR_TEST_SET", "").split()
     return ["--env", "dev", *(part for pair in pairs for part in ("--set", pair))]
+
+
+def _toml(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

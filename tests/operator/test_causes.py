@@ -12,7 +12,8 @@ import yaml
 
 from cluster.kuberay.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
-from tests.operator.cluster import ROOT, Cluster
+from tests.operator.cluster import Cluster
+from tests.operator.deployers import deployers_kubeconfig
 
 REPORTED_S = 10.0
 """A cause is reported within this time after the cluster has it."""
@@ -29,22 +30,7 @@ Document = dict[str, Any]
 @pytest.fixture
 def deployer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
     """A kubeconfig of an account that has the role of cluster/aws/deployers.yaml, and nothing else."""
-    documents = list(yaml.safe_load_all((ROOT / "cluster/aws/deployers.yaml").read_text()))
-    for document in documents:
-        document["metadata"]["namespace"] = namespace
-    documents[1]["subjects"] = [{"kind": "ServiceAccount", "name": "builds", "namespace": namespace}]
-    account = {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": "builds", "namespace": namespace},
-    }
-    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all([account, *documents]))
-    token = cluster.kubectl("-n", namespace, "create", "token", "builds").strip()
-    content = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--flatten", "--minify"))
-    content["users"] = [{"name": content["contexts"][0]["context"]["user"], "user": {"token": token}}]
-    path = tmp_path / "deployer"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return deployers_kubeconfig(cluster, namespace, tmp_path / "deployer")
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def service(cluster: Cluster) -> Iterator[Service]:
             serve__scaling__down_window_s=30,
             workers__0__min_pods=2,
             redis__secret="redis-password",
-            environment__RAY_metrics_report_interval_ms="1000",
+            environment__RAY_metrics_report_interval_ms="'1000'",
         )
         found = Service(cluster, namespace, options)
         yield found

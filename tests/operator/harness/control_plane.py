@@ -18,7 +18,7 @@ from tests.operator.harness.operator_manifests import NAMESPACE, operator_manife
 
 ETCD = "http://127.0.0.1:2379"
 PEERS = "http://127.0.0.1:2380"
-API_PORT = 6443
+API_PORT = 443
 SERVICE_RANGE = "10.96.0.0/16"
 _STARTED_S = 60
 _OPERATOR_S = 120
@@ -162,13 +162,26 @@ class ControlPlane:
         rendered = kubectl("kustomize", str(self._binaries.operator_manifests))
         manifests = operator_manifests(rendered, self._binaries.program("kuberay-operator"))
         kubectl("create", "namespace", NAMESPACE)
-        kubectl("apply", "--server-side", "--filename=-", input=manifests)
+        # The CRDs are large: on a busy machine the first requests can take longer than the server permits.
+        self._until_applied(manifests)
         for folder in self._binaries.crds:
             kubectl("apply", "--server-side", "--filename", str(folder))
         kubectl(
             f"--namespace={NAMESPACE}", "rollout", "status", "deployment/kuberay-operator",
             f"--timeout={_OPERATOR_S}s",
         )  # fmt: skip
+
+    def _until_applied(self, manifests: str) -> None:
+        def is_applied() -> bool:
+            try:
+                self.cluster.kubectl("apply", "--server-side", "--filename=-", input=manifests)
+            except AssertionError as error:
+                if "Timeout" not in str(error):
+                    raise
+                return False
+            return True
+
+        wait_until(is_applied, _OPERATOR_S, "the operator's manifests are applied")
 
     def _is_ready(self) -> bool:
         for name, process in self._processes.items():

@@ -24,11 +24,14 @@ class Container:
     Args:
         spec: of the container.
         log: file that its output goes to.
-        launch: starts the command and returns the process, whose child is the container's first process.
+        launch: starts the command; returns its variables, and the process whose child is the first.
     """
 
     def __init__(
-        self, spec: dict[str, Any], log: Path, launch: Callable[[], subprocess.Popen[bytes]]
+        self,
+        spec: dict[str, Any],
+        log: Path,
+        launch: Callable[[], tuple[dict[str, str], subprocess.Popen[bytes]]],
     ) -> None:
         self.spec = spec
         self.name: str = spec["name"]
@@ -39,6 +42,7 @@ class Container:
         self.is_ready = False
         self.restarts = 0
         self._launch = launch
+        self._variables: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._state: dict[str, Any] = {}
         self._last_state: dict[str, Any] = {}
@@ -51,7 +55,7 @@ class Container:
             self._last_state = self._state
         self.is_started = "startupProbe" not in self.spec
         self.is_ready = "readinessProbe" not in self.spec and self.is_started
-        self._process = self._launch()
+        self._variables, self._process = self._launch()
         self._state = {"running": {"startedAt": now()}}
         self.waiting = self.message = ""
 
@@ -88,7 +92,7 @@ class Container:
         try:
             done = subprocess.run(
                 [*enter(pid), *command],
-                env=self.environment(pid),
+                env=self._variables,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -97,12 +101,6 @@ class Container:
         except subprocess.TimeoutExpired:
             return 1, f"no exit within {timeout_s:g} s"
         return done.returncode, done.stdout + done.stderr
-
-    @staticmethod
-    def environment(pid: int) -> dict[str, str]:
-        """The variables of a process."""
-        pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return dict(pair.decode().split("=", 1) for pair in pairs if b"=" in pair)
 
     def end(self, grace_s: float) -> None:
         """Run preStop, then SIGTERM, then SIGKILL when the grace period is over."""

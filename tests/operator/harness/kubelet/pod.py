@@ -100,17 +100,19 @@ class Pod:
         self._machine.api.remove(self.body)
 
     def _container(self, spec: dict[str, Any]) -> Container:
-        def launch() -> subprocess.Popen[bytes]:
+        def launch() -> tuple[dict[str, str], subprocess.Popen[bytes]]:
             return self._launch(spec)
 
         return Container(spec, self.folder / f"{spec['name']}.log", launch)
 
-    def _launch(self, spec: dict[str, Any]) -> subprocess.Popen[bytes]:
+    def _launch(self, spec: dict[str, Any]) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
         settings = self._machine.settings
         image = self._machine.images.image(spec["image"])
+        port = str(settings.api_port)
         host = {
             "KUBERNETES_SERVICE_HOST": settings.api_host,
-            "KUBERNETES_SERVICE_PORT": str(settings.api_port),
+            "KUBERNETES_SERVICE_PORT": port,
+            "KUBERNETES_SERVICE_PORT_HTTPS": port,
         }
         path = ":".join([*(str(folder / "bin") for folder in settings.programs), _PATH])
         values = {"PATH": path, "HOME": "/tmp", "HOSTNAME": self.name, "LANG": "C.UTF-8", **host}
@@ -138,7 +140,7 @@ class Pod:
                 command=[expanded(part, values) for part in command],
             )
         )
-        return self._sandbox.start(script, values, self.folder / f"{spec['name']}.log")
+        return values, self._sandbox.start(script, values, self.folder / f"{spec['name']}.log")
 
     def _live(self) -> None:
         self._report()
