@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.operator.harness.binaries import ensure_binaries
 from tests.operator.harness.isolation import isolated_command
+from tests.operator.harness.operator_source import SourceError, SourceMissingError
 from tests.operator.harness.requirements import missing_requirement
 
 TESTS = "tests/operator"
@@ -26,11 +27,21 @@ def main(arguments: list[str]) -> int:
     if os.environ.get("KUBECONFIG"):
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen])
     if missing := missing_requirement():
-        print(f"skipped, no test with the real operator was run: {missing}", flush=True)
-        return 0
-    binaries = ensure_binaries(lambda line: print(line, flush=True))
+        return _skip(missing)
+    try:
+        binaries = ensure_binaries(lambda line: print(line, flush=True))
+    except SourceMissingError as error:
+        return _skip(str(error))
+    except (SourceError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
     command = isolated_command(binaries, Path.cwd(), chosen)
     os.execvp(command[0], command)
+
+
+def _skip(reason: str) -> int:
+    print(f"skipped, no test with the real operator was run: {reason}", flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ _USED = ("apis", "config", "controllers", "go.mod", "go.sum", "internal", "main.
 
 
 class SourceError(Exception):
-    """There is no archive, or it is another one."""
+    """The archive is not that of the release."""
+
+
+class SourceMissingError(SourceError):
+    """There is no archive."""
 
 
 def unpack(folder: Path) -> Path:
@@ -30,11 +34,12 @@ def unpack(folder: Path) -> Path:
         The folder of the operator's Go module.
 
     Raises:
-        SourceError: there is no archive, or its files are not those of the release.
+        SourceMissingError: there is no archive.
+        SourceError: its files are not those of the release.
     """
     archive = Path(os.environ.get("KUBERAY_SOURCE") or _BESIDE)
     if not archive.is_file():
-        raise SourceError(
+        raise SourceMissingError(
             f"no source of the KubeRay operator at {archive}; download the archive of release v{VERSION} "
             "and set KUBERAY_SOURCE to its path"
         )
