@@ -5,8 +5,8 @@ replicas: `initial_replicas`, or without it `min_replicas`. Serve sets that numb
 of the deployment, whatever the load is by then. So it is in serveConfigV2 from the apply that makes a new
 cluster to the next change of anything else in it.
 
-An upgrade through a Gateway has no such number: its pods follow the traffic that moves, and KubeRay leaves Serve's
-`target_capacity` at 100 after it, which makes `initial_replicas` the minimum for good.
+An upgrade through a Gateway has no such number: its pods follow the traffic that moves, and KubeRay leaves
+Serve's `target_capacity` at 100 after it, which makes `initial_replicas` the minimum for good.
 """
 
 from typing import Any
