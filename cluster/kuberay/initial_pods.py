@@ -4,6 +4,9 @@ The operator moves the traffic to a new cluster when Serve has started the deplo
 replicas: `initial_replicas`, or without it `min_replicas`. Serve sets that number again at each later change
 of the deployment, whatever the load is by then. So it is in serveConfigV2 from the apply that makes a new
 cluster to the next change of anything else in it.
+
+An upgrade through a Gateway has no such number: its pods follow the traffic that moves, and KubeRay leaves
+Serve's `target_capacity` at 100 after it, which makes `initial_replicas` the minimum for good.
 """
 
 from typing import Any
@@ -23,8 +26,7 @@ _AS_IT_GOES = ("replicas", "minReplicas", "maxReplicas", "scaleStrategy")
 def starting_as_large(client: KubeRay, document: Document, *, keep_models: bool = True) -> Document:
     """A service's manifest with the number of pods that a new cluster starts with, where it makes one.
 
-    A manifest that changes nothing keeps the number that is there. An upgrade through a Gateway needs none:
-    there the pods follow the traffic that moves.
+    A manifest that changes nothing keeps the number that is there.
 
     Args:
         client: of the cluster.
@@ -41,7 +43,8 @@ def starting_as_large(client: KubeRay, document: Document, *, keep_models: bool 
         live = client.get(RAY_SERVICE, metadata["namespace"], metadata["name"])
     except NotFound:
         return document
-    wish, there = yaml.safe_load(document["spec"][SERVE_CONFIG]), yaml.safe_load(live["spec"][SERVE_CONFIG])
+    wish = yaml.safe_load(document["spec"][SERVE_CONFIG])
+    there = yaml.safe_load(live["spec"].get(SERVE_CONFIG) or "{}")
     after = client.apply(document, force=True, dry_run=True)
     if _hashed(after) != _hashed(live):
         _start_with(wish, (live.get("status") or {}).get("numServeEndpoints", 0))
