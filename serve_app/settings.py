@@ -105,6 +105,12 @@ class Settings(BaseSettings):
         description="Folder or s3://bucket/prefix for predictions and feedback. None: nothing is kept.",
     )
     log_fraction: float = Field(default=1.0, gt=0, le=1, description="Share of the requests that is kept.")
+    audit_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the requests that the log marks for labelling: a random sample, by request id.",
+    )
     log_privacy: LogPrivacy = Field(
         default="redacted",
         description="full keeps texts; redacted without mail addresses, URLs, numbers, @names; hash none.",

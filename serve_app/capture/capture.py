@@ -8,11 +8,11 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from serve_app.capture.recent import Recent
-from serve_app.capture.records import FEEDBACK, PREDICTIONS, Answered, Truth
+from serve_app.capture.records import FEEDBACK, PREDICTIONS, Answered, Truth, is_audited
 from serve_app.capture.stores import open_store
 from serve_app.capture.writer import BufferLimits, Writer
 from serve_app.errors import QueueFull
@@ -35,6 +35,7 @@ class Capture:
         metrics: counts feedback.
         flush_s: seconds until a full buffer may have room again.
         recent: what was answered lately, kept or not.
+        audit_fraction: share of the requests that is marked for labelling, and kept in any case.
         draw: a number from [0, 1) for each request.
     """
 
@@ -44,14 +45,17 @@ class Capture:
     metrics: Metrics
     flush_s: float
     recent: Recent
+    audit_fraction: float = 0.0
     draw: Callable[[], float] = random.random
 
     def answered(self, record: Answered) -> None:
-        """Keep an answer, if the sample has it and there is room."""
+        """Keep an answer, if the sample or the audit sample has it and there is room."""
         model = record.answer.model
         labels = [model.labels[one.scores.index(max(one.scores))] for one in record.answer.results]
         self.recent.remember(record.request_id, labels, model.version)
-        if self.draw() < self.fraction:
+        if is_audited(record.request_id, self.audit_fraction):
+            self.predictions.offer(replace(record, audit_fraction=self.audit_fraction))
+        elif self.draw() < self.fraction:
             self.predictions.offer(record)
 
     def judged(self, truths: Sequence[Truth]) -> Counter[str]:
@@ -118,4 +122,5 @@ def open_capture(settings: Settings, metrics: Metrics) -> Capture | None:
         metrics=metrics,
         flush_s=settings.log_flush_s,
         recent=Recent(),
+        audit_fraction=settings.audit_fraction,
     )

@@ -46,9 +46,11 @@ PREDICTION_COLUMNS = pa.schema(
         ("model", pa.string()),
         ("version", pa.string()),
         ("role", pa.string()),
+        ("audit_fraction", pa.float64()),
     ]
 )
-"""A row is one text with its answer; `scores` are in the order of the metadata's `labels`."""
+"""A row is one text with its answer; `scores` are in the order of the metadata's `labels`. Of a request that
+is marked for labelling, `audit_fraction` is the share of requests that are; it is null otherwise."""
 
 FEEDBACK_COLUMNS = pa.schema(
     [
@@ -135,6 +137,7 @@ def _rows(record: Answered, privacy: LogPrivacy) -> list[tuple[Any, ...]]:
             model.name,
             model.version,
             record.role,
+            record.audit_fraction,
         )
         for index, (text, scored) in enumerate(zip(record.texts, record.answer.results, strict=True))
     ]

@@ -9,6 +9,7 @@ it, UTC.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 import uuid
@@ -20,6 +21,8 @@ from urllib.parse import quote
 from serve_app.choice import Role
 from serve_app.service import Classified
 
+AUDIT = "audit"
+"""Source of the feedback that labels the audit sample."""
 SCHEMA_VERSION = "1"
 PREDICTIONS = "predictions"
 FEEDBACK = "feedback"
@@ -41,6 +44,7 @@ class Answered:
         answer: one result a text.
         latency_ms: from the request's arrival to its answer.
         role: of the model that answered.
+        audit_fraction: the share of requests that is marked for labelling, if this request is one of them.
     """
 
     request_id: str
@@ -50,6 +54,7 @@ class Answered:
     answer: Classified
     latency_ms: float
     role: Role
+    audit_fraction: float | None = None
 
     @property
     def rows(self) -> int:
@@ -76,7 +81,7 @@ class Truth:
         index: of the text in it, from 0.
         label: the right one.
         time_us: when it was said, microseconds since 1970, UTC.
-        source: who says so: "api", or the name of an imported file.
+        source: who says so: "api", `AUDIT`, or the name of an imported file.
     """
 
     request_id: str
@@ -94,6 +99,12 @@ class Truth:
     def size_bytes(self) -> int:
         """About what it takes in memory."""
         return _RECORD_BYTES
+
+
+def is_audited(request_id: str, fraction: float) -> bool:
+    """Whether a request belongs to the audit sample: by a hash of its id, the same on every replica."""
+    digest = hashlib.sha256(f"audit\n{request_id}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
 def now_us() -> int:

@@ -124,6 +124,7 @@ def _predictions(numbers: np.ndarray, texts: pa.Array, rng: np.random.Generator)
         "model": pa.array([NAME] * count),
         "version": pa.array([VERSION] * count),
         "role": pa.array(["champion"] * count),
+        "audit_fraction": pa.nulls(count, pa.float64()),
     }
     schema = with_metadata(PREDICTION_COLUMNS, LABELS)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -37,6 +37,7 @@ from train.drift.judge import Samples, judge
 from train.drift.mmd import Embedded
 from train.drift.rates import TokenSums
 from train.drift.reference import Reference
+from train.drift.segments import SegmentHistory
 from train.drift.thresholds import read_thresholds
 from train.drift.traffic import Traffic
 from train.models import CACHE
@@ -47,6 +48,8 @@ SEGMENTS = 20
 PRAISED = 0.05
 """Negative share where segments are looked at: of the reference, and of every segment that has not turned."""
 TURNED = 0.35
+PERIODS = 14
+"""Of the segments' past."""
 SEGMENT, FIRST = "product {}", "product 0"
 NEGATIVE = LABELS.index("NEGATIVE")
 
@@ -69,6 +72,8 @@ class Kind:
     windows: str
     known: Known
     draw: Draw
+    usual: Draw | None = None
+    """Draws the segments' past: windows of the same size in which none has turned."""
     turned: bool = False
     """Whether the first segment must be named for the window to be noticed."""
 
@@ -143,10 +148,11 @@ def kinds(data: Path) -> list[Kind]:
     praised = np.flatnonzero(truth != NEGATIVE)
     blamed = np.flatnonzero(truth == NEGATIVE)[: round(len(praised) * PRAISED / (1 - PRAISED))]
     mixed, mostly_praised = known(np.arange(REFERENCE_TEXTS)), known(np.concatenate([praised, blamed]))
+    by_truth, by_answers = _in_segments(own, own.truth, PRAISED), _in_segments(own, own.answers, PRAISED)
     more_negative = float((own.truth == NEGATIVE).mean()) + 0.15
     return [
         Kind("the reference's own domain", mixed, lambda size, rng: (_some(own, size, rng), None)),
-        Kind("the same, 5 % negative, in 20 segments", mostly_praised, _in_segments(own, own.truth, PRAISED)),
+        Kind("the same, 5 % negative, in 20 segments", mostly_praised, by_truth, by_truth),
         *(
             Kind(name, mixed, lambda size, rng, pool=pools[name]: (_some(pool, size, rng), None))
             for name in pools
@@ -161,12 +167,14 @@ def kinds(data: Path) -> list[Kind]:
             "one segment of 20 turned (by its answers)",
             mostly_praised,
             _in_segments(own, own.answers, TURNED),
+            by_answers,
             turned=True,
         ),
         Kind(
             "one segment of 20 turned (by the truth)",
             mostly_praised,
             _in_segments(own, own.truth, TURNED),
+            by_truth,
             turned=True,
         ),
     ]
@@ -175,6 +183,7 @@ def kinds(data: Path) -> list[Kind]:
 def measure(kind: Kind, size: int, draws: int) -> Row:
     """Judge so many windows."""
     thresholds = read_thresholds()
+    history = _history(kind.usual, size) if kind.usual else None
     reports: list[Report] = []
     right: list[float] = []
     for seed in range(draws):
@@ -182,7 +191,8 @@ def measure(kind: Kind, size: int, draws: int) -> Row:
         current = Embedded(pool.embeddings[:SAMPLE_TEXTS], pool.answers[:SAMPLE_TEXTS])
         samples = Samples(kind.known.sample, current)
         right.append(float((pool.answers == pool.truth).mean()))
-        reports.append(judge(kind.known.reference, traffic_of(pool, segment), thresholds, samples=samples))
+        traffic = traffic_of(pool, segment)
+        reports.append(judge(kind.known.reference, traffic, thresholds, samples=samples, history=history))
     noticed = [
         any(found.check == FIRST for found in of.segments) if kind.turned else of.verdict != "ok"
         for of in reports
@@ -261,6 +271,12 @@ def traffic_of(pool: Pool, segment: Segments) -> Traffic:
             SEGMENT.format(i): np.bincount(pool.answers[segment == i], minlength=len(LABELS)) for i in names
         },
     )
+
+
+def _history(usual: Draw, size: int) -> SegmentHistory:
+    rng = np.random.default_rng(10_000)
+    windows = [traffic_of(*usual(size, rng)).segments for _ in range(PERIODS)]
+    return {name: np.stack([window[name] for window in windows]) for name in windows[0]}
 
 
 def _some(pool: Pool, size: int, rng: np.random.Generator) -> Pool:

@@ -118,6 +118,7 @@ def _predictions(
         "model": pa.array(["made"] * count),
         "version": pa.array([version] * count),
         "role": pa.array(["champion"] * count),
+        "audit_fraction": pa.nulls(count, pa.float64()),
     }
     return pa.table(columns, schema=PREDICTION_COLUMNS)
 

@@ -111,7 +111,7 @@ def test_texts_of_the_reference_s_kind_are_ok(
     document = json.loads(capsys.readouterr().out)
     assert (status, document["verdict"], document["reasons"]) == (0, "ok", [])
     assert document["rows"] == len(OWN)
-    assert document["segments_judged"] == 3
+    assert (document["segments_judged"], document["segments_not_yet"]) == (0, 3), "they have no past"
     assert {"embeddings", "lengths", "label shares"} <= {of["check"] for of in document["findings"]}
 
 
@@ -124,7 +124,7 @@ def test_other_texts_are_drift_and_wrong_answers_a_cause_to_retrain(
     truths = [classifier.labels[label ^ i % 2] for i, label in enumerate(said)]
     log_of(tmp_path / "log", OTHER, answers, feedback=truths)
 
-    assert drift(tmp_path / "log", bundle, "--out", str(tmp_path / "out"), "--past-hours", "24") == 4
+    assert drift(tmp_path / "log", bundle, "--out", str(tmp_path / "out"), "--past-periods", "24") == 4
 
     printed = capsys.readouterr().out
     assert "50.0% of 110 answers with feedback are right" in printed

@@ -96,10 +96,8 @@ def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tup
     rng, found = random.Random(seed), dict[str, int]()
     while len(found) < count:
         label = len(found) % 2
-        said = [
-            *rng.choices(words[label], k=2),
-            *rng.choices(OTHER, k=rng.randint(3, 9) + 4 * (words is NEW)),
-        ]
+        others = rng.randint(3, 9) + 4 * (words is NEW)
+        said = [*rng.choices(words[label], k=2), *rng.choices(OTHER, k=others)]
         rng.shuffle(said)
         found.setdefault(" ".join(said), label)
     return list(found.items())

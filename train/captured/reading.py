@@ -30,6 +30,9 @@ COMPACTED = "compacted-"
 REPLACES = b"replaces"
 """Key in a compacted file's metadata: names of the files whose rows it has, one a line."""
 
+_LATER = {"audit_fraction": written.PREDICTION_COLUMNS.field("audit_fraction").type}
+"""Columns that files of earlier releases do not have; they are null there."""
+
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -159,9 +162,13 @@ class Log:
         names = list(dict.fromkeys([*columns, "time"]))
         with self._translated(file.path), self._open(file) as source:
             self._check_version(file, source.schema_arrow.metadata or {})
-            if missing := set(names) - set(source.schema_arrow.names):
-                raise LogInvalid(f"{file.path} has no column {min(missing)!r}")
-            for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            missing = set(names) - set(source.schema_arrow.names)
+            if unknown := missing - set(_LATER):
+                raise LogInvalid(f"{file.path} has no column {min(unknown)!r}")
+            there = [name for name in names if name not in missing]
+            for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=there):
+                for name in missing:
+                    batch = batch.append_column(name, pa.nulls(batch.num_rows, _LATER[name]))
                 chosen = _within(batch, window).select(list(columns))
                 if chosen.num_rows:
                     yield chosen

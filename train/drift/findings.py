@@ -86,6 +86,8 @@ class Report:
     segments: tuple[Finding, ...]
     """Those that drifted, the greatest effect first."""
     segments_judged: int
+    segments_not_yet: int
+    """Those whose own past is too short to judge them."""
     unmeasured: tuple[Unmeasured, ...]
     accuracy: AccuracyFigures
 

@@ -9,7 +9,7 @@ from train.drift.findings import LEVELS, AccuracyFigures, Finding, Level, Measur
 from train.drift.mmd import Embedded
 from train.drift.rates import wilson
 from train.drift.reference import Reference
-from train.drift.segments import segments
+from train.drift.segments import SegmentHistory, segments
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 from train.errors import DataInvalid
@@ -30,7 +30,7 @@ def judge(
     thresholds: Thresholds,
     *,
     samples: Samples | None = None,
-    earlier: Traffic | None = None,
+    history: SegmentHistory | None = None,
 ) -> Report:
     """Hold a window against its version's reference; the same arguments give the same report.
 
@@ -42,7 +42,7 @@ def judge(
         traffic: Of the window.
         thresholds: The bounds.
         samples: Of texts; None where the log has none.
-        earlier: Of the same version before the window, for the segments' own past.
+        history: The segments' own past, of the same version; without it no segment is judged.
 
     Raises:
         DataInvalid: The window has too few texts to be judged, or other labels than the reference.
@@ -64,10 +64,10 @@ def judge(
         _finding(measure, p, thresholds.significance, spared=held and measure.check != "accuracy")
         for measure, p in _corrected(measures)
     ]
-    of_segments = segments(traffic, earlier, thresholds)
+    of_segments = segments(traffic, history or {}, thresholds)
     turned = [
         finding
-        for measure, p in _corrected(of_segments)
+        for measure, p in _corrected(of_segments.measures)
         if (finding := _finding(measure, p, thresholds.segments.significance)).level != "ok"
     ]
     return Report(
@@ -80,7 +80,8 @@ def judge(
         verdict=max((found.level for found in (*findings, *turned)), key=LEVELS.index),
         findings=tuple(findings),
         segments=tuple(sorted(turned, key=lambda finding: -finding.effect)),
-        segments_judged=len(of_segments),
+        segments_judged=len(of_segments.measures),
+        segments_not_yet=of_segments.not_yet,
         unmeasured=tuple(unmeasured),
         accuracy=_figures(reference, traffic),
     )

@@ -13,7 +13,8 @@ from train.drift.embedding import answered, embed_texts
 from train.drift.findings import Report
 from train.drift.judge import Samples, judge
 from train.drift.reference import Reference, read_reference
-from train.drift.tally import COLUMNS, agreement, count
+from train.drift.segments import SegmentHistory
+from train.drift.tally import COLUMNS, SEGMENT_COLUMNS, agreement, count, segment_history
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 
@@ -36,7 +37,7 @@ def look(
     *,
     since: datetime,
     until: datetime,
-    past_since: datetime | None = None,
+    past_periods: int | None = None,
     tell: Tell = lambda _: None,
 ) -> Look:
     """Hold what a version answered from `since` until before `until` against its own reference.
@@ -49,8 +50,8 @@ def look(
         thresholds: The bounds.
         since: With a time zone, as the others.
         until: The window's end.
-        past_since: Where the segments' own past begins, which ends at `since`; None: they are held against
-            each other.
+        past_periods: How many periods before `since`, each as long as the window, are the segments' own past;
+            None: as many as the bounds say.
         tell: Told what is done.
 
     Raises:
@@ -62,15 +63,15 @@ def look(
     reference = read_reference(manifest, bundle.folder)
     window = Window(since, until, manifest.version)
     traffic = _read(log, window, manifest.labels, tell)
-    earlier = None
-    if past_since is not None:
+    history: SegmentHistory = {}
+    if traffic.segments:
         tell("reading the segments' past")
-        earlier = _read(log, Window(past_since, since, manifest.version), manifest.labels, tell)
+        history = _history(log, window, manifest.labels, past_periods or thresholds.segments.past_periods)
     samples = None
     if len(traffic.texts) >= thresholds.evidence.min_texts and traffic.rows >= thresholds.evidence.min_rows:
         tell(f"embedding {len(traffic.texts):,} texts")
         samples = _samples(bundle, reference, traffic)
-    report = judge(reference, traffic, thresholds, samples=samples, earlier=earlier)
+    report = judge(reference, traffic, thresholds, samples=samples, history=history)
     return Look(report, reference, traffic)
 
 
@@ -82,6 +83,12 @@ def _read(log: Log, window: Window, labels: tuple[str, ...], tell: Tell) -> Traf
     tell("joining feedback")
     right, judged = agreement(Join(log, window, ("label",)))
     return replace(traffic, right=right, judged=judged)
+
+
+def _history(log: Log, window: Window, labels: tuple[str, ...], periods: int) -> SegmentHistory:
+    begin = window.since - periods * (window.until - window.since)
+    past = replace(window, since=begin, until=window.since)
+    return segment_history(log.predictions(past, SEGMENT_COLUMNS), labels, past, periods)
 
 
 def _told(batches: Any, tell: Tell) -> Any:

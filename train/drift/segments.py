@@ -1,60 +1,165 @@
-"""Segments that turned: of each, the share of every label against its own past, or against all others."""
+"""Segments that turned: the share of a label in a segment, compared with the segment's own past.
 
-from collections.abc import Iterator
+A share varies from day to day by more than the texts' number explains: other customers, another campaign. So
+the past is divided into periods as long as the window, and the answers of one period are taken as
+beta-binomial: the share itself varies around the segment's mean. The intraclass correlation of that variation
+is estimated from the past of all segments, and of the segment itself where it varies more.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from train.drift.findings import Measure
-from train.drift.rates import fisher_p
-from train.drift.shift import Counts, shares
+from train.drift.shift import Counts, Floats
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 
+SegmentHistory = Mapping[str, Counts]
+"""By the segment's name, texts of its past by period and answered label: int64 (periods, labels)."""
 
-def segments(traffic: Traffic, earlier: Traffic | None, thresholds: Thresholds) -> list[Measure]:
-    """One measure a segment with enough rows.
+_PRIOR_PERIODS = 6
+"""Periods that the variation of all segments counts in the estimate for one. Of 3 and 6 as good in
+`python -m tests.bench.segment_power`."""
+_PRIOR_TEXTS = (1.0, 200.0)
+"""Limits of what the mean of all segments counts in the mean of one, in texts."""
+_ROUNDING = 1e-9
 
-    A segment is held against itself in the earlier window if it had enough rows there; if not, against all
-    other segments of this window: then one that always was different is told as well.
+
+@dataclass(frozen=True, slots=True)
+class JudgedSegments:
+    """What was found.
+
+    Attributes:
+        measures: one of each segment that has a past.
+        not_yet: segments with enough rows whose past is too short.
+    """
+
+    measures: tuple[Measure, ...]
+    not_yet: int
+
+
+def segments(traffic: Traffic, history: SegmentHistory, thresholds: Thresholds) -> JudgedSegments:
+    """Compare every segment with enough rows with its own past.
 
     Args:
         traffic: Of the window.
-        earlier: Of the same version before it, or None.
+        history: Of the same version before it.
         thresholds: The bounds.
     """
-    return list(_segments(traffic, earlier, thresholds))
+    bounds = thresholds.segments
+    large = [name for name, counts in traffic.segments.items() if counts.sum() >= bounds.min_rows]
+    known = [name for name in large if _periods(history.get(name)) >= bounds.min_past_periods]
+    if not known:
+        return JudgedSegments((), len(large))
+    past = np.stack([history[name] for name in known])
+    now = np.stack([traffic.segments[name] for name in known])
+    rises = now / now.sum(axis=1, keepdims=True) - _pooled_shares(past)
+    p_values = np.stack([label_p_values(past, now, label) for label in range(len(traffic.labels))], axis=1)
+    return JudgedSegments(
+        tuple(
+            _measure(name, traffic.labels, past[i].sum(axis=0), now[i], rises[i], p_values[i], thresholds)
+            for i, name in enumerate(known)
+        ),
+        len(large) - len(known),
+    )
 
 
-def _segments(traffic: Traffic, earlier: Traffic | None, thresholds: Thresholds) -> Iterator[Measure]:
-    least = thresholds.segments.min_rows
-    everything = sum(traffic.segments.values(), np.zeros(len(traffic.labels), dtype=np.int64))
-    for name, counts in traffic.segments.items():
-        if counts.sum() < least:
-            continue
-        past = earlier.segments.get(name) if earlier else None
-        if past is not None and past.sum() >= least:
-            yield _measure(name, traffic.labels, counts, past, "before", thresholds)
-        elif (everything - counts).sum() >= least:
-            yield _measure(name, traffic.labels, counts, everything - counts, "in all others", thresholds)
+def label_p_values(past: Counts, now: Counts, label: int) -> Floats:
+    """Two-sided p-value of each segment that a label's share differs as much as it does by chance.
+
+    The number of answers with the label is beta-binomial (Skellam 1948) with the segment's past mean m and
+    the correlation r + (1 - r) / (n + 1): r between the texts of a period, n the number of independent texts
+    that m is known from. The mean, its weights and its prior are moment estimators (Kleinman 1973,
+    Proportions with Extraneous Variance, JASA 68); r is estimated by the analysis of variance (Ridout,
+    Demetrio and Firth 1999, Estimating Intraclass Correlation for Binary Data, Biometrics 55).
+
+    Args:
+        past: int64 (segments, periods, labels); a period without texts does not count.
+        now: int64 (segments, labels), at least one text each.
+        label: Index of the label.
+
+    Returns:
+        float64 (segments,).
+    """
+    k, n = past[:, :, label], past.sum(axis=2)
+    totals, texts = k.sum(axis=1), n.sum(axis=1)
+    shares = k / np.maximum(n, 1)
+    mean = (totals.sum() + 0.5) / (texts.sum() + 1)
+    of_segment = (totals + mean) / (texts + 1)
+
+    between = (n * (shares - (totals / texts)[:, None]) ** 2).sum(axis=1)
+    within = (n * shares * (1 - shares)).sum()
+    freedom = (n > 0).sum(axis=1) - 1
+    size = (texts - (n**2).sum(axis=1) / texts) / freedom
+    r_all = _correlation(
+        between.sum() / freedom.sum(), within / max((texts - freedom - 1).sum(), 1), size.mean()
+    )
+    # What a share's variance is, in units of the binomial one: the segment's own together with all segments'.
+    expected = 1 + (size - 1) * r_all
+    dispersion = between / (of_segment * (1 - of_segment)) + _PRIOR_PERIODS * expected
+    dispersion /= freedom + _PRIOR_PERIODS - 2  # the variance of a t distribution is freedom / (freedom - 2)
+    r = np.maximum(r_all, np.clip((dispersion - 1) / np.maximum(size - 1, 0.5), 0, 0.95))
+
+    independent = n / (1 + (n - 1) * r[:, None])
+    known = independent.sum(axis=1)
+    prior = _prior_texts(totals / texts, known, mean)
+    m = ((shares * independent).sum(axis=1) + prior * mean) / (known + prior)
+    sharpness = 1 / (r + (1 - r) / (known + prior + 1)) - 1
+
+    answers = now.sum(axis=1)
+    effect = np.abs(now[:, label] / answers - totals / texts)
+    more = np.ceil(answers * (totals / texts + effect) - _ROUNDING) - 1
+    less = np.floor(answers * (totals / texts - effect) + _ROUNDING)
+    a, b = m * sharpness, (1 - m) * sharpness
+    found: Floats = stats.betabinom.sf(more, answers, a, b) + stats.betabinom.cdf(less, answers, a, b)
+    return np.minimum(found, 1.0)
+
+
+def _correlation(between: float, within: float, size: float) -> float:
+    total = between + (size - 1) * within
+    return min(0.95, max(0.0, (between - within) / total)) if total > 0 else 0.0
+
+
+def _prior_texts(shares: Floats, independent: Floats, mean: float) -> float:
+    """How many texts the mean of all segments counts in the mean of each: fewer, the more they differ."""
+    spread = float(((shares - mean) ** 2 - mean * (1 - mean) / independent).mean())
+    texts = mean * (1 - mean) / spread - 1 if spread > 0 else math.inf
+    return float(np.clip(texts, *_PRIOR_TEXTS))
+
+
+def _periods(history: Counts | None) -> int:
+    """Periods of the past in which a segment has texts."""
+    return 0 if history is None else int((history.sum(axis=1) > 0).sum())
+
+
+def _pooled_shares(past: Counts) -> Floats:
+    totals = past.sum(axis=1)
+    found: Floats = totals / totals.sum(axis=1, keepdims=True)
+    return found
 
 
 def _measure(
-    name: str, labels: tuple[str, ...], counts: Counts, other: Counts, where: str, thresholds: Thresholds
+    name: str,
+    labels: Sequence[str],
+    past: Counts,
+    now: Counts,
+    rises: Floats,
+    p_values: Floats,
+    thresholds: Thresholds,
 ) -> Measure:
-    moved = shares(counts) - shares(other)
-    most = int(moved.argmax())
-    effect = float(moved[most])
-    p = 1.0  # A small effect never counts: its exact test, which takes longest in large segments, is spared.
-    if effect >= thresholds.segments.label_share:
-        p = fisher_p(int(counts[most]), int(counts.sum()), int(other[most]), int(other.sum()))
-        # Of two labels one says it all; of more, the one that rose most was chosen among them.
-        p = min(1.0, p * len(labels)) if len(labels) > 2 else p
+    most = int(rises.argmax())
+    # Of two labels one says it all; of more, the one that rose most was chosen among them.
+    p = float(min(1.0, p_values[most] * (len(labels) if len(labels) > 2 else 1)))
     return Measure(
         check=name,
         kind="segment",
-        effect=effect,
+        effect=float(rises[most]),
         bound=thresholds.segments.label_share,
         p=p,
-        reason=f"the segment {name!r} turned: {shares(counts)[most]:.0%} {labels[most]} of {counts.sum():,} "
-        f"answers, {shares(other)[most]:.0%} of {other.sum():,} {where}",
+        reason=f"the segment {name!r} turned: {now[most] / now.sum():.0%} {labels[most]} of {now.sum():,} "
+        f"answers, {past[most] / past.sum():.0%} of {past.sum():,} before",
     )

@@ -45,7 +45,8 @@ def _parts(report: Report) -> Iterator[str]:
     if turned:
         yield table([["segment", "rise", "bound", "p", ""], *map(_row, turned)])
     more = f", {len(turned)} shown" if len(turned) < len(report.segments) else ""
-    yield f"segments: {report.segments_judged:,} judged, {len(report.segments):,} turned{more}"
+    not_yet = f", {report.segments_not_yet:,} not yet judged: new" if report.segments_not_yet else ""
+    yield f"segments: {report.segments_judged:,} judged, {len(report.segments):,} turned{more}{not_yet}"
     lines = [f"- {reason}" for reason in report.reasons]
     lines += [f"- not measured: {unmeasured.check}: {unmeasured.why}" for unmeasured in report.unmeasured]
     yield "\n".join([*lines, report.verdict.upper()])

@@ -1,7 +1,7 @@
 """From rows of the prediction log to a window's traffic: one pass, in bounded memory."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from train.captured.joining import hashes
+from train.captured.reading import Window
 from train.drift.distinct import DistinctKeys, Keys
 from train.drift.rates import TokenSums
+from train.drift.segments import SegmentHistory
 from train.drift.shift import Counts
 from train.drift.traffic import Traffic
 from train.errors import DataInvalid
@@ -19,6 +21,9 @@ from train.profile import LENGTH_EDGES, SAMPLE_TEXTS, SCORE_BINS, length_histogr
 
 COLUMNS = ("time", "text", "text_sha256", "segment", "label", "score", "tokens", "unknown_tokens")
 """Of the prediction log, what a window's traffic is counted from."""
+
+SEGMENT_COLUMNS = ("time", "text_sha256", "segment", "label")
+"""Of the prediction log, what the segments' past is counted from."""
 
 SEGMENTS = 10_000
 """Told apart; what comes after so many is counted in `OTHER`, and never judged."""
@@ -46,6 +51,30 @@ def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> 
     return tally.traffic()
 
 
+def segment_history(
+    batches: Iterable[Any], labels: tuple[str, ...], window: Window, periods: int
+) -> SegmentHistory:
+    """Count the texts of each segment by period and label; each text counts once in a segment and period.
+
+    Args:
+        batches: Arrow record batches with `SEGMENT_COLUMNS`.
+        labels: Of the version, in the order of the logits.
+        window: Of the batches, divided into `periods` of equal length.
+        periods: How many.
+
+    Raises:
+        DataInvalid: A row was answered with another label: it is another version's.
+    """
+    segments = _Segments(labels, periods)
+    length_us = (window.until - window.since) / timedelta(microseconds=periods)
+    for batch in batches:
+        since_us = _numpy(batch["time"].cast(pa.int64())) - round(window.since.timestamp() * 1e6)
+        period = np.clip(since_us // length_us, 0, periods - 1).astype(np.int64)
+        answers = _indices(batch["label"], labels)
+        segments.add(batch["segment"], hashes(batch["text_sha256"]), answers, period)
+    return segments.counts()
+
+
 def agreement(batches: Iterable[Any]) -> tuple[int, int]:
     """How many answers agree with their feedback, and of how many.
 
@@ -59,6 +88,10 @@ def agreement(batches: Iterable[Any]) -> tuple[int, int]:
     return right, judged
 
 
+_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
+"""2^64 divided by the golden ratio (Knuth 1998, The Art of Computer Programming 3, section 6.4)."""
+
+
 class _Tally:
     def __init__(self, labels: tuple[str, ...], seed: int) -> None:
         self._labels = labels
@@ -66,8 +99,8 @@ class _Tally:
         self._lengths = np.zeros(len(LENGTH_EDGES) - 1, dtype=np.int64)
         self._scores = np.zeros(SCORE_BINS, dtype=np.int64)
         self._tokens = TokenSums()
-        self._segments: dict[str, Counts] = {}
-        self._seen, self._seen_in_segment = DistinctKeys(), DistinctKeys()
+        self._segments = _Segments(labels)
+        self._seen = DistinctKeys()
         self._repeated = 0
         self._texts = _Draw(SAMPLE_TEXTS, seed)
         self._begin: datetime | None = None
@@ -78,13 +111,13 @@ class _Tally:
         self._begin = min(self._begin or first, first)
         self._end = max(self._end or last, last)
         keys = hashes(batch["text_sha256"])
-        self._count_segments(batch["segment"], keys, self._indices(batch["label"]))
+        self._segments.add(batch["segment"], keys, _indices(batch["label"], self._labels))
         new = self._seen.add(keys)
         self._repeated += int((~new).sum())
         self._add_new(batch.filter(pa.array(new)))
 
     def _add_new(self, batch: Any) -> None:
-        answers = self._indices(batch["label"])
+        answers = _indices(batch["label"], self._labels)
         tokens = _integers(batch["tokens"])
         self._answers += np.bincount(answers, minlength=len(self._labels))
         self._lengths += length_histogram(tokens).counts
@@ -99,37 +132,43 @@ class _Tally:
             lengths=self._lengths,
             top_scores=self._scores,
             tokens=self._tokens,
-            segments={name: counts for name, counts in self._segments.items() if name != OTHER},
+            segments={name: counts[0] for name, counts in self._segments.counts().items()},
             texts=tuple(self._texts.kept()),
             repeated=self._repeated,
             begin=self._begin,
             end=self._end,
         )
 
-    def _indices(self, column: Any) -> Counts:
-        found = _numpy(pc.fill_null(pc.index_in(column, pa.array(self._labels)), -1))
-        if (found < 0).any():
-            stranger = column[int(found.argmin())].as_py()
-            raise DataInvalid(
-                f"the log has an answer {stranger!r}, the version answers {list(self._labels)}: give the "
-                "bundle of the version whose rows these are"
-            )
-        return found.astype(np.int64)
 
-    def _count_segments(self, column: Any, keys: Keys, answers: Counts) -> None:
+class _Segments:
+    """Texts by segment, period and label."""
+
+    def __init__(self, labels: tuple[str, ...], periods: int = 1) -> None:
+        self._shape = (periods, len(labels))
+        self._counts: dict[str, Counts] = {}
+        self._seen = DistinctKeys()
+
+    def add(self, column: Any, keys: Keys, answers: Counts, period: Counts | int = 0) -> None:
         codes, names = _codes(column)
-        if not names:
+        known = np.flatnonzero(codes >= 0)
+        if not len(known):
             return
-        # The key of a text in a segment: multiplying by an odd number keeps the hashes of the texts apart.
-        both = keys * np.uint64(0x9E3779B97F4A7C15) + hashes(pa.array(names))[codes]
-        known = codes >= 0
-        known[known] = self._seen_in_segment.add(both[known])
-        places = codes[known].astype(np.int64) * len(self._labels) + answers[known]
-        table = np.bincount(places, minlength=len(names) * len(self._labels))
-        for name, counts in zip(names, table.reshape(len(names), len(self._labels)), strict=True):
-            there = name in self._segments or len(self._segments) < SEGMENTS
+        places = (codes.astype(np.int64) * self._shape[0] + period)[known]
+        # The key of a text in a segment and period; odd factors keep the hashes of the texts apart.
+        both = (
+            keys * _ODD + hashes(pa.array(names))[codes] + np.asarray(period).astype(np.uint64) * _ODD * _ODD
+        )
+        new = self._seen.add(both[known])
+        cells = places[new] * self._shape[1] + answers[known][new]
+        table = np.bincount(cells, minlength=len(names) * self._shape[0] * self._shape[1])
+        for name, counts in zip(names, table.reshape(len(names), *self._shape), strict=True):
+            there = name in self._counts or len(self._counts) < SEGMENTS
             key = name if there else OTHER
-            self._segments[key] = self._segments.get(key, 0) + counts
+            self._counts[key] = self._counts.get(key, 0) + counts
+
+    def counts(self) -> dict[str, Counts]:
+        """By name int64 (periods, labels), but for those that were not told apart."""
+        return {name: counts for name, counts in self._counts.items() if name != OTHER}
 
 
 class _Draw:
@@ -152,6 +191,17 @@ class _Draw:
 
     def kept(self) -> list[str]:
         return [text for _, text in sorted(self._kept)]
+
+
+def _indices(column: Any, labels: tuple[str, ...]) -> Counts:
+    found = _numpy(pc.fill_null(pc.index_in(column, pa.array(labels)), -1))
+    if (found < 0).any():
+        stranger = column[int(found.argmin())].as_py()
+        raise DataInvalid(
+            f"the log has an answer {stranger!r}, the version answers {list(labels)}: give the "
+            "bundle of the version whose rows these are"
+        )
+    return found.astype(np.int64)
 
 
 def _sums(tokens: Counts, unknown: Counts) -> TokenSums:

@@ -38,11 +38,13 @@ class Prediction(Frozen):
 
 
 class Segments(Frozen):
-    """Every segment by itself."""
+    """Every segment, compared with its own past."""
 
     significance: Significance
     label_share: Fraction
     min_rows: Count
+    past_periods: Annotated[int, Field(ge=3, le=1_000)]
+    min_past_periods: Annotated[int, Field(ge=3)]
 
 
 class Accuracy(Frozen):

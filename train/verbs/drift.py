@@ -13,7 +13,7 @@ Hold what a version answered in a window of time against the reference profile i
 
 covariate shift   embeddings of the logged texts (MMD), lengths, unknown tokens
 prediction shift  shares of the answered labels, scores
-segment shift     a product that turns: against its own past with --past-hours, else against all others
+segment shift     a product that turns: compared with its own past
 accuracy          by feedback, with bounds; without feedback estimated from the scores
 
 A check speaks up when its effect reaches the bound in train/drift.toml and chance does not explain it. The
@@ -29,7 +29,7 @@ _EXAMPLE = """\
 examples:
   python -m train drift --log logs --bundle registry:sentiment@champion --hours 24
   python -m train drift --log s3://bucket/log --bundle s3://bucket/bundles/sentiment/7 --hours 24 \\
-      --past-hours 168 --out runs/drift
+      --past-periods 28 --out runs/drift
   python -m train drift --log logs --bundle runs/new/bundle --since 2026-11-01T00:00+00:00 --json
 
 exit codes: 0 ok, 3 drift, 4 retrain, 1 an error: nothing was judged
@@ -54,10 +54,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         "--until", type=datetime.fromisoformat, metavar="TIME", help="the window's end (default: now)"
     )
     parser.add_argument(
-        "--past-hours",
-        type=float,
-        metavar="HOURS",
-        help="hold segments against themselves in so many hours before the window",
+        "--past-periods",
+        type=int,
+        metavar="COUNT",
+        help="the segments' own past, in periods as long as the window (default: train/drift.toml, 14)",
     )
     parser.add_argument(
         "--thresholds", type=Path, metavar="FILE", help="the bounds, TOML (default: train/drift.toml)"
@@ -79,14 +79,13 @@ def _run(chosen: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     until = chosen.until or now
     since = chosen.since or until - timedelta(hours=chosen.hours)
-    past = since - timedelta(hours=chosen.past_hours) if chosen.past_hours else None
     found = look(
         Log(chosen.log),
         fetch(model_uri(chosen.bundle), cache_dir=CACHE),
         read_thresholds(chosen.thresholds or DEFAULT),
         since=since,
         until=until,
-        past_since=past,
+        past_periods=chosen.past_periods,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(to_json(found.report) if chosen.json else summary(found.report))

@@ -55,3 +55,30 @@ def test_no_address_keeps_nothing() -> None:
 def test_an_address_that_names_no_place_is_refused(uri: str) -> None:
     with pytest.raises(ValidationError, match="s3://bucket/prefix"):
         Settings(log_uri=uri)
+
+
+def test_the_audit_sample_is_random_kept_in_any_case_and_the_same_on_every_replica(tmp_path: Path) -> None:
+    def audited(uri: Path) -> set[str]:
+        settings = Settings(log_uri=str(uri), log_flush_s=3600, log_fraction=0.1, audit_fraction=0.25)
+        capture = open_capture(settings, Metrics())
+        assert capture is not None
+        for number in range(2_000):
+            capture.answered(answered(f"request-{number}", "one", "two"))
+        capture.close()
+        rows = [row for batch in Log(str(uri)).predictions() for row in batch.to_pylist()]
+        assert {row["audit_fraction"] for row in rows} == {None, 0.25}
+        assert 2 * 550 < len(rows) < 2 * 750, "0.25 + 0.75 x 0.1 of 2,000 requests"
+        return {row["request_id"] for row in rows if row["audit_fraction"]}
+
+    first = audited(tmp_path / "first")
+    assert 400 < len(first) < 600
+    assert audited(tmp_path / "second") == first
+
+
+def test_nothing_is_marked_without_an_audit_fraction(tmp_path: Path) -> None:
+    capture = capturing(tmp_path)
+    capture.answered(answered("a", "one"))
+    capture.close()
+    assert [
+        row["audit_fraction"] for batch in Log(str(tmp_path)).predictions() for row in batch.to_pylist()
+    ] == [None]

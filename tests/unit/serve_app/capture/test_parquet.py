@@ -45,6 +45,7 @@ def test_a_request_is_a_row_for_each_text() -> None:
         "model": "fake",
         "version": "7",
         "role": "champion",
+        "audit_fraction": None,
     }
 
 

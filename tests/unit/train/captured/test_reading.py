@@ -149,3 +149,18 @@ def test_the_summary_counts_by_day_and_version(log: Log) -> None:
         ("feedback", "2026-11-27", None, 1, 1),
     ]
     assert all(isinstance(of, Holding) and of.size_bytes > 0 for of in found)
+
+
+def test_a_file_of_an_earlier_release_has_no_audit_marks(tmp_path: Path) -> None:
+    write(tmp_path, [answered("a", "one")])
+    [path] = tmp_path.rglob("*.parquet")
+    table = parquet.read_table(path, partitioning=None)
+    parquet.write_table(table.drop_columns(["audit_fraction"]), path)
+    write(tmp_path, [replace(answered("b", "two"), audit_fraction=0.5)])
+
+    found = {
+        row["request_id"]: row["audit_fraction"]
+        for batch in Log(str(tmp_path)).predictions()
+        for row in batch.to_pylist()
+    }
+    assert found == {"a": None, "b": 0.5}

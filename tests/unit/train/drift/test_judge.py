@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.bench.segment_power import World, alarms, found
 from tests.unit.train.drift.made import LABELS, reference, traffic
 from train.drift.findings import Finding, Report
 from train.drift.judge import Samples, judge
 from train.drift.mmd import Embedded
+from train.drift.tables import summary
 from train.drift.thresholds import read_thresholds
 from train.errors import DataInvalid
 
@@ -121,39 +123,67 @@ def products(first: tuple[int, int], count: int = 20) -> dict[str, tuple[int, in
     return {"cream": first} | {f"product {i}": (2, 38) for i in range(count - 1)}
 
 
+def past(first: tuple[int, int], periods: int = 14) -> dict[str, np.ndarray]:
+    """As many periods of the same products."""
+    return {name: np.tile(np.array(counts), (periods, 1)) for name, counts in products(first).items()}
+
+
 def test_a_product_that_turned_is_named() -> None:
-    report = judge(reference(), traffic(segments=products((14, 26))), BOUNDS)
+    report = judge(reference(), traffic(segments=products((14, 26))), BOUNDS, history=past((2, 38)))
 
     assert report.verdict == "drift"
     assert turned(report) == ["cream"]
     [reason] = report.reasons
-    assert reason == "the segment 'cream' turned: 35% NEGATIVE of 40 answers, 5% of 760 in all others"
-    assert report.segments_judged == 20
+    assert reason == "the segment 'cream' turned: 35% NEGATIVE of 40 answers, 5% of 560 before"
+    assert (report.segments_judged, report.segments_not_yet) == (20, 0)
 
 
-def test_a_product_that_was_always_disliked_is_quiet_once_its_past_is_known() -> None:
-    now, before = traffic(segments=products((14, 26))), traffic(segments=products((15, 25)))
+def test_a_product_that_was_always_disliked_is_quiet() -> None:
+    now, before = traffic(segments=products((14, 26))), past((15, 25))
 
-    assert turned(judge(reference(), now, BOUNDS, earlier=before)) == []
-    assert turned(judge(reference(), before, BOUNDS, earlier=now)) == []
-
-
-def test_of_many_segments_chance_is_not_named() -> None:
-    # 6 of 40 by itself: p = 0.02; among 20 it is to be expected.
-    assert turned(judge(reference(), traffic(segments=products((6, 34))), BOUNDS)) == []
+    assert turned(judge(reference(), now, BOUNDS, history=before)) == []
 
 
-def test_small_segments_and_single_ones_are_not_judged() -> None:
-    report = judge(reference(), traffic(segments={"a": (9, 0), "b": (0, 50)}), BOUNDS)
-    assert report.segments_judged == 0
+def test_a_new_product_is_not_yet_judged() -> None:
+    history = past((2, 38))
+    history["cream"] = history["cream"][:2]
+
+    report = judge(reference(), traffic(segments=products((30, 10))), BOUNDS, history=_padded(history))
+    assert (turned(report), report.segments_judged, report.segments_not_yet) == ([], 19, 1)
+    assert "1 not yet judged" in summary(report)
+    alone = judge(reference(), traffic(segments=products((30, 10))), BOUNDS)
+    assert (turned(alone), alone.segments_judged, alone.segments_not_yet) == ([], 0, 20)
+
+
+def _padded(history: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same periods for all, those that are missing without texts."""
+    return {name: np.pad(counts, ((14 - len(counts), 0), (0, 0))) for name, counts in history.items()}
+
+
+def test_small_segments_are_not_judged() -> None:
+    report = judge(reference(), traffic(segments={"a": (9, 0)}), BOUNDS, history={"a": np.full((14, 2), 4)})
+    assert (report.segments_judged, report.segments_not_yet) == (0, 0)
+
+
+@pytest.mark.parametrize("segments", [20, 200])
+def test_unchanged_segments_that_vary_from_day_to_day_are_quiet(segments: int) -> None:
+    """At most 5 % of the windows alarm; in 100 windows, 11 or more would be seen once in 90 times at 5 %."""
+    world = World("", own=0.5, common=0.2)
+    assert alarms(world, segments, windows=100, seed=3) <= 0.10
+
+
+def test_segments_that_turn_are_found_although_they_vary() -> None:
+    """5 % negative become 35 %: of 50 texts each time but one in 20."""
+    assert found(World("", own=0.3, share=0.05, sizes=(50, 50)), 20, windows=60) >= 0.9
+    assert found(World("", own=0.3, share=0.05, sizes=(500, 500)), 20, windows=20) >= 19 / 20
 
 
 def test_p_values_are_corrected_for_their_number() -> None:
     def least(window: object) -> Finding:
         return min(judge(reference(), window, BOUNDS).findings, key=lambda found: found.p)  # type: ignore[arg-type]
 
-    found = least(traffic(102, negative=70))
+    one = least(traffic(102, negative=70))
     # chi2 of 70 : 32 against 500 : 500 is 12.8, p = 0.00035; the least of five.
-    assert found.check == "label shares"
-    assert found.p == pytest.approx(5 * 0.00035, rel=0.05)
-    assert LABELS[0] in found.reason
+    assert one.check == "label shares"
+    assert one.p == pytest.approx(5 * 0.00035, rel=0.05)
+    assert LABELS[0] in one.reason

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -30,7 +31,8 @@ def look() -> Look:
         begin=datetime(2026, 11, 25, tzinfo=UTC),
         end=datetime(2026, 11, 26, tzinfo=UTC),
     )
-    return Look(judge(reference(), window, read_thresholds()), reference(), window)
+    past = {name: np.tile((2, 38), (14, 1)) for name in SEGMENTS}
+    return Look(judge(reference(), window, read_thresholds(), history=past), reference(), window)
 
 
 def test_the_folder(look: Look, tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""`python -m tests.bench.segment_power`: how often a segment that did not turn is named, and one that did is.
+
+The worlds differ from the test's own: the share of a segment moves from day to day on the logit scale, all
+segments move together, or some move more than others; sizes are Poisson. 20 segments and 200.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from tests.unit.train.drift.made import reference, traffic
+from train.drift.findings import Report
+from train.drift.judge import judge
+from train.drift.thresholds import read_thresholds
+
+PERIODS = 14
+
+
+@dataclass(frozen=True)
+class World:
+    """How the negative share of segments moves from day to day.
+
+    Attributes:
+        name: for the table.
+        own: standard deviation of each segment's own movement, on the logit scale.
+        common: of the movement of all segments together.
+        unequal: half of the segments move by 0.4, the others by 1.5 times `own`.
+        share: mean of every segment; None: beta(2, 8), a different one for each.
+        sizes: texts of a segment and day, mean, from and to.
+    """
+
+    name: str
+    own: float = 0.0
+    common: float = 0.0
+    unequal: bool = False
+    share: float | None = None
+    sizes: tuple[int, int] = (10, 100)
+
+
+WORLDS = (
+    World("no variation"),
+    World("own movement 0.3", own=0.3),
+    World("own 0.5, common 0.2", own=0.5, common=0.2),
+    World("own 0.8", own=0.8),
+    World("own 0.2 or 0.75, common 0.2", own=0.5, common=0.2, unequal=True),
+)
+
+
+def window(world: World, segments: int, rng: np.random.Generator, *, turned: float | None = None) -> Report:
+    """Judge one window after `PERIODS` days; with `turned`, the first segment has that share today."""
+    base = rng.beta(2, 8, segments) if world.share is None else np.full(segments, world.share)
+    own = world.own * (rng.choice([0.4, 1.5], segments) if world.unequal else np.ones(segments))
+    sizes = rng.integers(world.sizes[0], world.sizes[1] + 1, segments)
+    texts = np.maximum(rng.poisson(sizes[:, None], (segments, PERIODS + 1)), 1)
+    if world.sizes[0] == world.sizes[1]:
+        texts[:] = world.sizes[0]
+    logits = np.repeat(special.logit(base)[:, None], PERIODS + 1, axis=1)
+    if turned is not None:
+        logits[0, -1] = special.logit(turned)
+    logits += own[:, None] * rng.normal(size=logits.shape) + world.common * rng.normal(size=PERIODS + 1)
+    negative = rng.binomial(texts, special.expit(logits))
+    counts = np.stack([negative, texts - negative], axis=2)
+    history = {f"product {i}": counts[i, :-1] for i in range(segments)}
+    now = {f"product {i}": counts[i, -1].tolist() for i in range(segments)}
+    return judge(reference(), traffic(segments=now), read_thresholds(), history=history)
+
+
+def alarms(world: World, segments: int, windows: int, seed: int = 0) -> float:
+    """Share of unchanged windows in which any segment is named."""
+    rng = np.random.default_rng(seed)
+    return sum(bool(window(world, segments, rng).segments) for _ in range(windows)) / windows
+
+
+def found(world: World, segments: int, windows: int, *, turned: float = 0.35, seed: int = 0) -> float:
+    """Share of windows in which the segment that turned is named."""
+    rng = np.random.default_rng(seed)
+    reports = (window(world, segments, rng, turned=turned) for _ in range(windows))
+    return sum(any(of.check == "product 0" for of in report.segments) for report in reports) / windows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.segment_power", description=__doc__)
+    parser.add_argument("--windows", type=int, default=1_000, help="windows of each cell (default: 1000)")
+    windows = parser.parse_args(arguments).windows
+    print("| unchanged windows that alarm | 20 segments | 200 segments |\n| --- | --- | --- |")
+    for world in WORLDS:
+        cells = [f"{alarms(world, segments, windows):.1%}" for segments in (20, 200)]
+        print(f"| {world.name} | {' | '.join(cells)} |", flush=True)
+    print("\n| texts of each of 20 segments | no variation | own movement 0.3 |\n| --- | --- | --- |")
+    for size in (25, 35, 50, 100, 500):
+        worlds = [World("", own=own, share=0.05, sizes=(size, size)) for own in (0.0, 0.3)]
+        print(
+            f"| {size} | {' | '.join(f'{found(world, 20, windows):.1%}' for world in worlds)} |", flush=True
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
