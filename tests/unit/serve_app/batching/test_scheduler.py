@@ -94,9 +94,7 @@ def test_a_flood_that_takes_cores_from_the_device_is_told_the_truth(
     device: DeviceModel, slowness: float
 ) -> None:
     """Batches of every size have been seen before; in the flood all are of one size, and slower."""
-    limits = BatchLimits(
-        max_batch_tokens=device.max_batch_tokens, flood_batch=0.5, max_queue_wait_s=BOUND_S
-    )
+    limits = BatchLimits(max_batch_tokens=device.max_batch_tokens, flood_batch=0.5, max_queue_wait_s=BOUND_S)
     simulation = Simulation(device, limits, check_every=10**9)
     rng = random.Random(3)
     for load in (0.2, 0.5, 0.8):
