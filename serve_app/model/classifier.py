@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from serve_app.errors import BundleInvalid, ModelFailure, UnprocessableTextError
 from serve_app.model import lora
+from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_logits
+from serve_app.model.head import Head, heads
 from serve_app.model.packed import PackedModel, first_position, pack
+from serve_app.model.plain import refuse_regression
 from serve_app.model.store import Bundle
-
-_MAX_PADDING_FRACTION = 0.15
-"""Padding that a padded batch of like lengths may carry. On a CPU, smaller batches cost less than padding:
-see the padded rows of `make bench`."""
+from serve_app.model.tokenizer import SENTENCES, load_tokenizer
 
 WARM_UP_TEXT = "The first text, to warm up the model."
 """A text that every model takes: it also shows whether a device that failed on others still works."""
+
+_SHORT_CHECKS = 4
+"""Texts of the admission check that run in every way; the last one, a longest text, runs alone."""
+
+_MOST_CHECKED_TOKENS = 1024
+"""Of that longest text: one of 512 tokens costs about as much as a full batch."""
 
 _DEFAULT_MAX_LENGTH = 512
 """Tokens at which a text is cut for a model that has no positions to run out of."""
@@ -53,6 +60,7 @@ class Classifier:
         max_length: tokens after which a text is cut, special tokens included.
         device: as torch names it, e.g. "cpu" or "cuda:0".
         dtype: e.g. "float32".
+        padding: how texts are padded where they do not run as one row without padding.
         packed: whether texts run as one row without padding.
         graph: whether they run as a graph, without the interpreter.
     """
@@ -76,7 +84,8 @@ class Classifier:
             packed: False keeps the padded forward, as a peer to measure against.
 
         Raises:
-            BundleInvalid: the files are no sequence-classification model, or not the manifest's.
+            BundleInvalid: the files are no sequence-classification model, or not the manifest's, or the model
+                does not pass the admission check.
         """
         if threads is not None:
             use_threads(threads)
@@ -91,14 +100,21 @@ class Classifier:
         self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
         self.activation = _activation(model)
-        self._pad_id: int | None = tokenizer.pad_token_id
         self._unknown_id: int | None = tokenizer.unk_token_id
-        self._pad_left: bool = tokenizer.padding_side == "left"
-        self._unembedded_from = _unembedded_from(tokenizer, model)
         self._tokenizer = tokenizer.backend_tokenizer
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self.max_length)
+        self._tokenizer.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
+        _refuse_unembedded(tokenizer, model, bundle.uri)
+
+        self._check = self._check_texts()
+        rows = [item.ids for item in self._check]
+        plain = plain_logits(self._model, rows, bundle.uri)
+        self._check = self._check[:_SHORT_CHECKS]
+        rows, plain = rows[:_SHORT_CHECKS], plain[:_SHORT_CHECKS]
+        self.padding = choose_padding(self._model, tokenizer, rows, plain, bundle.uri)
         self._packed: PackedModel | None = pack(model) if packed else None
+        if self._packed is not None and not alike(self._packed.logits(rows), plain):
+            self._packed.undo()
+            self._packed = None
 
     @property
     def packed(self) -> bool:
@@ -114,21 +130,12 @@ class Classifier:
         """Tokenise texts; one result per text, in their order.
 
         Raises:
-            UnprocessableTextError: the tokenizer fails on one of them, gives no token for it, or a token that
-                the model has not.
+            UnprocessableTextError: the tokenizer fails on one of them, or gives no token for it.
         """
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
         except Exception:  # whatever the tokenizer raises: which text is it?
             encodings = [self._encode_alone(text, index) for index, text in enumerate(texts)]
-        if self._unembedded_from is not None:
-            for index, encoding in enumerate(encodings):
-                if max(encoding.ids, default=0) >= self._unembedded_from:
-                    raise UnprocessableTextError(
-                        f"the tokenizer gives the token id {max(encoding.ids)}, the model has "
-                        f"{self._unembedded_from}",
-                        index,
-                    )
         return [
             self._encoded(encoding.ids, bool(encoding.overflowing), index)
             for index, encoding in enumerate(encodings)
@@ -167,7 +174,7 @@ class Classifier:
         """
         if self._packed is not None:
             return self._packed.logits([item.ids for item in batch], eager=eager)
-        groups = self._groups([item.tokens for item in batch])
+        groups = self.padding.groups([item.tokens for item in batch])
         logits = torch.cat([self.padded_logits([batch[index].ids for index in group]) for group in groups])
         return logits[_places(groups, logits.device)]
 
@@ -180,30 +187,13 @@ class Classifier:
 
         Returns:
             logits: (len(batch), num_labels), before temperature.
-            embeddings: (len(batch), hidden_size), the first token's, pooled where the model pools. Both in
-            the order of the batch.
+            embeddings: (len(batch), hidden_size), of the token that the head reads, pooled where the model
+            pools before it. Both in the order of the batch.
 
         Raises:
-            BundleInvalid: the model's head does not read a first token.
+            BundleInvalid: the model has no head whose input alone decides the logits.
         """
-        head = self._head()
-        given: list[Tensor] = []
-        thread = threading.get_ident()
-
-        def keep(_module: Any, args: tuple[Tensor, ...]) -> None:
-            if threading.get_ident() == thread:  # other threads may run the same model meanwhile
-                given.append(args[0] if args[0].dim() == 2 else args[0][:, 0])
-
-        hook = head.register_forward_pre_hook(keep)
-        try:
-            logits = self.logits(batch, eager=True)
-        finally:
-            hook.remove()
-        embeddings = torch.cat(given)
-        if self._packed is None:
-            groups = self._groups([item.tokens for item in batch])
-            embeddings = embeddings[_places(groups, embeddings.device)]
-        return logits, embeddings
+        return self._read(batch, self._head)
 
     @torch.inference_mode()
     def logits_of_embeddings(self, embeddings: Tensor) -> Tensor:
@@ -216,18 +206,15 @@ class Classifier:
             logits: (texts, num_labels), before temperature.
 
         Raises:
-            BundleInvalid: the model's head does not read a first token.
+            BundleInvalid: the model has no head whose input alone decides the logits.
         """
-        # As texts of one token each: some heads take the first token of each text by themselves.
-        rows = embeddings.to(device=self._model.device, dtype=self._model.dtype).unsqueeze(1)
-        logits: Tensor = self._head()(rows)
-        return logits.reshape(len(embeddings), -1)
+        return self._head.logits(embeddings.to(device=self._model.device, dtype=self._model.dtype))
 
     def computed_tokens(self, lengths: Sequence[int]) -> int:
         """Tokens that the forward of a batch computes, padding included, for texts of these lengths."""
         if self._packed is not None:
             return sum(lengths)
-        return sum(max(lengths[i] for i in group) * len(group) for group in self._groups(lengths))
+        return sum(max(lengths[i] for i in group) * len(group) for group in self.padding.groups(lengths))
 
     def warm_up_batches(self, max_tokens: int, lanes: int) -> Iterator[list[Encoded]]:
         """Texts that make the first real batch no slower than the next, and show the device's throughput.
@@ -251,14 +238,43 @@ class Classifier:
         if self._packed is not None:
             self._packed.undo()
 
-    def _head(self) -> torch.nn.Module:
-        head: torch.nn.Module | None = getattr(self._model, "classifier", None)
-        if head is None or self._pad_left:
-            raise BundleInvalid(
-                f"{self._model.config.model_type} has no head over a text's first token, and so no embedding "
-                "to keep; take an encoder such as BERT, RoBERTa or DistilBERT"
-            )
-        return head
+    def _check_texts(self) -> list[Encoded]:
+        """Texts for the admission check; the last one is as long as the model takes, up to a bound."""
+        lengths = {text: len(self._tokenizer.encode(text).ids) for text in SENTENCES}
+        sentences = sorted(filter(lengths.__getitem__, SENTENCES), key=lengths.__getitem__)
+        widest = sentences[-1]
+        times = min(self.max_length, _MOST_CHECKED_TOKENS) // max(1, lengths[widest] - 4) + 2
+        rows = [item.ids for item in self.preprocess([*sentences, " ".join([widest] * times)])]
+        return [Encoded(row, truncated=False) for row in check_rows(rows[:-1], rows[-1])]
+
+    @cached_property
+    def _head(self) -> Head:
+        for head in heads(self._model):
+            try:
+                logits, embeddings = self._read(self._check, head)
+                if alike(head.logits(embeddings), logits):
+                    return head
+            except (RuntimeError, TypeError, IndexError):
+                continue
+        raise BundleInvalid(
+            f"{self._model.config.model_type} has no head whose input alone decides its scores, and so no "
+            "embedding to keep; take an encoder such as BERT, or a decoder such as Qwen"
+        )
+
+    @torch.inference_mode()
+    def _read(self, batch: Sequence[Encoded], head: Head) -> tuple[Tensor, Tensor]:
+        """Logits, and what `head` was given of each text."""
+        lengths = [item.tokens for item in batch]
+        if self._packed is not None:
+            with head.inputs() as given:
+                logits = self.logits(batch, eager=True)
+            return logits, head.of_texts(given, [[1] * len(batch)], left=False)
+        groups = self.padding.groups(lengths)
+        with head.inputs() as given:
+            logits = self.logits(batch, eager=True)
+        of_groups = [[lengths[index] for index in group] for group in groups]
+        embeddings = head.of_texts(given, of_groups, left=self.padding.left)
+        return logits, embeddings[_places(groups, embeddings.device)]
 
     def _encode_alone(self, text: str, index: int) -> Any:
         try:
@@ -273,34 +289,10 @@ class Classifier:
         unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
         return Encoded(ids, truncated, unknown_tokens)
 
-    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Places of texts of like length, which may be padded together."""
-        if self._pad_id is None:
-            return [[index] for index in range(len(lengths))]
-        groups: list[list[int]] = []
-        real = 0
-        for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-            length = lengths[index]  # the longest so far
-            if groups and real + length >= (1 - _MAX_PADDING_FRACTION) * length * (len(groups[-1]) + 1):
-                groups[-1].append(index)
-                real += length
-            else:
-                groups.append([index])
-                real = length
-        return groups
-
     @torch.inference_mode()
     def padded_logits(self, rows: Sequence[list[int]]) -> Tensor:
         """Run texts padded to the longest of them: (len(rows), num_labels), in their order."""
-        longest = max(len(row) for row in rows)
-        input_ids = torch.full((len(rows), longest), self._pad_id or 0)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for place, row in enumerate(rows):
-            part = slice(longest - len(row), longest) if self._pad_left else slice(0, len(row))
-            input_ids[place, part] = torch.tensor(row)
-            mask[place, part] = 1
-        device = self._model.device
-        logits: Tensor = self._model(input_ids=input_ids.to(device), attention_mask=mask.to(device)).logits
+        logits: Tensor = self._model(**self.padding.tensors(rows, self._model.device)).logits
         return logits
 
 
@@ -328,19 +320,25 @@ def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
     transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(bundle.folder, **offline)
+        refuse_regression(config.problem_type, config.num_labels, bundle.uri)
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             weights,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that the sizes are known below
             **offline,
         )
-        tokenizer = AutoTokenizer.from_pretrained(bundle.folder if has_tokenizer else weights, **offline)
-        merged = (
-            lora.merge(model.state_dict(), bundle.folder) if bundle.base_folder is not None else frozenset()
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        merged = lora.merge(model, bundle.folder) if bundle.base_folder is not None else frozenset()
+    except BundleInvalid:
+        raise
+    except SafetensorError as error:
+        raise BundleInvalid(
+            f"{bundle.uri}: the weights, {weights}/*.safetensors, are damaged or cut off: {error}; copy or "
+            "download them again"
+        ) from error
+    except Exception as error:  # whatever a library raises for files that it cannot read
         raise BundleInvalid(
             f"{bundle.uri} does not load as a sequence-classification model: {error}"
         ) from error
@@ -351,13 +349,19 @@ def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
             f"{bundle.uri} has no weights for {', '.join(missing[:4])}: it was not trained to classify; "
             "fine-tune it first"
         )
+    odd = {name: sizes for name, *sizes in loaded["mismatched_keys"] if name not in merged}
+    if odd:
+        name, (stored, built) = min(odd.items())
+        raise BundleInvalid(
+            f"{bundle.uri}: the weight {name} is stored as {tuple(stored)}, and config.json ("
+            f"{config.num_labels} labels) makes it {tuple(built)}; both files must be of one model"
+        )
     if model.config.num_labels != len(bundle.manifest.labels):
         raise BundleInvalid(
             f"{bundle.uri}: the model has {model.config.num_labels} labels, the manifest "
             f"{len(bundle.manifest.labels)}; write the manifest with the model's labels"
         )
-    if not getattr(tokenizer, "is_fast", False):
-        raise BundleInvalid(f"{bundle.uri}: its tokenizer has no fast form; save one with a tokenizer.json")
+    tokenizer = load_tokenizer(bundle.folder if has_tokenizer else weights, where=bundle.uri)
     return model, tokenizer
 
 
@@ -372,15 +376,23 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _max_length(wanted: int | None, tokenizer: Any, model: PreTrainedModel) -> int:
     """The bundle's limit, else the tokenizer's, and never more than the model has positions."""
-    positions = getattr(model.config, "max_position_embeddings", None) or _DEFAULT_MAX_LENGTH
+    positions = getattr(model.config, "max_position_embeddings", None) or 0
+    if positions <= 0:  # such as XLNet's -1, for no limit
+        positions = _DEFAULT_MAX_LENGTH + first_position(model)
     return int(min(wanted or tokenizer.model_max_length, positions - first_position(model)))
 
 
-def _unembedded_from(tokenizer: Any, model: PreTrainedModel) -> int | None:
-    """The first token id that the tokenizer may give and the model has no embedding for, or None."""
+def _refuse_unembedded(tokenizer: Any, model: PreTrainedModel, where: str) -> None:
+    """Raise BundleInvalid if a text may become a token that the model has no embedding for."""
     embeddings = int(model.get_input_embeddings().weight.shape[0])
-    ids = tokenizer.get_vocab().values()
-    return embeddings if max(ids, default=0) >= embeddings else None
+    added = tokenizer.added_tokens_decoder
+    special = {i for i, token in added.items() if token.special}  # no text becomes one of these
+    if beyond := {i for i in tokenizer.get_vocab().values() if i >= embeddings} - special:
+        raise BundleInvalid(
+            f"{where}: the tokenizer gives token ids up to {max(beyond)}, the model has "
+            f"{embeddings} embeddings, so that {len(beyond)} tokens have none; save the tokenizer that the "
+            "model was trained with, or resize the model's embeddings and train it on"
+        )
 
 
 def _activation(model: PreTrainedModel) -> str:

@@ -1,7 +1,8 @@
 """Merges a LoRA adapter in PEFT's format into a model's weights at load, without the peft package.
 
 W' = W + scale · B·A with scale = alpha / r, or alpha / sqrt(r) for rank-stabilised adapters: Hu et al. 2021
-(arXiv:2106.09685) section 4.1, Kalajdzievski 2023 (arXiv:2312.03732). Merged, an adapter costs no time.
+(arXiv:2106.09685) section 4.1, Kalajdzievski 2023 (arXiv:2312.03732). GPT-2's Conv1D keeps a weight as
+(in, out), and takes the transpose. Merged, an adapter costs no time.
 """
 
 import json
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from serve_app.errors import BundleInvalid
 from serve_app.model.weights import ADAPTER
@@ -25,7 +27,7 @@ _A, _B = ".lora_A.weight", ".lora_B.weight"
 # Settings read below, settled by the adapter's keys, used in training alone, or mere notes. Any other one
 # that is set belongs to a variant (DoRA, aLoRA …) that is merged by another formula.
 _UNDERSTOOD = frozenset(
-    {"peft_type", "lora_alpha", "alpha_pattern", "use_rslora", "bias", "init_lora_weights"}
+    {"peft_type", "lora_alpha", "fan_in_fan_out", "alpha_pattern", "use_rslora", "bias", "init_lora_weights"}
     | {"r", "rank_pattern", "target_modules", "exclude_modules", "modules_to_save"}
     | {"layers_to_transform", "layers_pattern", "ensure_weight_tying"}
     | {"lora_dropout", "inference_mode", "eva_config", "loftq_config", "runtime_config", "qalora_group_size"}
@@ -35,13 +37,13 @@ _UNDERSTOOD = frozenset(
 _INIT_KEEPS_BASE = (True, False, "gaussian", "eva", "orthogonal")
 
 
-def merge(state: Mapping[str, Tensor], folder: Path) -> frozenset[str]:
-    """Merge the adapter in `folder` into `state`, in place; nothing is changed if anything does not fit.
+def merge(model: nn.Module, folder: Path) -> frozenset[str]:
+    """Merge the adapter in `folder` into the model, in place; nothing is changed if anything does not fit.
 
     Products and sums are taken in float32 and rounded once to the type of the weight.
 
     Args:
-        state: What `model.state_dict()` gives: tensors that share the model's memory.
+        model: The base, with the head that the adapter belongs to.
         folder: Holds `adapter_config.json` and `adapter_model.safetensors`.
 
     Returns:
@@ -57,6 +59,8 @@ def merge(state: Mapping[str, Tensor], folder: Path) -> frozenset[str]:
     except (OSError, SafetensorError) as error:
         raise BundleInvalid(f"{folder / ADAPTER} cannot be read: {error}; copy it again") from error
 
+    state = model.state_dict()
+    transposed = {name for name, module in model.named_modules() if isinstance(module, Conv1D)}
     merged: dict[str, Tensor] = {}
     left = set(adapter)
     for key in [key for key in adapter if key.endswith(_A)]:
@@ -65,14 +69,14 @@ def merge(state: Mapping[str, Tensor], folder: Path) -> frozenset[str]:
         if weight is None or up is None:
             continue
         rank = down.shape[0]
-        if (up.shape, down.shape) != ((weight.shape[0], rank), (rank, weight.shape[-1])):
+        target = weight.T if module in transposed else weight
+        if (up.shape, down.shape) != ((target.shape[0], rank), (rank, target.shape[-1])):
             raise BundleInvalid(
                 f"{module} in {folder / ADAPTER}: B {tuple(up.shape)} times A {tuple(down.shape)} does not "
                 f"fit the model's weight {tuple(weight.shape)}; the adapter was trained on another base"
             )
-        merged[f"{module}.weight"] = weight.float() + _scale(config, module, rank) * (
-            up.float() @ down.float()
-        )
+        update = _scale(config, module, rank) * (up.float() @ down.float())
+        merged[f"{module}.weight"] = weight.float() + (update.T if module in transposed else update)
         left -= {key, partner}
 
     whole = {key.removeprefix(_PREFIX): key for key in left}

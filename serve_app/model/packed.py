@@ -30,16 +30,12 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from serve_app.model.acceptance import alike
 from serve_app.model.graph import Graph, Row
 
 _ATTENTION = "packed"
 _CHECK_LENGTHS = ((7, 3, 12), (5,), (2, 9, 4, 12, 6))
 """Tokens of the texts of each made-up batch: a graph recorded with the first must be right for the others."""
-
-_CHECK_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
-"""Largest difference of logits, as a fraction of the largest logit (at least 1), at which `pack` says yes.
-float32 sums in another order differ by about 1e-6; a wrong forward (texts that see each other, shifted
-positions) by over 1e-2. The half precisions are as coarse as they are: 8 and 11 bits of mantissa."""
 
 _REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, IndexError, OSError)
 """What a forward raises that takes no packed row, or cannot be recorded: TorchScript reads sources."""
@@ -160,28 +156,23 @@ def pack(model: PreTrainedModel) -> PackedModel | None:
     ]
     packed = PackedModel(model, encoder)
 
-    def answers_alike() -> bool:
+    def answersalike() -> bool:
         try:
             return all(
-                _alike(packed.logits(batch), logits) for batch, logits in zip(batches, plain, strict=True)
+                alike(packed.logits(batch), logits) for batch, logits in zip(batches, plain, strict=True)
             )
         except _REFUSALS:
             return False
 
-    if not answers_alike():
+    if not answersalike():
         packed.undo()
         return None
     if model.device.type == "cpu":
         with suppress(*_REFUSALS):
             packed.record(batches[0])
-        if not answers_alike():
+        if not answersalike():
             packed.graph = None
     return packed
-
-
-def _alike(logits: Tensor, plain: Tensor) -> bool:
-    tolerance = _CHECK_TOLERANCE.get(plain.dtype, 0.0) * max(1.0, plain.abs().max().item())
-    return logits.shape == plain.shape and (logits - plain).abs().max().item() <= tolerance
 
 
 def first_position(model: PreTrainedModel) -> int:

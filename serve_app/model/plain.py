@@ -27,24 +27,33 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
     Raises:
         BundleNotFound: No such folder, or no `config.json` in it.
         UnsafeArtifact: All its weights are pickles.
-        BundleInvalid: No weights, no classification head, or labels that are not one per logit.
+        BundleInvalid: An adapter, quantised or no weights, Git LFS pointers, no classification head, a
+            regression, or labels that are not one per logit.
     """
+    if (folder / weights.ADAPTER).is_file():
+        raise BundleInvalid(
+            f"{folder} is a PEFT adapter without {MANIFEST}, which names its base; make it a bundle with "
+            "`python -m train import FOLDER --base BASE`, or serve what PEFT's merge_and_unload gives"
+        )
     config = _read_config(folder)
     present = digests.visible_files(folder)
     files = [file for file in present if not weights.is_pickle(file)]
-    if weights.ADAPTER in files:
-        raise BundleInvalid(
-            f"{folder} is an adapter without {MANIFEST}; write_manifest makes it a bundle with its base"
-        )
     if not weights.is_whole(files):
         weights.refuse_pickles(folder, present)
         raise BundleInvalid(f"no model.safetensors in {folder}; save the model with save_pretrained")
-    architectures = config.get("architectures") or []
-    if not any(str(architecture).endswith("ForSequenceClassification") for architecture in architectures):
+    weights.refuse_pointers(folder, files)
+    if not classifies(config):
         raise BundleInvalid(
-            f"{folder}/config.json: architectures is {architectures}, none with a "
+            f"{folder}/config.json: architectures is {config['architectures']}, none with a "
             "sequence-classification head; fine-tune the model first"
         )
+    if config.get("quantization_config"):
+        raise BundleInvalid(
+            f"{folder}/config.json: the weights are quantised (quantization_config), which is not read here; "
+            "save the model in float32, bfloat16 or float16"
+        )
+    labels = _labels(config, folder)
+    refuse_regression(config.get("problem_type"), len(labels), str(folder))
     weights.check_shards(folder, files)
     hashes = digests.sha256_files(folder, files)
     listing = "".join(f"{digest}  {file}\n" for file, digest in hashes.items())
@@ -53,14 +62,31 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
             name=_slug(name or folder.resolve().name),
             version=version or hashlib.sha256(listing.encode()).hexdigest()[:12],
             files=hashes,
-            labels=_labels(config, folder),
+            labels=labels,
         )
     except ValidationError as error:
         raise BundleInvalid(f"{folder} cannot be served: {faults(error)}") from error
 
 
+def classifies(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is a classifier's; without `architectures` it may be, as its weights show."""
+    architectures = config.get("architectures") or []
+    return not architectures or "ForSequenceClassification" in str(architectures)
+
+
+def refuse_regression(problem_type: object, outputs: int, where: str) -> None:
+    """Raise BundleInvalid for a model that gives a number and no class."""
+    if problem_type == "regression" or outputs == 1:
+        raise BundleInvalid(
+            f"{where} is a regression model (problem_type {problem_type!r}, outputs: {outputs}); it gives "
+            "numbers and no classes, so it cannot be served as a classifier: fine-tune it on labels with "
+            "`python -m train fit --base`, or take a model with two labels or more"
+        )
+
+
 def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
+    weights.refuse_pointers(folder, ["config.json"])
     try:
         config = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -73,8 +99,10 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def _labels(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Labels in the order of the logits; transformers leaves two default ones out of the file."""
-    by_id = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    """Labels in the order of the logits; transformers leaves default ones out of the file."""
+    number = config.get("num_labels")
+    outputs = number if isinstance(number, int) else 2
+    by_id = config.get("id2label") or {str(index): f"LABEL_{index}" for index in range(outputs)}
     try:
         numbered = {int(index): str(label) for index, label in by_id.items()}
     except (ValueError, TypeError, AttributeError) as error:

@@ -9,6 +9,7 @@ from serve_app.errors import BundleInvalid, UnsafeArtifact
 ADAPTER = "adapter_model.safetensors"
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_MAX_POINTER_BYTES = 1024  # by the Git LFS specification
 _PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5"})
 
 
@@ -29,6 +30,18 @@ def refuse_pickles(folder: Path, names: Iterable[str]) -> None:
             f"{pickles[0]} in {folder} is of a type that can run code when it is opened; keep weights as "
             "safetensors (save_pretrained writes them) and remove it"
         )
+
+
+def refuse_pointers(folder: Path, names: Iterable[str]) -> None:
+    """Raise `BundleInvalid`, by name, if one of the files is a Git LFS pointer and not its content."""
+    for name in names:
+        path = folder / name
+        if not path.is_file() or path.stat().st_size > _MAX_POINTER_BYTES:
+            continue
+        if path.read_bytes().startswith(b"version https://git-lfs"):
+            raise BundleInvalid(
+                f"{path} is a Git LFS pointer and not the file itself; run `git lfs pull` in the clone"
+            )
 
 
 def shards(folder: Path) -> frozenset[str]:

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 
-from serve_app.errors import BundleInvalid
 from serve_app.model.bundle import read_manifest, write_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.store import fetch
@@ -336,14 +335,6 @@ def test_threads_keep_their_embeddings_apart(folder: Path) -> None:
         assert len(of_batch) == 20
         for embeddings in of_batch:
             torch.testing.assert_close(embeddings, like, atol=SAME, rtol=0)
-
-
-def test_a_model_without_a_first_token_head_has_no_embedding(tmp_path: Path) -> None:
-    bundle = fetch(str(save(tmp_path / "gpt2", "gpt2")), cache_dir=tmp_path / "cache")
-    classifier = Classifier(bundle, device="cpu")
-
-    with pytest.raises(BundleInvalid, match="gpt2 has no head over a text's first token"):
-        classifier.logits_and_embeddings(classifier.preprocess(["a b c"]))
 
 
 def test_a_profile_of_a_model_is_kept_in_its_bundle(folder: Path, tmp_path: Path) -> None:

@@ -20,32 +20,18 @@ from tests.integration.models import save, tokenizer
 GOOD = [f"{first} m {second}" for first in "abcdef" for second in "uvwxyz"]
 
 
-def bart(folder: Path) -> str:
-    """A second end-of-sequence token in a text: BART fails where it is padded together with others."""
-    save(folder, "bart")
-    return "a [SEP] b"
-
-
-def small_embedding(folder: Path) -> str:
-    """A tokenizer with more tokens than the model has embeddings."""
-    save(folder, "bert")
-    tokenizer(vocabulary=200).save_pretrained(folder)
-    return "ga a"
-
-
 def not_a_number(folder: Path) -> str:
     """A word for which the model computes no number."""
     save(folder, "bert")
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     with torch.no_grad():
-        model.get_input_embeddings().weight[tokenizer().convert_tokens_to_ids("q")] = float("nan")
+        # Finite, and too large to be squared.
+        model.get_input_embeddings().weight[tokenizer().convert_tokens_to_ids("q")] = 1e30
     model.save_pretrained(folder)
     return "q"
 
 
-POISONS = pytest.mark.parametrize(
-    "make", [bart, small_embedding, not_a_number], ids=lambda make: make.__name__
-)
+POISONS = pytest.mark.parametrize("make", [not_a_number], ids=lambda make: make.__name__)
 
 
 @pytest.fixture
@@ -78,7 +64,7 @@ async def test_only_the_request_with_the_text_fails(
             calls.append(scores(replica, GOOD[0], poison))
     answers = await asyncio.gather(*calls, return_exceptions=True)
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
-    assert len(failures) == (0 if make is bart else 4)  # by itself BART takes it
+    assert len(failures) == 4
     for failure in failures:
         assert isinstance(failure, UnprocessableTextError) and failure.index == 1
         assert poison not in str(failure)

@@ -114,7 +114,7 @@ def _merged() -> tuple[Any, Any]:
     model = AutoModelForSequenceClassification.from_pretrained(
         bundle.base_folder, config=AutoConfig.from_pretrained(bundle.folder), dtype=torch.float32
     )
-    lora.merge(model.state_dict(), bundle.folder)
+    lora.merge(model, bundle.folder)
     return model, AutoTokenizer.from_pretrained(bundle.base_folder)
 
 

@@ -75,7 +75,6 @@ def test_shards_are_whole_weights(tmp_path: Path, write_files: WriteFiles) -> No
         ({"model.safetensors": None, "pytorch_model.bin": b""}, UnsafeArtifact, "pytorch_model.bin"),
         ({"adapter_model.safetensors": b""}, BundleInvalid, "adapter without"),
         (config(architectures=["BertModel"]), BundleInvalid, "BertModel"),
-        (config(architectures=None), BundleInvalid, "classification head"),
         (config(id2label={"0": "SCORE"}), BundleInvalid, "labels"),
         (config(id2label={"0": "A", "2": "B"}), BundleInvalid, "[0, 2]"),
         (config(id2label=["A", "B"]), BundleInvalid, "id2label"),

@@ -1,0 +1,135 @@
+"""The admission check of a loaded model: it scores texts finitely, alone, together, and up to its limit.
+
+A model that passes answers each text of a batch as transformers answers it alone. Every way in runs it, since
+`Classifier` does: serving, hot swap, import, the base of a training run, and its result.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from serve_app.errors import BundleInvalid
+from serve_app.model.padding import Padding
+
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""Largest difference of logits, as a fraction of the largest logit (at least 1), that counts as equal.
+float32 sums in another order differ by about 1e-6; a wrong forward (texts that see each other or their
+padding, shifted positions) by over 1e-3. The half precisions are as coarse as they are: 8 and 11 bits of
+mantissa."""
+
+
+def alike(logits: Tensor, plain: Tensor) -> bool:
+    """Whether logits are a model's plain ones, but for rounding."""
+    tolerance = _TOLERANCE.get(plain.dtype, 0.0) * max(1.0, plain.abs().max().item())
+    return logits.shape == plain.shape and (logits - plain).abs().max().item() <= tolerance
+
+
+def check_rows(by_length: Sequence[list[int]], longest: list[int]) -> list[list[int]]:
+    """Return token ids of texts to try: of unequal lengths, two of an equal length, and a longest one.
+
+    Args:
+        by_length: Token ids of plain sentences, the shortest first.
+        longest: Token ids of a text that was cut at the model's limit.
+    """
+    rows = [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
+    turned = rows[-1][:1] + rows[-1][-2:0:-1] + rows[-1][-1:]
+    return [*rows, turned, longest]
+
+
+@torch.inference_mode()
+def plain_logits(model: PreTrainedModel, rows: Sequence[Sequence[int]], where: str) -> Tensor:
+    """Return the logits of each text alone, (texts, num_labels), as transformers computes them.
+
+    Raises:
+        BundleInvalid: A weight or a logit is not finite, or the model fails on one of the texts.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not parameter.float().sum().isfinite():
+            raise BundleInvalid(
+                f"{where}: the weight {name} is not finite; the training run diverged, or the file is damaged"
+            )
+    logits = []
+    for row in rows:
+        try:
+            logits.append(model(input_ids=torch.tensor([row], device=model.device)).logits)
+        except Exception as error:  # whatever the model raises
+            raise BundleInvalid(
+                f"{where}: the model fails on a text of {len(row)} tokens: {_first_line(error)}; compare its "
+                "config.json and tokenizer with those it was trained with"
+            ) from error
+        if logits[-1].shape != (1, model.config.num_labels):
+            raise BundleInvalid(
+                f"{where}: the logits of one text have the shape {tuple(logits[-1].shape)}, expected "
+                f"(1, {model.config.num_labels}); a model with one row of scores for each text is needed"
+            )
+        if not logits[-1].isfinite().all():
+            raise BundleInvalid(
+                f"{where}: the scores of a plain text of {len(row)} tokens are not finite in {model.dtype}; "
+                "the weights are damaged, or the precision is too low for them"
+            )
+    return torch.cat(logits)
+
+
+@torch.inference_mode()
+def choose_padding(
+    model: PreTrainedModel, tokenizer: Any, rows: Sequence[list[int]], plain: Tensor, where: str
+) -> Padding:
+    """Return the padding with which a batch is cheapest and gives the logits of each text alone.
+
+    A pad token that the configuration lacks is completed from the tokenizer, where that keeps the logits.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its tokenizer.
+        rows: Token ids of texts.
+        plain: The logits of each alone.
+        where: What errors call the model.
+
+    Raises:
+        BundleInvalid: No padding gives them; not even the same text again does.
+    """
+    config = model.config.get_text_config()
+    original = config.pad_token_id
+    for pad, padding in _paddings(tokenizer, original, model.get_input_embeddings().weight.shape[0]):
+        config.pad_token_id = pad
+        groups = padding.groups([len(row) for row in rows])
+        if padding.lengths == "similar":
+            groups = [list(range(len(rows)))]  # the most padding that there can be
+        try:
+            parts = [
+                model(**padding.tensors([rows[index] for index in group], model.device)).logits
+                for group in groups
+            ]
+        except Exception:
+            continue  # such as a decoder without a pad token, or BART's count of end tokens
+        order = torch.tensor(list(itertools.chain.from_iterable(groups)), device=plain.device).argsort()
+        if alike(torch.cat(parts)[order], plain):
+            return padding
+    config.pad_token_id = original
+    raise BundleInvalid(
+        f"{where}: {model.config.model_type} answers the same text differently from one time to the next or "
+        "with an attention mask, so that its scores cannot be relied upon; take another architecture"
+    )
+
+
+def _paddings(tokenizer: Any, original: int | None, embeddings: int) -> Iterator[tuple[int | None, Padding]]:
+    """The configuration's pad token and the padding to try with it, the cheapest first."""
+    candidates = dict.fromkeys((original, tokenizer.pad_token_id, tokenizer.eos_token_id))
+    side = tokenizer.padding_side == "left"
+    for pad in candidates:
+        if pad is not None and 0 <= pad < embeddings:
+            yield pad, Padding(pad, side)
+            yield pad, Padding(pad, not side)
+            yield pad, Padding(pad, side, "equal")
+    yield original, Padding(0, side, "equal")
+    yield original, Padding(0, side, "alone")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
