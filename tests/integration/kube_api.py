@@ -128,7 +128,9 @@ class KubeApi:
             said = (
                 "the object has been modified; please apply your changes to the latest version and try again"
             )
-            return 409, _status(409, "Conflict", f"Operation cannot be fulfilled on {path}: {said}")
+            details = {"name": wish["metadata"]["name"], "kind": _parts(path)[0]}
+            said = f"Operation cannot be fulfilled on {path}: {said}"
+            return 409, _status(409, "Conflict", said, details=details)
         owners = copy.deepcopy(self.owners.get(path, {}))
         after: Object = copy.deepcopy(before) if before else {}
         mine = {place: value for place, value in _leaves(wish, ()) if not _fixed(place)}
@@ -249,7 +251,7 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
                 said = (
                     f'{plural} is forbidden: User "tester" cannot {self.command.lower()} resource "{plural}"'
                 )
-                return 403, _status(403, "Forbidden", said)
+                return 403, _status(403, "Forbidden", said, details={"name": name, "kind": plural})
             if "/proxy/" in path:
                 if path not in api.pages:
                     return 503, _status(503, "ServiceUnavailable", "no endpoints available for the pod")
@@ -266,8 +268,9 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
                 return 404, _status(404, "NotFound", f'{plural} "{name}" not found', details=details)
             if self.command == "DELETE":
                 assert query["propagationPolicy"] == "Background"
+                before = api.shown(path)
                 api.remove(path)
-                return 200, _status(200, "", "")
+                return 200, before
             return 200, api.shown(path)
 
         def _apply(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Object]:
