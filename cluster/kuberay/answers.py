@@ -34,6 +34,12 @@ def error_of(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
             f"the cluster has no {kind.name} ({kind.api_version}): its CRD is not installed; "
             "docs/cluster.md says how to install KubeRay and Karpenter"
         )
+    if status == 404 and details.get("kind") == "namespaces":
+        name = details.get("name")
+        return NotFound(
+            f"{kind.name} at {path}: there is no namespace {name}; make it with `kubectl create namespace "
+            f"{name}`, or with `cluster apply --create-namespace`"
+        )
     if status == 404:
         return NotFound(f"{kind.name} at {path}: {said or 'not found'}")
     if status == 409:

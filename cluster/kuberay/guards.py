@@ -1,6 +1,7 @@
 """What stands around the pods: their identity, how many may go at once, and who may reach them."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from cluster.kuberay import redis
 from cluster.kuberay.labels import COMPONENT_LABEL, INSTANCE_LABEL, metadata
@@ -11,8 +12,10 @@ from cluster.kuberay.pods import (
     METRICS_PORT,
     SERVE_PORT,
 )
-from cluster.kuberay.settings import Environment
+from cluster.kuberay.settings import Environment, TrainingSettings
 
+TRAINING_COMPONENT = "ray-training"
+"""Of the training's pods: neither the service's disruption budget nor its Service may count them."""
 _POD_IDENTITY = "169.254.170.23/32"
 """Where the EKS Pod Identity agent answers on every node."""
 
@@ -20,13 +23,25 @@ _POD_IDENTITY = "169.254.170.23/32"
 def guard_documents(environment: Environment) -> list[dict[str, Any]]:
     """Service account, disruption budget where there is a pod to spare, network policies."""
     documents = [_service_account(environment, environment.name), _network(environment)]
-    if environment.training:
-        documents.append(_service_account(environment, training_account(environment)))
+    documents += training_guards(environment)
     if environment.serve.min_pods > 1:
         documents.append(_disruption_budget(environment))
     if environment.redis and environment.redis.address is None:
         documents.append(_redis_network(environment))
     return documents
+
+
+def training_guards(environment: Environment) -> list[dict[str, Any]]:
+    """Service account and network policy of the training's pods; none where the environment does not train.
+
+    They are the training's own, so that a training neither needs a service nor changes one.
+    """
+    if environment.training is None:
+        return []
+    return [
+        _service_account(environment, training_account(environment)),
+        _training_network(environment, environment.training),
+    ]
 
 
 def training_account(environment: Environment) -> str:
@@ -71,38 +86,55 @@ def _network(environment: Environment) -> dict[str, Any]:
     In: clients to the service, Prometheus to the metrics, the operator to the dashboard, the cluster itself.
     Out: names, HTTPS (S3, registries, the API server), the Pod Identity agent, Redis, the cluster.
     """
-    network = environment.network
-    own = {"podSelector": {"matchLabels": {INSTANCE_LABEL: environment.name}}}
-    ingress = [
-        {"from": [own]},
-        {
-            "from": [_namespace(network.operator)],
-            "ports": [_port(DASHBOARD_PORT), _port(AGENT_PORT), _port(SERVE_PORT)],
-        },
-        {
-            "from": [_namespace(network.monitoring)],
-            "ports": [_port(METRICS_PORT), _port(HAPROXY_METRICS_PORT)],
-        },
-    ]
-    if network.clients:
-        ingress.append({"from": [_namespace(name) for name in network.clients], "ports": [_port(SERVE_PORT)]})
-    egress: list[dict[str, Any]] = [
-        {"to": [own]},
-        {"ports": [_port(53), _port(53, "UDP")]},
-        {"ports": [_port(443)]},
-        {"to": [{"ipBlock": {"cidr": _POD_IDENTITY}}], "ports": [_port(80)]},
-    ]
+    clients = environment.network.clients
+    policy = _ray_network(environment, environment.name, {INSTANCE_LABEL: environment.name})
+    if clients:
+        policy["spec"]["ingress"].append(
+            {"from": [_namespace(name) for name in clients], "ports": [_port(SERVE_PORT)]}
+        )
     if environment.redis:
-        egress.append({"ports": [_port(_redis_port(environment.redis.address))]})
+        policy["spec"]["egress"].append({"ports": [_port(_redis_port(environment.redis.address))]})
+    return policy
+
+
+def _training_network(environment: Environment, training: TrainingSettings) -> dict[str, Any]:
+    """Who may speak with the training's pods: as with the service's; no clients, and the registry."""
+    labels = {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: TRAINING_COMPONENT}
+    policy = _ray_network(environment, training_account(environment), labels)
+    _, _, port = urlsplit(training.registry or "").netloc.rpartition(":")
+    if port.isdigit():
+        policy["spec"]["egress"].append({"ports": [_port(int(port))]})
+    return policy
+
+
+def _ray_network(environment: Environment, name: str, labels: dict[str, str]) -> dict[str, Any]:
+    """What every Ray cluster needs, for the pods with these labels."""
+    network = environment.network
+    own = {"podSelector": {"matchLabels": labels}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(environment, environment.name),
+        "metadata": metadata(environment, name),
         "spec": {
             "podSelector": own["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": ingress,
-            "egress": egress,
+            "ingress": [
+                {"from": [own]},
+                {
+                    "from": [_namespace(network.operator)],
+                    "ports": [_port(DASHBOARD_PORT), _port(AGENT_PORT), _port(SERVE_PORT)],
+                },
+                {
+                    "from": [_namespace(network.monitoring)],
+                    "ports": [_port(METRICS_PORT), _port(HAPROXY_METRICS_PORT)],
+                },
+            ],
+            "egress": [
+                {"to": [own]},
+                {"ports": [_port(53), _port(53, "UDP")]},
+                {"ports": [_port(443)]},
+                {"to": [{"ipBlock": {"cidr": _POD_IDENTITY}}], "ports": [_port(80)]},
+            ],
         },
     }
 

@@ -35,6 +35,7 @@ class Kind:
 RAY_SERVICE = Kind("ray.io/v1", "RayService", "rayservices", from_crd=True)
 RAY_CLUSTER = Kind("ray.io/v1", "RayCluster", "rayclusters", from_crd=True)
 RAY_JOB = Kind("ray.io/v1", "RayJob", "rayjobs", from_crd=True)
+NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 POD = Kind("v1", "Pod", "pods")
 EVENT = Kind("v1", "Event", "events")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
@@ -46,6 +47,7 @@ _ALL = (
     RAY_SERVICE,
     RAY_CLUSTER,
     RAY_JOB,
+    NAMESPACE,
     POD,
     CRD,
     Kind("v1", "Service", "services"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from cluster.kuberay.guards import training_account
+from cluster.kuberay.guards import TRAINING_COMPONENT, training_account
 from cluster.kuberay.labels import COMPONENT_LABEL, metadata
 from cluster.kuberay.pods import autoscaler_options, head_group, ray_version, variable_list, worker_group
 from cluster.kuberay.redis import gcs_fault_tolerance
@@ -50,8 +50,7 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
     head["template"]["spec"]["containers"][0]["image"] = training.image
     workers = worker_group(environment, training.workers, training.image)
     for group in (head, workers):
-        # Not of the service: neither its disruption budget nor its Service may count these pods.
-        group["template"]["metadata"]["labels"][COMPONENT_LABEL] = "ray-training"
+        group["template"]["metadata"]["labels"][COMPONENT_LABEL] = TRAINING_COMPONENT
         group["template"]["spec"]["serviceAccountName"] = training_account(environment)
         pod = group["template"]["spec"]
         pod["containers"][0]["env"] += variable_list(variables(training))

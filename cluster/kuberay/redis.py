@@ -95,6 +95,8 @@ def redis_documents(environment: Environment, redis: RedisSettings) -> list[dict
                 "selector": {"matchLabels": {INSTANCE_LABEL: name}},
                 "template": {"metadata": {"labels": {INSTANCE_LABEL: name}}, "spec": pod},
                 "volumeClaimTemplates": [claim],
+                # What is on the disk is of the Ray cluster that is deleted with it.
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
             },
         },
     ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from cluster.kuberay.guards import guard_documents
+from cluster.kuberay.guards import guard_documents, training_guards
 from cluster.kuberay.karpenter import node_documents
 from cluster.kuberay.ray import ray_job, ray_service
 from cluster.kuberay.redis import redis_documents
@@ -25,8 +25,13 @@ def service_documents(environment: Environment) -> list[Document]:
 
 
 def training_documents(environment: Environment) -> list[Document]:
-    """The RayJob; none where the environment does not train. It needs the nodes and guards of the service."""
-    return [ray_job(environment, environment.training)] if environment.training else []
+    """What trains: its identity and network policy, and the RayJob last; none without a [training].
+
+    On GPUs it needs the nodes of the service, too.
+    """
+    if environment.training is None:
+        return []
+    return [*training_guards(environment), ray_job(environment, environment.training)]
 
 
 def to_yaml(documents: Iterable[Document]) -> str:

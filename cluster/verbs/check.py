@@ -49,7 +49,7 @@ def _run(chosen: argparse.Namespace) -> int:
         raise SettingsInvalid("check takes files or --env, one of them")
     if chosen.env:
         environment = chosen_environment(chosen)
-        documents = [*service_documents(environment), *training_documents(environment)]
+        documents = [*service_documents(environment), *training_documents(environment)[-1:]]
     else:
         documents = []
         for path in chosen.files:

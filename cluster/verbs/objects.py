@@ -8,6 +8,8 @@ from typing import Any
 from cluster.kuberay.kinds import RAY_KINDS, kind_of
 from cluster.verbs.environment import add_environment, add_training, chosen_documents
 
+_GONE_S = 600.0
+"""A pod's grace period is 240 s, the operator's patience with its own clean-up 300 s."""
 _WAIT_S = 1800.0
 """A new GPU node, a large image and the model, one after the other."""
 
@@ -21,6 +23,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     apply.add_argument(
         "--ray-only", action="store_true", help="the Ray object alone; the rest of the environment stands"
     )
+    apply.add_argument(
+        "--create-namespace", action="store_true", help="make the environment's namespace, if there is none"
+    )
     apply.add_argument("--dry-run", action="store_true", help="the server checks and keeps nothing")
     _verb(verbs, "status", _status, "where an environment's Ray object stands, with its conditions")
     wait = _verb(verbs, "wait", _wait, "wait until it is ready; says each step, and why if it fails")
@@ -31,7 +36,18 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     delete = _verb(
         verbs, "delete", _delete, "delete the Ray object; with --all everything of the environment"
     )
-    delete.add_argument("--all", action="store_true", help="nodes, Redis and its guards too")
+    delete.add_argument(
+        "--all",
+        action="store_true",
+        help="wait until the Ray objects are gone, trainings too; then nodes, Redis and guards",
+    )
+    delete.add_argument(
+        "--timeout",
+        type=float,
+        default=_GONE_S,
+        metavar="S",
+        help="with --all: seconds to wait for the Ray objects (default: %(default)g)",
+    )
 
 
 def _verb(
@@ -63,6 +79,10 @@ def _apply(chosen: argparse.Namespace) -> int:
     from cluster.kuberay.serve_owner import apply
 
     documents, client = chosen_documents(chosen), _connect(chosen)
+    if chosen.create_namespace:
+        name, _ = _place(documents[-1])
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        documents = [namespace, *documents]
     for document in documents[-1:] if chosen.ray_only else documents:
         document = starting_as_large(client, document, keep_models=not chosen.force)
         applied = apply(
@@ -142,14 +162,12 @@ def _logs(chosen: argparse.Namespace) -> int:
 
 
 def _delete(chosen: argparse.Namespace) -> int:
-    from cluster.errors import NotFound
+    from cluster.kuberay.deletion import delete_all, delete_one
 
     documents, client = chosen_documents(chosen), _connect(chosen)
-    for document in reversed(documents) if chosen.all else documents[-1:]:
-        what = f"{document['kind']} {document['metadata']['name']}"
-        try:
-            client.delete(kind_of(document), *_place(document))
-            print(f"{what} deleted", flush=True)
-        except NotFound:
-            print(f"{what} was not there", flush=True)
+    if not chosen.all:
+        print(delete_one(client, documents[-1]))
+        return 0
+    for line in delete_all(client, documents, timeout_s=chosen.timeout):
+        print(line, flush=True)
     return 0

@@ -13,8 +13,11 @@ _HELP = """\
 Run the environment's [training] and wait until it has ended: as a RayJob, which brings a cluster of its own
 and takes it away again, or, with --dashboard, as a job of a Ray cluster that runs already.
 
-Started again with the same training.version it is the same job: one that runs is joined, and a version that
-is registered is not trained again.
+The RayJob's service account and network policy are applied with it.
+
+Started again with the same training.version it is the same job: one that runs or has succeeded is joined, one
+that failed is started again, and a version that is registered is not trained again. A different training of
+the same name is an error while the job is there.
 """
 _EXAMPLE = """\
 examples:
@@ -93,11 +96,15 @@ def _on_ray(dashboard: str, environment: "Environment", training: "TrainingSetti
 def _on_kubernetes(context: str | None, environment: "Environment", training: "TrainingSettings") -> None:
     from cluster.kuberay.client import connect
     from cluster.kuberay.kinds import RAY_JOB
-    from cluster.kuberay.ray import ray_job
+    from cluster.kuberay.render import training_documents
+    from cluster.kuberay.training_jobs import start
 
-    client, document = connect(context), ray_job(environment, training)
-    client.apply(document)
-    place = (document["metadata"]["namespace"], document["metadata"]["name"])
+    client = connect(context)
+    *guards, job = training_documents(environment)
+    for guard in guards:
+        client.apply(guard)
+    _tell(start(client, job))
+    place = (job["metadata"]["namespace"], job["metadata"]["name"])
     client.wait(RAY_JOB, *place, timeout_s=training.deadline_s, tell=_tell)
 
 

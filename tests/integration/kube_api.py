@@ -23,6 +23,7 @@ KINDS = {
     "rayservices": "RayService",
     "rayclusters": "RayCluster",
     "rayjobs": "RayJob",
+    "namespaces": "Namespace",
     "pods": "Pod",
     "events": "Event",
     "persistentvolumeclaims": "PersistentVolumeClaim",

@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 def rendered(name: str) -> list[Document]:
     environment = read_environment(name)
-    return [*service_documents(environment), *training_documents(environment)]
+    return [*service_documents(environment), *training_documents(environment)[-1:]]
 
 
 def service() -> Document:

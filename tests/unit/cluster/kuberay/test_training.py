@@ -53,7 +53,7 @@ def test_with_a_log_the_champion_is_retrained_on_its_feedback() -> None:
 
 
 def test_head_and_workers_find_the_registry_and_no_claim() -> None:
-    (job,) = training_documents(read_environment("prod", S3))
+    *_, job = training_documents(read_environment("prod", S3))
     cluster = job["spec"]["rayClusterSpec"]
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
         pod = group["template"]["spec"]

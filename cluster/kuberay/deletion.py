@@ -1,0 +1,118 @@
+"""Deleting an environment: its Ray objects first, since their clean-up needs everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from cluster.errors import NotFound, WaitFailed
+from cluster.kuberay.client import Document, KubeRay
+from cluster.kuberay.kinds import POD, RAY_CLUSTER, RAY_JOB, RAY_KINDS, RAY_SERVICE, Kind, kind_of
+from cluster.kuberay.labels import INSTANCE_LABEL
+
+_ORIGIN = "ray.io/originated-from-cr-name"
+"""On a RayCluster: the name of the RayService or RayJob that has made it."""
+_POLL_S = 1.0
+_SHOWN_MAX = 6
+
+
+def delete_one(client: KubeRay, document: Document) -> str:
+    """Delete an object, and say whether it was there."""
+    metadata = document["metadata"]
+    what = f"{document['kind']} {metadata['name']}"
+    try:
+        client.delete(kind_of(document), metadata.get("namespace", ""), metadata["name"])
+    except NotFound:
+        return f"{what} was not there"
+    return f"{what} deleted"
+
+
+def delete_all(
+    client: KubeRay,
+    documents: Sequence[Document],
+    *,
+    timeout_s: float,
+    now: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[str]:
+    """Delete the Ray objects, wait until they and their pods are gone, and delete the rest.
+
+    The operator ends a cluster with GCS fault tolerance by a Job that empties its Redis, under the pods'
+    service account; without either the RayCluster stays in deletion for minutes.
+
+    Args:
+        client: of the cluster.
+        documents: of the environment; the Ray object is the last. With a RayService its trainings go, too.
+        timeout_s: for the Ray objects.
+        now: a clock, seconds.
+        pause: waits for seconds.
+
+    Yields:
+        Lines for people: each object, and what is waited for each time that it changes.
+
+    Raises:
+        WaitFailed: Ray objects or pods are left; the rest of the environment is then still there.
+        KubeError: see `cluster.errors`.
+    """
+    *rest, ray = documents
+    namespace, deadline = ray["metadata"]["namespace"], now() + timeout_s
+    roots = [ray, *(_trainings(client, ray) if kind_of(ray) == RAY_SERVICE else [])]
+    clusters: set[str] = set()
+    left = _left(client, namespace, roots, clusters)
+    for root in roots:
+        yield delete_one(client, root)
+    told = ""
+    while left:
+        waiting = f"waiting for {_names(left)}"
+        if waiting != told:
+            yield waiting
+            told = waiting
+        if now() >= deadline:
+            held = [f"{one} by {', '.join(by)}" for one, by in left.items() if by]
+            raise WaitFailed(
+                f"not gone after {timeout_s:g} s: {_names(left)}"
+                f"{'; held by finalizers: ' + '; '.join(held) if held else ''}; the rest of the environment "
+                "was not deleted, since their clean-up needs it: run delete --all again, or see "
+                f"`kubectl --namespace {namespace} get pods,jobs,events`"
+            )
+        pause(_POLL_S)
+        left = _left(client, namespace, roots, clusters)
+    for document in reversed(rest):
+        yield delete_one(client, document)
+
+
+def _trainings(client: KubeRay, service: Document) -> list[Document]:
+    """The RayJobs of the service's environment."""
+    metadata = service["metadata"]
+    found = client.find(RAY_JOB, metadata["namespace"], f"{INSTANCE_LABEL}={metadata['name']}")
+    kind = {"apiVersion": RAY_JOB.api_version, "kind": RAY_JOB.name}  # a list does not repeat it in its items
+    return [{**job, **kind} for job in found]
+
+
+def _left(
+    client: KubeRay, namespace: str, roots: Iterable[Document], clusters: set[str]
+) -> dict[str, list[str]]:
+    """What is there of the Ray objects, each with its finalizers; `clusters` gathers their RayClusters."""
+    left: dict[str, list[str]] = {}
+
+    def note(kind: Kind, found: Iterable[Document]) -> None:
+        for one in found:
+            left[f"{kind.name} {one['metadata']['name']}"] = one["metadata"].get("finalizers") or []
+
+    for root in roots:
+        kind, name = RAY_KINDS[root["kind"].lower()], root["metadata"]["name"]
+        with contextlib.suppress(NotFound):
+            note(kind, [client.get(kind, namespace, name)])
+        found = client.find(RAY_CLUSTER, namespace, f"{_ORIGIN}={name}")
+        clusters |= {one["metadata"]["name"] for one in found}
+        note(RAY_CLUSTER, found)
+    for cluster in sorted(clusters):
+        note(POD, client.pods(cluster, namespace))
+    return left
+
+
+def _names(left: Iterable[str]) -> str:
+    names = list(left)
+    more = f" and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else ""
+    return ", ".join(names[:_SHOWN_MAX]) + more
