@@ -104,7 +104,7 @@ def test_a_sold_out_instance_type_is_replaced_by_another(
         nodes__role="none",
         nodes__ami="bottlerocket@latest",
         environment__SENTIMENT_DEVICE="cpu",
-        environment__SENTIMENT_REPLICA_CPUS="1",
+        environment__SENTIMENT_REPLICA_CPUS='"1"',
     )
     cluster.kubectl("--namespace", namespace, "create", "serviceaccount", "sentiment")
     with sold_out(cluster, both[0], other=both[1]):
@@ -128,7 +128,7 @@ def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
         "serve__max_pods": 4,
         "serve__scaling__requests_per_minute": 60 * LOAD_PER_S / 4,
         "environment__SENTIMENT_DEVICE": "cpu",
-        "environment__SENTIMENT_REPLICA_CPUS": "1",
+        "environment__SENTIMENT_REPLICA_CPUS": '"1"',
     }
     group = _toml_groups({"name": "gpu", "instance_type": kind, "max_pods": 4})
     nodes = {"nodes__eks_cluster": "none", "nodes__role": "none", "nodes__ami": "bottlerocket@latest"}
