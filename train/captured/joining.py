@@ -29,8 +29,8 @@ from serve_app.capture.records import AUDIT, FEEDBACK, PREDICTIONS
 from train.captured.reading import Log, Window
 
 TRUTH, TRUTH_TIME, AUDITED = "truth", "truth_time", "audited"
-"""Columns that the join adds: what somebody said the label is, and when; whether it labels the audit sample, which
-was drawn at random. Such a label counts, whatever else was said."""
+"""Columns that the join adds: what somebody said the label is, and when; whether it labels the audit sample.
+A label of the audit sample, which was drawn at random, counts whatever else was said."""
 LATE_S = 86_400.0
 
 _PART_BYTES = 16 << 20
