@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from serve_app.capture.parquet import feedback_files
-from serve_app.capture.records import Truth
+from serve_app.capture.records import AUDIT, Truth
 from serve_app.capture.stores import open_store
 from serve_app.errors import LogUnavailable
 from train.errors import DataInvalid, LogInvalid
@@ -39,6 +39,7 @@ def import_feedback(
     columns: ImportColumns = ImportColumns(),
     *,
     now: datetime,
+    audit: bool = False,
     tell: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Add the rows of a file, or of all files of a folder, to the feedback of a log.
@@ -52,6 +53,7 @@ def import_feedback(
         labels: that the model has.
         columns: of the file.
         now: the time of rows that have none.
+        audit: whether the rows label the audit sample; those without a label are then not labelled yet.
         tell: told how many rows are written so far.
 
     Returns:
@@ -62,11 +64,11 @@ def import_feedback(
             written then.
         LogInvalid: the log cannot be written.
     """
-    for _ in _truths(address, labels, columns, now):
+    for _ in _truths(address, labels, columns, now, audit):
         pass
     store, rows, waiting = open_store(log_uri), 0, []
     try:
-        for truth in _truths(address, labels, columns, now):
+        for truth in _truths(address, labels, columns, now, audit):
             waiting.append(truth)
             if len(waiting) == _FILE_ROWS:
                 rows += _write(store, waiting)
@@ -85,9 +87,11 @@ def _write(store: Any, truths: Sequence[Truth]) -> int:
     return len(truths)
 
 
-def _truths(address: str, labels: Sequence[str], columns: ImportColumns, now: datetime) -> Iterator[Truth]:
+def _truths(
+    address: str, labels: Sequence[str], columns: ImportColumns, now: datetime, audit: bool
+) -> Iterator[Truth]:
     for file in list_files(address):
-        row, source = 0, PurePosixPath(file).name
+        row, source = 0, AUDIT if audit else PurePosixPath(file).name
         needed, wanted = (columns.request_id, columns.label), (columns.index, columns.time)
         for batch in read_columns(file, needed, wanted):
             request_ids, said = batch[columns.request_id], batch[columns.label]
@@ -95,6 +99,9 @@ def _truths(address: str, labels: Sequence[str], columns: ImportColumns, now: da
             indices, times = (batch.get(name, empty) for name in wanted)
             for request_id, label, index, time in zip(request_ids, said, indices, times, strict=True):
                 where = f"{file} row {row} column"
+                row += 1
+                if audit and label in (None, ""):
+                    continue
                 yield Truth(
                     _request_id(request_id, f"{where} {columns.request_id!r}"),
                     _index(index, f"{where} {columns.index!r}"),
@@ -102,7 +109,6 @@ def _truths(address: str, labels: Sequence[str], columns: ImportColumns, now: da
                     int(_time(time, now, f"{where} {columns.time!r}").timestamp() * 1e6),
                     source,
                 )
-                row += 1
 
 
 def _request_id(value: object, where: str) -> str:

@@ -25,18 +25,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
 
-from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from serve_app.capture.records import AUDIT, FEEDBACK, PREDICTIONS
 from train.captured.reading import Log, Window
 
-TRUTH, TRUTH_TIME = "truth", "truth_time"
-"""Columns that the join adds: what somebody said the label is, and when."""
+TRUTH, TRUTH_TIME, AUDITED = "truth", "truth_time", "audited"
+"""Columns that the join adds: what somebody said the label is, and when; whether it labels the audit sample.
+A label of the audit sample, which was drawn at random, counts whatever else was said."""
 LATE_S = 86_400.0
 
 _PART_BYTES = 16 << 20
 """Of the log's files, for each part: about 200,000 rows, and some 100 MB while it is joined."""
 _MOST_PARTS = 512
 _BATCH_ROWS = 65_536
-_NEEDED = ("request_id", "index", "time", "text_sha256")
+_NEEDED = ("request_id", "index", "time", "text_sha256", "audit_fraction")
 
 
 @dataclass(slots=True)
@@ -57,8 +58,8 @@ class JoinCounts:
 class Join:
     """The predictions of a window that have feedback, with it.
 
-    Iterate it once: batches with `columns`, `truth` and `truth_time`, in no order. After that `counts` is
-    complete.
+    Iterate it once: batches with `columns`, `truth`, `truth_time` and `audited`, in no order. After that
+    `counts` is complete.
 
     Args:
         log: where both lie.
@@ -116,19 +117,23 @@ class Join:
         delay_us = pc.subtract(said_at.cast(pa.int64()), found["time"].cast(pa.int64()))
         self.counts.joined += found.num_rows
         self.counts.late += pc.sum(pc.greater(delay_us, self._late_us)).as_py()
+        marked = pc.and_(truths["audit"].take(place), pc.is_valid(found["audit_fraction"]))
         joined = found.select(list(self._columns))
-        return joined.append_column(TRUTH, truths["label"].take(place)).append_column(TRUTH_TIME, said_at)
+        joined = joined.append_column(TRUTH, truths["label"].take(place)).append_column(TRUTH_TIME, said_at)
+        return joined.append_column(AUDITED, marked)
 
     def _decide(self, feedback: pa.Table) -> pa.Table:
-        """One row (key, label, time) for each text on which the feedback says one thing."""
-        of_key = feedback.group_by("key").aggregate(
-            [("time", "max"), ("label", "count"), ("label", "count_distinct")]
-        )
+        """One row (key, label, time, audit) for each text on which the feedback says one thing."""
+        of_key = feedback.group_by("key").aggregate([("label", "count"), ("label", "count_distinct")])
         said, labels = of_key["label_count"], of_key["label_count_distinct"]
         self.counts.feedback += feedback.num_rows
         self.counts.duplicate += pc.sum(said).as_py() - pc.sum(labels).as_py()
         self.counts.contradicting += pc.sum(pc.greater(labels, 1)).as_py()
-        latest = of_key["time_max"].take(pc.index_in(feedback["key"], of_key["key"].combine_chunks()))
+        is_audit = pc.equal(feedback["source"], AUDIT)
+        audited = pc.unique(feedback["key"].filter(is_audit))
+        feedback = feedback.filter(pc.or_(is_audit, pc.invert(pc.is_in(feedback["key"], audited))))
+        newest = feedback.group_by("key").aggregate([("time", "max")])
+        latest = newest["time_max"].take(pc.index_in(feedback["key"], newest["key"].combine_chunks()))
         last = (
             feedback.filter(pc.equal(feedback["time"], latest))
             .group_by("key")
@@ -136,7 +141,8 @@ class Join:
         )
         decided = last.filter(pc.equal(last["label_count_distinct"], 1))
         self.counts.undecided += last.num_rows - decided.num_rows
-        return decided.select(["key", "label_min", "time_max"]).rename_columns(["key", "label", "time"])
+        decided = decided.select(["key", "label_min", "time_max"]).rename_columns(["key", "label", "time"])
+        return decided.append_column("audit", pc.is_in(decided["key"], audited))
 
     def _one_each(self, predictions: pa.Table) -> pa.Table:
         """A row for each key: of the same text asked twice the first, of different texts none."""
@@ -154,7 +160,7 @@ def _deal(batches: Iterable[pa.RecordBatch], folder: Path, parts: int) -> None:
     with ExitStack() as stack:
         writers: dict[int, Any] = {}
         for batch in batches:
-            keyed = batch.append_column("key", _keys(batch))
+            keyed = batch.append_column("key", keys(batch))
             part_of = hashes(batch["request_id"]) % parts
             order = np.argsort(part_of, kind="stable")
             dealt, edges = keyed.take(pa.array(order)), np.searchsorted(part_of[order], np.arange(parts + 1))
@@ -175,7 +181,7 @@ def _part(folder: Path, part: int) -> pa.Table | None:
     return table
 
 
-def _keys(batch: pa.RecordBatch) -> pa.Array:
+def keys(batch: pa.RecordBatch) -> pa.Array:
     """(request_id, index) as one string."""
     return pc.binary_join_element_wise(batch["request_id"], batch["index"].cast(pa.string()), "\n")
 

@@ -98,9 +98,17 @@ def scores(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Me
     )
 
 
-def accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
-    """Does feedback say that the model is wrong more often? Both have been judged at least once."""
-    before, now = reference.right / reference.judged, traffic.right / traffic.judged
+def accuracy(reference: Reference, right: int, judged: int, what: str, thresholds: Thresholds) -> Measure:
+    """Is the model wrong more often? Both have been judged at least once.
+
+    Args:
+        reference: Of the version.
+        right: Answers of the window that are right.
+        judged: Of how many, drawn at random.
+        what: How they were judged, the end of "… are right".
+        thresholds: The bounds.
+    """
+    before, now = reference.right / reference.judged, right / judged
     fall = thresholds.accuracy.fall
     return Measure(
         check="accuracy",
@@ -108,9 +116,8 @@ def accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> 
         effect=before - now,
         bound=fall,
         retrain_bound=fall,
-        p=fall_p(traffic.right, traffic.judged, reference.right, reference.judged),
-        reason=f"{now:.1%} of {traffic.judged:,} answers with feedback are right, {before:.1%} of what was "
-        "held out of training",
+        p=fall_p(right, judged, reference.right, reference.judged),
+        reason=f"{now:.1%} of the answers are right, {what}; {before:.1%} of what was held out of training",
     )
 
 

@@ -57,12 +57,17 @@ class AccuracyFigures:
     reference: float | None
     """On what was held out of training."""
     measured: float | None
-    """By feedback."""
+    """By the audit sample."""
     low: float | None
     """Wilson's 95 % interval of `measured`."""
     high: float | None
+    audited: int
+    """Texts of the audit sample that have a label."""
     judged: int
-    """Answers with feedback."""
+    """Texts with a label, whoever gave it."""
+    feedback_low: float | None
+    """Bounds from those labels alone: all other answers are wrong, or all are right."""
+    feedback_high: float | None
     by_mean_score: float | None
     """Estimated without feedback: see `train.drift.estimates`."""
     by_threshold: float | None

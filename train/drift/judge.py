@@ -94,7 +94,7 @@ def _measured(
     arguments = (reference, traffic, thresholds)
     measures: list[Measure] = []
     unmeasured: list[Unmeasured] = []
-    texts, judged = len(samples.current.answers) if samples else 0, traffic.judged
+    texts = len(samples.current.answers) if samples else 0
     if samples is None or texts < thresholds.evidence.min_texts:
         lack = f"the log has {texts:,} texts of the window, {thresholds.evidence.min_texts:,} are needed"
         unmeasured.append(Unmeasured("embeddings", lack))
@@ -104,14 +104,43 @@ def _measured(
         unmeasured.append(Unmeasured("embeddings", "no label is answered often enough on both sides"))
     measures += [checks.lengths(*arguments), checks.unknown_tokens(*arguments)]
     measures += [checks.label_shares(*arguments), checks.scores(*arguments)]
-    if not reference.judged:
-        unmeasured.append(Unmeasured("accuracy", "nothing was held out of training to compare it with"))
-    elif judged < thresholds.evidence.min_feedback:
-        lack = f"{judged:,} answers have feedback, {thresholds.evidence.min_feedback:,} are needed"
-        unmeasured.append(Unmeasured("accuracy", lack))
+    of_accuracy = _accuracy(reference, traffic, thresholds)
+    if isinstance(of_accuracy, Measure):
+        measures.append(of_accuracy)
     else:
-        measures.append(checks.accuracy(*arguments))
+        unmeasured.append(of_accuracy)
     return [*measures, checks.estimated_accuracy(*arguments)], unmeasured
+
+
+def _accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure | Unmeasured:
+    """The accuracy by the audit sample; without one by feedback, if even its upper bound is a fall."""
+    feedback, least = traffic.feedback, thresholds.evidence.min_feedback
+    if not reference.judged:
+        return Unmeasured("accuracy", "nothing was held out of training to compare it with")
+    if feedback.audit.texts >= least:
+        what = f"by {feedback.audit.texts:,} labels of the audit sample"
+        return checks.accuracy(reference, *feedback.audit.counts, what, thresholds)
+    if feedback.judged < least:
+        lack = f"{feedback.judged:,} texts have feedback, {least:,} are needed"
+        return Unmeasured("accuracy", lack)
+    _, most = feedback.bounds(traffic.rows)
+    without = traffic.rows - feedback.judged
+    what = f"by feedback on {feedback.judged:,} texts" + (
+        f" and if {without:,} others are" if without else ""
+    )
+    found = checks.accuracy(reference, most, traffic.rows, what, thresholds)
+    if found.effect >= found.bound:
+        return found
+    return (
+        Unmeasured(
+            "accuracy",
+            f"feedback accuracy cannot be estimated: {feedback.judged:,} of {traffic.rows:,} texts have "
+            "feedback, and who gives it depends on the answer; label an audit sample of at least "
+            f"{least:,} texts (SENTIMENT_AUDIT_FRACTION, `python -m train feedback sample`)",
+        )
+        if without
+        else found
+    )
 
 
 def _corrected(measures: Sequence[Measure]) -> list[tuple[Measure, float]]:
@@ -128,22 +157,33 @@ def _finding(measure: Measure, p: float, significance: float, *, spared: bool = 
 
 
 def _accuracy_held(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> bool:
-    """Whether feedback shows that no more accuracy was lost than the bound, with 95 % confidence."""
-    if reference.accuracy is None or traffic.judged < thresholds.evidence.min_feedback:
+    """Whether labels show that no more accuracy was lost than the bound, with 95 % confidence."""
+    feedback, least = traffic.feedback, thresholds.evidence.min_feedback
+    if reference.accuracy is None:
         return False
-    low = wilson(traffic.right, traffic.judged).low
+    if feedback.audit.texts >= least:
+        low = wilson(*feedback.audit.counts).low
+    elif feedback.judged >= least:
+        low = wilson(feedback.bounds(traffic.rows)[0], traffic.rows).low
+    else:
+        return False
     return low >= reference.accuracy - thresholds.accuracy.fall
 
 
 def _figures(reference: Reference, traffic: Traffic) -> AccuracyFigures:
-    found = wilson(traffic.right, traffic.judged) if traffic.judged else None
+    feedback = traffic.feedback
+    by_audit = wilson(*feedback.audit.counts) if feedback.audit.texts else None
+    least, most = (right / traffic.rows for right in feedback.bounds(traffic.rows))
     known, scores = reference.accuracy, reference.profile.top_scores
     return AccuracyFigures(
         reference=known,
-        measured=found.estimate if found else None,
-        low=found.low if found else None,
-        high=found.high if found else None,
-        judged=traffic.judged,
+        measured=feedback.audit.accuracy if by_audit else None,
+        low=by_audit.low if by_audit else None,
+        high=by_audit.high if by_audit else None,
+        audited=feedback.audit.texts,
+        judged=feedback.judged,
+        feedback_low=least if feedback.judged else None,
+        feedback_high=most if feedback.judged else None,
         by_mean_score=None if known is None else by_mean_score(scores, known, traffic.top_scores),
         by_threshold=None if known is None else by_threshold(scores, known, traffic.top_scores),
     )

@@ -12,9 +12,11 @@ from train.captured.reading import Log, Window
 from train.drift.embedding import answered, embed_texts
 from train.drift.findings import Report
 from train.drift.judge import Samples, judge
+from train.drift.labelled import COLUMNS as LABEL_COLUMNS
+from train.drift.labelled import count_labels
 from train.drift.reference import Reference, read_reference
 from train.drift.segments import SegmentHistory
-from train.drift.tally import COLUMNS, SEGMENT_COLUMNS, agreement, count, segment_history
+from train.drift.tally import COLUMNS, SEGMENT_COLUMNS, count, segment_history
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 
@@ -81,8 +83,7 @@ def _read(log: Log, window: Window, labels: tuple[str, ...], tell: Tell) -> Traf
     if not log.files(FEEDBACK, replace(window, until=Window().until, version=None)):
         return traffic
     tell("joining feedback")
-    right, judged = agreement(Join(log, window, ("label",)))
-    return replace(traffic, right=right, judged=judged)
+    return replace(traffic, feedback=count_labels(Join(log, window, LABEL_COLUMNS)))
 
 
 def _history(log: Log, window: Window, labels: tuple[str, ...], periods: int) -> SegmentHistory:

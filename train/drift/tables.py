@@ -27,7 +27,10 @@ def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
     """What is known of the accuracy, a line each: what it is, the figure."""
     yield ["held out of training", percent(found.reference)]
     interval = "" if found.low is None else f" [{percent(found.low)}, {percent(found.high)}]"
-    yield [f"feedback on {found.judged:,} answers", percent(found.measured) + interval]
+    yield [f"audit sample of {found.audited:,} texts", percent(found.measured) + interval]
+    if found.judged:
+        bounds = f"[{percent(found.feedback_low)}, {percent(found.feedback_high)}]"
+        yield [f"bounds from feedback on {found.judged:,} texts", bounds]
     yield ["estimated from the mean score", percent(found.by_mean_score)]
     yield ["estimated from a threshold on the score", percent(found.by_threshold)]
 

@@ -75,19 +75,6 @@ def segment_history(
     return segments.counts()
 
 
-def agreement(batches: Iterable[Any]) -> tuple[int, int]:
-    """How many answers agree with their feedback, and of how many.
-
-    Args:
-        batches: Arrow record batches with `label` and `truth`, as `train.captured.joining.Join` gives them.
-    """
-    right = judged = 0
-    for batch in batches:
-        judged += batch.num_rows
-        right += int(pc.sum(pc.equal(batch["label"], batch["truth"])).as_py())
-    return right, judged
-
-
 _ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
 """2^64 divided by the golden ratio (Knuth 1998, The Art of Computer Programming 3, section 6.4)."""
 

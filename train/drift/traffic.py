@@ -1,9 +1,10 @@
 """What came in and what was answered in a window of time: counts of the distinct texts, and a sample."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from train.drift.labelled import Labels
 from train.drift.rates import TokenSums
 from train.drift.shift import Counts
 
@@ -24,10 +25,7 @@ class Traffic:
     """By the segment's name, texts by answered label: int64 (labels,)."""
     texts: tuple[str, ...] = ()
     """Drawn at random from the rows that have their text; none where the log keeps no texts."""
-    right: int = 0
-    """Answers that agree with their feedback."""
-    judged: int = 0
-    """Answers with feedback."""
+    feedback: Labels = field(default_factory=Labels)
     repeated: int = 0
     """Further answers to the same texts, which no count has."""
     begin: datetime | None = None

@@ -1,9 +1,11 @@
-"""`feedback import`: right labels from a file, into the log that the service's own feedback goes to."""
+"""`feedback`: right labels from a file into the log, and the audit sample from the log into a file."""
 
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from train.verbs.data import label_pair
 
@@ -12,9 +14,20 @@ Add the rows of a CSV, JSONL or Parquet file, or of a folder of them, to the fee
 with this request id and index (0 if there is no such column) which label is right, and when that was said
 (now if there is no such column). Every row is checked before the first is written. Importing a file twice
 does no harm; where a text was given several labels, the last one counts.
+
+With --audit the file is one of `feedback sample`: its labels are those of a random sample, and measure how
+often the answers are right. Rows without a label are left out, and `feedback sample` exports them again.
+"""
+_SAMPLE = """\
+Write the texts that the service marked for labelling (SENTIMENT_AUDIT_FRACTION) to a CSV file: request id,
+index, text, and an empty column label. Fill it in for every row, then import the file with --audit. Texts
+that have such a label already are left out. Feedback from users cannot replace this sample: who gives it
+depends on whether the answer was right.
 """
 _EXAMPLE = """\
 examples:
+  python -m train feedback sample --log s3://bucket/log --hours 24 --out sample.csv
+  python -m train feedback import sample.csv --log s3://bucket/log --audit
   python -m train feedback import tickets.csv --log s3://bucket/log
   python -m train feedback import reviewed.parquet --log logs --labels NEGATIVE POSITIVE \\
       --label-column verdict --label-names 0=NEGATIVE 1=POSITIVE
@@ -25,9 +38,11 @@ exit codes: 0 done, 1 a row is not feedback (nothing was written) or the log can
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The verb's parsers."""
-    group = verbs.add_parser("feedback", help="right labels from files: import", epilog=_EXAMPLE)
+    group = verbs.add_parser("feedback", help="right labels: import, sample", epilog=_EXAMPLE)
     group.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser = group.add_subparsers(required=True, metavar="what").add_parser(
+    what = group.add_subparsers(required=True, metavar="what")
+    _add_sample(what)
+    parser = what.add_parser(
         "import",
         help="add the rows of files",
         description=_HELP,
@@ -47,8 +62,48 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         metavar="VALUE=LABEL",
         help="what the label column's values mean; default: they are the labels",
     )
+    parser.add_argument("--audit", action="store_true", help="the file is one of `feedback sample`, labelled")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=_run)
+
+
+def _add_sample(what: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = what.add_parser(
+        "sample",
+        help="the audit sample as a file to be labelled",
+        description=_SAMPLE,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--log", required=True, metavar="URI", help="folder or s3://bucket/prefix")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--hours", type=float, default=24.0, help="the window's length (default 24)")
+    begin.add_argument("--since", type=datetime.fromisoformat, metavar="TIME", help="or its beginning")
+    parser.add_argument(
+        "--until", type=datetime.fromisoformat, metavar="TIME", help="the window's end (default: now)"
+    )
+    parser.add_argument("--version", metavar="VERSION", help="predictions of one version (default: all)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="CSV file to be labelled")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(run=_sample)
+
+
+def _sample(chosen: argparse.Namespace) -> int:
+    from train.captured.auditing import export_sample
+    from train.captured.reading import Log, Window
+
+    until = chosen.until or datetime.now(UTC)
+    since = chosen.since or until - timedelta(hours=chosen.hours)
+    done = export_sample(Log(chosen.log), Window(since, until, chosen.version), chosen.out)
+    if chosen.json:
+        print(json.dumps(asdict(done)))
+        return 0
+    print(f"{done.rows:,} texts to be labelled are in {chosen.out}; {done.labelled:,} have a label already")
+    if done.without_text:
+        print(f"{done.without_text:,} marked answers have no text in the log: SENTIMENT_LOG_PRIVACY is hash")
+    if not done.rows + done.labelled + done.without_text:
+        print("no answer in the window is marked; set SENTIMENT_AUDIT_FRACTION on the service")
+    return 0
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -67,6 +122,7 @@ def _run(chosen: argparse.Namespace) -> int:
             dict(label_pair(pair) for pair in chosen.label_names),
         ),
         now=datetime.now(UTC),
+        audit=chosen.audit,
         tell=lambda count: print(f"{count:,} rows written", file=sys.stderr, flush=True),
     )
     print(json.dumps({"rows": rows}) if chosen.json else f"{rows:,} rows of feedback are in {chosen.log}")

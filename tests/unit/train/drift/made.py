@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from train.drift.labelled import AuditSums, Labels
 from train.drift.rates import TokenSums
 from train.drift.reference import Reference
 from train.drift.traffic import Traffic
@@ -58,6 +59,7 @@ def traffic(
     segments: Mapping[str, Sequence[int]] | None = None,
     right: int = 0,
     judged: int = 0,
+    audit: tuple[int, int] = (0, 0),
 ) -> Traffic:
     """A window like the reference, but for what is given; every text has ten tokens."""
     third = rows // 3
@@ -70,8 +72,14 @@ def traffic(
         top_scores=histogram(scores or {17: third, 19: rows - third}, _SCORES),
         tokens=TokenSums(rows, 10 * rows, many, 100 * rows, many, 10 * many),
         segments={name: np.array(counts) for name, counts in (segments or {}).items()},
-        right=right,
-        judged=judged,
+        feedback=Labels(right, judged, audited(*audit)),
+    )
+
+
+def audited(right: int, judged: int) -> AuditSums:
+    """An audit sample of a tenth of the requests, of one text each."""
+    return AuditSums(
+        judged, judged, 10.0 * judged, 10.0 * right, 100.0 * judged, 100.0 * right, 100.0 * right
     )
 
 

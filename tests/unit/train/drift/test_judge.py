@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.bench.feedback_bias import FeedbackWorld, judge_feedback
 from tests.bench.segment_power import World, alarms, found
 from tests.unit.train.drift.made import LABELS, reference, traffic
 from train.drift.findings import Finding, Report
@@ -71,7 +72,8 @@ def test_a_trifle_beyond_doubt_is_ok() -> None:
         (traffic(scores={15: 300, 19: 300}), "scores", "drift"),
         (traffic(unknown=300), "unknown tokens", "drift"),
         (traffic(scores={12: 300, 19: 300}), "estimated accuracy", "retrain"),
-        (traffic(right=160, judged=200), "accuracy", "retrain"),
+        (traffic(audit=(160, 200)), "accuracy", "retrain"),
+        (traffic(right=480, judged=600), "accuracy", "retrain"),
     ],
 )
 def test_every_check_speaks_up(window: object, check: str, expected: str) -> None:
@@ -82,26 +84,50 @@ def test_another_domain_asks_for_retraining_unless_feedback_shows_that_the_model
     samples = Samples(embedded(0), embedded(1, moved=1.0))
 
     assert judge(reference(), traffic(), BOUNDS, samples=samples).verdict == "retrain"
-    held = judge(reference(), traffic(right=560, judged=600), BOUNDS, samples=samples)
+    held = judge(reference(), traffic(audit=(560, 600)), BOUNDS, samples=samples)
     assert held.verdict == "drift"
     assert level(held, "embeddings") == "drift"
 
 
 def test_the_gravest_reason_comes_first() -> None:
-    report = judge(reference(), traffic(negative=400, right=100, judged=200), BOUNDS)
+    report = judge(reference(), traffic(negative=400, audit=(100, 200)), BOUNDS)
 
     assert report.verdict == "retrain"
     assert [reason.split()[0] for reason in report.reasons] == ["50.0%", "66.7%"]
 
 
 def test_what_cannot_be_measured_is_said() -> None:
-    report = judge(reference(right=0, judged=0), traffic(right=3, judged=4), BOUNDS)
+    report = judge(reference(right=0, judged=0), traffic(audit=(3, 4)), BOUNDS)
 
     said = {unmeasured.check: unmeasured.why for unmeasured in report.unmeasured}
     assert said["embeddings"] == "the log has 0 texts of the window, 50 are needed"
     assert "nothing was held out" in said["accuracy"]
     assert report.accuracy.measured == 0.75
     assert report.accuracy.by_mean_score is None
+
+
+def test_feedback_alone_gives_bounds_and_an_estimate_only_of_all_texts() -> None:
+    """Of 600 answers 90 % were right before. Complaints about 70 leave it open whether that has changed."""
+    some = judge(reference(), traffic(right=0, judged=70), BOUNDS)
+    said = {unmeasured.check: unmeasured.why for unmeasured in some.unmeasured}["accuracy"]
+    assert some.verdict == "ok"
+    assert said.startswith("feedback accuracy cannot be estimated: 70 of 600 texts have feedback")
+    assert (some.accuracy.feedback_low, some.accuracy.feedback_high) == (0, pytest.approx(530 / 600))
+
+    assert judge(reference(), traffic(right=0, judged=170), BOUNDS).verdict == "retrain", "71.7 % at most"
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.2, 0.1, 0.0])
+@pytest.mark.parametrize("audit_texts", [0, 400])
+def test_feedback_of_complainers_asks_for_no_retraining(ratio: float, audit_texts: int) -> None:
+    """In 40 unchanged windows at 5 %, six false verdicts or more would be seen once in 70 times."""
+    verdicts = [judge_feedback(FeedbackWorld(ratio, audit_texts), seed) for seed in range(40)]
+    assert verdicts.count("retrain") <= 5
+
+
+def test_the_audit_sample_shows_a_fall_whoever_complains() -> None:
+    verdicts = [judge_feedback(FeedbackWorld(0.1, 400, fall=0.1), seed) for seed in range(20)]
+    assert verdicts.count("retrain") >= 18
 
 
 def test_few_rows_are_not_judged() -> None:

@@ -27,7 +27,7 @@ SEGMENTS = {"<cream>": (14, 26)} | {f"product {i}": (2, 38) for i in range(9)}
 @pytest.fixture(scope="module")
 def look() -> Look:
     window = replace(
-        traffic(negative=400, segments=SEGMENTS, right=150, judged=200),
+        traffic(negative=400, segments=SEGMENTS, right=20, judged=90, audit=(150, 200)),
         begin=datetime(2026, 11, 25, tzinfo=UTC),
         end=datetime(2026, 11, 26, tzinfo=UTC),
     )
@@ -66,7 +66,7 @@ def test_the_table_ends_with_reasons_and_verdict(look: Look) -> None:
     assert lines[-1] == "RETRAIN"
     assert "- not measured: embeddings: the log has 0 texts of the window, 50 are needed" in lines
     assert any(
-        line.startswith("feedback on 200 answers") and "75.0% [68.6%, 80.5%]" in line for line in lines
+        line.startswith("audit sample of 200 texts") and "75.0% [68.6%, 80.5%]" in line for line in lines
     )
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from tests.unit.train.drift.made import LABELS, batch, reference
 from train.drift import tally
 from train.drift.distinct import DistinctKeys
 from train.drift.judge import judge
-from train.drift.tally import agreement, count
+from train.drift.tally import count
 from train.drift.thresholds import read_thresholds
 from train.errors import DataInvalid
 from train.profile import length_histogram, score_histogram
@@ -145,9 +144,3 @@ def test_an_answer_of_another_version_is_refused() -> None:
 
 def test_no_rows_are_an_empty_window() -> None:
     assert count([], LABELS).rows == 0
-
-
-def test_agreement() -> None:
-    labels = {"label": ["POSITIVE", "NEGATIVE", "POSITIVE"], "truth": ["POSITIVE", "POSITIVE", "POSITIVE"]}
-    assert agreement([pa.RecordBatch.from_pydict(labels)] * 2) == (4, 6)
-    assert agreement([]) == (0, 0)
