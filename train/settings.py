@@ -101,7 +101,7 @@ class LoraSettings(_Frozen):
     head: Annotated[
         str | None,
         Field(
-            description="The layer that is trained whole and stored in the adapter; by default all that is on "
+            description="The layer that is trained whole and stored in the adapter; by default everything on "
             "top of the encoder."
         ),
     ] = None

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from serve_app.model.acceptance import plain_logits
-from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
-from tests.zoo.architectures import ARCHITECTURES, LABELS, WORDS, save
-from train.base import find_base, load_tokenizer
+from tests.zoo.architectures import ARCHITECTURES, LABELS, save
+from train.base import find_base
 from train.errors import BaseInvalid, TrainError
-from train.fitting.model import build
 from train.fitting.preflight import check_base
 from train.settings import FitSettings
 
 METHODS = ("lora", "full")
+REFUSED = {("ibert", "lora"): "does not fit the base", ("mixtral", "lora"): "mixture of experts"}
 
 
 def settings(folder: Path, method: str, labels: tuple[str, ...] = LABELS, **changes: object) -> FitSettings:
@@ -43,11 +39,18 @@ def check(folder: Path, method: str, labels: tuple[str, ...] = LABELS) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_classifier_goes_on(architecture: str, method: str, tmp_path: Path) -> None:
-    check(save(tmp_path / architecture, architecture), method)
+    folder = save(tmp_path / architecture, architecture)
+    if message := REFUSED.get((architecture, method)):
+        with pytest.raises(TrainError, match=f"{message}.*--method full"):
+            check(folder, method)
+        return
+    check(folder, method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("architecture", ["bert", "bart", "qwen2", "llama", "gpt2", "t5", "deberta-v2", "xlnet"])
+@pytest.mark.parametrize(
+    "architecture", ["bert", "bart", "qwen2", "llama", "gpt2", "t5", "deberta-v2", "xlnet"]
+)
 def test_a_classifier_gets_other_labels(architecture: str, method: str, tmp_path: Path) -> None:
     check(save(tmp_path / architecture, architecture), method, ("no", "yes"))
 
@@ -93,5 +96,5 @@ def test_what_is_trained_is_what_is_served(
 def test_a_base_whose_weights_are_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = save(tmp_path / "mixed", "bert", head="AutoModel")
     shutil.copy(save(tmp_path / "other", "t5", head="AutoModel") / "model.safetensors", folder)
-    with pytest.raises(BaseInvalid, match="are not those of its config.json"):
+    with pytest.raises(BaseInvalid, match=r"are not those of its config\.json"):
         check(folder, "full")

@@ -30,7 +30,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 def groups_of(
     lengths: Sequence[int], budget_tokens: int, device: torch.device, padding: Padding
 ) -> list[list[int]]:
-    """`micro_batches` by what a forward costs on the device; of equal lengths where padding changes answers."""
+    """`micro_batches` by the cost of a forward on the device; equal lengths where padding changes logits."""
     if padding.lengths != "similar":
         most = [max(1, budget_tokens // length) for length in lengths]
         return [

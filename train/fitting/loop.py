@@ -43,8 +43,9 @@ def train_loop(config: dict[str, Any]) -> str | None:
     """Train one model and report it to Ray Train as checkpoints.
 
     Args:
-        config: `settings` (a dumped `FitSettings`), `padding` (of the model, as a dict), `prepared` (a folder, or an address of one),
-            `threads` (of torch; 0 leaves it alone) and `max_steps` (0: all of the schedule).
+        config: `settings` (a dumped `FitSettings`), `padding` (of the model, as a dict), `prepared` (a
+            folder, or an address of one), `threads` (of torch; 0 leaves it alone) and `max_steps` (0: all of
+            the schedule).
 
     Returns:
         What went wrong for good, in words, or None. An exception, on the other hand, has Ray Train start the

@@ -138,8 +138,8 @@ def _refuse_other_weights(model: Any, new: set[str], base: Base) -> None:
     own = {name for name, _ in model.named_parameters() if _is_below(name, (model.base_model_prefix,))}
     if 2 * len(own & new) > len(own):
         raise BaseInvalid(
-            f"the weights in {base.weights} are not those of its config.json: {len(own & new)} of {len(own)} of "
-            f"the encoder are missing, such as {min(own & new)}; both files must be of one model"
+            f"the weights in {base.weights} are not those of its config.json: {len(own & new)} of {len(own)} "
+            f"of the encoder are missing, such as {min(own & new)}; both files must be of one model"
         )
 
 
@@ -215,11 +215,18 @@ def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # a name in transformers that peft still uses
-            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft sets it for each layer
-            return get_peft_model(model, config)
+            warnings.simplefilter("ignore")  # what peft sets by itself for GPT-2 and for mixtures of experts
+            wrapped = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
-        raise SettingsInvalid(f"[lora] does not fit the base: {error}") from error
+        raise SettingsInvalid(
+            f"[lora] does not fit the base: {error}; choose other targets, or --method full"
+        ) from error
+    if wrapped.peft_config["default"].target_parameters:
+        raise SettingsInvalid(
+            f"the base is a mixture of experts ({model.config.model_type}), and the service does not merge an "
+            "adapter of experts; train it with --method full"
+        )
+    return wrapped
 
 
 def _go_on(model: Any, adapter: Path, settings: FitSettings) -> Any:

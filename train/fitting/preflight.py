@@ -1,7 +1,7 @@
-"""The check before the first step: whether what a run will write can be served, and answers as it was trained.
+"""The check before the first step: what a run will write can be served, and answers as it was trained.
 
-The product is built with random updates, written, loaded as a replica loads it and asked, so that a base whose
-result could not be served is refused before any data is read.
+The product is built with random updates, written, loaded as a replica loads it and asked. A base whose result
+could not be served is refused before any data is read.
 """
 
 from pathlib import Path
@@ -48,8 +48,8 @@ def check_base(base: Base, settings: FitSettings, folder: Path) -> Padding:
             return _check(base, settings, Path(draft))
     except BundleError as error:
         raise BaseInvalid(
-            f"the base {settings.base!r} cannot be trained with --method {settings.method}, since the service "
-            f"could not use the result: {error}"
+            f"the base {settings.base!r} cannot be trained with --method {settings.method}: its result could "
+            f"not be served: {error}"
         ) from error
 
 
@@ -81,7 +81,7 @@ def _check(base: Base, settings: FitSettings, bundle: Path) -> Padding:
     difference = float(np.abs(logits - expected).max())
     if difference > _TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise BaseInvalid(
-            f"the base {settings.base!r} cannot be trained with --method {settings.method}: the written model's "
-            f"logits differ from the trained one's by {difference:.3g}; take the other method"
+            f"the base {settings.base!r} cannot be trained with --method {settings.method}: the logits of "
+            f"the written model differ from the trained one's by {difference:.3g}; take the other method"
         )
     return classifier.padding
