@@ -1,6 +1,5 @@
 """The model a run starts from: found at its address, verified, on the local disk."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ from serve_app.errors import BundleError
 from serve_app.model import weights
 from serve_app.model.bundle import MANIFEST, BaseRef
 from serve_app.model.digests import sha256_files
-from serve_app.model.plain import describe_plain
+from serve_app.model.plain import classifies, describe_plain, read_config
 from serve_app.model.store import fetch, fetch_folder
 from train.errors import BaseInvalid
 from train.models import CACHE, model_uri
+from train.texts.mix import Frame
 
 _PINNED = ("config.json", "tokenizer.json", "tokenizer_config.json", weights.WHOLE, weights.INDEX)
 
@@ -87,12 +87,12 @@ def _from_bundle(address: str, uri: str) -> Base:
 
 
 def _from_plain(uri: str, folder: Path) -> Base:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise BaseInvalid(f"the base {uri!r}: no config.json in {folder}; it holds no model")
-    architectures: list[str] = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
-    classifies = any(name.endswith("ForSequenceClassification") for name in architectures)
-    labels = describe_plain(folder).labels if classifies else None
+    weights.refuse_pointers(folder, [path.name for path in folder.iterdir()])
+    config = {} if (folder / weights.ADAPTER).is_file() else read_config(folder)
+    is_classifier = bool(config.get("architectures")) and classifies(config)
+    regresses = config.get("problem_type") == "regression" or len(config.get("id2label") or "12") == 1
+    # What has no labels yet gets a new head.
+    labels = describe_plain(folder).labels if not config or (is_classifier and not regresses) else None
     return Base(folder, None, labels, _reference(uri, folder), None)
 
 
@@ -109,16 +109,21 @@ def load_tokenizer(base: Base) -> Any:
     """The base's tokenizer, without the fixed padding and the truncation its file may switch on.
 
     Raises:
-        BaseInvalid: There is none, or it has no fast form.
+        BaseInvalid: There is none, it has no fast form, or it knows no word.
     """
-    from transformers import AutoTokenizer
+    from serve_app.model.tokenizer import load_tokenizer as load
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base.tokenizer, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise BaseInvalid(f"no tokenizer in {base.tokenizer}: {error}") from error
-    if not getattr(tokenizer, "is_fast", False):
-        raise BaseInvalid(f"the tokenizer in {base.tokenizer} has no fast form; save one with tokenizer.json")
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.no_truncation()
-    return tokenizer
+        return load(base.tokenizer, where=f"the base in {base.weights}")
+    except BundleError as error:
+        raise BaseInvalid(str(error)) from error
+
+
+def frame_of(tokenizer: Any) -> Frame:
+    """What a tokenizer puts around a text."""
+    from serve_app.model.tokenizer import SENTENCES
+
+    masks = (tokenizer.backend_tokenizer.encode(text).special_tokens_mask for text in SENTENCES)
+    special = next(mask for mask in masks if 0 in mask)
+    text = special.index(0)
+    return Frame(text, special[::-1].index(0), tokenizer.truncation_side == "left")

@@ -98,9 +98,13 @@ class LoraSettings(_Frozen):
         tuple[str, ...] | Literal["all-linear"],
         Field(min_length=1, description="Names of linear layers; `all-linear` is every one but the head."),
     ] = "all-linear"
-    head: Annotated[str, Field(description="The layer that is trained whole and stored in the adapter.")] = (
-        "classifier"
-    )
+    head: Annotated[
+        str | None,
+        Field(
+            description="The layer that is trained whole and stored in the adapter; by default everything on "
+            "top of the encoder."
+        ),
+    ] = None
 
 
 class OptimiserSettings(_Frozen):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,8 @@ class Head:
     """A module that makes logits of one token's hidden state, or of a pooled one."""
 
     module: nn.Module
-    reads_first: bool
-    """Whether it reads the first token of a sequence; a decoder's reads the last."""
+    reads: Literal["first", "last", "mean"]
+    """What it makes of a sequence: the logits of its first token, of its last one, or the mean of all."""
 
     @contextmanager
     def inputs(self) -> Iterator[list[Tensor]]:
@@ -56,22 +56,27 @@ class Head:
     def _of(self, given: Tensor, lengths: Sequence[int], left: bool) -> Tensor:
         if given.dim() == 2:
             return given
-        if self.reads_first:
-            return given[:, 0]
         longest = max(lengths)
-        last = [longest - 1 if left else length - 1 for length in lengths]
-        return given[torch.arange(len(given), device=given.device), torch.tensor(last, device=given.device)]
+        texts = [
+            row[longest - length :] if left else row[:length]
+            for row, length in zip(given, lengths, strict=True)
+        ]
+        if self.reads == "mean":
+            return torch.stack([text.mean(dim=0) for text in texts])
+        # A head of the first token reads that of the row, padding or not.
+        return given[:, 0] if self.reads == "first" else torch.stack([text[-1] for text in texts])
 
 
 def heads(model: PreTrainedModel) -> Iterator[Head]:
     """Modules that may be the head of a model, the likeliest first; the caller tries them."""
     classifier = getattr(model, "classifier", None)
     if isinstance(classifier, nn.Module):
-        yield Head(classifier, reads_first=True)
+        yield Head(classifier, "first")
+        yield Head(classifier, "mean")
     outputs = [
         module
         for module in model.modules()
         if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
     ]
     if outputs:
-        yield Head(outputs[-1], reads_first=False)
+        yield Head(outputs[-1], "last")

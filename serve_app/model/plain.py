@@ -35,7 +35,7 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
             f"{folder} is a PEFT adapter without {MANIFEST}, which names its base; make it a bundle with "
             "`python -m train import FOLDER --base BASE`, or serve what PEFT's merge_and_unload gives"
         )
-    config = _read_config(folder)
+    config = read_config(folder)
     present = digests.visible_files(folder)
     files = [file for file in present if not weights.is_pickle(file)]
     if not weights.is_whole(files):
@@ -84,7 +84,8 @@ def refuse_regression(problem_type: object, outputs: int, where: str) -> None:
         )
 
 
-def _read_config(folder: Path) -> Mapping[str, Any]:
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """Read `config.json`; errors as of `describe_plain`."""
     path = folder / "config.json"
     weights.refuse_pointers(folder, ["config.json"])
     try:

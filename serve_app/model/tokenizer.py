@@ -76,6 +76,6 @@ def _refuse_unknown_only(tokenizer: Any, folder: Path, where: str) -> None:
     there = sorted(path.name for path in folder.iterdir() if "token" in path.name or "vocab" in path.name)
     raise BundleInvalid(
         f"{where}: the tokenizer in {folder} has {len(tokenizer):,} tokens and knows no word of a plain "
-        f"sentence in any of {len(SENTENCES)} languages, so that every text would read alike; its files there "
+        f"sentence in any of {len(SENTENCES)} languages, so that every text reads alike; its files there "
         f"are: {', '.join(there) or 'none'}; save the model's own tokenizer into the folder"
     )

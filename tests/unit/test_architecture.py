@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "cluster", "train", "serve_app", "loadtest", "tests"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
-TORCH = {f"serve_app/model/{name}.py" for name in ("classifier", "packed", "graph", "lora")}
+MODEL = ("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "tokenizer")
+TORCH = {f"serve_app/model/{name}.py" for name in MODEL}
 PYARROW = "serve_app/capture/parquet.py"
 MLFLOW = "train/registry/tracking.py"
 SETTINGS = "serve_app/settings.py"

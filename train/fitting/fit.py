@@ -3,13 +3,14 @@
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from serve_app.model.padding import Padding
 from train.base import find_base
 from train.errors import FitFailed, SettingsInvalid
 from train.fitting.loop import SCORE, train_loop
-from train.fitting.model import build
+from train.fitting.preflight import check_base
 from train.fitting.prepare import prepare
 from train.fitting.result import write_result
 from train.fitting.sharing import share
@@ -70,13 +71,13 @@ def fit(
     storage = checkpoints or str((out / "ray").resolve())
     _claim(out, storage, settings, resume=resume)
     base = find_base(settings.base)
-    build(base, settings)  # what cannot be built is said before any data is read
+    padding = check_base(base, settings, out)
     begun_s = time.monotonic()
     start_ray(resources.threads * resources.workers)
     prepared = prepare(settings, root, out / "prepared")
     for name, texts in prepared.texts.items():
         print(f"{name}: {texts['train']:,} texts to train on, {texts['held_out']:,} held out", flush=True)
-    checkpoint = _train(settings, share(out / "prepared", storage), storage, resources, max_steps)
+    checkpoint = _train(settings, padding, share(out / "prepared", storage), storage, resources, max_steps)
     seconds = time.monotonic() - begun_s
     return write_result(
         settings,
@@ -115,7 +116,14 @@ def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> N
     path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
 
 
-def _train(settings: FitSettings, prepared: str, storage: str, resources: Resources, max_steps: int) -> Path:
+def _train(
+    settings: FitSettings,
+    padding: Padding,
+    prepared: str,
+    storage: str,
+    resources: Resources,
+    max_steps: int,
+) -> Path:
     """Run the loop on Ray Train and return a local folder with the checkpoint to keep."""
     import ray
     from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
@@ -127,6 +135,7 @@ def _train(settings: FitSettings, prepared: str, storage: str, resources: Resour
         train_loop,
         train_loop_config={
             "settings": settings.model_dump(mode="json"),
+            "padding": asdict(padding),
             "prepared": prepared,
             "threads": resources.threads,
             "max_steps": max_steps,

@@ -8,20 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from serve_app.model.padding import Padding
 from train.fitting.batches import FORWARD_COST_TOKENS, GPU_FORWARD_COST_TOKENS, micro_batches
 
 Logits = npt.NDArray[np.float32]
-
-
-def padded(token_ids: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, both int64 (texts, longest)."""
-    longest = max(map(len, token_ids))
-    ids = torch.full((len(token_ids), longest), pad_id)
-    mask = torch.zeros_like(ids)
-    for row, text in enumerate(token_ids):
-        ids[row, : len(text)] = torch.tensor(text)
-        mask[row, : len(text)] = 1
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -37,8 +27,17 @@ def _has_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
-def groups_of(lengths: Sequence[int], budget_tokens: int, device: torch.device) -> list[list[int]]:
-    """`micro_batches` by what a forward costs on the device."""
+def groups_of(
+    lengths: Sequence[int], budget_tokens: int, device: torch.device, padding: Padding
+) -> list[list[int]]:
+    """`micro_batches` by the cost of a forward on the device; equal lengths where padding changes logits."""
+    if padding.lengths != "similar":
+        most = [max(1, budget_tokens // length) for length in lengths]
+        return [
+            group[begin : begin + most[group[0]]]
+            for group in padding.groups(lengths)
+            for begin in range(0, len(group), most[group[0]])
+        ]
     cost = GPU_FORWARD_COST_TOKENS if device.type == "cuda" else FORWARD_COST_TOKENS
     return micro_batches(lengths, budget_tokens, cost)
 
@@ -47,7 +46,7 @@ def predict(
     model: Any,
     token_ids: Sequence[Sequence[int]],
     *,
-    pad_id: int,
+    padding: Padding,
     device: torch.device,
     precision: str = "float32",
     budget_tokens: int = 8192,
@@ -55,8 +54,8 @@ def predict(
     """Logits of each text, in order: float32 (texts, labels). The model is left in evaluation mode."""
     model.eval()
     rows: list[npt.NDArray[np.float32] | None] = [None] * len(token_ids)
-    for group in groups_of([len(text) for text in token_ids], budget_tokens, device):
-        inputs = padded([token_ids[i] for i in group], pad_id, device)
+    for group in groups_of([len(text) for text in token_ids], budget_tokens, device, padding):
+        inputs = padding.tensors([token_ids[i] for i in group], device)
         with torch.inference_mode(), autocast(device, precision):
             logits = model(**inputs).logits.float().cpu().numpy()
         for i, row in zip(group, logits, strict=True):

@@ -17,18 +17,19 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from train.base import find_base, load_tokenizer
+from serve_app.model.padding import Padding
+from train.base import find_base, frame_of, load_tokenizer
 from train.evaluation.figures import figures
 from train.fitting.averaging import WeightAverage
 from train.fitting.batches import deal
 from train.fitting.checkpoint import Progress, load_checkpoint, save_checkpoint
-from train.fitting.forward import autocast, groups_of, padded, predict
+from train.fitting.forward import autocast, groups_of, predict
 from train.fitting.model import TrainModel, build
 from train.fitting.prepare import Prepared
 from train.fitting.progress import Reporter
 from train.fitting.sharing import local_copy
 from train.settings import FitSettings, OptimiserSettings
-from train.texts.mix import Draw, Schedule, TrainPart, cut, schedule
+from train.texts.mix import Draw, Frame, Schedule, TrainPart, cut, schedule
 from train.texts.tokens import first_of_each_label
 
 SCORE = "held_out_balanced_accuracy"
@@ -42,8 +43,9 @@ def train_loop(config: dict[str, Any]) -> str | None:
     """Train one model and report it to Ray Train as checkpoints.
 
     Args:
-        config: `settings` (a dumped `FitSettings`), `prepared` (a folder, or an address of one),
-            `threads` (of torch; 0 leaves it alone) and `max_steps` (0: all of the schedule).
+        config: `settings` (a dumped `FitSettings`), `padding` (of the model, as a dict), `prepared` (a
+            folder, or an address of one), `threads` (of torch; 0 leaves it alone) and `max_steps` (0: all of
+            the schedule).
 
     Returns:
         What went wrong for good, in words, or None. An exception, on the other hand, has Ray Train start the
@@ -71,20 +73,20 @@ def train_loop(config: dict[str, Any]) -> str | None:
     trained = build(base, settings)
     wrapped = ray.train.torch.prepare_model(trained.model)
     average = WeightAverage(trained.model, settings.optimiser.average_decay)
-    pad_id = load_tokenizer(base).pad_token_id
+    padding, frame = Padding(**config["padding"]), frame_of(load_tokenizer(base))
     weights = _class_weights(plan, data, settings)
-    trainer = _Trainer(wrapped, trained, settings, total, pad_id or 0, workers, weights)
+    trainer = _Trainer(wrapped, trained, settings, total, padding, workers, weights)
     progress = Progress()
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             progress = load_checkpoint(Path(folder), trained, average, trainer.state)
-    samples = _samples(data, settings)
+    samples = _samples(data, settings, frame)
     looks = look_steps(total, settings.progress.evaluations)
     reporter = Reporter(total, settings.progress.log_every_steps, progress, speaks=rank == 0)
     for number in range(progress.step + 1, total + 1):
         step = plan.draws((number - 1) * batch, number * batch)
-        mine = deal([_text(data, settings, draw) for draw in step], rank, workers)
+        mine = deal([_text(data, settings, draw, frame) for draw in step], rank, workers)
         # The same dropout in a run that was stopped and one that was not; another for each worker.
         torch.manual_seed(hash((settings.seed, number, rank)))
         loss, tokens, finite = trainer.step(mine, of_texts=len(step))
@@ -97,7 +99,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
         reporter.after_step(number, loss, tokens)
         if number in looks:
             with average.applied():
-                held_out = _look(trained, samples, settings, pad_id or 0) if rank == 0 else {}
+                held_out = _look(trained, samples, settings, padding) if rank == 0 else {}
                 progress = reporter.after_look(number, held_out)
                 with tempfile.TemporaryDirectory() as folder:
                     stored = None
@@ -119,7 +121,7 @@ def _plan(data: Prepared, settings: FitSettings) -> Schedule:
     return schedule(parts, settings.data, settings.seed)
 
 
-def _text(data: Prepared, settings: FitSettings, draw: Draw) -> _Text:
+def _text(data: Prepared, settings: FitSettings, draw: Draw, frame: Frame) -> _Text:
     """What one draw shows."""
     source = settings.data[draw.source]
     table = data.tables[source.name]
@@ -129,7 +131,7 @@ def _text(data: Prepared, settings: FitSettings, draw: Draw) -> _Text:
     if weight := source.teacher_weight:
         taught = table.teacher[row].tolist()
         shares = [(1 - weight) * own + weight * of for own, of in zip(shares, taught, strict=True)]
-    return cut(table.ids(row), draw.max_tokens, draw.start), shares
+    return cut(table.ids(row), draw.max_tokens, draw.start, frame), shares
 
 
 def _class_weights(plan: Schedule, data: Prepared, settings: FitSettings) -> torch.Tensor | None:
@@ -154,12 +156,12 @@ class _Sample:
     labels: list[int]
 
 
-def _samples(data: Prepared, settings: FitSettings) -> dict[str, _Sample]:
+def _samples(data: Prepared, settings: FitSettings, frame: Frame) -> dict[str, _Sample]:
     found = {}
     for name, table in data.tables.items():
         rows = first_of_each_label(table, table.parts.held_out, settings.progress.sample_texts)
         if rows:
-            ids = [cut(table.ids(row), settings.progress.sample_tokens, 0.0) for row in rows]
+            ids = [cut(table.ids(row), settings.progress.sample_tokens, 0.0, frame) for row in rows]
             found[name] = _Sample(ids, [int(table.labels[row]) for row in rows])
     return found
 
@@ -173,21 +175,21 @@ class _Trainer:
         trained: TrainModel,
         settings: FitSettings,
         total_steps: int,
-        pad_id: int,
+        padding: Padding,
         workers: int,
         class_weights: torch.Tensor | None,
     ) -> None:
         self._model = wrapped
         self._settings = settings.optimiser
-        self._pad_id = pad_id
+        self._padding = padding
         self._workers = workers
         parameters = trained.trained
         self._parameters = list(parameters.values())
         self._device = self._parameters[0].device
         self._class_weights = None if class_weights is None else class_weights.to(self._device)
         rate, head_rate = settings.learning_rates
-        head = [value for name, value in parameters.items() if trained.head in name]
-        rest = [value for name, value in parameters.items() if trained.head not in name]
+        head = [value for name, value in parameters.items() if trained.is_head(name)]
+        rest = [value for name, value in parameters.items() if not trained.is_head(name)]
         self._optimiser = torch.optim.AdamW(
             [{"params": rest, "lr": rate}, {"params": head, "lr": head_rate}],
             weight_decay=settings.optimiser.weight_decay,
@@ -213,10 +215,11 @@ class _Trainer:
             number: every worker says the same of that, and the weights are left alone if it was not.
         """
         self._model.train()
-        groups = groups_of([len(ids) for ids, _ in texts], self._settings.micro_batch_tokens, self._device)
+        lengths, budget = [len(ids) for ids, _ in texts], self._settings.micro_batch_tokens
+        groups = groups_of(lengths, budget, self._device, self._padding)
         total = 0.0
         for number, group in enumerate(groups, start=1):
-            inputs = padded([texts[i][0] for i in group], self._pad_id, self._device)
+            inputs = self._padding.tensors([texts[i][0] for i in group], self._device)
             shares = torch.tensor([texts[i][1] for i in group], device=self._device)
             # Workers exchange gradients once a step, in its last backward pass.
             exchange = self._workers == 1 or number == len(groups)
@@ -255,13 +258,13 @@ def look_steps(total_steps: int, evaluations: int) -> set[int]:
 
 
 def _look(
-    trained: TrainModel, samples: dict[str, _Sample], settings: FitSettings, pad_id: int
+    trained: TrainModel, samples: dict[str, _Sample], settings: FitSettings, padding: Padding
 ) -> dict[str, float]:
     device = next(trained.model.parameters()).device
     found, losses = {}, []
     for name, sample in samples.items():
         logits = predict(
-            trained.model, sample.ids, pad_id=pad_id, device=device, precision=settings.optimiser.precision
+            trained.model, sample.ids, padding=padding, device=device, precision=settings.optimiser.precision
         )
         losses.append(
             torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.tensor(sample.labels)).item()

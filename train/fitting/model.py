@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from serve_app.errors import BundleError
 from serve_app.model import lora
-from train.base import Base
+from train.base import Base, load_tokenizer
 from train.errors import BaseInvalid, SettingsInvalid
 from train.settings import FitSettings
 
@@ -28,8 +27,8 @@ class TrainModel:
 
     model: Any
     """A `peft.PeftModel` or a plain one."""
-    head: str
-    """What the names of the head's parameters contain."""
+    head: tuple[str, ...]
+    """Names of the modules on top of the encoder."""
     as_adapter: bool
     """Whether the bundle gets an adapter, or the whole weights."""
 
@@ -37,6 +36,10 @@ class TrainModel:
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The trained parameters by name, always in the same order."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+
+    def is_head(self, name: str) -> bool:
+        """Whether a parameter is one of the head's, by its name."""
+        return _is_below(name, self.head)
 
 
 def build(base: Base, settings: FitSettings) -> TrainModel:
@@ -58,13 +61,16 @@ def build(base: Base, settings: FitSettings) -> TrainModel:
     if base.labels and not same_labels and set(base.labels) == set(settings.labels):
         raise SettingsInvalid(f"labels must be in the base's order, {list(base.labels)}")
     goes_on = settings.method == "lora" and base.adapter is not None and same_labels
-    plain = _load(base, settings, merged=not goes_on)
+    plain, new = _load(base, settings, merged=not goes_on)
+    head = _head(plain, settings)
     if settings.method == "full":
-        return TrainModel(plain, settings.lora.head, as_adapter=False)
+        return TrainModel(plain, head, as_adapter=False)
     if goes_on and base.adapter is not None:
-        return TrainModel(_go_on(plain, base.adapter, settings), settings.lora.head, as_adapter=True)
+        return TrainModel(_go_on(plain, base.adapter, settings), head, as_adapter=True)
     fits = base.adapter is None and (same_labels or base.labels is None)
-    return TrainModel(_new_adapter(plain, settings), settings.lora.head, as_adapter=fits)
+    # What the base does not have, such as the pooler of a masked language model, is stored with the head.
+    modules = [*head, *sorted({name.rpartition(".")[0] for name in new if not _is_below(name, head)})]
+    return TrainModel(_new_adapter(plain, modules, settings), head, as_adapter=fits)
 
 
 def write_product(
@@ -89,8 +95,11 @@ def write_product(
     config.save_pretrained(bundle)
 
 
-def _load(base: Base, settings: FitSettings, *, merged: bool) -> Any:
-    """The base as a plain classifier with the settings' labels, its adapter merged if asked."""
+def _load(base: Base, settings: FitSettings, *, merged: bool) -> tuple[Any, set[str]]:
+    """The base as a plain classifier with the settings' labels, and the names of the weights it lacks.
+
+    Its adapter is merged if asked.
+    """
     from transformers import AutoConfig, AutoModelForSequenceClassification
     from transformers.utils import logging
 
@@ -101,22 +110,61 @@ def _load(base: Base, settings: FitSettings, *, merged: bool) -> Any:
         config = AutoConfig.from_pretrained(base.adapter or base.weights, local_files_only=True)
         _set_labels(config, found)
         _set_dropout(config, settings)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
             base.weights,
             config=config,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=base.labels is None,  # such as the head of a regression
             dtype=torch.float32,
             # On a CPU the backward pass through SDPA is the slower one for short, masked texts. None takes
             # the fastest that the architecture has.
             attn_implementation=None if torch.cuda.is_available() else "eager",
         )
+        new = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
         if merged and base.adapter is not None:
-            lora.merge(model.state_dict(), base.adapter)
-    except (OSError, ValueError, RuntimeError, BundleError) as error:
+            new -= lora.merge(model, base.adapter)
+    except Exception as error:  # whatever a library raises for files that it cannot read
         raise BaseInvalid(f"the base in {base.weights} cannot be loaded: {error}") from error
-    return model if found == settings.labels else _with_new_head(model, settings)
+    _refuse_other_weights(model, new, base)
+    _complete_pad_token(model, base)
+    return (model if found == settings.labels else _with_new_head(model, settings)), new
+
+
+def _refuse_other_weights(model: Any, new: set[str], base: Base) -> None:
+    """Raise BaseInvalid if the file's weights are not those of the configuration's encoder."""
+    own = {name for name, _ in model.named_parameters() if _is_below(name, (model.base_model_prefix,))}
+    if 2 * len(own & new) > len(own):
+        raise BaseInvalid(
+            f"the weights in {base.weights} are not those of its config.json: {len(own & new)} of {len(own)} "
+            f"of the encoder are missing, such as {min(own & new)}; both files must be of one model"
+        )
+
+
+def _complete_pad_token(model: Any, base: Base) -> None:
+    """A decoder's head finds a text's end by the pad token, which GPT-2 and Llama do not name."""
+    config, embeddings = model.config.get_text_config(), model.get_input_embeddings().weight.shape[0]
+    if config.pad_token_id is None or not 0 <= config.pad_token_id < embeddings:
+        tokenizer = load_tokenizer(base)
+        known = [pad for pad in (tokenizer.pad_token_id, tokenizer.eos_token_id) if pad is not None]
+        config.pad_token_id = next((pad for pad in known if pad < embeddings), None)
+
+
+def _head(model: Any, settings: FitSettings) -> tuple[str, ...]:
+    """Names of the modules on top of the encoder, unless the settings name one."""
+    if settings.lora.head is not None:
+        return (settings.lora.head,)
+    return tuple(
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in module.parameters())
+    )
+
+
+def _is_below(name: str, modules: tuple[str, ...]) -> bool:
+    return any(f".{module}." in f".{name}" for module in modules)
 
 
 def _with_new_head(model: Any, settings: FitSettings) -> Any:
@@ -126,7 +174,8 @@ def _with_new_head(model: Any, settings: FitSettings) -> Any:
     config = copy.deepcopy(model.config)
     _set_labels(config, settings.labels)
     renewed = type(model)._from_config(config, attn_implementation=config._attn_implementation)
-    kept = {name: value for name, value in model.state_dict().items() if settings.lora.head not in name}
+    head = _head(model, settings)
+    kept = {name: value for name, value in model.state_dict().items() if not _is_below(name, head)}
     renewed.load_state_dict(kept, strict=False)
     return renewed
 
@@ -134,6 +183,8 @@ def _with_new_head(model: Any, settings: FitSettings) -> Any:
 def _set_labels(config: Any, labels: tuple[str, ...]) -> None:
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
+    if config.problem_type is not None:
+        config.problem_type = "single_label_classification"  # what is trained, and served
 
 
 def _set_dropout(config: Any, settings: FitSettings) -> None:
@@ -149,7 +200,8 @@ def _set_dropout(config: Any, settings: FitSettings) -> None:
                 setattr(config, name, value)
 
 
-def _new_adapter(model: Any, settings: FitSettings) -> Any:
+def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
+    """The model with a new adapter; the modules named by `whole` are trained and stored whole."""
     from peft import LoraConfig, TaskType, get_peft_model
 
     targets = settings.lora.targets
@@ -159,14 +211,22 @@ def _new_adapter(model: Any, settings: FitSettings) -> Any:
         r=rank,
         lora_alpha=settings.lora.alpha or rank,
         target_modules=targets if isinstance(targets, str) else list(targets),
-        modules_to_save=[settings.lora.head],
+        modules_to_save=whole,
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # a name in transformers that peft still uses
-            return get_peft_model(model, config)
-    except ValueError as error:
-        raise SettingsInvalid(f"[lora] does not fit the base: {error}") from error
+            warnings.simplefilter("ignore")  # what peft sets by itself for GPT-2 and for mixtures of experts
+            wrapped = get_peft_model(model, config)
+    except (ValueError, TypeError) as error:
+        raise SettingsInvalid(
+            f"[lora] does not fit the base: {error}; choose other targets, or --method full"
+        ) from error
+    if wrapped.peft_config["default"].target_parameters:
+        raise SettingsInvalid(
+            f"the base is a mixture of experts ({model.config.model_type}), and the service does not merge an "
+            "adapter of experts; train it with --method full"
+        )
+    return wrapped
 
 
 def _go_on(model: Any, adapter: Path, settings: FitSettings) -> Any:

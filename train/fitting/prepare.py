@@ -143,6 +143,11 @@ def _tokenised(
         for examples in read_file(file, FileSettings.model_validate(fields), labels, columns):
             texts = [example.text for example in examples]
             ids = [[] for _ in texts] if index >= keys_only_from else _tokenise(base, texts)
+            if index < keys_only_from and (empty := sum(not of_text for of_text in ids)):
+                raise DataInvalid(
+                    f"{file}: the tokenizer of {base} gives no token for {empty} of the texts, such as for "
+                    "signs that it does not know; remove their rows, or take another base"
+                )
             words = [len(word_keys(text)) for text in texts]
             yield _table(index, keys_of(examples), ids, words, _teacher(file, examples, columns))
     except TrainError as error:

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from serve_app.model.bundle import write_manifest
 from serve_app.model.classifier import Classifier, Encoded
 from serve_app.model.store import fetch
-from train.base import Base, load_tokenizer
+from train.base import Base, frame_of, load_tokenizer
 from train.evaluation.calibrate import fit_temperature
 from train.evaluation.figures import Figures, as_json, as_table, figures
 from train.fitting.checkpoint import load_weights, read_progress
@@ -24,7 +24,7 @@ from train.fitting.prepare import Prepared
 from train.models import CACHE
 from train.profile import ask, build_profile, write_profile
 from train.settings import FitSettings
-from train.texts.mix import cut
+from train.texts.mix import Frame, cut
 from train.texts.parts import Rows
 from train.texts.tokens import TokenTable
 
@@ -79,7 +79,7 @@ def write_result(
     manifest = _Manifest(settings, base if trained.as_adapter else None, prepared.digest, code_commit())
     manifest.write(bundle)
 
-    answers, held_out = _ask(bundle, prepared, settings)
+    answers, held_out = _ask(bundle, prepared, settings, frame_of(tokenizer))
     found = {
         name: figures(of_set.labels, of_set.logits.argmax(axis=1), settings.labels)
         for name, of_set in answers.items()
@@ -115,7 +115,9 @@ def write_result(
     return bundle
 
 
-def _ask(bundle: Path, prepared: Prepared, settings: FitSettings) -> tuple[dict[str, _Answers], bool]:
+def _ask(
+    bundle: Path, prepared: Prepared, settings: FitSettings, frame: Frame
+) -> tuple[dict[str, _Answers], bool]:
     """The bundle's answers, as a replica gives them, to what is held out of every set.
 
     Where nothing is held out, to what it was trained on: the second value is then false, for such answers
@@ -128,13 +130,15 @@ def _ask(bundle: Path, prepared: Prepared, settings: FitSettings) -> tuple[dict[
     for name, table in prepared.tables.items():
         rows = table.parts.held_out if held_out else table.parts.train
         if len(rows):
-            answers[name] = _ask_one(classifier, table, rows[:_MEASURED_TEXTS], limit)
+            answers[name] = _ask_one(classifier, table, rows[:_MEASURED_TEXTS], limit, frame)
     return answers, held_out
 
 
-def _ask_one(classifier: Classifier, table: TokenTable, rows: Rows, max_tokens: int) -> _Answers:
+def _ask_one(
+    classifier: Classifier, table: TokenTable, rows: Rows, max_tokens: int, frame: Frame
+) -> _Answers:
     whole = [table.ids(int(row)) for row in rows]
-    ids = [cut(of_text, max_tokens, 0.0) for of_text in whole]
+    ids = [cut(of_text, max_tokens, 0.0, frame) for of_text in whole]
     logits, embeddings = ask(classifier, [Encoded(of_text, truncated=False) for of_text in ids])
     return _Answers(ids, table.labels[rows].tolist(), logits, embeddings)
 

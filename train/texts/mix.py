@@ -112,15 +112,31 @@ def _spread(parts: Sequence[Indices], rng: np.random.Generator) -> Indices:
     return merged
 
 
-def cut(token_ids: Sequence[int], max_tokens: int, start: float) -> list[int]:
-    """A window of a tokenised text, between its own first and last special token.
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a tokenizer puts around a text, and which part of a long one serving reads."""
+
+    before: int = 1
+    """Special tokens before the text, such as [CLS]; a decoder has none."""
+    after: int = 1
+    """The same after it."""
+    reads_end: bool = False
+    """Whether serving reads a long text's end, and not its beginning."""
+
+
+def cut(token_ids: Sequence[int], max_tokens: int, start: float, frame: Frame = Frame()) -> list[int]:
+    """A window of a tokenised text, between its own special tokens.
 
     Args:
-        token_ids: The whole text, [CLS] first and [SEP] last.
-        max_tokens: Of the result, both counted.
-        start: Where the window begins, as in `Draw.start`.
+        token_ids: The whole text, special tokens first and last.
+        max_tokens: Of the result, those counted.
+        start: Where the window begins, as in `Draw.start`; 0 is the part that serving reads.
+        frame: The special tokens.
     """
-    body = token_ids[1:-1]
-    room = max_tokens - 2
+    after = len(token_ids) - frame.after
+    body = token_ids[frame.before : after]
+    room = max_tokens - frame.before - frame.after
     begin = int(start * (len(body) - room + 1)) if len(body) > room else 0
-    return [token_ids[0], *body[begin : begin + room], token_ids[-1]]
+    if frame.reads_end and len(body) > room:
+        begin = len(body) - room - begin
+    return [*token_ids[: frame.before], *body[begin : begin + room], *token_ids[after:]]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from serve_app.model.padding import Padding
 from train.fitting.averaging import WeightAverage
-from train.fitting.forward import padded
 from train.fitting.loop import learning_rate_factor
 from train.settings import OptimiserSettings
 
@@ -50,7 +50,7 @@ def test_frozen_weights_are_not_averaged() -> None:
 
 
 def test_padding_is_masked() -> None:
-    inputs = padded([[5, 6, 7], [8]], pad_id=9, device=torch.device("cpu"))
+    inputs = Padding(9).tensors([[5, 6, 7], [8]], torch.device("cpu"))
 
     assert inputs["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
