@@ -13,7 +13,8 @@ DATA_DIR ?= $(wildcard ../shared/data)
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test operator-test operator-test-long lint format loadtest canary demo bench chaos lock clean environment kubeconfig images upgrade train retrain \
+.PHONY: serve test operator-test operator-test-long lint format loadtest canary demo bench chaos lock clean environment \
+	kubeconfig images upgrade train retrain \
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
