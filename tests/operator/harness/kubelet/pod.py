@@ -62,6 +62,9 @@ class Pod:
         self.folder.mkdir(parents=True)
         self.hosts = self.folder / "hosts"
         self.hosts.write_text("127.0.0.1 localhost\n")
+        # Without a name server: gRPC would ask one, and wait for it, before it reads the hosts file.
+        self._resolver = self.folder / "resolv.conf"
+        self._resolver.touch()
         self._machine = machine
         self._on_change = on_change
         self._sandbox = Sandbox(number, self.address, self.name)
@@ -119,7 +122,7 @@ class Pod:
         values |= image.variables
         values |= variables(self._machine.api, self.body, spec, lambda name: field(self.body, name))
         mounts = [Mount(folder, str(folder)) for folder in settings.programs]
-        mounts.append(Mount(self.hosts, "/etc/hosts"))
+        mounts += [Mount(self.hosts, "/etc/hosts"), Mount(self._resolver, "/etc/resolv.conf")]
         for one in sorted(spec.get("volumeMounts") or [], key=lambda one: str(one["mountPath"])):
             source = self._volumes.paths[one["name"]] / one.get("subPath", "")
             if not source.exists():

@@ -100,8 +100,8 @@ def root_script(
     for mount in mounts:
         # Resolved as in the container: an absolute link such as /var/run leads out of its root here.
         source, target = quoted(str(mount.source)), quoted(f".{Path(mount.path).resolve()}")
-        make = "mkdir -p" if mount.source.is_dir() else "touch"
-        lines.append(f"{make} {target} && mount --rbind {source} {target}")
+        make = "mkdir -p" if mount.source.is_dir() else "install -D /dev/null"
+        lines.append(f"[ -e {target} ] || {make} {target}; mount --rbind {source} {target}")
         if mount.read_only:
             lines.append(f"mount -o remount,bind,ro {target}")
     lines.append(f"mkdir -p .{quoted(working_folder)}")
