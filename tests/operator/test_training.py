@@ -62,9 +62,9 @@ def claim(cluster: Cluster, namespace: str) -> Iterator[None]:
 @pytest.fixture
 def folder(cluster: Cluster) -> Iterator[Path]:
     """Settings, a tiny base and a place for texts, which the pods see; /tmp is each pod's own."""
-    if cluster.has_container_runtime():
+    if cluster.shared_folder is None and cluster.has_container_runtime():
         pytest.skip("the pods do not see this machine's files")
-    found = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    found = Path(tempfile.mkdtemp(dir=cluster.shared_folder or "/var/tmp"))
     found.chmod(0o755)
     write_base(found / "base")
     (found / "settings.toml").write_text(SETTINGS.format(base=found / "base"))
