@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from cluster.kuberay.kinds import RAY_JOB, RAY_SERVICE, Kind
 from cluster.kuberay.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
 from tests.operator.cluster import Cluster
+from tests.operator.namespaces import remove_namespace
 
 UNSCHEDULABLE = 999
 NAMES = {RAY_SERVICE: "sentiment", RAY_JOB: "sentiment-train"}
@@ -166,3 +168,20 @@ def _remove_nodes(cluster: Cluster, namespace: str, name: str) -> None:
     if name == "prod":
         for kind in ("nodepools.karpenter.sh", "ec2nodeclasses.karpenter.k8s.aws"):
             cluster.kubectl("delete", kind, f"{namespace}-gpu", "--ignore-not-found", "--wait=false")
+
+
+def test_a_missing_namespace_is_named_and_made_on_request(
+    cluster: Cluster, run_cluster: Callable[..., Any], request: pytest.FixtureRequest
+) -> None:
+    namespace = f"apply-made-{secrets.token_hex(3)}"
+    request.addfinalizer(lambda: remove_namespace(cluster, namespace))
+    given = options(namespace, "dev")
+
+    refused = run_cluster("apply", *given)
+    assert refused.returncode == 1
+    assert f"no namespace {namespace}" in refused.stderr and "--create-namespace" in refused.stderr
+
+    for _ in range(2):
+        made = run_cluster("apply", *given, "--create-namespace")
+        assert made.returncode == 0, made.stderr
+    assert cluster.client().get(RAY_SERVICE, namespace, "sentiment")
