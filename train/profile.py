@@ -76,7 +76,9 @@ class ReferenceProfile(_Frozen):
         "held out", description="What the texts are: held out of training, or logged in service."
     )
     accuracy_set: str | None = Field(
-        None, description="Set of the manifest's `held_out` that measures the accuracy on them; none: all."
+        None,
+        description="Set of the manifest's `held_out` that measures the accuracy on them. None: all sets, or "
+        "for traffic, that the accuracy is not known.",
     )
     true_shares: dict[str, Share] | None = Field(description="Of each label, in the data, if it has labels.")
     predicted_shares: dict[str, Share] = Field(description="Of each label, in the answers.")
@@ -168,7 +170,7 @@ def build_profile(
         labels: In the order of the logits.
         temperature: Divides the logits.
         unknown_token: The id that counts as unknown; None if the tokenizer has none.
-        accuracy_set: The set whose held-out texts measure the accuracy on these texts; None: all sets.
+        accuracy_set: The set whose held-out texts measure the accuracy on these texts.
 
     Returns:
         The profile, and the embeddings of the sample: float16 (at most 512, hidden).

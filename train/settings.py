@@ -174,7 +174,8 @@ class TrafficSettings(_Frozen):
 
     file: Annotated[str, Field(description="Parquet file with a column `text`, on this machine.")]
     accuracy_set: Annotated[
-        str, Field(description="Set whose held-out texts measure the accuracy on these texts.")
+        str | None,
+        Field(description="Set whose held-out texts measure the accuracy on these; none: unknown."),
     ]
 
 

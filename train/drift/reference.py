@@ -42,12 +42,14 @@ def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
             "`python -m train fit` writes one into the bundle"
         )
     profile, embeddings = read_profile(folder)
-    right, judged = _held_out(manifest.metrics, profile.accuracy_set)
+    right, judged = _held_out(manifest.metrics, profile)
     return Reference(manifest.name, manifest.version, profile, embeddings, right, judged)
 
 
-def _held_out(metrics: Mapping[str, Any], only: str | None) -> tuple[int, int]:
-    """How many held-out texts were right, and of how many: of one set, or of all."""
-    sets = [of for name, of in (metrics.get("held_out") or {}).items() if only in (None, name)]
+def _held_out(metrics: Mapping[str, Any], profile: ReferenceProfile) -> tuple[int, int]:
+    """How many held-out texts were right, and of how many: of those that measure the profile's texts."""
+    everything = profile.source == "held out" and profile.accuracy_set is None
+    held_out = metrics.get("held_out") or {}
+    sets = [of_set for name, of_set in held_out.items() if everything or name == profile.accuracy_set]
     right = sum(round(of_set["accuracy"] * of_set["texts"]) for of_set in sets)
     return right, sum(of_set["texts"] for of_set in sets)

@@ -96,6 +96,43 @@ def interval(measured: float, drawn: Floats, confidence: float) -> Interval:
     return Interval(measured, float(low), float(high))
 
 
+def difference_draws(
+    sample: Counts, selected: Counts | None = None, *, draws: int = RESAMPLES, seed: int = 0
+) -> Floats:
+    """Where the difference of the balanced accuracies lies, drawn from its posterior distribution.
+
+    For each class, the difference of the recalls is e a - (1 - e) b: e is how often the other one is wrong, a
+    how often the candidate is right then, b how often it is wrong where the other one is right. Each has
+    Jeffreys' prior, whose intervals cover a binomial share well also where nothing was counted (Brown, Cai
+    and DasGupta 2001, Interval Estimation for a Binomial Proportion, Statistical Science 16).
+
+    `selected` are texts that came in because the other one was right or wrong, such as feedback. They say
+    nothing of e, and as much of a and b as the sample does: they are weighted by post-stratification (Holt
+    and Smith 1979, Post Stratification, JRSS A 142), the strata being class and correctness.
+
+    Args:
+        sample: What `paired_counts` gave of a random sample.
+        selected: Of texts that were selected by class and by whether the other one is right, if any.
+        draws: How many.
+        seed: The same seed gives the same draws.
+
+    Returns:
+        float64 (draws,); classes without a text in the sample are left out.
+    """
+    rng = np.random.default_rng(seed)
+    both = sample if selected is None else sample + selected
+    recalls = []
+    for of_sample, of_both in zip(sample, both, strict=True):
+        if not of_sample.sum():
+            continue
+        wrong = rng.beta(of_sample[1] + of_sample[3] + 0.5, of_sample[0] + of_sample[2] + 0.5, draws)
+        won = rng.beta(of_both[1] + 0.5, of_both[3] + 0.5, draws)
+        lost = rng.beta(of_both[2] + 0.5, of_both[0] + 0.5, draws)
+        recalls.append(wrong * won - (1 - wrong) * lost)
+    found: Floats = np.mean(recalls, axis=0)
+    return found
+
+
 def p_not_worse(counts: Counts, margin: float, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """How well the balanced accuracies agree with "not worse by more than `margin`"; small means it is worse.
 

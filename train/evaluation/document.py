@@ -53,10 +53,16 @@ class Difference(_Frozen):
     )
 
 
+Role = Literal["sample", "audit", "feedback"]
+"""What the texts of a set are: a random sample of what is asked; the audit sample of the traffic; or feedback
+on that traffic, which comes in because an answer was right or wrong."""
+
+
 class SetResult(_Frozen):
     """One set."""
 
     name: str
+    role: Role = "sample"
     texts: int
     candidate: ModelOnSet
     against: ModelOnSet | None

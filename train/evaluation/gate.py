@@ -1,19 +1,34 @@
 """The gate: may this candidate take the champion's place? An evaluation in, verdict and reasons out.
 
-Everything is judged, also after the first check has failed: who is refused should hear all of it at once.
+It has three answers: passed, refused, and not enough evidence, with the number of labelled texts that are
+missing. Every check is evaluated, also after the first one has failed, and all reasons are reported at once.
 """
 
+import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import stats
 
-from train.evaluation.compare import Counts, bootstrap, holm, interval, p_not_worse
-from train.evaluation.document import Difference, Evaluation
+from train.evaluation.compare import (
+    Counts,
+    Floats,
+    Interval,
+    bootstrap,
+    difference_draws,
+    holm,
+    interval,
+    p_not_worse,
+)
+from train.evaluation.document import Difference, Evaluation, SetResult
+from train.evaluation.thresholds import Overall as OverallBounds
 from train.evaluation.thresholds import Thresholds
 
 Relation = Literal[">=", "<=", ">"]
+Answer = Literal["passed", "refused", "not enough evidence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,13 @@ class Check:
     bound: str
     reason: str
     """What to say if it failed."""
+    undecided: bool = False
+    """It did not pass, and more evidence may let it pass."""
+
+    @property
+    def outcome(self) -> str:
+        """One word for a table."""
+        return "pass" if self.passed else "OPEN" if self.undecided else "FAIL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,14 @@ class Verdict:
     """The gate's answer; it passes when every check does."""
 
     checks: tuple[Check, ...]
+
+    @property
+    def answer(self) -> Answer:
+        """Refused if any check fails for good; not enough evidence if more of it may let all checks pass."""
+        if self.passed:
+            return "passed"
+        failed = (check for check in self.checks if not check.passed)
+        return "not enough evidence" if all(check.undecided for check in failed) else "refused"
 
     @property
     def passed(self) -> bool:
@@ -59,7 +89,7 @@ def decide(evaluation: Evaluation, thresholds: Thresholds) -> Verdict:
     if evaluation.against is None:
         first = (_evidence, _first, _calibration)
         return Verdict(tuple(check for judge in first for check in judge(evaluation, thresholds)))
-    judges = (_evidence, _overall, _parts, _sets, _calibration, _speed, _behaviour)
+    judges = (_evidence, _overall, _parts, _calibration, _speed, _behaviour)
     checks = [check for judge in judges for check in judge(evaluation, thresholds)]
     return Verdict((same_labels(evaluation.candidate.labels, evaluation.against.labels), *checks))
 
@@ -81,8 +111,42 @@ def same_labels(candidate: Sequence[str], champion: Sequence[str]) -> Check:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Paired counts of a random sample of texts, and of feedback on the same traffic if there is any."""
+
+    sample: Counts
+    feedback: Counts | None = None
+
+    @property
+    def texts(self) -> int:
+        """Of the sample."""
+        return int(self.sample.sum())
+
+
+def traffic_of(evaluation: Evaluation, of_set: SetResult) -> Traffic | None:
+    """A set's counts, those of an audit sample with the feedback on its traffic; None of feedback itself.
+
+    The sets `audit-NAME` and `feedback-NAME` belong together.
+    """
+    if of_set.role == "feedback" or of_set.difference is None:
+        return None
+    feedback = [
+        of_labels(other.difference, evaluation.labels)
+        for other in evaluation.sets
+        if other.role == "feedback" and other.difference is not None and _stem(other) == _stem(of_set)
+    ]
+    paired = feedback[0] if feedback and of_set.role == "audit" else None
+    return Traffic(of_labels(of_set.difference, evaluation.labels), paired)
+
+
+def _stem(of_set: SetResult) -> str:
+    return of_set.name.partition("-")[2]
+
+
 def _evidence(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
-    texts = sum(of_set.texts for of_set in evaluation.sets)
+    sampled = _sampled(evaluation)
+    texts = sum(of_set.texts for of_set in sampled)
     least = thresholds.evidence.min_texts
     yield _check(
         "evidence: texts",
@@ -90,10 +154,12 @@ def _evidence(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]
         ">=",
         least,
         _count,
-        f"{texts:,} texts are too few to judge by, at least {least:,} are needed: give more labelled texts",
+        f"{texts:,} texts are too few to judge by, at least {least:,} are needed: {least - texts:,} more "
+        "labelled texts",
+        undecided=True,
     )
     by_label = {
-        label: sum(of_set.candidate.figures.class_texts.get(label, 0) for of_set in evaluation.sets)
+        label: sum(of_set.candidate.figures.class_texts.get(label, 0) for of_set in sampled)
         for label in evaluation.labels
     }
     rarest = min(by_label, key=lambda label: by_label[label])
@@ -104,8 +170,15 @@ def _evidence(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]
         ">=",
         least,
         _count,
-        f"{by_label[rarest]:,} texts of {rarest} are too few to judge by, at least {least:,} are needed",
+        f"{by_label[rarest]:,} texts of {rarest} are too few to judge by, at least {least:,} are needed: "
+        f"{least - by_label[rarest]:,} more of them",
+        undecided=True,
     )
+
+
+def _sampled(evaluation: Evaluation) -> list[SetResult]:
+    """The sets that are random samples."""
+    return [of_set for of_set in evaluation.sets if of_set.role != "feedback"]
 
 
 def _first(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
@@ -135,31 +208,70 @@ def _first(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
 
 
 def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
-    counts = [_counts(of_set.difference) for of_set in evaluation.sets if of_set.difference]
-    drawn = bootstrap(counts, resamples=evaluation.resamples, seed=evaluation.seed)
+    """Non-inferiority: is the difference above -margin, beyond doubt?
+
+    The interval inclusion rule with three answers: ICH E9 (1998), Statistical Principles for Clinical Trials,
+    section 3.3.2; the number of texts by the normal approximation (Chow, Shao and Wang 2008, Sample Size
+    Calculations in Clinical Research).
+    """
+    groups = [group for of_set in evaluation.sets if (group := traffic_of(evaluation, of_set))]
+    if not groups:
+        return
     bounds = thresholds.overall
-    found = interval(
-        drawn.measured_balanced_accuracy, drawn.balanced_accuracy, 1 - 2 * thresholds.significance
-    )
+    drawn = mean_draws(groups, evaluation)
+    low, high = np.quantile(drawn, [1 - bounds.confidence, bounds.confidence])
+    found = Interval(float(drawn.mean()), float(low), float(high))
+    shown = f"{_points(found.estimate)} [{_points(found.low)}, {_points(found.high)}]"
+    worse = found.high < -bounds.margin
+    texts = sum(group.texts for group in groups)
+    more = more_texts(texts, drawn, -bounds.margin, bounds)
+    if worse:
+        reason = (
+            f"significantly worse overall: the balanced accuracy, mean of the sets, changed by {shown} "
+            f"points, and the whole interval is below {_points(-bounds.margin)}"
+        )
+    else:
+        reason = (
+            "not enough evidence that it is not worse overall: the balanced accuracy, mean of the sets, "
+            f"changed by {shown} points, and the lower end must be above {_points(-bounds.margin)}: about "
+            f"{more:,} labelled texts more than these {texts:,} are needed"
+        )
     yield _check(
-        "overall: upper end of the difference, points",
-        found.high,
+        "overall: lower end of the difference, points",
+        found.low,
         ">=",
         -bounds.margin,
         _points,
-        f"significantly worse overall: the balanced accuracy, mean of the sets, changed by "
-        f"{_points(found.estimate)} points, and the whole interval [{_points(found.low)}, "
-        f"{_points(found.high)}] is below {_points(-bounds.margin)}",
+        reason,
+        measured=shown,
+        undecided=not worse,
     )
-    yield _check(
-        "overall: difference, points",
-        found.estimate,
-        ">=",
-        -bounds.tolerance,
-        _points,
-        f"worse overall than is tolerated: the balanced accuracy, mean of the sets, changed by "
-        f"{_points(found.estimate)} points; {_points(-bounds.tolerance)} is the limit, significant or not",
+
+
+def mean_draws(groups: Sequence[Traffic], evaluation: Evaluation) -> Floats:
+    """Draws of the mean difference over the groups, every group counting alike."""
+    found: Floats = np.mean(
+        [
+            difference_draws(
+                group.sample, group.feedback, draws=evaluation.resamples, seed=evaluation.seed + number
+            )
+            for number, group in enumerate(groups)
+        ],
+        axis=0,
     )
+    return found
+
+
+def more_texts(texts: int, drawn: Floats, bound: float, bounds: OverallBounds) -> int:
+    """How many more texts let a difference lie above `bound` with the power of `bounds`.
+
+    The difference is taken as 0 where a margin is allowed, or as it was measured if that is closer to the
+    bound, but no closer than half the margin.
+    """
+    distance = max(min(float(drawn.mean()) - bound, bounds.margin), bounds.margin / 2)
+    deviations = float(stats.norm.ppf(bounds.confidence) + stats.norm.ppf(bounds.power))
+    needed = texts * (float(drawn.std()) * deviations / distance) ** 2
+    return max(1, math.ceil(needed - texts))
 
 
 def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
@@ -191,26 +303,12 @@ def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
         )
 
 
-def _sets(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
-    bounds = thresholds.sets
-    for of_set in evaluation.sets:
-        rarest = min(of_set.candidate.figures.class_texts.values())
-        if of_set.difference is None or rarest < bounds.min_label_texts:
-            continue
-        measured = of_set.difference.balanced_accuracy.estimate
-        yield _check(
-            f"{of_set.name}: difference, points",
-            measured,
-            ">=",
-            -bounds.tolerance,
-            _points,
-            f"worse on {of_set.name} than is tolerated: the balanced accuracy changed by {_points(measured)} "
-            f"points; {_points(-bounds.tolerance)} is the limit, significant or not",
-        )
-
-
 def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
-    error, most = evaluation.average.candidate.calibration_error, thresholds.calibration.max_error
+    sampled = _sampled(evaluation)
+    if not sampled:
+        return
+    error = statistics.fmean(of_set.candidate.calibration.error for of_set in sampled)
+    most = thresholds.calibration.max_error
     yield _check(
         "calibration error, mean of the sets",
         error,
@@ -220,8 +318,9 @@ def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Che
         f"the scores do not mean what they say: the calibration error is {error:.3f}, at most {most:.3f} is "
         "allowed; fit the temperature anew on held-out texts",
     )
-    if evaluation.average.against:
-        champion, most = evaluation.average.against.calibration_error, thresholds.calibration.max_rise
+    against = [of_set.against.calibration.error for of_set in sampled if of_set.against]
+    if against:
+        champion, most = statistics.fmean(against), thresholds.calibration.max_rise
         yield _check(
             "calibration error above the champion's",
             error - champion,
@@ -273,11 +372,20 @@ def _check(
     reason: str,
     *,
     measured: str | None = None,
+    undecided: bool = False,
 ) -> Check:
     passed = {">=": value >= limit, "<=": value <= limit, ">": value > limit}[relation]
     shown = measured or show(value)
     return Check(
-        name, float(value), relation, float(limit), passed, shown, f"{relation} {show(limit)}", reason
+        name,
+        float(value),
+        relation,
+        float(limit),
+        passed,
+        shown,
+        f"{relation} {show(limit)}",
+        reason,
+        undecided and not passed,
     )
 
 
@@ -292,6 +400,11 @@ def _paired(evaluation: Evaluation) -> Iterator[tuple[str, Counts]]:
 
 def _counts(difference: Difference) -> Counts:
     return np.array(list(difference.paired.values()), dtype=np.int64)
+
+
+def of_labels(difference: Difference, labels: Sequence[str]) -> Counts:
+    """Paired counts of every label: int64 (labels, 4)."""
+    return np.array([difference.paired.get(label, (0, 0, 0, 0)) for label in labels], dtype=np.int64)
 
 
 def _points(fraction: float) -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from train.evaluation.document import (
     Failures,
     Headline,
     ModelOnSet,
+    Role,
     SetResult,
     SliceResult,
     Speed,
@@ -63,6 +65,7 @@ def measure(
     against: Model | None,
     sets: Mapping[str, Sequence[Example]],
     *,
+    roles: Mapping[str, Role] = MappingProxyType({}),
     columns: Sequence[str] = (),
     least_slice_texts: int = LEAST_TEXTS,
     resamples: int = RESAMPLES,
@@ -77,6 +80,7 @@ def measure(
         candidate: The model to measure.
         against: With the same labels in the same order of columns; None for no comparison.
         sets: Labelled texts by name; none of them empty.
+        roles: Of the sets that are no random sample of what is asked, by name.
         columns: To slice every set by that has them.
         least_slice_texts: Smaller slices are joined.
         resamples: Of every bootstrap.
@@ -112,6 +116,7 @@ def measure(
         slices,
         turns,
         behaviour,
+        roles=roles,
         resamples=resamples,
         seed=seed,
         created_at=now(),
@@ -126,6 +131,7 @@ def assemble(
     turns: Sequence[tuple[Answers, ...]],
     behaviour: BehaviourResult,
     *,
+    roles: Mapping[str, Role] = MappingProxyType({}),
     resamples: int,
     seed: int,
     created_at: datetime,
@@ -153,6 +159,7 @@ def assemble(
     by_set = tuple(
         SetResult(
             name=name,
+            role=roles.get(name, "sample"),
             texts=len(of.truth),
             candidate=_on_set(of.truth, of.candidate, labels),
             against=_on_set(of.truth, of.against, labels) if of.against is not None else None,

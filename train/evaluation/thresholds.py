@@ -18,10 +18,11 @@ class Evidence(Frozen):
 
 
 class Overall(Frozen):
-    """The mean of the sets."""
+    """The mean of the sets: a test of non-inferiority."""
 
-    margin: Fraction
-    tolerance: Fraction
+    margin: Annotated[float, Field(gt=0, le=1)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    power: Annotated[float, Field(gt=0.5, lt=1)]
 
 
 class Parts(Frozen):
@@ -29,13 +30,6 @@ class Parts(Frozen):
 
     min_texts: Count
     margin: Fraction
-
-
-class Sets(Frozen):
-    """Every set by itself, whatever is significant."""
-
-    tolerance: Fraction
-    min_label_texts: Count
 
 
 class CalibrationBounds(Frozen):
@@ -71,7 +65,6 @@ class Thresholds(Frozen):
     evidence: Evidence
     overall: Overall
     parts: Parts
-    sets: Sets
     calibration: CalibrationBounds
     speed: SpeedBounds
     behaviour: BehaviourBounds

@@ -11,15 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from train.captured.joining import TRUTH, Join
+from train.captured.joining import AUDITED, TRUTH, Join, hashes
 from train.captured.reading import Log, Window
+from train.drift.distinct import DistinctKeys
 from train.errors import DataInvalid
 from train.settings import FileSettings
 from train.texts.files import copy_to
 from train.texts.parts import keys_of, one_of_each
 from train.texts.reading import read_examples
 
-FILE = "feedback.parquet"
+FILE, AUDIT_FILE = "feedback.parquet", "audit.parquet"
 _COLUMNS = pa.schema([("text", pa.string()), ("label", pa.string()), ("time", pa.int64())])
 
 
@@ -30,23 +31,33 @@ class Labelled:
     by_label: Mapping[str, int]
     """Texts by label, each text once; those with contradicting labels are left out."""
     rows: int
-    """Answers with feedback and text."""
+    """Answers with feedback and text that are not of the audit sample."""
     without_text: int
     """Answers with feedback whose text the log does not keep."""
+    audited: int
+    """Answers of the audit sample with text: never learned from, they measure the result."""
+    complete: bool
+    """Whether every text of the window has a label, so that feedback is no selection of them."""
 
 
 def label_counts(log: Log, window: Window) -> dict[str, int]:
-    """Answers of a window that have feedback and text, by what was said; a text asked twice counts twice."""
+    """Answers of a window that can be learned from, by their label; a text asked twice counts twice.
+
+    They have feedback and text, and are not of the audit sample.
+    """
     found: Counter[str] = Counter()
     for batch in Join(log, window, ("text",)):
-        found.update(batch.filter(pc.is_valid(batch["text"]))[TRUTH].to_pylist())
+        learned = pc.and_(pc.is_valid(batch["text"]), pc.invert(batch[AUDITED]))
+        found.update(batch.filter(learned)[TRUTH].to_pylist())
     return dict(found)
 
 
 def write_labelled(
     log: Log, window: Window, labels: Sequence[str], folder: Path, *, max_texts: int
 ) -> Labelled:
-    """Write `feedback.parquet`: text, label, time of the answer in microseconds.
+    """Write `feedback.parquet`, and `audit.parquet` if there is an audit sample.
+
+    Columns are text, label, and the time of the answer in microseconds.
 
     Args:
         log: Of the service.
@@ -60,16 +71,35 @@ def write_labelled(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    everything, counts = folder / f".{FILE}", Counter[str]()
-    with parquet.ParquetWriter(everything, _COLUMNS, compression="zstd") as writer:
-        for batch in _rows(log, window, labels, counts):
-            writer.write_batch(batch)
+    everything, counts, labelled = folder / f".{FILE}", Counter[str](), DistinctKeys()
+    with (
+        parquet.ParquetWriter(everything, _COLUMNS, compression="zstd") as writer,
+        parquet.ParquetWriter(folder / AUDIT_FILE, _COLUMNS, compression="zstd") as audit,
+    ):
+        for batch, audited in _rows(log, window, labels, counts, labelled):
+            writer.write_batch(batch.filter(pc.invert(audited)))
+            audit.write_batch(batch.filter(audited))
     _keep_newest(everything, path, max_texts)
     everything.unlink()
+    if not counts["audited"]:
+        (folder / AUDIT_FILE).unlink()
     source = FileSettings(name="feedback", file=FILE)
     examples = read_examples(str(folder), source, labels) if counts["rows"] else []
     once = Counter(labels[examples[row].label] for row in one_of_each(keys_of(examples)))
-    return Labelled(dict(once), counts["rows"], counts["without_text"])
+    return Labelled(
+        dict(once),
+        counts["rows"],
+        counts["without_text"],
+        audited=counts["audited"],
+        complete=len(labelled) == _distinct_texts(log, window),
+    )
+
+
+def _distinct_texts(log: Log, window: Window) -> int:
+    seen = DistinctKeys()
+    for batch in log.predictions(window, ("text_sha256",)):
+        seen.add(hashes(batch["text_sha256"]))
+    return len(seen)
 
 
 def keep(path: Path, address: str) -> None:
@@ -86,16 +116,21 @@ def keep(path: Path, address: str) -> None:
         ) from error
 
 
-def _rows(log: Log, window: Window, labels: Sequence[str], counts: Counter[str]) -> Iterator[Any]:
+def _rows(
+    log: Log, window: Window, labels: Sequence[str], counts: Counter[str], labelled: DistinctKeys
+) -> Iterator[tuple[Any, Any]]:
+    """Rows that can be learned from or measured by, and which of them are of the audit sample."""
     known = pa.array(labels)
-    for batch in Join(log, window, ("text", "time")):
+    for batch in Join(log, window, ("text", "text_sha256", "time")):
+        labelled.add(hashes(batch["text_sha256"]))
         has_text = pc.is_valid(batch["text"])
         counts["without_text"] += len(has_text) - pc.sum(has_text).as_py()
         kept = batch.filter(pc.and_(has_text, pc.is_in(batch[TRUTH], known)))
         kept = kept.filter(pc.not_equal(pc.utf8_trim_whitespace(kept["text"]), ""))
-        counts["rows"] += kept.num_rows
+        counts["audited"] += pc.sum(kept[AUDITED]).as_py() or 0
+        counts["rows"] += pc.sum(pc.invert(kept[AUDITED])).as_py() or 0
         columns = [kept["text"], kept[TRUTH], kept["time"].cast(pa.int64())]
-        yield pa.record_batch(columns, schema=_COLUMNS)
+        yield pa.record_batch(columns, schema=_COLUMNS), kept[AUDITED]
 
 
 def _keep_newest(source: Path, target: Path, most: int) -> None:

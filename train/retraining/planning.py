@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from serve_app.model.bundle import BundleManifest
 from train.captured.reading import Window
+from train.evaluation.document import Role
 from train.registry import Version
 from train.retraining.bounds import MixBounds
 from train.settings import (
@@ -18,6 +19,8 @@ from train.settings import (
 
 FEEDBACK = "feedback-"
 """How the names of sets begin that were made from feedback; the version follows."""
+AUDIT = "audit-"
+"""How those begin that are the audit sample of the same traffic."""
 
 _MAX_LENGTH = 512
 """Where the champion's bundle names none."""
@@ -35,6 +38,14 @@ def new_showings(by_label: Mapping[str, int], mix: MixBounds) -> float:
     return mix.passes * (1 - mix.held_out) * min(by_label.values()) * len(by_label)
 
 
+def roles_of(settings: FitSettings, *, complete: bool) -> dict[str, Role]:
+    """Which sets are no plain random samples: feedback, unless every text has it, and the audit sample."""
+    roles: dict[str, Role] = {of.name: "feedback" for of in settings.data if of.name.startswith(FEEDBACK)}
+    if complete:
+        del roles[f"{FEEDBACK}{settings.version}"]
+    return roles | {of.name: "audit" for of in settings.validation if of.name.startswith(AUDIT)}
+
+
 def settings_for(
     champion: Version,
     manifest: BundleManifest,
@@ -44,6 +55,8 @@ def settings_for(
     old: Sequence[DataSettings],
     held_back: Sequence[FileSettings],
     traffic: str | None,
+    audit: str | None,
+    complete: bool,
     mix: MixBounds,
 ) -> FitSettings:
     """The run that goes on from the champion.
@@ -56,9 +69,13 @@ def settings_for(
         old: The champion's sets, as they are to be shown again.
         held_back: Sets that the champion was never trained on, to be measured by; files absolute.
         traffic: Path of a sample of the texts that the version will answer, if there is one.
+        audit: Where the audit sample lies, if there is one; nothing is learned from it.
+        complete: Whether every text of the window has feedback.
         mix: How it learns.
     """
     adapter = manifest.base is not None
+    # Feedback alone is a selection of the texts, and says nothing of the accuracy on all of them.
+    accuracy_set = f"{AUDIT}{version}" if audit else f"{FEEDBACK}{version}" if complete else None
     return FitSettings(
         name=champion.name,
         version=version,
@@ -77,7 +94,8 @@ def settings_for(
             *old,
         ),
         test=tuple(held_back),
-        traffic=TrafficSettings(file=traffic, accuracy_set=f"{FEEDBACK}{version}") if traffic else None,
+        validation=(FileSettings(name=f"{AUDIT}{version}", file=audit),) if audit else (),
+        traffic=TrafficSettings(file=traffic, accuracy_set=accuracy_set) if traffic else None,
         optimiser=OptimiserSettings(learning_rate=mix.learning_rate if adapter else mix.full_learning_rate),
         progress=_LOOKS,
     )

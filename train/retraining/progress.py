@@ -32,6 +32,8 @@ class Retraining(BaseModel):
     reasons: Annotated[tuple[str, ...], Field(description="Why it was refused, in words.")] = ()
     by_label: Annotated[dict[str, int], Field(description="Texts with feedback; empty: not read yet.")] = {}
     without_text: Annotated[int, Field(description="Answers with feedback whose text was not kept.")] = 0
+    audited: Annotated[int, Field(description="Answers of the audit sample with a label.")] = 0
+    complete: Annotated[bool, Field(description="Whether every text of the window has a label.")] = False
     fitted: bool = False
     passed: Annotated[bool | None, Field(description="The gate's word.")] = None
     uri: Annotated[str | None, Field(description="Of the bundle in the registry.")] = None

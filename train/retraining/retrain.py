@@ -15,9 +15,8 @@ from typing import Any
 from serve_app.model.store import Bundle, fetch
 from train.captured.reading import Log, Window
 from train.errors import RetrainingRefused
-from train.evaluation.document import Evaluation
 from train.evaluation.evaluate import LocalModel, read_sets
-from train.evaluation.gate import Check, Verdict, decide
+from train.evaluation.gate import Verdict, decide
 from train.evaluation.measure import measure
 from train.evaluation.report import write_report
 from train.evaluation.thresholds import Thresholds
@@ -27,8 +26,9 @@ from train.models import CACHE
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
 from train.retraining.bounds import Bounds
-from train.retraining.labelled import FILE, keep, write_labelled
-from train.retraining.planning import FEEDBACK, new_showings, settings_for, version_name
+from train.retraining.gain import gain
+from train.retraining.labelled import AUDIT_FILE, FILE, keep, write_labelled
+from train.retraining.planning import new_showings, roles_of, settings_for, version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import champion_run, located, replayed
 from train.retraining.traffic import FILE as TRAFFIC
@@ -137,7 +137,7 @@ class _Work:
                 )
             retraining = self._note(retraining, fitted=True)
         if retraining.passed is None:
-            verdict = self._judge(settings)
+            verdict = self._judge(settings, retraining)
             status = "under way" if verdict.passed else "refused"
             retraining = self._note(retraining, passed=verdict.passed, reasons=verdict.reasons, status=status)
         if not retraining.passed:
@@ -165,13 +165,17 @@ class _Work:
         write_traffic(self._with.log, retraining.window, self._folder / _DATA, held_out=held_out)
         lacking = bounds.lacking(found.by_label, labels)
         if self._with.texts and not lacking:
-            keep(self._folder / _DATA / FILE, self._feedback(retraining))
+            keep(self._folder / _DATA / FILE, self._kept(retraining, FILE))
+            if found.audited:
+                keep(self._folder / _DATA / AUDIT_FILE, self._kept(retraining, AUDIT_FILE))
         if lacking and found.without_text:
             lacking += (f"{found.without_text:,} answers with feedback have no text in the log",)
         return self._note(
             retraining,
             by_label=dict(found.by_label),
             without_text=found.without_text,
+            audited=found.audited,
+            complete=found.complete,
             status="too few labels" if lacking else "under way",
             reasons=lacking,
         )
@@ -186,7 +190,7 @@ class _Work:
             self._champion,
             manifest,
             retraining.version,
-            feedback=self._feedback(retraining),
+            feedback=self._kept(retraining, FILE),
             old=replayed(old.data, manifest.labels, root, showings=showings, most_passes=mix.passes)
             if old and showings
             else (),
@@ -195,20 +199,22 @@ class _Work:
                 for source in ((*old.validation, *old.test) if old else ())
             ],
             traffic=str(traffic.resolve()) if traffic.exists() else None,
+            audit=self._kept(retraining, AUDIT_FILE) if retraining.audited else None,
+            complete=retraining.complete,
             mix=mix,
         )
 
-    def _feedback(self, retraining: Retraining) -> str:
+    def _kept(self, retraining: Retraining, file: str) -> str:
         """Where its labelled texts lie, so that every worker and every later retraining finds them."""
         kept = self._with.texts and join(self._with.texts, retraining.version)
-        return absolute(join(kept or str(self._folder / _DATA), FILE))
+        return absolute(join(kept or str(self._folder / _DATA), file))
 
     def _old(self) -> tuple[FitSettings | None, str]:
         if self._with.forget:
             return None, ""
         return self._with.old or champion_run(self._with.registry, self._champion)
 
-    def _judge(self, settings: FitSettings) -> Verdict:
+    def _judge(self, settings: FitSettings, retraining: Retraining) -> Verdict:
         self._with.tell("measuring it against the champion")
         most = self._with.bounds.gate.max_set_texts
         sets = {name: examples[:most] for name, examples in read_sets(settings, "").items()}
@@ -216,33 +222,11 @@ class _Work:
             LocalModel(str((self._folder / "bundle").absolute())),
             LocalModel(self._champion.uri, settings.labels),
             sets,
+            roles=roles_of(settings, complete=retraining.complete),
             tell=self._with.tell,
         )
         verdict = decide(evaluation, self._with.gate)
-        verdict = Verdict((*verdict.checks, gain(evaluation, self._with.bounds.gate.gain)))
+        least, bounds = self._with.bounds.gate.gain, self._with.gate.overall
+        verdict = Verdict((*verdict.checks, gain(evaluation, settings.version, least, bounds)))
         write_report(evaluation, self._folder / _EVALUATION, verdict)
         return verdict
-
-
-def gain(evaluation: Evaluation, least: float) -> Check:
-    """Whether the candidate answers the held-out feedback better than the champion.
-
-    Args:
-        evaluation: Of both; the set whose name begins with `feedback-` and that is first.
-        least: The lower end of the interval must lie above; a fraction.
-    """
-    of_set = next(of_set for of_set in evaluation.sets if of_set.name.startswith(FEEDBACK))
-    assert of_set.difference is not None
-    won = of_set.difference.balanced_accuracy
-    measured = f"{100 * won.estimate:+.1f} [{100 * won.low:+.1f}, {100 * won.high:+.1f}]"
-    return Check(
-        name="gain on the held-out feedback",
-        value=won.low,
-        relation=">",
-        limit=least,
-        passed=won.low > least,
-        measured=measured,
-        bound=f"above {100 * least:+.1f}",
-        reason=f"on the {of_set.texts:,} held-out texts with feedback it is not better beyond doubt: "
-        f"{measured} points of balanced accuracy; the feedback teaches nothing new, or is wrong",
-    )

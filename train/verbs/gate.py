@@ -12,17 +12,20 @@ from train.verbs.evaluate import add_choice, labels_of, local, measured
 if TYPE_CHECKING:
     from train.evaluation.gate import Verdict
 
-REFUSED = 2
-"""Exit code of a refusal; 0 is a pass, 1 an error."""
+EXIT_CODES = {"passed": 0, "refused": 2, "not enough evidence": 3}
+"""By the gate's answer; 1 is an error: nothing was decided."""
 
 _HELP = """\
 Measure a candidate against the champion on the same texts, and say whether it may take its place.
 
-Refused is what is significantly worse in balanced accuracy, over all or on any set or slice that is large
-enough, whose scores mean less, which is slower, fails more behavioural tests, or has other labels. Every
-bound stands in train/gate.toml with what it was chosen for; every check is printed with value and bound.
+It passes if its balanced accuracy, mean of the sets, is not worse by the margin or more, beyond doubt.
+Refused is what is significantly worse there, or on any set or slice that is large enough, whose scores mean
+less, which is slower, fails more behavioural tests, or has other labels. In between the evidence is not
+enough, and the number of further labelled texts is printed. Every bound stands in train/gate.toml with what
+it was chosen for; every check is printed with value and bound.
 
-Exit code: 0 passed, 2 refused (or the command line was not understood), 1 an error: nothing was decided.
+Exit code: 0 passed, 2 refused (or the command line was not understood), 3 not enough evidence, 1 an error:
+nothing was decided.
 """
 _EXAMPLE = """\
 examples:
@@ -81,22 +84,20 @@ def _tell(chosen: argparse.Namespace, verdict: "Verdict") -> int:
     from train.evaluation.tables import table
 
     rows = [["check", "measured", "bound", ""]]
-    rows += [
-        [check.name, check.measured, check.bound, "pass" if check.passed else "FAIL"]
-        for check in verdict.checks
-    ]
+    rows += [[check.name, check.measured, check.bound, check.outcome] for check in verdict.checks]
     print(table(rows), end="\n\n")
     for reason in verdict.reasons:
         print(f"- {reason}")
-    print("PASSED" if verdict.passed else "REFUSED")
+    print(verdict.answer.upper())
     if chosen.json:
         document = {
             "format": 1,
             "candidate": chosen.candidate,
             "champion": chosen.champion,
             "passed": verdict.passed,
+            "answer": verdict.answer,
             "reasons": list(verdict.reasons),
             "checks": [asdict(check) for check in verdict.checks],
         }
         chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 0 if verdict.passed else REFUSED
+    return EXIT_CODES[verdict.answer]

@@ -39,6 +39,7 @@ CHAMPION = "champion"
 """Folder of the first champion."""
 _REPLICAS = 2
 _FLUSH_S = "2"
+_AUDIT_FRACTION = 0.2
 _MOST_STEPS = 6
 _TIMEOUT_S = 30.0
 
@@ -122,6 +123,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
         environment={
             "SENTIMENT_LOG_URI": log.uri,
             "SENTIMENT_LOG_FLUSH_S": _FLUSH_S,
+            "SENTIMENT_AUDIT_FRACTION": str(_AUDIT_FRACTION),
             "SENTIMENT_MAX_QUEUE_WAIT_S": "30",
             "RAY_metrics_report_interval_ms": "1000",
         },
@@ -138,6 +140,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
         tell(f"asking about {len(domains.new):,} texts of the new domain, with feedback")
         clients.send(domains.new, say)
         clients.lost(log)
+        tell(f"labelling the audit sample: {clients.audit(log, out, say):,} texts")
         steps += _steps(
             loop, tell, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say
         )

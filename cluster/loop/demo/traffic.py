@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import threading
 import time
@@ -10,12 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 
 from cluster.loop.demo.texts import LABELS, Row
 from cluster.rollout.demo.beside import repeating
-from train.captured.reading import Log
+from train.captured.auditing import COLUMNS, export_sample
+from train.captured.importing import import_feedback
+from train.captured.reading import Log, Window
 
 _BATCH_TEXTS, _CLIENTS = 4, 4
 _PAUSE_S = 0.1
@@ -40,12 +45,14 @@ class Clients:
         answered: request ids that were answered.
         failed: what went wrong with those that were not, or with feedback.
         said: labels given as feedback.
+        asked: by request id and index, what was asked.
     """
 
     url: str
     answered: set[str] = field(default_factory=set)
     failed: list[str] = field(default_factory=list)
     said: int = 0
+    asked: dict[tuple[str, int], Row] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -72,6 +79,24 @@ class Clients:
                 stack.enter_context(repeating(ask, _PAUSE_S))
             yield
 
+    def audit(self, log: Log, folder: Path, say: Say) -> int:
+        """Label the audit sample, as a person does with its file.
+
+        Returns:
+            Texts labelled.
+        """
+        sample, labelled = folder / "audit-sample.csv", folder / "audit-labelled.csv"
+        export_sample(log, Window(), sample)
+        with sample.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        with labelled.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            for row in rows:
+                asked = self.asked[row["request_id"], int(row["index"])]
+                writer.writerow({**row, "label": say(asked)})
+        return import_feedback(str(labelled), log.uri, LABELS, now=datetime.now(UTC), audit=True)
+
     def lost(self, log: Log) -> set[str]:
         """Answered requests that are not in the log, once nothing more comes or patience ends."""
         deadline = time.monotonic() + _PATIENCE_S
@@ -88,6 +113,7 @@ class Clients:
             return
         with self._lock:
             self.answered.add(request_id)
+            self.asked |= {(request_id, index): row for index, row in enumerate(rows)}
         if say is not None:
             given = [
                 {"request_id": request_id, "index": index, "label": say(row)}

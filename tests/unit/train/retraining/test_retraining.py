@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from serve_app.capture.parquet import feedback_files, prediction_files
+from serve_app.capture.records import AUDIT as AUDIT_SOURCE
 from serve_app.capture.stores import FolderStore
+from serve_app.model.store import fetch
 from tests.unit.train.captured.logs import NOON, answered, truth, write
 from train.captured.reading import Log, Window
 from train.errors import DataInvalid, RetrainingRefused, SettingsInvalid
+from train.models import CACHE
 from train.registry import Version
 from train.retraining.bounds import DEFAULT, LabelBounds, read_retrain_bounds
-from train.retraining.labelled import FILE, keep, label_counts, write_labelled
-from train.retraining.planning import version_name
+from train.retraining.labelled import AUDIT_FILE, FILE, keep, label_counts, write_labelled
+from train.retraining.planning import roles_of, settings_for, version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import replayed
 from train.settings import DataSettings, FileSettings
@@ -139,3 +143,48 @@ def test_texts_that_cannot_be_kept_are_told_with_their_place(tmp_path: Path) -> 
     assert (tmp_path / "there" / "kept.parquet").read_bytes() == b"texts"
     with pytest.raises(DataInvalid, match=r"kept at /proc/nowhere/kept\.parquet.*--texts"):
         keep(tmp_path / "feedback.parquet", "/proc/nowhere/kept.parquet")
+
+
+def test_the_audit_sample_is_measured_by_and_never_learned_from(tmp_path: Path) -> None:
+    marked = [replace(answered(f"m{i}", f"marked {i}"), audit_fraction=0.5) for i in range(4)]
+    others = [answered(f"o{i}", f"other {i}") for i in range(4)]
+    audit = [replace(truth(f"m{i}", LABELS[i % 2]), source=AUDIT_SOURCE) for i in range(4)]
+    said = [truth(f"o{i}", "POSITIVE") for i in range(3)] + [truth("m0", "POSITIVE", seconds=900)]
+    write(tmp_path / "log", [*marked, *others], [*audit, *said])
+    log = Log(str(tmp_path / "log"))
+
+    found = write_labelled(log, WINDOW, LABELS, tmp_path / "data", max_texts=10)
+
+    assert texts_of(tmp_path / "data") == [(f"other {i}", "POSITIVE") for i in range(3)]
+    assert (found.rows, found.audited, found.complete) == (3, 4, False)
+    assert label_counts(log, WINDOW) == {"POSITIVE": 3}
+    source = FileSettings(name="a", file=AUDIT_FILE)
+    sample = read_examples(str(tmp_path / "data"), source, LABELS)
+    assert sorted((row.text, LABELS[row.label]) for row in sample) == [
+        (f"marked {i}", LABELS[i % 2]) for i in range(4)
+    ]
+    write(tmp_path / "log", truths=[truth("o3", "POSITIVE")])
+    assert write_labelled(log, WINDOW, LABELS, tmp_path / "data", max_texts=10).complete
+
+
+def test_sets_that_are_no_random_sample_are_known_to_be() -> None:
+    settings = settings_for(
+        CHAMPION,
+        fetch("builtin:", cache_dir=CACHE).manifest,
+        "v2",
+        feedback="/data/feedback.parquet",
+        old=[DataSettings(name="films", file="a"), DataSettings(name="feedback-v1", file="b")],
+        held_back=[FileSettings(name="audit-v1", file="c")],
+        traffic="/data/traffic.parquet",
+        audit="/data/audit.parquet",
+        complete=False,
+        mix=read_retrain_bounds().mix,
+    )
+
+    assert roles_of(settings, complete=False) == {
+        "feedback-v1": "feedback",
+        "feedback-v2": "feedback",
+        "audit-v2": "audit",
+    }
+    assert "feedback-v2" not in roles_of(settings, complete=True)
+    assert settings.traffic is not None and settings.traffic.accuracy_set == "audit-v2"

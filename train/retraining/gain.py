@@ -1,0 +1,68 @@
+"""Whether a retrained version answers the traffic better than the champion."""
+
+import numpy as np
+
+from train.evaluation.document import Evaluation
+from train.evaluation.gate import Check, mean_draws, more_texts, traffic_of
+from train.evaluation.thresholds import Overall
+from train.retraining.planning import AUDIT, FEEDBACK
+
+_LEAST_AUDIT = 400
+"""Texts of an audit sample that are asked for where there is none; `python -m tests.bench.gate_power
+--feedback` has what so many are good for."""
+
+
+def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) -> Check:
+    """Check that the candidate answers the traffic better, from the audit sample and the held-out feedback.
+
+    Feedback alone is no random sample, so it counts by itself only where every text has it. With an audit
+    sample it is weighted (`train.evaluation.compare.difference_draws`).
+
+    Args:
+        evaluation: Of both; has the version's feedback and audit sample among its sets.
+        version: The candidate's.
+        least: Gain in balanced accuracy above which the interval must lie; a fraction.
+        bounds: Confidence of the interval, one-sided, and power by which more texts are asked for.
+    """
+    names = (f"{AUDIT}{version}", f"{FEEDBACK}{version}")
+    sets = [of_set for of_set in evaluation.sets if of_set.name in names]
+    found = [group for of_set in sets if (group := traffic_of(evaluation, of_set))]
+    if not found:
+        return _check(
+            -1.0,
+            least,
+            "-",
+            "not enough evidence of a gain: feedback is no random sample, and who gives it depends on the "
+            f"answer; label an audit sample of about {_LEAST_AUDIT} texts (SENTIMENT_AUDIT_FRACTION, "
+            "`python -m train feedback sample`)",
+            undecided=True,
+        )
+    drawn = mean_draws(found, evaluation)
+    low, high = np.quantile(drawn, [1 - bounds.confidence, bounds.confidence])
+    shown = f"{100 * drawn.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    texts = sum(group.texts for group in found)
+    what = (
+        f"on {texts:,} texts of the traffic and the feedback on it, it is not better beyond doubt: {shown} "
+        "points of balanced accuracy"
+    )
+    undecided = float(drawn.mean()) > least
+    if undecided:
+        what += f"; about {more_texts(texts, drawn, least, bounds):,} more labelled texts are needed"
+    else:
+        what += "; the feedback teaches nothing new, or is wrong"
+    return _check(float(low), least, shown, what, undecided=undecided)
+
+
+def _check(low: float, least: float, shown: str, reason: str, *, undecided: bool) -> Check:
+    passed = low > least
+    return Check(
+        name="gain on the traffic, lower end, points",
+        value=low,
+        relation=">",
+        limit=least,
+        passed=passed,
+        measured=shown,
+        bound=f"above {100 * least:+.1f}",
+        reason=reason,
+        undecided=undecided and not passed,
+    )
