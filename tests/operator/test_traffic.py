@@ -201,7 +201,7 @@ def test_a_bad_version_is_rolled_back_with_the_deployers_role_alone(service: Ser
 
 
 def test_pods_that_the_load_does_not_need_leave_and_no_request_fails(service: Service) -> None:
-    """After the policy's window, Ray's idle time-out of 120 s and draining, part of which has passed by now."""
+    """After the policy's window, Ray's idle time-out of 120 s, and draining."""
     with service.traffic() as traffic:
         service.settle(2, 420)
     assert_nothing_failed(traffic)
