@@ -58,10 +58,14 @@ class Service:
         """Worker pods that are not ending."""
         return self._pods(_WORKER)
 
-    def head(self) -> dict[str, Any]:
-        """The head pod."""
-        [head] = self._pods(_HEAD)
-        return head
+    def serving(self) -> list[dict[str, Any]]:
+        """Worker pods that are ready endpoints; during an upgrade those of one cluster."""
+        ready = ready_endpoints(self.cluster, self.namespace, SERVICE)
+        return [pod for pod in self.workers() if pod["status"].get("podIP") in ready]
+
+    def heads(self) -> list[dict[str, Any]]:
+        """Head pods, the newest last; two of them for a minute after an upgrade."""
+        return sorted(self._pods(_HEAD), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def settle(self, pods: int, within_s: float = _SETTLED_S) -> None:
         """Wait for a number of ready endpoints and as many workers."""

@@ -18,6 +18,7 @@ from cluster.rollout.demo.models import TEXTS
 from tests.operator.cluster import Cluster
 
 SERVE_PORT = 8000
+NO_ENDPOINT = "no endpoint"
 _ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 _FOLLOW_S = 0.25
 _TIMEOUT_S = 30
@@ -103,7 +104,7 @@ class Traffic:
     def _ask(self, text: str) -> None:
         sent_s, found = time.monotonic(), self.endpoints[-1][1]
         address = random.choice(found) if found else ""
-        outcome = _outcome(lambda: post(address, text, self._headers)) if address else "no endpoint"
+        outcome = _outcome(lambda: post(address, text, self._headers)) if address else NO_ENDPOINT
         self.requests.append(Request(sent_s, address, outcome))
 
 
