@@ -24,7 +24,7 @@ from train.evaluation.thresholds import read_thresholds
 from train.retraining.gain import gain
 from train.retraining.planning import AUDIT, FEEDBACK
 
-RESAMPLES = 2_000
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
