@@ -40,8 +40,8 @@ def located(source: FileSettings, root: str) -> str:
 def old_sets(sets: Sequence[DataSettings], root: str) -> list[DataSettings]:
     """The champion's sets as a retraining shows them again, all texts equally often.
 
-    A set stays divided as it was, so that nothing of what is held out was ever trained on. Sets without labels
-    of their own are left out.
+    A set stays divided as it was, so that nothing of what is held out was ever trained on. Sets without
+    labels of their own are left out.
 
     Args:
         sets: What the champion trained on.
