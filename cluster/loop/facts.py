@@ -43,7 +43,7 @@ def read_facts(model: str, retrainer: Retrainer, journal: Journal, *, least_rows
     if champion is None:
         return Facts(model, None, under_way)
     looked = read_look(retrainer.work, champion.version)
-    made = next(reversed(retrainings(retrainer.work, model, champion.version)), None)
+    made = next(reversed(retrainings(retrainer.work, model, champion.version, retrainer.log.address)), None)
     return Facts(
         model,
         champion.version,

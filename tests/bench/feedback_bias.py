@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.unit.train.drift.made import audited, reference, traffic
+from train.drift.feedback import FeedbackCounts
 from train.drift.findings import Level
 from train.drift.judge import judge
-from train.drift.labelled import Labels
 from train.drift.rates import fall_p
 from train.drift.thresholds import read_thresholds
 
@@ -67,7 +67,7 @@ def draw(world: FeedbackWorld, seed: int) -> Drawn:
 def judge_feedback(world: FeedbackWorld, seed: int) -> Level:
     """The project's verdict."""
     drawn = draw(world, seed)
-    labels = Labels(
+    labels = FeedbackCounts(
         int(drawn.right[drawn.judged].sum()),
         int(drawn.judged.sum()),
         audited(int(drawn.right[drawn.audit].sum()), world.audit_texts),

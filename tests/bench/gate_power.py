@@ -24,7 +24,8 @@ from train.evaluation.thresholds import read_thresholds
 from train.retraining.gain import gain
 from train.retraining.planning import AUDIT, FEEDBACK
 
-RESAMPLES = 2_000
+RESAMPLES = 10_000
+"""As in production; short tests take fewer."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def paired(label: Counts, champion: Counts, right: Counts) -> Counts:
     return np.bincount(label * 4 + cell, minlength=8).reshape(2, 4)
 
 
-def evaluation_of(sets: dict[str, tuple[Role, Counts]]) -> Evaluation:
+def evaluation_of(sets: dict[str, tuple[Role, Counts]], resamples: int = RESAMPLES) -> Evaluation:
     """An evaluation of which everything but the paired counts is a good one's."""
     base = _base()
     [of_base] = base.sets
@@ -77,7 +78,7 @@ def evaluation_of(sets: dict[str, tuple[Role, Counts]]) -> Evaluation:
         model = of_base.candidate.model_copy(update={"figures": figures})
         changes = {"name": name, "role": role, "texts": int(counts.sum()), "candidate": model}
         results.append(of_base.model_copy(update={**changes, "difference": difference}))
-    return base.model_copy(update={"sets": tuple(results), "resamples": RESAMPLES})
+    return base.model_copy(update={"sets": tuple(results), "resamples": resamples})
 
 
 @cache
@@ -85,10 +86,10 @@ def _base() -> Evaluation:
     return evaluated(FakeModel(), FakeModel(), {"even": texts("even", 400, seed=1)})
 
 
-def gate(candidate: Candidate, count: int, seed: int) -> Answer:
+def gate(candidate: Candidate, count: int, seed: int, *, resamples: int = RESAMPLES) -> Answer:
     """The gate's answer on one set of so many texts."""
     counts = paired(*outcomes(candidate, count, np.random.default_rng([seed, count])))
-    return decide(evaluation_of({"set": ("sample", counts)}), read_thresholds()).answer
+    return decide(evaluation_of({"set": ("sample", counts)}, resamples), read_thresholds()).answer
 
 
 def retrained(
@@ -99,6 +100,7 @@ def retrained(
     audit: int = 400,
     feedback: int = 1_000,
     old: int = 2_000,
+    resamples: int = RESAMPLES,
 ) -> Answer:
     """The answer after a retraining, with the check on the gain.
 
@@ -109,6 +111,7 @@ def retrained(
         audit: Texts of the audit sample.
         feedback: Held-out texts with feedback.
         old: Texts of the old domain.
+        resamples: Draws of each interval.
     """
     rng = np.random.default_rng([seed, round(100 * ratio), audit])
     label, champion, right = outcomes(candidate, 40 * feedback, rng)
@@ -117,7 +120,7 @@ def retrained(
     sets[f"{FEEDBACK}v"] = ("feedback", paired(label[given], champion[given], right[given]))
     if audit:
         sets[f"{AUDIT}v"] = ("audit", paired(*outcomes(candidate, audit, rng)))
-    evaluation, thresholds = evaluation_of(sets), read_thresholds()
+    evaluation, thresholds = evaluation_of(sets, resamples), read_thresholds()
     checks = decide(evaluation, thresholds).checks
     return Verdict((*checks, gain(evaluation, "v", 0.0, thresholds.overall))).answer
 

@@ -22,7 +22,7 @@ from serve_app.capture import parquet as written
 from serve_app.capture.records import FEEDBACK, PREDICTIONS, SCHEMA_VERSION
 from train.captured.visibility import Visibility, visibility
 from train.errors import LogInvalid
-from train.texts.files import open_filesystem
+from train.texts.files import absolute, open_filesystem
 
 BATCH_ROWS = 65_536
 COMPACTED = "compacted-"
@@ -90,6 +90,11 @@ class Log:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._address = uri.removeprefix("file://")
+
+    @property
+    def address(self) -> str:
+        """The absolute address: the same log has the same, whatever the working folder is."""
+        return absolute(self._address)
 
     def predictions(
         self, window: Window = Window(), columns: Sequence[str] | None = None

@@ -10,10 +10,10 @@ from serve_app.model.store import Bundle
 from train.captured.joining import Join
 from train.captured.reading import Log, Window
 from train.drift.embedding import answered, embed_texts
+from train.drift.feedback import COLUMNS as FEEDBACK_COLUMNS
+from train.drift.feedback import count_feedback
 from train.drift.findings import Report
 from train.drift.judge import Samples, judge
-from train.drift.labelled import COLUMNS as LABEL_COLUMNS
-from train.drift.labelled import count_labels
 from train.drift.reference import Reference, read_reference
 from train.drift.segments import SegmentHistory
 from train.drift.tally import COLUMNS, SEGMENT_COLUMNS, count, segment_history
@@ -83,7 +83,7 @@ def _read(log: Log, window: Window, labels: tuple[str, ...], tell: Tell) -> Traf
     if not log.files(FEEDBACK, replace(window, until=Window().until, version=None)):
         return traffic
     tell("joining feedback")
-    return replace(traffic, feedback=count_labels(Join(log, window, LABEL_COLUMNS)))
+    return replace(traffic, feedback=count_feedback(Join(log, window, FEEDBACK_COLUMNS)))
 
 
 def _history(log: Log, window: Window, labels: tuple[str, ...], periods: int) -> SegmentHistory:

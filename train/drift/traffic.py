@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from train.drift.labelled import Labels
+from train.drift.feedback import FeedbackCounts
 from train.drift.rates import TokenSums
 from train.drift.shift import Counts
 
@@ -25,7 +25,7 @@ class Traffic:
     """By the segment's name, texts by answered label: int64 (labels,)."""
     texts: tuple[str, ...] = ()
     """Drawn at random from the rows that have their text; none where the log keeps no texts."""
-    feedback: Labels = field(default_factory=Labels)
+    feedback: FeedbackCounts = field(default_factory=FeedbackCounts)
     repeated: int = 0
     """Further answers to the same texts, which no count has."""
     begin: datetime | None = None

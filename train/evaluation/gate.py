@@ -112,7 +112,7 @@ def same_labels(candidate: Sequence[str], champion: Sequence[str]) -> Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class PairedSample:
     """Paired counts of a random sample of texts, and of feedback on the same traffic if there is any."""
 
     sample: Counts
@@ -124,7 +124,7 @@ class Traffic:
         return int(self.sample.sum())
 
 
-def traffic_of(evaluation: Evaluation, of_set: SetResult) -> Traffic | None:
+def paired_sample(evaluation: Evaluation, of_set: SetResult) -> PairedSample | None:
     """A set's counts, those of an audit sample with the feedback on its traffic; None of feedback itself.
 
     The sets `audit-NAME` and `feedback-NAME` belong together.
@@ -137,7 +137,7 @@ def traffic_of(evaluation: Evaluation, of_set: SetResult) -> Traffic | None:
         if other.role == "feedback" and other.difference is not None and _stem(other) == _stem(of_set)
     ]
     paired = feedback[0] if feedback and of_set.role == "audit" else None
-    return Traffic(of_labels(of_set.difference, evaluation.labels), paired)
+    return PairedSample(of_labels(of_set.difference, evaluation.labels), paired)
 
 
 def _stem(of_set: SetResult) -> str:
@@ -214,7 +214,7 @@ def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
     section 3.3.2; the number of texts by the normal approximation (Chow, Shao and Wang 2008, Sample Size
     Calculations in Clinical Research).
     """
-    groups = [group for of_set in evaluation.sets if (group := traffic_of(evaluation, of_set))]
+    groups = [group for of_set in evaluation.sets if (group := paired_sample(evaluation, of_set))]
     if not groups:
         return
     bounds = thresholds.overall
@@ -248,7 +248,7 @@ def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
     )
 
 
-def mean_draws(groups: Sequence[Traffic], evaluation: Evaluation) -> Floats:
+def mean_draws(groups: Sequence[PairedSample], evaluation: Evaluation) -> Floats:
     """Draws of the mean difference over the groups, every group counting alike."""
     found: Floats = np.mean(
         [

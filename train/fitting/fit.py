@@ -68,6 +68,11 @@ def fit(
     Raises:
         TrainError: What is wrong with the settings, the data or the run.
     """
+    if settings.optimiser.batch_texts < resources.workers:
+        raise SettingsInvalid(
+            f"optimiser.batch_texts is {settings.optimiser.batch_texts}, fewer than the "
+            f"{resources.workers} workers that share a step; raise it, or give fewer --workers"
+        )
     storage = checkpoints or str((out / "ray").resolve())
     _claim(out, storage, settings, resume=resume)
     base = find_base(settings.base)

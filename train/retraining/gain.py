@@ -3,7 +3,7 @@
 import numpy as np
 
 from train.evaluation.document import Evaluation
-from train.evaluation.gate import Check, mean_draws, more_texts, traffic_of
+from train.evaluation.gate import Check, mean_draws, more_texts, paired_sample
 from train.evaluation.thresholds import Overall
 from train.retraining.planning import AUDIT, FEEDBACK
 
@@ -26,7 +26,7 @@ def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) ->
     """
     names = (f"{AUDIT}{version}", f"{FEEDBACK}{version}")
     sets = [of_set for of_set in evaluation.sets if of_set.name in names]
-    found = [group for of_set in sets if (group := traffic_of(evaluation, of_set))]
+    found = [group for of_set in sets if (group := paired_sample(evaluation, of_set))]
     if not found:
         return _check(
             -1.0,

@@ -1,7 +1,7 @@
 """What a retraining is called and what it is told, from champion, window and texts. Pure."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from serve_app.model.bundle import BundleManifest
 from train.captured.reading import Window
@@ -27,15 +27,10 @@ _MAX_LENGTH = 512
 _LOOKS = ProgressSettings(evaluations=2, sample_texts=60, sample_tokens=128)
 
 
-def version_name(champion: Version, window: Window) -> str:
-    """The same window and champion give the same name: the window's end, and a hash of all three."""
-    said = f"{champion}\n{champion.digest}\n{window.since.isoformat()}\n{window.until.isoformat()}"
+def version_name(champion: Version, window: Window, log: str) -> str:
+    """The same window, champion and log give the same name: the window's end, and a hash of all of them."""
+    said = f"{champion}\n{champion.digest}\n{window.since.isoformat()}\n{window.until.isoformat()}\n{log}"
     return f"{window.until:%Y%m%dT%H%M%S}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
-
-
-def new_showings(by_label: Mapping[str, int], mix: MixBounds) -> float:
-    """How often texts of the feedback are shown in all: every label as often as the rarest."""
-    return mix.passes * (1 - mix.held_out) * min(by_label.values()) * len(by_label)
 
 
 def roles_of(settings: FitSettings, *, complete: bool) -> dict[str, Role]:

@@ -28,6 +28,7 @@ class Retraining(BaseModel):
     version: Annotated[str, Field(description="The version it makes.")]
     since: Annotated[datetime, Field(description="Of the champion's predictions.")]
     until: datetime
+    log: Annotated[str | None, Field(description="Its absolute address; none: by an earlier release.")] = None
     status: Status = "under way"
     reasons: Annotated[tuple[str, ...], Field(description="Why it was refused, in words.")] = ()
     by_label: Annotated[dict[str, int], Field(description="Texts with feedback; empty: not read yet.")] = {}
@@ -75,10 +76,11 @@ def write_retraining(folder: Path, retraining: Retraining) -> None:
     draft.replace(folder / _FILE)
 
 
-def retrainings(work: Path, name: str, champion: str) -> list[Retraining]:
-    """Those of a champion, the earliest window first."""
+def retrainings(work: Path, name: str, champion: str, log: str) -> list[Retraining]:
+    """Those of a champion on a log, given by its absolute address; the earliest window first."""
     found = (read_retraining(path.parent) for path in work.glob(f"*/{_FILE}"))
-    own = [one for one in found if one is not None and (one.name, one.champion) == (name, champion)]
+    of = (name, champion, log)
+    own = [one for one in found if one is not None and (one.name, one.champion, one.log) == of]
     return sorted(own, key=lambda one: one.until)
 
 

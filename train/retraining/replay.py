@@ -6,12 +6,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
+
 from train.errors import DataInvalid, RegistryRefused
 from train.registry import Registry, Version
 from train.registry.evidence import REPORT
 from train.settings import DataSettings, FileSettings, FitSettings, settings_of
 from train.texts.files import absolute, join, list_files, open_filesystem
-from train.texts.reading import read_file
+from train.texts.sets import training_labels
 
 
 def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, str]:
@@ -35,46 +37,52 @@ def located(source: FileSettings, root: str) -> str:
     return absolute(join(root, source.file))
 
 
-def replayed(
-    sets: Sequence[DataSettings], labels: Sequence[str], root: str, *, showings: float, most_passes: float
-) -> list[DataSettings]:
-    """The old sets, to be shown so often in all.
+def old_sets(sets: Sequence[DataSettings], root: str) -> list[DataSettings]:
+    """The champion's sets as a retraining shows them again, all texts equally often.
 
-    Every text is as likely as every other; a set stays divided as it was, so that nothing
-    of what is held out was ever trained on.
+    A set stays divided as it was, so that nothing of what is held out was ever trained on. Sets without
+    labels of their own are left out.
 
     Args:
         sets: What the champion trained on.
-        labels: Of the model.
         root: Where the sets lie.
-        showings: Of all of them together.
-        most_passes: Of each, however few they are.
+    """
+    changes = {"passes": 1.0, "long_passes": 0.0, "balance": False, "teacher_weight": 0.0}
+    return [
+        of_set.model_copy(update={**changes, "file": located(of_set, root)})
+        for of_set in sets
+        if of_set.teacher_weight < 1.0
+    ]
+
+
+def with_replay(settings: FitSettings, replay: float, *, most_passes: float) -> FitSettings:
+    """The run with as many passes over its old sets as give `replay` old showings for each new one.
+
+    What is counted are the texts that are trained on: not those that are held out, in a test, or the same.
+
+    Args:
+        settings: Of the run; the first set is the feedback, the others are the old ones.
+        replay: Old texts shown for each showing of a new one; with 0 no old set is left.
+        most_passes: Over each old set, however few they are.
 
     Raises:
-        DataInvalid: A set is not where it was.
+        DataInvalid: An old set is not where it was.
     """
-    labelled = [
-        of_set for of_set in sets if of_set.teacher_weight < 1.0
-    ]  # others have no labels of their own
-    texts = sum(_count(of_set, labels, root) for of_set in labelled)
-    changes = {
-        "passes": min(most_passes, showings / max(texts, 1)),
-        "long_passes": 0.0,
-        "balance": False,
-        "teacher_weight": 0.0,
-    }
-    return [of_set.model_copy(update={**changes, "file": located(of_set, root)}) for of_set in labelled]
-
-
-def _count(of_set: DataSettings, labels: Sequence[str], root: str) -> int:
-    try:
-        files = list_files(located(of_set, root))
-    except DataInvalid as error:
-        raise DataInvalid(
-            f"the old texts of {of_set.name!r} are to be shown again, but {error}; name where they are with "
-            "--replay SETTINGS.toml --data DATA_DIR"
-        ) from error
-    return sum(len(batch) for file in files for batch in read_file(file, of_set, labels))
+    new, *old = settings.data
+    for of_set in old:
+        try:
+            list_files(of_set.file)
+        except DataInvalid as error:
+            raise DataInvalid(
+                f"the old texts of {of_set.name!r} are to be shown again, but {error}; name where they are "
+                "with --replay SETTINGS.toml --data DIR"
+            ) from error
+    labels = training_labels(settings, "")
+    counts = np.unique(labels[new.name], return_counts=True)[1]
+    showings = replay * len(counts) * round(new.passes * counts.min())
+    passes = min(most_passes, showings / max(1, sum(len(labels[of_set.name]) for of_set in old)))
+    shown = [of_set.model_copy(update={"passes": passes}) for of_set in old if passes > 0]
+    return settings.model_copy(update={"data": (new, *shown)})
 
 
 def _read_json(address: str) -> dict[str, Any]:

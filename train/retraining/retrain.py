@@ -28,9 +28,9 @@ from train.registry.aliases import CHAMPION
 from train.retraining.bounds import Bounds
 from train.retraining.gain import gain
 from train.retraining.labelled import AUDIT_FILE, FILE, keep, write_labelled
-from train.retraining.planning import new_showings, roles_of, settings_for, version_name
+from train.retraining.planning import roles_of, settings_for, version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
-from train.retraining.replay import champion_run, located, replayed
+from train.retraining.replay import champion_run, located, old_sets, with_replay
 from train.retraining.traffic import FILE as TRAFFIC
 from train.retraining.traffic import write_traffic
 from train.settings import FitSettings
@@ -79,12 +79,12 @@ class Retrainer:
             retrained on, or refused for, is not done again.
 
         Raises:
-            RetrainingRefused: Another process is at work on it, or it was begun from another champion.
+            RetrainingRefused: Another process is at work on it, or it was begun from another champion or log.
             TrainError: A stage failed; the same call goes on with it.
         """
         champion = self.registry.get(f"{name}@{CHAMPION}")
         window = Window(since, until, champion.version)
-        version = version or version_name(champion, window)
+        version = version or version_name(champion, window, self.log.address)
         folder = self.work / version
         with held(folder):
             retraining = read_retraining(folder) or Retraining(
@@ -93,8 +93,14 @@ class Retrainer:
                 version=version,
                 since=since,
                 until=until,
+                log=self.log.address,
                 changed_at=self.now(),
             )
+            if retraining.log != self.log.address:
+                raise RetrainingRefused(
+                    f"version {version} was begun from the log {retraining.log or 'of an earlier release'}, "
+                    f"and not from {self.log.address}; choose another version, or give that log"
+                )
             if retraining.champion != champion.version:
                 raise RetrainingRefused(
                     f"version {version} was begun from champion {retraining.champion}, and now {champion} is "
@@ -105,9 +111,9 @@ class Retrainer:
             return _Work(self, champion, folder).carry_on(retraining), True
 
     def unfinished(self, name: str) -> Retraining | None:
-        """The latest retraining of the present champion that was begun and has not come to an end."""
+        """The latest retraining of the present champion on this log that was begun and has not ended."""
         champion = self.registry.get(f"{name}@{CHAMPION}")
-        found = retrainings(self.work, name, champion.version)
+        found = retrainings(self.work, name, champion.version, self.log.address)
         return next((one for one in reversed(found) if one.status == "under way"), None)
 
 
@@ -185,15 +191,12 @@ class _Work:
         mix, manifest = self._with.bounds.mix, self._bundle.manifest
         old, root = self._old()
         traffic = self._folder / _DATA / TRAFFIC
-        showings = mix.replay * new_showings(retraining.by_label, mix)
-        return settings_for(
+        settings = settings_for(
             self._champion,
             manifest,
             retraining.version,
             feedback=self._kept(retraining, FILE),
-            old=replayed(old.data, manifest.labels, root, showings=showings, most_passes=mix.passes)
-            if old and showings
-            else (),
+            old=old_sets(old.data, root) if old else (),
             held_back=[
                 source.model_copy(update={"file": located(source, root)})
                 for source in ((*old.validation, *old.test) if old else ())
@@ -203,6 +206,7 @@ class _Work:
             complete=retraining.complete,
             mix=mix,
         )
+        return with_replay(settings, mix.replay, most_passes=mix.passes)
 
     def _kept(self, retraining: Retraining, file: str) -> str:
         """Where its labelled texts lie, so that every worker and every later retraining finds them."""

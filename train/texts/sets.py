@@ -3,9 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from train.errors import DataInvalid
 from train.settings import FileSettings, FitSettings
 from train.texts.examples import Example, Split
+from train.texts.files import join, list_files
 from train.texts.parts import (
     HoldOut,
     Parts,
@@ -15,7 +19,7 @@ from train.texts.parts import (
     keys_of,
     one_of_each,
 )
-from train.texts.reading import read_examples
+from train.texts.reading import read_examples, read_file
 
 
 def read_splits(settings: FitSettings, root: str, columns: Sequence[str] = ()) -> dict[str, Split]:
@@ -48,6 +52,33 @@ def read_splits(settings: FitSettings, root: str, columns: Sequence[str] = ()) -
         )
         for name, of_set in parts.items()
     }
+
+
+def training_labels(settings: FitSettings, root: str) -> dict[str, npt.NDArray[np.int16]]:
+    """Labels of the texts of each set of `data` that are trained on; only hashes of texts are held in memory.
+
+    Args:
+        settings: Of the run.
+        root: Folder or address of the settings' files.
+
+    Raises:
+        DataInvalid: As of `read_splits`.
+    """
+
+    def keys(source: FileSettings) -> SetKeys:
+        files = list_files(join(root, source.file))
+        batches = [keys_of(batch) for file in files for batch in read_file(file, source, settings.labels)]
+        parts = zip(*((of.keys, of.exact, of.labels) for of in [keys_of([]), *batches]), strict=True)
+        return SetKeys(*(np.concatenate(part) for part in parts))
+
+    sets = {source.name: keys(source) for source in (*settings.data, *settings.validation)}
+    sentences = {
+        source.name: [example.text for example in read_examples(root, source, settings.labels)]
+        for source in settings.data
+        if source.split_by == "sentence"
+    }
+    parts = divide_sets(settings, sets, [keys(source) for source in settings.test], sentences)
+    return {source.name: sets[source.name].labels[parts[source.name].train] for source in settings.data}
 
 
 def divide_sets(

@@ -128,7 +128,7 @@ def test_a_window_depends_on_its_instants_alone(
     said = {int(row) for batch in hourly.feedback(local) for row in batch["request_id"].to_pylist()}
     assert sorted(said) == expected
     assert summarise(hourly, local) == summarise(hourly, utc)
-    assert version_name(champion, local) == version_name(champion, utc)
+    assert version_name(champion, local, "/log") == version_name(champion, utc, "/log")
 
 
 @pytest.mark.parametrize("minutes", [-1439, 1439])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from train.drift.labelled import AuditSums, Labels
+from train.drift.feedback import AuditSums, FeedbackCounts
 from train.drift.rates import TokenSums
 from train.drift.reference import Reference
 from train.drift.traffic import Traffic
@@ -72,7 +72,7 @@ def traffic(
         top_scores=histogram(scores or {17: third, 19: rows - third}, _SCORES),
         tokens=TokenSums(rows, 10 * rows, many, 100 * rows, many, 10 * many),
         segments={name: np.array(counts) for name, counts in (segments or {}).items()},
-        feedback=Labels(right, judged, audited(*audit)),
+        feedback=FeedbackCounts(right, judged, audited(*audit)),
     )
 
 

@@ -14,6 +14,8 @@ from train.evaluation.gate import Answer, Verdict, decide, same_labels
 from train.evaluation.thresholds import DEFAULT, Thresholds, read_thresholds
 
 THRESHOLDS = read_thresholds()
+FEW = 1_000
+"""Draws of an interval, where hundreds of them are judged."""
 
 
 def judged(evaluation: Evaluation, thresholds: Thresholds = THRESHOLDS) -> Verdict:
@@ -159,14 +161,14 @@ def shares(answers: list[Answer]) -> tuple[float, float]:
 
 def test_few_texts_neither_refuse_an_equal_candidate_nor_pass_a_worse_one() -> None:
     """At the evidence that is accepted, 400 texts: seldom an answer, and hardly ever a wrong one."""
-    _, refused = shares([gate(Candidate(0.0), 400, seed) for seed in range(60)])
-    passed, _ = shares([gate(Candidate(-0.02), 400, seed) for seed in range(60)])
+    _, refused = shares([gate(Candidate(0.0), 400, seed, resamples=FEW) for seed in range(60)])
+    passed, _ = shares([gate(Candidate(-0.02), 400, seed, resamples=FEW) for seed in range(60)])
     assert refused <= 0.05 and passed <= 0.05
 
 
 def test_with_texts_enough_the_equal_pass_and_the_worse_are_refused() -> None:
-    passed, _ = shares([gate(Candidate(0.0), 6_000, seed) for seed in range(40)])
-    _, refused = shares([gate(Candidate(-0.02), 6_000, seed) for seed in range(40)])
+    passed, _ = shares([gate(Candidate(0.0), 6_000, seed, resamples=FEW) for seed in range(40)])
+    _, refused = shares([gate(Candidate(-0.02), 6_000, seed, resamples=FEW) for seed in range(40)])
     assert passed >= 0.8 and refused >= 0.8
 
 
@@ -174,18 +176,20 @@ def test_with_texts_enough_the_equal_pass_and_the_worse_are_refused() -> None:
 def test_feedback_of_complainers_passes_no_worse_candidate(ratio: float) -> None:
     """A candidate that is 1 point worse everywhere; of 40, six or more would pass once in 70 times at 5 %."""
     for points in (-1, -2):
-        passed, _ = shares([retrained(Candidate(points / 100), seed, ratio=ratio) for seed in range(40)])
+        passed, _ = shares(
+            [retrained(Candidate(points / 100), seed, ratio=ratio, resamples=FEW) for seed in range(40)]
+        )
         assert passed <= 0.125
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.1])
 def test_an_audit_sample_of_400_passes_a_better_candidate(ratio: float) -> None:
-    passed, _ = shares([retrained(Candidate(0.02), seed, ratio=ratio) for seed in range(60)])
+    passed, _ = shares([retrained(Candidate(0.02), seed, ratio=ratio, resamples=FEW) for seed in range(60)])
     assert passed >= 0.8
 
 
 def test_without_an_audit_sample_feedback_is_no_evidence_of_a_gain() -> None:
-    answers = [retrained(Candidate(0.02), seed, ratio=0.5, audit=0) for seed in range(10)]
+    answers = [retrained(Candidate(0.02), seed, ratio=0.5, audit=0, resamples=FEW) for seed in range(10)]
     assert "passed" not in answers and "not enough evidence" in answers
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from serve_app.capture.parquet import feedback_files, prediction_files
@@ -21,9 +22,11 @@ from train.retraining.bounds import DEFAULT, LabelBounds, read_retrain_bounds
 from train.retraining.labelled import AUDIT_FILE, FILE, keep, label_counts, write_labelled
 from train.retraining.planning import roles_of, settings_for, version_name
 from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
-from train.retraining.replay import replayed
-from train.settings import DataSettings, FileSettings
+from train.retraining.replay import old_sets, with_replay
+from train.settings import DataSettings, FileSettings, FitSettings
+from train.texts.mix import TrainPart, schedule
 from train.texts.reading import read_examples
+from train.texts.sets import read_splits
 
 LABELS = ("NEGATIVE", "POSITIVE")
 WINDOW = Window(NOON - timedelta(hours=1), NOON + timedelta(hours=1), "7")
@@ -85,46 +88,84 @@ def test_what_is_lacking_is_said() -> None:
 
 
 def test_the_same_window_and_champion_have_the_same_name_and_no_other() -> None:
-    name = version_name(CHAMPION, WINDOW)
+    name = version_name(CHAMPION, WINDOW, "/log")
     later = Window(WINDOW.since, WINDOW.until + timedelta(seconds=1), "7")
     other = Version("m", "8", 2, "file:///c", "e" * 64, NOON, "run")
 
-    assert name == version_name(CHAMPION, WINDOW)
-    assert len({name, version_name(CHAMPION, later), version_name(other, WINDOW)}) == 3
+    assert name == version_name(CHAMPION, WINDOW, "/log")
+    others = [(CHAMPION, later, "/log"), (other, WINDOW, "/log"), (CHAMPION, WINDOW, "s3://bucket/log")]
+    assert len({name, *(version_name(*of) for of in others)}) == 4
     assert name.startswith("20261126T130000-")
 
 
-def test_old_texts_are_shown_as_often_as_asked_and_stay_divided_as_they_were(tmp_path: Path) -> None:
-    for name, count in (("a", 30), ("b", 10)):
-        rows = [f"{name} text {i},{LABELS[i % 2]}" for i in range(count)]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
-    sets = [
-        DataSettings(name="a", file="a.csv", held_out=0.25, passes=4.0, balance=True, long_passes=1.0),
-        DataSettings(name="b", file="b.csv", teacher_weight=0.5),
-        DataSettings(name="unlabelled", file="nowhere.csv", teacher_weight=1.0),
+@pytest.mark.parametrize("replay", [0.5, 1.0, 2.0])
+def test_old_texts_are_shown_as_often_as_asked_for_each_new_one(tmp_path: Path, replay: float) -> None:
+    """Counted in the schedule of the run, although parts of the old sets cannot be learned from."""
+    rows = {
+        "new": [(f"new {i}", LABELS[i % 3 > 0]) for i in range(300)],
+        # Of the old texts a quarter is held out, and others are spelt twice, tests, or contradicting.
+        "a": [(f"a {i % 700}{'!' * (i >= 700)}", LABELS[i % 2]) for i in range(1_400)],
+        "b": [(f"b {i}", LABELS[i % 2]) for i in range(400)] + [("b 0", LABELS[1])],
+        "test": [(f"b {i}", LABELS[i % 2]) for i in range(100, 200)],
+    }
+    for name, texts in rows.items():
+        lines = [f"{text},{label}" for text, label in texts]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+    settings = FitSettings(
+        name="m",
+        version="2",
+        base="builtin:",
+        labels=LABELS,
+        data=(
+            DataSettings(name="new", file=str(tmp_path / "new.csv"), held_out=0.3, passes=3.0, balance=True),
+            *old_sets(
+                [
+                    DataSettings(
+                        name="a", file="a.csv", held_out=0.25, passes=4.0, balance=True, long_passes=1.0
+                    ),
+                    DataSettings(name="b", file="b.csv", teacher_weight=0.5),
+                    DataSettings(name="unlabelled", file="nowhere.csv", teacher_weight=1.0),
+                ],
+                str(tmp_path),
+            ),
+        ),
+        test=(FileSettings(name="test", file=str(tmp_path / "test.csv")),),
+    )
+
+    planned = with_replay(settings, replay, most_passes=9)
+
+    splits = read_splits(planned, "")
+    parts = [
+        TrainPart(np.array([one.label for one in split.train], np.int16), np.ones(len(split.train), np.int32))
+        for split in splits.values()
     ]
-
-    a, b = replayed(sets, LABELS, str(tmp_path), showings=20, most_passes=3)
-
-    assert (a.passes, b.passes) == (0.5, 0.5)
-    assert (a.held_out, a.balance, a.long_passes, b.teacher_weight) == (0.25, False, 0.0, 0.0)
-    assert a.file == str(tmp_path / "a.csv")
-    assert replayed(sets, LABELS, str(tmp_path), showings=1e6, most_passes=3)[0].passes == 3
+    shown = np.bincount(schedule(parts, planned.data, seed=0).source, minlength=3)
+    assert shown[1:].sum() / shown[0] == pytest.approx(replay, rel=0.01)
+    assert [
+        (of.name, of.held_out, of.balance, of.long_passes, of.teacher_weight) for of in planned.data[1:]
+    ] == [
+        ("a", 0.25, False, 0.0, 0.0),
+        ("b", 0.15, False, 0.0, 0.0),
+    ]
+    assert {of.passes for of in with_replay(settings, 1e6, most_passes=3).data[1:]} == {3}
+    moved = settings.data[1].model_copy(update={"file": str(tmp_path / "moved")})
+    gone = settings.model_copy(update={"data": (settings.data[0], moved)})
     with pytest.raises(DataInvalid, match=r"old texts of 'a' are to be shown again.*--replay"):
-        replayed(sets, LABELS, str(tmp_path / "moved"), showings=20, most_passes=3)
+        with_replay(gone, 2.0, most_passes=3)
 
 
 def test_the_state_is_read_back_and_only_one_works_on_it(tmp_path: Path) -> None:
     at = datetime(2026, 11, 26, tzinfo=UTC)
-    one = Retraining(name="m", champion="7", version="v", since=at, until=at, changed_at=at)
+    one = Retraining(name="m", champion="7", version="v", since=at, until=at, changed_at=at, log="/log")
     with held(tmp_path / "v"):
         write_retraining(tmp_path / "v", one)
         with pytest.raises(RetrainingRefused, match="another process"), held(tmp_path / "v"):
             pass
 
     assert read_retraining(tmp_path / "v") == one
-    assert retrainings(tmp_path, "m", "7") == [one]
-    assert retrainings(tmp_path, "m", "8") == []
+    assert retrainings(tmp_path, "m", "7", "/log") == [one]
+    assert retrainings(tmp_path, "m", "8", "/log") == []
+    assert retrainings(tmp_path, "m", "7", "s3://bucket/log") == [], "of another log"
     (tmp_path / "v" / "retraining.json").write_text("{}")
     with pytest.raises(RetrainingRefused, match="remove"):
         read_retraining(tmp_path / "v")

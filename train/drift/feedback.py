@@ -17,7 +17,7 @@ from train.captured.joining import AUDITED, TRUTH, hashes
 from train.drift.distinct import DistinctKeys
 
 COLUMNS = ("request_id", "text_sha256", "label", "audit_fraction")
-"""Of the predictions, what `count_labels` needs beside the labels."""
+"""Of the predictions, what `count_feedback` needs beside the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class AuditSums:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class FeedbackCounts:
     """Labels of a window's distinct texts.
 
     Attributes:
@@ -84,7 +84,7 @@ class Labels:
         return self.right, self.right + max(texts - self.judged, 0)
 
 
-def count_labels(batches: Iterable[Any]) -> Labels:
+def count_feedback(batches: Iterable[Any]) -> FeedbackCounts:
     """Count labels, of each text one.
 
     Args:
@@ -99,7 +99,7 @@ def count_labels(batches: Iterable[Any]) -> Labels:
         right += int(pc.sum(pc.equal(once["label"], once[TRUTH])).as_py() or 0)
         marked = batch.filter(batch[AUDITED])
         audit += _sums(marked.filter(seen_in_audit.add(hashes(marked["text_sha256"]))))
-    return Labels(right, judged, audit)
+    return FeedbackCounts(right, judged, audit)
 
 
 def _sums(batch: Any) -> AuditSums:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from train.drift.labelled import AuditSums, Labels, count_labels
+from train.drift.feedback import AuditSums, FeedbackCounts, count_feedback
 
 
 def joined(
@@ -26,19 +26,19 @@ def joined(
 
 def test_each_text_counts_once() -> None:
     batch = joined([0, 1, 2, 3], [True, True, False, True], [None, None, 0.5, 0.5], [0, 0, 1, 1])
-    found = count_labels([batch, batch])
+    found = count_feedback([batch, batch])
 
     assert (found.right, found.judged) == (1, 2)
     assert (found.audit.texts, found.audit.requests, found.audit.w, found.audit.y) == (1, 1, 2.0, 0.0)
     assert found.bounds(10) == (1, 9)
-    assert count_labels([]) == Labels()
+    assert count_feedback([]) == FeedbackCounts()
 
 
 def test_labels_weigh_as_much_as_the_answers_that_they_stand_for() -> None:
     """A tenth of 1,000 requests was labelled while 90 % were right, all of 100 while half were."""
     fraction = [0.1] * 100 + [1.0] * 100
     agrees = [i % 10 > 0 for i in range(100)] + [i % 2 > 0 for i in range(100)]
-    found = count_labels([joined(list(range(200)), agrees, list(fraction), list(range(200)))]).audit
+    found = count_feedback([joined(list(range(200)), agrees, list(fraction), list(range(200)))]).audit
 
     assert found.accuracy == pytest.approx((900 + 50) / 1_100)
     assert found.effective_texts < 175
@@ -51,7 +51,7 @@ def test_texts_of_one_request_are_one_observation() -> None:
     batch = joined(
         np.repeat(range(50), 20).tolist(), np.repeat(right, 20).tolist(), [0.1] * 1_000, list(range(1_000))
     )
-    found = count_labels([batch.slice(0, 600), batch.slice(600)]).audit
+    found = count_feedback([batch.slice(0, 600), batch.slice(600)]).audit
 
     assert (found.texts, found.requests) == (1_000, 50)
     assert 45 <= found.effective_texts <= 50
