@@ -59,7 +59,7 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
     listing = "".join(f"{digest}  {file}\n" for file, digest in hashes.items())
     try:
         return BundleManifest(
-            name=_slug(name or folder.resolve().name),
+            name=slug(name or folder.resolve().name),
             version=version or hashlib.sha256(listing.encode()).hexdigest()[:12],
             files=hashes,
             labels=labels,
@@ -115,6 +115,6 @@ def _labels(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     return tuple(label for _, label in sorted(numbered.items()))
 
 
-def _slug(text: str) -> str:
-    """`text` as a name that fits a header, a URL path and a folder."""
+def slug(text: str) -> str:
+    """Return `text` as a name that fits a header, a URL path and a folder."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip("-._+")[:128] or "model"

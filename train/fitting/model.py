@@ -223,8 +223,8 @@ def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
         ) from error
     if wrapped.peft_config["default"].target_parameters:
         raise SettingsInvalid(
-            f"the base is a mixture of experts ({model.config.model_type}), and the service does not merge "
-            "an adapter of experts; train it with --method full"
+            f"the base is a mixture of experts ({model.config.model_type}), and an adapter of experts is not "
+            "merged by the service; train it with --method full"
         )
     return wrapped
 

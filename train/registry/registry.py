@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from serve_app.model.bundle import BundleManifest, read_manifest, verify
-from serve_app.model.store import fetch
+from serve_app.model.store import fetch, fetch_folder
 from train.errors import CopyDamaged, RegistryRefused, VersionConflict, VersionUnknown
 from train.registry import aliases, copies
+from train.registry.adapters import complete, is_bare_adapter
 from train.registry.aliases import CHAMPION, PREVIOUS, Expect, Move
 from train.registry.evidence import Evidence, find_bundle, read_evidence
 from train.registry.place import ARTIFACTS_VARIABLE, Place, Stored
@@ -93,7 +94,7 @@ class Registry:
             name: By default the bundle's, the folder's or the hub's.
             version: By default the bundle's, the hub's commit, or a hash of the files.
             labels: Names of the classes in the order of the logits; by default the model's own.
-            base: As in `register`.
+            base: As in `register`; for an adapter as PEFT writes it, the model that it was trained on.
 
         Raises:
             serve_app.errors.BundleError: There is no such model, or it cannot be served.
@@ -101,14 +102,18 @@ class Registry:
         """
         with TemporaryDirectory(prefix="registry-") as staging:
             self._say(f"fetching {source}")
-            found = fetch(source, cache_dir=Path(staging) / "cache")
-            copy = Path(staging) / "bundle"
-            manifest = restate(
-                found.folder, found.manifest, copy, name=name, version=version, base=base, labels=labels
-            )
+            cache, copy = Path(staging) / "cache", Path(staging) / "bundle"
+            folder = fetch_folder(source, cache_dir=cache)
+            if base is not None and is_bare_adapter(folder):
+                manifest = complete(folder, base, copy, name=name, version=version, labels=labels)
+            else:
+                found = fetch(source, cache_dir=cache)
+                manifest = restate(
+                    found.folder, found.manifest, copy, name=name, version=version, base=base, labels=labels
+                )
             copies.check_base(manifest, self._place)
             self._say("loading it, to see that it answers")
-            _check_it_answers(copy, Path(staging) / "cache")
+            _check_it_answers(copy, cache)
             evidence = read_evidence(copy, None)
             return self._add(copy, manifest, evidence, source=_absolute(source))
 
@@ -278,11 +283,10 @@ def _refuse_other(manifest: BundleManifest, claim: Stored | None) -> None:
 
 
 def _check_it_answers(bundle: Path, cache: Path) -> None:
-    """Load it as a replica does and score a text; raises `BundleError` where a replica would."""
+    """Load it as a replica does, with the admission check; raises `BundleError` where a replica would."""
     from serve_app.model.classifier import Classifier
 
-    classifier = Classifier(fetch(str(bundle), cache_dir=cache), device="cpu")
-    classifier.forward(classifier.preprocess(["A text, to see that the model answers."]))
+    Classifier(fetch(str(bundle), cache_dir=cache), device="cpu")
 
 
 def _as_parent(version: Version) -> Parent:

@@ -44,10 +44,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         _import,
         "add a model from elsewhere",
         "Make a bundle of any sequence-classification model with safetensors weights, see that it answers,\n"
-        "and register it.",
+        "and register it. A PEFT adapter needs --base, the model that it was trained on.",
         "examples:\n"
         "  python -m train import hf:organisation/model@revision --name reviews --version 1\n"
         "  python -m train import models/mine --name reviews --version 2 --labels NEGATIVE POSITIVE\n"
+        "  python -m train import adapters/mine --base hf:organisation/model --name reviews --version 3\n"
         "  python -m train import builtin:",
     )
     imported.add_argument("source", metavar="SOURCE", help="a folder, s3://…, hf:…, or builtin:")
@@ -147,7 +148,9 @@ def _verb(
 def _add_identity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: its own)")
     parser.add_argument("--version", metavar="VERSION", help="the version (default: its own)")
-    parser.add_argument("--base", metavar="URI", help="where an adapter's base lies, if not where it says")
+    parser.add_argument(
+        "--base", metavar="URI", help="where an adapter's base lies (default: where its bundle says)"
+    )
 
 
 def _open(chosen: argparse.Namespace) -> "Registry":
