@@ -13,8 +13,8 @@ from train.errors import DataInvalid, TrainError
 from train.local_ray import quiet_data, start_ray
 from train.models import CACHE, model_uri
 from train.settings import SCORE_PREFIX, FitSettings
+from train.texts.columns import column_names, read_columns
 from train.texts.files import join, list_files
-from train.texts.reading import column_names, read_columns
 
 PREDICTED = "predicted_label"
 SET = "set"

@@ -40,10 +40,32 @@ class FileSettings(_Frozen):
     drop_labels: Annotated[
         tuple[str, ...], Field(description="Values left out; any other value is an error.")
     ] = ()
+    skip_bad_rows: Annotated[
+        int, Field(ge=0, description="Rows of a file that may be left out: without text or a known label.")
+    ] = 0
+    delimiter: Annotated[
+        str | None, Field(min_length=1, max_length=1, description="Of a CSV; by default found in its header.")
+    ] = None
+    encoding: Annotated[
+        str | None,
+        Field(description="Of a CSV, such as cp1252; by default UTF-8, or what its first bytes say."),
+    ] = None
+    header: Annotated[
+        bool, Field(description="Whether a CSV's first row names the columns; else they are 1, 2, 3 …")
+    ] = True
 
     def index_of(self, labels: Sequence[str]) -> dict[str, int]:
-        """A value of the label column -> the index of its logit."""
+        """A value of the label column -> the index of its logit.
+
+        Raises:
+            SettingsInvalid: `label_names` names a label that is none of `labels`.
+        """
         names = self.label_names or {label: label for label in labels}
+        if unknown := sorted(set(names.values()) - set(labels)):
+            raise SettingsInvalid(
+                f"data {self.name!r} names the label {unknown[0]!r}, which the model does not have; it has "
+                f"{list(labels)}: map the values to those with --label-map VALUE=LABEL"
+            )
         return {value: labels.index(name) for value, name in names.items()}
 
 

@@ -1,12 +1,31 @@
 """Where labelled texts lie: a file, a folder, an s3:// prefix or an hf: data set, as single files."""
 
+import logging
 import os
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from train.errors import DataInvalid
 
-FORMATS = (".csv", ".jsonl", ".parquet")
+_KINDS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".xlsx": "xlsx",
+}
+FORMATS = (*_KINDS, *(f"{suffix}.gz" for suffix in (".csv", ".tsv", ".jsonl", ".ndjson", ".json")))
+
+_log = logging.getLogger(__name__)
+
+
+def format_of(file: str) -> str:
+    """The format of a file by its name: csv, jsonl, json, parquet or xlsx."""
+    return _KINDS[PurePosixPath(file.lower().removesuffix(".gz")).suffix]
 
 
 def join(root: str, name: str) -> str:
@@ -37,7 +56,7 @@ def copy_to(source: Path, address: str) -> None:
 
 
 def list_files(address: str) -> list[str]:
-    """Every CSV, JSONL and Parquet file at an address, sorted.
+    """Every file of a known format at an address, sorted; those passed over are logged.
 
     Args:
         address: A path, `s3://bucket/prefix`, or `hf:organisation/dataset[@revision][/path]`, which is
@@ -65,9 +84,14 @@ def list_files(address: str) -> list[str]:
             ]
     except OSError as error:
         raise DataInvalid(f"{address} cannot be listed: {error}") from error
-    files = sorted(file for file in found if PurePosixPath(file).suffix in FORMATS)
+    files = sorted(file for file in found if file.lower().endswith(FORMATS))
     if not files:
-        raise DataInvalid(f"{address} holds no file with one of the suffixes {', '.join(FORMATS)}")
+        raise DataInvalid(
+            f"{address} holds no file with one of the suffixes {', '.join(FORMATS)}; it has "
+            f"{_some(found) or 'no file at all'}"
+        )
+    if passed := sorted(set(found) - set(files)):
+        say_once(f"{address}: reading {_some(files)}; passed over, by their names: {_some(passed)}")
     return [f"{scheme}{file}" for file in files]
 
 
@@ -92,6 +116,18 @@ def open_filesystem(address: str) -> tuple[Any, str]:
     }
     system = S3FileSystem(**{name: value for name, value in options.items() if value is not None})
     return system, address.removeprefix("s3://").rstrip("/")
+
+
+def _some(files: Sequence[str]) -> str:
+    """The names of some files, and how many more there are."""
+    names = ", ".join(PurePosixPath(file).name for file in files[:5])
+    return f"{names} and {len(files) - 5} more" if len(files) > 5 else names
+
+
+@lru_cache(maxsize=64)
+def say_once(message: str) -> None:
+    """Log a warning, once however often a file is read."""
+    _log.warning(message)
 
 
 def _hidden(path: str, below: str) -> bool:

@@ -1,27 +1,60 @@
 """Reading labelled texts from one file, a stretch of rows at a time, each row checked.
 
-Rows are counted from 0 below a CSV's header; an error names file, row and column.
+Rows are counted from 0 below a header; an error names file, row and column.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import Any
+import logging
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+from serve_app.errors import excerpt
 from train.errors import DataInvalid
 from train.settings import FileSettings
+from train.texts.columns import BATCH_ROWS, read_columns
+from train.texts.delimited import Layout
 from train.texts.examples import Example
-from train.texts.files import join, list_files, open_filesystem
+from train.texts.files import join, list_files
 
-BATCH_ROWS = 2048
+__all__ = ["BATCH_ROWS", "label_values", "read_columns", "read_examples", "read_file"]
 
-Columns = Mapping[str, Sequence[Any]]
+_NAMED_ROWS = 10
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _BadRows:
+    """The rows of a file that cannot be used: all counted, the first ones named."""
+
+    file: str
+    allowed: int
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, row: int, column: str, reason: str) -> None:
+        self.count += 1
+        if len(self.first) < _NAMED_ROWS:
+            self.first.append(f"row {row} column {column!r}: {reason}")
+
+    def finish(self) -> None:
+        """Raise DataInvalid if there are more than allowed, and log them if there are fewer."""
+        if not self.count:
+            return
+        rows = "; ".join(self.first)
+        if self.count <= self.allowed:
+            _log.warning("%s: left out %s bad rows: %s", self.file, self.count, rows)
+            return
+        raise DataInvalid(
+            f"{self.file} {rows}; {self.count} bad rows in all: correct them, or leave them out with "
+            f"--skip-bad-rows {self.count}"
+        )
 
 
 def read_file(
     file: str, source: FileSettings, labels: Sequence[str], columns: Sequence[str] = ()
 ) -> Iterator[list[Example]]:
-    """The rows of one file in order, at most `BATCH_ROWS` at a time; those of dropped labels left out.
+    """Yield the rows of one file in order, at most `BATCH_ROWS` at a time, without those of dropped labels.
 
     Args:
         file: One of `list_files`.
@@ -30,31 +63,59 @@ def read_file(
         columns: Further columns to keep, as strings; one that the file lacks is left out.
 
     Raises:
-        DataInvalid: The file cannot be read, a column is missing, a text is empty, or a label is neither
-            known nor dropped.
+        DataInvalid: The file cannot be read or a column is missing; after the last row, if more rows than
+            `source.skip_bad_rows` have no text or a label that is neither known nor dropped.
     """
-    label_index = source.index_of(labels)
+    known = {str(normalised(value)): index for value, index in source.index_of(labels).items()}
+    dropped = {normalised(value) for value in source.drop_labels}
+    bad = _BadRows(file, source.skip_bad_rows)
     row = 0
-    for batch in read_columns(file, (source.text, source.label), columns):
+    for batch in read_columns(file, (source.text, source.label), columns, layout_of(source)):
         texts, values = batch[source.text], batch[source.label]
         kept = {name: batch[name] for name in columns if name in batch}
         examples = []
         for i, (text, value) in enumerate(zip(texts, values, strict=True)):
-            label = _as_string(value)
-            if label in source.drop_labels:
+            label = normalised(value)
+            if label in dropped:
                 continue
-            where = f"{file} row {row + i} column"
-            if label not in label_index:
-                raise DataInvalid(
-                    f"{where} {source.label!r}: label {label!r} is in neither label_names nor drop_labels; "
-                    f"known are {sorted(label_index)}"
+            if label is None or label not in known:
+                found = "no label" if label is None else f"label {excerpt(label)}"
+                bad.add(
+                    row + i, source.label, f"{found}, expected one of {sorted(known)}; --label-map maps it"
                 )
-            if not isinstance(text, str) or not text.strip():
-                raise DataInvalid(f"{where} {source.text!r}: the text is empty; remove the row")
-            further = {name: _as_string(of[i]) for name, of in kept.items()}
-            examples.append(Example(text, label_index[label], further))
+            elif reason := _fault(text, known):
+                bad.add(row + i, source.text, reason)
+            else:
+                further = {name: str(normalised(of[i])) for name, of in kept.items()}
+                examples.append(Example(text, known[label], further))
         row += len(texts)
         yield examples
+    bad.finish()
+
+
+def _fault(text: object, known: dict[str, int]) -> str | None:
+    """Why a text cannot be used, or None."""
+    if text is None or (isinstance(text, float) and math.isnan(text)):
+        return "the text is empty"
+    if not isinstance(text, str):
+        return f"the text is of the type {type(text).__name__}"
+    if not text.strip():
+        return "the text is empty"
+    if "\n" in text:
+        # A quote that opens a text and is closed in another row: what lies between are rows.
+        lines = text.splitlines()
+        ends = [normalised(re.split(r"[,;\t|]", line)[-1].strip('"')) for line in lines[:-1]]
+        starts = [normalised(re.split(r"[,;\t|]", line)[0].strip('"')) for line in lines[1:]]
+        if any(re.search(r"[,;\t|]", line) for line in lines) and (
+            set(ends) <= known.keys() or set(starts) <= known.keys()
+        ):
+            return f"the text holds {len(lines) - 1} further rows, since a quote in it is not closed"
+    return None
+
+
+def layout_of(source: FileSettings) -> Layout:
+    """How the set's CSV files are written."""
+    return Layout(source.delimiter, source.encoding, source.header)
 
 
 def read_examples(
@@ -80,111 +141,21 @@ def label_values(root: str, source: FileSettings) -> list[str]:
     """The distinct values of a set's label column, sorted, those to be dropped left out."""
     found: set[str] = set()
     for file in list_files(join(root, source.file)):
-        for batch in read_columns(file, (source.label,), ()):
-            found.update(map(_as_string, batch[source.label]))
-    return sorted(found - set(source.drop_labels))
+        for batch in read_columns(file, (source.label,), (), layout_of(source)):
+            found.update(label for value in batch[source.label] if (label := normalised(value)) is not None)
+    return sorted(found - {str(normalised(value)) for value in source.drop_labels})
 
 
-def read_columns(file: str, needed: Sequence[str], wanted: Sequence[str]) -> Iterator[Columns]:
-    """Stretches of a file as columns by name: all of `needed`, and of `wanted` those that the file has.
+def normalised(value: object) -> str | None:
+    """A label as it is compared: 1, 1.0, "1.0" and " 1 " are the same, and so are true, True and "TRUE".
 
-    Raises:
-        DataInvalid: The file cannot be read, or a needed column is missing.
+    None for what is empty or no number.
     """
-    import pyarrow
-
-    suffix = PurePosixPath(file).suffix
-    reader = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[suffix]
-    try:
-        for batch in reader(file, [*needed, *wanted]):
-            if missing := [name for name in needed if name not in batch]:
-                raise DataInvalid(f"{file} has no column {missing[0]!r}; it has {column_names(file)}")
-            yield batch
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise DataInvalid(f"{file} cannot be read as {suffix[1:]}: {error}") from error
-
-
-def column_names(file: str) -> list[str]:
-    """Names of the columns of a readable file, sorted."""
-    suffix = PurePosixPath(file).suffix
-    if suffix == ".parquet":
-        with _open_parquet(file) as parquet:
-            return sorted(parquet.schema_arrow.names)
-    if suffix == ".csv":
-        with _open_csv(file, ()) as reader:
-            return sorted(reader.schema.names)
-    return sorted({name for batch in _jsonl(file, None) for name in batch})
-
-
-def _open_parquet(file: str) -> Any:
-    from pyarrow.parquet import ParquetFile
-
-    system, path = open_filesystem(file)
-    return ParquetFile(system.open_input_file(path))
-
-
-def _parquet(file: str, names: Sequence[str]) -> Iterator[Columns]:
-    with _open_parquet(file) as parquet:
-        there = [name for name in dict.fromkeys(names) if name in parquet.schema_arrow.names]
-        if not there:
-            yield {}
-        for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=there):
-            yield batch.to_pydict()
-
-
-def _open_csv(file: str, as_text: Sequence[str]) -> Any:
-    from pyarrow import csv, string
-
-    system, path = open_filesystem(file)
-    return csv.open_csv(
-        system.open_input_stream(path),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types={name: string() for name in as_text}),
-    )
-
-
-def _csv(file: str, names: Sequence[str]) -> Iterator[Columns]:
-    with _open_csv(file, names) as reader:
-        there = [name for name in dict.fromkeys(names) if name in reader.schema.names]
-        for block in reader:
-            chosen = block.select(there)
-            for begin in range(0, max(chosen.num_rows, 1), BATCH_ROWS):
-                yield chosen.slice(begin, BATCH_ROWS).to_pydict()
-
-
-def _jsonl(file: str, names: Sequence[str] | None) -> Iterator[Columns]:
-    """Columns of objects, one a line; a key that an object lacks is None. All keys if `names` is None."""
-    system, path = open_filesystem(file)
-    rows: list[dict[str, Any]] = []
-
-    def columns() -> Columns:
-        there = {key for row in rows for key in row if names is None or key in names}
-        return {name: [row.get(name) for row in rows] for name in there}
-
-    with system.open_input_stream(path) as stream:
-        for number, line in enumerate(_lines(stream)):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"row {number}: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"row {number}: not an object")
-            rows.append(row)
-            if len(rows) == BATCH_ROWS:
-                yield columns()
-                rows = []
-    if rows:
-        yield columns()
-
-
-def _lines(stream: Any) -> Iterator[str]:
-    import io
-
-    for line in io.TextIOWrapper(stream, encoding="utf-8"):
-        if line.strip():
-            yield line
-
-
-def _as_string(value: object) -> str:
-    """A label as it is compared: 1, 1.0 and "1" are the same."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = str(value).strip()
+    if re.fullmatch(r"-?\d+\.0*", text):
+        return text.partition(".")[0]
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    return text or None

@@ -11,6 +11,12 @@ from train.settings import FileSettings, read_settings
 from train.texts.examples import Example
 from train.texts.sets import read_set
 
+_DELIMITERS = {"tab": "\t", "\\t": "\t"}
+_OF_ONE_FILE = (
+    *("text_column", "label_column", "label_names", "drop_labels"),
+    *("skip_bad_rows", "delimiter", "encoding", "no_header"),
+)
+
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """The options, for a verb's parser."""
@@ -23,11 +29,25 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--label-column", metavar="NAME", help="default: label")
     group.add_argument(
         "--label-names",
+        "--label-map",
         nargs="+",
         metavar="VALUE=LABEL",
         help="what the label column's values mean; default: they are the labels",
     )
     group.add_argument("--drop-labels", nargs="+", metavar="VALUE", help="their rows are left out")
+    group.add_argument(
+        "--skip-bad-rows",
+        type=int,
+        metavar="N",
+        help="rows of a file that may be left out: without a text or a known label (default: 0)",
+    )
+    group.add_argument("--delimiter", metavar="C", help="of a CSV, `tab` for \\t (default: by its header)")
+    group.add_argument("--encoding", metavar="NAME", help="of a CSV, such as cp1252 (default: utf-8)")
+    group.add_argument(
+        "--no-header",
+        action="store_true",
+        help="a CSV's columns have no names and are called 1, 2, …; the text is 1 and the label 2 by default",
+    )
 
 
 def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
@@ -36,10 +56,14 @@ def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
     source = FileSettings(
         name=re.sub(r"[^A-Za-z0-9._+-]+", "-", file.partition(".")[0]).lstrip("-._+") or "texts",
         file=file,
-        text=chosen.text_column or "text",
-        label=chosen.label_column or "label",
+        text=chosen.text_column or ("1" if chosen.no_header else "text"),
+        label=chosen.label_column or ("2" if chosen.no_header else "label"),
         label_names=dict(label_pair(pair) for pair in chosen.label_names or ()),
         drop_labels=tuple(chosen.drop_labels or ()),
+        skip_bad_rows=chosen.skip_bad_rows or 0,
+        delimiter=_DELIMITERS.get(chosen.delimiter, chosen.delimiter),
+        encoding=chosen.encoding,
+        header=not chosen.no_header,
     )
     return source, root
 
@@ -60,7 +84,7 @@ def labelled_sets(
     if chosen.config is None:
         source, root = file_settings(chosen)
         return {source.name: read_set(source, labels, root, columns)}
-    for option in ("text_column", "label_column", "label_names", "drop_labels"):
+    for option in _OF_ONE_FILE:
         if getattr(chosen, option):
             raise SettingsInvalid(
                 f"--{option.replace('_', '-')} and --config exclude each other; it is in the file"

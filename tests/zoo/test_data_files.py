@@ -1,0 +1,96 @@
+"""Every file of the zoo is read as it is meant, or refused with the place and the option that helps."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.zoo.architectures import save
+from tests.zoo.data_files import DATA_FILES, TWO_ROWS, DataFile
+from train.__main__ import main
+from train.errors import TrainError
+from train.settings import FileSettings
+from train.texts.reading import label_values, read_examples
+
+LABELS = ("NEGATIVE", "POSITIVE")
+CASES = pytest.mark.parametrize("file", DATA_FILES, ids=[file.name for file in DATA_FILES])
+
+
+@CASES
+def test_a_file_is_read_or_refused_with_what_helps(file: DataFile, tmp_path: Path) -> None:
+    file.write(tmp_path / file.name)
+    source = FileSettings.model_validate({"name": "zoo", "file": file.name, **file.options})
+    if file.message:
+        with pytest.raises(TrainError, match=f"(?s){file.message}"):
+            read_examples(str(tmp_path), source, LABELS)
+        return
+    read = [(example.text, LABELS[example.label]) for example in read_examples(str(tmp_path), source, LABELS)]
+    assert read == (file.rows or TWO_ROWS)
+
+
+def arguments_of(file: DataFile) -> list[str]:
+    """The same options on the command line."""
+    options = dict(file.options)
+    of_line = []
+    for name, option in {"delimiter": "--delimiter", "encoding": "--encoding"}.items():
+        of_line += [option, options[name]] if name in options else []
+    if names := options.get("label_names"):
+        of_line += ["--label-map", *(f"{value}={label}" for value, label in names.items())]
+    if rows := options.get("skip_bad_rows"):
+        of_line += ["--skip-bad-rows", str(rows)]
+    return of_line + (["--no-header"] if options.get("header") is False else [])
+
+
+def test_no_verb_ends_in_a_traceback(tmp_path: Path) -> None:
+    model = save(tmp_path / "model", labels=LABELS)
+    read = [file for file in DATA_FILES if not file.message]
+    for number, file in enumerate([*(file for file in DATA_FILES if file.message), *read[::8]]):
+        path = tmp_path / file.name
+        file.write(path)
+        printed = io.StringIO()
+        arguments = ["--data", str(path), "--out", str(tmp_path / str(number)), *arguments_of(file)]
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            status = main(["evaluate", "--bundle", str(model), *arguments])
+        assert status == bool(file.message), f"{file.name}: {printed.getvalue()}"
+        assert not file.message or printed.getvalue().count("error: ") == 1
+
+
+def test_what_a_folder_is_read_of_and_what_is_passed_over_is_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    [mixed] = [file for file in DATA_FILES if file.name == "mixed"]
+    mixed.write(tmp_path / "mixed")
+    assert label_values(str(tmp_path), FileSettings(name="zoo", file="mixed")) == ["NEGATIVE", "POSITIVE"]
+    assert "reading a.csv, b.jsonl; passed over, by their names: notes.docx" in caplog.text
+
+
+def test_a_delimiter_that_was_found_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    [semicolons] = [file for file in DATA_FILES if file.name == "semicolons.csv"]
+    semicolons.write(tmp_path / "semicolons.csv")
+    read_examples(str(tmp_path), FileSettings(name="zoo", file="semicolons.csv"), LABELS)
+    assert "reading it with semicolon as delimiter" in caplog.text
+
+
+def test_labels_are_the_distinct_values_without_the_empty_ones(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("text,label\na,1\nb,1.0\nc, 1\nd,\ne,0\n", encoding="utf-8")
+    assert label_values(str(tmp_path), FileSettings(name="zoo", file="set.csv")) == ["0", "1"]
+
+
+def test_a_sheet_is_read(tmp_path: Path) -> None:
+    source = FileSettings(name="zoo", file="sheet.xlsx")
+    (tmp_path / "sheet.xlsx").write_bytes(b"")
+    try:
+        from openpyxl import Workbook
+    except ImportError:
+        with pytest.raises(TrainError, match="pip install openpyxl, or save the sheet as CSV"):
+            read_examples(str(tmp_path), source, LABELS)
+        return
+    book = Workbook()
+    for row in [("text", "label"), *TWO_ROWS]:
+        book.active.append(row)
+    book.save(tmp_path / "sheet.xlsx")
+    examples = read_examples(str(tmp_path), source, LABELS)
+    assert [(example.text, LABELS[example.label]) for example in examples] == TWO_ROWS
