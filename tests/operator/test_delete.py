@@ -36,17 +36,24 @@ def left(cluster: Cluster, namespace: str) -> list[str]:
     return found + [name for name in accounts if name != "serviceaccount/default"]
 
 
+@pytest.mark.parametrize("runs", [True, False], ids=["of a service that runs", "of pods that never started"])
 def test_with_redis_nothing_is_left(
     cluster: Cluster,
     namespace: str,
     environment: Callable[..., list[str]],
     run_cluster: Callable[..., Any],
+    wait_until: Callable[..., Any],
     disk: None,
+    runs: bool,
 ) -> None:
-    options = environment(redis__secret="redis-password", training__workers__cpus=999)
+    pending = {} if runs else {"head__cpus": 999, "workers__0__cpus": 999}
+    options = environment(redis__secret="redis-password", training__workers__cpus=999, **pending)
     assert run_cluster("apply", *options).returncode == 0
-    ready = run_cluster("wait", *options, "--timeout", "240", timeout_s=300)
-    assert ready.returncode == 0, ready.stdout + ready.stderr
+    if runs:
+        ready = run_cluster("wait", *options, "--timeout", "240", timeout_s=300)
+        assert ready.returncode == 0, ready.stdout + ready.stderr
+    redis = ("--namespace", namespace, "statefulset", "sentiment-redis")
+    wait_until(lambda: cluster.get(*redis)["status"].get("readyReplicas"), 60, "Redis is ready")
     assert run_cluster("apply", *options, "--training").returncode == 0
 
     began = time.monotonic()
