@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cluster.errors import NotFound, WaitFailed
 from cluster.kuberay.client import Document, KubeRay
+from cluster.kuberay.guards import TRAINING_COMPONENT
 from cluster.kuberay.kinds import POD, RAY_CLUSTER, RAY_JOB, RAY_KINDS, RAY_SERVICE, Kind, kind_of
-from cluster.kuberay.labels import INSTANCE_LABEL
+from cluster.kuberay.labels import COMPONENT_LABEL, INSTANCE_LABEL
 
 _ORIGIN = "ray.io/originated-from-cr-name"
 """On a RayCluster: the name of the RayService or RayJob that has made it."""
@@ -58,8 +59,8 @@ def delete_all(
     *rest, ray = documents
     namespace, deadline = ray["metadata"]["namespace"], now() + timeout_s
     roots = [ray, *(_trainings(client, ray) if kind_of(ray) == RAY_SERVICE else [])]
-    clusters: set[str] = set()
-    left = _left(client, namespace, roots, clusters)
+    pods = _pod_selector(ray)
+    left = _left(client, namespace, roots, pods)
     for root in roots:
         yield delete_one(client, root)
     told = ""
@@ -77,7 +78,7 @@ def delete_all(
                 f"`kubectl --namespace {namespace} get pods,jobs,events`"
             )
         pause(_POLL_S)
-        left = _left(client, namespace, roots, clusters)
+        left = _left(client, namespace, roots, pods)
     for document in reversed(rest):
         yield delete_one(client, document)
 
@@ -90,10 +91,14 @@ def _trainings(client: KubeRay, service: Document) -> list[Document]:
     return [{**job, **kind} for job in found]
 
 
-def _left(
-    client: KubeRay, namespace: str, roots: Iterable[Document], clusters: set[str]
-) -> dict[str, list[str]]:
-    """What is there of the Ray objects, each with its finalizers; `clusters` gathers their RayClusters."""
+def _pod_selector(ray: Document) -> str:
+    """Labels of the pods that need the rest: those of a service with its trainings, or of every training."""
+    instance = f"{INSTANCE_LABEL}={ray['metadata']['labels'][INSTANCE_LABEL]}"
+    return instance if kind_of(ray) == RAY_SERVICE else f"{instance},{COMPONENT_LABEL}={TRAINING_COMPONENT}"
+
+
+def _left(client: KubeRay, namespace: str, roots: Iterable[Document], pods: str) -> dict[str, list[str]]:
+    """What is there of the Ray objects and of the pods with these labels, each with its finalizers."""
     left: dict[str, list[str]] = {}
 
     def note(kind: Kind, found: Iterable[Document]) -> None:
@@ -104,11 +109,8 @@ def _left(
         kind, name = RAY_KINDS[root["kind"].lower()], root["metadata"]["name"]
         with contextlib.suppress(NotFound):
             note(kind, [client.get(kind, namespace, name)])
-        found = client.find(RAY_CLUSTER, namespace, f"{_ORIGIN}={name}")
-        clusters |= {one["metadata"]["name"] for one in found}
-        note(RAY_CLUSTER, found)
-    for cluster in sorted(clusters):
-        note(POD, client.pods(cluster, namespace))
+        note(RAY_CLUSTER, client.find(RAY_CLUSTER, namespace, f"{_ORIGIN}={name}"))
+    note(POD, client.find(POD, namespace, pods))
     return left
 
 

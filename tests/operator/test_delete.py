@@ -80,7 +80,7 @@ def test_what_is_left_is_said_and_the_rest_stays(
     run_cluster: Callable[..., Any],
     wait_until: Callable[..., Any],
 ) -> None:
-    options = environment(head__cpus=999)
+    options = environment(head__cpus=999, workers__0__cpus=999)
     assert run_cluster("apply", *options).returncode == 0
 
     def finalizers() -> list[str]:
@@ -102,3 +102,19 @@ def test_what_is_left_is_said_and_the_rest_stays(
     again = run_cluster("delete", *options, "--all")
     assert again.returncode == 0, again.stderr
     wait_until(lambda: not left(cluster, namespace), 60, "nothing is left")
+
+
+def test_a_training_goes_alone(
+    cluster: Cluster,
+    namespace: str,
+    environment: Callable[..., list[str]],
+    run_cluster: Callable[..., Any],
+) -> None:
+    options = environment(head__cpus=999, workers__0__cpus=999, training__workers__cpus=999)
+    assert run_cluster("apply", *options).returncode == 0
+    assert run_cluster("apply", *options, "--training").returncode == 0
+    deleted = run_cluster("delete", *options, "--training", "--all")
+    assert deleted.returncode == 0, deleted.stderr
+    names = left(cluster, namespace)
+    assert not [name for name in names if "training" in name or "sentiment-train" in name]
+    assert {"rayservice.ray.io/sentiment", "serviceaccount/sentiment"} <= {*names}
