@@ -27,7 +27,7 @@ champion has no report, --replay and --data say which they are.
 
 The version is named by the window's end and a hash of window and champion. For the same --until (and --since
 or --hours), or the same --version, a second call does nothing and says so; one that was killed goes on where
-it was. Without options of the window an unfinished retraining of the champion on this log is gone on with first.
+it was. Without options of the window an unfinished retraining of the champion on this log is continued first.
 
 WORK/VERSION/   texts, checkpoints, bundle, report, evaluation/report.html, retraining.json
 """
@@ -39,8 +39,8 @@ examples:
   python -m train retrain sentiment --log s3://bucket/log --version run-7 --gpu --workers 4 \\
       --texts s3://bucket/texts/feedback --checkpoints s3://bucket/runs
 
-exit codes: 0 registered (now or earlier), 2 refused by the gate, or too little evidence for it, 3 too few labels,
-1 an error
+exit codes: 0 registered (now or earlier), 2 refused by the gate or not enough evidence for it,
+3 too few labels, 1 an error
 """
 
 
