@@ -114,7 +114,8 @@ def retrained(
         resamples: Draws of each interval.
     """
     rng = np.random.default_rng([seed, round(100 * ratio), audit])
-    label, champion, right = outcomes(candidate, 40 * feedback, rng)
+    rate = 1 - candidate.accuracy + candidate.accuracy * ratio  # half as many again suffice
+    label, champion, right = outcomes(candidate, round(1.5 * feedback / rate), rng)
     given = np.flatnonzero(rng.random(len(label)) < np.where(champion, ratio, 1.0))[:feedback]
     sets: dict[str, tuple[Role, Counts]] = {"old": ("sample", paired(*outcomes(candidate, old, rng)))}
     sets[f"{FEEDBACK}v"] = ("feedback", paired(label[given], champion[given], right[given]))
@@ -135,18 +136,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.gate_power", description=__doc__)
     parser.add_argument("--draws", type=int, default=500, help="evaluations of each cell (default: 500)")
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help="draws of an interval (default: 10000)"
+    )
     parser.add_argument("--feedback", action="store_true", help="after a retraining on feedback")
     args = parser.parse_args(arguments)
     seeds = range(args.draws)
     if args.feedback:
-        print("| right : wrong ones | candidate | passed | not enough evidence | refused |")
+        print("| right : wrong | candidate | passed | not enough evidence | refused |")
         print("| --- " * 5 + "|")
         for ratio in (1.0, 0.5, 0.2, 0.1, 0.0):
             for points in (-2, -1, 0, 2):
                 candidate = Candidate(points / 100)
-                answers = [retrained(candidate, seed, ratio=ratio) for seed in seeds]
+                answers = [
+                    retrained(candidate, seed, ratio=ratio, resamples=args.resamples) for seed in seeds
+                ]
                 print(_row(f"{ratio:g} | {points:+d} points", answers), flush=True)
-        answers = [retrained(Candidate(0.02), seed, ratio=0.1, audit=0) for seed in seeds]
+        answers = [
+            retrained(Candidate(0.02), seed, ratio=0.1, audit=0, resamples=args.resamples) for seed in seeds
+        ]
         print(_row("0.1, no audit sample | +2 points", answers))
         return 0
     print("| texts | candidate | passed | not enough evidence | refused |\n" + "| --- " * 5 + "|")
@@ -155,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(
                 _row(
                     f"{count:,} | {points:+d} points",
-                    [gate(Candidate(points / 100), count, s) for s in seeds],
+                    [gate(Candidate(points / 100), count, s, resamples=args.resamples) for s in seeds],
                 )
             )
     return 0

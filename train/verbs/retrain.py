@@ -18,7 +18,8 @@ EXIT_CODES = {"registered": 0, "refused": 2, "too few labels": 3}
 _HELP = """\
 Go on training the champion on the logged texts that have feedback, and on its own old texts, so that it keeps
 what it knows. Then measure it against the champion on what both have not seen, and register it if the gate
-passes it and it answers the feedback better. Nothing is rolled out: the address that is printed is what
+passes it and it answers the traffic better: shown by an audit sample (`python -m train feedback sample`), or
+by feedback on every text of the window. Nothing is rolled out: the address that is printed is what
 `python -m cluster rollout start --canary` takes.
 
 The old texts are those that the champion's report in the registry names; where they have moved, or the
@@ -26,7 +27,7 @@ champion has no report, --replay and --data say which they are.
 
 The version is named by the window's end and a hash of window and champion. For the same --until (and --since
 or --hours), or the same --version, a second call does nothing and says so; one that was killed goes on where
-it was. Without options of the window an unfinished retraining of the champion is gone on with first.
+it was. Without options of the window an unfinished retraining of the champion on this log is continued first.
 
 WORK/VERSION/   texts, checkpoints, bundle, report, evaluation/report.html, retraining.json
 """
@@ -38,7 +39,8 @@ examples:
   python -m train retrain sentiment --log s3://bucket/log --version run-7 --gpu --workers 4 \\
       --texts s3://bucket/texts/feedback --checkpoints s3://bucket/runs
 
-exit codes: 0 registered (now or earlier), 2 refused by the gate, 3 too few labels, 1 an error
+exit codes: 0 registered (now or earlier), 2 refused by the gate or not enough evidence for it,
+3 too few labels, 1 an error
 """
 
 
