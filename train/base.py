@@ -119,11 +119,11 @@ def load_tokenizer(base: Base) -> Any:
         raise BaseInvalid(str(error)) from error
 
 
-def frame_of(tokenizer: Any) -> Frame:
-    """What a tokenizer puts around a text."""
+def frame_of(tokenizer: Any, *, max_tokens: int) -> Frame:
+    """What a tokenizer puts around a text, for a model that reads so many tokens."""
     from serve_app.model.tokenizer import SENTENCES
 
     masks = (tokenizer.backend_tokenizer.encode(text).special_tokens_mask for text in SENTENCES)
     special = next(mask for mask in masks if 0 in mask)
     text = special.index(0)
-    return Frame(text, special[::-1].index(0), tokenizer.truncation_side == "left")
+    return Frame(text, special[::-1].index(0), tokenizer.truncation_side == "left", max_tokens)

@@ -15,7 +15,7 @@ from train.errors import SettingsInvalid
 
 _ROOT = Path("/opt/ml")
 _TEXTS, _HELD_OUT = ("training", "train"), "validation"
-_SEVERAL = ("label_names", "drop_labels", "labels", "set")
+_SEVERAL = ("label_names", "label_map", "drop_labels", "labels", "set")
 """Options that take several values."""
 _OWN = ("data", "validation", "out", "checkpoints", "resume")
 """Options that the job's folders decide."""

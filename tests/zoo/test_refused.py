@@ -165,6 +165,16 @@ def test_import_refuses_what_a_replica_would(tmp_path: Path, capsys: pytest.Capt
     assert "zoo" not in capsys.readouterr().out
 
 
+def test_a_multi_label_model_is_not_measured_as_if_its_labels_excluded_one_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save(tmp_path / "model", problem_type="multi_label_classification")
+    (tmp_path / "texts.csv").write_text("text,label\nfine,good\npoor,bad\n", encoding="utf-8")
+    out = ["--data", str(tmp_path / "texts.csv"), "--out", str(tmp_path / "out")]
+    assert main(["evaluate", "--bundle", str(folder), *out]) == 1
+    assert "multi-label" in capsys.readouterr().err
+
+
 def change_weights(folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor | None]) -> None:
     tensors = {name: change(name, tensor) for name, tensor in load_file(folder / WEIGHTS).items()}
     kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}

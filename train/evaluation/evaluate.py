@@ -78,6 +78,11 @@ class LocalModel:
                 "models with the same labels can be measured together"
             )
         self._classifier = Classifier(bundle)
+        if self._classifier.activation != "softmax":
+            raise TrainError(
+                f"{uri} is a multi-label model, whose labels do not exclude one another; only a model that "
+                "gives a text one label can be measured: fine-tune it with `python -m train fit --base` first"
+            )
         self._columns = [manifest.labels.index(label) for label in self.labels]
         self._clock = clock
         self.card = ModelCard(

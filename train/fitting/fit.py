@@ -6,11 +6,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serve_app.model.padding import Padding
 from train.base import find_base
 from train.errors import FitFailed, SettingsInvalid
 from train.fitting.loop import SCORE, train_loop
-from train.fitting.preflight import check_base
+from train.fitting.preflight import ServedInput, check_base
 from train.fitting.prepare import prepare
 from train.fitting.result import write_result
 from train.fitting.sharing import share
@@ -76,13 +75,13 @@ def fit(
     storage = checkpoints or str((out / "ray").resolve())
     _claim(out, storage, settings, resume=resume)
     base = find_base(settings.base)
-    padding = check_base(base, settings, out)
+    served = check_base(base, settings, out)
     begun_s = time.monotonic()
     start_ray(resources.threads * resources.workers)
     prepared = prepare(settings, root, out / "prepared")
     for name, texts in prepared.texts.items():
         print(f"{name}: {texts['train']:,} texts to train on, {texts['held_out']:,} held out", flush=True)
-    checkpoint = _train(settings, padding, share(out / "prepared", storage), storage, resources, max_steps)
+    checkpoint = _train(settings, served, share(out / "prepared", storage), storage, resources, max_steps)
     seconds = time.monotonic() - begun_s
     return write_result(
         settings,
@@ -123,7 +122,7 @@ def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> N
 
 def _train(
     settings: FitSettings,
-    padding: Padding,
+    served: ServedInput,
     prepared: str,
     storage: str,
     resources: Resources,
@@ -140,7 +139,7 @@ def _train(
         train_loop,
         train_loop_config={
             "settings": settings.model_dump(mode="json"),
-            "padding": asdict(padding),
+            **asdict(served),
             "prepared": prepared,
             "threads": resources.threads,
             "max_steps": max_steps,

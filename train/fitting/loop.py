@@ -43,9 +43,9 @@ def train_loop(config: dict[str, Any]) -> str | None:
     """Train one model and report it to Ray Train as checkpoints.
 
     Args:
-        config: `settings` (a dumped `FitSettings`), `padding` (of the model, as a dict), `prepared` (a
-            folder, or an address of one), `threads` (of torch; 0 leaves it alone) and `max_steps` (0: all of
-            the schedule).
+        config: `settings` (a dumped `FitSettings`), `padding` and `max_tokens` (of a `ServedInput`, as
+            a dict), `prepared` (a folder, or an address of one), `threads` (of torch; 0 leaves it alone) and
+            `max_steps` (0: all of the schedule).
 
     Returns:
         What went wrong for good, in words, or None. An exception, on the other hand, has Ray Train start the
@@ -73,7 +73,8 @@ def train_loop(config: dict[str, Any]) -> str | None:
     trained = build(base, settings)
     wrapped = ray.train.torch.prepare_model(trained.model)
     average = WeightAverage(trained.model, settings.optimiser.average_decay)
-    padding, frame = Padding(**config["padding"]), frame_of(load_tokenizer(base))
+    padding = Padding(**config["padding"])
+    frame = frame_of(load_tokenizer(base), max_tokens=config["max_tokens"])
     weights = _class_weights(plan, data, settings)
     trainer = _Trainer(wrapped, trained, settings, total, padding, workers, weights)
     progress = Progress()

@@ -4,6 +4,7 @@ The product is built with random updates, written, loaded as a replica loads it 
 could not be served is refused before any data is read.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,8 +32,17 @@ _TOLERANCE = 0.02
 bits of mantissa); a part that is missing or merged wrongly differs by more."""
 
 
-def check_base(base: Base, settings: FitSettings, folder: Path) -> Padding:
-    """Return the padding under which the model is to be trained.
+@dataclass(frozen=True, slots=True)
+class ServedInput:
+    """How the service gives texts to the model, which training follows."""
+
+    padding: Padding
+    max_tokens: int
+    """At which a text is cut, special tokens included."""
+
+
+def check_base(base: Base, settings: FitSettings, folder: Path) -> ServedInput:
+    """Check a base, and return how its result is given texts.
 
     Args:
         base: What the run starts from.
@@ -53,7 +63,7 @@ def check_base(base: Base, settings: FitSettings, folder: Path) -> Padding:
         ) from error
 
 
-def _check(base: Base, settings: FitSettings, bundle: Path) -> Padding:
+def _check(base: Base, settings: FitSettings, bundle: Path) -> ServedInput:
     trained = build(base, settings)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -84,4 +94,4 @@ def _check(base: Base, settings: FitSettings, bundle: Path) -> Padding:
             f"the base {settings.base!r} cannot be trained with --method {settings.method}: the logits of "
             f"the written model differ from the trained one's by {difference:.3g}; take the other method"
         )
-    return classifier.padding
+    return ServedInput(classifier.padding, classifier.max_length)

@@ -79,7 +79,7 @@ def write_result(
     manifest = _Manifest(settings, base if trained.as_adapter else None, prepared.digest, code_commit())
     manifest.write(bundle)
 
-    answers, held_out = _ask(bundle, prepared, settings, frame_of(tokenizer))
+    answers, held_out = _ask(bundle, prepared, tokenizer)
     found = {
         name: figures(of_set.labels, of_set.logits.argmax(axis=1), settings.labels)
         for name, of_set in answers.items()
@@ -115,30 +115,26 @@ def write_result(
     return bundle
 
 
-def _ask(
-    bundle: Path, prepared: Prepared, settings: FitSettings, frame: Frame
-) -> tuple[dict[str, _Answers], bool]:
+def _ask(bundle: Path, prepared: Prepared, tokenizer: Any) -> tuple[dict[str, _Answers], bool]:
     """The bundle's answers, as a replica gives them, to what is held out of every set.
 
     Where nothing is held out, to what it was trained on: the second value is then false, for such answers
     describe the data and measure nothing.
     """
     classifier = Classifier(fetch(str(bundle.resolve()), cache_dir=CACHE))
-    limit = min(settings.max_length, classifier.max_length)
+    frame = frame_of(tokenizer, max_tokens=classifier.max_length)
     held_out = any(len(table.parts.held_out) for table in prepared.tables.values())
     answers = {}
     for name, table in prepared.tables.items():
         rows = table.parts.held_out if held_out else table.parts.train
         if len(rows):
-            answers[name] = _ask_one(classifier, table, rows[:_MEASURED_TEXTS], limit, frame)
+            answers[name] = _ask_one(classifier, table, rows[:_MEASURED_TEXTS], frame)
     return answers, held_out
 
 
-def _ask_one(
-    classifier: Classifier, table: TokenTable, rows: Rows, max_tokens: int, frame: Frame
-) -> _Answers:
+def _ask_one(classifier: Classifier, table: TokenTable, rows: Rows, frame: Frame) -> _Answers:
     whole = [table.ids(int(row)) for row in rows]
-    ids = [cut(of_text, max_tokens, 0.0, frame) for of_text in whole]
+    ids = [cut(of_text, frame.max_tokens, 0.0, frame) for of_text in whole]
     logits, embeddings = ask(classifier, [Encoded(of_text, truncated=False) for of_text in ids])
     return _Answers(ids, table.labels[rows].tolist(), logits, embeddings)
 

@@ -122,6 +122,8 @@ class Frame:
     """The same after it."""
     reads_end: bool = False
     """Whether serving reads a long text's end, and not its beginning."""
+    max_tokens: int = 1 << 20
+    """That the model reads, special tokens included."""
 
 
 def cut(token_ids: Sequence[int], max_tokens: int, start: float, frame: Frame = Frame()) -> list[int]:
@@ -129,13 +131,13 @@ def cut(token_ids: Sequence[int], max_tokens: int, start: float, frame: Frame = 
 
     Args:
         token_ids: The whole text, special tokens first and last.
-        max_tokens: Of the result, those counted.
+        max_tokens: Of the result, those counted; never more than the model reads.
         start: Where the window begins, as in `Draw.start`; 0 is the part that serving reads.
         frame: The special tokens.
     """
     after = len(token_ids) - frame.after
     body = token_ids[frame.before : after]
-    room = max_tokens - frame.before - frame.after
+    room = min(max_tokens, frame.max_tokens) - frame.before - frame.after
     begin = int(start * (len(body) - room + 1)) if len(body) > room else 0
     if frame.reads_end and len(body) > room:
         begin = len(body) - room - begin

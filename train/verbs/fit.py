@@ -123,8 +123,8 @@ def _from_options(chosen: argparse.Namespace) -> tuple[dict[str, Any], str, str]
         )
         values["validation"] = [{"name": "validation", "file": validation, **columns}]
     values["data"] = [of_set]
+    inherited = find_base(base).labels  # first, since the data may be large
     found = list(dict.fromkeys(source.label_names.values())) or label_values(root, source)
-    inherited = find_base(base).labels
     values["labels"] = inherited if inherited and set(found) <= set(inherited) else sorted(found)
     if len(values["labels"]) < 2:
         raise SettingsInvalid(f"{chosen.data} has the label {found} alone; two are the least")

@@ -56,13 +56,14 @@ def one_label(folder: Path) -> str:
 
 
 def raises(folder: Path) -> str:
-    """Its embeddings end before its tokenizer's vocabulary: the rarest word of the texts has none."""
+    """It computes no number for the rarest word of the texts, whose embedding is too large to be squared."""
     model, tokenizer = _merged()
-    words = max(id_ for text in TEXTS for id_ in tokenizer(text)["input_ids"])
+    word = max(id_ for text in TEXTS for id_ in tokenizer(text)["input_ids"])
     state = dict(model.state_dict())
     embeddings = "bert.embeddings.word_embeddings.weight"
-    state[embeddings] = state[embeddings][:words].clone()
-    return _save(folder, state, tokenizer, vocab_size=words)
+    state[embeddings] = state[embeddings].clone()
+    state[embeddings][word] = 1e30
+    return _save(folder, state, tokenizer)
 
 
 def slow(folder: Path) -> str:
