@@ -116,7 +116,7 @@ def profile_texts(
         unknown_token: The tokenizer's `unk_token_id`.
 
     Raises:
-        BundleInvalid: The model's head does not read a first token.
+        BundleInvalid: The model has no head whose input alone decides the logits.
     """
     encoded = classifier.preprocess(texts)
     logits, embeddings = ask(classifier, encoded)
@@ -139,7 +139,7 @@ def ask(classifier: "Classifier", encoded: Sequence["Encoded"]) -> tuple[Floats,
         embeddings: float32 (texts, hidden), what the head was given.
 
     Raises:
-        BundleInvalid: The model's head does not read a first token.
+        BundleInvalid: The model has no head whose input alone decides the logits.
     """
     logits, embeddings = [], []
     for begin in range(0, len(encoded), _BATCH_TEXTS):
