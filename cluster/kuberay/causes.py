@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from cluster.kuberay.pod_causes import Cause, attempted_at, is_fault, pod_causes, short
+from cluster.kuberay.progress import SETTLED, service_statuses
 from cluster.kuberay.tracebacks import last_error
 
 Document = Mapping[str, Any]
@@ -20,7 +21,6 @@ INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 _REPLACED = re.compile(r"ExitCode:(\d+).*?Reason:(\w*)")
 """In the operator's event. It records a second one of a cluster as a repetition of the first, with the text
 of the first, and further ones minutes later: they cannot be counted."""
-_HEALTHY = ("HEALTHY", "DOWNSCALING")
 _NAMES_MAX = 3
 _HOPELESS = " (waiting does not change this)"
 
@@ -84,15 +84,15 @@ def _of_object(document: Document) -> Iterator[Cause]:
         if condition.get("reason") == "InitializingTimeout":
             text = f"{said}; the operator has given it up: delete it and apply it again"
             yield Cause(subject, text, is_final=True)
-    for part in (status.get("activeServiceStatus"), status.get("pendingServiceStatus")):
-        for name, application in ((part or {}).get("applicationStatuses") or {}).items():
+    for part in service_statuses(status):
+        for name, application in (part.get("applicationStatuses") or {}).items():
             yield from _of_application(name, application)
 
 
 def _of_application(name: str, application: Mapping[str, Any]) -> Iterator[Cause]:
     found = False
     for deployment, said in (application.get("serveDeploymentStatuses") or {}).items():
-        if said.get("message") and said.get("status") not in _HEALTHY:
+        if said.get("message") and said.get("status") not in SETTLED:
             found = True
             is_final = said.get("status") == "DEPLOY_FAILED"
             yield Cause(f"deployment {deployment}", last_error(said["message"]), is_final)

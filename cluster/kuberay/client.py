@@ -138,6 +138,17 @@ class KubeRay:
         """
         return self._ask("GET", kind.path(namespace, name), kind)
 
+    def get_or_none(self, kind: Kind, namespace: str, name: str) -> Document | None:
+        """An object, or None if there is none of that name.
+
+        Raises:
+            KubeError: see `cluster.errors`.
+        """
+        try:
+            return self.get(kind, namespace, name)
+        except NotFound:
+            return None
+
     def find(self, kind: Kind, namespace: str, selector: str = "") -> list[Document]:
         """Objects of a kind, those with the labels of `selector`."""
         found = self._ask("GET", kind.path(namespace), kind, {"labelSelector": selector} if selector else {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -107,8 +106,8 @@ def _left(client: KubeRay, namespace: str, roots: Iterable[Document], pods: str)
 
     for root in roots:
         kind, name = RAY_KINDS[root["kind"].lower()], root["metadata"]["name"]
-        with contextlib.suppress(NotFound):
-            note(kind, [client.get(kind, namespace, name)])
+        if found := client.get_or_none(kind, namespace, name):
+            note(kind, [found])
         note(RAY_CLUSTER, client.find(RAY_CLUSTER, namespace, f"{_ORIGIN}={name}"))
     note(POD, client.find(POD, namespace, pods))
     return left

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cluster.errors import Forbidden, KubeError, NotFound
+from cluster.errors import Forbidden, KubeError
 from cluster.kuberay.causes import GATEWAY_API, INCREMENTAL, Evidence
 from cluster.kuberay.kinds import CLAIM, EVENT, POD, RAY_CLUSTER, SERVICE_ACCOUNT, Kind
 from cluster.kuberay.labels import INSTANCE_LABEL
@@ -94,9 +94,7 @@ class _Reader:
 
     def _get(self, kind: Kind, name: str) -> Document | None:
         try:
-            return self._client.get(kind, self._namespace, name)
-        except NotFound:
-            return None
+            return self._client.get_or_none(kind, self._namespace, name)
         except Forbidden:
             self._unread[kind.plural] = None
             return None

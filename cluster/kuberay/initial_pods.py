@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from cluster.errors import NotFound
 from cluster.kuberay.client import Document, KubeRay
 from cluster.kuberay.kinds import RAY_SERVICE, kind_of
 from cluster.kuberay.serve_config import INITIAL, deployments, without_initial
@@ -39,9 +38,8 @@ def starting_as_large(client: KubeRay, document: Document, *, keep_models: bool 
     if kind_of(document) != RAY_SERVICE or document["spec"]["upgradeStrategy"]["type"] != "NewCluster":
         return document
     metadata = document["metadata"]
-    try:
-        live = client.get(RAY_SERVICE, metadata["namespace"], metadata["name"])
-    except NotFound:
+    live = client.get_or_none(RAY_SERVICE, metadata["namespace"], metadata["name"])
+    if live is None:
         return document
     wish = yaml.safe_load(document["spec"][SERVE_CONFIG])
     there = yaml.safe_load(live["spec"].get(SERVE_CONFIG) or "{}")

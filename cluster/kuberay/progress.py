@@ -8,7 +8,7 @@ import yaml
 
 State = Literal["waiting", "ready", "failed"]
 _FAILED_JOB = ("Failed", "ValidationFailed")
-_SETTLED = ("HEALTHY", "DOWNSCALING")
+SETTLED = ("HEALTHY", "DOWNSCALING")
 """Of a deployment that has at least the replicas that it should have."""
 
 
@@ -69,7 +69,7 @@ def cluster_names(document: Mapping[str, Any]) -> tuple[str, ...]:
     if document["kind"] == "RayJob":
         found = [status.get("rayClusterName")]
     else:
-        found = [part.get("rayClusterName") for part in _services(status)]
+        found = [part.get("rayClusterName") for part in service_statuses(status)]
     return tuple(name for name in found if name)
 
 
@@ -81,7 +81,8 @@ def least_replicas(options: Mapping[str, Any]) -> int:
     return number if isinstance(number, int) else 1
 
 
-def _services(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def service_statuses(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of a RayService's clusters: the active one, and the one that an upgrade prepares."""
     return [status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}]
 
 
@@ -101,12 +102,12 @@ def _pods(document: Mapping[str, Any], summary: str) -> tuple[State, str]:
     ready = document["status"].get("numServeEndpoints", 0)
     if ready < least:
         return "waiting", f"{ready} of {least} pods ready; {summary.partition('; ')[2]}"
-    applications = _services(document["status"])[0].get("applicationStatuses") or {}
+    applications = service_statuses(document["status"])[0].get("applicationStatuses") or {}
     unsettled = [
         f"{name} {one.get('status', '?').lower()}"
         for application in applications.values()
         for name, one in (application.get("serveDeploymentStatuses") or {}).items()
-        if one.get("status") not in _SETTLED
+        if one.get("status") not in SETTLED
     ]
     return ("waiting", f"{summary}; {', '.join(unsettled)}") if unsettled else ("ready", summary)
 
@@ -126,7 +127,7 @@ def _is_current(
 
 
 def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
-    active, pending = _services(status)
+    active, pending = service_statuses(status)
     applications = {**(active.get("applicationStatuses") or {}), **(pending.get("applicationStatuses") or {})}
     told = ", ".join(f"{name} {one.get('status', '?').lower()}" for name, one in applications.items())
     failed = [

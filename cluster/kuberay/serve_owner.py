@@ -16,9 +16,9 @@ from typing import TypeVar
 
 import yaml
 
-from cluster.errors import Conflict, NotFound, Outdated
+from cluster.errors import Conflict, Outdated
 from cluster.kuberay.client import Document, KubeRay
-from cluster.kuberay.kinds import RAY_KINDS, RAY_SERVICE, Kind, kind_of
+from cluster.kuberay.kinds import RAY_KINDS, RAY_SERVICE, kind_of
 from cluster.kuberay.serve_config import deployments, without_initial
 
 ROLLOUT_MANAGER = "sentiment-rollout"
@@ -67,7 +67,7 @@ def apply(
         return Applied(client.apply(document, force=force, dry_run=dry_run))
 
     def attempt() -> Applied:
-        live = _live(client, kind, document)
+        live = client.get_or_none(kind, document["metadata"]["namespace"], document["metadata"]["name"])
         if live is None:
             return Applied(client.apply(document, force=force, dry_run=dry_run))
 
@@ -179,13 +179,6 @@ def _while_outdated(attempt: Callable[[], Result]) -> Result:
             left -= 1
             if not left:
                 raise
-
-
-def _live(client: KubeRay, kind: Kind, document: Document) -> Document | None:
-    try:
-        return client.get(kind, document["metadata"]["namespace"], document["metadata"]["name"])
-    except NotFound:
-        return None
 
 
 def _with_models(wish: str, live: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cluster.errors import JobFailed, NotFound, WaitFailed
+from cluster.errors import JobFailed, WaitFailed
 from cluster.kuberay.client import Document, KubeRay
 from cluster.kuberay.difference import difference
 from cluster.kuberay.kinds import RAY_JOB
@@ -44,10 +44,7 @@ def start(
     what = f"RayJob {namespace}/{name}"
 
     def find() -> Document | None:
-        try:
-            return client.get(RAY_JOB, namespace, name)
-        except NotFound:
-            return None
+        return client.get_or_none(RAY_JOB, namespace, name)
 
     live, done = find(), "started"
     if live is not None and not live["metadata"].get("deletionTimestamp"):

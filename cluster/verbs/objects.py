@@ -121,7 +121,6 @@ def _wait(chosen: argparse.Namespace) -> int:
 
 
 def _diff(chosen: argparse.Namespace) -> int:
-    from cluster.errors import NotFound
     from cluster.kuberay.difference import difference
     from cluster.kuberay.initial_pods import starting_as_large
     from cluster.kuberay.serve_owner import apply
@@ -130,10 +129,7 @@ def _diff(chosen: argparse.Namespace) -> int:
     changed = False
     for document in documents:
         kind = kind_of(document)
-        try:
-            before = client.get(kind, *_place(document))
-        except NotFound:
-            before = None
+        before = client.get_or_none(kind, *_place(document))
         document = starting_as_large(client, document)
         # Who owns a field is not asked here: a diff shows what a forced apply would do.
         lines = difference(before, apply(client, document, force=True, dry_run=True).document)
