@@ -6,7 +6,6 @@ A model that passes answers each text of a batch as transformers answers it alon
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from serve_app.errors import BundleInvalid
-from serve_app.model.padding import Padding
+from serve_app.model.padding import Padding, places
 
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Largest difference of logits, as a fraction of the largest logit (at least 1), that counts as equal.
@@ -108,8 +107,7 @@ def choose_padding(
             ]
         except Exception:
             continue  # such as a decoder without a pad token, or BART's count of end tokens
-        order = torch.tensor(list(itertools.chain.from_iterable(groups)), device=plain.device).argsort()
-        if alike(torch.cat(parts)[order], plain):
+        if alike(torch.cat(parts)[places(groups, plain.device)], plain):
             return padding
     config.pad_token_id = original
     raise BundleInvalid(

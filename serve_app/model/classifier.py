@@ -19,6 +19,7 @@ from serve_app.model import lora
 from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_logits
 from serve_app.model.head import Head, heads
 from serve_app.model.packed import PackedModel, first_position, pack
+from serve_app.model.padding import places
 from serve_app.model.plain import refuse_regression
 from serve_app.model.store import Bundle
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
@@ -176,7 +177,7 @@ class Classifier:
             return self._packed.logits([item.ids for item in batch], eager=eager)
         groups = self.padding.groups([item.tokens for item in batch])
         logits = torch.cat([self.padded_logits([batch[index].ids for index in group]) for group in groups])
-        return logits[_places(groups, logits.device)]
+        return logits[places(groups, logits.device)]
 
     @torch.inference_mode()
     def logits_and_embeddings(self, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
@@ -264,17 +265,15 @@ class Classifier:
     @torch.inference_mode()
     def _read(self, batch: Sequence[Encoded], head: Head) -> tuple[Tensor, Tensor]:
         """Logits, and what `head` was given of each text."""
-        lengths = [item.tokens for item in batch]
-        if self._packed is not None:
-            with head.inputs() as given:
-                logits = self.logits(batch, eager=True)
-            return logits, head.of_texts(given, [[1] * len(batch)], left=False)
-        groups = self.padding.groups(lengths)
         with head.inputs() as given:
             logits = self.logits(batch, eager=True)
+        if self._packed is not None:
+            return logits, head.of_texts(given, [[1] * len(batch)], left=False)
+        lengths = [item.tokens for item in batch]
+        groups = self.padding.groups(lengths)
         of_groups = [[lengths[index] for index in group] for group in groups]
         embeddings = head.of_texts(given, of_groups, left=self.padding.left)
-        return logits, embeddings[_places(groups, embeddings.device)]
+        return logits, embeddings[places(groups, embeddings.device)]
 
     def _encode_alone(self, text: str, index: int) -> Any:
         try:
@@ -294,11 +293,6 @@ class Classifier:
         """Run texts padded to the longest of them: (len(rows), num_labels), in their order."""
         logits: Tensor = self._model(**self.padding.tensors(rows, self._model.device)).logits
         return logits
-
-
-def _places(groups: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Where each text of a batch is among its groups laid end to end."""
-    return torch.tensor([index for group in groups for index in group], device=device).argsort()
 
 
 def use_threads(count: int) -> None:

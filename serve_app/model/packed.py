@@ -156,7 +156,7 @@ def pack(model: PreTrainedModel) -> PackedModel | None:
     ]
     packed = PackedModel(model, encoder)
 
-    def answersalike() -> bool:
+    def answers_alike() -> bool:
         try:
             return all(
                 alike(packed.logits(batch), logits) for batch, logits in zip(batches, plain, strict=True)
@@ -164,13 +164,13 @@ def pack(model: PreTrainedModel) -> PackedModel | None:
         except _REFUSALS:
             return False
 
-    if not answersalike():
+    if not answers_alike():
         packed.undo()
         return None
     if model.device.type == "cpu":
         with suppress(*_REFUSALS):
             packed.record(batches[0])
-        if not answersalike():
+        if not answers_alike():
             packed.graph = None
     return packed
 

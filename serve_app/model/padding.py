@@ -52,3 +52,8 @@ class Padding:
                 groups.append([index])
                 real = length
         return groups
+
+
+def places(groups: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Return where each text of a batch is among its groups laid end to end: int64 (texts,)."""
+    return torch.tensor([index for group in groups for index in group], device=device).argsort()
