@@ -219,9 +219,8 @@ def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
         return
     bounds = thresholds.overall
     drawn = mean_draws(groups, evaluation)
-    low, high = np.quantile(drawn, [1 - bounds.confidence, bounds.confidence])
-    found = Interval(float(drawn.mean()), float(low), float(high))
-    shown = f"{_points(found.estimate)} [{_points(found.low)}, {_points(found.high)}]"
+    found = interval_of(drawn, bounds.confidence)
+    shown = in_points(found)
     worse = found.high < -bounds.margin
     texts = sum(group.texts for group in groups)
     more = more_texts(texts, drawn, -bounds.margin, bounds)
@@ -262,6 +261,12 @@ def mean_draws(groups: Sequence[PairedSample], evaluation: Evaluation) -> Floats
     return found
 
 
+def interval_of(drawn: Floats, confidence: float) -> Interval:
+    """Return mean and ends, each end with this one-sided confidence."""
+    low, high = np.quantile(drawn, [1 - confidence, confidence])
+    return Interval(float(drawn.mean()), float(low), float(high))
+
+
 def more_texts(texts: int, drawn: Floats, bound: float, bounds: OverallBounds) -> int:
     """How many more texts let a difference lie above `bound` with the power of `bounds`.
 
@@ -289,7 +294,7 @@ def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
     )
     for (name, counts), of, p in zip(judged, drawn, adjusted, strict=True):
         found = interval(of.measured_balanced_accuracy, of.balanced_accuracy, evaluation.confidence)
-        shown = f"{_points(found.estimate)} [{_points(found.low)}, {_points(found.high)}]"
+        shown = in_points(found)
         yield _check(
             f"{name}: p that it is no loss",
             p,
@@ -405,6 +410,11 @@ def _counts(difference: Difference) -> Counts:
 def of_labels(difference: Difference, labels: Sequence[str]) -> Counts:
     """Paired counts of every label: int64 (labels, 4)."""
     return np.array([difference.paired.get(label, (0, 0, 0, 0)) for label in labels], dtype=np.int64)
+
+
+def in_points(found: Interval) -> str:
+    """Return estimate and ends of an interval of fractions, in points."""
+    return f"{_points(found.estimate)} [{_points(found.low)}, {_points(found.high)}]"
 
 
 def _points(fraction: float) -> str:

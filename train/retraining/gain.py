@@ -1,9 +1,7 @@
 """Whether a retrained version answers the traffic better than the champion."""
 
-import numpy as np
-
 from train.evaluation.document import Evaluation
-from train.evaluation.gate import Check, mean_draws, more_texts, paired_sample
+from train.evaluation.gate import Check, in_points, interval_of, mean_draws, more_texts, paired_sample
 from train.evaluation.thresholds import Overall
 from train.retraining.planning import AUDIT, FEEDBACK
 
@@ -38,19 +36,19 @@ def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) ->
             undecided=True,
         )
     drawn = mean_draws(found, evaluation)
-    low, high = np.quantile(drawn, [1 - bounds.confidence, bounds.confidence])
-    shown = f"{100 * drawn.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    interval = interval_of(drawn, bounds.confidence)
+    shown = in_points(interval)
     texts = sum(group.texts for group in found)
     what = (
         f"on {texts:,} texts of the traffic and the feedback on it, it is not better beyond doubt: {shown} "
         "points of balanced accuracy"
     )
-    undecided = float(drawn.mean()) > least
+    undecided = interval.estimate > least
     if undecided:
         what += f"; about {more_texts(texts, drawn, least, bounds):,} more labelled texts are needed"
     else:
         what += "; the feedback teaches nothing new, or is wrong"
-    return _check(float(low), least, shown, what, undecided=undecided)
+    return _check(interval.low, least, shown, what, undecided=undecided)
 
 
 def _check(low: float, least: float, shown: str, reason: str, *, undecided: bool) -> Check:
