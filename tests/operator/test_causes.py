@@ -166,8 +166,6 @@ def test_training_ends_without_its_volume(
         }
         claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "training"}}
         cluster.kubectl("-n", namespace, "apply", "-f", "-", input=yaml.safe_dump({**claim, "spec": spec}))
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "sentiment-training"}}
-    cluster.kubectl("-n", namespace, "apply", "-f", "-", input=yaml.safe_dump(account))
     apply([*options, "--training"])
     done = cluster.run("wait", *options, "--training", "--timeout", "90", kubeconfig=deployer)
     says = (
