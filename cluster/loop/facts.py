@@ -13,9 +13,8 @@ from cluster.loop.step import Facts, Looked, Tried
 from cluster.rollout.journal import Journal
 from cluster.rollout.states import Entry, Rollout, State, after
 from serve_app.model.store import fetch
-from train.captured.joining import hashes
 from train.captured.reading import Window
-from train.drift.distinct import DistinctKeys
+from train.drift.distinct import distinct_texts
 from train.errors import VersionUnknown
 from train.models import CACHE
 from train.registry import Registry, Version
@@ -104,12 +103,7 @@ def _champion(registry: Registry, model: str) -> Version | None:
 def _new_rows(retrainer: Retrainer, champion: Version, looked: Looked | None, most: int) -> int:
     hours = timedelta(hours=retrainer.bounds.window.hours)
     since = looked.until if looked else retrainer.now() - hours
-    seen = DistinctKeys()
-    for batch in retrainer.log.predictions(Window(since, version=champion.version), ("text_sha256",)):
-        seen.add(hashes(batch["text_sha256"]))
-        if len(seen) >= most:
-            break
-    return min(len(seen), most)
+    return distinct_texts(retrainer.log, Window(since, version=champion.version), most)
 
 
 def _lacking(retrainer: Retrainer, champion: Version, looked: Looked | None) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from train.captured.joining import hashes
+from train.captured.reading import Log, Window
+
 MOST_KEYS = 1 << 24
 """128 MiB of them. A key beyond so many counts as new each time it occurs."""
 
@@ -38,3 +41,17 @@ class DistinctKeys:
         while len(self._runs) > 1 and 2 * len(self._runs[-1]) > len(self._runs[-2]):
             self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
         return new
+
+
+def distinct_texts(log: Log, window: Window, most: int = MOST_KEYS) -> int:
+    """Count the distinct texts of a window's predictions; reading stops at `most` of them.
+
+    Raises:
+        LogInvalid: The log cannot be read.
+    """
+    seen = DistinctKeys()
+    for batch in log.predictions(window, ("text_sha256",)):
+        seen.add(hashes(batch["text_sha256"]))
+        if len(seen) >= most:
+            return most
+    return len(seen)

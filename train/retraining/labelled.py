@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from train.captured.joining import AUDITED, TRUTH, Join, hashes
 from train.captured.reading import Log, Window
-from train.drift.distinct import DistinctKeys
+from train.drift.distinct import DistinctKeys, distinct_texts
 from train.errors import DataInvalid
 from train.settings import FileSettings
 from train.texts.files import copy_to
@@ -91,15 +91,8 @@ def write_labelled(
         counts["rows"],
         counts["without_text"],
         audited=counts["audited"],
-        complete=len(labelled) == _distinct_texts(log, window),
+        complete=len(labelled) == distinct_texts(log, window),
     )
-
-
-def _distinct_texts(log: Log, window: Window) -> int:
-    seen = DistinctKeys()
-    for batch in log.predictions(window, ("text_sha256",)):
-        seen.add(hashes(batch["text_sha256"]))
-    return len(seen)
 
 
 def keep(path: Path, address: str) -> None:
