@@ -1,4 +1,4 @@
-"""What stands around the pods: their identity, how many may go at once, and who may reach them."""
+"""What stands around the pods: their identity, how many may go at once, and who reaches them where."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +21,12 @@ _POD_IDENTITY = "169.254.170.23/32"
 
 
 def guard_documents(environment: Environment) -> list[dict[str, Any]]:
-    """Service account, disruption budget where there is a pod to spare, network policies."""
-    documents = [_service_account(environment, environment.name), _network(environment)]
+    """Service account, Service, disruption budget where there is a pod to spare, network policies."""
+    documents = [
+        _service_account(environment, environment.name),
+        _http_service(environment),
+        _network(environment),
+    ]
     documents += training_guards(environment)
     if environment.serve.min_pods > 1:
         documents.append(_disruption_budget(environment))
@@ -58,6 +62,28 @@ def _service_account(environment: Environment, name: str) -> dict[str, Any]:
     }
 
 
+def _http_service(environment: Environment) -> dict[str, Any]:
+    """Where clients of the cluster find the service: every worker that is ready, of whichever Ray cluster.
+
+    KubeRay's own Service is moved to the new cluster of an upgrade when Serve runs there, whether or not the
+    kubelet has found its pods ready, and is without endpoints in between.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(environment, environment.name),
+        "spec": {
+            "selector": _workers(environment),
+            "ports": [{"name": "http", "port": SERVE_PORT, "targetPort": SERVE_PORT}],
+        },
+    }
+
+
+def _workers(environment: Environment) -> dict[str, str]:
+    """Labels of the workers that serve."""
+    return {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: "ray-worker"}
+
+
 def _disruption_budget(environment: Environment) -> dict[str, Any]:
     """At most one worker fewer than the least, for node upgrades and Karpenter alike. KubeRay makes none.
 
@@ -70,12 +96,7 @@ def _disruption_budget(environment: Environment) -> dict[str, Any]:
         "metadata": metadata(environment, f"{environment.name}-workers"),
         "spec": {
             "minAvailable": environment.serve.min_pods - 1,
-            "selector": {
-                "matchLabels": {
-                    INSTANCE_LABEL: environment.name,
-                    COMPONENT_LABEL: "ray-worker",
-                }
-            },
+            "selector": {"matchLabels": _workers(environment)},
         },
     }
 

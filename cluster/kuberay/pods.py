@@ -80,7 +80,6 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
     container["env"] += variable_list({"RAY_gcs_rpc_server_reconnect_timeout_s": str(_WORKER_RECONNECT_S)})
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINTS_LAG_S}}}
     # Ready means that requests can come: HAProxy runs on the nodes that hold a replica.
-    # Often: KubeRay moves the Service to a new cluster when Serve runs, and not when its pods are ready.
     container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", period_s=1, failures=2)
     if group.instance_types:
         template["spec"]["affinity"] = _on_any_of(group.instance_types)
@@ -125,6 +124,8 @@ def _template(
     limits = {"memory": amounts["memory"], **({GPU_TAINT: str(gpus)} if gpus else {"cpu": amounts["cpu"]})}
     spec: dict[str, Any] = {
         "serviceAccountName": environment.name,
+        # A Service named `sentiment` would put SENTIMENT_PORT and the like among this service's settings.
+        "enableServiceLinks": False,
         "terminationGracePeriodSeconds": TERMINATION_GRACE_S,
         "securityContext": {
             "runAsNonRoot": True,

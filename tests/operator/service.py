@@ -15,7 +15,6 @@ from tests.operator.cluster import Cluster, wait_until
 from tests.operator.traffic import Traffic, ready_endpoints
 
 NAME = "sentiment"
-SERVICE = f"{NAME}-serve-svc"
 KEY, OTHER_KEY = "key-of-the-first-client", "key-of-the-second-client"
 _WORKER = f"{COMPONENT_LABEL}=ray-worker"
 _HEAD = f"{COMPONENT_LABEL}=ray-head"
@@ -40,7 +39,7 @@ class Service:
 
     def traffic(self, rate: float = 10, key: str = KEY) -> Traffic:
         """Steady requests, with a key, which a service without keys ignores."""
-        return Traffic(self.cluster, self.namespace, SERVICE, rate, key)
+        return Traffic(self.cluster, self.namespace, NAME, rate, key)
 
     def apply(self, *changes: str) -> None:
         """Apply the settings with changes, which stay."""
@@ -60,7 +59,7 @@ class Service:
 
     def serving(self) -> list[dict[str, Any]]:
         """Worker pods that are ready endpoints; during an upgrade those of one cluster."""
-        ready = ready_endpoints(self.cluster, self.namespace, SERVICE)
+        ready = ready_endpoints(self.cluster, self.namespace, NAME)
         return [pod for pod in self.workers() if pod["status"].get("podIP") in ready]
 
     def heads(self) -> list[dict[str, Any]]:
@@ -71,7 +70,7 @@ class Service:
         """Wait for a number of ready endpoints and as many workers."""
 
         def counts() -> tuple[int, int]:
-            return len(ready_endpoints(self.cluster, self.namespace, SERVICE)), len(self.workers())
+            return len(ready_endpoints(self.cluster, self.namespace, NAME)), len(self.workers())
 
         began = time.monotonic()
         seen: list[tuple[int, int]] = []

@@ -132,22 +132,23 @@ def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
     }
     group = _toml_groups({"name": "gpu", "instance_type": kind, "max_pods": 4})
     nodes = {"nodes__eks_cluster": "none", "nodes__role": "none", "nodes__ami": "bottlerocket@latest"}
-    service = "sentiment-serve-svc"
+    service = "sentiment"
 
-    def apply(**settings: object) -> None:
-        done = run_cluster("apply", *environment(**shared, **settings), "--ray-only")
+    def apply(*arguments: str, **settings: object) -> None:
+        done = run_cluster("apply", *environment(**shared, **settings), *arguments)
         assert done.returncode == 0, done.stderr
 
-    cluster.kubectl("--namespace", namespace, "create", "serviceaccount", "sentiment")
     apply(serve__min_pods=4)
     old = wait_until(
         lambda: len(found := ready_endpoints(cluster, namespace, service)) == 4 and found,
         STARTED_S,
         "four pods serve",
     )
-    apply(serve__min_pods=1)  # in place: four stay, since the load of the last ten minutes counts
+    apply(
+        "--ray-only", serve__min_pods=1
+    )  # in place: four stay, since the load of the last ten minutes counts
     with Traffic(cluster, namespace, service, LOAD_PER_S) as traffic:
-        apply(serve__min_pods=1, workers=group, **nodes)
+        apply("--ray-only", serve__min_pods=1, workers=group, **nodes)
         wait_until(
             lambda: not set(old) & set(traffic.endpoints[-1][1]), STARTED_S, "the new cluster serves alone"
         )

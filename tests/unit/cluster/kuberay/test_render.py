@@ -215,7 +215,7 @@ def test_karpenter_starts_only_what_the_pods_ask_for() -> None:
 
 def test_the_head_survives_in_redis_and_no_password_is_rendered() -> None:
     options = service("prod")["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
-    assert options["redisAddress"] == f"{one('prod', 'Service')['metadata']['name']}:6379"
+    assert options["redisAddress"] == f"{one('prod', 'StatefulSet')['metadata']['name']}:6379"
     assert set(options["redisPassword"]) == {"valueFrom"}
     kinds = [document["kind"] for document in service_documents(read_environment("prod"))]
     assert "Secret" not in kinds and "StatefulSet" in kinds
@@ -233,6 +233,19 @@ def test_guards_select_the_pods_that_are_rendered(name: str) -> None:
     assert all(policy <= label.items() for label in labels)
     account = one(name, "ServiceAccount")["metadata"]["name"]
     assert {group["template"]["spec"]["serviceAccountName"] for group in groups(cluster)} == {account}
+
+
+def test_clients_reach_the_workers_of_the_service_and_not_its_trainings() -> None:
+    found = one("dev", "Service")
+    selector = found["spec"]["selector"].items()
+    head, *workers = groups(service("dev")["spec"]["rayClusterConfig"])
+    trained = job("dev")["spec"]["rayClusterSpec"]
+    labels = [group["template"]["metadata"]["labels"].items() for group in [head, *groups(trained)]]
+    assert all(selector <= group["template"]["metadata"]["labels"].items() for group in workers)
+    assert not any(selector <= one for one in labels)
+    [port] = found["spec"]["ports"]
+    [container] = workers[0]["template"]["spec"]["containers"]
+    assert port["targetPort"] in [one["containerPort"] for one in container["ports"]]
 
 
 def test_the_budget_counts_the_workers_of_the_service_and_spares_one() -> None:

@@ -23,6 +23,7 @@ KEPT_ZEROS = {
     "backoffLimit",
     "maxSurgePercent",
     "allowPrivilegeEscalation",
+    "enableServiceLinks",
     "emptyDir",
     "rayStartParams",
     "scaleStrategy",
