@@ -159,6 +159,7 @@ class BatchScheduler(Generic[Request]):
         batch = self._running.pop(lane)
         if is_measured:
             self._throughput.observe(batch.tokens, batch.device_s)
+        self._account(now)
 
     def _may_begin(self, lane: int) -> bool:
         """The first lane goes first, the others only next to it: so it alone can have the entire device."""
@@ -226,3 +227,4 @@ class BatchScheduler(Generic[Request]):
             batch.device_s += share_s
             if batch.priority == "interactive":
                 self._interactive_s += share_s
+        self._throughput.see_running((batch.tokens, batch.device_s) for batch in self._running.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _KEPT_FRACTION = 0.8
@@ -43,6 +44,7 @@ class ThroughputEstimator:
         self.token_s = 0.0
         self._classes: dict[int, _SizeClass] = {}
         self._observed_s = self._expected_s = 0.0  # of the latest batches
+        self._overdue: list[tuple[float, float]] = []  # the same of each batch that runs for too long already
 
     def observe(self, tokens: int, seconds: float) -> None:
         """Take a batch into account.
@@ -65,19 +67,43 @@ class ThroughputEstimator:
         self._observed_s = _KEPT_FRACTION * self._observed_s + seconds
         self._expected_s = _KEPT_FRACTION * self._expected_s + self.fixed_s + self.token_s * tokens
 
+    def see_running(self, batches: Iterable[tuple[int, float]]) -> None:
+        """Take into account what the running batches have taken so far, where that is more than expected.
+
+        A device that becomes slower is known before its batch ends: meanwhile a queue could fill up with
+        what the faster device would have done.
+
+        Args:
+            batches: tokens and seconds so far of each batch that runs.
+        """
+        slowness = self._slowness()
+        expected = ((self.fixed_s + self.token_s * tokens, seconds) for tokens, seconds in batches)
+        self._overdue = [
+            (min(seconds, _MAX_SLOWDOWN * slowness * expected_s), expected_s)
+            for expected_s, seconds in expected
+            if seconds > slowness * expected_s
+        ]
+
     def batch_s(self, tokens: float) -> float:
         """Return the expected seconds of one batch; 0 before anything is known."""
         return self.work_s(tokens, 1)
 
     def work_s(self, tokens: float, batches: float) -> float:
         """Return the expected seconds of so many tokens in so many batches."""
-        slowness = self._observed_s / self._expected_s if self._expected_s else 1.0
-        return slowness * (self.fixed_s * batches + self.token_s * tokens)
+        return self._slowness(self._overdue) * (self.fixed_s * batches + self.token_s * tokens)
 
     def tokens_per_s(self, batch_tokens: float) -> float:
         """Return the throughput with batches of that size; 0 before anything is known."""
         seconds = self.batch_s(batch_tokens)
         return batch_tokens / seconds if seconds else 0.0
+
+    def _slowness(self, overdue: Iterable[tuple[float, float]] = ()) -> float:
+        """What the latest batches took over the line."""
+        observed_s, expected_s = self._observed_s, self._expected_s
+        for seconds, line_s in overdue:
+            observed_s = _KEPT_FRACTION * observed_s + seconds
+            expected_s = _KEPT_FRACTION * expected_s + line_s
+        return observed_s / expected_s if expected_s else 1.0
 
     @property
     def _is_fitted(self) -> bool:

@@ -46,6 +46,20 @@ def test_one_batch_in_a_stopped_process_does_not_count_as_a_slow_device() -> Non
     assert estimator.batch_s(512) < 2 * (0.01 + 512 * 0.0002)
 
 
+def test_a_batch_that_runs_for_too_long_shows_before_it_ends() -> None:
+    estimator = observed([12, 12, *[512] * 20], 0.01, 0.0002)
+    usual_s = estimator.batch_s(512)
+    estimator.see_running([(512, 0.9 * usual_s)])
+    assert estimator.batch_s(512) == usual_s
+    estimator.see_running([(512, 2 * usual_s), (12, 0.001)])
+    twice_s = estimator.batch_s(512)
+    assert 1.1 * usual_s < twice_s < 2 * usual_s
+    estimator.see_running([(512, 1000 * usual_s)])
+    assert twice_s < estimator.batch_s(512) < 2 * usual_s, "one stopped batch is no slow device"
+    estimator.see_running([])
+    assert estimator.batch_s(512) == usual_s
+
+
 def test_the_first_batch_of_a_size_pays_for_what_is_done_once() -> None:
     estimator = observed([10, 10], 0.01, 0.0002)
     estimator.observe(400, 30.0)
