@@ -22,6 +22,8 @@ class Flood:
     """What an open-loop flood saw. Times in seconds, memory in bytes."""
 
     offered_per_s: float = 0.0
+    began: float = 0.0
+    """When the first was sent."""
     statuses: Counter[int] = field(default_factory=Counter)
     not_sent: int = 0
     accepted: list[tuple[float, float, float]] = field(default_factory=list)
@@ -83,8 +85,8 @@ async def flood(
     seen.statuses.clear()
     seen.accepted.clear()
     watching = asyncio.create_task(watch())
-    began, due = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - began) < seconds:
+    seen.began, due = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - seen.began) < seconds:
         for place in range(due, int(elapsed * per_s)):
             if pool:
                 task = asyncio.create_task(ask(texts[place % len(texts)], pool.pop()))
@@ -95,7 +97,7 @@ async def flood(
         due = max(due, int(elapsed * per_s))
         await asyncio.sleep(0.005)
     ended = time.perf_counter()
-    seen.offered_per_s = (due - seen.not_sent) / (ended - began)
+    seen.offered_per_s = (due - seen.not_sent) / (ended - seen.began)
     await asyncio.gather(*running)
     statuses = Counter(seen.statuses)
     while await ask(texts[0], pool.pop()) > 2 * seen.idle_latency_s and time.perf_counter() < ended + 30:
