@@ -61,6 +61,8 @@ def service(cluster: Cluster) -> Iterator[Service]:
             workers__0__min_pods=2,
             redis__secret="redis-password",
             environment__RAY_metrics_report_interval_ms="'1000'",
+            # Clusters start on the two cores that serve: meanwhile requests wait, and none is refused for it.
+            environment__SENTIMENT_MAX_QUEUE_WAIT_S="'10'",
         )
         found = Service(cluster, namespace, options)
         yield found
