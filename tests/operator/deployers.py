@@ -22,12 +22,12 @@ def deployers_kubeconfig(cluster: Cluster, namespace: str, path: Path) -> Path:
         path: of the kubeconfig.
     """
     documents = list(yaml.safe_load_all((ROOT / "cluster/aws/deployers.yaml").read_text()))
+    account = {"name": _ACCOUNT, "namespace": namespace}
     for document in documents:
         document["metadata"]["namespace"] = namespace
         if document["kind"] == "RoleBinding":
-            account = {"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": namespace}
-            document["subjects"].append(account)
-    cluster.kubectl("--namespace", namespace, "create", "serviceaccount", _ACCOUNT)
+            document["subjects"].append({"kind": "ServiceAccount", **account})
+    documents.append({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
     cluster.kubectl("apply", "--filename=-", input=yaml.safe_dump_all(documents))
     token = cluster.kubectl("--namespace", namespace, "create", "token", _ACCOUNT).strip()
     view = ("config", "view", "--raw", "--minify", "--flatten", "--output", "json")

@@ -173,13 +173,6 @@ def test_a_killed_head_fails_no_request(service: Service) -> None:
     assert_nothing_failed(traffic)
 
 
-def test_pods_are_added_under_load_and_no_request_fails(service: Service) -> None:
-    service.settle(2)
-    with service.traffic(_HIGH) as traffic:
-        service.settle(4)
-    assert_nothing_failed(traffic)
-
-
 def test_a_good_version_is_promoted_with_the_deployers_role_alone(service: Service, tmp_path: Path) -> None:
     done, traffic = roll_out(service, tmp_path, "good")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -194,6 +187,15 @@ def test_a_bad_version_is_rolled_back_with_the_deployers_role_alone(service: Ser
     assert_nothing_failed(traffic)
 
 
+@pytest.mark.long
+def test_pods_are_added_under_load_and_no_request_fails(service: Service) -> None:
+    service.settle(2)
+    with service.traffic(_HIGH) as traffic:
+        service.settle(4)
+    assert_nothing_failed(traffic)
+
+
+@pytest.mark.long
 def test_pods_that_the_load_does_not_need_leave_and_no_request_fails(service: Service) -> None:
     """After the policy's window, Ray's idle time-out of 120 s, and draining."""
     with service.traffic() as traffic:
@@ -208,6 +210,7 @@ def roll_out(service: Service, folder: Path, which: str) -> tuple[Any, Traffic]:
     may = ("auth", "can-i", "--as=somebody", f"--as-group={GROUP}", "--namespace", namespace)
     assert cluster.kubectl(*may, "patch", "rayservices.ray.io").strip() == "yes"
     (folder / "plan.toml").write_text(_PLAN)
+    service.wait()
     with service.traffic() as traffic:
         done = cluster.run(
             "rollout", "start", "--target", "rayservice", "--namespace", namespace, "--name", NAME,
