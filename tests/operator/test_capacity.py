@@ -50,6 +50,7 @@ def application(cluster: Cluster, namespace: str) -> dict[str, Any]:
     return heard.get("sentiment", {})
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_load_asks_for_no_more_pods_than_a_rollout_does(
     cluster: Cluster, namespace: str, environment: Options, run_cluster: Run, wait_until: Run
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_sold_out_instance_type_is_replaced_by_another(
         assert cluster.get("node", node)["metadata"]["labels"][INSTANCE_TYPE] == both[1]
 
 
+@pytest.mark.long
 def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
     cluster: Cluster, namespace: str, environment: Options, run_cluster: Run, wait_until: Run
 ) -> None:
