@@ -7,6 +7,8 @@ from typing import Any
 _ABSENT = "(absent)"
 _SERVERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 _VALUE_MAX = 120
+_BEFORE_MAX = 30
+"""Characters that are shown of what two long values have in common before they differ."""
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[str]:
@@ -39,9 +41,15 @@ def _compare(before: Any, after: Any, place: str) -> Iterator[str]:
         yield from (f"  - {line}" for line in old if line not in new)
         yield from (f"  + {line}" for line in new if line not in old)
     elif before != after:
-        yield f"{place}: {_shown(before)} -> {_shown(after)}"
+        old, new = (value if isinstance(value, str) else json.dumps(value) for value in (before, after))
+        first = 0
+        if max(len(old), len(new)) > _VALUE_MAX:
+            pairs = enumerate(zip(old, new, strict=False))
+            differs = next((index for index, (a, b) in pairs if a != b), min(len(old), len(new)))
+            first = max(0, differs - _BEFORE_MAX)
+        yield f"{place}: {_excerpt(old, first)} -> {_excerpt(new, first)}"
 
 
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _VALUE_MAX else f"{text[: _VALUE_MAX - 1]}…"
+def _excerpt(text: str, first: int) -> str:
+    shown = f"…{text[first:]}" if first else text
+    return shown if len(shown) <= _VALUE_MAX else f"{shown[: _VALUE_MAX - 1]}…"
