@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, TargetFailed
+from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, SourceFailed, TargetFailed
 from cluster.rollout.plan import Plan, Stage, Step
 from cluster.rollout.states import Rollout, Side, State, Verb
 from cluster.rollout.target import Mix
-from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
+from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, Model, World
 
 
 @pytest.fixture
@@ -135,6 +135,70 @@ def test_a_pause_of_the_metrics_costs_a_window_and_no_more(world: World) -> None
 
     world.on_sleep = blink
     assert start(world, "good").state is State.PROMOTED
+
+
+def test_an_endpoint_that_misses_the_first_scrape_brings_no_lifetime_totals_into_a_window(
+    world: World, tmp_path: Path
+) -> None:
+    """Its totals of weeks would outweigh every window, for the champion or against the canary."""
+    for number, (canary, version, ends) in enumerate(
+        [("failing", "1", State.ROLLED_BACK), ("good", "2", State.PROMOTED), ("good", "1", State.PROMOTED)]
+    ):
+        world = World(tmp_path / str(number))
+        earlier = Model(version)
+        world.add(0, "requests_total", 50_000, earlier, status="200")
+        world.add(0, "requests_total", 50_000, earlier, status="500")
+
+        def miss(world: World = world) -> None:
+            world.away = frozenset({0}) if world.now < 1008 else frozenset()
+
+        world.on_sleep = miss
+        rollout = start(world, canary)
+        assert rollout.state is ends, rollout.reason
+        assert sum(window.champion.requests + window.canary.requests for window in rollout.windows) < 10_000
+
+
+def test_an_endpoint_that_is_away_delays_and_decides_nothing(world: World) -> None:
+    """Whichever pod it is, in whatever stage: no window is closed and no version is promoted without it."""
+    for rank in range(4):
+        other = World(world.folder / str(rank))
+
+        def away(other: World = other, rank: int = rank) -> None:
+            other.away = frozenset({rank}) if 1010 < other.now < 1300 else frozenset()
+
+        other.on_sleep = away
+        rollout = start(other, "good")
+        assert rollout.state is State.PROMOTED
+        assert rollout.windows[0].seconds > 280 or other.now > 1300
+
+
+def test_a_version_is_promoted_when_as_many_pods_as_the_deployment_has_report_it(world: World) -> None:
+    asked: list[State] = []
+
+    def hide() -> None:
+        state = world.journal().rollout().state
+        hidden = world.mix == Mix("good") and len(asked) < 20
+        if hidden:
+            asked.append(state)
+        world.unreported = frozenset({3}) if hidden else frozenset()
+
+    world.on_sleep = hide
+    assert start(world, "good").state is State.PROMOTED
+    assert len(asked) == 20 and set(asked) == {State.PROMOTING}
+
+
+def test_a_promotion_that_no_metrics_confirm_stays_for_resume(world: World) -> None:
+    def hide() -> None:
+        world.unreported = frozenset({3}) if world.mix == Mix("good") else frozenset()
+
+    world.on_sleep = hide
+    with pytest.raises(SourceFailed, match=r"3 of 4 pods.*rollout resume"):
+        start(world, "good")
+    assert world.journal().rollout().state is State.PROMOTING and world.mix == Mix("good")
+    assert world.aliases["champion"] == "1"
+    world.on_sleep, world.unreported = lambda: None, frozenset()
+    rollout = world.controller().resume()
+    assert rollout is not None and rollout.state is State.PROMOTED
 
 
 def test_someone_elses_change_and_a_scale_down_to_the_canary_end_it(world: World) -> None:

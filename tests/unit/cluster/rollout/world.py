@@ -76,6 +76,10 @@ class World:
     mixes: list[Mix] = field(default_factory=list)
     down: bool = False
     blind: bool = False
+    away: frozenset[int] = frozenset()
+    """Ranks of the pods whose metrics endpoint does not answer."""
+    unreported: frozenset[int] = frozenset()
+    """Ranks of the pods that do not say which model they serve."""
     on_sleep: Callable[[], None] = lambda: None
 
     def controller(self, aliases: Aliases | None = None, journal: AnyJournal | None = None) -> Controller:
@@ -127,46 +131,54 @@ class World:
     def count(self) -> None:
         """Add the requests since the last time, as the pods were."""
         seconds, self.counted_at = self.now - self.counted_at, self.now
-        for uri, pods in self.pods().items():
-            model, requests = MODELS[uri], RATE * seconds * pods
-            self._add("ray_sentiment_requests_total", requests * (1 - model.errors), model, status="200")
-            self._add("ray_sentiment_requests_total", requests * model.errors, model, status="500")
+        self.pods()
+        for rank, uri in enumerate(self.live):
+            model, requests = MODELS[uri], RATE * seconds
+            self.add(rank, "requests_total", requests * (1 - model.errors), model, status="200")
+            self.add(rank, "requests_total", requests * model.errors, model, status="500")
             for end in ("50.0", "300.0", "+Inf"):
                 if float(end) >= model.ms:
-                    self._add("ray_sentiment_request_ms_bucket", requests, model, le=end)
+                    self.add(rank, "request_ms_bucket", requests, model, le=end)
             answered = requests * (1 - model.errors)
             for label, share in (("POSITIVE", model.positive), ("NEGATIVE", 1 - model.positive)):
-                self._add("ray_sentiment_predictions_total", answered * share, model, label=label)
-            self._add("ray_sentiment_scores_total", answered, model, tenth="0.9")
-        shadowed = self.mix.step.pods if self.mix.step and self.mix.step.shadow else 0
-        if shadowed and self.mix.canary:
-            model = MODELS[self.mix.canary]
-            differ = abs(model.positive - MODELS[self.mix.champion].positive)
-            texts = RATE * seconds * shadowed
-            self._add("ray_sentiment_shadow_texts_total", texts * differ, model, outcome="disagree")
-            self._add("ray_sentiment_shadow_texts_total", texts * (1 - differ), model, outcome="agree")
+                self.add(rank, "predictions_total", answered * share, model, label=label)
+            self.add(rank, "scores_total", answered, model, tenth="0.9")
+            if self._shadows(rank):
+                model = MODELS[self.mix.canary or ""]
+                differ = abs(model.positive - MODELS[self.mix.champion].positive)
+                self.add(rank, "shadow_texts_total", requests * differ, model, outcome="disagree")
+                self.add(rank, "shadow_texts_total", requests * (1 - differ), model, outcome="agree")
 
     def reading(self) -> Reading:
         if self.blind:
             raise SourceFailed("no endpoint answers")
         self.count()
         series = dict(self.totals)
-        loaded = [*self.pods()]
-        if self.mix.step and self.mix.step.shadow and self.mix.canary:
-            loaded.append(self.mix.canary)
-        for uri in loaded:
-            tags = {"uri": uri, "version": MODELS[uri].version}
-            series["ray_sentiment_model_info", frozenset(tags.items())] = 1.0
+        for rank, uri in enumerate(self.live):
+            for model in (uri, self.mix.canary if self._shadows(rank) else None):
+                if model is not None and rank not in self.unreported:
+                    series[self._key(rank, "model_info", uri=model, version=MODELS[model].version)] = 1.0
         for uri in {self.mix.champion, self.mix.canary} - {None}:
             if not MODELS[uri or ""].loads:
-                tags = {"uri": uri or "", "reason": "digest-mismatch"}
-                series["ray_sentiment_failed_load", frozenset(tags.items())] = 1.0
-        return Reading(series)
+                series[self._key(0, "failed_load", uri=uri or "", reason="digest-mismatch")] = 1.0
+        away = {(("NodeAddress", f"pod-{rank}")) for rank in self.away}
+        answered = {key: value for key, value in series.items() if not key[1] & away}
+        return Reading(answered, frozenset(f"pod-{rank}" for rank in self.away if rank < len(self.live)))
 
-    def _add(self, name: str, count: float, model: Model, **tags: str) -> None:
-        if name.startswith("ray_sentiment_request"):
+    def add(self, rank: int, name: str, count: float, model: Model, **tags: str) -> None:
+        """Count something that a pod does."""
+        if name.startswith("request"):
             tags["route"] = "/v1/classify"
-        self.totals[name, frozenset({"version": model.version, **tags}.items())] += count  # type: ignore[assignment]
+        self.totals[self._key(rank, name, version=model.version, **tags)] += count  # type: ignore[assignment]
+
+    def _shadows(self, rank: int) -> bool:
+        step = self.mix.step
+        return bool(self.mix.canary and step and step.shadow and rank < step.pods)
+
+    @staticmethod
+    def _key(rank: int, name: str, **tags: str) -> Key:
+        labels = {"NodeAddress": f"pod-{rank}", "WorkerId": f"process-{rank}", **tags}
+        return f"ray_sentiment_{name}", frozenset(labels.items())
 
 
 @dataclass
