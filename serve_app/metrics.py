@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter as Counts
 
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -98,6 +99,11 @@ class Metrics:
             "1 for the model that is live, and for one that scores aside (role shadow).",
             tag_keys=("name", "version", "device", "dtype", "uri", "role"),
         )
+        self._start_time = Gauge(
+            "sentiment_process_start_time_seconds",
+            "When this process began to count, Unix time: a later one says that its totals began again at 0.",
+        )
+        self._started_at = time.time()
         self._logged = Counter(
             "sentiment_log_records",
             "Rows of the prediction log and of feedback: written, dropped for want of room, failed.",
@@ -177,6 +183,7 @@ class Metrics:
 
     def model(self, model: LiveModel, *, role: str) -> None:
         """Say which model is live, and as what; one that no longer is drops out by itself."""
+        self._start_time.set(self._started_at)
         tags = {"name": model.name, "version": model.version, "device": model.device, "dtype": model.dtype}
         self._model.set(1.0, {**tags, "uri": model.uri, "role": role})
 

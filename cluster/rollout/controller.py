@@ -17,7 +17,7 @@ from cluster.rollout.errors import Busy, InvalidState, SourceFailed, TargetFaile
 from cluster.rollout.journals import AnyJournal
 from cluster.rollout.observations import Window
 from cluster.rollout.plan import Plan, steps
-from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, version_of
+from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, pods_of, version_of
 from cluster.rollout.states import Rollout, Side, State, Verb, after, require
 from cluster.rollout.target import Mix, Serving, Target
 
@@ -198,23 +198,23 @@ class Controller:
         rollout = self._rollout
         plan = rollout.plan
         assert rollout.applied_at is not None
-        if self._before is None:
-            if self._wait(plan.settle_s):
-                return
-            self._before = self._read()
-            self._read_at = self._clock()
-        elif not self._wait(plan.window_s):
-            self._observe(rollout, self._before)
-        if self._before is None and self._clock() - rollout.applied_at >= plan.max_stage_s:
-            self._write("rolling_back", reason=f"no metrics for {plan.max_stage_s:.0f} s (max_stage_s)")
-
-    def _observe(self, rollout: Rollout, before: Reading) -> None:
-        now = self._read()
-        if now is None:
-            self._before = None
+        before = self._before
+        if self._wait(plan.settle_s if before is None else plan.window_s):
             return
-        now, seconds = before.followed_by(now), self._clock() - self._read_at
+        now = self._read()
+        if isinstance(now, str):  # the window goes on until every endpoint answers
+            if self._clock() - rollout.applied_at >= plan.max_stage_s:
+                reason = f"no metrics to decide by within {plan.max_stage_s:.0f} s (max_stage_s): {now}"
+                self._write("rolling_back", reason=reason)
+            return
+        now = before.followed_by(now) if before else now
+        seconds = self._clock() - self._read_at
         self._before, self._read_at = now, self._clock()
+        if before is not None:
+            self._observe(rollout, before, now, seconds)
+
+    def _observe(self, rollout: Rollout, before: Reading, now: Reading, seconds: float) -> None:
+        """Write down what was added between two readings, and decide."""
         added = between(before, now)
         champion, canary = version_of(now, rollout.champion.uri), version_of(now, rollout.canary.uri)
         window = Window(
@@ -251,15 +251,20 @@ class Controller:
         """Have every pod serve the canary, which is then the champion."""
         rollout = self._rollout
         fault = self._settle(Mix(rollout.canary.uri))
-        if fault is None and not self._wait(rollout.plan.settle_s):
+        if fault is None and not self._wait(max(rollout.plan.settle_s, _LOOK_S)):
             reading = self._read()
-            failed = failed_loads(reading) if reading else ()
-            if reading is None and self._clock() - rollout.since < rollout.plan.apply_timeout_s:
-                return  # and look again
-            reasons = [load.reason for load in failed if load.uri == rollout.canary.uri]
-            if reading is None:
-                fault = "no metrics to tell whether every pod has loaded it"
-            elif reasons:
+            unconfirmed = reading if isinstance(reading, str) else self._unconfirmed(reading)
+            if unconfirmed:
+                if self._clock() - rollout.since >= rollout.plan.apply_timeout_s:
+                    raise SourceFailed(
+                        f"the metrics do not confirm that every pod serves {rollout.canary.uri}: {unconfirmed}; "
+                        f"the rollout stays {rollout.state}; go on with `rollout resume`, or end it with "
+                        "`rollout abort`"
+                    )
+                return  # and read again
+            assert isinstance(reading, Reading)
+            reasons = [load.reason for load in failed_loads(reading) if load.uri == rollout.canary.uri]
+            if reasons:
                 fault = f"a pod could not load it: {reasons[0]}"
             else:
                 if rollout.model is not None:
@@ -270,6 +275,18 @@ class Controller:
                 self._write("promoted", reason=rollout.reason)
         if fault:
             self._write("rolling_back", reason=fault)
+
+    def _unconfirmed(self, reading: Reading) -> str | None:
+        """Why it is not known that every pod has done as it was told."""
+        uri = self._rollout.canary.uri
+        try:
+            replicas = self._target.read().replicas
+        except TargetFailed as error:
+            return str(error)
+        reported = pods_of(reading, uri)
+        if reported >= replicas or any(load.uri == uri for load in failed_loads(reading)):
+            return None
+        return f"{reported} of {replicas} pods report it"
 
     def _roll_back(self) -> None:
         """Have every pod serve the champion."""
@@ -338,12 +355,18 @@ class Controller:
             return f"scaled to {serving.replicas}, which leaves no pod of the champion to compare with"
         return None
 
-    def _read(self) -> Reading | None:
+    def _read(self) -> Reading | str:
+        """A reading of all endpoints, or why there is none."""
         try:
-            return self._source.read()
+            reading = self._source.read()
         except SourceFailed as error:
             self._say(str(error))
-            return None
+            return str(error)
+        if not reading.missing:
+            return reading
+        fault = f"{', '.join(sorted(reading.missing))} did not answer"
+        self._say(f"{fault}; the metrics are read again")
+        return fault
 
     def _wait(self, seconds: float) -> bool:
         """Wait, but not when a person asks for something that fits; then True."""
