@@ -8,7 +8,7 @@ import pytest
 
 from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, SourceFailed, TargetFailed
 from cluster.rollout.plan import Plan, Stage, Step
-from cluster.rollout.states import Rollout, Side, State, Verb
+from cluster.rollout.states import Command, Rollout, Side, State, Verb
 from cluster.rollout.target import Mix
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, Model, World
 
@@ -106,12 +106,22 @@ def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state
     def ask() -> None:
         if world.mix.canary is not None:
             world.on_sleep = lambda: None
-            assert world.controller().ask(verb) is None, "another is at work and has been told"
+            world.journal().ask(Command(verb, 1, "token"))
 
     world.on_sleep = ask
     rollout = start(world, "good", QUICK.model_copy(update={"min_requests": 10_000}))
     assert rollout.state is state and rollout.reason == f"{verb} by hand"
     assert world.journal().asked() is None
+
+
+def test_a_command_for_an_earlier_rollout_is_not_carried_out(world: World) -> None:
+    def ask() -> None:
+        if world.mix.canary is not None:
+            world.on_sleep = lambda: None
+            world.journal().ask(Command(Verb.ABORT, 7, "token"))
+
+    world.on_sleep = ask
+    assert start(world, "good").state is State.PROMOTED
 
 
 def test_verbs_in_the_wrong_state_name_both(world: World) -> None:
@@ -201,21 +211,74 @@ def test_a_promotion_that_no_metrics_confirm_stays_for_resume(world: World) -> N
     assert rollout is not None and rollout.state is State.PROMOTED
 
 
-def test_someone_elses_change_and_a_scale_down_to_the_canary_end_it(world: World) -> None:
+def test_a_scale_down_to_the_canary_ends_it(world: World) -> None:
     def scale_down() -> None:
         if world.now > 1012:
             world.replicas = 1
 
     world.on_sleep = scale_down
     assert "scaled to 1" in start(world, "good").reason
-    other = World(world.folder / "other")
+    assert world.replicas == 1 and world.mix == Mix("old")
 
-    def change() -> None:
-        if other.now > 1012 and other.mix.canary:
-            other.mix = Mix("old")
 
-    other.on_sleep = change
-    assert "someone else" in start(other, "good").reason
+HOTFIX = Mix("stuck")
+"""What somebody else has every pod serve."""
+
+
+def hotfix_at(world: World, moment: int) -> list[str]:
+    """Change what the pods serve at one of the moments at which a controller does something; say which."""
+    left, events = iter(range(moment)), list[str]()
+
+    def passes(event: str = "") -> None:
+        if next(left, None) is None and HOTFIX not in world.mixes:
+            world.count()
+            world.mix, world.fence = HOTFIX, 0
+            world.mixes.append(HOTFIX)
+            events.append(event)
+
+    world.on_sleep, world.on_entry, world.before_apply = passes, passes, passes
+    return events
+
+
+@pytest.mark.parametrize("canary", ["good", "failing"])
+def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: Path, canary: str) -> None:
+    """Also in the last window of a stage, while it is promoted, and while it is taken back."""
+    moments = 0
+    states: set[State] = set()
+    while True:
+        world = World(tmp_path / str(moments))
+        events = hotfix_at(world, moments)
+        rollout = start(world, canary)
+        if not events:
+            break
+        if events != [rollout.state]:  # else it had ended
+            assert rollout.state is State.STOPPED, f"moment {moments}: {rollout.reason}"
+            assert "someone else changed" in rollout.reason
+        states.add(rollout.state)
+        assert world.mix == HOTFIX and world.mixes[-1] == HOTFIX, f"overwritten at moment {moments}"
+        moments += 1
+    assert moments > 20 and State.STOPPED in states
+
+
+def test_after_a_change_by_others_the_next_rollout_starts_from_it(world: World) -> None:
+    hotfix_at(world, 10)
+    assert start(world, "good").state is State.STOPPED
+    world.on_sleep = world.before_apply = lambda: None
+    world.on_entry = lambda event: None
+    rollout = start(world, "good")
+    assert (rollout.number, rollout.champion.uri) == (2, "stuck")
+
+
+def test_replicas_that_somebody_scaled_meanwhile_are_not_put_back(world: World) -> None:
+    world.replicas = 1
+
+    def scale() -> None:
+        if world.now > 1012:
+            world.replicas = 5
+
+    world.on_sleep = scale
+    assert start(world, "good", raise_to_two=True).state is State.PROMOTED
+    assert world.replicas == 5
 
 
 def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from cluster.rollout.errors import Busy, JournalDamaged
 from cluster.rollout.journal import Journal
-from cluster.rollout.states import State, Verb, replay
+from cluster.rollout.states import Command, State, Verb, replay
+
+ABORT, PROMOTE = Command(Verb.ABORT, 1, "a"), Command(Verb.PROMOTE, 1, "b")
 
 
 def test_entries_come_back_in_order(tmp_path: Path) -> None:
@@ -80,8 +82,26 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 def test_what_is_asked(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert journal.asked() is None
-    journal.ask(Verb.ABORT)
-    assert Journal(tmp_path).asked() is Verb.ABORT
-    journal.answered()
-    journal.answered()
+    journal.ask(ABORT)
+    assert Journal(tmp_path).asked() == ABORT
+    journal.answered(ABORT)
+    journal.answered(ABORT)
     assert journal.asked() is None
+
+
+def test_a_command_that_arrives_while_another_is_carried_out_is_kept(tmp_path: Path) -> None:
+    controller, person = Journal(tmp_path), Journal(tmp_path)
+    person.ask(PROMOTE)
+    read = controller.asked()
+    assert read == PROMOTE
+    person.ask(ABORT)  # while the controller writes the entry
+    controller.answered(read)
+    assert controller.asked() == ABORT
+
+
+def test_a_command_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "asked").write_text("abort")
+    command = Journal(tmp_path).asked()
+    assert command == Command(Verb.ABORT)
+    Journal(tmp_path).answered(command)
+    assert Journal(tmp_path).asked() is None

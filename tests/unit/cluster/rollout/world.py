@@ -18,7 +18,7 @@ from cluster.rollout.journal import Journal
 from cluster.rollout.journals import AnyJournal
 from cluster.rollout.plan import Plan
 from cluster.rollout.samples import Key, Reading
-from cluster.rollout.target import Mix, Serving
+from cluster.rollout.target import Guard, Mix, Serving
 
 RATE = 10.0
 """Requests a second and pod."""
@@ -81,6 +81,11 @@ class World:
     unreported: frozenset[int] = frozenset()
     """Ranks of the pods that do not say which model they serve."""
     on_sleep: Callable[[], None] = lambda: None
+    on_entry: Callable[[str], None] = lambda event: None
+    """Called once an entry is written, before what it leads to."""
+    before_apply: Callable[[], None] = lambda: None
+    """Called between a controller's last check and its change of the pods."""
+    fence: int = 0
 
     def controller(self, aliases: Aliases | None = None, journal: AnyJournal | None = None) -> Controller:
         target, source = _Target(self), _Source(self)
@@ -191,10 +196,14 @@ class _Target:
         world = self.world
         if world.down:
             raise TargetFailed("nobody answers")
-        return Serving(world.mix, world.replicas, world.replicas, settled=True)
+        return Serving(world.mix, world.replicas, world.replicas, settled=True, fence=world.fence)
 
-    def apply(self, mix: Mix) -> None:
+    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
         self.read()
+        self.world.before_apply()
+        if guard is not None:
+            guard.check(self.world.mix, self.world.fence)
+            self.world.fence = guard.fence
         self.world.count()
         self.world.mix = mix
         self.world.mixes.append(mix)
@@ -226,3 +235,4 @@ class _Journal(Journal):
     def write(self, entry: object) -> None:
         super().write(entry)  # type: ignore[arg-type]
         self._world.effect()
+        self._world.on_entry(entry["event"])  # type: ignore[index]
