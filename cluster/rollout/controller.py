@@ -7,19 +7,29 @@ So a controller that dies anywhere is taken up by the next one, which reads the 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from cluster.rollout.aliases import Aliases, NoAliases
 from cluster.rollout.decision import Decision, Verdict, decide
-from cluster.rollout.errors import Busy, InvalidState, SourceFailed, TargetFailed, TargetRefused
+from cluster.rollout.errors import (
+    Busy,
+    ForeignChange,
+    InvalidState,
+    LeaseLost,
+    SourceFailed,
+    TargetFailed,
+    TargetRefused,
+)
 from cluster.rollout.journals import AnyJournal
 from cluster.rollout.observations import Window
 from cluster.rollout.plan import Plan, steps
 from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, pods_of, version_of
-from cluster.rollout.states import Rollout, Side, State, Verb, after, require
-from cluster.rollout.target import Mix, Serving, Target
+from cluster.rollout.states import Command, Rollout, Side, State, Verb, after, require
+from cluster.rollout.target import Guard, Mix, Serving, Target
 
 Clock = Callable[[], float]
 """Unix time in seconds: it is written down, and read by another process."""
@@ -28,6 +38,10 @@ Tell = Callable[[Rollout, str, Decision | None], None]
 
 _LOOK_S = 1.0
 """Between two looks at the cluster, or at what a person asks for."""
+_PATIENCE_S = 120.0
+"""For another controller to take a command: the lease of one that was killed, and half a minute."""
+_RAISED = 2
+"""Replicas that a rollout with one has until its end."""
 
 
 class Controller:
@@ -65,6 +79,7 @@ class Controller:
         self._before: Reading | None = None
         self._read_at = 0.0
         self._hold = False
+        self._effects: list[str] = []
 
     def start(
         self,
@@ -101,8 +116,9 @@ class Controller:
             require(self._rollout, Verb.START)
             serving = self._target.read()
             _check_fit(serving, canary)
-            raised_from = serving.least if serving.replicas < 2 and raise_to_two else None
-            self._journal.answered()  # what was asked of an earlier rollout
+            raised_from = serving.least if serving.replicas < _RAISED and raise_to_two else None
+            if (command := self._journal.asked()) is not None:
+                self._journal.answered(command)  # it was for an earlier rollout
             self._write(
                 "started",
                 reason=f"{canary.uri} against {serving.mix.champion}",
@@ -110,60 +126,101 @@ class Controller:
                 champion=asdict(Side(serving.mix.champion, champion_version)),
                 canary=asdict(canary),
                 model=model,
-                steps=[asdict(step) for step in steps(plan, max(serving.replicas, 2 if raise_to_two else 0))],
+                steps=[
+                    asdict(step)
+                    for step in steps(plan, max(serving.replicas, _RAISED if raise_to_two else 0))
+                ],
                 raised_from=raised_from,
+                fence=serving.fence,
             )
             return self._run()
 
-    def ask(self, verb: Verb) -> Rollout | None:
-        """Promote or abort: by the controller at work, or here where there is none.
+    def ask(self, verb: Verb) -> Rollout:
+        """Promote or abort: by the controller at work, or here once there is none.
+
+        A controller that was killed may keep its lock until its lease runs out; this is waited for.
 
         Returns:
-            The rollout at its end, or None if another controller has been told.
+            The rollout: on its way to what was asked for, by another controller, or at its end.
 
         Raises:
-            InvalidState: the verb does not fit.
+            InvalidState: the verb does not fit, or came too late.
+            Busy: another controller holds the journal and does not answer.
         """
-        require(self._journal.rollout(), verb)
-        self._journal.ask(verb)
-        return self.resume(wait=False)
+        asked = self._journal.rollout()
+        require(asked, verb)
+        command = Command(verb, asked.number, uuid.uuid4().hex)
+        self._journal.ask(command)
+        end = self._clock() + _PATIENCE_S
+        while self._journal.asked() == command:
+            try:
+                return self._done(command, self.resume())
+            except LeaseLost:
+                raise
+            except Busy:
+                pass
+            if self._clock() >= end:
+                raise Busy(
+                    f"another controller holds the journal and has not taken {verb} within "
+                    f"{_PATIENCE_S:.0f} s; it still may: see `rollout status`, end its process if it hangs"
+                )
+            self._say(f"another controller is at work, or its lease runs out; waiting for it to take {verb}")
+            self._sleep(_LOOK_S)
+        return self._done(command, self._journal.rollout())
 
-    def resume(self, *, wait: bool = True) -> Rollout | None:
-        """Go on with what is under way; None if another controller is at work and `wait` is False.
+    def _done(self, command: Command, rollout: Rollout) -> Rollout:
+        """The rollout, if the command was carried out. Raises InvalidState."""
+        self._journal.answered(command)
+        if all(entry.get("command") != command.token for entry in self._journal.entries()):
+            raise InvalidState(
+                f"{command.verb} came too late, or another command replaced it: rollout {rollout.number} is "
+                f"{rollout.state} ({rollout.reason}); see `rollout history`"
+            )
+        return rollout
+
+    def resume(self) -> Rollout:
+        """Go on with what is under way.
 
         Raises:
             Busy: another controller is at work.
         """
-        try:
-            with self._journal.held():
-                self._rollout = self._journal.rollout()
-                return self._run()
-        except Busy:
-            if wait:
-                raise
-            return None
+        with self._journal.held():
+            self._rollout = self._journal.rollout()
+            return self._run()
 
     def _run(self) -> Rollout:
         self._before = None
         while not self._rollout.state.rests:
-            if not self._heed():
-                self._step()
+            try:
+                if not self._heed():
+                    self._step()
+            except ForeignChange as error:
+                self._write("stopped", reason=f"{error}{self._so_far()}")
+            except LeaseLost as error:
+                raise LeaseLost(f"{error}{self._so_far()}") from error
             if self._hold and self._rollout.held:
                 break
         return self._rollout
 
     def _heed(self) -> bool:
         """Do what a person asks for, if it fits."""
-        asked = self._journal.asked()
-        if asked is None:
+        command = self._journal.asked()
+        if command is None:
+            return False
+        if fits := self._fits(command):
+            event = {Verb.ABORT: "rolling_back", Verb.PROMOTE: "promoting"}[command.verb]
+            self._write(event, reason=f"{command.verb} by hand", command=command.token)
+        self._journal.answered(command)  # else it is done, or came too late
+        return fits
+
+    def _fits(self, command: Command) -> bool:
+        """Whether a command is for this rollout in this state."""
+        if command.rollout not in (None, self._rollout.number):
             return False
         try:
-            require(self._rollout, asked)
+            require(self._rollout, command.verb)
         except InvalidState:
-            self._journal.answered()  # it is done, or came too late
             return False
-        self._write({Verb.ABORT: "rolling_back", Verb.PROMOTE: "promoting"}[asked], reason=f"{asked} by hand")
-        self._journal.answered()
         return True
 
     def _step(self) -> None:
@@ -180,14 +237,13 @@ class Controller:
     def _let_in(self) -> None:
         """Put the stage's models in place."""
         rollout = self._rollout
-        if rollout.model is not None:
-            self._aliases.move(rollout.model, "canary", rollout.canary.version)
-        if rollout.raised_from is not None:
-            fault = self._settle(None, replicas=2)
-            if fault:
-                self._write("rolling_back", reason=fault)
-                return
-        fault = self._settle(Mix(rollout.champion.uri, rollout.canary.uri, rollout.step))
+        fault = self._settle()
+        if fault is None:
+            self._move("canary", rollout.canary.version)
+            if rollout.raised_from is not None:
+                fault = self._settle(replicas=_RAISED)
+        if fault is None:
+            fault = self._settle(rollout.mix)
         if fault is None:
             self._write("applied")
         elif fault:
@@ -235,7 +291,7 @@ class Controller:
             plan=rollout.plan,
             stage_s=self._clock() - rollout.applied_at,
         )
-        if decision.verdict is Verdict.CONTINUE and (fault := self._disturbed()):
+        if decision.verdict is not Verdict.ROLL_BACK and (fault := self._disturbed()):
             decision = Decision(Verdict.ROLL_BACK, fault, decision.findings)
         self._say(decision.reason, decision)
         if decision.verdict is Verdict.ROLL_BACK:
@@ -250,16 +306,16 @@ class Controller:
     def _promote(self) -> None:
         """Have every pod serve the canary, which is then the champion."""
         rollout = self._rollout
-        fault = self._settle(Mix(rollout.canary.uri))
+        fault = self._settle(rollout.mix)
         if fault is None and not self._wait(max(rollout.plan.settle_s, _LOOK_S)):
             reading = self._read()
             unconfirmed = reading if isinstance(reading, str) else self._unconfirmed(reading)
             if unconfirmed:
                 if self._clock() - rollout.since >= rollout.plan.apply_timeout_s:
                     raise SourceFailed(
-                        f"the metrics do not confirm that every pod serves {rollout.canary.uri}: {unconfirmed}; "
-                        f"the rollout stays {rollout.state}; go on with `rollout resume`, or end it with "
-                        "`rollout abort`"
+                        f"the metrics do not confirm that every pod serves {rollout.canary.uri}: "
+                        f"{unconfirmed}; the rollout stays {rollout.state}; go on with `rollout resume`, or "
+                        "end it with `rollout abort`"
                     )
                 return  # and read again
             assert isinstance(reading, Reading)
@@ -267,10 +323,9 @@ class Controller:
             if reasons:
                 fault = f"a pod could not load it: {reasons[0]}"
             else:
-                if rollout.model is not None:
-                    self._aliases.move(rollout.model, "previous", rollout.champion.version)
-                    self._aliases.move(rollout.model, "champion", rollout.canary.version)
-                    self._aliases.move(rollout.model, "canary", None)
+                self._move("previous", rollout.champion.version)
+                self._move("champion", rollout.canary.version)
+                self._move("canary", None)
                 self._put_back_replicas()
                 self._write("promoted", reason=rollout.reason)
         if fault:
@@ -280,7 +335,7 @@ class Controller:
         """Why it is not known that every pod has done as it was told."""
         uri = self._rollout.canary.uri
         try:
-            replicas = self._target.read().replicas
+            replicas = self._serving().replicas
         except TargetFailed as error:
             return str(error)
         reported = pods_of(reading, uri)
@@ -291,41 +346,67 @@ class Controller:
     def _roll_back(self) -> None:
         """Have every pod serve the champion."""
         rollout = self._rollout
-        fault = self._settle(Mix(rollout.champion.uri))
+        fault = self._settle(rollout.mix)
         if fault is not None:
             raise TargetFailed(
                 f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
                 "the cluster, then go on with `rollout resume`"
             )
-        if rollout.model is not None:
-            # A controller that died while it promoted may have moved the champion already.
-            self._aliases.move(rollout.model, "champion", rollout.champion.version)
-            self._aliases.move(rollout.model, "canary", None)
+        # A controller that died while it promoted may have moved the champion already.
+        self._move("champion", rollout.champion.version)
+        self._move("canary", None)
         self._put_back_replicas()
         self._write("rolled_back", reason=rollout.reason)
 
     def _put_back_replicas(self) -> None:
-        if self._rollout.raised_from is not None:
-            self._target.scale(self._rollout.raised_from)
+        """Undo the rollout's own scaling, unless somebody has scaled since."""
+        raised_from = self._rollout.raised_from
+        if raised_from is not None and self._serving().least == _RAISED:
+            self._effect(f"scaled to {raised_from}", partial(self._target.scale, raised_from))
 
-    def _settle(self, mix: Mix | None, *, replicas: int | None = None) -> str | None:
-        """Tell the cluster, and wait until every pod has done it.
+    def _move(self, alias: str, version: str | None) -> None:
+        """Move an alias of the registered model, if there is one."""
+        model = self._rollout.model
+        if model is not None:
+            what = f"{model}@{alias} moved to {version or 'nothing'}"
+            self._effect(what, partial(self._aliases.move, model, alias, version))
+
+    def _effect(self, what: str, act: Callable[[], None]) -> None:
+        """Change something outside the journal, if the journal's lock is held at this moment."""
+        self._journal.check_held()
+        act()
+        self._effects.append(what)
+
+    def _so_far(self) -> str:
+        """What was changed since the last transition, for a controller that stops in between."""
+        done = "; ".join(self._effects) or "nothing"
+        return f" (since {self._rollout.state}, {self._rollout.reason!r}, this controller has done: {done})"
+
+    def _serving(self) -> Serving:
+        """What the cluster says of itself. Raises ForeignChange if that is not of this rollout."""
+        rollout, serving = self._rollout, self._target.read()
+        Guard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
+        return serving
+
+    def _settle(self, mix: Mix | None = None, *, replicas: int = 0) -> str | None:
+        """Have every pod serve a mix, and at least so many pods, where given; wait until all have settled.
 
         Returns:
             None once it is done; what went wrong, within the plan's time; "" if a person asks for something.
         """
         plan, began, said = self._rollout.plan, self._clock(), ""
+        guard = Guard(self._rollout.told, self._rollout.fence)
         told = False
         while self._clock() - began < plan.apply_timeout_s:
             try:
                 if not told:
-                    if replicas is not None:
-                        self._target.scale(replicas)
+                    if replicas and self._serving().least < replicas:
+                        self._effect(f"scaled to {replicas}", partial(self._target.scale, replicas))
                     if mix is not None:
-                        self._target.apply(mix)
+                        self._effect(f"pods told {mix}", partial(self._target.apply, mix, guard))
                     told = True
-                serving = self._target.read()
-                done = serving.replicas >= (replicas or 0) and (mix is None or serving.mix == mix)
+                serving = self._serving()
+                done = serving.replicas >= replicas and mix in (None, serving.mix)
                 if serving.settled and done:
                     return None
                 if serving.failed and done:
@@ -342,16 +423,13 @@ class Controller:
         return f"{late}: {said or 'pods still load'}"
 
     def _disturbed(self) -> str | None:
-        """Why the comparison no longer holds, if it does not."""
-        rollout = self._rollout
+        """Why the comparison no longer holds, if it does not. Raises ForeignChange."""
         try:
-            serving = self._target.read()
+            serving = self._serving()
         except TargetFailed as error:
             self._say(str(error))
             return None
-        if serving.mix != Mix(rollout.champion.uri, rollout.canary.uri, rollout.step):
-            return f"someone else changed what the pods serve, to {serving.mix}"
-        if serving.replicas <= rollout.step.pods:
+        if serving.replicas <= self._rollout.step.pods:
             return f"scaled to {serving.replicas}, which leaves no pod of the champion to compare with"
         return None
 
@@ -372,10 +450,8 @@ class Controller:
         """Wait, but not when a person asks for something that fits; then True."""
         end = self._clock() + seconds
         while (left := end - self._clock()) > 0:
-            asked = self._journal.asked()
-            if asked is Verb.ABORT and self._rollout.state in (State.CANARY, State.PROMOTING):
-                return True
-            if asked is Verb.PROMOTE and self._rollout.state is State.CANARY:
+            command = self._journal.asked()
+            if command is not None and self._fits(command):
                 return True
             self._sleep(min(left, _LOOK_S))
         return False
@@ -386,6 +462,7 @@ class Controller:
         self._journal.write(entry)
         self._rollout = rollout
         if event != "observed":
+            self._effects.clear()
             self._say(f"{event.replace('_', ' ')}: {rollout.reason}")
 
     def _say(self, line: str, decision: Decision | None = None) -> None:

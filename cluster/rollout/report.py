@@ -74,6 +74,10 @@ def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str
         )
     if serving is not None:
         lines.append(f"  pods      {_serving(serving)}")
+        if rollout.state in (State.PROMOTED, State.ROLLED_BACK) and serving.mix != rollout.mix:
+            lines.append(
+                f"  changed   since the rollout ended, by {_changed_by(serving.fence, rollout.fence)}"
+            )
     if rollout.windows:
         lines += ["", *table(rollout)]
     return "\n".join(lines)
@@ -152,6 +156,13 @@ def _serving(serving: Serving) -> str:
     canary = min(mix.step.pods, serving.replicas)
     aside = " in shadow" if mix.step.shadow else ""
     return f"{serving.replicas - canary} of {mix.champion}, {canary} of {mix.canary}{aside}{settled}"
+
+
+def _changed_by(fence: int, last: int) -> str:
+    """Who wrote what the pods serve, by the number of the change; `last` is this rollout's last one."""
+    if fence > last:
+        return f"change {fence} of another rollout"
+    return f"a controller that was overtaken: change {fence} of {last}" if fence else "someone else"
 
 
 def _time(unix_s: float) -> str:

@@ -1,8 +1,8 @@
 """From the replicas' metrics to counts by version: from Ray's endpoints, or from a Prometheus server.
 
 Both give the same samples, running totals by label; a window is the difference of two readings. A process
-that the earlier reading lacks has no difference yet: what it shows is its baseline, since it may be the total of
-weeks (as Prometheus's `increase` has it). A known process starts every series at 0. A process that started
+that the earlier reading lacks has no difference yet: what it shows is its baseline, since it may be the total
+of weeks (as Prometheus's `increase` has it). A known process starts every series at 0. A process that started
 again under the same labels, which its start time tells, has counted from 0 since. A series that is gone for a
 while keeps what it had; a reading that lacks an endpoint is incomplete, and neither begins nor ends a window.
 """
@@ -37,6 +37,7 @@ NAMES = (_REQUESTS, _LATENCY, _LABELS, _SCORES, _SHADOW, _FEEDBACK, *_GAUGES)
 _ROUTES = ("/v1/classify", "/predict", "/invocations")  # and all that end in /infer: those that take texts
 
 _SERVED_WITHIN = "1h"
+_TRIES = 3
 _PROCESS = frozenset(("endpoint", "instance", "pod", "NodeAddress", "SessionName", "WorkerId"))
 """Labels that together name the process that counts."""
 
@@ -152,7 +153,7 @@ class Prometheus:
 
 
 def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
-    """The series of every place that answers; those that do not are missing from the reading.
+    """The series of every place that answers; those that do not, of several tries, are missing.
 
     Args:
         places: address or name of each; it becomes the label `endpoint`, since two may have equal series.
@@ -162,17 +163,19 @@ def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
         SourceFailed: none answered.
     """
     found: dict[Key, float] = {}
-    faults: dict[str, str] = {}
-    answered = 0
-    for place in places:
-        try:
-            text = fetch(place)
-        except SourceFailed as error:
-            faults[place] = str(error)
-            continue
-        answered += 1
-        found |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
-    if not answered:
+    left, faults = list(places), dict[str, str]()
+    listed = len(left)
+    for _ in range(_TRIES):
+        faults = {}
+        for place in left:
+            try:
+                text = fetch(place)
+            except SourceFailed as error:
+                faults[place] = str(error)
+                continue
+            found |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
+        left = list(faults)
+    if len(faults) == listed:
         raise SourceFailed(
             f"no metrics endpoint answered ({'; '.join(faults.values()) or 'none is listed'}); name one with "
             "--metrics, or a Prometheus server with --prometheus"

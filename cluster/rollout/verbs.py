@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cluster.rollout.target import Serving
     from train.registry import Registry
 
-PROMOTED, ROLLED_BACK = 0, 2
+PROMOTED, ROLLED_BACK, STOPPED = 0, 2, 3
 """Exit codes of what carries a rollout to its end; 0 of the others says that they did what was asked."""
 Open = Callable[[], "Registry"]
 """Opens the registry."""
@@ -33,7 +33,8 @@ examples:
   python -m cluster rollout status --watch
   python -m cluster rollout abort
   python -m cluster rollout start --canary s3://models/sentiment/7 --target rayservice --namespace prod
-exit codes: 0 promoted, 2 rolled back, 1 an error; docs/rollout.md has the plan's keys
+exit codes: 0 promoted, 2 rolled back, 3 stopped by a change of others, 1 an error
+docs/rollout.md has the plan's keys
 """
 
 
@@ -145,7 +146,6 @@ def resume_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> 
     """Carry what is under way to its end; arguments as of `start_rollout`."""
     with _controller(chosen, open_it) as controller:
         rollout = controller.resume()
-    assert rollout is not None  # it waited
     return _ended(chosen, rollout)
 
 
@@ -154,8 +154,8 @@ def _ask(chosen: argparse.Namespace) -> int:
 
     with _controller(chosen) as controller:
         rollout = controller.ask(Verb(chosen.verb))
-    if rollout is None:
-        print(f"the controller at work has been told to {chosen.verb}; see `rollout status --watch`")
+    if not rollout.state.rests:
+        print(f"the controller at work has taken {chosen.verb}; see `rollout status --watch`")
         return PROMOTED
     _ended(chosen, rollout)
     return PROMOTED  # it is what was asked for
@@ -268,4 +268,4 @@ def _ended(chosen: argparse.Namespace, rollout: Rollout) -> int:
     else:
         state = "held" if rollout.held else rollout.state.replace("_", " ")
         print(f"{state}: {rollout.reason}", flush=True)
-    return ROLLED_BACK if rollout.state is State.ROLLED_BACK else PROMOTED
+    return {State.ROLLED_BACK: ROLLED_BACK, State.STOPPED: STOPPED}.get(rollout.state, PROMOTED)
