@@ -39,7 +39,8 @@ def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
     ("canary", "reason"),
     [
         ("broken", "digest-mismatch"),
-        ("failing", "errors: 20.00% of the canary's requests answered 5xx against 0.00%"),
+        ("failing", "errors alone: 20.00% of the canary's requests answered 5xx"),
+        ("flaky", "errors: 4.00% of the canary's requests answered 5xx against 0.00%"),
         ("slow", "latency: 100.00%"),
         ("stuck", "labels: 100.00% of the canary's texts labelled POSITIVE against 50.00%"),
         ("twin", "both call themselves version '1'"),
@@ -52,13 +53,20 @@ def test_a_bad_canary_is_taken_back_from_its_one_pod(world: World, canary: str, 
     assert world.aliases == {"champion": "1"}
 
 
+def test_a_canary_without_a_champions_traffic_fails_few_requests(world: World) -> None:
+    world.quiet = frozenset({"old"})
+    rollout = start(world, "dead")
+    assert rollout.state is State.ROLLED_BACK and rollout.reason.startswith("errors alone: 100.00%")
+    assert sum(window.canary.requests for window in rollout.windows) <= 200
+
+
 def test_shadow_first(world: World) -> None:
     plan = QUICK.model_copy(update={"stages": (Stage(pods=1, shadow=True), Stage(pods=1))})
     rollout = start(world, "good", plan)
     assert rollout.state is State.PROMOTED
     assert [mix.step for mix in world.mixes] == [Step(1, shadow=True), Step(1, shadow=False), None]
     shadowed = [window for window in rollout.windows if window.stage == 0]
-    assert all(window.canary.requests == 0 and window.canary.shadow == 100 for window in shadowed)
+    assert all(window.canary.requests == 0 and window.canary.shadowed == 100 for window in shadowed)
     other = World(world.folder / "other")
     stuck = start(other, "stuck", plan)
     assert stuck.reason.startswith("disagreement: ") and len(other.mixes) == 2
@@ -296,7 +304,7 @@ def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:
 
 def test_a_cluster_that_does_not_answer_is_waited_for_and_an_unfinished_rollback_stays(world: World) -> None:
     def fall() -> None:
-        world.down = world.now > 1020
+        world.down = world.now > 1010
 
     world.on_sleep = fall
     with pytest.raises(TargetFailed, match="rollout resume"):

@@ -43,20 +43,20 @@ ray_sentiment_request_ms_bucket{WorkerId="a",le="+Inf",route="/v1/classify",vers
 ray_sentiment_request_ms_count{WorkerId="a",route="/v1/classify",version="1"} 94.0
 ray_sentiment_request_ms_sum{WorkerId="a",route="/v1/classify",version="1"} 4000.0
 # TYPE ray_sentiment_predictions_total counter
-ray_sentiment_predictions_total{WorkerId="a",label="POSITIVE",version="1"} 60.0
-ray_sentiment_predictions_total{WorkerId="a",label="NEGATIVE",version="1"} 30.0
-# TYPE ray_sentiment_scores_total counter
-ray_sentiment_scores_total{WorkerId="a",tenth="0.9",version="1"} 80.0
-ray_sentiment_scores_total{WorkerId="a",tenth="0.5",version="1"} 10.0
-# TYPE ray_sentiment_shadow_texts_total counter
-ray_sentiment_shadow_texts_total{WorkerId="a",outcome="agree",version="2"} 7.0
-ray_sentiment_shadow_texts_total{WorkerId="a",outcome="disagree",version="2"} 2.0
-ray_sentiment_shadow_texts_total{WorkerId="a",outcome="dropped",version="2"} 50.0
-# TYPE ray_sentiment_feedback_total counter
-ray_sentiment_feedback_total{WorkerId="a",outcome="right",version="2"} 8.0
-ray_sentiment_feedback_total{WorkerId="b",outcome="right",version="2"} 3.0
-ray_sentiment_feedback_total{WorkerId="a",outcome="wrong",version="2"} 4.0
-ray_sentiment_feedback_total{WorkerId="a",outcome="unknown",version="2"} 90.0
+ray_sentiment_predictions_total{WorkerId="a",label="POSITIVE",version="1"} 6000.0
+# TYPE ray_sentiment_request_labels_total counter
+ray_sentiment_request_labels_total{WorkerId="a",label="POSITIVE",version="1"} 60.25
+ray_sentiment_request_labels_total{WorkerId="a",label="NEGATIVE",version="1"} 29.75
+# TYPE ray_sentiment_request_scores_total counter
+ray_sentiment_request_scores_total{WorkerId="a",tenth="0.9",version="1"} 80.5
+ray_sentiment_request_scores_total{WorkerId="a",tenth="0.5",version="1"} 9.5
+# TYPE ray_sentiment_shadow_requests_total counter
+ray_sentiment_shadow_requests_total{WorkerId="a",outcome="agree",version="2"} 7.5
+ray_sentiment_shadow_requests_total{WorkerId="a",outcome="disagree",version="2"} 1.5
+# TYPE ray_sentiment_feedback_requests_total counter
+ray_sentiment_feedback_requests_total{WorkerId="a",outcome="right",version="2"} 8.0
+ray_sentiment_feedback_requests_total{WorkerId="b",outcome="right",version="2"} 3.0
+ray_sentiment_feedback_requests_total{WorkerId="a",outcome="wrong",version="2"} 4.0
 # TYPE ray_sentiment_model_info gauge
 ray_sentiment_model_info{WorkerId="a",uri="builtin:",version="1",role="champion"} 1.0
 ray_sentiment_model_info{WorkerId="b",uri="s3://new",version="2",role="canary"} 1.0
@@ -75,14 +75,14 @@ def reading(text: str = TEXT) -> Reading:
 def test_counts_are_by_version_and_of_routes_that_take_texts() -> None:
     counts = counts_of(reading(), "1")
     assert (counts.requests, counts.errors, counts.refused) == (100, 4, 6)
-    assert counts.labels == {"NEGATIVE": 30, "POSITIVE": 60}
-    assert counts.scores == (0, 0, 0, 0, 0, 10, 0, 0, 0, 80)
+    assert counts.label_shares == {"NEGATIVE": 29.75, "POSITIVE": 60.25} and counts.answered == 90
+    assert counts.score_shares == (0, 0, 0, 0, 0, 9.5, 0, 0, 0, 80.5)
     by_end = dict(zip((*BOUNDARIES_MS, math.inf), counts.latency, strict=True))
     assert {end: count for end, count in by_end.items() if count} == {50: 70, 75: 10, math.inf: 14}
     other = counts_of(reading(), "2")
     assert (other.requests, other.errors) == (5, 5)
-    assert (other.shadow_agree, other.shadow_disagree, other.shadow) == (7, 2, 9)
-    assert (other.right, other.wrong) == (11, 4), "what no replica remembers says nothing"
+    assert other.shadow_shares == {"agree": 7.5, "disagree": 1.5} and other.shadowed == 9
+    assert other.feedback_shares == {"right": 11, "wrong": 4}
     assert counts_of(reading(), None).requests == 0
 
 

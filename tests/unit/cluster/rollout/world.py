@@ -53,6 +53,8 @@ MODELS = {
     "good": Model("2", positive=0.52),
     "broken": Model("3", loads=False),
     "failing": Model("4", errors=0.2),
+    "dead": Model("7", errors=1.0),
+    "flaky": Model("8", errors=0.04),
     "slow": Model("5", ms=300),
     "stuck": Model("6", positive=1.0),
     "twin": Model("1"),
@@ -78,6 +80,8 @@ class World:
     blind: bool = False
     away: frozenset[int] = frozenset()
     """Ranks of the pods whose metrics endpoint does not answer."""
+    quiet: frozenset[str] = frozenset()
+    """Models whose pods get no requests."""
     unreported: frozenset[int] = frozenset()
     """Ranks of the pods that do not say which model they serve."""
     on_sleep: Callable[[], None] = lambda: None
@@ -138,7 +142,7 @@ class World:
         seconds, self.counted_at = self.now - self.counted_at, self.now
         self.pods()
         for rank, uri in enumerate(self.live):
-            model, requests = MODELS[uri], RATE * seconds
+            model, requests = MODELS[uri], 0 if uri in self.quiet else RATE * seconds
             self.add(rank, "requests_total", requests * (1 - model.errors), model, status="200")
             self.add(rank, "requests_total", requests * model.errors, model, status="500")
             for end in ("50.0", "300.0", "+Inf"):
@@ -146,13 +150,13 @@ class World:
                     self.add(rank, "request_ms_bucket", requests, model, le=end)
             answered = requests * (1 - model.errors)
             for label, share in (("POSITIVE", model.positive), ("NEGATIVE", 1 - model.positive)):
-                self.add(rank, "predictions_total", answered * share, model, label=label)
-            self.add(rank, "scores_total", answered, model, tenth="0.9")
+                self.add(rank, "request_labels_total", answered * share, model, label=label)
+            self.add(rank, "request_scores_total", answered, model, tenth="0.9")
             if self._shadows(rank):
                 model = MODELS[self.mix.canary or ""]
                 differ = abs(model.positive - MODELS[self.mix.champion].positive)
-                self.add(rank, "shadow_texts_total", requests * differ, model, outcome="disagree")
-                self.add(rank, "shadow_texts_total", requests * (1 - differ), model, outcome="agree")
+                self.add(rank, "shadow_requests_total", requests * differ, model, outcome="disagree")
+                self.add(rank, "shadow_requests_total", requests * (1 - differ), model, outcome="agree")
 
     def reading(self) -> Reading:
         if self.blind:
@@ -172,7 +176,7 @@ class World:
 
     def add(self, rank: int, name: str, count: float, model: Model, **tags: str) -> None:
         """Count something that a pod does."""
-        if name.startswith("request"):
+        if name in ("requests_total", "request_ms_bucket"):
             tags["route"] = "/v1/classify"
         self.totals[self._key(rank, name, version=model.version, **tags)] += count  # type: ignore[assignment]
 
