@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -25,7 +27,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._counts: Counts[tuple[Counter, tuple[tuple[str, str], ...]]] = Counts()
+        self._counts: dict[tuple[Counter, tuple[tuple[str, str], ...]], float] = defaultdict(float)
         self._requests = Counter(
             "sentiment_requests",
             "Requests by route and HTTP status.",
@@ -80,9 +82,24 @@ class Metrics:
             "Texts by their label's score, in tenths: 0.9 is from 0.9 to 1.",
             tag_keys=("tenth", "version"),
         )
+        self._request_labels = Counter(
+            "sentiment_request_labels",
+            "Answered requests, each divided among the labels by the share of its texts.",
+            tag_keys=("label", "version"),
+        )
+        self._request_scores = Counter(
+            "sentiment_request_scores",
+            "Answered requests, each divided among the tenths of the score by the share of its texts.",
+            tag_keys=("tenth", "version"),
+        )
         self._shadow = Counter(
             "sentiment_shadow_texts",
             "Texts offered to the model that scores aside: agree, disagree, failed, dropped.",
+            tag_keys=("outcome", "version"),
+        )
+        self._shadow_requests = Counter(
+            "sentiment_shadow_requests",
+            "Requests scored aside, each divided among agree, disagree, failed by the share of its texts.",
             tag_keys=("outcome", "version"),
         )
         self._failed_load = Gauge(
@@ -117,6 +134,11 @@ class Metrics:
             "Feedback by what it says of the answer; unknown: this replica does not remember it.",
             tag_keys=("outcome", "version"),
         )
+        self._feedback_requests = Counter(
+            "sentiment_feedback_requests",
+            "Requests by feedback on them, each divided among right and wrong by the share of its texts.",
+            tag_keys=("outcome", "version"),
+        )
         self._startup_s = Gauge("sentiment_startup_s", "Cold start by phase, seconds.", tag_keys=("phase",))
 
     def request(self, route: str, status: int, seconds: float, *, version: str) -> None:
@@ -132,9 +154,10 @@ class Metrics:
 
     def flush(self) -> None:
         """Hand Ray what was counted since the last time."""
-        counts, self._counts = self._counts, Counts()
+        counts, self._counts = self._counts, defaultdict(float)
         for (counter, tags), count in counts.items():
-            counter.inc(count, dict(tags))
+            if count:  # Ray takes no 0
+                counter.inc(count, dict(tags))
 
     def stages(self, *, tokenize_s: float, queue_s: float, version: str) -> None:
         """Record where one request's time went before the device."""
@@ -155,15 +178,26 @@ class Metrics:
         """Count a batch that the model failed on."""
         self._failed_batches.inc(1, {"version": version})
 
-    def prediction(self, label: str, score: float, *, version: str) -> None:
-        """Count one text by its label and that label's score."""
-        self._count(self._texts, label=label, version=version)
-        self._count(self._scores, tenth=_TENTHS[min(9, int(10 * score))], version=version)
+    def predictions(self, labels: Sequence[str], scores: Sequence[float], *, version: str) -> None:
+        """Count a request's texts by label and by that label's score, and the request by their shares."""
+        for label, texts in Counts(labels).items():
+            self._count(self._texts, texts, label=label, version=version)
+            self._count(self._request_labels, texts / len(labels), label=label, version=version)
+        tenths = Counts(_TENTHS[min(9, int(10 * score))] for score in scores)
+        for tenth, texts in tenths.items():
+            self._count(self._scores, texts, tenth=tenth, version=version)
+            self._count(self._request_scores, texts / len(scores), tenth=tenth, version=version)
 
-    def shadow(self, outcome: str, texts: int, *, version: str) -> None:
-        """Count texts offered to the model that scores aside; `version` is that model's."""
-        if texts:
+    def dropped_shadow(self, texts: int, *, version: str) -> None:
+        """Count texts that the model that scores aside had no room for; `version` is that model's."""
+        self._count(self._shadow, texts, outcome="dropped", version=version)
+
+    def shadow(self, outcomes: Mapping[str, int], *, version: str) -> None:
+        """Count a request's texts by what scoring them aside came to, and the request by their shares."""
+        for outcome, texts in outcomes.items():
+            share = texts / sum(outcomes.values())
             self._count(self._shadow, texts, outcome=outcome, version=version)
+            self._count(self._shadow_requests, share, outcome=outcome, version=version)
 
     def logged(self, log: str, outcome: str, rows: int) -> None:
         """Count rows of a log by what became of them."""
@@ -176,6 +210,11 @@ class Metrics:
     def feedback(self, outcome: str, *, version: str) -> None:
         """Count one text's feedback: right, wrong or unknown."""
         self._count(self._feedback, outcome=outcome, version=version)
+
+    def request_feedback(self, right: int, wrong: int, *, version: str) -> None:
+        """Count a request by the shares of its texts that feedback calls right and wrong."""
+        for outcome, texts in (("right", right), ("wrong", wrong)):
+            self._count(self._feedback_requests, texts / (right + wrong), outcome=outcome, version=version)
 
     def waiting(self, items: int) -> None:
         """Set the number of texts that wait."""
@@ -196,5 +235,5 @@ class Metrics:
         for phase, seconds in phases.items():
             self._startup_s.set(seconds, {"phase": phase})
 
-    def _count(self, counter: Counter, by: int = 1, **tags: str) -> None:
+    def _count(self, counter: Counter, by: float = 1, **tags: str) -> None:
         self._counts[counter, tuple(tags.items())] += by

@@ -20,7 +20,11 @@ from cluster.rollout.evidence import Array, above, averaged, differs, worse
 from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window, p95_ms
 from cluster.rollout.plan import Plan, Tolerances
 
-TESTS = ("errors", "refused", "latency", "labels", "scores", "disagreement", "shadow errors", "accuracy")
+TESTS = (
+    *("errors", "refused", "latency", "labels", "scores", "disagreement", "shadow errors", "accuracy"),
+    *("errors alone", "latency alone"),
+)
+_ROUNDING = 1e-3
 _SCORE_FLOORS = (6, 7, 8, 9)
 
 
@@ -64,7 +68,8 @@ class Finding:
     def __str__(self) -> str:
         champion = "" if self.champion is None else f" against {self.champion:.2%} of the champion's"
         share = "none" if self.canary is None else f"{self.canary:.2%}"
-        return f"{self.test}: {share} of the canary's {self.what}{champion}, {self.tolerance:.2%} more may be"
+        allowed = f"allowed {'at most' if self.champion is None else 'more by at most'} {self.tolerance:.2%}"
+        return f"{self.test}: {share} of the canary's {self.what}{champion}, {allowed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,42 +139,60 @@ def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
             _rate(
                 "accuracy", "texts called wrong by feedback", windows, _wrong, tolerances.wrong_share, limit
             ),
+            # Of the canary alone: they need no traffic of the champion.
+            _alone("errors alone", "requests answered 5xx", windows, _errors, tolerances.error_limit, limit),
+            _alone(
+                "latency alone",
+                f"requests over {tolerances.late_ms:g} ms",
+                windows,
+                _late(tolerances.late_ms),
+                tolerances.late_limit,
+                limit,
+            ),
         )
         if finding is not None
     )
 
 
-Share = Callable[[Counts], tuple[int, int]]
-"""Hits and trials."""
+Share = Callable[[Counts], tuple[float, float]]
+"""The sum of the requests' shares, each 0 to 1, and the number of the requests."""
 
 
-def _errors(counts: Counts) -> tuple[int, int]:
+def _errors(counts: Counts) -> tuple[float, float]:
     return counts.errors, counts.requests
 
 
-def _refused(counts: Counts) -> tuple[int, int]:
+def _late(ms: float) -> Share:
+    """Of requests that take longer, to the next boundary of the histogram."""
+    after = min(bisect.bisect_left(BOUNDARIES_MS, ms), len(BOUNDARIES_MS) - 1) + 1
+    return lambda counts: (sum(counts.latency[after:]), sum(counts.latency))
+
+
+def _refused(counts: Counts) -> tuple[float, float]:
     return counts.refused, counts.requests
 
 
-def _wrong(counts: Counts) -> tuple[int, int]:
-    return counts.wrong, counts.right + counts.wrong
+def _wrong(counts: Counts) -> tuple[float, float]:
+    return counts.feedback_shares.get("wrong", 0.0), sum(counts.feedback_shares.values())
 
 
-def _differing(counts: Counts) -> tuple[int, int]:
-    return counts.shadow_disagree, counts.shadow_agree + counts.shadow_disagree
+def _differing(counts: Counts) -> tuple[float, float]:
+    return counts.shadow_shares.get("disagree", 0.0), counts.shadowed - counts.shadow_shares.get(
+        "failed", 0.0
+    )
 
 
-def _failing(counts: Counts) -> tuple[int, int]:
-    return counts.shadow_failed, counts.shadow
+def _failing(counts: Counts) -> tuple[float, float]:
+    return counts.shadow_shares.get("failed", 0.0), counts.shadowed
 
 
 def _labels(windows: Sequence[Window]) -> dict[str, Share]:
     """Of each label, its share among the texts."""
 
     def share(label: str) -> Share:
-        return lambda counts: (counts.labels.get(label, 0), sum(counts.labels.values()))
+        return lambda counts: (counts.label_shares.get(label, 0.0), counts.answered)
 
-    seen = sorted({label for w in windows for label in (*w.champion.labels, *w.canary.labels)})
+    seen = sorted({label for w in windows for label in (*w.champion.label_shares, *w.canary.label_shares)})
     return {f"texts labelled {label}": share(label) for label in seen}
 
 
@@ -177,7 +200,7 @@ def _scores() -> dict[str, Share]:
     """Of each floor, the share of texts whose label has at least that score."""
 
     def share(floor: int) -> Share:
-        return lambda counts: (sum(counts.scores[floor:]), sum(counts.scores))
+        return lambda counts: (sum(counts.score_shares[floor:]), sum(counts.score_shares))
 
     return {f"texts scored {floor / TENTHS:.1f} or more": share(floor) for floor in _SCORE_FLOORS}
 
@@ -247,7 +270,7 @@ def _distribution(
 def _alone(
     test: str, what: str, windows: Sequence[Window], share: Share, tolerance: float, limit: float
 ) -> Finding | None:
-    """The canary's share against a fixed limit: what is scored aside has no like of the champion's."""
+    """The canary's share against a fixed limit, where the champion has no such share or no traffic."""
     _, _, hits, trials = _arrays(windows, share)
     if not trials.sum():
         return None
@@ -278,23 +301,27 @@ def _disqualified(latest: Window, canary_uri: str) -> str | None:
 def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
     """What the stage's sample lacks."""
     if shadow:
-        seen = sum(window.canary.shadow for window in windows)
-        active = sum(window.canary.shadow > 0 for window in windows)
-        least, what = seen, "texts scored aside"
+        seen = sum(window.canary.shadowed for window in windows)
+        active = sum(window.canary.shadowed > 0 for window in windows)
+        least, what = seen, "requests scored aside"
     else:
-        canary = sum(window.canary.requests for window in windows)
-        champion = sum(window.champion.requests for window in windows)
-        active = sum(window.canary.requests > 0 for window in windows)
-        least, what = min(canary, champion), "requests of either version"
-    if least < plan.min_requests:
-        return f"{least} of {plan.min_requests} {what}{_unnamed(windows[-1]) if windows else ''}"
+        canary = sum(window.canary.answered for window in windows)
+        champion = sum(window.champion.answered for window in windows)
+        active = sum(window.canary.answered > 0 for window in windows)
+        least, what = min(canary, champion), "answered requests of either version"
+    if least < plan.min_requests - _ROUNDING:
+        return f"{least:.0f} of {plan.min_requests} {what}{_unnamed(windows[-1]) if windows else ''}"
     if active < plan.min_windows:
         return f"{active} of {plan.min_windows} windows with {what}"
     return None
 
 
 def _unnamed(latest: Window) -> str:
-    """Whose requests cannot be counted, since the metrics do not say what it calls itself."""
+    """Whose requests cannot be counted, since the metrics do not say what it calls itself or answered."""
     sides = zip(("champion", "canary"), latest.versions, strict=True)
     unnamed = " nor of the ".join(side for side, version in sides if version is None)
-    return f"; the metrics name no version of the {unnamed}" if unnamed else ""
+    if unnamed:
+        return f"; the metrics name no version of the {unnamed}"
+    if latest.champion.requests > latest.champion.errors and not latest.champion.answered:
+        return "; its pods do not count answered requests by label: they may run an image from before that"
+    return ""

@@ -88,7 +88,7 @@ def table(rollout: Rollout) -> list[str]:
     rows = [f"  {'':<10}{'requests':>10}{'5xx':>8}{'429':>8}{'p95 ms':>9}  labels"]
     for name, counts in _sides(rollout):
         p95 = p95_ms(counts.latency)
-        labels = ", ".join(f"{label} {share:.0%}" for label, share in _shares(counts.labels))
+        labels = ", ".join(f"{label} {share:.0%}" for label, share in _shares(counts.label_shares))
         latency = "-" if p95 is None else f"{p95:.0f}"
         rows.append(
             f"  {name:<10}{counts.requests:>10}{counts.errors:>8}{counts.refused:>8}{latency:>9}  {labels}"
@@ -126,17 +126,17 @@ def _sides(rollout: Rollout) -> list[tuple[str, Counts]]:
 
 
 def _added(counts: Sequence[Counts]) -> Counts:
-    labels = sorted({label for one in counts for label in one.labels})
+    labels = sorted({label for one in counts for label in one.label_shares})
     return Counts(
         requests=sum(one.requests for one in counts),
         errors=sum(one.errors for one in counts),
         refused=sum(one.refused for one in counts),
         latency=tuple(map(sum, zip(*(one.latency for one in counts), strict=True))) or Counts().latency,
-        labels={label: sum(one.labels.get(label, 0) for one in counts) for label in labels},
+        label_shares={label: sum(one.label_shares.get(label, 0.0) for one in counts) for label in labels},
     )
 
 
-def _shares(labels: Mapping[str, int]) -> list[tuple[str, float]]:
+def _shares(labels: Mapping[str, float]) -> list[tuple[str, float]]:
     total = sum(labels.values())
     return [(label, count / total) for label, count in labels.items()] if total else []
 

@@ -24,10 +24,10 @@ from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, FailedLo
 
 _REQUESTS = "ray_sentiment_requests_total"
 _LATENCY = "ray_sentiment_request_ms_bucket"
-_LABELS = "ray_sentiment_predictions_total"
-_SCORES = "ray_sentiment_scores_total"
-_SHADOW = "ray_sentiment_shadow_texts_total"
-_FEEDBACK = "ray_sentiment_feedback_total"
+_LABELS = "ray_sentiment_request_labels_total"
+_SCORES = "ray_sentiment_request_scores_total"
+_SHADOW = "ray_sentiment_shadow_requests_total"
+_FEEDBACK = "ray_sentiment_feedback_requests_total"
 _MODEL = "ray_sentiment_model_info"
 _FAILED = "ray_sentiment_failed_load"
 _START = "ray_sentiment_process_start_time_seconds"
@@ -266,20 +266,21 @@ def counts_of(added: Reading, version: str | None) -> Counts:
             continue
         sums[name][_class_of(name, tags)] += value
     statuses = {status: round(count) for status, count in sums[_REQUESTS].items()}
-    shadow, feedback = sums[_SHADOW], sums[_FEEDBACK]
     return Counts(
         requests=sum(statuses.values()),
         errors=sum(count for status, count in statuses.items() if status.startswith("5")),
         refused=statuses.get("429", 0),
         latency=_classes(sums[_LATENCY]),
-        labels={label: round(count) for label, count in sorted(sums[_LABELS].items())},
-        scores=tuple(round(sums[_SCORES].get(f"0.{tenth}", 0)) for tenth in range(TENTHS)),
-        shadow_agree=round(shadow.get("agree", 0)),
-        shadow_disagree=round(shadow.get("disagree", 0)),
-        shadow_failed=round(shadow.get("failed", 0)),
-        right=round(feedback.get("right", 0)),
-        wrong=round(feedback.get("wrong", 0)),
+        label_shares=_shares(sums[_LABELS]),
+        score_shares=tuple(_shares(sums[_SCORES]).get(f"0.{tenth}", 0.0) for tenth in range(TENTHS)),
+        shadow_shares=_shares(sums[_SHADOW]),
+        feedback_shares=_shares(sums[_FEEDBACK]),
     )
+
+
+def _shares(sums: Mapping[str, float]) -> dict[str, float]:
+    """Sums of shares without the noise of floating-point differences, in the labels' order."""
+    return {name: round(total, 6) for name, total in sorted(sums.items()) if round(total, 6)}
 
 
 def _takes_texts(route: str) -> bool:

@@ -232,7 +232,10 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
 
 def _window(given: Mapping[str, Any]) -> Window:
     def counts(of: Mapping[str, Any]) -> Counts:
-        return Counts(**{**of, "latency": tuple(of["latency"]), "scores": tuple(of["scores"])})
+        # Journals from before requests were the unit hold counts of texts, which do not compare: left out.
+        known = {name: value for name, value in of.items() if name in Counts.__dataclass_fields__}
+        tuples = {name: tuple(known[name]) for name in ("latency", "score_shares") if name in known}
+        return Counts(**{**known, **tuples})
 
     return Window(
         stage=given["stage"],
