@@ -6,6 +6,7 @@ target, Kubernetes client, and the pods' metrics through the API server's proxy.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,14 @@ def test_it_is_promoted_though_some_calls_are_never_answered(cluster: Cluster) -
 def test_an_operator_that_writes_all_the_time_is_no_conflict(cluster: Cluster) -> None:
     """Each status makes a new version: a change that was made to an older one is refused, and made again."""
     cluster.operator.busy = True
+    turns = itertools.cycle((True, False))
+
+    def write_before_patch(number: int, method: str, path: str) -> Fault:
+        if method == "PATCH" and next(turns):
+            cluster.api.set_status(PATH, cluster.api.objects[PATH]["status"])
+        return None
+
+    cluster.operator.fault = write_before_patch
     assert cluster.start().state is State.PROMOTED
     assert cluster.api.calls.count(("PATCH", PATH)) > len(cluster.world.mixes), "some were refused"
 

@@ -67,7 +67,7 @@ def test_the_aliases_move_with_a_version_that_is_promoted(
 ) -> None:
     pods = world(tmp_path, registry.get("senti/1"))
     during: list[dict[str, str]] = []
-    pods.on_sleep = lambda: during.append(aliases(registry)) if not during else None
+    pods.on_sleep = lambda: during.append(aliases(registry)) if pods.mix.canary and not during else None
     rollout = roll_out(pods, registry, "registry:senti/2")
     assert rollout.state is State.PROMOTED
     assert (rollout.champion, rollout.canary) == (Side(uris["1"], "1"), Side(uris["2"], "2"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from cluster.rollout.controller import steady_clock
+from cluster.rollout.duration import LittleTraffic
 from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, SourceFailed, TargetFailed
 from cluster.rollout.plan import Plan, Stage, Step
 from cluster.rollout.states import Command, Rollout, Side, State, Verb
@@ -54,10 +57,58 @@ def test_a_bad_canary_is_taken_back_from_its_one_pod(world: World, canary: str, 
 
 
 def test_a_canary_without_a_champions_traffic_fails_few_requests(world: World) -> None:
-    world.quiet = frozenset({"old"})
+    def quieten() -> None:
+        world.quiet = frozenset({"old"} if world.mix.canary else ())
+
+    world.on_sleep = quieten
     rollout = start(world, "dead")
     assert rollout.state is State.ROLLED_BACK and rollout.reason.startswith("errors alone: 100.00%")
     assert sum(window.canary.requests for window in rollout.windows) <= 200
+
+
+def test_a_clock_that_is_set_changes_no_duration(world: World) -> None:
+    """Back or ahead by an hour, at any moment of a stage."""
+    for number, (moment, step) in enumerate(itertools.product((1005, 1012, 1018, 1027, 1040), (-3600, 3600))):
+        other = World(world.folder / str(number))
+
+        def wall(other: World = other, moment: int = moment, step: int = step) -> float:
+            return other.now + (step if other.now > moment else 0)
+
+        def monotonic(other: World = other) -> float:
+            return other.now - 500
+
+        controller = other.controller(clock=steady_clock(wall, monotonic))
+        rollout = controller.start(Side("good"), QUICK)
+        assert rollout.state is State.PROMOTED
+        assert {window.seconds for window in rollout.windows} == {10}
+        assert other.now < 1000 + QUICK.max_stage_s
+
+
+def test_a_rollout_that_little_traffic_leaves_undecided_is_refused_before_it_begins(
+    world: World,
+) -> None:
+    world.rate = 0.2
+    with pytest.raises(PlanInvalid, match=r"observed 0\.20 .* 16\.8 min on 1 pod.*is 600.*adapt"):
+        start(world, "good")
+    world.rate = 0.0
+    with pytest.raises(PlanInvalid, match="forever on 1 pod"):
+        start(world, "good")
+    assert world.journal().entries() == [] and world.mixes == []
+
+
+def test_a_rollout_adapts_to_little_traffic_and_states_what_it_loses(world: World) -> None:
+    world.rate = 0.2
+    said: list[str] = []
+    controller = world.controller(tell=lambda rollout, line, decision: said.append(line))
+    rollout = controller.start(Side("good"), QUICK, little_traffic=LittleTraffic.ADAPT)
+    assert rollout.state is State.PROMOTED and rollout.plan.min_requests == 95
+    assert any("with 95 and not 200, a canary with 2% 5xx" in line for line in said)
+
+
+def test_a_rollout_says_how_long_its_stages_take(world: World) -> None:
+    said: list[str] = []
+    world.controller(tell=lambda rollout, line, decision: said.append(line)).start(Side("good"), QUICK)
+    assert any("10.00 answered requests/s a pod the stages take 0.4 min on 1 pod, 0.4 min" in s for s in said)
 
 
 def test_shadow_first(world: World) -> None:
@@ -78,7 +129,7 @@ def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
         start(world, "good")
     assert world.mixes == [] and world.journal().entries() == []
     replicas: list[int] = []
-    world.on_sleep = lambda: replicas.append(world.replicas)
+    world.on_sleep = lambda: replicas.append(world.replicas) if world.mix.canary else None
     assert start(world, "good", raise_to_two=True).state is State.PROMOTED
     assert set(replicas) == {2} and world.replicas == 1
     world.replicas = 1
@@ -117,7 +168,7 @@ def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state
             world.journal().ask(Command(verb, 1, "token"))
 
     world.on_sleep = ask
-    rollout = start(world, "good", QUICK.model_copy(update={"min_requests": 10_000}))
+    rollout = start(world, "good", QUICK.model_copy(update={"min_requests": 10_000, "max_stage_s": 3000}))
     assert rollout.state is state and rollout.reason == f"{verb} by hand"
     assert world.journal().asked() is None
 
@@ -149,7 +200,7 @@ def test_without_metrics_a_rollout_is_taken_back(world: World) -> None:
 
 def test_a_pause_of_the_metrics_costs_a_window_and_no_more(world: World) -> None:
     def blink() -> None:
-        world.blind = 1020 < world.now < 1040
+        world.blind = 1030 < world.now < 1050
 
     world.on_sleep = blink
     assert start(world, "good").state is State.PROMOTED
@@ -168,7 +219,7 @@ def test_an_endpoint_that_misses_the_first_scrape_brings_no_lifetime_totals_into
         world.add(0, "requests_total", 50_000, earlier, status="500")
 
         def miss(world: World = world) -> None:
-            world.away = frozenset({0}) if world.now < 1008 else frozenset()
+            world.away = frozenset({0}) if world.now < 1018 else frozenset()
 
         world.on_sleep = miss
         rollout = start(world, canary)
@@ -182,7 +233,7 @@ def test_an_endpoint_that_is_away_delays_and_decides_nothing(world: World) -> No
         other = World(world.folder / str(rank))
 
         def away(other: World = other, rank: int = rank) -> None:
-            other.away = frozenset({rank}) if 1010 < other.now < 1300 else frozenset()
+            other.away = frozenset({rank}) if 1020 < other.now < 1300 else frozenset()
 
         other.on_sleep = away
         rollout = start(other, "good")
@@ -221,7 +272,7 @@ def test_a_promotion_that_no_metrics_confirm_stays_for_resume(world: World) -> N
 
 def test_a_scale_down_to_the_canary_ends_it(world: World) -> None:
     def scale_down() -> None:
-        if world.now > 1012:
+        if world.now > 1022:
             world.replicas = 1
 
     world.on_sleep = scale_down
@@ -259,7 +310,9 @@ def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: 
         rollout = start(world, canary)
         if not events:
             break
-        if events != [rollout.state]:  # else it had ended
+        if rollout.champion.uri == HOTFIX.champion:
+            assert rollout.state is State.ROLLED_BACK, "it was changed before the rollout, which went from it"
+        elif events != [rollout.state]:  # else it had ended
             assert rollout.state is State.STOPPED, f"moment {moments}: {rollout.reason}"
             assert "someone else changed" in rollout.reason
         states.add(rollout.state)
@@ -281,7 +334,7 @@ def test_replicas_that_somebody_scaled_meanwhile_are_not_put_back(world: World) 
     world.replicas = 1
 
     def scale() -> None:
-        if world.now > 1012:
+        if world.now > 1022:
             world.replicas = 5
 
     world.on_sleep = scale
@@ -293,7 +346,7 @@ def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:
     seen: set[int] = set()
 
     def scale() -> None:
-        world.replicas = 2 if world.now < 1030 else 6
+        world.replicas = 2 if world.now < 1040 else 6
         if world.mix.step == Step(1, shadow=False):
             seen.add(world.pods()["good"])
 
@@ -304,7 +357,7 @@ def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:
 
 def test_a_cluster_that_does_not_answer_is_waited_for_and_an_unfinished_rollback_stays(world: World) -> None:
     def fall() -> None:
-        world.down = world.now > 1010
+        world.down = world.now > 1020
 
     world.on_sleep = fall
     with pytest.raises(TargetFailed, match="rollout resume"):

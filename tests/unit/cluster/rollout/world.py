@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.rollout.aliases import Aliases
-from cluster.rollout.controller import Controller
+from cluster.rollout.controller import Clock, Controller, Tell
 from cluster.rollout.errors import SourceFailed, TargetFailed
 from cluster.rollout.journal import Journal
 from cluster.rollout.journals import AnyJournal
@@ -80,6 +80,7 @@ class World:
     blind: bool = False
     away: frozenset[int] = frozenset()
     """Ranks of the pods whose metrics endpoint does not answer."""
+    rate: float = RATE
     quiet: frozenset[str] = frozenset()
     """Models whose pods get no requests."""
     unreported: frozenset[int] = frozenset()
@@ -91,12 +92,22 @@ class World:
     """Called between a controller's last check and its change of the pods."""
     fence: int = 0
 
-    def controller(self, aliases: Aliases | None = None, journal: AnyJournal | None = None) -> Controller:
-        target, source = _Target(self), _Source(self)
-        clock = lambda: self.now  # noqa: E731
-        aliases = aliases or self
-        journal = journal or _Journal(self)
-        return Controller(journal, target, source, aliases=aliases, clock=clock, sleep=self.sleep)
+    def controller(
+        self,
+        aliases: Aliases | None = None,
+        journal: AnyJournal | None = None,
+        clock: Clock | None = None,
+        tell: Tell = lambda rollout, line, decision: None,
+    ) -> Controller:
+        return Controller(
+            journal or _Journal(self),
+            _Target(self),
+            _Source(self),
+            aliases=aliases or self,
+            clock=clock or (lambda: self.now),
+            sleep=self.sleep,
+            tell=tell,
+        )
 
     def journal(self) -> Journal:
         return Journal(self.folder)
@@ -142,7 +153,7 @@ class World:
         seconds, self.counted_at = self.now - self.counted_at, self.now
         self.pods()
         for rank, uri in enumerate(self.live):
-            model, requests = MODELS[uri], 0 if uri in self.quiet else RATE * seconds
+            model, requests = MODELS[uri], 0 if uri in self.quiet else self.rate * seconds
             self.add(rank, "requests_total", requests * (1 - model.errors), model, status="200")
             self.add(rank, "requests_total", requests * model.errors, model, status="500")
             for end in ("50.0", "300.0", "+Inf"):
