@@ -3,6 +3,7 @@
 states      what can follow what; a rollout is the fold of its journal
 plan        stages, sample sizes, tolerances
 observations, samples   what each version did in a window, and where that is read
+duration    how long the stages take at the observed rate of requests
 evidence, decision      go on, promote or roll back, and why: pure
 target, serve_target    which model every pod is to serve: the seam, and Ray Serve behind it
 aliases, registry   names of versions that move with a rollout, and the registry behind them

@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.rollout.aliases import Aliases, NoAliases
 from cluster.rollout.decision import Decision, Verdict, decide
+from cluster.rollout.duration import LittleTraffic, fitted
 from cluster.rollout.errors import (
     Busy,
     ForeignChange,
@@ -32,7 +33,7 @@ from cluster.rollout.states import Command, Rollout, Side, State, Verb, after, r
 from cluster.rollout.target import Guard, Mix, Serving, Target
 
 Clock = Callable[[], float]
-"""Unix time in seconds: it is written down, and read by another process."""
+"""Unix time in seconds: it is written down, and read by another process. It never goes back."""
 Tell = Callable[[Rollout, str, Decision | None], None]
 """Told each step: the rollout, a line for people, and the decision that was just made, if one was."""
 
@@ -52,7 +53,7 @@ class Controller:
         target: what serves.
         source: what is observed.
         aliases: of the registry.
-        clock: Unix time.
+        clock: Unix time; by default `steady_clock`.
         sleep: waits for seconds.
         tell: told each step.
     """
@@ -64,7 +65,7 @@ class Controller:
         source: Source,
         *,
         aliases: Aliases | None = None,
-        clock: Clock = time.time,
+        clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
         tell: Tell = lambda rollout, line, decision: None,
     ) -> None:
@@ -72,7 +73,7 @@ class Controller:
         self._target = target
         self._source = source
         self._aliases = aliases or NoAliases()
-        self._clock = clock
+        self._clock = clock or steady_clock()
         self._sleep = sleep
         self._tell = tell
         self._rollout = Rollout()
@@ -90,6 +91,7 @@ class Controller:
         model: str | None = None,
         raise_to_two: bool = False,
         hold: bool = False,
+        little_traffic: LittleTraffic = LittleTraffic.REFUSE,
     ) -> Rollout:
         """Begin a rollout and carry it to its end; or go on with the one of this canary that is under way.
 
@@ -100,10 +102,11 @@ class Controller:
             model: the registered model whose aliases move.
             raise_to_two: with one replica, have two until the end.
             hold: come back once the first stage is passed, and leave the canary there until `resume`.
+            little_traffic: what to do where the stages would take longer than the plan allows.
 
         Raises:
             InvalidState: another rollout is under way, or the cluster is in no state to begin one.
-            PlanInvalid: there are too few replicas.
+            PlanInvalid: there are too few replicas, or too few requests.
             Busy: another controller is at work.
             TargetFailed: the cluster cannot be read or, for longer than the plan's time, changed back.
         """
@@ -116,6 +119,14 @@ class Controller:
             require(self._rollout, Verb.START)
             serving = self._target.read()
             _check_fit(serving, canary)
+            least = _RAISED if raise_to_two else 0
+            stages, replicas = steps(plan, max(serving.replicas, least)), max(serving.replicas, least)
+            rate = self._observed_rate(serving.mix.champion, plan.window_s)
+            if rate is not None:
+                plan, expected = fitted(plan, stages, replicas, rate, little_traffic)
+                self._say(expected)
+            serving = self._target.read()  # others may have changed it meanwhile
+            _check_fit(serving, canary)
             raised_from = serving.least if serving.replicas < _RAISED and raise_to_two else None
             if (command := self._journal.asked()) is not None:
                 self._journal.answered(command)  # it was for an earlier rollout
@@ -126,10 +137,7 @@ class Controller:
                 champion=asdict(Side(serving.mix.champion, champion_version)),
                 canary=asdict(canary),
                 model=model,
-                steps=[
-                    asdict(step)
-                    for step in steps(plan, max(serving.replicas, _RAISED if raise_to_two else 0))
-                ],
+                steps=[asdict(step) for step in stages],
                 raised_from=raised_from,
                 fence=serving.fence,
             )
@@ -187,6 +195,17 @@ class Controller:
         with self._journal.held():
             self._rollout = self._journal.rollout()
             return self._run()
+
+    def _observed_rate(self, champion: str, seconds: float) -> float | None:
+        """Answered requests per second of all pods, in a window before the rollout; None if unknown."""
+        self._say(f"observing the rate of requests for {seconds:g} s")
+        before, began = self._read(), self._clock()
+        self._wait(seconds)
+        after, took_s = self._read(), self._clock() - began
+        if isinstance(before, str) or isinstance(after, str):
+            return None
+        version = version_of(after, champion)
+        return None if version is None else counts_of(between(before, after), version).answered / took_s
 
     def _run(self) -> Rollout:
         self._before = None
@@ -467,6 +486,14 @@ class Controller:
 
     def _say(self, line: str, decision: Decision | None = None) -> None:
         self._tell(self._rollout, line, decision)
+
+
+def steady_clock(
+    wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+) -> Clock:
+    """Unix time when this was called, and what has passed since; a clock that is set does not change it."""
+    offset = wall() - monotonic()
+    return lambda: offset + monotonic()
 
 
 def _check_fit(serving: Serving, canary: Side) -> None:

@@ -234,8 +234,9 @@ def _window(given: Mapping[str, Any]) -> Window:
     def counts(of: Mapping[str, Any]) -> Counts:
         # Journals from before requests were the unit hold counts of texts, which do not compare: left out.
         known = {name: value for name, value in of.items() if name in Counts.__dataclass_fields__}
-        tuples = {name: tuple(known[name]) for name in ("latency", "score_shares") if name in known}
-        return Counts(**{**known, **tuples})
+        for name in ("latency", "score_shares"):
+            known[name] = tuple(known.get(name, getattr(Counts(), name)))
+        return Counts(**known)
 
     return Window(
         stage=given["stage"],

@@ -109,20 +109,21 @@ class StoredJournal:
         return self._holds(self._read("lock"))
 
     def check_held(self) -> None:
-        """Raise LeaseLost unless the lock is this journal's, and was renewed less than `LEASE_S` ago.
+        """Raise LeaseLost unless the lock is still this journal's; renew it where that was some time ago.
 
-        It is renewed where that was some time ago, so that the lease outlasts the effect.
+        A renewal succeeds only if nobody else has had the lock since, so it also brings back a lease that ran
+        out while the process paused.
         """
         since = self._monotonic() - self._leased_at
-        stored = self._read("lock")
-        mine = stored is not None and json.loads(stored.content).get("by") == self._writer
-        if not mine or since >= LEASE_S:
-            raise LeaseLost(
-                f"this controller's lock on {self._place.uri('')} was last renewed {since:.0f} s ago and "
-                f"held for {LEASE_S:.0f} s{'' if mine else ', and another controller has it'}"
-            )
-        if since >= _RENEW_S:
-            self._lease(stored, LEASE_S)
+        for _ in range(2):  # the first may fail against this journal's own thread, which renews, too
+            stored = self._read("lock")
+            mine = stored is not None and json.loads(stored.content).get("by") == self._writer
+            if mine and (since < _RENEW_S or self._lease(stored, LEASE_S)):
+                return
+        raise LeaseLost(
+            f"another controller has the lock on {self._place.uri('')}; this one last renewed it "
+            f"{since:.0f} s ago, for {LEASE_S:.0f} s"
+        )
 
     def ask(self, command: Command) -> None:
         """Leave a command for the controller at work, in the place of an earlier one."""

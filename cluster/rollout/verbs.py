@@ -67,6 +67,13 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="end with exit code 0 when the first stage is passed; `resume` goes on, `abort` takes it back",
     )
+    start.add_argument(
+        "--little-traffic",
+        choices=("refuse", "adapt", "ignore"),
+        default="refuse",
+        help="where the stages would take longer than max_stage_s: refuse, adapt (a smaller sample, with its "
+        "loss of power), or ignore (%(default)s)",
+    )
     start.set_defaults(run=start_rollout)
     resume = own.add_parser("resume", help="go on with what a controller left when it died")
     add_common(resume)
@@ -85,7 +92,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     power = own.add_parser("power", help="how soon which difference is found, by simulation")
     power.add_argument("--plan", type=Path, metavar="TOML", help="(default: built in)")
     power.add_argument("--rollouts", type=int, default=1000, help="simulated for each row (%(default)s)")
-    power.add_argument("--canary-rate", type=float, default=10.0, help="requests/s to its pod (%(default)s)")
+    power.add_argument(
+        *("--rate", "--canary-rate"), type=float, default=10.0, help="requests/s to a pod (%(default)s)"
+    )
     power.add_argument("--pods", type=int, default=4, help="of the deployment (%(default)s)")
     power.add_argument("--minutes", type=float, default=10.0, help="of a rollout (%(default)s)")
     power.add_argument("--seed", type=int, default=1)
@@ -124,6 +133,7 @@ def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> i
         chosen: The options of `rollout start`.
         open_it: Opens the registry.
     """
+    from cluster.rollout.duration import LittleTraffic
     from cluster.rollout.plan import read_plan
     from cluster.rollout.registry import find
     from cluster.rollout.states import Side
@@ -138,6 +148,7 @@ def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> i
             model=found.model if found else None,
             raise_to_two=chosen.raise_to_two,
             hold=chosen.hold,
+            little_traffic=LittleTraffic(chosen.little_traffic),
         )
     return _ended(chosen, rollout)
 
@@ -197,7 +208,7 @@ def _power(chosen: argparse.Namespace) -> int:
     from cluster.rollout.simulate import Traffic, power
 
     plan = read_plan(chosen.plan)
-    canary = chosen.canary_rate * plan.window_s
+    canary = chosen.rate * plan.window_s
     windows = max(1, round(60 * chosen.minutes / plan.window_s))
     traffic = Traffic(windows=windows, canary=canary, champion=canary * (chosen.pods - 1))
     print(power(plan, traffic, rollouts=chosen.rollouts, seed=chosen.seed))
