@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+from collections import Counter
 from dataclasses import replace
+from math import exp, log, prod
 from typing import Any
 
 import pytest
 
 from cluster.rollout.decision import TESTS, Decision, Verdict, decide, judge
 from cluster.rollout.observations import BOUNDARIES_MS, Counts, FailedLoad, Window, p95_ms
-from cluster.rollout.plan import Plan
+from cluster.rollout.plan import Plan, Tolerances
 
 PLAN = Plan(min_requests=300, min_windows=3, max_stage_s=600)
 
@@ -147,6 +151,65 @@ def test_slow_follows_the_champion() -> None:
     slow_champion = counts(450, latency=latency(450, 750))
     assert decided([window(canary, slow_champion)] * 4).verdict is Verdict.PROMOTE
     assert decided([window(canary)] * 4).verdict is Verdict.ROLL_BACK
+
+
+def labels_evidence(windows: list[Window], plan: Plan = PLAN) -> float:
+    [found] = [finding.evidence for finding in judge(windows, plan) if finding.test == "labels"]
+    return found
+
+
+@pytest.mark.parametrize("new_labels", [10, 500])
+def test_labels_that_appear_late_take_nothing_of_the_evidence_that_there_was(new_labels: int) -> None:
+    bad = window(counts(label_shares={"POSITIVE": 130.0, "NEGATIVE": 20.0}))
+
+    def evidence(labels: int) -> float:
+        new = {f"new {number}": 30 / labels for number in range(labels)}
+        return labels_evidence(
+            [*[bad] * 12, window(counts(label_shares={"POSITIVE": 60.0, "NEGATIVE": 60.0, **new}))]
+        )
+
+    assert evidence(new_labels) == pytest.approx(evidence(1), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("champion", "canary", "tolerance"),
+    [
+        ({"A": 0.9, "B": 0.1}, {"A": 0.9, "B": 0.1}, 0.0),
+        ({"A": 0.8, "B": 0.2}, {"A": 0.9, "B": 0.1}, 0.1),
+        ({"A": 0.9, "B": 0.1}, {"A": 0.8, "B": 0.1, "C": 0.1}, 0.1),
+        ({"A": 0.6, "B": 0.3, "C": 0.1}, {"A": 0.6, "B": 0.3, "C": 0.1}, 0.0),
+    ],
+)
+def test_labels_that_appear_in_any_window_gain_nothing_on_average(
+    champion: dict[str, float], canary: dict[str, float], tolerance: float
+) -> None:
+    """By enumeration of three windows with a request of the champion and one of the canary."""
+    plan = Plan(tolerances=Tolerances(label_share=tolerance))
+    requests = [
+        (window(counts(1, label_shares={b: 1.0}), counts(1, label_shares={a: 1.0})), champion[a] * canary[b])
+        for a, b in itertools.product(champion, canary)
+    ]
+    mean = 0.0
+    for sequence in itertools.product(requests, repeat=3):
+        likely = prod(chance for _, chance in sequence)
+        mean += likely * exp(labels_evidence([each for each, _ in sequence], plan))
+    assert mean <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("number", [2, 20, 100])
+def test_identical_versions_with_many_labels_are_not_rolled_back(number: int) -> None:
+    """Few requests a window, so that labels appear all the time."""
+    draw = random.Random(number)
+    names, chances = [f"l{rank}" for rank in range(number)], [1 / (rank + 1) for rank in range(number)]
+
+    def drawn(requests: int) -> Counts:
+        found = Counter(draw.choices(names, chances, k=requests))
+        return counts(requests, label_shares={name: float(count) for name, count in found.items()})
+
+    plan = Plan(tolerances=Tolerances(label_share=0.01))
+    limit = log(len(TESTS) / plan.false_rollback_share)
+    for _ in range(3):
+        assert labels_evidence([window(drawn(5), drawn(15)) for _ in range(20)], plan) < limit
 
 
 def test_findings_have_the_shares() -> None:

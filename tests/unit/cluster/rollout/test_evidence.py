@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from math import comb, exp
+from math import comb, exp, log
 
 import numpy as np
 import pytest
 
 from cluster.rollout.decision import TESTS
-from cluster.rollout.evidence import Array, above, averaged, differs, worse
+from cluster.rollout.evidence import Array, above, differs, mixture, worse
 from cluster.rollout.plan import Plan
 from cluster.rollout.simulate import Scenario, Test, Traffic, power, scenarios, simulate, within
 
@@ -94,8 +94,9 @@ def test_a_bet_against_a_limit_gains_nothing_on_average(share: float) -> None:
     assert stakes[9] > 10
 
 
-def test_the_average_is_of_the_stakes_not_of_their_logarithms() -> None:
-    assert averaged(np.log([[2.0], [4.0]])) == pytest.approx(np.log([3.0]))
+def test_a_mixture_is_of_the_stakes_not_of_their_logarithms() -> None:
+    assert mixture([log(2.0), log(4.0)], [0.5, 0.5]) == pytest.approx(log(3.0))
+    assert mixture([log(6.0)], [0.25]) == pytest.approx(log(2.25)), "what is not laid stays"
 
 
 def test_more_hits_of_the_canary_are_more_evidence_and_of_the_champion_less() -> None:
