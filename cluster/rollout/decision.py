@@ -16,7 +16,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from cluster.rollout.evidence import Array, above, averaged, differs, worse
+from cluster.rollout.evidence import Array, above, differs, mixture, worse
 from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window, p95_ms
 from cluster.rollout.plan import Plan, Tolerances
 
@@ -25,6 +25,8 @@ TESTS = (
     *("errors alone", "latency alone"),
 )
 _ROUNDING = 1e-3
+_LATE_STAKE = 0.1
+"""Of the test of labels, for labels that nobody knew when it began."""
 _SCORE_FLOORS = (6, 7, 8, 9)
 
 
@@ -186,23 +188,59 @@ def _failing(counts: Counts) -> tuple[float, float]:
     return counts.shadow_shares.get("failed", 0.0), counts.shadowed
 
 
-def _labels(windows: Sequence[Window]) -> dict[str, Share]:
-    """Of each label, its share among the texts."""
+@dataclass(frozen=True, slots=True)
+class _Component:
+    """A share that is one of several of the same test.
+
+    Attributes:
+        what: is counted.
+        share: of a version.
+        since: number of the window in which it was first known: only later ones are bet on.
+        stake: part of the test's stake.
+    """
+
+    what: str
+    share: Share
+    since: int
+    stake: float
+
+
+def _labels(windows: Sequence[Window]) -> list[_Component]:
+    """Of each label, its share of the requests' texts.
+
+    Which labels there are is known from what was observed. So that this costs no validity, the stakes follow
+    from earlier windows alone: the labels known when the champion is first observed have equal parts, and a
+    label that appears later gets its part, less from one to the next, of what is kept for such.
+    """
 
     def share(label: str) -> Share:
         return lambda counts: (counts.label_shares.get(label, 0.0), counts.answered)
 
-    seen = sorted({label for w in windows for label in (*w.champion.label_shares, *w.canary.label_shares)})
-    return {f"texts labelled {label}": share(label) for label in seen}
+    first: dict[str, int] = {}
+    for number, window in enumerate(windows):
+        for label in sorted({*window.champion.label_shares, *window.canary.label_shares}):
+            first.setdefault(label, number)
+    begins = next((number for number, window in enumerate(windows) if window.champion.answered), 0)
+    early = [label for label, since in first.items() if since <= begins]
+    late = [label for label, since in first.items() if since > begins]
+    stakes = {label: (1 - _LATE_STAKE) / len(early) for label in early}
+    stakes |= {label: _LATE_STAKE / (place * (place + 1)) for place, label in enumerate(late, start=1)}
+    return [
+        _Component(f"texts labelled {label}", share(label), first[label] if label in late else 0, stake)
+        for label, stake in stakes.items()
+    ]
 
 
-def _scores() -> dict[str, Share]:
-    """Of each floor, the share of texts whose label has at least that score."""
+def _scores() -> list[_Component]:
+    """Of each floor, the share of the requests' texts whose label has at least that score."""
 
     def share(floor: int) -> Share:
         return lambda counts: (sum(counts.score_shares[floor:]), sum(counts.score_shares))
 
-    return {f"texts scored {floor / TENTHS:.1f} or more": share(floor) for floor in _SCORE_FLOORS}
+    return [
+        _Component(f"texts scored {floor / TENTHS:.1f} or more", share(floor), 0, 1 / len(_SCORE_FLOORS))
+        for floor in _SCORE_FLOORS
+    ]
 
 
 def _arrays(windows: Sequence[Window], share: Share) -> tuple[Array, Array, Array, Array]:
@@ -249,21 +287,21 @@ def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) ->
 
 
 def _distribution(
-    test: str, windows: Sequence[Window], shares: dict[str, Share], tolerance: float, limit: float
+    test: str, windows: Sequence[Window], components: Sequence[_Component], tolerance: float, limit: float
 ) -> Finding | None:
     """One test over several shares; the one that differs most is named."""
     evidence, found = [], []
-    for what, share in shares.items():
-        arrays = _arrays(windows, share)
-        champion, canary = _shares(arrays)
+    for component in components:
+        champion, canary = _shares(_arrays(windows, component.share))
         if champion is None or canary is None:
             return None
-        evidence.append(differs(*arrays, tolerance))
-        found.append((abs(canary - champion), what, champion, canary))
+        arrays = _arrays(windows[component.since :], component.share)
+        evidence.append(float(differs(*arrays, tolerance)[-1]))
+        found.append((abs(canary - champion), component.what, champion, canary))
     if not found:
         return None
     gap, what, champion, canary = max(found)
-    together = float(averaged(np.stack(evidence))[-1])
+    together = mixture(evidence, [component.stake for component in components])
     return Finding(test, what, champion, canary, tolerance, together, limit, gap > tolerance)
 
 

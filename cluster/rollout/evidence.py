@@ -32,6 +32,8 @@ the window in which the bet begins (so that a version that turns bad late is fou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -96,9 +98,14 @@ def above(hits: Array, trials: Array, limit: float) -> Array:
     return _bet(np.where(b1 < 1, gain, 0.0))
 
 
-def averaged(evidence: Array) -> Array:
-    """(components, ..., windows) -> (..., windows): one e-process of several."""
-    return np.asarray(np.logaddexp.reduce(evidence, axis=0) - np.log(len(evidence)))
+def mixture(evidence: Sequence[float], stakes: Sequence[float]) -> float:
+    """The evidence of several e-processes that each get a part of one stake; what is left of it stays.
+
+    A process may begin late, at a time that only earlier windows decide, and counts as 1 (evidence 0) before.
+    """
+    left = max(0.0, 1 - sum(stakes))
+    parts = np.append(np.asarray(evidence) + np.log(stakes), np.log(left) if left else -np.inf)
+    return float(np.logaddexp.reduce(parts))
 
 
 def _nearest(a1: Array, b1: Array, na: Array, nb: Array, tolerance: float) -> Array:
