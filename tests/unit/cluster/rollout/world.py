@@ -72,6 +72,8 @@ class World:
     live: list[str] = field(default_factory=lambda: ["old"])
     totals: Counter[Key] = field(default_factory=Counter)
     aliases: dict[str, str] = field(default_factory=lambda: {"champion": "1"})
+    undo: list[dict[str, str]] = field(default_factory=list)
+    """The aliases before each move of the champion, which takes `previous` along."""
     counted_at: float = 1000.0
     effects: int = 0
     dies_after: int | None = None
@@ -127,10 +129,22 @@ class World:
 
     def move(self, model: str, alias: str, version: str | None) -> None:
         assert model == "sentiment"
+        if alias == "champion" and version != self.aliases["champion"]:
+            self.undo.append(dict(self.aliases))
+            self.aliases["previous"] = self.aliases["champion"]
         if version is None:
             self.aliases.pop(alias, None)
         else:
             self.aliases[alias] = version
+        self.effect()
+
+    def restore(self, model: str, alias: str, version: str | None) -> None:
+        assert (model, alias) == ("sentiment", "champion")
+        if self.aliases["champion"] != version:
+            before = self.undo.pop()
+            assert before["champion"] == version
+            canary = {"canary": self.aliases["canary"]} if "canary" in self.aliases else {}
+            self.aliases = {k: v for k, v in before.items() if k != "canary"} | canary
         self.effect()
 
     # Source
