@@ -37,6 +37,8 @@ Clock = Callable[[], float]
 Tell = Callable[[Rollout, str, Decision | None], None]
 """Told each step: the rollout, a line for people, and the decision that was just made, if one was."""
 
+MoveAlias = Callable[[str, str, str | None], None]
+
 _LOOK_S = 1.0
 """Between two looks at the cluster, or at what a person asks for."""
 _PATIENCE_S = 120.0
@@ -342,7 +344,6 @@ class Controller:
             if reasons:
                 fault = f"a pod could not load it: {reasons[0]}"
             else:
-                self._move("previous", rollout.champion.version)
                 self._move("champion", rollout.canary.version)
                 self._move("canary", None)
                 self._put_back_replicas()
@@ -372,7 +373,7 @@ class Controller:
                 "the cluster, then go on with `rollout resume`"
             )
         # A controller that died while it promoted may have moved the champion already.
-        self._move("champion", rollout.champion.version)
+        self._move("champion", rollout.champion.version, self._aliases.restore)
         self._move("canary", None)
         self._put_back_replicas()
         self._write("rolled_back", reason=rollout.reason)
@@ -383,12 +384,12 @@ class Controller:
         if raised_from is not None and self._serving().least == _RAISED:
             self._effect(f"scaled to {raised_from}", partial(self._target.scale, raised_from))
 
-    def _move(self, alias: str, version: str | None) -> None:
+    def _move(self, alias: str, version: str | None, move: MoveAlias | None = None) -> None:
         """Move an alias of the registered model, if there is one."""
         model = self._rollout.model
         if model is not None:
             what = f"{model}@{alias} moved to {version or 'nothing'}"
-            self._effect(what, partial(self._aliases.move, model, alias, version))
+            self._effect(what, partial(move or self._aliases.move, model, alias, version))
 
     def _effect(self, what: str, act: Callable[[], None]) -> None:
         """Change something outside the journal, if the journal's lock is held at this moment."""
