@@ -86,7 +86,7 @@ def moved(
     write_id: str,
     undo: bool = False,
 ) -> AliasRecord:
-    """The record with one more move; with `undo`, it takes the last one back if that came from this version."""
+    """The record with one more move; `undo` takes the last one back, if that came from this version."""
     last = record.moves[-1] if record.moves else None
     move = Move(
         sequence=record.sequence + 1,
@@ -95,10 +95,7 @@ def moved(
         before=record.version,
         at=at,
         write_id=write_id,
-        undoes=undo
-        and bool(record.moves)
-        and record.moves[-1].before == version
-        and not record.moves[-1].undoes,
+        undoes=undo and last is not None and last.before == version and not last.undoes,
     )
     return record.model_copy(update={"moves": (*record.moves, move)[-_KEPT_MOVES:]})
 
