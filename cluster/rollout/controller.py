@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from cluster.rollout.aliases import Aliases, NoAliases
 from cluster.rollout.decision import Decision, Verdict, decide
 from cluster.rollout.duration import LittleTraffic, fitted
+from cluster.rollout.effects import RAISED, Effects
 from cluster.rollout.errors import (
     Busy,
     ForeignChange,
@@ -30,21 +30,17 @@ from cluster.rollout.observations import Window
 from cluster.rollout.plan import Plan, steps
 from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, pods_of, version_of
 from cluster.rollout.states import Command, Rollout, Side, State, Verb, after, require
-from cluster.rollout.target import Guard, Mix, Serving, Target
+from cluster.rollout.target import Mix, Serving, Target
 
 Clock = Callable[[], float]
 """Unix time in seconds: it is written down, and read by another process. It never goes back."""
 Tell = Callable[[Rollout, str, Decision | None], None]
 """Told each step: the rollout, a line for people, and the decision that was just made, if one was."""
 
-MoveAlias = Callable[[str, str, str | None], None]
-
 _LOOK_S = 1.0
 """Between two looks at the cluster, or at what a person asks for."""
 _PATIENCE_S = 120.0
 """For another controller to take a command: the lease of one that was killed, and half a minute."""
-_RAISED = 2
-"""Replicas that a rollout with one has until its end."""
 
 
 class Controller:
@@ -74,7 +70,6 @@ class Controller:
         self._journal = journal
         self._target = target
         self._source = source
-        self._aliases = aliases or NoAliases()
         self._clock = clock or steady_clock()
         self._sleep = sleep
         self._tell = tell
@@ -82,7 +77,8 @@ class Controller:
         self._before: Reading | None = None
         self._read_at = 0.0
         self._hold = False
-        self._effects: list[str] = []
+        self._began = 0.0
+        self._effects = Effects(journal, target, aliases or NoAliases())
 
     def start(
         self,
@@ -121,7 +117,7 @@ class Controller:
             require(self._rollout, Verb.START)
             serving = self._target.read()
             _check_fit(serving, canary)
-            least = _RAISED if raise_to_two else 0
+            least = RAISED if raise_to_two else 0
             stages, replicas = steps(plan, max(serving.replicas, least)), max(serving.replicas, least)
             rate = self._observed_rate(serving.mix.champion, plan.window_s)
             if rate is not None:
@@ -129,7 +125,7 @@ class Controller:
                 self._say(expected)
             serving = self._target.read()  # others may have changed it meanwhile
             _check_fit(serving, canary)
-            raised_from = serving.least if serving.replicas < _RAISED and raise_to_two else None
+            raised_from = serving.least if serving.replicas < RAISED and raise_to_two else None
             if (command := self._journal.asked()) is not None:
                 self._journal.answered(command)  # it was for an earlier rollout
             self._write(
@@ -210,15 +206,15 @@ class Controller:
         return None if version is None else counts_of(between(before, after), version).answered / took_s
 
     def _run(self) -> Rollout:
-        self._before = None
+        self._before, self._began = None, self._clock()
         while not self._rollout.state.rests:
             try:
                 if not self._heed():
                     self._step()
             except ForeignChange as error:
-                self._write("stopped", reason=f"{error}{self._so_far()}")
+                self._write("stopped", reason=f"{error}{self._effects.so_far(self._rollout)}")
             except LeaseLost as error:
-                raise LeaseLost(f"{error}{self._so_far()}") from error
+                raise LeaseLost(f"{error}{self._effects.so_far(self._rollout)}") from error
             if self._hold and self._rollout.held:
                 break
         return self._rollout
@@ -260,11 +256,11 @@ class Controller:
         rollout = self._rollout
         fault = self._settle()
         if fault is None:
-            self._move("canary", rollout.canary.version)
+            self._effects.move(rollout, "canary", rollout.canary.version)
             if rollout.raised_from is not None:
-                fault = self._settle(replicas=_RAISED)
+                fault = self._settle(self._effects.raise_replicas, replicas=RAISED)
         if fault is None:
-            fault = self._settle(rollout.mix)
+            fault = self._settle(self._effects.apply, {rollout.mix})
         if fault is None:
             self._write("applied")
         elif fault:
@@ -276,7 +272,7 @@ class Controller:
         plan = rollout.plan
         assert rollout.applied_at is not None
         before = self._before
-        if self._wait(plan.settle_s if before is None else plan.window_s):
+        if self._wait(max(plan.settle_s, _LOOK_S) if before is None else plan.window_s):
             return
         now = self._read()
         if isinstance(now, str):  # the window goes on until every endpoint answers
@@ -327,12 +323,12 @@ class Controller:
     def _promote(self) -> None:
         """Have every pod serve the canary, which is then the champion."""
         rollout = self._rollout
-        fault = self._settle(rollout.mix)
+        fault = self._settle(self._effects.apply, {rollout.mix})
         if fault is None and not self._wait(max(rollout.plan.settle_s, _LOOK_S)):
             reading = self._read()
             unconfirmed = reading if isinstance(reading, str) else self._unconfirmed(reading)
             if unconfirmed:
-                if self._clock() - rollout.since >= rollout.plan.apply_timeout_s:
+                if self._clock() - max(rollout.since, self._began) >= rollout.plan.apply_timeout_s:
                     raise SourceFailed(
                         f"the metrics do not confirm that every pod serves {rollout.canary.uri}: "
                         f"{unconfirmed}; the rollout stays {rollout.state}; go on with `rollout resume`, or "
@@ -344,9 +340,9 @@ class Controller:
             if reasons:
                 fault = f"a pod could not load it: {reasons[0]}"
             else:
-                self._move("champion", rollout.canary.version)
-                self._move("canary", None)
-                self._put_back_replicas()
+                self._effects.move(rollout, "champion", rollout.canary.version)
+                self._effects.move(rollout, "canary", None)
+                self._effects.put_back_replicas(rollout)
                 self._write("promoted", reason=rollout.reason)
         if fault:
             self._write("rolling_back", reason=fault)
@@ -355,7 +351,7 @@ class Controller:
         """Why it is not known that every pod has done as it was told."""
         uri = self._rollout.canary.uri
         try:
-            replicas = self._serving().replicas
+            replicas = self._effects.serving(self._rollout).replicas
         except TargetFailed as error:
             return str(error)
         reported = pods_of(reading, uri)
@@ -366,67 +362,43 @@ class Controller:
     def _roll_back(self) -> None:
         """Have every pod serve the champion."""
         rollout = self._rollout
-        fault = self._settle(rollout.mix)
+        fault = self._settle(self._effects.apply, {rollout.mix})
         if fault is not None:
             raise TargetFailed(
                 f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
                 "the cluster, then go on with `rollout resume`"
             )
         # A controller that died while it promoted may have moved the champion already.
-        self._move("champion", rollout.champion.version, self._aliases.restore)
-        self._move("canary", None)
-        self._put_back_replicas()
+        self._effects.restore(rollout, "champion", rollout.champion.version)
+        self._effects.move(rollout, "canary", None)
+        self._effects.put_back_replicas(rollout)
         self._write("rolled_back", reason=rollout.reason)
 
-    def _put_back_replicas(self) -> None:
-        """Undo the rollout's own scaling, unless somebody has scaled since."""
-        raised_from = self._rollout.raised_from
-        if raised_from is not None and self._serving().least == _RAISED:
-            self._effect(f"scaled to {raised_from}", partial(self._target.scale, raised_from))
+    def _settle(
+        self,
+        change: Callable[[Rollout], None] = lambda rollout: None,
+        mixes: Collection[Mix] | None = None,
+        replicas: int = 0,
+    ) -> str | None:
+        """Make a change, and wait until every pod has settled on one of some mixes, and there are so many.
 
-    def _move(self, alias: str, version: str | None, move: MoveAlias | None = None) -> None:
-        """Move an alias of the registered model, if there is one."""
-        model = self._rollout.model
-        if model is not None:
-            what = f"{model}@{alias} moved to {version or 'nothing'}"
-            self._effect(what, partial(move or self._aliases.move, model, alias, version))
-
-    def _effect(self, what: str, act: Callable[[], None]) -> None:
-        """Change something outside the journal, if the journal's lock is held at this moment."""
-        self._journal.check_held()
-        act()
-        self._effects.append(what)
-
-    def _so_far(self) -> str:
-        """What was changed since the last transition, for a controller that stops in between."""
-        done = "; ".join(self._effects) or "nothing"
-        return f" (since {self._rollout.state}, {self._rollout.reason!r}, this controller has done: {done})"
-
-    def _serving(self) -> Serving:
-        """What the cluster says of itself. Raises ForeignChange if that is not of this rollout."""
-        rollout, serving = self._rollout, self._target.read()
-        Guard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
-        return serving
-
-    def _settle(self, mix: Mix | None = None, *, replicas: int = 0) -> str | None:
-        """Have every pod serve a mix, and at least so many pods, where given; wait until all have settled.
+        Args:
+            change: of the pods; made again where the cluster did not answer.
+            mixes: those that are waited for; None is any of this rollout.
+            replicas: the fewest.
 
         Returns:
             None once it is done; what went wrong, within the plan's time; "" if a person asks for something.
         """
-        plan, began, said = self._rollout.plan, self._clock(), ""
-        guard = Guard(self._rollout.told, self._rollout.fence)
-        told = False
+        plan, began, said, told = self._rollout.plan, self._clock(), "", False
+        mixes = self._rollout.told if mixes is None else mixes
         while self._clock() - began < plan.apply_timeout_s:
             try:
                 if not told:
-                    if replicas and self._serving().least < replicas:
-                        self._effect(f"scaled to {replicas}", partial(self._target.scale, replicas))
-                    if mix is not None:
-                        self._effect(f"pods told {mix}", partial(self._target.apply, mix, guard))
+                    change(self._rollout)
                     told = True
-                serving = self._serving()
-                done = serving.replicas >= replicas and mix in (None, serving.mix)
+                serving = self._effects.serving(self._rollout)
+                done = serving.replicas >= replicas and serving.mix in mixes
                 if serving.settled and done:
                     return None
                 if serving.failed and done:
@@ -445,7 +417,7 @@ class Controller:
     def _disturbed(self) -> str | None:
         """Why the comparison no longer holds, if it does not. Raises ForeignChange."""
         try:
-            serving = self._serving()
+            serving = self._effects.serving(self._rollout)
         except TargetFailed as error:
             self._say(str(error))
             return None
@@ -482,7 +454,7 @@ class Controller:
         self._journal.write(entry)
         self._rollout = rollout
         if event != "observed":
-            self._effects.clear()
+            self._effects.forget()
             self._say(f"{event.replace('_', ' ')}: {rollout.reason}")
 
     def _say(self, line: str, decision: Decision | None = None) -> None:

@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
+from cluster.rollout import shares
 from cluster.rollout.evidence import Array, above, differs, mixture, worse
-from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window, p95_ms
+from cluster.rollout.observations import BOUNDARIES_MS, Window, p95_ms
 from cluster.rollout.plan import Plan, Tolerances
+from cluster.rollout.shares import Component, Share
 
 TESTS = (
     *("errors", "refused", "latency", "labels", "scores", "disagreement", "shadow errors", "accuracy"),
     *("errors alone", "latency alone"),
 )
 _ROUNDING = 1e-3
-_LATE_STAKE = 0.1
-"""Of the test of labels, for labels that nobody knew when it began."""
-_SCORE_FLOORS = (6, 7, 8, 9)
 
 
 class Verdict(StrEnum):
@@ -120,127 +119,30 @@ def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
     if not windows:
         return ()
     limit = math.log(len(TESTS) / plan.false_rollback_share)
-    tolerances = plan.tolerances
-    return tuple(
-        finding
-        for finding in (
-            _rate("errors", "requests answered 5xx", windows, _errors, tolerances.error_share, limit),
-            _rate("refused", "requests answered 429", windows, _refused, tolerances.refused_share, limit),
-            _latency(windows, tolerances, limit),
-            _distribution("labels", windows, _labels(windows), tolerances.label_share, limit),
-            _distribution("scores", windows, _scores(), tolerances.score_share, limit),
-            _alone(
-                "disagreement",
-                "texts labelled otherwise",
-                windows,
-                _differing,
-                tolerances.disagreement_share,
-                limit,
-            ),
-            _alone("shadow errors", "texts failed on", windows, _failing, tolerances.error_share, limit),
-            _rate(
-                "accuracy", "texts called wrong by feedback", windows, _wrong, tolerances.wrong_share, limit
-            ),
-            # Of the canary alone: they need no traffic of the champion.
-            _alone("errors alone", "requests answered 5xx", windows, _errors, tolerances.error_limit, limit),
-            _alone(
-                "latency alone",
-                f"requests over {tolerances.late_ms:g} ms",
-                windows,
-                _late(tolerances.late_ms),
-                tolerances.late_limit,
-                limit,
-            ),
-        )
-        if finding is not None
+    t = plan.tolerances
+    findings = (
+        _rate("errors", "requests answered 5xx", windows, shares.errors, t.error_share, limit),
+        _rate("refused", "requests answered 429", windows, shares.refused, t.refused_share, limit),
+        _latency(windows, t, limit),
+        _distribution("labels", windows, shares.labels(windows), t.label_share, limit),
+        _distribution("scores", windows, shares.scores(), t.score_share, limit),
+        _alone(
+            "disagreement", "texts labelled otherwise", windows, shares.differing, t.disagreement_share, limit
+        ),
+        _alone("shadow errors", "texts failed on", windows, shares.failing, t.error_share, limit),
+        _rate("accuracy", "texts called wrong by feedback", windows, shares.wrong, t.wrong_share, limit),
+        # Of the canary alone: they need no traffic of the champion.
+        _alone("errors alone", "requests answered 5xx", windows, shares.errors, t.error_limit, limit),
+        _alone(
+            "latency alone",
+            f"requests over {t.late_ms:g} ms",
+            windows,
+            shares.late(t.late_ms),
+            t.late_limit,
+            limit,
+        ),
     )
-
-
-Share = Callable[[Counts], tuple[float, float]]
-"""The sum of the requests' shares, each 0 to 1, and the number of the requests."""
-
-
-def _errors(counts: Counts) -> tuple[float, float]:
-    return counts.errors, counts.requests
-
-
-def _late(ms: float) -> Share:
-    """Of requests that take longer, to the next boundary of the histogram."""
-    after = min(bisect.bisect_left(BOUNDARIES_MS, ms), len(BOUNDARIES_MS) - 1) + 1
-    return lambda counts: (sum(counts.latency[after:]), sum(counts.latency))
-
-
-def _refused(counts: Counts) -> tuple[float, float]:
-    return counts.refused, counts.requests
-
-
-def _wrong(counts: Counts) -> tuple[float, float]:
-    return counts.feedback_shares.get("wrong", 0.0), sum(counts.feedback_shares.values())
-
-
-def _differing(counts: Counts) -> tuple[float, float]:
-    return counts.shadow_shares.get("disagree", 0.0), counts.shadowed - counts.shadow_shares.get(
-        "failed", 0.0
-    )
-
-
-def _failing(counts: Counts) -> tuple[float, float]:
-    return counts.shadow_shares.get("failed", 0.0), counts.shadowed
-
-
-@dataclass(frozen=True, slots=True)
-class _Component:
-    """A share that is one of several of the same test.
-
-    Attributes:
-        what: is counted.
-        share: of a version.
-        since: number of the window in which it was first known: only later ones are bet on.
-        stake: part of the test's stake.
-    """
-
-    what: str
-    share: Share
-    since: int
-    stake: float
-
-
-def _labels(windows: Sequence[Window]) -> list[_Component]:
-    """Of each label, its share of the requests' texts.
-
-    Which labels there are is known from what was observed. So that this costs no validity, the stakes follow
-    from earlier windows alone: the labels known when the champion is first observed have equal parts, and a
-    label that appears later gets its part, less from one to the next, of what is kept for such.
-    """
-
-    def share(label: str) -> Share:
-        return lambda counts: (counts.label_shares.get(label, 0.0), counts.answered)
-
-    first: dict[str, int] = {}
-    for number, window in enumerate(windows):
-        for label in sorted({*window.champion.label_shares, *window.canary.label_shares}):
-            first.setdefault(label, number)
-    begins = next((number for number, window in enumerate(windows) if window.champion.answered), 0)
-    early = [label for label, since in first.items() if since <= begins]
-    late = [label for label, since in first.items() if since > begins]
-    stakes = {label: (1 - _LATE_STAKE) / len(early) for label in early}
-    stakes |= {label: _LATE_STAKE / (place * (place + 1)) for place, label in enumerate(late, start=1)}
-    return [
-        _Component(f"texts labelled {label}", share(label), first[label] if label in late else 0, stake)
-        for label, stake in stakes.items()
-    ]
-
-
-def _scores() -> list[_Component]:
-    """Of each floor, the share of the requests' texts whose label has at least that score."""
-
-    def share(floor: int) -> Share:
-        return lambda counts: (sum(counts.score_shares[floor:]), sum(counts.score_shares))
-
-    return [
-        _Component(f"texts scored {floor / TENTHS:.1f} or more", share(floor), 0, 1 / len(_SCORE_FLOORS))
-        for floor in _SCORE_FLOORS
-    ]
+    return tuple(finding for finding in findings if finding is not None)
 
 
 def _arrays(windows: Sequence[Window], share: Share) -> tuple[Array, Array, Array, Array]:
@@ -287,7 +189,7 @@ def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) ->
 
 
 def _distribution(
-    test: str, windows: Sequence[Window], components: Sequence[_Component], tolerance: float, limit: float
+    test: str, windows: Sequence[Window], components: Sequence[Component], tolerance: float, limit: float
 ) -> Finding | None:
     """One test over several shares; the one that differs most is named."""
     evidence, found = [], []
