@@ -9,6 +9,7 @@ import pytest
 
 from cluster.rollout.errors import Busy, JournalDamaged
 from cluster.rollout.journal import Journal
+from cluster.rollout.plan import Plan
 from cluster.rollout.states import Command, State, Verb, replay
 
 ABORT, PROMOTE = Command(Verb.ABORT, 1, "a"), Command(Verb.PROMOTE, 1, "b")
@@ -58,6 +59,47 @@ def test_entries_that_cannot_be_are_refused(entries: list[dict[str, object]]) ->
     with pytest.raises(JournalDamaged):
         replay(entries)
     assert replay([]).state is State.IDLE
+
+
+def test_a_journal_of_an_earlier_version_is_read() -> None:
+    """Its windows count texts by label, which do not compare with requests: those counts are left out."""
+    counts = {"requests": 40, "errors": 1, "refused": 2, "latency": [0] * 19, "labels": {"POSITIVE": 2560}}
+    counts |= {
+        "scores": [0] * 10,
+        "shadow_agree": 3,
+        "shadow_disagree": 1,
+        "shadow_failed": 0,
+        "right": 5,
+        "wrong": 1,
+    }
+    plan = Plan().model_dump(mode="json")
+    plan["tolerances"] = {"error_share": 0.01}
+    side = {"uri": "old", "version": None}
+    window = {
+        "stage": 0,
+        "seconds": 15,
+        "champion": counts,
+        "canary": counts,
+        "failed": [],
+        "versions": ["1", "2"],
+    }
+    started = {
+        "plan": plan,
+        "champion": side,
+        "canary": {**side, "uri": "new"},
+        "model": None,
+        "raised_from": None,
+    }
+    rollout = replay(
+        [
+            {"event": "started", "at": 1, "steps": [{"pods": 1, "shadow": False}], **started},
+            {"event": "applied", "at": 2},
+            {"event": "observed", "at": 3, "window": window},
+        ]
+    )
+    [read] = rollout.windows
+    assert (read.canary.requests, read.canary.errors, read.canary.answered) == (40, 1, 0)
+    assert (rollout.state, rollout.fence) == (State.CANARY, 1)
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
