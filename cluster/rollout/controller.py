@@ -153,10 +153,11 @@ class Controller:
             InvalidState: the verb does not fit, or came too late.
             Busy: another controller holds the journal and does not answer.
         """
-        asked = self._journal.rollout()
-        require(asked, verb)
-        command = Command(verb, asked.number, uuid.uuid4().hex)
+        self._rollout = self._journal.rollout()
+        require(self._rollout, verb)
+        command = Command(verb, self._rollout.number, uuid.uuid4().hex)
         self._journal.ask(command)
+        self._say(f"{verb} is asked for; a controller at work takes it, or this one once there is none")
         end = self._clock() + _PATIENCE_S
         while self._journal.asked() == command:
             try:
@@ -170,7 +171,6 @@ class Controller:
                     f"another controller holds the journal and has not taken {verb} within "
                     f"{_PATIENCE_S:.0f} s; it still may: see `rollout status`, end its process if it hangs"
                 )
-            self._say(f"another controller is at work, or its lease runs out; waiting for it to take {verb}")
             self._sleep(_LOOK_S)
         return self._done(command, self._journal.rollout())
 
