@@ -35,6 +35,9 @@ class UserConfig(BaseModel):
 
     champion: Annotated[ModelChoice, BeforeValidator(lambda given: _spelt_out(given))]
     canary: CanaryChoice | None = None
+    fence: int = Field(
+        default=0, ge=0, description="Number of the rollout's change that wrote this; replicas do not use it."
+    )
 
 
 @dataclass(frozen=True, slots=True)

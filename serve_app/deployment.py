@@ -180,8 +180,8 @@ class ClassifierReplica:
         self._tokens += sum(item.tokens for item in items)
         answer = await live.score(items, deadline=deadline, tenant=tenant, priority=priority)
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
-        for scores in answer.results:
-            self._metrics.prediction(_label(live.model, scores), max(scores), version=version)
+        labels = [_label(live.model, scores) for scores in answer.results]
+        self._metrics.predictions(labels, [max(scores) for scores in answer.results], version=version)
         return Classified(
             model=live.model,
             results=[

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter as Counts
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -24,7 +27,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._counts: Counts[tuple[Counter, tuple[tuple[str, str], ...]]] = Counts()
+        self._counts: dict[tuple[Counter, tuple[tuple[str, str], ...]], float] = defaultdict(float)
         self._requests = Counter(
             "sentiment_requests",
             "Requests by route and HTTP status.",
@@ -79,9 +82,24 @@ class Metrics:
             "Texts by their label's score, in tenths: 0.9 is from 0.9 to 1.",
             tag_keys=("tenth", "version"),
         )
+        self._request_labels = Counter(
+            "sentiment_request_labels",
+            "Answered requests, each divided among the labels by the share of its texts.",
+            tag_keys=("label", "version"),
+        )
+        self._request_scores = Counter(
+            "sentiment_request_scores",
+            "Answered requests, each divided among the tenths of the score by the share of its texts.",
+            tag_keys=("tenth", "version"),
+        )
         self._shadow = Counter(
             "sentiment_shadow_texts",
             "Texts offered to the model that scores aside: agree, disagree, failed, dropped.",
+            tag_keys=("outcome", "version"),
+        )
+        self._shadow_requests = Counter(
+            "sentiment_shadow_requests",
+            "Requests scored aside, each divided among agree, disagree, failed by the share of its texts.",
             tag_keys=("outcome", "version"),
         )
         self._failed_load = Gauge(
@@ -98,6 +116,11 @@ class Metrics:
             "1 for the model that is live, and for one that scores aside (role shadow).",
             tag_keys=("name", "version", "device", "dtype", "uri", "role"),
         )
+        self._start_time = Gauge(
+            "sentiment_process_start_time_seconds",
+            "When this process began to count, Unix time: a later one says that its totals began again at 0.",
+        )
+        self._started_at = time.time()
         self._logged = Counter(
             "sentiment_log_records",
             "Rows of the prediction log and of feedback: written, dropped for want of room, failed.",
@@ -109,6 +132,11 @@ class Metrics:
         self._feedback = Counter(
             "sentiment_feedback",
             "Feedback by what it says of the answer; unknown: this replica does not remember it.",
+            tag_keys=("outcome", "version"),
+        )
+        self._feedback_requests = Counter(
+            "sentiment_feedback_requests",
+            "Requests by feedback on them, each divided among right and wrong by the share of its texts.",
             tag_keys=("outcome", "version"),
         )
         self._startup_s = Gauge("sentiment_startup_s", "Cold start by phase, seconds.", tag_keys=("phase",))
@@ -126,9 +154,10 @@ class Metrics:
 
     def flush(self) -> None:
         """Hand Ray what was counted since the last time."""
-        counts, self._counts = self._counts, Counts()
+        counts, self._counts = self._counts, defaultdict(float)
         for (counter, tags), count in counts.items():
-            counter.inc(count, dict(tags))
+            if count:  # Ray takes no 0
+                counter.inc(count, dict(tags))
 
     def stages(self, *, tokenize_s: float, queue_s: float, version: str) -> None:
         """Record where one request's time went before the device."""
@@ -149,15 +178,26 @@ class Metrics:
         """Count a batch that the model failed on."""
         self._failed_batches.inc(1, {"version": version})
 
-    def prediction(self, label: str, score: float, *, version: str) -> None:
-        """Count one text by its label and that label's score."""
-        self._count(self._texts, label=label, version=version)
-        self._count(self._scores, tenth=_TENTHS[min(9, int(10 * score))], version=version)
+    def predictions(self, labels: Sequence[str], scores: Sequence[float], *, version: str) -> None:
+        """Count a request's texts by label and by that label's score, and the request by their shares."""
+        for label, texts in Counts(labels).items():
+            self._count(self._texts, texts, label=label, version=version)
+            self._count(self._request_labels, texts / len(labels), label=label, version=version)
+        tenths = Counts(_TENTHS[min(9, int(10 * score))] for score in scores)
+        for tenth, texts in tenths.items():
+            self._count(self._scores, texts, tenth=tenth, version=version)
+            self._count(self._request_scores, texts / len(scores), tenth=tenth, version=version)
 
-    def shadow(self, outcome: str, texts: int, *, version: str) -> None:
-        """Count texts offered to the model that scores aside; `version` is that model's."""
-        if texts:
+    def dropped_shadow(self, texts: int, *, version: str) -> None:
+        """Count texts that the model that scores aside had no room for; `version` is that model's."""
+        self._count(self._shadow, texts, outcome="dropped", version=version)
+
+    def shadow(self, outcomes: Mapping[str, int], *, version: str) -> None:
+        """Count a request's texts by what scoring them aside came to, and the request by their shares."""
+        for outcome, texts in outcomes.items():
+            share = texts / sum(outcomes.values())
             self._count(self._shadow, texts, outcome=outcome, version=version)
+            self._count(self._shadow_requests, share, outcome=outcome, version=version)
 
     def logged(self, log: str, outcome: str, rows: int) -> None:
         """Count rows of a log by what became of them."""
@@ -171,12 +211,18 @@ class Metrics:
         """Count one text's feedback: right, wrong or unknown."""
         self._count(self._feedback, outcome=outcome, version=version)
 
+    def request_feedback(self, right: int, wrong: int, *, version: str) -> None:
+        """Count a request by the shares of its texts that feedback calls right and wrong."""
+        for outcome, texts in (("right", right), ("wrong", wrong)):
+            self._count(self._feedback_requests, texts / (right + wrong), outcome=outcome, version=version)
+
     def waiting(self, items: int) -> None:
         """Set the number of texts that wait."""
         self._waiting.set(items)
 
     def model(self, model: LiveModel, *, role: str) -> None:
         """Say which model is live, and as what; one that no longer is drops out by itself."""
+        self._start_time.set(self._started_at)
         tags = {"name": model.name, "version": model.version, "device": model.device, "dtype": model.dtype}
         self._model.set(1.0, {**tags, "uri": model.uri, "role": role})
 
@@ -189,5 +235,5 @@ class Metrics:
         for phase, seconds in phases.items():
             self._startup_s.set(seconds, {"phase": phase})
 
-    def _count(self, counter: Counter, by: int = 1, **tags: str) -> None:
+    def _count(self, counter: Counter, by: float = 1, **tags: str) -> None:
         self._counts[counter, tuple(tags.items())] += by

@@ -43,7 +43,7 @@ class Shadow:
     def offer(self, texts: Sequence[str], labels: Sequence[str]) -> None:
         """Compare with these answers when there is time; where there is no room they count as dropped."""
         if self._waiting_texts + len(texts) > MAX_TEXTS:
-            self._metrics.shadow("dropped", len(texts), version=self._version)
+            self._metrics.dropped_shadow(len(texts), version=self._version)
             return
         self._waiting_texts += len(texts)
         self._queue.put_nowait((list(texts), list(labels)))
@@ -61,8 +61,8 @@ class Shadow:
                 labels = await self._label(texts)
             except ServiceError as error:
                 _log.warning("the shadow failed", extra={"version": self._version, "error_type": error.type})
-                self._metrics.shadow("failed", len(texts), version=self._version)
+                self._metrics.shadow({"failed": len(texts)}, version=self._version)
                 continue
             agree = sum(one == other for one, other in zip(answered, labels, strict=True))
-            self._metrics.shadow("agree", agree, version=self._version)
-            self._metrics.shadow("disagree", len(texts) - agree, version=self._version)
+            outcomes = {"agree": agree, "disagree": len(texts) - agree}
+            self._metrics.shadow(outcomes, version=self._version)

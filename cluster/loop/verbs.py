@@ -63,7 +63,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--plan", type=Path, metavar="TOML", help="of the rollout: stages, samples, tolerances"
     )
-    parser.set_defaults(run=_run, raise_to_two=False)
+    parser.set_defaults(run=_run, raise_to_two=False, hold=False, little_traffic="refuse")
 
 
 def _run(chosen: argparse.Namespace) -> int:

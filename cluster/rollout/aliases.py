@@ -11,9 +11,15 @@ class Aliases(Protocol):
     def move(self, model: str, alias: str, version: str | None) -> None:
         """Have an alias mean a version, or nothing for None. Raises RegistryFailed."""
 
+    def restore(self, model: str, alias: str, version: str | None) -> None:
+        """Have an alias mean what it did before its last move, as if that had not been made; see `move`."""
+
 
 class NoAliases:
     """For models that no registry keeps."""
 
     def move(self, model: str, alias: str, version: str | None) -> None:
+        """Do nothing."""
+
+    def restore(self, model: str, alias: str, version: str | None) -> None:
         """Do nothing."""

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from cluster.rollout.evidence import Array, above, averaged, differs, worse
-from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window, p95_ms
+from cluster.rollout import shares
+from cluster.rollout.evidence import Array, above, differs, mixture, worse
+from cluster.rollout.observations import BOUNDARIES_MS, Window, p95_ms
 from cluster.rollout.plan import Plan, Tolerances
+from cluster.rollout.shares import Component, Share
 
-TESTS = ("errors", "refused", "latency", "labels", "scores", "disagreement", "shadow errors", "accuracy")
-_SCORE_FLOORS = (6, 7, 8, 9)
+TESTS = (
+    *("errors", "refused", "latency", "labels", "scores", "disagreement", "shadow errors", "accuracy"),
+    *("errors alone", "latency alone"),
+)
+_ROUNDING = 1e-3
 
 
 class Verdict(StrEnum):
@@ -64,7 +69,8 @@ class Finding:
     def __str__(self) -> str:
         champion = "" if self.champion is None else f" against {self.champion:.2%} of the champion's"
         share = "none" if self.canary is None else f"{self.canary:.2%}"
-        return f"{self.test}: {share} of the canary's {self.what}{champion}, {self.tolerance:.2%} more may be"
+        allowed = f"allowed {'at most' if self.champion is None else 'more by at most'} {self.tolerance:.2%}"
+        return f"{self.test}: {share} of the canary's {self.what}{champion}, {allowed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,73 +119,30 @@ def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
     if not windows:
         return ()
     limit = math.log(len(TESTS) / plan.false_rollback_share)
-    tolerances = plan.tolerances
-    return tuple(
-        finding
-        for finding in (
-            _rate("errors", "requests answered 5xx", windows, _errors, tolerances.error_share, limit),
-            _rate("refused", "requests answered 429", windows, _refused, tolerances.refused_share, limit),
-            _latency(windows, tolerances, limit),
-            _distribution("labels", windows, _labels(windows), tolerances.label_share, limit),
-            _distribution("scores", windows, _scores(), tolerances.score_share, limit),
-            _alone(
-                "disagreement",
-                "texts labelled otherwise",
-                windows,
-                _differing,
-                tolerances.disagreement_share,
-                limit,
-            ),
-            _alone("shadow errors", "texts failed on", windows, _failing, tolerances.error_share, limit),
-            _rate(
-                "accuracy", "texts called wrong by feedback", windows, _wrong, tolerances.wrong_share, limit
-            ),
-        )
-        if finding is not None
+    t = plan.tolerances
+    findings = (
+        _rate("errors", "requests answered 5xx", windows, shares.errors, t.error_share, limit),
+        _rate("refused", "requests answered 429", windows, shares.refused, t.refused_share, limit),
+        _latency(windows, t, limit),
+        _distribution("labels", windows, shares.labels(windows), t.label_share, limit),
+        _distribution("scores", windows, shares.scores(), t.score_share, limit),
+        _alone(
+            "disagreement", "texts labelled otherwise", windows, shares.differing, t.disagreement_share, limit
+        ),
+        _alone("shadow errors", "texts failed on", windows, shares.failing, t.error_share, limit),
+        _rate("accuracy", "texts called wrong by feedback", windows, shares.wrong, t.wrong_share, limit),
+        # Of the canary alone: they need no traffic of the champion.
+        _alone("errors alone", "requests answered 5xx", windows, shares.errors, t.error_limit, limit),
+        _alone(
+            "latency alone",
+            f"requests over {t.late_ms:g} ms",
+            windows,
+            shares.late(t.late_ms),
+            t.late_limit,
+            limit,
+        ),
     )
-
-
-Share = Callable[[Counts], tuple[int, int]]
-"""Hits and trials."""
-
-
-def _errors(counts: Counts) -> tuple[int, int]:
-    return counts.errors, counts.requests
-
-
-def _refused(counts: Counts) -> tuple[int, int]:
-    return counts.refused, counts.requests
-
-
-def _wrong(counts: Counts) -> tuple[int, int]:
-    return counts.wrong, counts.right + counts.wrong
-
-
-def _differing(counts: Counts) -> tuple[int, int]:
-    return counts.shadow_disagree, counts.shadow_agree + counts.shadow_disagree
-
-
-def _failing(counts: Counts) -> tuple[int, int]:
-    return counts.shadow_failed, counts.shadow
-
-
-def _labels(windows: Sequence[Window]) -> dict[str, Share]:
-    """Of each label, its share among the texts."""
-
-    def share(label: str) -> Share:
-        return lambda counts: (counts.labels.get(label, 0), sum(counts.labels.values()))
-
-    seen = sorted({label for w in windows for label in (*w.champion.labels, *w.canary.labels)})
-    return {f"texts labelled {label}": share(label) for label in seen}
-
-
-def _scores() -> dict[str, Share]:
-    """Of each floor, the share of texts whose label has at least that score."""
-
-    def share(floor: int) -> Share:
-        return lambda counts: (sum(counts.scores[floor:]), sum(counts.scores))
-
-    return {f"texts scored {floor / TENTHS:.1f} or more": share(floor) for floor in _SCORE_FLOORS}
+    return tuple(finding for finding in findings if finding is not None)
 
 
 def _arrays(windows: Sequence[Window], share: Share) -> tuple[Array, Array, Array, Array]:
@@ -226,28 +189,28 @@ def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) ->
 
 
 def _distribution(
-    test: str, windows: Sequence[Window], shares: dict[str, Share], tolerance: float, limit: float
+    test: str, windows: Sequence[Window], components: Sequence[Component], tolerance: float, limit: float
 ) -> Finding | None:
     """One test over several shares; the one that differs most is named."""
     evidence, found = [], []
-    for what, share in shares.items():
-        arrays = _arrays(windows, share)
-        champion, canary = _shares(arrays)
+    for component in components:
+        champion, canary = _shares(_arrays(windows, component.share))
         if champion is None or canary is None:
             return None
-        evidence.append(differs(*arrays, tolerance))
-        found.append((abs(canary - champion), what, champion, canary))
+        arrays = _arrays(windows[component.since :], component.share)
+        evidence.append(float(differs(*arrays, tolerance)[-1]))
+        found.append((abs(canary - champion), component.what, champion, canary))
     if not found:
         return None
     gap, what, champion, canary = max(found)
-    together = float(averaged(np.stack(evidence))[-1])
+    together = mixture(evidence, [component.stake for component in components])
     return Finding(test, what, champion, canary, tolerance, together, limit, gap > tolerance)
 
 
 def _alone(
     test: str, what: str, windows: Sequence[Window], share: Share, tolerance: float, limit: float
 ) -> Finding | None:
-    """The canary's share against a fixed limit: what is scored aside has no like of the champion's."""
+    """The canary's share against a fixed limit, where the champion has no such share or no traffic."""
     _, _, hits, trials = _arrays(windows, share)
     if not trials.sum():
         return None
@@ -278,23 +241,27 @@ def _disqualified(latest: Window, canary_uri: str) -> str | None:
 def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
     """What the stage's sample lacks."""
     if shadow:
-        seen = sum(window.canary.shadow for window in windows)
-        active = sum(window.canary.shadow > 0 for window in windows)
-        least, what = seen, "texts scored aside"
+        seen = sum(window.canary.shadowed for window in windows)
+        active = sum(window.canary.shadowed > 0 for window in windows)
+        least, what = seen, "requests scored aside"
     else:
-        canary = sum(window.canary.requests for window in windows)
-        champion = sum(window.champion.requests for window in windows)
-        active = sum(window.canary.requests > 0 for window in windows)
-        least, what = min(canary, champion), "requests of either version"
-    if least < plan.min_requests:
-        return f"{least} of {plan.min_requests} {what}{_unnamed(windows[-1]) if windows else ''}"
+        canary = sum(window.canary.answered for window in windows)
+        champion = sum(window.champion.answered for window in windows)
+        active = sum(window.canary.answered > 0 for window in windows)
+        least, what = min(canary, champion), "answered requests of either version"
+    if least < plan.min_requests - _ROUNDING:
+        return f"{least:.0f} of {plan.min_requests} {what}{_unnamed(windows[-1]) if windows else ''}"
     if active < plan.min_windows:
         return f"{active} of {plan.min_windows} windows with {what}"
     return None
 
 
 def _unnamed(latest: Window) -> str:
-    """Whose requests cannot be counted, since the metrics do not say what it calls itself."""
+    """Whose requests cannot be counted, since the metrics do not say what it calls itself or answered."""
     sides = zip(("champion", "canary"), latest.versions, strict=True)
     unnamed = " nor of the ".join(side for side, version in sides if version is None)
-    return f"; the metrics name no version of the {unnamed}" if unnamed else ""
+    if unnamed:
+        return f"; the metrics name no version of the {unnamed}"
+    if latest.champion.requests > latest.champion.errors and not latest.champion.answered:
+        return "; its pods do not count answered requests by label: they may run an image from before that"
+    return ""

@@ -4,6 +4,8 @@ ClusterError
 └── RolloutError      base
     ├── InvalidState  the verb does not fit the state; both are named
     ├── Busy          another controller holds the journal
+    │   └── LeaseLost   this one held it, and does so no longer: its effects are not made
+    ├── ForeignChange  somebody else changed what the pods serve: it stays
     ├── PlanInvalid   the plan, or a plan that the deployment is too small for
     ├── JournalDamaged  a line before the last is not what was written
     ├── JournalUnreached  the place that a journal lies in did not answer, or refused
@@ -27,6 +29,14 @@ class InvalidState(RolloutError):
 
 class Busy(RolloutError):
     """Another controller is at work on this journal."""
+
+
+class LeaseLost(Busy):
+    """This controller no longer holds the journal, or a later one has changed what the pods serve."""
+
+
+class ForeignChange(RolloutError):
+    """What the pods serve is not what this rollout had them serve."""
 
 
 class PlanInvalid(RolloutError):

@@ -14,6 +14,15 @@ so for each of its points the expectation of E is at most 1: with s_g the slope 
 log E[E] = sum_g n_g log(1 + s_g (t_g - t0_g)) <= sum_g n_g s_g (t_g - t0_g) <= 0, the last step being the
 optimality of (a0, b0). The shares may change from window to window, as traffic does.
 
+A trial is a request, and its outcome any number from 0 to 1: 1 for a 5xx, or the share of its texts that have
+some label. Texts of one request are alike, so they are not trials. The hits of a block are the sum of the
+outcomes, which is all that the metrics need to give. The bet stays valid: as a function of one outcome x the
+ratio is r(x) = (t1/t0)^x ((1-t1)/(1-t0))^(1-x), which is convex, and so at most 1 + s_g (x - t0), its chord
+between x = 0 and x = 1. The expectation of that is 1 + s_g (t_g - t0), as of a trial that only hits or misses
+(Hoeffding, "Probability inequalities for sums of bounded random variables" (1963), inequality 4.1; bets on
+means of bounded outcomes: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting"
+(2024, arXiv:2010.09686)). It loses power where a request's outcomes vary less than hits and misses do.
+
 Sources: Turner, Ly, Gruenwald, "Generic E-variables for exact sequential k-sample tests that allow for
 optional stopping" (2021, arXiv:2106.02693); Turner, Gruenwald, "Exact anytime-valid confidence intervals for
 contingency tables and beyond" (2022, arXiv:2203.09785), for the tolerance; Ville, "Etude critique de la
@@ -22,6 +31,8 @@ the window in which the bet begins (so that a version that turns bad late is fou
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +52,7 @@ def worse(
     """Evidence that the canary's share of hits is above the champion's by more than a tolerance.
 
     Args:
-        champion_hits: (..., windows), at most the trials.
+        champion_hits: (..., windows), sums of outcomes from 0 to 1, so at most the trials.
         champion_trials: (..., windows)
         canary_hits: (..., windows)
         canary_trials: (..., windows)
@@ -87,9 +98,14 @@ def above(hits: Array, trials: Array, limit: float) -> Array:
     return _bet(np.where(b1 < 1, gain, 0.0))
 
 
-def averaged(evidence: Array) -> Array:
-    """(components, ..., windows) -> (..., windows): one e-process of several."""
-    return np.asarray(np.logaddexp.reduce(evidence, axis=0) - np.log(len(evidence)))
+def mixture(evidence: Sequence[float], stakes: Sequence[float]) -> float:
+    """The evidence of several e-processes that each get a part of one stake; what is left of it stays.
+
+    A process may begin late, at a time that only earlier windows decide, and counts as 1 (evidence 0) before.
+    """
+    left = max(0.0, 1 - sum(stakes))
+    parts = np.append(np.asarray(evidence) + np.log(stakes), np.log(left) if left else -np.inf)
+    return float(np.logaddexp.reduce(parts))
 
 
 def _nearest(a1: Array, b1: Array, na: Array, nb: Array, tolerance: float) -> Array:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from cluster.rollout.errors import Busy, JournalDamaged
-from cluster.rollout.states import Entry, Rollout, Verb, replay
+from cluster.rollout.states import Command, Entry, Rollout, parse_command, replay
 
 _PATIENCE_S = 2.0
 """For the lock: `is_held` takes it for a moment, and must not keep a controller out."""
@@ -89,23 +90,32 @@ class Journal:
         except Busy:
             return True
 
-    def ask(self, verb: Verb) -> None:
-        """Leave word for the controller at work."""
-        draft = self._asked.with_name(f"asked.{os.getpid()}")
-        draft.write_text(verb)
-        draft.replace(self._asked)
+    def check_held(self) -> None:
+        """Nothing to check: the operating system keeps the lock for a process that lives, paused or not."""
 
-    def asked(self) -> Verb | None:
-        """What a person asks for, if anything."""
+    def ask(self, command: Command) -> None:
+        """Leave a command for the controller at work, in the place of an earlier one."""
+        draft = self._asked.with_name(f"asked.{os.getpid()}")
+        draft.write_text(json.dumps(asdict(command)))
+        with self._commands():
+            draft.replace(self._asked)
+
+    def asked(self) -> Command | None:
+        """The command that waits, if any."""
         try:
-            return Verb(self._asked.read_text())
-        except (FileNotFoundError, ValueError):
+            return parse_command(self._asked.read_text())
+        except FileNotFoundError:
             return None
 
-    def answered(self) -> None:
-        """Forget what was asked for; after the entry that does it is written."""
-        with suppress(FileNotFoundError):
-            self._asked.unlink()
+    def answered(self, command: Command) -> None:
+        """Remove a command after the entry that carries it out is written, unless another has replaced it."""
+        with self._commands():
+            if self.asked() == command:
+                self._asked.unlink()
+
+    def _commands(self) -> FileLock:
+        """Between reading a command and removing it, nobody else may write one."""
+        return FileLock(self._folder / "asked.lock")
 
     def _entry(self, number: int, line: bytes) -> Entry:
         try:

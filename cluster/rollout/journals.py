@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.rollout.states import Entry, Rollout, Verb
+from cluster.rollout.states import Command, Entry, Rollout
 
 
 class AnyJournal(Protocol):
@@ -28,14 +28,17 @@ class AnyJournal(Protocol):
     def is_held(self) -> bool:
         """Whether a controller is at work."""
 
-    def ask(self, verb: Verb) -> None:
-        """Leave word for the controller at work."""
+    def check_held(self) -> None:
+        """Raise LeaseLost if this process no longer holds the lock; for immediately before an effect."""
 
-    def asked(self) -> Verb | None:
-        """What a person asks for, if anything."""
+    def ask(self, command: Command) -> None:
+        """Leave a command for the controller at work, in the place of an earlier one."""
 
-    def answered(self) -> None:
-        """Forget what was asked for."""
+    def asked(self) -> Command | None:
+        """The command that waits, if any."""
+
+    def answered(self, command: Command) -> None:
+        """Remove a command that was read, unless another one has replaced it since."""
 
 
 def open_journal(address: str) -> AnyJournal:

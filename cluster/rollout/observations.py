@@ -20,31 +20,31 @@ class Counts:
         refused: of those, answered 429.
         latency: requests by time to the answer, one class a boundary and the open one; not in each case those
             that were refused.
-        labels: texts by the label they were given.
-        scores: texts by that label's score, in tenths.
-        shadow_agree: texts scored aside that got the champion's label.
-        shadow_disagree: those that got another.
-        shadow_failed: those that the model failed on.
-        right: texts that feedback calls right.
-        wrong: those that it calls wrong.
+        label_shares: answered requests, each divided among labels by the share of its texts.
+        score_shares: the same by the label's score, in tenths.
+        shadow_shares: requests scored aside, each divided by the share of its texts into `agree` (with the
+            champion's label), `disagree` and `failed`.
+        feedback_shares: requests with feedback, each divided into `right` and `wrong`.
     """
 
     requests: int = 0
     errors: int = 0
     refused: int = 0
     latency: tuple[int, ...] = (0,) * (len(BOUNDARIES_MS) + 1)
-    labels: Mapping[str, int] = field(default_factory=dict)
-    scores: tuple[int, ...] = (0,) * TENTHS
-    shadow_agree: int = 0
-    shadow_disagree: int = 0
-    shadow_failed: int = 0
-    right: int = 0
-    wrong: int = 0
+    label_shares: Mapping[str, float] = field(default_factory=dict)
+    score_shares: tuple[float, ...] = (0.0,) * TENTHS
+    shadow_shares: Mapping[str, float] = field(default_factory=dict)
+    feedback_shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def shadow(self) -> int:
-        """Texts scored aside."""
-        return self.shadow_agree + self.shadow_disagree + self.shadow_failed
+    def answered(self) -> float:
+        """Requests that were answered with labels."""
+        return sum(self.label_shares.values())
+
+    @property
+    def shadowed(self) -> float:
+        """Requests scored aside."""
+        return sum(self.shadow_shares.values())
 
 
 @dataclass(frozen=True, slots=True)

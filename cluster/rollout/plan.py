@@ -43,6 +43,13 @@ class Tolerances(_Frozen):
     disagreement_share: Share = Field(
         default=0.15, description="Texts whose label the canary changes, in shadow."
     )
+    error_limit: Share = Field(
+        default=0.05, description="Requests answered 5xx, as a share of all, whatever the champion does."
+    )
+    late_ms: Annotated[float, Field(gt=0)] = Field(
+        default=5000, description="An answer after more ms is late, whatever the champion does."
+    )
+    late_limit: Share = Field(default=0.1, description="Requests that are late, as a share of all.")
     wrong_share: Share = Field(default=0.02, description="More texts that feedback calls wrong.")
 
 
@@ -55,7 +62,8 @@ class Plan(_Frozen):
         float, Field(ge=0, description="After a change of models, not counted: caches and queues settle.")
     ] = 15
     min_requests: Annotated[int, Field(ge=1)] = Field(
-        default=500, description="Of the canary, and of the champion, in a stage (texts, in shadow)."
+        default=500,
+        description="Answered, of the canary and of the champion, in a stage (in shadow: scored aside).",
     )
     min_windows: Annotated[int, Field(ge=2, description="In a stage, with requests to the canary.")] = 3
     max_stage_s: Annotated[

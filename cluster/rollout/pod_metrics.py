@@ -33,7 +33,10 @@ class PodMetrics:
         self._name = name
 
     def read(self) -> Reading:
-        """All running pods' series. A pod that goes away may not answer; if none does, SourceFailed."""
+        """All running pods' series; a pod that does not answer is missing. SourceFailed if none answers.
+
+        A pod that is being deleted is not expected to answer, and is not read.
+        """
         try:
             clusters = self._client.clusters(RAY_SERVICE, self._namespace, self._name)
             pods = [pod for cluster in clusters for pod in self._client.pods(cluster, self._namespace)]
@@ -43,6 +46,7 @@ class PodMetrics:
             pod["metadata"]["name"]: _port(pod)
             for pod in pods
             if (pod.get("status") or {}).get("phase") == "Running"
+            and not pod["metadata"].get("deletionTimestamp")
         }
 
         def fetch(pod: str) -> str:

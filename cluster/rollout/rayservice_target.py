@@ -18,8 +18,8 @@ from cluster.kuberay.kinds import RAY_SERVICE
 from cluster.kuberay.progress import least_replicas, progress
 from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG, edit, holders
 from cluster.rollout.errors import TargetFailed, TargetRefused
-from cluster.rollout.target import Mix, Serving
-from cluster.rollout.told import Options, mix_of, options_of, override, scaled, user_config_of
+from cluster.rollout.target import Guard, Mix, Serving
+from cluster.rollout.told import Options, fence_of, mix_of, options_of, override, replaced, scaled
 
 _OURS = frozenset((FIELD_MANAGER, ROLLOUT_MANAGER))
 _FINAL = (Forbidden, NoKind, NotFound, Rejected)
@@ -71,6 +71,7 @@ class RayServiceTarget:
         least, endpoints = least_replicas(options), status.get("numServeEndpoints", 0)
         return Serving(
             mix=mix_of(options.get("user_config")),
+            fence=fence_of(options.get("user_config")),
             replicas=max(least, endpoints),
             least=least,
             settled=stands.state == "ready" and deployment.get("status") == "HEALTHY" and endpoints >= least,
@@ -79,13 +80,9 @@ class RayServiceTarget:
             blocked=self._blocked(service),
         )
 
-    def apply(self, mix: Mix) -> None:
+    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
         """Put the mix into the deployment's `user_config`; see `Target`."""
-
-        def told(options: Options) -> Options:
-            return {} if mix_of(options.get("user_config")) == mix else {"user_config": user_config_of(mix)}
-
-        self._change(told)
+        self._change(lambda options: replaced(options.get("user_config"), mix, guard))
 
     def scale(self, replicas: int) -> None:
         """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""

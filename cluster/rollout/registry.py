@@ -13,7 +13,7 @@ from cluster.rollout.errors import RegistryFailed
 from cluster.rollout.states import Side
 from train.errors import TrainError, VersionUnknown
 from train.registry import Registry, Version, open_registry
-from train.registry.aliases import CHAMPION, PREVIOUS
+from train.registry.aliases import CHAMPION
 from train.registry.versions import SCHEME
 
 
@@ -64,13 +64,21 @@ class RegistryAliases:
         self._registry: Registry | None = None
 
     def move(self, model: str, alias: str, version: str | None) -> None:
-        """Have an alias mean a version, or nothing for None. Raises RegistryFailed."""
-        if alias == PREVIOUS:
-            return  # the registry moves it with the champion, in one step
+        """Have an alias mean a version, or nothing for None. Raises RegistryFailed.
+
+        `previous` moves with `champion`, in one step.
+        """
+        self._set(model, alias, version, undo=False)
+
+    def restore(self, model: str, alias: str, version: str | None) -> None:
+        """Take an alias's last move back, if that came from this version; else as `move`."""
+        self._set(model, alias, version, undo=True)
+
+    def _set(self, model: str, alias: str, version: str | None, *, undo: bool) -> None:
         with _translated(f"move {model}@{alias} to {version or 'nothing'}"):
             self._registry = self._registry or self._open()
             if version is not None:
-                self._registry.set_alias(model, alias, version)
+                self._registry.set_alias(model, alias, version, undo=undo)
                 return
             with suppress(VersionUnknown):  # it meant nothing before
                 self._registry.delete_alias(model, alias)

@@ -74,6 +74,10 @@ def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str
         )
     if serving is not None:
         lines.append(f"  pods      {_serving(serving)}")
+        if rollout.state in (State.PROMOTED, State.ROLLED_BACK) and serving.mix != rollout.mix:
+            lines.append(
+                f"  changed   since the rollout ended, by {_changed_by(serving.fence, rollout.fence)}"
+            )
     if rollout.windows:
         lines += ["", *table(rollout)]
     return "\n".join(lines)
@@ -84,7 +88,7 @@ def table(rollout: Rollout) -> list[str]:
     rows = [f"  {'':<10}{'requests':>10}{'5xx':>8}{'429':>8}{'p95 ms':>9}  labels"]
     for name, counts in _sides(rollout):
         p95 = p95_ms(counts.latency)
-        labels = ", ".join(f"{label} {share:.0%}" for label, share in _shares(counts.labels))
+        labels = ", ".join(f"{label} {share:.0%}" for label, share in _shares(counts.label_shares))
         latency = "-" if p95 is None else f"{p95:.0f}"
         rows.append(
             f"  {name:<10}{counts.requests:>10}{counts.errors:>8}{counts.refused:>8}{latency:>9}  {labels}"
@@ -122,17 +126,17 @@ def _sides(rollout: Rollout) -> list[tuple[str, Counts]]:
 
 
 def _added(counts: Sequence[Counts]) -> Counts:
-    labels = sorted({label for one in counts for label in one.labels})
+    labels = sorted({label for one in counts for label in one.label_shares})
     return Counts(
         requests=sum(one.requests for one in counts),
         errors=sum(one.errors for one in counts),
         refused=sum(one.refused for one in counts),
         latency=tuple(map(sum, zip(*(one.latency for one in counts), strict=True))) or Counts().latency,
-        labels={label: sum(one.labels.get(label, 0) for one in counts) for label in labels},
+        label_shares={label: sum(one.label_shares.get(label, 0.0) for one in counts) for label in labels},
     )
 
 
-def _shares(labels: Mapping[str, int]) -> list[tuple[str, float]]:
+def _shares(labels: Mapping[str, float]) -> list[tuple[str, float]]:
     total = sum(labels.values())
     return [(label, count / total) for label, count in labels.items()] if total else []
 
@@ -152,6 +156,13 @@ def _serving(serving: Serving) -> str:
     canary = min(mix.step.pods, serving.replicas)
     aside = " in shadow" if mix.step.shadow else ""
     return f"{serving.replicas - canary} of {mix.champion}, {canary} of {mix.canary}{aside}{settled}"
+
+
+def _changed_by(fence: int, last: int) -> str:
+    """Who wrote what the pods serve, by the number of the change; `last` is this rollout's last one."""
+    if fence > last:
+        return f"change {fence} of another rollout"
+    return f"a controller that was overtaken: change {fence} of {last}" if fence else "someone else"
 
 
 def _time(unix_s: float) -> str:

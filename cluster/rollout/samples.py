@@ -1,8 +1,10 @@
 """From the replicas' metrics to counts by version: from Ray's endpoints, or from a Prometheus server.
 
-Both give the same samples, running totals by label; a window is the difference of two readings. A total that
-went down began anew with its process, so all of it is new (as Prometheus's `increase` has it); a series that
-is gone for a while keeps what it had.
+Both give the same samples, running totals by label; a window is the difference of two readings. A process
+that the earlier reading lacks has no difference yet: what it shows is its baseline, since it may be the total
+of weeks (as Prometheus's `increase` has it). A known process starts every series at 0. A process that started
+again under the same labels, which its start time tells, has counted from 0 since. A series that is gone for a
+while keeps what it had; a reading that lacks an endpoint is incomplete, and neither begins nor ends a window.
 """
 
 from __future__ import annotations
@@ -22,28 +24,42 @@ from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, FailedLo
 
 _REQUESTS = "ray_sentiment_requests_total"
 _LATENCY = "ray_sentiment_request_ms_bucket"
-_LABELS = "ray_sentiment_predictions_total"
-_SCORES = "ray_sentiment_scores_total"
-_SHADOW = "ray_sentiment_shadow_texts_total"
-_FEEDBACK = "ray_sentiment_feedback_total"
+_LABELS = "ray_sentiment_request_labels_total"
+_SCORES = "ray_sentiment_request_scores_total"
+_SHADOW = "ray_sentiment_shadow_requests_total"
+_FEEDBACK = "ray_sentiment_feedback_requests_total"
 _MODEL = "ray_sentiment_model_info"
 _FAILED = "ray_sentiment_failed_load"
-NAMES = (_REQUESTS, _LATENCY, _LABELS, _SCORES, _SHADOW, _FEEDBACK, _MODEL, _FAILED)
+_START = "ray_sentiment_process_start_time_seconds"
+_GAUGES = (_MODEL, _FAILED, _START)
+NAMES = (_REQUESTS, _LATENCY, _LABELS, _SCORES, _SHADOW, _FEEDBACK, *_GAUGES)
 """What is read. Feedback is there only where a service stores it (`outcome` right or wrong)."""
 _ROUTES = ("/v1/classify", "/predict", "/invocations")  # and all that end in /infer: those that take texts
 
-Key = tuple[str, frozenset[tuple[str, str]]]
+_SERVED_WITHIN = "1h"
+_TRIES = 3
+_PROCESS = frozenset(("endpoint", "instance", "pod", "NodeAddress", "SessionName", "WorkerId"))
+"""Labels that together name the process that counts."""
+
+Labels = frozenset[tuple[str, str]]
+Key = tuple[str, Labels]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Every series with its running total or value, at one moment."""
+    """Every series with its running total or value, at one moment.
+
+    Attributes:
+        series: values by name and labels.
+        missing: endpoints that are known and did not answer; with any, the reading is incomplete.
+    """
 
     series: Mapping[Key, float]
+    missing: frozenset[str] = frozenset()
 
     def followed_by(self, later: Reading) -> Reading:
         """The later reading, with what is missing in it as it was."""
-        return Reading({**self.series, **later.series})
+        return Reading({**self.series, **later.series}, later.missing)
 
 
 class Source(Protocol):
@@ -68,7 +84,7 @@ class Endpoints:
         self._client = client
 
     def read(self) -> Reading:
-        """All nodes' series. A node that is going away may not answer; if none does, SourceFailed."""
+        """All nodes' series; a node that does not answer is missing. SourceFailed if none answers."""
         return gathered(self._urls or self._listed(), self._fetch)
 
     def _fetch(self, url: str) -> str:
@@ -114,23 +130,30 @@ class Prometheus:
 
     def read(self) -> Reading:
         """The latest value of every series; SourceFailed if the server does not answer, or not with one."""
-        return Reading({key: value for name in NAMES for key, value in self._query(name)})
+        chosen = f"{{{self._selector}}}"
+        series = {(name, labels): value for name in NAMES for labels, value in self._query(f"{name}{chosen}")}
+        # A target whose last scrape failed has no series; of those, the ones that have served a model.
+        down = f"up{chosen} == 0 and on (job, instance) last_over_time({_MODEL}{chosen}[{_SERVED_WITHIN}])"
+        missing = frozenset(dict(labels).get("instance", "") for labels, _ in self._query(down))
+        return Reading(series, missing)
 
-    def _query(self, name: str) -> Iterable[tuple[Key, float]]:
+    def _query(self, query: str) -> Iterable[tuple[Labels, float]]:
         try:
-            answer = self._client.get(self._url, params={"query": f"{name}{{{self._selector}}}"})
+            answer = self._client.get(self._url, params={"query": query})
             body: Any = answer.json()
             if body["status"] != "success":
                 raise ValueError(body.get("error", "no error given"))
             for result in body["data"]["result"]:
                 labels = {label: text for label, text in result["metric"].items() if label != "__name__"}
-                yield (name, frozenset(labels.items())), float(result["value"][1])
+                yield frozenset(labels.items()), float(result["value"][1])
         except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise SourceFailed(f"{self._url} did not answer {name}: {error!r}; check --prometheus") from error
+            raise SourceFailed(
+                f"{self._url} did not answer {query}: {error!r}; check --prometheus"
+            ) from error
 
 
 def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
-    """The series of every place that answers.
+    """The series of every place that answers; those that do not, of several tries, are missing.
 
     Args:
         places: address or name of each; it becomes the label `endpoint`, since two may have equal series.
@@ -140,22 +163,24 @@ def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
         SourceFailed: none answered.
     """
     found: dict[Key, float] = {}
-    faults: list[str] = []
-    answered = 0
-    for place in places:
-        try:
-            text = fetch(place)
-        except SourceFailed as error:
-            faults.append(str(error))
-            continue
-        answered += 1
-        found |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
-    if not answered:
+    left, faults = list(places), dict[str, str]()
+    listed = len(left)
+    for _ in range(_TRIES):
+        faults = {}
+        for place in left:
+            try:
+                text = fetch(place)
+            except SourceFailed as error:
+                faults[place] = str(error)
+                continue
+            found |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
+        left = list(faults)
+    if len(faults) == listed:
         raise SourceFailed(
-            f"no metrics endpoint answered ({'; '.join(faults) or 'none is listed'}); name one with "
+            f"no metrics endpoint answered ({'; '.join(faults.values()) or 'none is listed'}); name one with "
             "--metrics, or a Prometheus server with --prometheus"
         )
-    return Reading(found)
+    return Reading(found, frozenset(faults))
 
 
 def auth_headers(environment: Mapping[str, str]) -> dict[str, str]:
@@ -173,15 +198,39 @@ def parse(text: str) -> Iterable[tuple[Key, float]]:
 
 
 def between(before: Reading, after: Reading) -> Reading:
-    """What was added from one reading to the next; gauges stay as they are in the later one."""
+    """What known processes added from one reading to the next; gauges are those of the later one."""
+    known = {_process_of(labels) for _, labels in before.series}
+    began, begins = _starts(before), _starts(after)
     added = {}
     for key, value in after.series.items():
-        if key[0] in (_MODEL, _FAILED):
+        process = _process_of(key[1])
+        if key[0] in _GAUGES:
             added[key] = value
-        else:
+        elif process in known:
             earlier = before.series.get(key, 0.0)
-            added[key] = value - earlier if value >= earlier else value
-    return Reading(added)
+            restarted = begins.get(process, 0.0) > began.get(process, math.inf)
+            added[key] = value if restarted or value < earlier else value - earlier
+    return Reading(added, after.missing)
+
+
+def pods_of(reading: Reading, uri: str) -> int:
+    """The number of processes that report the model of an address."""
+    return len(
+        {
+            _process_of(labels)
+            for (name, labels), value in reading.series.items()
+            if name == _MODEL and value > 0 and ("uri", uri) in labels
+        }
+    )
+
+
+def _process_of(labels: Labels) -> Labels:
+    return frozenset(label for label in labels if label[0] in _PROCESS)
+
+
+def _starts(reading: Reading) -> dict[Labels, float]:
+    """Unix time of each process's start, where it is reported."""
+    return {_process_of(labels): value for (name, labels), value in reading.series.items() if name == _START}
 
 
 def version_of(reading: Reading, uri: str) -> str | None:
@@ -217,20 +266,21 @@ def counts_of(added: Reading, version: str | None) -> Counts:
             continue
         sums[name][_class_of(name, tags)] += value
     statuses = {status: round(count) for status, count in sums[_REQUESTS].items()}
-    shadow, feedback = sums[_SHADOW], sums[_FEEDBACK]
     return Counts(
         requests=sum(statuses.values()),
         errors=sum(count for status, count in statuses.items() if status.startswith("5")),
         refused=statuses.get("429", 0),
         latency=_classes(sums[_LATENCY]),
-        labels={label: round(count) for label, count in sorted(sums[_LABELS].items())},
-        scores=tuple(round(sums[_SCORES].get(f"0.{tenth}", 0)) for tenth in range(TENTHS)),
-        shadow_agree=round(shadow.get("agree", 0)),
-        shadow_disagree=round(shadow.get("disagree", 0)),
-        shadow_failed=round(shadow.get("failed", 0)),
-        right=round(feedback.get("right", 0)),
-        wrong=round(feedback.get("wrong", 0)),
+        label_shares=_shares(sums[_LABELS]),
+        score_shares=tuple(_shares(sums[_SCORES]).get(f"0.{tenth}", 0.0) for tenth in range(TENTHS)),
+        shadow_shares=_shares(sums[_SHADOW]),
+        feedback_shares=_shares(sums[_FEEDBACK]),
     )
+
+
+def _shares(sums: Mapping[str, float]) -> dict[str, float]:
+    """Sums of shares without the noise of floating-point differences, in the labels' order."""
+    return {name: round(total, 6) for name, total in sorted(sums.items()) if round(total, 6)}
 
 
 def _takes_texts(route: str) -> bool:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 
 from cluster.rollout.errors import TargetFailed
 from cluster.rollout.samples import auth_headers
-from cluster.rollout.target import Mix, Serving
-from cluster.rollout.told import mix_of, override, scaled, user_config_of
+from cluster.rollout.target import Guard, Mix, Serving
+from cluster.rollout.told import Options, fence_of, mix_of, override, replaced, scaled
 
 _GLOBAL = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 
@@ -46,18 +47,14 @@ class ServeTarget:
     def read(self) -> Serving:
         """What the deployment is told and how far it is; see `Target`."""
         application = self._found(self._details())
-        deployment = application["deployments"].get(self._deployment)
-        if deployment is None:
-            raise TargetFailed(
-                f"{self._application} has no deployment {self._deployment!r} (it is {application['status']}: "
-                f"{application['message']}); wait until it runs, or name it with --deployment"
-            )
+        deployment = self._deployment_in(application)
         config = deployment["deployment_config"]
         replicas = deployment["target_num_replicas"]
         running = [replica for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
         scaling = config.get("autoscaling_config")
         return Serving(
             mix=mix_of(config.get("user_config")),
+            fence=fence_of(config.get("user_config")),
             replicas=replicas,
             least=scaling["min_replicas"] if scaling else replicas,
             settled=application["status"] == "RUNNING"
@@ -67,21 +64,23 @@ class ServeTarget:
             failed=application["status"] == "DEPLOY_FAILED",
         )
 
-    def apply(self, mix: Mix) -> None:
+    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
         """Put the mix into the deployment's `user_config`; see `Target`."""
-        if self.read().mix == mix:
-            return
-        self._change({"user_config": user_config_of(mix)})
+        self._change(lambda config: replaced(config.get("user_config"), mix, guard))
 
     def scale(self, replicas: int) -> None:
         """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""
-        config = self._found(self._details())["deployments"][self._deployment]["deployment_config"]
-        self._change(scaled(config, replicas))
+        self._change(lambda config: scaled(config, replicas))
 
-    def _change(self, options: dict[str, Any]) -> None:
-        """Put the configuration in force back with some options of the deployment changed."""
+    def _change(self, change: Callable[[Options], Options]) -> None:
+        """Put the configuration that was read back with options of the deployment changed, if any are.
+
+        Serve takes no condition with a change, so what others change in the milliseconds since is lost.
+        """
         details = self._details()
-        self._found(details)
+        options = change(self._deployment_in(self._found(details))["deployment_config"])
+        if not options:
+            return
         applications = [
             copy.deepcopy(application["deployed_app_config"])
             for application in details["applications"].values()
@@ -109,6 +108,15 @@ class ServeTarget:
                 "its API; deploy it with serve deploy or make serve"
             )
         return application
+
+    def _deployment_in(self, application: dict[str, Any]) -> dict[str, Any]:
+        deployment: dict[str, Any] | None = application["deployments"].get(self._deployment)
+        if deployment is None:
+            raise TargetFailed(
+                f"{self._application} has no deployment {self._deployment!r} (it is {application['status']}: "
+                f"{application['message']}); wait until it runs, or name it with --deployment"
+            )
+        return deployment
 
     def _details(self) -> dict[str, Any]:
         answer = self._ask("GET")

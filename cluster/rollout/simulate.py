@@ -30,6 +30,9 @@ class Scenario:
         champion: share of hits.
         canary: share of hits.
         tolerance: of the plan.
+        texts: of a request.
+        likeness: alpha + beta of the beta distribution by which a request's texts are hits with a probability
+            of its own, with the share of hits as its mean; None where all requests have the same.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Scenario:
     champion: float
     canary: float
     tolerance: float
+    texts: int = 1
+    likeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,8 @@ def simulate(scenario: Scenario, traffic: Traffic, plan: Plan, *, rollouts: int,
     shape = (rollouts, traffic.windows)
     a_trials = rng.poisson(traffic.champion, shape).astype(float)
     b_trials = rng.poisson(traffic.canary, shape).astype(float)
-    a_hits = rng.binomial(a_trials.astype(int), scenario.champion).astype(float)
-    b_hits = rng.binomial(b_trials.astype(int), scenario.canary).astype(float)
+    a_hits = _hits(rng, scenario, scenario.champion, a_trials)
+    b_hits = _hits(rng, scenario, scenario.canary, b_trials)
     evidence = scenario.test(a_hits, a_trials, b_hits, b_trials, scenario.tolerance)
     alarms = evidence >= math.log(len(TESTS) / plan.false_rollback_share)
     first = np.where(alarms.any(axis=1), alarms.argmax(axis=1), traffic.windows)
@@ -108,7 +113,13 @@ def scenarios(plan: Plan) -> tuple[Scenario, ...]:
     labels = [
         Scenario("label", differs, 0.5, canary, t.label_share) for canary in (0.5, 0.6, 0.65, 0.75, 1.0)
     ]
-    return (*errors, *slow, *labels)
+    alike = [
+        Scenario("label", differs, 0.5, canary, t.label_share, texts, likeness)
+        for texts in (16, 64)
+        for likeness in (4.0, 1.0)  # beta(2, 2) and beta(0.5, 0.5) where the mean is a half
+        for canary in (0.5, 0.6, 0.65, 0.75)
+    ]
+    return (*errors, *slow, *labels, *alike)
 
 
 def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
@@ -118,13 +129,26 @@ def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
     first stage is watched to the end whatever the sample says; the last two, after how many requests to the
     canary half of them are, and nine tenths.
     """
-    head = ("share of", "champion", "canary", "tolerance", "goes on", "rolled back", "median", "nine tenths")
-    rows = [head]
+    head = [
+        "share of",
+        "texts",
+        "between",
+        "champion",
+        "canary",
+        "tolerance",
+        "goes on",
+        "rolled back",
+        "median",
+        "nine tenths",
+    ]
+    rows = [tuple(head)]
     for scenario in scenarios(plan):
         outcome = simulate(scenario, traffic, plan, rollouts=rollouts, seed=seed)
         rows.append(
             (
                 scenario.name,
+                f"{scenario.texts}",
+                "-" if scenario.likeness is None else f"beta, {scenario.likeness:g}",
                 f"{scenario.champion:.1%}",
                 f"{scenario.canary:.1%}",
                 f"+{scenario.tolerance:.1%}",
@@ -135,6 +159,20 @@ def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
             )
         )
     return "\n".join("".join(f"{cell:>12}" for cell in row) for row in rows)
+
+
+def _hits(rng: np.random.Generator, scenario: Scenario, share: float, trials: Array) -> Array:
+    """(rollouts, windows): sums of the requests' shares of hits."""
+    if scenario.texts == 1:  # however requests differ, each is a hit with this probability
+        return rng.binomial(trials.astype(int), share).astype(float)
+    hits = np.empty_like(trials)
+    for rollout, requests in enumerate(trials.astype(int)):  # one at a time: the memory of one rollout
+        window = np.repeat(np.arange(len(requests)), requests)
+        like = scenario.likeness
+        chance = share if like is None else rng.beta(like * share, like * (1 - share), len(window))
+        shares = rng.binomial(scenario.texts, chance, len(window)) / scenario.texts
+        hits[rollout] = np.bincount(window, shares, len(requests))
+    return hits
 
 
 def _passes(

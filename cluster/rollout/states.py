@@ -4,13 +4,15 @@
                       │                     │
                       └──────abort──────────┴──> rolling_back ──> rolled_back
 
-`idle`, `promoted` and `rolled_back` are rest: `start` is for them alone. The others are work, which a
-controller goes on with from wherever an earlier one was when it ended. An entry that leads into a state is
-the intention; `applied`, and the entries that lead to rest, are written once it is done.
+From each of the three in the middle a change by others leads to `stopped`: what they changed stays in place.
+`idle`, `promoted`, `rolled_back` and `stopped` are rest: `start` is for them alone. The others are work,
+which a controller goes on with from wherever an earlier one was when it ended. An entry that leads into a
+state is the intention; `applied`, and the entries that lead to rest, are written once it is done.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -19,6 +21,7 @@ from typing import Any
 from cluster.rollout.errors import InvalidState, JournalDamaged
 from cluster.rollout.observations import Counts, FailedLoad, Window
 from cluster.rollout.plan import Plan, Step
+from cluster.rollout.target import Mix
 
 
 class State(StrEnum):
@@ -30,11 +33,15 @@ class State(StrEnum):
     PROMOTED = "promoted"
     ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
+    STOPPED = "stopped"
 
     @property
     def rests(self) -> bool:
         """Whether nothing is under way."""
-        return self in (State.IDLE, State.PROMOTED, State.ROLLED_BACK)
+        return self in _REST
+
+
+_REST = (State.IDLE, State.PROMOTED, State.ROLLED_BACK, State.STOPPED)
 
 
 class Verb(StrEnum):
@@ -45,15 +52,30 @@ class Verb(StrEnum):
     ABORT = "abort"
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asks of the controller at work.
+
+    Attributes:
+        verb: promote or abort.
+        rollout: number of the rollout that it is for; None in what earlier versions wrote.
+        token: tells two commands of the same words apart.
+    """
+
+    verb: Verb
+    rollout: int | None = None
+    token: str = ""
+
+
 _FITS = {
-    Verb.START: (State.IDLE, State.PROMOTED, State.ROLLED_BACK),
+    Verb.START: _REST,
     Verb.PROMOTE: (State.CANARY,),
     Verb.ABORT: (State.CANARY, State.PROMOTING),
 }
 
 _LEADS = {
     # event: (states it may come in, state it leads to)
-    "started": ((State.IDLE, State.PROMOTED, State.ROLLED_BACK), State.CANARY),
+    "started": (_REST, State.CANARY),
     "applied": ((State.CANARY,), State.CANARY),
     "observed": ((State.CANARY,), State.CANARY),
     "advanced": ((State.CANARY,), State.CANARY),
@@ -62,6 +84,7 @@ _LEADS = {
     "promoted": ((State.PROMOTING,), State.PROMOTED),
     "rolling_back": ((State.CANARY, State.PROMOTING), State.ROLLING_BACK),
     "rolled_back": ((State.ROLLING_BACK,), State.ROLLED_BACK),
+    "stopped": ((State.CANARY, State.PROMOTING, State.ROLLING_BACK), State.STOPPED),
 }
 EVENTS = tuple(_LEADS)
 
@@ -96,6 +119,8 @@ class Rollout:
         raised_from: replicas before the rollout, if it raised them; None if it did not.
         reason: of the last transition.
         since: when that was, Unix time.
+        told: the mixes that the pods may have been told to serve since one was last in place.
+        fence: number of the last transition; it rises from rollout to rollout of a service.
     """
 
     state: State = State.IDLE
@@ -112,11 +137,32 @@ class Rollout:
     raised_from: int | None = None
     reason: str = ""
     since: float = 0.0
+    told: frozenset[Mix] = frozenset()
+    fence: int = 0
 
     @property
     def step(self) -> Step:
         """The present stage."""
         return self.steps[self.stage]
+
+    @property
+    def mix(self) -> Mix:
+        """What the pods are to serve in the present state."""
+        if self.state in (State.ROLLING_BACK, State.ROLLED_BACK):
+            return Mix(self.champion.uri)
+        if self.state in (State.PROMOTING, State.PROMOTED):
+            return Mix(self.canary.uri)
+        return Mix(self.champion.uri, self.canary.uri, self.step)
+
+
+def parse_command(text: str) -> Command | None:
+    """The command in what a journal keeps, a JSON object or, as earlier versions wrote it, a verb alone."""
+    try:
+        given: Any = json.loads(text) if text.startswith("{") else {"verb": text}
+        rollout = given.get("rollout")
+        return Command(Verb(given["verb"]), None if rollout is None else int(rollout), given.get("token", ""))
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def require(rollout: Rollout, verb: Verb) -> None:
@@ -143,7 +189,8 @@ def after(rollout: Rollout, entry: Entry) -> Rollout:
     if event not in _LEADS or rollout.state not in _LEADS[event][0]:
         raise JournalDamaged(f"{event!r} cannot follow in state {rollout.state} (rollout {rollout.number})")
     try:
-        return replace(_take(rollout, event, entry), state=_LEADS[event][1])
+        taken = replace(_take(rollout, event, entry), state=_LEADS[event][1])
+        return taken if taken.state.rests else replace(taken, told=taken.told | {taken.mix})
     except (KeyError, TypeError, ValueError) as error:
         raise JournalDamaged(
             f"the entry {event!r} of rollout {rollout.number} is not whole: {error!r}"
@@ -154,13 +201,14 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
     if event == "observed":
         return replace(rollout, windows=(*rollout.windows, _window(entry["window"])))
     if event == "applied":
-        return replace(rollout, applied_at=float(entry["at"]), held=False)
+        return replace(rollout, applied_at=float(entry["at"]), held=False, told=frozenset())
     told = replace(
         rollout,
         reason=str(entry.get("reason", "")),
         since=float(entry["at"]),
         applied_at=None,
         held=event == "held",
+        fence=rollout.fence + 1,
     )
     if event == "advanced":
         return replace(told, stage=rollout.stage + 1)
@@ -175,13 +223,20 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
             raised_from=entry["raised_from"],
             reason=told.reason,
             since=told.since,
+            told=frozenset((Mix(entry["champion"]["uri"]),)),
+            # What an earlier rollout, of this journal or of another, wrote into the pods' configuration.
+            fence=max(told.fence, int(entry.get("fence", 0)) + 1),
         )
     return told
 
 
 def _window(given: Mapping[str, Any]) -> Window:
     def counts(of: Mapping[str, Any]) -> Counts:
-        return Counts(**{**of, "latency": tuple(of["latency"]), "scores": tuple(of["scores"])})
+        # Journals from before requests were the unit hold counts of texts, which do not compare: left out.
+        known = {name: value for name, value in of.items() if name in Counts.__dataclass_fields__}
+        for name in ("latency", "score_shares"):
+            known[name] = tuple(known.get(name, getattr(Counts(), name)))
+        return Counts(**known)
 
     return Window(
         stage=given["stage"],

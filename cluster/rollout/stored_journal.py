@@ -13,15 +13,17 @@ fence: of two controllers that both believe to hold the lock, one fails with its
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import Any
 
-from cluster.rollout.errors import Busy, JournalDamaged, JournalUnreached
-from cluster.rollout.states import Entry, Rollout, Verb, after
+from cluster.rollout.errors import Busy, JournalDamaged, JournalUnreached, LeaseLost
+from cluster.rollout.states import Command, Entry, Rollout, after, parse_command
 from train.errors import RegistryError
 from train.registry.place import Place, Stored
 
@@ -37,10 +39,17 @@ class StoredJournal:
     Args:
         place: a folder, or a prefix of a bucket; this journal's own.
         clock: Unix time, seconds; of machines that agree within half a minute.
+        monotonic: seconds since any moment; no change of the clock changes it.
     """
 
-    def __init__(self, place: Place, clock: Callable[[], float] = time.time) -> None:
-        self._place, self._clock = place, clock
+    def __init__(
+        self,
+        place: Place,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._place, self._clock, self._monotonic = place, clock, monotonic
+        self._leased_at = -math.inf
         self._writer = uuid.uuid4().hex
         self._known: list[Entry] = []
         self._folded = Rollout()
@@ -65,7 +74,7 @@ class StoredJournal:
         """Append an entry; everyone sees it when this returns. Only with the lock held.
 
         Raises:
-            Busy: another controller wrote the next entry.
+            LeaseLost: another controller wrote the next entry.
         """
         rollout = after(self._folded, entry)
         document = {
@@ -75,14 +84,14 @@ class StoredJournal:
             "entry": dict(entry),
         }
         if not self._swap(self._next_key(), document, tag=None):
-            raise self._busy()
+            raise LeaseLost(f"another controller wrote {self._place.uri(self._next_key())}, the next entry")
         self._take(json.loads(json.dumps(entry)))  # as the next one reads it
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Be the one who writes while the block runs. Raises Busy if another process or machine is."""
         stored = self._read("lock")
-        if self._holds(stored) or not self._lease(stored, self._clock() + LEASE_S):
+        if self._holds(stored) or not self._lease(stored, LEASE_S):
             raise self._busy()
         over = threading.Event()
         renewing = threading.Thread(target=self._renew, args=(over,), name="journal-lock", daemon=True)
@@ -93,28 +102,46 @@ class StoredJournal:
             over.set()
             renewing.join()
             with suppress(JournalUnreached):  # then the lease runs out by itself
-                self._lease_again(0.0)
+                self._lease_again(-LEASE_S)
 
     def is_held(self) -> bool:
         """Whether a controller is at work."""
         return self._holds(self._read("lock"))
 
-    def ask(self, verb: Verb) -> None:
-        """Leave word for the controller at work."""
-        self._set("asked", {"verb": verb})
+    def check_held(self) -> None:
+        """Raise LeaseLost unless the lock is still this journal's; renew it where that was some time ago.
 
-    def asked(self) -> Verb | None:
-        """What a person asks for, if anything."""
+        A renewal succeeds only if nobody else has had the lock since, so it also brings back a lease that ran
+        out while the process paused.
+        """
+        since = self._monotonic() - self._leased_at
+        for _ in range(2):  # the first may fail against this journal's own thread, which renews, too
+            stored = self._read("lock")
+            mine = stored is not None and json.loads(stored.content).get("by") == self._writer
+            if mine and (since < _RENEW_S or self._lease(stored, LEASE_S)):
+                return
+        raise LeaseLost(
+            f"another controller has the lock on {self._place.uri('')}; this one last renewed it "
+            f"{since:.0f} s ago, for {LEASE_S:.0f} s"
+        )
+
+    def ask(self, command: Command) -> None:
+        """Leave a command for the controller at work, in the place of an earlier one."""
+        while True:
+            stored = self._read("asked")
+            if self._swap("asked", asdict(command), tag=stored.tag if stored else None):
+                return
+
+    def asked(self) -> Command | None:
+        """The command that waits, if any."""
         stored = self._read("asked")
-        try:
-            return Verb(json.loads(stored.content)["verb"]) if stored else None
-        except (LookupError, ValueError):
-            return None
+        return parse_command(stored.content.decode()) if stored else None
 
-    def answered(self) -> None:
-        """Forget what was asked for; after the entry that does it is written."""
-        if self.asked() is not None:
-            self._set("asked", {})
+    def answered(self, command: Command) -> None:
+        """Remove a command after the entry that carries it out is written, unless another has replaced it."""
+        stored = self._read("asked")
+        if stored is not None and parse_command(stored.content.decode()) == command:
+            self._swap("asked", {}, tag=stored.tag)  # if it fails, a later command is there
 
     def _next_key(self) -> str:
         return f"entries/{len(self._known):08d}.json"
@@ -140,32 +167,29 @@ class StoredJournal:
         """Keep the lock while its holder works. One that cannot be kept is noticed by the next entry."""
         while not over.wait(_RENEW_S):
             with suppress(JournalUnreached):
-                self._lease_again(self._clock() + LEASE_S)
+                self._lease_again(LEASE_S)
 
     def _holds(self, stored: Stored | None) -> bool:
         return stored is not None and float(json.loads(stored.content).get("until", 0.0)) > self._clock()
 
-    def _lease(self, stored: Stored | None, until: float) -> bool:
-        return self._swap("lock", {"until": until}, tag=stored.tag if stored else None)
+    def _lease(self, stored: Stored | None, seconds: float) -> bool:
+        began, until = self._monotonic(), self._clock() + seconds
+        leased = self._swap("lock", {"until": until}, tag=stored.tag if stored else None)
+        if leased:
+            self._leased_at = began
+        return leased
 
-    def _lease_again(self, until: float) -> None:
+    def _lease_again(self, seconds: float) -> None:
         """Change the lease, if it is still this one's."""
         stored = self._read("lock")
         if stored is not None and json.loads(stored.content).get("by") == self._writer:
-            self._lease(stored, until)
+            self._lease(stored, seconds)
 
     def _busy(self) -> Busy:
         return Busy(
             f"another controller is at work on {self._place.uri('')}, or died less than {LEASE_S:.0f} s ago; "
             "`rollout status --watch` shows it, and `rollout promote` and `rollout abort` reach it"
         )
-
-    def _set(self, key: str, document: Mapping[str, Any]) -> None:
-        """Write a document over whatever is there."""
-        while True:
-            stored = self._read(key)
-            if self._swap(key, document, tag=stored.tag if stored else None):
-                return
 
     def _swap(self, key: str, document: Mapping[str, Any], *, tag: str | None) -> bool:
         # Who writes it, so that no two writers write the same bytes: `Place.swap` tells them apart by these.

@@ -8,32 +8,55 @@ from pydantic import ValidationError
 
 from cluster.rollout.errors import TargetFailed
 from cluster.rollout.plan import Step
-from cluster.rollout.target import Mix
+from cluster.rollout.target import Guard, Mix
 from serve_app.choice import UserConfig
 
 Options = dict[str, Any]
 
 
-def user_config_of(mix: Mix) -> Options:
-    """What the pods are told."""
+def user_config_of(mix: Mix, fence: int = 0) -> Options:
+    """What the pods are told, with the number of the change that tells them, if it has one."""
     canary = None
     if mix.canary is not None and mix.step is not None:
         canary = {"model": mix.canary, "replicas": mix.step.pods, "shadow": mix.step.shadow}
-    return {"champion": {"model": mix.champion}, "canary": canary}
+    fenced = {"fence": fence} if fence else {}
+    return {"champion": {"model": mix.champion}, "canary": canary, **fenced}
+
+
+def replaced(user_config: Any, mix: Mix, guard: Guard | None) -> Options:
+    """The options that have the pods serve a mix in the place of what they are told; none if they do.
+
+    Raises:
+        ForeignChange, LeaseLost: the guard does not let it be replaced.
+    """
+    there, fence = mix_of(user_config), fence_of(user_config)
+    if guard is not None:
+        guard.check(there, fence)
+    wanted = guard.fence if guard else fence
+    return {} if (there, fence) == (mix, wanted) else {"user_config": user_config_of(mix, wanted)}
+
+
+def fence_of(user_config: Any) -> int:
+    """The number of the change that told the pods. Raises TargetFailed as `mix_of`."""
+    return _parsed(user_config).fence
 
 
 def mix_of(user_config: Any) -> Mix:
     """What the pods were told. Raises TargetFailed if it is nothing of this service."""
-    try:
-        config = UserConfig.model_validate(user_config)
-    except ValidationError as error:
-        raise TargetFailed(
-            f"the deployment's user_config is not one of this service: {error.errors(include_url=False)}"
-        ) from error
+    config = _parsed(user_config)
     if config.canary is None:
         return Mix(config.champion.model)
     step = Step(config.canary.replicas, config.canary.shadow)
     return Mix(config.champion.model, config.canary.model, step)
+
+
+def _parsed(user_config: Any) -> UserConfig:
+    try:
+        return UserConfig.model_validate(user_config)
+    except ValidationError as error:
+        raise TargetFailed(
+            f"the deployment's user_config is not one of this service: {error.errors(include_url=False)}"
+        ) from error
 
 
 def scaled(options: Options, replicas: int) -> Options:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cluster.rollout.target import Serving
     from train.registry import Registry
 
-PROMOTED, ROLLED_BACK = 0, 2
+PROMOTED, ROLLED_BACK, STOPPED = 0, 2, 3
 """Exit codes of what carries a rollout to its end; 0 of the others says that they did what was asked."""
 Open = Callable[[], "Registry"]
 """Opens the registry."""
@@ -33,7 +33,8 @@ examples:
   python -m cluster rollout status --watch
   python -m cluster rollout abort
   python -m cluster rollout start --canary s3://models/sentiment/7 --target rayservice --namespace prod
-exit codes: 0 promoted, 2 rolled back, 1 an error; docs/rollout.md has the plan's keys
+exit codes: 0 promoted, 2 rolled back, 3 stopped by a change of others, 1 an error
+docs/rollout.md has the plan's keys
 """
 
 
@@ -66,6 +67,13 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="end with exit code 0 when the first stage is passed; `resume` goes on, `abort` takes it back",
     )
+    start.add_argument(
+        "--little-traffic",
+        choices=("refuse", "adapt", "ignore"),
+        default="refuse",
+        help="where the stages would take longer than max_stage_s: refuse, adapt (a smaller sample, with its "
+        "loss of power), or ignore (%(default)s)",
+    )
     start.set_defaults(run=start_rollout)
     resume = own.add_parser("resume", help="go on with what a controller left when it died")
     add_common(resume)
@@ -84,7 +92,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     power = own.add_parser("power", help="how soon which difference is found, by simulation")
     power.add_argument("--plan", type=Path, metavar="TOML", help="(default: built in)")
     power.add_argument("--rollouts", type=int, default=1000, help="simulated for each row (%(default)s)")
-    power.add_argument("--canary-rate", type=float, default=10.0, help="requests/s to its pod (%(default)s)")
+    power.add_argument(
+        *("--rate", "--canary-rate"), type=float, default=10.0, help="requests/s to a pod (%(default)s)"
+    )
     power.add_argument("--pods", type=int, default=4, help="of the deployment (%(default)s)")
     power.add_argument("--minutes", type=float, default=10.0, help="of a rollout (%(default)s)")
     power.add_argument("--seed", type=int, default=1)
@@ -123,6 +133,7 @@ def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> i
         chosen: The options of `rollout start`.
         open_it: Opens the registry.
     """
+    from cluster.rollout.duration import LittleTraffic
     from cluster.rollout.plan import read_plan
     from cluster.rollout.registry import find
     from cluster.rollout.states import Side
@@ -137,6 +148,7 @@ def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> i
             model=found.model if found else None,
             raise_to_two=chosen.raise_to_two,
             hold=chosen.hold,
+            little_traffic=LittleTraffic(chosen.little_traffic),
         )
     return _ended(chosen, rollout)
 
@@ -145,7 +157,6 @@ def resume_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> 
     """Carry what is under way to its end; arguments as of `start_rollout`."""
     with _controller(chosen, open_it) as controller:
         rollout = controller.resume()
-    assert rollout is not None  # it waited
     return _ended(chosen, rollout)
 
 
@@ -154,8 +165,8 @@ def _ask(chosen: argparse.Namespace) -> int:
 
     with _controller(chosen) as controller:
         rollout = controller.ask(Verb(chosen.verb))
-    if rollout is None:
-        print(f"the controller at work has been told to {chosen.verb}; see `rollout status --watch`")
+    if not rollout.state.rests:
+        print(f"the controller at work has taken {chosen.verb}; see `rollout status --watch`")
         return PROMOTED
     _ended(chosen, rollout)
     return PROMOTED  # it is what was asked for
@@ -197,7 +208,7 @@ def _power(chosen: argparse.Namespace) -> int:
     from cluster.rollout.simulate import Traffic, power
 
     plan = read_plan(chosen.plan)
-    canary = chosen.canary_rate * plan.window_s
+    canary = chosen.rate * plan.window_s
     windows = max(1, round(60 * chosen.minutes / plan.window_s))
     traffic = Traffic(windows=windows, canary=canary, champion=canary * (chosen.pods - 1))
     print(power(plan, traffic, rollouts=chosen.rollouts, seed=chosen.seed))
@@ -268,4 +279,4 @@ def _ended(chosen: argparse.Namespace, rollout: Rollout) -> int:
     else:
         state = "held" if rollout.held else rollout.state.replace("_", " ")
         print(f"{state}: {rollout.reason}", flush=True)
-    return ROLLED_BACK if rollout.state is State.ROLLED_BACK else PROMOTED
+    return {State.ROLLED_BACK: ROLLED_BACK, State.STOPPED: STOPPED}.get(rollout.state, PROMOTED)

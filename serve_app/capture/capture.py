@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -68,6 +68,7 @@ class Capture:
             QueueFull: not all of it could be kept; to be sent again, which does no harm.
         """
         outcomes: Counter[str] = Counter()
+        by_request: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for truth in truths:
             if not self.feedback.offer(truth):
                 raise QueueFull("feedback waits to be written, and there is no room", self.flush_s)
@@ -76,6 +77,10 @@ class Capture:
             outcome = "unknown" if label is None else "right" if label == truth.label else "wrong"
             outcomes[outcome] += 1
             self.metrics.feedback(outcome, version=version)
+            if outcome != "unknown":
+                by_request[truth.request_id, version][outcome] += 1
+        for (_, version), of_request in by_request.items():
+            self.metrics.request_feedback(of_request["right"], of_request["wrong"], version=version)
         return outcomes
 
     def show_metrics(self) -> None:

@@ -211,7 +211,8 @@ async def test_the_metrics_reach_rays_prometheus_endpoint(
         *("ray_sentiment_queue_ms", "ray_sentiment_forward_ms", "ray_sentiment_batch_items"),
         *("ray_sentiment_batch_tokens", "ray_sentiment_tokens_total", "ray_sentiment_model_info"),
         *("ray_sentiment_log_records_total", "ray_sentiment_log_buffer_bytes"),
-        *("ray_sentiment_feedback_total",),
+        *("ray_sentiment_feedback_total", "ray_sentiment_process_start_time_seconds"),
+        *("ray_sentiment_request_labels_total", "ray_sentiment_request_scores_total"),
         *("ray_sentiment_startup_s", "ray_sentiment_predictions_total", "ray_sentiment_queue_items"),
     }
     deadline = time.monotonic() + 60

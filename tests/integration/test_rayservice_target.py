@@ -6,6 +6,7 @@ target, Kubernetes client, and the pods' metrics through the API server's proxy.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from cluster.kuberay.render import service_documents
 from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, apply, holders
 from cluster.kuberay.settings import read_environment
 from cluster.rollout.controller import Controller
-from cluster.rollout.errors import InvalidState, TargetFailed, TargetRefused
+from cluster.rollout.errors import ForeignChange, InvalidState, LeaseLost, TargetFailed, TargetRefused
 from cluster.rollout.plan import Step
 from cluster.rollout.pod_metrics import PodMetrics
 from cluster.rollout.rayservice_target import RayServiceTarget
 from cluster.rollout.states import Rollout, Side, State
-from cluster.rollout.target import Mix
+from cluster.rollout.target import Guard, Mix
 from tests.integration.kube_api import DROP, HANG, LOST, Fault, KubeApi, kube_api
 from tests.integration.kube_client import client_of, write_kubeconfig
 from tests.integration.rayservice_world import NAME, NAMESPACE, PATH, Operator
@@ -84,9 +85,7 @@ class Cluster:
         return self.controller().start(Side(canary), QUICK, **options)
 
     def resume(self) -> Rollout:
-        rollout = self.controller().resume()
-        assert rollout is not None
-        return rollout
+        return self.controller().resume()
 
     def owners(self) -> frozenset[str]:
         return holders(self.api.shown(PATH))
@@ -151,6 +150,14 @@ def test_it_is_promoted_though_some_calls_are_never_answered(cluster: Cluster) -
 def test_an_operator_that_writes_all_the_time_is_no_conflict(cluster: Cluster) -> None:
     """Each status makes a new version: a change that was made to an older one is refused, and made again."""
     cluster.operator.busy = True
+    turns = itertools.cycle((True, False))
+
+    def write_before_patch(number: int, method: str, path: str) -> Fault:
+        if method == "PATCH" and next(turns):
+            cluster.api.set_status(PATH, cluster.api.objects[PATH]["status"])
+        return None
+
+    cluster.operator.fault = write_before_patch
     assert cluster.start().state is State.PROMOTED
     assert cluster.api.calls.count(("PATCH", PATH)) > len(cluster.world.mixes), "some were refused"
 
@@ -188,20 +195,44 @@ def test_a_service_of_another_manager_is_refused_before_anything_is_begun(cluste
 def test_what_another_manager_puts_back_is_noticed_and_ends_the_rollout(cluster: Cluster) -> None:
     cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish(), ARGO))
     rollout = cluster.start()
-    assert rollout.state is State.ROLLED_BACK and "someone else changed" in rollout.reason
+    assert rollout.state is State.STOPPED and "someone else changed" in rollout.reason
     assert cluster.owners() == {ARGO}
 
 
-def test_what_another_manager_holds_cannot_be_taken_back_and_that_is_said(cluster: Cluster) -> None:
+def test_what_another_manager_has_the_pods_serve_stays(cluster: Cluster) -> None:
     cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish("serve.model=failing"), ARGO))
+    rollout = cluster.start()
+    assert rollout.state is State.STOPPED and "Mix(champion='failing'" in rollout.reason
+    assert cluster.target.read().mix == Mix("failing") and cluster.owners() == {ARGO}
+
+
+def test_what_another_manager_owns_cannot_be_taken_back_and_that_is_said(cluster: Cluster) -> None:
+    """It took the field over and left the models as they were."""
+
+    def take_over() -> None:
+        both = {**wish(), "spec": {"serveConfigV2": cluster.api.objects[PATH]["spec"]["serveConfigV2"]}}
+        cluster.api.update(PATH, both, ARGO)
+
+    cluster.when_canary_is_in(take_over)
     with pytest.raises(TargetFailed, match=rf"champion is not back.*{ARGO}.*rollout resume"):
-        cluster.start()
+        cluster.start("failing")
     rollout = cluster.world.journal().rollout()
     assert rollout.state is State.ROLLING_BACK
     assert cluster.world.now - rollout.since < QUICK.apply_timeout_s, "it is not asked again and again"
     cluster.api.owners[PATH].pop(ARGO)
     assert cluster.resume().state is State.ROLLED_BACK
     assert cluster.world.mix == Mix("old")
+
+
+def test_a_stale_change_is_refused_by_what_it_would_replace(cluster: Cluster) -> None:
+    told = frozenset((Mix("old"), Mix("good")))
+    cluster.target.apply(Mix("good"), Guard(told, 7))
+    assert (cluster.target.read().mix, cluster.target.read().fence) == (Mix("good"), 7)
+    with pytest.raises(LeaseLost, match="by change 7 of a later controller, and this one has change 6"):
+        cluster.target.apply(Mix("old"), Guard(told, 6))
+    with pytest.raises(ForeignChange, match="someone else changed"):
+        cluster.target.apply(Mix("old"), Guard(frozenset((Mix("old"),)), 8))
+    assert (cluster.target.read().mix, cluster.target.read().fence) == (Mix("good"), 7)
 
 
 def test_an_apply_of_the_cluster_leaves_the_canary_where_it_is(cluster: Cluster) -> None:
@@ -236,7 +267,7 @@ def test_an_apply_by_force_takes_the_canary_out_and_the_rollout_ends(cluster: Cl
 
     cluster.when_canary_is_in(by_force)
     rollout = cluster.start()
-    assert rollout.state is State.ROLLED_BACK and "someone else changed" in rollout.reason
+    assert rollout.state is State.STOPPED and "someone else changed" in rollout.reason
     assert cluster.target.read().mix == Mix("old")
 
 
@@ -298,7 +329,7 @@ def test_a_service_that_is_deleted_ends_the_rollout_with_that_word(cluster: Clus
     cluster.when_canary_is_in(lambda: cluster.api.remove(PATH))
     with pytest.raises(TargetFailed, match='rayservices "sentiment" not found'):
         cluster.start()
-    assert "no metrics for 600 s" in cluster.world.journal().entries()[-1]["reason"]
+    assert "no metrics to decide by within 600 s" in cluster.world.journal().entries()[-1]["reason"]
 
 
 def test_pods_that_may_not_be_read_end_in_a_rollback_that_says_so(cluster: Cluster) -> None:

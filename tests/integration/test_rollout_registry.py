@@ -10,7 +10,7 @@ import pytest
 from cluster.rollout.errors import RegistryFailed
 from cluster.rollout.plan import Plan
 from cluster.rollout.registry import RegistryAliases, find
-from cluster.rollout.states import Rollout, Side, State
+from cluster.rollout.states import Rollout, Side, State, Verb
 from cluster.rollout.target import Mix
 from tests.integration.registries import write_run
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
@@ -67,7 +67,7 @@ def test_the_aliases_move_with_a_version_that_is_promoted(
 ) -> None:
     pods = world(tmp_path, registry.get("senti/1"))
     during: list[dict[str, str]] = []
-    pods.on_sleep = lambda: during.append(aliases(registry)) if not during else None
+    pods.on_sleep = lambda: during.append(aliases(registry)) if pods.mix.canary and not during else None
     rollout = roll_out(pods, registry, "registry:senti/2")
     assert rollout.state is State.PROMOTED
     assert (rollout.champion, rollout.canary) == (Side(uris["1"], "1"), Side(uris["2"], "2"))
@@ -106,6 +106,29 @@ def test_a_controller_that_died_while_it_moved_them_is_taken_up(
     rollout = pods.controller(RegistryAliases(lambda: registry)).resume()
     assert rollout is not None and rollout.state is State.PROMOTED
     assert aliases(registry) == {"champion": "2", "previous": "1"}
+
+
+@pytest.mark.parametrize("dies_at", [("champion", "2"), ("canary", None)])
+def test_an_abort_during_the_promotion_leaves_every_alias_as_it_was(
+    registry: Registry, uris: dict[str, str], tmp_path: Path, dies_at: tuple[str, str | None]
+) -> None:
+    """`previous` too: it names no version that was never the champion for good."""
+    pods, before = world(tmp_path, registry.get("senti/1")), aliases(registry)
+
+    class Dying(RegistryAliases):
+        def move(self, model: str, alias: str, version: str | None) -> None:
+            super().move(model, alias, version)
+            if (alias, version) == dies_at:
+                raise Killed
+
+    with pytest.raises(Killed):
+        pods.controller(Dying(lambda: registry)).start(
+            Side(uris["2"], "2"), QUICK, champion_version="1", model="senti"
+        )
+    assert aliases(registry)["champion"] == "2"
+    rollout = pods.controller(RegistryAliases(lambda: registry)).ask(Verb.ABORT)
+    assert rollout.state is State.ROLLED_BACK
+    assert aliases(registry) == before
 
 
 def test_a_registry_that_does_not_answer_stops_the_controller_and_not_the_pods(

@@ -42,6 +42,7 @@ class Move(BaseModel):
     before: Annotated[str | None, Field(description="What it pointed to up to here.")]
     at: datetime
     write_id: Annotated[str, Field(description="Tells a writer whose answer was lost that it had won.")]
+    undoes: Annotated[bool, Field(description="Whether it takes the move before it back.")] = False
 
 
 class AliasRecord(BaseModel):
@@ -65,15 +66,28 @@ class AliasRecord(BaseModel):
 
     @property
     def previous(self) -> str | None:
-        """The last version it pointed to that is not the present one."""
-        earlier = (move.before for move in reversed(self.moves))
+        """The last version it pointed to that is not the present one, but for moves that were taken back."""
+        stand: list[Move] = []
+        for move in self.moves:
+            if move.undoes and stand:
+                stand.pop()
+            elif not move.undoes:
+                stand.append(move)
+        earlier = (move.before for move in reversed(stand))
         return next((version for version in earlier if version not in (None, self.version)), None)
 
 
 def moved(
-    record: AliasRecord, version: str | None, digest: str | None, *, at: datetime, write_id: str
+    record: AliasRecord,
+    version: str | None,
+    digest: str | None,
+    *,
+    at: datetime,
+    write_id: str,
+    undo: bool = False,
 ) -> AliasRecord:
-    """The record with one more move."""
+    """The record with one more move; `undo` takes the last one back, if that came from this version."""
+    last = record.moves[-1] if record.moves else None
     move = Move(
         sequence=record.sequence + 1,
         version=version,
@@ -81,13 +95,14 @@ def moved(
         before=record.version,
         at=at,
         write_id=write_id,
+        undoes=undo and last is not None and last.before == version and not last.undoes,
     )
     return record.model_copy(update={"moves": (*record.moves, move)[-_KEPT_MOVES:]})
 
 
 def as_bytes(record: AliasRecord) -> bytes:
     """The record as it is stored."""
-    return record.model_dump_json(indent=1).encode() + b"\n"
+    return record.model_dump_json(indent=1, exclude_defaults=True).encode() + b"\n"
 
 
 def parse_record(content: bytes, *, where: str) -> AliasRecord:

@@ -35,7 +35,14 @@ class Pointers:
         self._tracking, self._place, self._now, self._numbers = tracking, place, now, numbers
 
     def move(
-        self, name: str, alias: str, version: str | None, digest: str | None, expect: str | Expect
+        self,
+        name: str,
+        alias: str,
+        version: str | None,
+        digest: str | None,
+        expect: str | Expect,
+        *,
+        undo: bool = False,
     ) -> Move:
         """Let an alias point to a version, or to nothing; arguments and errors as `Registry.set_alias`."""
         record, tag = self._read(name, alias)
@@ -46,7 +53,8 @@ class Pointers:
                 f"{_or_nothing(expect)}; nothing was changed: look at `list {name}` and decide anew"
             )
         if record.version != version:
-            record = aliases.moved(record, version, digest, at=self._now(), write_id=uuid.uuid4().hex)
+            write_id = uuid.uuid4().hex
+            record = aliases.moved(record, version, digest, at=self._now(), write_id=write_id, undo=undo)
             if not self._place.swap(_alias_key(name, alias), aliases.as_bytes(record), tag=tag):
                 now = self.record(name, alias)
                 raise AliasConflict(

@@ -157,7 +157,13 @@ class Registry:
         return self._tracking.files(version.run_id)
 
     def set_alias(
-        self, name: str, alias: str, version: str, *, expect: str | Expect = Expect.ANYTHING
+        self,
+        name: str,
+        alias: str,
+        version: str,
+        *,
+        expect: str | Expect = Expect.ANYTHING,
+        undo: bool = False,
     ) -> Move:
         """Let an alias point to a version. Moving `champion` moves `previous` in the same step.
 
@@ -166,6 +172,7 @@ class Registry:
             alias: champion, canary, or another of small letters, digits, _ and -.
             version: The version.
             expect: What the alias must be for the move to be made.
+            undo: Take the last move back, if that came from this version: `previous` is then what it was.
 
         Returns:
             The move; the last one if the alias pointed there already.
@@ -178,7 +185,7 @@ class Registry:
         """
         aliases.check_alias(alias)
         target = self.get(f"{name}/{version}")
-        return self._pointers.move(name, alias, target.version, target.digest, expect)
+        return self._pointers.move(name, alias, target.version, target.digest, expect, undo=undo)
 
     def delete_alias(self, name: str, alias: str, *, expect: str | Expect = Expect.ANYTHING) -> Move:
         """Let an alias point to nothing; its history stays. Arguments and errors as in `set_alias`."""

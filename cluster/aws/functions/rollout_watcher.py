@@ -25,6 +25,7 @@ _TRANSITIONS = {
     "promoted": "the canary is live on all pods",
     "rolling_back": "the canary is being taken back",
     "rolled_back": "the canary has been taken back",
+    "stopped": "someone else changed what the pods serve, and the rollout stopped",
 }
 _ENDS = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "STOPPED": "was stopped"}
 _SUBJECT_CHARS = 99

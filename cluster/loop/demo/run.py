@@ -19,7 +19,6 @@ from cluster.rollout.controller import Controller
 from cluster.rollout.decision import Decision
 from cluster.rollout.demo.ground import QUICK
 from cluster.rollout.journal import Journal
-from cluster.rollout.plan import Tolerances
 from cluster.rollout.registry import RegistryAliases, find
 from cluster.rollout.samples import Endpoints
 from cluster.rollout.serve_target import ServeTarget
@@ -44,7 +43,9 @@ _MOST_STEPS = 6
 _TIMEOUT_S = 30.0
 
 # The new version is to answer the new domain otherwise: that is what it was made for.
-PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=3, label_share=0.3, score_share=0.4)})
+PLAN = QUICK.model_copy(
+    update={"tolerances": QUICK.tolerances.model_copy(update={"label_share": 0.3, "score_share": 0.4})}
+)
 # A look as soon as there is something to look at.
 _PACE = PaceBounds(look_hours=1e-4, pause_hours=24)
 # Half of the usual: it is to take minutes.

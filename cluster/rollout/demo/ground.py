@@ -33,7 +33,7 @@ QUICK = Plan(
     max_stage_s=180,
     apply_timeout_s=180,
     # Pods, proxy and load generator share a few cores: the stage that loads a model may slow the others.
-    tolerances=Tolerances(latency_factor=3),
+    tolerances=Tolerances(latency_factor=3, late_ms=10_000),
 )
 """A plan for minutes: smaller samples than the default one's, the same tests and the same evidence."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cluster.rollout.demo.load import Sample
 from cluster.rollout.states import Entry
 
-_ENDS = ("promoted", "rolled_back")
+_ENDS = ("promoted", "rolled_back", "stopped")
 
 
 @dataclass(frozen=True, slots=True)

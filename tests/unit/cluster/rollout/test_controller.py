@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
-from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, TargetFailed
+from cluster.rollout.controller import steady_clock
+from cluster.rollout.duration import LittleTraffic
+from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, SourceFailed, TargetFailed
 from cluster.rollout.plan import Plan, Stage, Step
-from cluster.rollout.states import Rollout, Side, State, Verb
+from cluster.rollout.states import Command, Rollout, Side, State, Verb
 from cluster.rollout.target import Mix
-from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
+from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, Model, World
 
 
 @pytest.fixture
@@ -39,7 +42,8 @@ def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
     ("canary", "reason"),
     [
         ("broken", "digest-mismatch"),
-        ("failing", "errors: 20.00% of the canary's requests answered 5xx against 0.00%"),
+        ("failing", "errors alone: 20.00% of the canary's requests answered 5xx"),
+        ("flaky", "errors: 4.00% of the canary's requests answered 5xx against 0.00%"),
         ("slow", "latency: 100.00%"),
         ("stuck", "labels: 100.00% of the canary's texts labelled POSITIVE against 50.00%"),
         ("twin", "both call themselves version '1'"),
@@ -52,13 +56,68 @@ def test_a_bad_canary_is_taken_back_from_its_one_pod(world: World, canary: str, 
     assert world.aliases == {"champion": "1"}
 
 
+def test_a_canary_without_a_champions_traffic_fails_few_requests(world: World) -> None:
+    def quieten() -> None:
+        world.quiet = frozenset({"old"} if world.mix.canary else ())
+
+    world.on_sleep = quieten
+    rollout = start(world, "dead")
+    assert rollout.state is State.ROLLED_BACK and rollout.reason.startswith("errors alone: 100.00%")
+    assert sum(window.canary.requests for window in rollout.windows) <= 200
+
+
+def test_a_clock_that_is_set_changes_no_duration(world: World) -> None:
+    """Back or ahead by an hour, at any moment of a stage."""
+    for number, (moment, step) in enumerate(itertools.product((1005, 1012, 1018, 1027, 1040), (-3600, 3600))):
+        other = World(world.folder / str(number))
+
+        def wall(other: World = other, moment: int = moment, step: int = step) -> float:
+            return other.now + (step if other.now > moment else 0)
+
+        def monotonic(other: World = other) -> float:
+            return other.now - 500
+
+        controller = other.controller(clock=steady_clock(wall, monotonic))
+        rollout = controller.start(Side("good"), QUICK)
+        assert rollout.state is State.PROMOTED
+        assert {window.seconds for window in rollout.windows} == {10}
+        assert other.now < 1000 + QUICK.max_stage_s
+
+
+def test_a_rollout_that_little_traffic_leaves_undecided_is_refused_before_it_begins(
+    world: World,
+) -> None:
+    world.rate = 0.2
+    with pytest.raises(PlanInvalid, match=r"observed 0\.20 .* 16\.8 min on 1 pod.*is 600.*adapt"):
+        start(world, "good")
+    world.rate = 0.0
+    with pytest.raises(PlanInvalid, match="forever on 1 pod"):
+        start(world, "good")
+    assert world.journal().entries() == [] and world.mixes == []
+
+
+def test_a_rollout_adapts_to_little_traffic_and_states_what_it_loses(world: World) -> None:
+    world.rate = 0.2
+    said: list[str] = []
+    controller = world.controller(tell=lambda rollout, line, decision: said.append(line))
+    rollout = controller.start(Side("good"), QUICK, little_traffic=LittleTraffic.ADAPT)
+    assert rollout.state is State.PROMOTED and rollout.plan.min_requests == 95
+    assert any("with 95 and not 200, a canary with 2% 5xx" in line for line in said)
+
+
+def test_a_rollout_says_how_long_its_stages_take(world: World) -> None:
+    said: list[str] = []
+    world.controller(tell=lambda rollout, line, decision: said.append(line)).start(Side("good"), QUICK)
+    assert any("10.00 answered requests/s a pod the stages take 0.4 min on 1 pod, 0.4 min" in s for s in said)
+
+
 def test_shadow_first(world: World) -> None:
     plan = QUICK.model_copy(update={"stages": (Stage(pods=1, shadow=True), Stage(pods=1))})
     rollout = start(world, "good", plan)
     assert rollout.state is State.PROMOTED
     assert [mix.step for mix in world.mixes] == [Step(1, shadow=True), Step(1, shadow=False), None]
     shadowed = [window for window in rollout.windows if window.stage == 0]
-    assert all(window.canary.requests == 0 and window.canary.shadow == 100 for window in shadowed)
+    assert all(window.canary.requests == 0 and window.canary.shadowed == 100 for window in shadowed)
     other = World(world.folder / "other")
     stuck = start(other, "stuck", plan)
     assert stuck.reason.startswith("disagreement: ") and len(other.mixes) == 2
@@ -70,7 +129,7 @@ def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
         start(world, "good")
     assert world.mixes == [] and world.journal().entries() == []
     replicas: list[int] = []
-    world.on_sleep = lambda: replicas.append(world.replicas)
+    world.on_sleep = lambda: replicas.append(world.replicas) if world.mix.canary else None
     assert start(world, "good", raise_to_two=True).state is State.PROMOTED
     assert set(replicas) == {2} and world.replicas == 1
     world.replicas = 1
@@ -106,12 +165,22 @@ def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state
     def ask() -> None:
         if world.mix.canary is not None:
             world.on_sleep = lambda: None
-            assert world.controller().ask(verb) is None, "another is at work and has been told"
+            world.journal().ask(Command(verb, 1, "token"))
 
     world.on_sleep = ask
-    rollout = start(world, "good", QUICK.model_copy(update={"min_requests": 10_000}))
+    rollout = start(world, "good", QUICK.model_copy(update={"min_requests": 10_000, "max_stage_s": 3000}))
     assert rollout.state is state and rollout.reason == f"{verb} by hand"
     assert world.journal().asked() is None
+
+
+def test_a_command_for_an_earlier_rollout_is_not_carried_out(world: World) -> None:
+    def ask() -> None:
+        if world.mix.canary is not None:
+            world.on_sleep = lambda: None
+            world.journal().ask(Command(Verb.ABORT, 7, "token"))
+
+    world.on_sleep = ask
+    assert start(world, "good").state is State.PROMOTED
 
 
 def test_verbs_in_the_wrong_state_name_both(world: World) -> None:
@@ -131,34 +200,153 @@ def test_without_metrics_a_rollout_is_taken_back(world: World) -> None:
 
 def test_a_pause_of_the_metrics_costs_a_window_and_no_more(world: World) -> None:
     def blink() -> None:
-        world.blind = 1020 < world.now < 1040
+        world.blind = 1030 < world.now < 1050
 
     world.on_sleep = blink
     assert start(world, "good").state is State.PROMOTED
 
 
-def test_someone_elses_change_and_a_scale_down_to_the_canary_end_it(world: World) -> None:
+def test_an_endpoint_that_misses_the_first_scrape_brings_no_lifetime_totals_into_a_window(
+    world: World, tmp_path: Path
+) -> None:
+    """Its totals of weeks would outweigh every window, for the champion or against the canary."""
+    for number, (canary, version, ends) in enumerate(
+        [("failing", "1", State.ROLLED_BACK), ("good", "2", State.PROMOTED), ("good", "1", State.PROMOTED)]
+    ):
+        world = World(tmp_path / str(number))
+        earlier = Model(version)
+        world.add(0, "requests_total", 50_000, earlier, status="200")
+        world.add(0, "requests_total", 50_000, earlier, status="500")
+
+        def miss(world: World = world) -> None:
+            world.away = frozenset({0}) if world.now < 1018 else frozenset()
+
+        world.on_sleep = miss
+        rollout = start(world, canary)
+        assert rollout.state is ends, rollout.reason
+        assert sum(window.champion.requests + window.canary.requests for window in rollout.windows) < 10_000
+
+
+def test_an_endpoint_that_is_away_delays_and_decides_nothing(world: World) -> None:
+    """Whichever pod it is, in whatever stage: no window is closed and no version is promoted without it."""
+    for rank in range(4):
+        other = World(world.folder / str(rank))
+
+        def away(other: World = other, rank: int = rank) -> None:
+            other.away = frozenset({rank}) if 1020 < other.now < 1300 else frozenset()
+
+        other.on_sleep = away
+        rollout = start(other, "good")
+        assert rollout.state is State.PROMOTED
+        assert rollout.windows[0].seconds > 280 or other.now > 1300
+
+
+def test_a_version_is_promoted_when_as_many_pods_as_the_deployment_has_report_it(world: World) -> None:
+    asked: list[State] = []
+
+    def hide() -> None:
+        state = world.journal().rollout().state
+        hidden = world.mix == Mix("good") and len(asked) < 20
+        if hidden:
+            asked.append(state)
+        world.unreported = frozenset({3}) if hidden else frozenset()
+
+    world.on_sleep = hide
+    assert start(world, "good").state is State.PROMOTED
+    assert len(asked) == 20 and set(asked) == {State.PROMOTING}
+
+
+def test_a_promotion_that_no_metrics_confirm_stays_for_resume(world: World) -> None:
+    def hide() -> None:
+        world.unreported = frozenset({3}) if world.mix == Mix("good") else frozenset()
+
+    world.on_sleep = hide
+    with pytest.raises(SourceFailed, match=r"3 of 4 pods.*rollout resume"):
+        start(world, "good")
+    assert world.journal().rollout().state is State.PROMOTING and world.mix == Mix("good")
+    assert world.aliases["champion"] == "1"
+    world.on_sleep, world.unreported = lambda: None, frozenset()
+    rollout = world.controller().resume()
+    assert rollout is not None and rollout.state is State.PROMOTED
+
+
+def test_a_scale_down_to_the_canary_ends_it(world: World) -> None:
     def scale_down() -> None:
-        if world.now > 1012:
+        if world.now > 1022:
             world.replicas = 1
 
     world.on_sleep = scale_down
     assert "scaled to 1" in start(world, "good").reason
-    other = World(world.folder / "other")
+    assert world.replicas == 1 and world.mix == Mix("old")
 
-    def change() -> None:
-        if other.now > 1012 and other.mix.canary:
-            other.mix = Mix("old")
 
-    other.on_sleep = change
-    assert "someone else" in start(other, "good").reason
+HOTFIX = Mix("stuck")
+"""What somebody else has every pod serve."""
+
+
+def hotfix_at(world: World, moment: int) -> list[str]:
+    """Change what the pods serve at one of the moments at which a controller does something; say which."""
+    left, events = iter(range(moment)), list[str]()
+
+    def passes(event: str = "") -> None:
+        if next(left, None) is None and HOTFIX not in world.mixes:
+            world.count()
+            world.mix, world.fence = HOTFIX, 0
+            world.mixes.append(HOTFIX)
+            events.append(event)
+
+    world.on_sleep, world.on_entry, world.before_apply = passes, passes, passes
+    return events
+
+
+@pytest.mark.parametrize("canary", ["good", "failing"])
+def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: Path, canary: str) -> None:
+    """Also in the last window of a stage, while it is promoted, and while it is taken back."""
+    moments = 0
+    states: set[State] = set()
+    while True:
+        world = World(tmp_path / str(moments))
+        events = hotfix_at(world, moments)
+        rollout = start(world, canary)
+        if not events:
+            break
+        if rollout.champion.uri == HOTFIX.champion:
+            assert rollout.state is State.ROLLED_BACK, "it was changed before the rollout, which went from it"
+        elif events != [rollout.state]:  # else it had ended
+            assert rollout.state is State.STOPPED, f"moment {moments}: {rollout.reason}"
+            assert "someone else changed" in rollout.reason
+        states.add(rollout.state)
+        assert world.mix == HOTFIX and world.mixes[-1] == HOTFIX, f"overwritten at moment {moments}"
+        moments += 1
+    assert moments > 20 and State.STOPPED in states
+
+
+def test_after_a_change_by_others_the_next_rollout_starts_from_it(world: World) -> None:
+    hotfix_at(world, 10)
+    assert start(world, "good").state is State.STOPPED
+    world.on_sleep = world.before_apply = lambda: None
+    world.on_entry = lambda event: None
+    rollout = start(world, "good")
+    assert (rollout.number, rollout.champion.uri) == (2, "stuck")
+
+
+def test_replicas_that_somebody_scaled_meanwhile_are_not_put_back(world: World) -> None:
+    world.replicas = 1
+
+    def scale() -> None:
+        if world.now > 1022:
+            world.replicas = 5
+
+    world.on_sleep = scale
+    assert start(world, "good", raise_to_two=True).state is State.PROMOTED
+    assert world.replicas == 5
 
 
 def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:
     seen: set[int] = set()
 
     def scale() -> None:
-        world.replicas = 2 if world.now < 1030 else 6
+        world.replicas = 2 if world.now < 1040 else 6
         if world.mix.step == Step(1, shadow=False):
             seen.add(world.pods()["good"])
 

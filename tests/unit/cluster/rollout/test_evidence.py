@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from math import comb, exp
+from math import comb, exp, log
 
 import numpy as np
 import pytest
 
 from cluster.rollout.decision import TESTS
-from cluster.rollout.evidence import Array, above, averaged, differs, worse
+from cluster.rollout.evidence import Array, above, differs, mixture, worse
 from cluster.rollout.plan import Plan
 from cluster.rollout.simulate import Scenario, Test, Traffic, power, scenarios, simulate, within
 
@@ -21,7 +21,7 @@ def binomial(hits: int, trials: int, share: float) -> float:
     return comb(trials, hits) * share**hits * (1 - share) ** (trials - hits)
 
 
-def two_windows(a_hits: int, a_trials: int, b_hits: int, b_trials: int) -> tuple[Array, ...]:
+def two_windows(a_hits: float, a_trials: int, b_hits: float, b_trials: int) -> tuple[Array, ...]:
     rows = np.array([EARLIER, (a_hits, a_trials, b_hits, b_trials)], dtype=float).T
     return tuple(rows)
 
@@ -49,6 +49,44 @@ def test_a_bet_on_a_canary_within_the_tolerance_gains_nothing_on_average(
             assert mean <= 1 + 1e-9
 
 
+OUTCOMES = {
+    "like texts": ((0.0, 1.0), (0.6, 0.4)),
+    "half and half": ((0.0, 0.5, 1.0), (0.45, 0.3, 0.25)),
+    "much the same": ((0.3, 0.5), (0.5, 0.5)),
+    "skewed": ((0.0, 0.1, 0.9), (0.2, 0.45, 0.35)),
+}
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.1])
+@pytest.mark.parametrize(("test", "sides"), [(worse, (1,)), (differs, (1, -1))])
+@pytest.mark.parametrize("outcomes", OUTCOMES.values(), ids=OUTCOMES)
+def test_a_bet_on_requests_that_are_shares_gains_nothing_on_average(
+    test: Test,
+    sides: tuple[int, ...],
+    tolerance: float,
+    outcomes: tuple[tuple[float, ...], tuple[float, ...]],
+) -> None:
+    """A request's outcome is the share of its texts with a label; the canary's differ by the tolerance."""
+    values, chances = outcomes
+    for side, part in itertools.product(sides, (1.0, 0.0)):
+        shifted = [value + side * part * tolerance for value in values]
+        if min(shifted) < 0 or max(shifted) > 1:  # at an end, the shift is a mixture with that end
+            shifted, mixed = [*values, (1.0 if side > 0 else 0.0)], part * tolerance
+            mean = sum(v * c for v, c in zip(values, chances, strict=True))
+            weight = mixed / (1 - mean if side > 0 else mean)
+            other = [*(c * (1 - weight) for c in chances), weight]
+        else:
+            other = list(chances)
+        expected = 0.0
+        for a in itertools.product(range(len(values)), repeat=2):
+            for b in itertools.product(range(len(shifted)), repeat=3):
+                likely = float(np.prod([chances[i] for i in a]) * np.prod([other[i] for i in b]))
+                hits = sum(values[i] for i in a), sum(shifted[i] for i in b)
+                evidence = test(*two_windows(hits[0], 2, hits[1], 3), tolerance)
+                expected += likely * exp(evidence[1] - evidence[0])
+        assert expected <= 1 + 1e-9
+
+
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.1])
 def test_a_bet_against_a_limit_gains_nothing_on_average(share: float) -> None:
     stakes = [exp(above(np.array([float(hits)]), np.array([9.0]), 0.1)[0]) for hits in range(10)]
@@ -56,8 +94,9 @@ def test_a_bet_against_a_limit_gains_nothing_on_average(share: float) -> None:
     assert stakes[9] > 10
 
 
-def test_the_average_is_of_the_stakes_not_of_their_logarithms() -> None:
-    assert averaged(np.log([[2.0], [4.0]])) == pytest.approx(np.log([3.0]))
+def test_a_mixture_is_of_the_stakes_not_of_their_logarithms() -> None:
+    assert mixture([log(2.0), log(4.0)], [0.5, 0.5]) == pytest.approx(log(3.0))
+    assert mixture([log(6.0)], [0.25]) == pytest.approx(log(2.25)), "what is not laid stays"
 
 
 def test_more_hits_of_the_canary_are_more_evidence_and_of_the_champion_less() -> None:
@@ -88,6 +127,19 @@ def test_rollouts_of_canaries_within_the_tolerance_are_rolled_back_less_often_th
         max(outcome.rolled_back for outcome in outcomes.values())
         < plan.false_rollback_share / len(TESTS) + 0.002
     )
+
+
+@pytest.mark.parametrize("between", [(2.0, 2.0), (0.5, 0.5)])
+@pytest.mark.parametrize("texts", [1, 16, 64])
+@pytest.mark.parametrize("requests", [6.0, 150.0])
+def test_identical_versions_whose_requests_hold_like_texts_are_not_rolled_back(
+    between: tuple[float, float], texts: int, requests: float
+) -> None:
+    """A request's texts have a label with a probability of the request's own, which is beta(between)."""
+    plan, tolerance = Plan(), Plan().tolerances.label_share
+    scenario = Scenario("label", differs, 0.5, 0.5, tolerance, texts, sum(between))
+    traffic = Traffic(windows=40, canary=requests, champion=requests)
+    assert simulate(scenario, traffic, plan, rollouts=300, seed=17).rolled_back < plan.false_rollback_share
 
 
 def test_what_matters_is_found_within_a_minute_of_one_pods_requests() -> None:

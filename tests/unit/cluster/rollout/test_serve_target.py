@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.rollout.errors import TargetFailed
+from cluster.rollout.errors import ForeignChange, LeaseLost, TargetFailed
 from cluster.rollout.plan import Step
 from cluster.rollout.serve_target import ServeTarget
-from cluster.rollout.target import Mix
+from cluster.rollout.target import Guard, Mix
 
 SENTIMENT = {
     "name": "sentiment",
@@ -107,6 +107,21 @@ def test_everything_else_stays(target: ServeTarget, serve: Serve) -> None:
     user_config = {"champion": {"model": "builtin:"}}
     user_config["canary"] = {"model": "s3://new", "replicas": 1, "shadow": False}  # type: ignore[dict-item]
     assert classifier == {"name": "classifier", "max_ongoing_requests": 77, "user_config": user_config}
+
+
+def test_a_change_over_a_later_one_or_over_another_persons_is_refused(
+    target: ServeTarget, serve: Serve
+) -> None:
+    told = frozenset((Mix("builtin:"), CANARY))
+    target.apply(CANARY, Guard(told, 7))
+    assert (target.read().mix, target.read().fence) == (CANARY, 7)
+    with pytest.raises(LeaseLost, match="by change 7 of a later controller, and this one has change 6"):
+        target.apply(Mix("builtin:"), Guard(told, 6))
+    with pytest.raises(ForeignChange, match="someone else changed"):
+        target.apply(Mix("builtin:"), Guard(frozenset((Mix("builtin:"),)), 8))
+    assert len(serve.put) == 1
+    target.apply(Mix("builtin:"), Guard(told, 8))
+    assert (target.read().mix, target.read().fence) == (Mix("builtin:"), 8)
 
 
 def test_what_is_so_already_is_not_told_again(target: ServeTarget, serve: Serve) -> None:

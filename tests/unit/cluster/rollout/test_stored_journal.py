@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.aws.functions.rollout_watcher import entry_message
-from cluster.rollout.errors import Busy, JournalDamaged, JournalUnreached
-from cluster.rollout.journals import open_journal
-from cluster.rollout.states import Rollout, Side, State, Verb
+from cluster.rollout.errors import Busy, LeaseLost
+from cluster.rollout.states import Command, Rollout, Side, State, Verb
 from cluster.rollout.stored_journal import LEASE_S, StoredJournal
-from tests.unit.cluster.rollout.world import QUICK, World
+from cluster.rollout.target import Mix
+from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
 from train.registry.folder_place import FolderPlace
 
 STARTED = {
@@ -107,30 +109,95 @@ def test_the_first_does_not_give_back_the_lock_of_the_second(tmp_path: Path, clo
 def test_what_a_person_asks_is_heard_once(tmp_path: Path, clock: Clock) -> None:
     person, controller = journal(tmp_path, clock), journal(tmp_path, clock)
     assert controller.asked() is None
-    person.ask(Verb.ABORT)
-    person.ask(Verb.PROMOTE)
-    assert controller.asked() is Verb.PROMOTE
-    controller.answered()
+    abort, promote = Command(Verb.ABORT, 1, "a"), Command(Verb.PROMOTE, 1, "b")
+    person.ask(promote)
+    assert controller.asked() == promote
+    person.ask(abort)  # while the controller writes the entry of the first
+    controller.answered(promote)
+    assert controller.asked() == abort
+    controller.answered(abort)
     assert person.asked() is None
 
 
-def test_a_missing_entry_and_a_broken_one_are_named(tmp_path: Path, clock: Clock) -> None:
-    writer = journal(tmp_path, clock)
-    writer.write(STARTED)
-    writer.write(ABORTED)
-    first = tmp_path / "entries" / "00000000.json"
-    content = first.read_bytes()
-    first.unlink()
-    with pytest.raises(JournalDamaged, match=r"00000000\.json is missing"):
-        journal(tmp_path, clock).entries()
-    first.write_bytes(content[:-5])
-    with pytest.raises(JournalDamaged, match=r"00000000\.json is not an entry"):
-        journal(tmp_path, clock).entries()
+@pytest.mark.parametrize("canary", ["good", "failing"])
+def test_a_controller_that_was_overtaken_changes_nothing(tmp_path: Path, canary: str) -> None:
+    """It pauses for 120 s at any moment, and another one takes the rollout back. It says what it did."""
+    moment = overtaken = 0
+    while (world := paused_at(tmp_path / str(moment), moment, canary)) is not None:
+        end = _Told(world, world.folder).rollout()
+        assert end.state.rests and (world.mix, world.aliases["champion"]) == (
+            (Mix("good"), "2") if end.state is State.PROMOTED else (Mix("old"), "1")
+        ), f"moment {moment}"
+        assert "canary" not in world.aliases
+        overtaken += end.reason == "abort by hand"
+        moment += 1
+    assert overtaken > 10
 
 
-def test_a_place_that_cannot_be_reached_is_an_error_of_a_rollout(tmp_path: Path, clock: Clock) -> None:
-    (tmp_path / "entries").write_text("a file where a folder should be")
-    with pytest.raises(JournalUnreached):
-        journal(tmp_path, clock).write(STARTED)
-    with pytest.raises(JournalUnreached, match="names no bucket"):
-        open_journal("s3://")
+def paused_at(folder: Path, moment: int, canary: str) -> World | None:
+    """A rollout whose controller pauses at one of the moments at which it does something; None past them."""
+    world, left = World(folder), iter(range(moment))
+    taken_up: list[Rollout] = []
+
+    def pause(event: str = "") -> None:
+        if next(left, None) is None:
+            world.on_sleep = world.before_apply = lambda: None
+            world.on_entry = lambda event: None
+            world.now += 120
+            other = _Told(world, folder)
+            state, another = other.rollout().state, world.controller(journal=other)
+            if state in (State.CANARY, State.PROMOTING):
+                taken_up.append(another.ask(Verb.ABORT))
+            elif not state.rests:
+                taken_up.append(another.resume())
+
+    world.on_sleep, world.on_entry, world.before_apply = pause, pause, pause
+    controller, side = world.controller(journal=_Told(world, folder)), Side(canary, MODELS[canary].version)
+    try:
+        controller.start(side, QUICK, champion_version="1", model="sentiment")
+    except LeaseLost as error:
+        assert taken_up and "this controller has done: " in str(error)
+        assert taken_up[0].state is State.ROLLED_BACK
+    else:
+        assert not taken_up
+    return None if world.on_sleep is pause else world
+
+
+def test_an_abort_after_the_controller_was_killed_waits_for_its_lease_and_is_done(tmp_path: Path) -> None:
+    world, place = World(tmp_path / "world", dies_after=1), FolderPlace(tmp_path / "s3")
+    killed = StoredJournal(place, lambda: world.now)
+    with pytest.raises(Killed):
+        world.controller(journal=killed).start(Side("good"), QUICK)
+    # The process is gone, and its lease is not.
+    world.dies_after = None
+    assert killed.rollout().state is State.CANARY
+    _lease_of_a_dead_process(place, world.now + LEASE_S)
+    rollout = world.controller(journal=StoredJournal(place, lambda: world.now)).ask(Verb.ABORT)
+    assert rollout.state is State.ROLLED_BACK and world.mix == Mix("old")
+
+
+def test_an_abort_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
+    world, place = World(tmp_path / "world", dies_after=1), FolderPlace(tmp_path / "s3")
+    with pytest.raises(Killed):
+        world.controller(journal=StoredJournal(place, lambda: world.now)).start(Side("good"), QUICK)
+    world.dies_after = None
+    _lease_of_a_dead_process(place, world.now + 10 * LEASE_S)  # renewed by a process that hangs
+    with pytest.raises(Busy, match="not taken abort"):
+        world.controller(journal=StoredJournal(place, lambda: world.now)).ask(Verb.ABORT)
+
+
+class _Told(StoredJournal):
+    """A journal whose every entry a world is told of."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        super().__init__(FolderPlace(folder / "s3"), lambda: world.now, lambda: world.now)
+        self._world = world
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        super().write(entry)
+        self._world.on_entry(entry["event"])
+
+
+def _lease_of_a_dead_process(place: FolderPlace, until: float) -> None:
+    lock, stored = json.dumps({"until": until, "by": "another"}), place.read("lock")
+    assert place.swap("lock", lock.encode(), tag=stored.tag if stored else None)

@@ -86,7 +86,7 @@ def test_json_has_what_a_pipeline_asks_for(tmp_path: Path) -> None:
         "replicas": 4,
         "settled": True,
     }
-    [errors] = [test for test in told["tests"] if test["test"] == "errors"]
+    [errors] = [test for test in told["tests"] if test["test"] == "errors alone"]
     assert errors["canary"] == 0.2 and errors["evidence"] > errors["limit"]
 
 
@@ -110,7 +110,7 @@ def test_no_cluster_is_exit_code_1_and_nothing_is_begun(
 def test_power_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rollout", "power", "--rollouts", "20", "--minutes", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:3] == ["share", "of", "champion"]
+    assert lines[0].split()[:3] == ["share", "of", "texts"]
     assert {line.split()[0] for line in lines[1:]} == {"5xx", "slow", "label"}
 
 

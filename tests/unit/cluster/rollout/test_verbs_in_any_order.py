@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from cluster.rollout.duration import LittleTraffic
 from cluster.rollout.errors import InvalidState
 from cluster.rollout.states import Rollout, Side, State, Verb
 from cluster.rollout.target import Mix
@@ -111,6 +112,7 @@ class Rollouts(RuleBasedStateMachine):
             plan,  # type: ignore[arg-type]
             champion_version=champion,
             model="sentiment",
+            little_traffic=LittleTraffic.IGNORE,
         )
 
     def working(self, dies_after: int | None, work: object) -> Rollout | None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.rollout.aliases import Aliases
-from cluster.rollout.controller import Controller
+from cluster.rollout.controller import Clock, Controller, Tell
 from cluster.rollout.errors import SourceFailed, TargetFailed
 from cluster.rollout.journal import Journal
 from cluster.rollout.journals import AnyJournal
 from cluster.rollout.plan import Plan
 from cluster.rollout.samples import Key, Reading
-from cluster.rollout.target import Mix, Serving
+from cluster.rollout.target import Guard, Mix, Serving
 
 RATE = 10.0
 """Requests a second and pod."""
@@ -53,6 +53,8 @@ MODELS = {
     "good": Model("2", positive=0.52),
     "broken": Model("3", loads=False),
     "failing": Model("4", errors=0.2),
+    "dead": Model("7", errors=1.0),
+    "flaky": Model("8", errors=0.04),
     "slow": Model("5", ms=300),
     "stuck": Model("6", positive=1.0),
     "twin": Model("1"),
@@ -70,20 +72,44 @@ class World:
     live: list[str] = field(default_factory=lambda: ["old"])
     totals: Counter[Key] = field(default_factory=Counter)
     aliases: dict[str, str] = field(default_factory=lambda: {"champion": "1"})
+    undo: list[dict[str, str]] = field(default_factory=list)
+    """The aliases before each move of the champion, which takes `previous` along."""
     counted_at: float = 1000.0
     effects: int = 0
     dies_after: int | None = None
     mixes: list[Mix] = field(default_factory=list)
     down: bool = False
     blind: bool = False
+    away: frozenset[int] = frozenset()
+    """Ranks of the pods whose metrics endpoint does not answer."""
+    rate: float = RATE
+    quiet: frozenset[str] = frozenset()
+    """Models whose pods get no requests."""
+    unreported: frozenset[int] = frozenset()
+    """Ranks of the pods that do not say which model they serve."""
     on_sleep: Callable[[], None] = lambda: None
+    on_entry: Callable[[str], None] = lambda event: None
+    """Called once an entry is written, before what it leads to."""
+    before_apply: Callable[[], None] = lambda: None
+    """Called between a controller's last check and its change of the pods."""
+    fence: int = 0
 
-    def controller(self, aliases: Aliases | None = None, journal: AnyJournal | None = None) -> Controller:
-        target, source = _Target(self), _Source(self)
-        clock = lambda: self.now  # noqa: E731
-        aliases = aliases or self
-        journal = journal or _Journal(self)
-        return Controller(journal, target, source, aliases=aliases, clock=clock, sleep=self.sleep)
+    def controller(
+        self,
+        aliases: Aliases | None = None,
+        journal: AnyJournal | None = None,
+        clock: Clock | None = None,
+        tell: Tell = lambda rollout, line, decision: None,
+    ) -> Controller:
+        return Controller(
+            journal or _Journal(self),
+            _Target(self),
+            _Source(self),
+            aliases=aliases or self,
+            clock=clock or (lambda: self.now),
+            sleep=self.sleep,
+            tell=tell,
+        )
 
     def journal(self) -> Journal:
         return Journal(self.folder)
@@ -103,10 +129,22 @@ class World:
 
     def move(self, model: str, alias: str, version: str | None) -> None:
         assert model == "sentiment"
+        if alias == "champion" and version != self.aliases["champion"]:
+            self.undo.append(dict(self.aliases))
+            self.aliases["previous"] = self.aliases["champion"]
         if version is None:
             self.aliases.pop(alias, None)
         else:
             self.aliases[alias] = version
+        self.effect()
+
+    def restore(self, model: str, alias: str, version: str | None) -> None:
+        assert (model, alias) == ("sentiment", "champion")
+        if self.aliases["champion"] != version:
+            before = self.undo.pop()
+            assert before["champion"] == version
+            canary = {"canary": self.aliases["canary"]} if "canary" in self.aliases else {}
+            self.aliases = {k: v for k, v in before.items() if k != "canary"} | canary
         self.effect()
 
     # Source
@@ -127,46 +165,54 @@ class World:
     def count(self) -> None:
         """Add the requests since the last time, as the pods were."""
         seconds, self.counted_at = self.now - self.counted_at, self.now
-        for uri, pods in self.pods().items():
-            model, requests = MODELS[uri], RATE * seconds * pods
-            self._add("ray_sentiment_requests_total", requests * (1 - model.errors), model, status="200")
-            self._add("ray_sentiment_requests_total", requests * model.errors, model, status="500")
+        self.pods()
+        for rank, uri in enumerate(self.live):
+            model, requests = MODELS[uri], 0 if uri in self.quiet else self.rate * seconds
+            self.add(rank, "requests_total", requests * (1 - model.errors), model, status="200")
+            self.add(rank, "requests_total", requests * model.errors, model, status="500")
             for end in ("50.0", "300.0", "+Inf"):
                 if float(end) >= model.ms:
-                    self._add("ray_sentiment_request_ms_bucket", requests, model, le=end)
+                    self.add(rank, "request_ms_bucket", requests, model, le=end)
             answered = requests * (1 - model.errors)
             for label, share in (("POSITIVE", model.positive), ("NEGATIVE", 1 - model.positive)):
-                self._add("ray_sentiment_predictions_total", answered * share, model, label=label)
-            self._add("ray_sentiment_scores_total", answered, model, tenth="0.9")
-        shadowed = self.mix.step.pods if self.mix.step and self.mix.step.shadow else 0
-        if shadowed and self.mix.canary:
-            model = MODELS[self.mix.canary]
-            differ = abs(model.positive - MODELS[self.mix.champion].positive)
-            texts = RATE * seconds * shadowed
-            self._add("ray_sentiment_shadow_texts_total", texts * differ, model, outcome="disagree")
-            self._add("ray_sentiment_shadow_texts_total", texts * (1 - differ), model, outcome="agree")
+                self.add(rank, "request_labels_total", answered * share, model, label=label)
+            self.add(rank, "request_scores_total", answered, model, tenth="0.9")
+            if self._shadows(rank):
+                model = MODELS[self.mix.canary or ""]
+                differ = abs(model.positive - MODELS[self.mix.champion].positive)
+                self.add(rank, "shadow_requests_total", requests * differ, model, outcome="disagree")
+                self.add(rank, "shadow_requests_total", requests * (1 - differ), model, outcome="agree")
 
     def reading(self) -> Reading:
         if self.blind:
             raise SourceFailed("no endpoint answers")
         self.count()
         series = dict(self.totals)
-        loaded = [*self.pods()]
-        if self.mix.step and self.mix.step.shadow and self.mix.canary:
-            loaded.append(self.mix.canary)
-        for uri in loaded:
-            tags = {"uri": uri, "version": MODELS[uri].version}
-            series["ray_sentiment_model_info", frozenset(tags.items())] = 1.0
+        for rank, uri in enumerate(self.live):
+            for model in (uri, self.mix.canary if self._shadows(rank) else None):
+                if model is not None and rank not in self.unreported:
+                    series[self._key(rank, "model_info", uri=model, version=MODELS[model].version)] = 1.0
         for uri in {self.mix.champion, self.mix.canary} - {None}:
             if not MODELS[uri or ""].loads:
-                tags = {"uri": uri or "", "reason": "digest-mismatch"}
-                series["ray_sentiment_failed_load", frozenset(tags.items())] = 1.0
-        return Reading(series)
+                series[self._key(0, "failed_load", uri=uri or "", reason="digest-mismatch")] = 1.0
+        away = {(("NodeAddress", f"pod-{rank}")) for rank in self.away}
+        answered = {key: value for key, value in series.items() if not key[1] & away}
+        return Reading(answered, frozenset(f"pod-{rank}" for rank in self.away if rank < len(self.live)))
 
-    def _add(self, name: str, count: float, model: Model, **tags: str) -> None:
-        if name.startswith("ray_sentiment_request"):
+    def add(self, rank: int, name: str, count: float, model: Model, **tags: str) -> None:
+        """Count something that a pod does."""
+        if name in ("requests_total", "request_ms_bucket"):
             tags["route"] = "/v1/classify"
-        self.totals[name, frozenset({"version": model.version, **tags}.items())] += count  # type: ignore[assignment]
+        self.totals[self._key(rank, name, version=model.version, **tags)] += count  # type: ignore[assignment]
+
+    def _shadows(self, rank: int) -> bool:
+        step = self.mix.step
+        return bool(self.mix.canary and step and step.shadow and rank < step.pods)
+
+    @staticmethod
+    def _key(rank: int, name: str, **tags: str) -> Key:
+        labels = {"NodeAddress": f"pod-{rank}", "WorkerId": f"process-{rank}", **tags}
+        return f"ray_sentiment_{name}", frozenset(labels.items())
 
 
 @dataclass
@@ -179,10 +225,14 @@ class _Target:
         world = self.world
         if world.down:
             raise TargetFailed("nobody answers")
-        return Serving(world.mix, world.replicas, world.replicas, settled=True)
+        return Serving(world.mix, world.replicas, world.replicas, settled=True, fence=world.fence)
 
-    def apply(self, mix: Mix) -> None:
+    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
         self.read()
+        self.world.before_apply()
+        if guard is not None:
+            guard.check(self.world.mix, self.world.fence)
+            self.world.fence = guard.fence
         self.world.count()
         self.world.mix = mix
         self.world.mixes.append(mix)
@@ -214,3 +264,4 @@ class _Journal(Journal):
     def write(self, entry: object) -> None:
         super().write(entry)  # type: ignore[arg-type]
         self._world.effect()
+        self._world.on_entry(entry["event"])  # type: ignore[index]

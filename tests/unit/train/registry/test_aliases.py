@@ -44,6 +44,24 @@ def test_previous_is_the_last_other_version(versions: tuple[str | None, ...], pr
     assert record(*versions).previous == previous
 
 
+@pytest.mark.parametrize(
+    ("versions", "previous"),
+    [
+        (("1", "2"), None),
+        (("0", "1", "2"), "0"),
+        (("0", "1", "2", "1"), "2"),  # the last move is not one that came from 1
+    ],
+)
+def test_a_move_that_is_taken_back_leaves_previous_as_it_was(
+    versions: tuple[str, ...], previous: str | None
+) -> None:
+    made = moved(record(*versions), "1", "1" * 64, at=BEGIN, write_id="back", undo=True)
+
+    assert (made.version, made.previous) == ("1", previous)
+    again = moved(made, "3", "3" * 64, at=BEGIN, write_id="on")
+    assert again.previous == "1"
+
+
 @given(st.lists(VERSIONS, max_size=30))
 def test_a_record_survives_storing(versions: list[str | None]) -> None:
     made = record(*versions)

@@ -1,0 +1,98 @@
+"""How long the stages take at the observed rate of requests, and a plan that fits little traffic. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
+from cluster.rollout.errors import PlanInvalid
+from cluster.rollout.plan import Plan, Step
+from cluster.rollout.simulate import Traffic, scenarios, simulate
+
+_FITS_FRACTION = 0.8
+"""Of the requests expected within `max_stage_s`: the rate is observed on few requests, and traffic varies."""
+_MIN_REQUESTS = 50
+"""A smaller sample finds little that a person would not see at once."""
+_SIMULATED = 100
+_SHOWN = (("5xx", 0.02), ("5xx", 0.05), ("label", 0.75))
+"""The differences for which the loss of power is stated: kind of test, and the canary's share."""
+
+
+class LittleTraffic(StrEnum):
+    """What to do where a stage would not get its sample within `max_stage_s`."""
+
+    REFUSE = "refuse"
+    ADAPT = "adapt"
+    """Take a smaller sample."""
+    IGNORE = "ignore"
+
+
+def fitted(
+    plan: Plan, steps: Sequence[Step], replicas: int, rate: float, little: LittleTraffic
+) -> tuple[Plan, str]:
+    """The plan to go by, and what people should know of it.
+
+    Args:
+        plan: as it was given.
+        steps: its stages, in pods.
+        replicas: pods during the rollout.
+        rate: answered requests per second, of all pods.
+        little: what to do where it takes too long.
+
+    Raises:
+        PlanInvalid: a stage takes longer than `max_stage_s`, and the plan may not or cannot be adapted.
+    """
+    shares = [_sampled_pods(step, replicas) / replicas for step in steps]
+    needed_s = [_needed_s(plan, rate * share) for share in shares]
+    times = ", ".join(
+        f"{_minutes(seconds)} on {_pods(step)}" for seconds, step in zip(needed_s, steps, strict=True)
+    )
+    found = f"at the observed {rate / replicas:.2f} answered requests/s a pod the stages take {times}"
+    if max(needed_s) <= plan.max_stage_s or little is LittleTraffic.IGNORE:
+        return plan, found
+    longest_s = plan.max_stage_s - plan.settle_s
+    most = math.floor(_FITS_FRACTION * min(shares) * rate * longest_s)
+    fault = f"{found}, and max_stage_s is {plan.max_stage_s:.0f}"
+    if little is LittleTraffic.ADAPT and most >= _MIN_REQUESTS:
+        smaller = plan.model_copy(update={"min_requests": most})
+        return smaller, f"{fault}; min_requests is lowered: {_loss(plan, smaller, rate, min(shares))}"
+    ways = [f"raise max_stage_s to {1.25 * max(needed_s):.0f}"] if rate else []
+    ways += ["have --little-traffic adapt lower min_requests"] if most >= _MIN_REQUESTS else []
+    ways += ["start when there is more traffic", "--little-traffic ignore and `rollout promote` by hand"]
+    raise PlanInvalid(f"{fault}: no stage would be decided; {', or '.join(ways)}")
+
+
+def _sampled_pods(step: Step, replicas: int) -> int:
+    """Pods of the version that gets fewer requests, which the sample waits for."""
+    return step.pods if step.shadow else min(step.pods, replicas - step.pods)
+
+
+def _needed_s(plan: Plan, rate: float) -> float:
+    sample_s = plan.min_requests / rate if rate else math.inf
+    return plan.settle_s + max(sample_s, plan.min_windows * plan.window_s)
+
+
+def _loss(plan: Plan, smaller: Plan, rate: float, share: float) -> str:
+    """What the smaller sample lets through more, by simulation of both."""
+    told = []
+    for scenario in scenarios(plan):
+        if (scenario.name, scenario.canary) not in _SHOWN or scenario.texts != 1:
+            continue
+        goes_on = []
+        for each in (plan, smaller):
+            stage_s = max(_needed_s(each, rate * share), each.max_stage_s)
+            window = rate * each.window_s
+            traffic = Traffic(math.ceil(stage_s / each.window_s), share * window, (1 - share) * window)
+            goes_on.append(simulate(scenario, traffic, each, rollouts=_SIMULATED, seed=1).goes_on)
+        what = f"{scenario.canary:.0%} {scenario.name} against the champion's {scenario.champion:.1%}"
+        told.append(f"{what} passes the first stage in {goes_on[1]:.0%} and not {goes_on[0]:.0%} of rollouts")
+    return f"with {smaller.min_requests} and not {plan.min_requests}, a canary with {'; with '.join(told)}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if math.isfinite(seconds) else "forever"
+
+
+def _pods(step: Step) -> str:
+    return f"{step.pods} pod{'s' * (step.pods > 1)}"

@@ -1,0 +1,86 @@
+"""What a controller changes outside its journal: pods and aliases, each change fenced and noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from cluster.rollout.aliases import Aliases
+from cluster.rollout.journals import AnyJournal
+from cluster.rollout.states import Rollout
+from cluster.rollout.target import Guard, Serving, Target
+
+RAISED = 2
+"""Replicas that a rollout with one has until its end."""
+
+
+class Effects:
+    """The changes that a controller makes, each only while it holds its journal.
+
+    Args:
+        journal: whose lock must be held.
+        target: what serves.
+        aliases: of the registry.
+    """
+
+    def __init__(self, journal: AnyJournal, target: Target, aliases: Aliases) -> None:
+        self._journal = journal
+        self._target = target
+        self._aliases = aliases
+        self._done: list[str] = []
+
+    def serving(self, rollout: Rollout) -> Serving:
+        """Return what the cluster says of itself.
+
+        Raises:
+            TargetFailed: it cannot be read.
+            ForeignChange, LeaseLost: the pods serve what this rollout has not had them serve.
+        """
+        serving = self._target.read()
+        Guard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
+        return serving
+
+    def apply(self, rollout: Rollout) -> None:
+        """Have the pods serve what the rollout's state asks for; raises as `serving`."""
+        guard = Guard(rollout.told, rollout.fence)
+        self._make(f"pods told {rollout.mix}", partial(self._target.apply, rollout.mix, guard))
+
+    def raise_replicas(self, rollout: Rollout) -> None:
+        """Have at least two replicas; raises as `serving`."""
+        if self.serving(rollout).least < RAISED:
+            self._make(f"scaled to {RAISED}", partial(self._target.scale, RAISED))
+
+    def put_back_replicas(self, rollout: Rollout) -> None:
+        """Undo the rollout's own scaling, unless somebody has scaled since; raises as `serving`."""
+        before = rollout.raised_from
+        if before is not None and self.serving(rollout).least == RAISED:
+            self._make(f"scaled to {before}", partial(self._target.scale, before))
+
+    def move(self, rollout: Rollout, alias: str, version: str | None) -> None:
+        """Move an alias of the registered model, if there is one. Raises RegistryFailed, LeaseLost."""
+        self._move(self._aliases.move, rollout, alias, version)
+
+    def restore(self, rollout: Rollout, alias: str, version: str | None) -> None:
+        """Take the rollout's move of an alias back, if it made one; raises as `move`."""
+        self._move(self._aliases.restore, rollout, alias, version)
+
+    def forget(self) -> None:
+        """Begin the list of what was done again, after a transition."""
+        self._done.clear()
+
+    def so_far(self, rollout: Rollout) -> str:
+        """Describe what was changed since the last transition, for a controller that stops in between."""
+        done = "; ".join(self._done) or "nothing"
+        return f" (since {rollout.state}, {rollout.reason!r}, this controller has done: {done})"
+
+    def _move(
+        self, move: Callable[[str, str, str | None], None], rollout: Rollout, alias: str, version: str | None
+    ) -> None:
+        if rollout.model is not None:
+            what = f"{rollout.model}@{alias} moved to {version or 'nothing'}"
+            self._make(what, partial(move, rollout.model, alias, version))
+
+    def _make(self, what: str, change: Callable[[], None]) -> None:
+        self._journal.check_held()
+        change()
+        self._done.append(what)
