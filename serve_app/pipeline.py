@@ -32,7 +32,7 @@ from serve_app.errors import (
     UnprocessableTextError,
     excerpt,
 )
-from serve_app.metrics import Metrics
+from serve_app.metrics import Kind, Metrics
 from serve_app.problems import problem, request_id_of
 from serve_app.protocols import oip_model
 from serve_app.protocols.native import read_feedback
@@ -95,7 +95,8 @@ class RequestPipeline:
             facts["key_id"] = self._gate.admit(request.scope)
         except ServiceError as error:
             facts["route"] = route = route_of(request.scope)
-            self._metrics.request(route, error.status, time.monotonic() - began, version=self._version())
+            seconds, version = time.monotonic() - began, self._version()
+            self._metrics.request(route, error.status, seconds, version=version, kind="rejected")
             return problem(error, facts["id"])
         return None
 
@@ -118,7 +119,9 @@ class RequestPipeline:
                 response = await self._try(request, handler)
                 status = response.status_code
             finally:
-                self._metrics.request(route, status, time.monotonic() - began, version=request.state.version)
+                seconds, version = time.monotonic() - began, request.state.version
+                kind = self._kind_of(route, status)
+                self._metrics.request(route, status, seconds, version=version, kind=kind)
             return response
 
         return guarded
@@ -272,6 +275,13 @@ class RequestPipeline:
                 ServiceError("an unexpected error; report it with the request id"), request.state.id
             )
         return response
+
+    def _kind_of(self, route: str, status: int) -> Kind:
+        """What a request to a route that ended with a status is to the promise."""
+        if route not in self._asked:
+            return "other"
+        # For want of room, and given up by a client that waited: neither is a fault of the request.
+        return "rejected" if 400 <= status < 500 and status not in (429, 499) else "inference"
 
     def _version(self) -> str:
         try:

@@ -213,7 +213,7 @@ def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed) -> 
     for name, alarm in catalog.alarms.items():
         one = found[name]
         assert (one["Threshold"], one["DatapointsToAlarm"], one["EvaluationPeriods"]) == (
-            alarm.threshold,
+            alarm.threshold or prod.serve.scaling.max_requests_per_minute,
             alarm.breaking,
             alarm.looked_at,
         )
@@ -232,7 +232,8 @@ def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed) -> 
         for widget in body["widgets"]
         for line in widget["properties"].get("annotations", {}).get("horizontal", ())
     }
-    assert {catalog.promise.requests_per_minute, catalog.promise.offered_per_minute} <= lines
+    promised = {catalog.promise.requests_per_minute, catalog.promise.offered_per_minute}
+    assert promised | {prod.serve.scaling.max_requests_per_minute} <= lines
 
 
 def test_terraform_and_the_manifests_name_the_same_things(installed: Installed, prod: Environment) -> None:
