@@ -201,7 +201,7 @@ def test_pipelines_go_their_way_and_builds_find_their_steps(installed: Installed
         assert project["source"]["type"] == expected
 
 
-def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed) -> None:
+def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed, prod: Environment) -> None:
     client, catalog = installed.client("cloudwatch"), read_catalog()
     found = {
         one["AlarmName"].removeprefix("sentiment-"): one
