@@ -212,8 +212,9 @@ def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed, pro
     assert found.keys() == catalog.alarms.keys()
     for name, alarm in catalog.alarms.items():
         one = found[name]
+        autoscaled = prod.serve.scaling.max_requests_per_minute
         assert (one["Threshold"], one["DatapointsToAlarm"], one["EvaluationPeriods"]) == (
-            alarm.threshold or prod.serve.scaling.max_requests_per_minute,
+            autoscaled if alarm.threshold is None else alarm.threshold,
             alarm.breaking,
             alarm.looked_at,
         )
