@@ -14,8 +14,8 @@ Add the rows of a CSV, JSONL or Parquet file, or of a folder of them, to the fee
 with this request id and index (0 if there is no such column) which label is right, and when that was said
 (now if there is no such column). Every row is checked before the first is written. Importing a file twice
 does no harm; where a text was given several labels, the one with the latest time counts. Counted and
-reported: an index such as 1.0, which is read as 1; a time in the future, which the time of the import replaces;
-rows that repeat another one; texts with different labels.
+reported: an index such as 1.0, which is read as 1; a time in the future, which the time of the import
+replaces; rows that repeat another one; texts with different labels.
 
 With --audit the file is one of `feedback sample`: its labels are those of a random sample, and measure how
 often the answers are right. Rows without a label are left out, and `feedback sample` exports them again.
