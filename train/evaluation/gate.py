@@ -332,8 +332,8 @@ def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Che
             "<=",
             most,
             lambda value: f"{value:+.3f}",
-            f"the scores are calibrated worse than the champion's: the calibration error is {error:.3f}, the champion's "
-            f"{champion:.3f}, and {most:.3f} more is allowed",
+            f"the scores are calibrated worse than the champion's: the calibration error is {error:.3f}, the "
+            f"champion's {champion:.3f}, and {most:.3f} more is allowed",
         )
 
 
