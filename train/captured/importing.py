@@ -13,8 +13,9 @@ import numpy as np
 from serve_app.capture.parquet import feedback_files
 from serve_app.capture.records import AUDIT, Truth
 from serve_app.capture.stores import open_store
-from serve_app.errors import LogUnavailable
+from serve_app.errors import LogUnavailable, excerpt
 from train.errors import DataInvalid, LogInvalid
+from train.texts.delimited import USUAL, Layout
 from train.texts.files import list_files
 from train.texts.reading import normalised, read_columns
 
@@ -64,6 +65,7 @@ def import_feedback(
     columns: ImportColumns = ImportColumns(),
     *,
     now: datetime,
+    layout: Layout = USUAL,
     audit: bool = False,
     tell: Callable[[int], None] = lambda _: None,
 ) -> ImportCounts:
@@ -78,6 +80,7 @@ def import_feedback(
         labels: that the model has.
         columns: of the file.
         now: the time of rows that have none.
+        layout: of CSV files.
         audit: whether the rows label the audit sample; those without a label are then not labelled yet.
         tell: told how many rows are written so far.
 
@@ -86,11 +89,12 @@ def import_feedback(
             written then.
         LogInvalid: the log cannot be written.
     """
+    _check_names(columns.label_names, labels)
     counts = ImportCounts()
-    _count_repeats(_truths(address, labels, columns, now, audit, counts), counts)
+    _count_repeats(_truths(address, labels, columns, now, layout, audit, counts), counts)
     store, waiting = open_store(log_uri), []
     try:
-        for truth in _truths(address, labels, columns, now, audit, ImportCounts()):
+        for truth in _truths(address, labels, columns, now, layout, audit, ImportCounts()):
             waiting.append(truth)
             if len(waiting) == _FILE_ROWS:
                 counts.rows += _write(store, waiting)
@@ -132,13 +136,15 @@ def _truths(
     labels: Sequence[str],
     columns: ImportColumns,
     now: datetime,
+    layout: Layout,
     audit: bool,
     counts: ImportCounts,
 ) -> Iterator[Truth]:
+    names = {str(normalised(value)): label for value, label in columns.label_names.items()}
     for file in list_files(address):
         row, source = 0, AUDIT if audit else PurePosixPath(file).name
         needed, wanted = (columns.request_id, columns.label), (columns.index, columns.time)
-        for batch in read_columns(file, needed, wanted):
+        for batch in read_columns(file, needed, wanted, layout):
             request_ids, said = batch[columns.request_id], batch[columns.label]
             empty = [None] * len(said)
             indices, times = (batch.get(name, empty) for name in wanted)
@@ -150,7 +156,7 @@ def _truths(
                 yield Truth(
                     _request_id(request_id, f"{where} {columns.request_id!r}"),
                     _index(index, f"{where} {columns.index!r}", counts),
-                    _label(label, labels, columns.label_names, f"{where} {columns.label!r}"),
+                    _label(label, labels, names, f"{where} {columns.label!r}"),
                     int(_time(time, now, f"{where} {columns.time!r}", counts).timestamp() * 1e6),
                     source,
                 )
@@ -171,10 +177,22 @@ def _index(value: object, where: str, counts: ImportCounts) -> int:
 
 
 def _label(value: object, labels: Sequence[str], names: Mapping[str, str], where: str) -> str:
-    label = names.get(str(value), str(value))
+    given = str(normalised(value))
+    label = names.get(given, given)
     if label not in labels:
-        raise DataInvalid(f"{where}: label {label!r}; the model has {', '.join(labels)}")
+        raise DataInvalid(
+            f"{where}: label {excerpt(label)}; the model has {', '.join(labels)}; --label-names maps it"
+        )
     return label
+
+
+def _check_names(names: Mapping[str, str], labels: Sequence[str]) -> None:
+    """Refuse a label that no value can mean."""
+    for value, label in names.items():
+        if label not in labels:
+            raise DataInvalid(
+                f"--label-names {value}={label}: the model has no label {label!r}; it has {', '.join(labels)}"
+            )
 
 
 def _time(value: object, now: datetime, where: str, counts: ImportCounts) -> datetime:

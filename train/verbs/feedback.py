@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from train.verbs.data import label_pair
+from train.verbs.data import add_layout, label_pair, layout_from
 
 _HELP = """\
 Add the rows of a CSV, JSONL or Parquet file, or of a folder of them, to the feedback. A row says of the text
@@ -59,11 +59,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(f"--{column}-column", default=name, metavar="NAME", help=f"default: {name}")
     parser.add_argument(
         "--label-names",
+        "--label-map",
         nargs="+",
         default=(),
         metavar="VALUE=LABEL",
         help="what the label column's values mean; default: they are the labels",
     )
+    add_layout(parser)
     parser.add_argument("--audit", action="store_true", help="the file is one of `feedback sample`, labelled")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=_run)
@@ -124,6 +126,7 @@ def _run(chosen: argparse.Namespace) -> int:
             dict(label_pair(pair) for pair in chosen.label_names),
         ),
         now=datetime.now(UTC),
+        layout=layout_from(chosen),
         audit=chosen.audit,
         tell=lambda count: print(f"{count:,} rows written", file=sys.stderr, flush=True),
     )
