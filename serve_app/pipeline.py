@@ -114,13 +114,14 @@ class RequestPipeline:
         async def guarded(request: Request) -> Response:
             began = request.state.began
             request.state.route, request.state.version = route, self._version()
+            request.state.model_failed = False
             status = 499  # what stands if the client leaves and the call is cancelled
             try:
                 response = await self._try(request, handler)
                 status = response.status_code
             finally:
                 seconds, version = time.monotonic() - began, request.state.version
-                kind = self._kind_of(route, status)
+                kind = self._kind_of(route, status, request.state.model_failed)
                 self._metrics.request(route, status, seconds, version=version, kind=kind)
             return response
 
@@ -147,6 +148,7 @@ class RequestPipeline:
                     question.texts, deadline=deadline, tenant=tenant, priority=priority
                 )
             except UnprocessableTextError as error:
+                request.state.model_failed = True
                 raise error.at(question.place(error.index)) from error
             request.state.answer = answer
             self._keep(request, question, answer)
@@ -276,12 +278,13 @@ class RequestPipeline:
             )
         return response
 
-    def _kind_of(self, route: str, status: int) -> Kind:
-        """What a request to a route that ended with a status is to the promise."""
+    def _kind_of(self, route: str, status: int, model_failed: bool) -> Kind:
+        """The kind of a request to a route that ended with a status."""
         if route not in self._asked:
             return "other"
-        # For want of room, and given up by a client that waited: neither is a fault of the request.
-        return "rejected" if 400 <= status < 500 and status not in (429, 499) else "inference"
+        # No room, a client that left while it waited, a model that fails on a text: no fault of the caller.
+        excused = model_failed or status in (429, 499)
+        return "rejected" if 400 <= status < 500 and not excused else "inference"
 
     def _version(self) -> str:
         try:

@@ -22,8 +22,9 @@ _AGENT, _PROMETHEUS = "cwagentconfig.json", "prometheus.yaml"
 _FOLDERS = {_AGENT: "/etc/cwagentconfig", _PROMETHEUS: "/etc/prometheusconfig"}
 """Where each part of the configuration is mounted: the agent takes every file of the first for its own."""
 _POD_LABEL = "__meta_kubernetes_pod_label_" + INSTANCE_LABEL.replace(".", "_").replace("/", "_")
-_OUTCOMES = {"answered": "[1-4]..", "refused": "429", "failed": "5.."}
-"""Class of a status, by the later pattern that matches it."""
+_OUTCOMES = {"answered": "[1-4]..", "refused": "429", "failed": "5..|422"}
+"""Class of an inference request's status, by the later pattern that matches it: 422 is of a text on which the
+model fails."""
 _DROPPED = (
     ("ray_sentiment_requests_total", "kind", "rejected|other"),  # not what the promise is about
     ("ray_sentiment_tokens_total", "kind", "padding"),  # costs time, and nobody pays for it

@@ -226,16 +226,16 @@ TWO_ROWS = [("good", "POSITIVE"), ("bad", "NEGATIVE")]
 """What is read where a file names no rows of its own."""
 
 
-def arguments_of(file: DataFile, *, labels: bool = True) -> list[str]:
-    """A file's options on the command line, those about labels or not."""
+def arguments_of(file: DataFile, *, labels: bool = True, rows: bool = True) -> list[str]:
+    """A file's options on the command line, with those about labels and bad rows or without."""
     options = dict(file.options)
     of_line = []
     for name, option in {"delimiter": "--delimiter", "encoding": "--encoding"}.items():
         of_line += [option, options[name]] if name in options else []
     if labels and (names := options.get("label_names")):
         of_line += ["--label-map", *(f"{value}={label}" for value, label in names.items())]
-    if rows := options.get("skip_bad_rows"):
-        of_line += ["--skip-bad-rows", str(rows)]
+    if rows and "skip_bad_rows" in options:
+        of_line += ["--skip-bad-rows", str(options["skip_bad_rows"])]
     return of_line + (["--no-header"] if options.get("header") is False else [])
 
 

@@ -78,7 +78,7 @@ def feedback(file: DataFile, path: Path, model: str) -> list[str]:
     text, label = file.options.get("text", "text"), file.options.get("label", "label")
     columns = ["--request-id-column", text, "--label-column", label]
     log = ["--log", str(path.with_name(f"{path.name}.log")), "--labels", *LABELS]
-    return ["feedback", "import", str(path), *log, *columns, *arguments_of(file)]
+    return ["feedback", "import", str(path), *log, *columns, *arguments_of(file, rows=False)]
 
 
 READERS: dict[str, Callable[[DataFile, Path, str], list[str]]] = {

@@ -22,7 +22,7 @@ from cluster.aws.infrastructure import variables_of
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import Catalog, read_catalog
 from serve_app.api import build_api
-from serve_app.errors import NotReady, QueueFull
+from serve_app.errors import NotReady, QueueFull, UnprocessableTextError
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.conftest import ROOT
@@ -32,6 +32,7 @@ from tests.relabelling import relabelled
 KEY = "key"
 Requests = tuple[int, str, str, dict[str, Any]]
 """How many, of which method and path, with which options of httpx."""
+ASKED = {"json": {"inputs": "a text"}}
 TEXTS = 110
 """Requests with texts in the minute: the shares are only evaluated above 100."""
 
@@ -95,9 +96,15 @@ def exposition(shown: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> 
 
 
 def after(
-    monkeypatch: pytest.MonkeyPatch, other: Requests | None = None, refusal: Exception | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    other: Requests | None = None,
+    refusal: Exception | None = None,
+    failure: Exception | None = None,
 ) -> str:
-    """What a pod shows after `TEXTS` late answers, and then other requests, which `refusal` is raised for."""
+    """What a pod shows after `TEXTS` late answers, and then other requests.
+
+    The replica raises `refusal` for those before their bodies are read, or `failure` from the model.
+    """
     RecordingCounter.shown = Counts()
     monkeypatch.setattr("serve_app.metrics.Counter", RecordingCounter)
     metrics = TimedMetrics()
@@ -112,9 +119,9 @@ def after(
     async def minute() -> None:
         transport, key = httpx.ASGITransport(app), {"x-api-key": KEY}
         async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=key) as client:
-            await send(client, TEXTS, "POST", "/v1/classify", json={"inputs": "a text"})
+            await send(client, TEXTS, "POST", "/v1/classify", **ASKED)
             if other is not None:
-                replica.refusal, (count, method, path, options) = refusal, other
+                replica.refusal, replica.failure, (count, method, path, options) = refusal, failure, other
                 await send(client, count, method, path, **{"headers": {"x-api-key": "other"}} | options)
 
     asyncio.run(minute())
@@ -156,6 +163,15 @@ def test_texts_count_on_every_route_that_takes_them(
         catalog, after(monkeypatch, (TEXTS, "POST", path, {"json": {}}), NotReady("no model yet"))
     )
     assert failed == {"rate": 2 * TEXTS, "latency": 0.5, "errors": 0.5, "refused": 0.0}
+
+
+def test_a_text_on_which_the_model_fails_counts_as_failed(
+    monkeypatch: pytest.MonkeyPatch, catalog: Catalog
+) -> None:
+    """Its status is 422, and it is no fault of the caller."""
+    fails = UnprocessableTextError("the model cannot take this text", 0)
+    found = values(catalog, after(monkeypatch, (TEXTS, "POST", "/v1/classify", ASKED), failure=fails))
+    assert found == {"rate": 2 * TEXTS, "latency": 0.5, "errors": 0.5, "refused": 0.0}
 
 
 @given(
