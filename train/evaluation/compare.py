@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 RESAMPLES = 10_000
 """The least p-value is 1 / 10,001: fine enough to stay significant after a correction for 200 slices."""
@@ -100,6 +99,8 @@ def interval(measured: float, drawn: Floats, confidence: float) -> Interval:
 
 def wilson(right: int, of: int, confidence: float = 0.95) -> Interval:
     """Wilson's interval of a share (Wilson 1927, Probable Inference, JASA 22); `of` is at least 1."""
+    from scipy import stats  # a second, which `python -m train --help` can do without
+
     found = stats.binomtest(right, of).proportion_ci(confidence, method="wilson")
     return Interval(right / of, float(found.low), float(found.high))
 
