@@ -176,8 +176,11 @@ def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
                 bad.add(row + number, source.text, reason)
             else:
                 kept.append(number)
-        row += len(columns[source.text])
-        yield {name: [values[number] for number in kept] for name, values in columns.items()}
+        rows = len(columns[source.text])
+        row += rows
+        # An object of a JSON file may lack any key, and a stretch of objects, too.
+        whole = {name: columns.get(name, [None] * rows) for name in (*needed, *wanted)}
+        yield {name: [values[number] for number in kept] for name, values in whole.items()}
     bad.finish()
 
 

@@ -37,6 +37,5 @@ def test_every_metric_of_the_catalog_is_there_and_no_histogram(service: Service)
     assert {labels["kind"] for labels in counted} == {"inference"}
     assert {labels["status"] for labels in counted}.isdisjoint({"422"})
     assert {labels["outcome"] for labels in counted} <= {"answered", "refused", "failed"}
-    assert {labels["kind"] for labels in counted} == {"inference"}
     roles = {series.labels["role"] for _, series in found["ray_sentiment_model_info"]}
     assert roles <= {"champion", "canary"}

@@ -1,9 +1,9 @@
 """`fit` refuses a base that it cannot train within 10 s of the start of its process.
 
 What is measured is the processor time of the process and its children, loading torch and transformers
-included. On an idle machine it is about the time by the clock, which here would also count what other programs take of
-the same cores. Processes that share caches run slower, so half as much again is allowed; the timeout bounds
-what a process may wait.
+included. On an idle machine it is about the time by the clock; on a shared one the clock also counts what
+other programs take of the same cores. Processes that share caches run slower: half as much again is allowed.
+The timeout bounds what a process may wait.
 """
 
 from __future__ import annotations

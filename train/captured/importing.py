@@ -140,7 +140,8 @@ def _truths(
     audit: bool,
     counts: ImportCounts,
 ) -> Iterator[Truth]:
-    names = {str(normalised(value)): label for value, label in columns.label_names.items()}
+    known = {label: label for label in labels} | dict(columns.label_names)
+    known = {str(normalised(value)): label for value, label in known.items()}
     for file in list_files(address):
         row, source = 0, AUDIT if audit else PurePosixPath(file).name
         needed, wanted = (columns.request_id, columns.label), (columns.index, columns.time)
@@ -156,7 +157,7 @@ def _truths(
                 yield Truth(
                     _request_id(request_id, f"{where} {columns.request_id!r}"),
                     _index(index, f"{where} {columns.index!r}", counts),
-                    _label(label, labels, names, f"{where} {columns.label!r}"),
+                    _label(label, known, f"{where} {columns.label!r}"),
                     int(_time(time, now, f"{where} {columns.time!r}", counts).timestamp() * 1e6),
                     source,
                 )
@@ -176,14 +177,14 @@ def _index(value: object, where: str, counts: ImportCounts) -> int:
     return int(text)
 
 
-def _label(value: object, labels: Sequence[str], names: Mapping[str, str], where: str) -> str:
-    given = str(normalised(value))
-    label = names.get(given, given)
-    if label not in labels:
+def _label(value: object, known: Mapping[str, str], where: str) -> str:
+    found = known.get(str(normalised(value)))
+    if found is None:
         raise DataInvalid(
-            f"{where}: label {excerpt(label)}; the model has {', '.join(labels)}; --label-names maps it"
+            f"{where}: label {excerpt(str(value))}; the model has {', '.join(sorted(set(known.values())))}; "
+            "--label-names maps it"
         )
-    return label
+    return found
 
 
 def _check_names(names: Mapping[str, str], labels: Sequence[str]) -> None:

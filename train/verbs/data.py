@@ -27,8 +27,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--config", type=Path, metavar="FILE", help="the run's settings, TOML")
     group.add_argument("--data", required=True, metavar="PATH", help="folder, file or address of the texts")
-    group.add_argument("--text-column", metavar="NAME", help="default: text")
-    group.add_argument("--label-column", metavar="NAME", help="default: label")
+    group.add_argument("--text-column", metavar="NAME", help="default: text, or 1 with --no-header")
+    group.add_argument("--label-column", metavar="NAME", help="default: label, or 2 with --no-header")
     group.add_argument(
         "--label-names",
         "--label-map",
@@ -59,7 +59,7 @@ def add_layout(parser: _Options) -> None:
     parser.add_argument(
         "--no-header",
         action="store_true",
-        help="a CSV's columns have no names and are called 1, 2, …; the text is 1 and the label 2 by default",
+        help="a CSV's columns have no names and are called 1, 2, …",
     )
 
 

@@ -36,7 +36,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         metavar="PATH",
         help="file, folder or address of the texts; with --config, the folder of its files",
     )
-    parser.add_argument("--text-column", metavar="NAME", help="default: text")
+    parser.add_argument("--text-column", metavar="NAME", help="default: text, or 1 with --no-header")
     add_layout(parser)
     parser.add_argument(
         "--skip-bad-rows", type=int, metavar="N", help="rows of a file without a text left out (default: 0)"

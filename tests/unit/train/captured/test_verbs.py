@@ -117,6 +117,25 @@ def test_a_time_in_the_future_is_counted_and_does_not_outweigh_what_is_said_late
     assert {row["truth"] for batch in join for row in batch.to_pylist()} == {"NEGATIVE"}
 
 
+def test_a_label_is_read_as_data_files_are(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1.0 is 1 and True is true, and a model may call its labels so."""
+    file = tmp_path / "said.jsonl"
+    file.write_text('{"request_id": "007", "label": 1.0}\n{"request_id": "b", "label": true}\n')
+    counts, _ = imported(root, file, capsys, "--labels", "True", "POSITIVE", "--label-names", "1=POSITIVE")
+    assert counts["rows"] == 2
+    labels = {row["label"] for batch in Log(str(root)).feedback() for row in batch.to_pylist()}
+    assert labels == {"True", "POSITIVE"}
+
+
+def test_a_file_without_rows_is_imported(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "said.csv").write_text("request_id,label\n")
+    assert imported(root, tmp_path / "said.csv", capsys)[0]["rows"] == 0
+
+
 def test_ids_that_come_twice_are_counted_by_what_they_say(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
