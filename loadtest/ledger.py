@@ -23,6 +23,7 @@ class Ledger:
         self._most = most
         self._record = record
         self._due_s = array("d")
+        self._unsent_due_s = array("d")
         self._samples: list[Sample] = []
         self._start_s: float | None = None
         self._end_s: float | None = None
@@ -50,6 +51,10 @@ class Ledger:
         if self._end_s is None or due_s < self._end_s:
             self._due_s.append(due_s)
 
+    def unsent(self, due_s: float) -> None:
+        """Note that the request due at `due_s` was not sent before its user stopped."""
+        self._unsent_due_s.append(due_s)
+
     def finished(self, sample: Sample) -> None:
         """Note a finished request, right or failed."""
         if self._end_s is None or sample.due_s < self._end_s:
@@ -65,4 +70,5 @@ class Ledger:
         """Return what the window saw, or None when it never opened or ended before it began."""
         if self._start_s is None or self._end_s is None or self._end_s <= self._start_s:
             return None
-        return observe(self._due_s, self._samples, Window(self._start_s, self._end_s, self._pods))
+        window = Window(self._start_s, self._end_s, self._pods)
+        return observe(self._due_s, self._samples, window, self._unsent_due_s)

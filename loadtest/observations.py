@@ -43,6 +43,7 @@ class Observations:
         pods: Pods the load was meant for, 1 or more.
         window_s: Length of the window.
         sent: Requests due in the window and sent.
+        unsent: Requests due in the window that the load generator never sent.
         latencies_ms: From the due time to the whole answer, of every right answer to those, rising.
         failures: Requests of the window that got no right answer, by kind.
         versions: Right answers by model version.
@@ -56,6 +57,7 @@ class Observations:
     pods: int
     window_s: float
     sent: int
+    unsent: int
     latencies_ms: tuple[float, ...]
     failures: Mapping[str, int]
     versions: Mapping[str, int]
@@ -68,14 +70,22 @@ class Observations:
         """Requests of the window that got no right answer."""
         return sum(self.failures.values())
 
+    @property
+    def saturated(self) -> bool:
+        """Whether the load generator fell behind its schedule, beyond a last request of each pod."""
+        return self.unsent > max(self.pods, self.sent // 100)
 
-def observe(due_s: Iterable[float], samples: Iterable[Sample], window: Window) -> Observations:
+
+def observe(
+    due_s: Iterable[float], samples: Iterable[Sample], window: Window, unsent_due_s: Iterable[float] = ()
+) -> Observations:
     """Reduce a run to its window.
 
     Args:
         due_s: The due time of every request that was sent, finished or not; same clock as the samples.
         samples: Every finished request.
         window: Which of them count.
+        unsent_due_s: The due time of every request that was not sent when its user stopped.
     """
     samples = list(samples)
     sent = sum(window.start_s <= due < window.end_s for due in due_s)
@@ -93,6 +103,7 @@ def observe(due_s: Iterable[float], samples: Iterable[Sample], window: Window) -
         pods=window.pods,
         window_s=window.end_s - window.start_s,
         sent=sent,
+        unsent=sum(window.start_s <= due < window.end_s for due in unsent_due_s),
         latencies_ms=tuple(sorted((sample.done_s - sample.due_s) * 1000 for sample in right)),
         failures=dict(failures.most_common()),
         versions=dict(Counter(sample.answer.version for sample in right).most_common()),

@@ -34,6 +34,7 @@ def table(host: str, plan: Plan, seen: Observations, verdict: Verdict) -> str:
             *(f"  {name:<16}{text}" for name, text in figures),
             "",
             *(f"  {reason}" for reason in verdict.reasons),
+            *(f"  warning: {warning}" for warning in verdict.warnings),
             _mark(verdict.passed),
         ]
     )
@@ -55,6 +56,7 @@ def document(
         "scenario": "slo",
         "passed": verdict.passed,
         "reasons": list(verdict.reasons),
+        "warnings": list(verdict.warnings),
         "started_at": started_at,
         "host": host,
         "pods": seen.pods,

@@ -70,7 +70,10 @@ class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed 
         self._waiting.spawn(self._classify, due_s, next(self._texts))
 
     def on_stop(self) -> None:
-        """Let those still waiting have their answer or their timeout."""
+        """Note what is due and was not sent; let those still waiting have their answer or their timeout."""
+        elapsed_s = time.monotonic() - self._start_s
+        for due_s in itertools.takewhile(lambda due_s: due_s < elapsed_s, self._schedule):
+            self.ledger.unsent(self._start_s + due_s)
         self._waiting.join(timeout=self.plan.timeout_s + 1)
 
     tasks: ClassVar = [offer]

@@ -6,6 +6,7 @@ import time
 from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -16,6 +17,11 @@ _PROMISED_MS = 100
 """p95 of the promise: it holds while at most one request in twenty is later. Counted, since the CloudWatch
 agent takes no histograms, and since counts of many pods add up, as their percentiles do not."""
 _ITEMS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+Kind = Literal["inference", "rejected", "other"]
+"""Kind of a request by its route and outcome. inference: it takes texts, and its outcome is the service's;
+the alarms and the autoscaler count these alone. rejected: refused for a fault of the caller. other: health,
+metadata, feedback."""
+
 _TENTHS = [f"0.{tenth}" for tenth in range(10)]
 _TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768]
 
@@ -30,19 +36,19 @@ class Metrics:
         self._counts: dict[tuple[Counter, tuple[tuple[str, str], ...]], float] = defaultdict(float)
         self._requests = Counter(
             "sentiment_requests",
-            "Requests by route and HTTP status.",
-            tag_keys=("route", "status", "version"),
+            "Requests by route, HTTP status, and kind: inference, rejected, other.",
+            tag_keys=("route", "status", "version", "kind"),
         )
         self._late = Counter(
             "sentiment_late_requests",
-            "Requests that took longer than the promised 100 ms.",
+            "Inference requests that took longer than the promised 100 ms.",
             tag_keys=("route", "version"),
         )
         self._request_ms = Histogram(
             "sentiment_request_ms",
             "From the request's arrival at the replica to its answer, ms.",
             boundaries=_SECONDS_MS,
-            tag_keys=("route", "version"),
+            tag_keys=("route", "version", "kind"),
         )
         self._tokenize_ms = Histogram(
             "sentiment_tokenize_ms",
@@ -141,16 +147,16 @@ class Metrics:
         )
         self._startup_s = Gauge("sentiment_startup_s", "Cold start by phase, seconds.", tag_keys=("phase",))
 
-    def request(self, route: str, status: int, seconds: float, *, version: str) -> None:
+    def request(self, route: str, status: int, seconds: float, *, version: str, kind: Kind) -> None:
         """Count one request with its outcome."""
-        self._count(self._requests, route=route, status=str(status), version=version)
-        self._request_ms.observe(1000 * seconds, {"route": route, "version": version})
-        if 1000 * seconds > _PROMISED_MS:
+        self._count(self._requests, route=route, status=str(status), version=version, kind=kind)
+        self._request_ms.observe(1000 * seconds, {"route": route, "version": version, "kind": kind})
+        if kind == "inference" and 1000 * seconds > _PROMISED_MS:
             self._count(self._late, route=route, version=version)
 
     def shed(self, route: str, *, version: str) -> None:
-        """Count one request that was refused for want of room, as cheaply as can be."""
-        self._count(self._requests, route=route, status="429", version=version)
+        """Count one request with texts that was refused for want of room, as cheaply as can be."""
+        self._count(self._requests, route=route, status="429", version=version, kind="inference")
 
     def flush(self) -> None:
         """Hand Ray what was counted since the last time."""

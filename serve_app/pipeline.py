@@ -32,7 +32,7 @@ from serve_app.errors import (
     UnprocessableTextError,
     excerpt,
 )
-from serve_app.metrics import Metrics
+from serve_app.metrics import Kind, Metrics
 from serve_app.problems import problem, request_id_of
 from serve_app.protocols import oip_model
 from serve_app.protocols.native import read_feedback
@@ -95,7 +95,8 @@ class RequestPipeline:
             facts["key_id"] = self._gate.admit(request.scope)
         except ServiceError as error:
             facts["route"] = route = route_of(request.scope)
-            self._metrics.request(route, error.status, time.monotonic() - began, version=self._version())
+            seconds, version = time.monotonic() - began, self._version()
+            self._metrics.request(route, error.status, seconds, version=version, kind="rejected")
             return problem(error, facts["id"])
         return None
 
@@ -113,12 +114,15 @@ class RequestPipeline:
         async def guarded(request: Request) -> Response:
             began = request.state.began
             request.state.route, request.state.version = route, self._version()
+            request.state.model_failed = False
             status = 499  # what stands if the client leaves and the call is cancelled
             try:
                 response = await self._try(request, handler)
                 status = response.status_code
             finally:
-                self._metrics.request(route, status, time.monotonic() - began, version=request.state.version)
+                seconds, version = time.monotonic() - began, request.state.version
+                kind = self._kind_of(route, status, request.state.model_failed)
+                self._metrics.request(route, status, seconds, version=version, kind=kind)
             return response
 
         return guarded
@@ -144,6 +148,7 @@ class RequestPipeline:
                     question.texts, deadline=deadline, tenant=tenant, priority=priority
                 )
             except UnprocessableTextError as error:
+                request.state.model_failed = True
                 raise error.at(question.place(error.index)) from error
             request.state.answer = answer
             self._keep(request, question, answer)
@@ -272,6 +277,14 @@ class RequestPipeline:
                 ServiceError("an unexpected error; report it with the request id"), request.state.id
             )
         return response
+
+    def _kind_of(self, route: str, status: int, model_failed: bool) -> Kind:
+        """The kind of a request to a route that ended with a status."""
+        if route not in self._asked:
+            return "other"
+        # No room, a client that left while it waited, a model that fails on a text: no fault of the caller.
+        excused = model_failed or status in (429, 499)
+        return "rejected" if 400 <= status < 500 and not excused else "inference"
 
     def _version(self) -> str:
         try:

@@ -1,7 +1,10 @@
 """`score`: a model's scores of a data set, or of all sets of a run, offline, through Ray Data."""
 
+import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from train.local_ray import quiet_data, start_ray
 from train.models import CACHE, model_uri
 from train.settings import SCORE_PREFIX, FitSettings
 from train.texts.columns import column_names, read_columns
+from train.texts.delimited import USUAL, Layout
 from train.texts.files import join, list_files
+from train.texts.reading import BadRows, layout_of, text_fault
 
 PREDICTED = "predicted_label"
 SET = "set"
@@ -26,18 +31,52 @@ _GROUP_TOKENS = {"cpu": 4096, "cuda": 32_768}
 """Padded tokens of one forward."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Files to score, and how they are read.
+
+    Attributes:
+        file: Address of a file or folder.
+        text: Column of the text.
+        layout: Of CSV files.
+        skip_bad_rows: Rows of a file that may have no text.
+        label: Column of the label, of a run's set.
+        name: Of the run's set.
+    """
+
+    file: str
+    text: str
+    layout: Layout
+    skip_bad_rows: int
+    label: str | None = None
+    name: str | None = None
+
+
 def score(
-    model: str, data: str, out: Path, *, text: str = "text", workers: int = 1, gpu: bool = False
+    model: str,
+    data: str,
+    out: Path,
+    *,
+    text: str = "text",
+    layout: Layout = USUAL,
+    skip_bad_rows: int = 0,
+    workers: int = 1,
+    gpu: bool = False,
 ) -> int:
     """Write every row of the data with a column of scores for each label.
+
+    Everything is read once before the model starts, so that a fault in the last file costs no scoring.
 
     Args:
         model: Address of the model.
         data: File, folder or address of the texts.
         out: A folder that must not exist; gets Parquet files with all columns of the data, for each label
             `score_LABEL`: float32, its probability after the model's temperature, and `PREDICTED`: the label
-            with the highest.
+            with the highest. A column of a JSON file whose values are of several types, or lists or objects,
+            becomes JSON text.
         text: Column of the text.
+        layout: Of CSV files.
+        skip_bad_rows: Rows of a file without a text that may be left out.
         workers: Processes, each with the model.
         gpu: One GPU for each.
 
@@ -48,8 +87,7 @@ def score(
         TrainError: The data or the folder is not what it should be.
         serve_app.errors.BundleError: The model cannot be loaded.
     """
-    files = [{"file": file, "text": text} for file in list_files(data)]
-    return _score(model, files, out, workers=workers, gpu=gpu)
+    return _score(model, [_Source(data, text, layout, skip_bad_rows)], out, workers=workers, gpu=gpu)
 
 
 def score_sets(
@@ -73,29 +111,33 @@ def score_sets(
         TrainError: The data or the folder is not what it should be.
         serve_app.errors.BundleError: The model cannot be loaded.
     """
-    files = [
-        {"file": file, "text": source.text, "label": source.label, SET: source.name}
-        for source in settings.data
-        for file in list_files(join(root, source.file))
+    sources = [
+        _Source(join(root, of.file), of.text, layout_of(of), of.skip_bad_rows, label=of.label, name=of.name)
+        for of in settings.data
     ]
-    return _score(model, files, out, workers=workers, gpu=gpu, partition_cols=[SET])
+    return _score(model, sources, out, workers=workers, gpu=gpu, partition_cols=[SET])
 
 
-def _score(
-    model: str, files: list[dict[str, str]], out: Path, *, workers: int, gpu: bool, **layout: Any
-) -> int:
-    import ray
-    import ray.data
-    from pyarrow.parquet import ParquetFile
-
+def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: bool, **layout: Any) -> int:
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
+    files = [(file, source) for source in sources for file in list_files(source.file)]
+    texts = sum(len(columns[source.text]) for file, source in files for columns in _rows(file, source))
+    if not texts:
+        raise DataInvalid(f"{', '.join(source.file for source in sources)}: no text; give --data with rows")
     bundle = fetch(model_uri(model), cache_dir=CACHE)
+    Classifier(bundle, device="cpu").close()  # a worker that cannot load it would end in Ray's traceback
+
+    import ray
+    import ray.data
+
     start_ray(os.cpu_count() or 1)
     quiet_data()
     threads = max(1, int(ray.cluster_resources()["CPU"]) // workers)
     # Reading and writing wait for files; the cores are the models'.
-    rows = ray.data.from_items(files).map_batches(_read, batch_size=1, num_cpus=0)
+    rows = ray.data.from_items(list(range(len(files)))).map_batches(
+        _read, batch_size=1, num_cpus=0, fn_kwargs={"files": files}
+    )
     scored = rows.map_batches(
         _Scorer,
         batch_size=_BATCH_TEXTS,
@@ -105,28 +147,67 @@ def _score(
         fn_constructor_args=(bundle.uri, threads),
     )
     draft = out.with_name(f".{out.name}.part")
-    scored.write_parquet(str(draft.absolute()), ray_remote_args={"num_cpus": 0}, **layout)
+    shutil.rmtree(draft, ignore_errors=True)  # of an earlier run that was interrupted
+    try:
+        scored.write_parquet(str(draft.absolute()), ray_remote_args={"num_cpus": 0}, **layout)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        raise TrainError(
+            f"{out}: not written: {type(cause).__name__}: {str(cause).partition(chr(10))[0]}; Ray's log has "
+            "the rest"
+        ) from error
     draft.rename(out)
-    return sum(ParquetFile(file).metadata.num_rows for file in out.rglob("*.parquet"))
+    return texts
 
 
-def _read(batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
+    """Stretches of a file's columns, rows without a text left out; with a label, only text and label.
+
+    Raises:
+        DataInvalid: The file cannot be read, or has more rows without a text than may be left out.
+    """
+    needed = (source.text, source.label) if source.label else (source.text,)
+    wanted = () if source.label else column_names(file, source.layout)
+    bad, row = BadRows(file, source.skip_bad_rows), 0
+    for columns in read_columns(file, needed, wanted, source.layout):
+        kept = []
+        for number, text in enumerate(columns[source.text]):
+            if reason := text_fault(text):
+                bad.add(row + number, source.text, reason)
+            else:
+                kept.append(number)
+        rows = len(columns[source.text])
+        row += rows
+        # An object of a JSON file may lack any key, and a stretch of objects, too.
+        whole = {name: columns.get(name, [None] * rows) for name in (*needed, *wanted)}
+        yield {name: [values[number] for number in kept] for name, values in whole.items()}
+    bad.finish()
+
+
+def _read(batch: Mapping[str, Any], *, files: list[tuple[str, _Source]]) -> Iterator[dict[str, Any]]:
     """A file's rows: all columns of a file alone; text, label and set of one among several sets."""
-    file, text = str(batch["file"][0]), str(batch["text"][0])
-    label = str(batch["label"][0]) if SET in batch else None
-    row = 0
-    for columns in read_columns(file, (text, label) if label else (text,), column_names(file)):
-        texts = columns[text]
-        for content in texts:
-            if not isinstance(content, str):
-                raise DataInvalid(f"{file} row {row} column {text!r}: no text; remove the row")
-            row += 1
-        if label is None:
-            kept = {name: np.asarray(values) for name, values in columns.items()}
+    file, source = files[int(batch["item"][0])]
+    for columns in _rows(file, source):
+        texts = columns[source.text]
+        if not texts:
+            continue
+        if source.label is None:
+            kept = {name: _storable(values) for name, values in columns.items()}
         else:
-            kept = {"text": np.array(texts), "label": np.array([str(value) for value in columns[label]])}
-            kept[SET] = np.full(len(texts), str(batch[SET][0]))
+            kept = {
+                "text": np.array(texts),
+                "label": np.array([str(value) for value in columns[source.label]]),
+            }
+            kept[SET] = np.full(len(texts), source.name)
         yield {_TEXT: np.asarray(texts), **kept}
+
+
+def _storable(values: Sequence[Any]) -> Any:
+    """A column as an array of one type; other values as JSON text."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 or kinds & {list, dict}:
+        values = [None if value is None else json.dumps(value, default=str) for value in values]
+    return np.asarray(values)
 
 
 class _Scorer:

@@ -54,3 +54,8 @@ class Aims(BaseModel):
         float, Field(gt=0, le=1, description="Of the pods, how many may go at a time, one at least.")
     ] = 0.5
     step_s: Annotated[float, Field(ge=0, description="Seconds from one change to the next.")] = 15.0
+
+    @property
+    def max_requests_per_minute(self) -> float:
+        """Requests a minute a pod above which pods are added: the threshold of the `rate` alarm."""
+        return self.requests_per_minute * (1 + self.tolerance)

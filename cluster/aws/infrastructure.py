@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.aws.package import package
 from cluster.errors import TerraformFailed
+from cluster.kuberay.settings import Environment
 
 FOLDER = Path(__file__).with_name("terraform")
 KEPT = ("data", "source")
@@ -88,6 +89,11 @@ class Infrastructure:
             said = f": {(ended.stderr or ended.stdout).strip()}" if quiet else "; its message stands above"
             raise TerraformFailed(f"terraform {arguments[0]} ended with {ended.returncode}{said}")
         return ended.stdout or ""
+
+
+def variables_of(environment: Environment) -> list[str]:
+    """What Terraform takes from an environment's settings, `name=value` each."""
+    return [f"pod_max_requests_per_minute={environment.serve.scaling.max_requests_per_minute:g}"]
 
 
 def told(variables: Path | None, changes: Sequence[str], name: str) -> str:

@@ -211,9 +211,12 @@ def _readiness(chosen: argparse.Namespace, account: Account) -> Readiness:
 
 def _terraform(chosen: argparse.Namespace, account: Account, place: _Place) -> Infrastructure:
     """Terraform with its state open; the state's bucket is made if there is none."""
-    from cluster.aws.infrastructure import Infrastructure
+    from cluster.aws.infrastructure import Infrastructure, variables_of
+    from cluster.kuberay.settings import read_environment
 
-    infrastructure = Infrastructure(chosen.var_file, chosen.changes)
+    # status and down have no --env: they change no alarm.
+    own = variables_of(read_environment(chosen.env)) if "env" in chosen else []
+    infrastructure = Infrastructure(chosen.var_file, [*own, *chosen.changes])
     if not account.has_bucket(place.state):
         account.make_state_bucket(place.state)
         print(f"made {place.state} for Terraform's state", file=sys.stderr)

@@ -22,8 +22,15 @@ _AGENT, _PROMETHEUS = "cwagentconfig.json", "prometheus.yaml"
 _FOLDERS = {_AGENT: "/etc/cwagentconfig", _PROMETHEUS: "/etc/prometheusconfig"}
 """Where each part of the configuration is mounted: the agent takes every file of the first for its own."""
 _POD_LABEL = "__meta_kubernetes_pod_label_" + INSTANCE_LABEL.replace(".", "_").replace("/", "_")
-_OUTCOMES = {"answered": "[1-4]..", "refused": "429", "failed": "5.."}
-"""Class of a status, by the later pattern that matches it."""
+_OUTCOMES = {"answered": "[1-4]..", "refused": "429", "failed": "5..|422"}
+"""Class of an inference request's status, by the later pattern that matches it: 422 is of a text on which the
+model fails."""
+_DROPPED = (
+    ("ray_sentiment_requests_total", "kind", "rejected|other"),  # not what the promise is about
+    ("ray_sentiment_tokens_total", "kind", "padding"),  # costs time, and nobody pays for it
+    ("ray_sentiment_model_info", "role", "shadow"),  # is no pod more
+)
+"""Series that are not sent: metric, label, values."""
 
 
 def log_group(service: str) -> str:
@@ -113,12 +120,14 @@ def _read(environment: Environment, catalog: Catalog) -> dict[str, Any]:
                 ],
                 "metric_relabel_configs": [
                     {"source_labels": ["__name__"], "regex": names, "action": "keep"},
-                    # A model that scores aside is no pod more.
-                    {
-                        "source_labels": ["__name__", "role"],
-                        "regex": "ray_sentiment_model_info;shadow",
-                        "action": "drop",
-                    },
+                    *(
+                        {
+                            "source_labels": ["__name__", label],
+                            "regex": f"{name};({values})",
+                            "action": "drop",
+                        }
+                        for name, label, values in _DROPPED
+                    ),
                     *(
                         {
                             "source_labels": ["status"],

@@ -51,7 +51,8 @@ class Alarm(_Frozen):
     queries: Annotated[dict[str, Query], Field(min_length=1)]
     expression: str | None = None
     comparison: Literal["GreaterThanThreshold", "LessThanThreshold"] = "GreaterThanThreshold"
-    threshold: float
+    threshold: float | None = None
+    """None: the rate above which the environment's autoscaler adds pods, a variable of Terraform."""
     period_s: Annotated[int | None, Field(ge=60, multiple_of=60)] = None
     breaking: Annotated[int, Field(alias="for", ge=1)]
     looked_at: Annotated[int, Field(alias="of", ge=1)]

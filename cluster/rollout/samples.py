@@ -262,7 +262,7 @@ def counts_of(added: Reading, version: str | None) -> Counts:
         tags = dict(labels)
         if tags.get("version") != version or not math.isfinite(value):
             continue
-        if name in (_REQUESTS, _LATENCY) and not _takes_texts(tags.get("route", "")):
+        if name in (_REQUESTS, _LATENCY) and not _is_inference(tags):
             continue
         sums[name][_class_of(name, tags)] += value
     statuses = {status: round(count) for status, count in sums[_REQUESTS].items()}
@@ -283,12 +283,18 @@ def _shares(sums: Mapping[str, float]) -> dict[str, float]:
     return {name: round(total, 6) for name, total in sorted(sums.items()) if round(total, 6)}
 
 
-def _takes_texts(route: str) -> bool:
-    return route in _ROUTES or route.endswith("/infer")
+def _is_inference(tags: Mapping[str, str]) -> bool:
+    """Whether a series counts inference requests; pods of earlier releases name the route alone."""
+    route = tags.get("route", "")
+    return (
+        tags.get("kind", "inference" if route in _ROUTES or route.endswith("/infer") else "") == "inference"
+    )
 
 
 def _class_of(name: str, tags: Mapping[str, str]) -> str:
-    """The label by which a metric is counted here."""
+    """The label by which a metric is counted here; texts on which the model fails (422) count as errors."""
+    if name == _REQUESTS and (tags.get("status"), tags.get("kind")) == ("422", "inference"):
+        return "500"
     by = {_REQUESTS: "status", _LATENCY: "le", _LABELS: "label", _SCORES: "tenth"}.get(name, "outcome")
     return tags.get(by, "")
 

@@ -46,9 +46,9 @@ class CountingMetrics(Metrics):
         super().__init__()
         self.ended: list[tuple[str, int]] = []
 
-    def request(self, route: str, status: int, seconds: float, *, version: str) -> None:
+    def request(self, route: str, status: int, seconds: float, **tags: Any) -> None:
         self.ended.append((route, status))
-        super().request(route, status, seconds, version=version)
+        super().request(route, status, seconds, **tags)
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ def test_pipelines_go_their_way_and_builds_find_their_steps(installed: Installed
         assert project["source"]["type"] == expected
 
 
-def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed) -> None:
+def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed, prod: Environment) -> None:
     client, catalog = installed.client("cloudwatch"), read_catalog()
     found = {
         one["AlarmName"].removeprefix("sentiment-"): one
@@ -212,8 +212,9 @@ def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed) -> 
     assert found.keys() == catalog.alarms.keys()
     for name, alarm in catalog.alarms.items():
         one = found[name]
+        autoscaled = prod.serve.scaling.max_requests_per_minute
         assert (one["Threshold"], one["DatapointsToAlarm"], one["EvaluationPeriods"]) == (
-            alarm.threshold,
+            autoscaled if alarm.threshold is None else alarm.threshold,
             alarm.breaking,
             alarm.looked_at,
         )
@@ -232,7 +233,8 @@ def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed) -> 
         for widget in body["widgets"]
         for line in widget["properties"].get("annotations", {}).get("horizontal", ())
     }
-    assert {catalog.promise.requests_per_minute, catalog.promise.offered_per_minute} <= lines
+    promised = {catalog.promise.requests_per_minute, catalog.promise.offered_per_minute}
+    assert promised | {prod.serve.scaling.max_requests_per_minute} <= lines
 
 
 def test_terraform_and_the_manifests_name_the_same_things(installed: Installed, prod: Environment) -> None:

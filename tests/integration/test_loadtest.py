@@ -191,6 +191,7 @@ def test_a_good_service_keeps_its_promise(tmp_path: Path) -> None:
         assert row in done.stdout
     said = json.loads((tmp_path / "slo.json").read_text())
     assert said["passed"] and said["failures"] == {} and said["pods"] == 1
+    assert not any("saturated" in warning for warning in said["warnings"])
     assert said["window_s"] == 2.5
     assert sum(said["model_versions"].values()) == said["requests_sent"]
     assert set(said["model_versions"]) == {"1.0.0", "1.1.0"}
@@ -251,6 +252,17 @@ def test_a_service_that_hangs_does_not_hold_the_test_up_nor_the_arrivals(tmp_pat
     assert list(said["failures"]) == ["timeout"]
     assert said["requests_sent"] >= 75  # sent on time although none of them was answered
     assert said["generator_late_ms"]["p99"] < 400
+
+
+def test_a_load_generator_that_cannot_keep_its_schedule_is_named(tmp_path: Path) -> None:
+    # 4,000 requests a second, of which one process sends a fraction
+    many = ["--pods", "4", "--per-minute", "60000", "--min-per-minute", "60000", "--timeout", "1"]
+    with running(good) as host:
+        done = slo(host, *many, "--duration", "1", "--json", str(tmp_path / "slo.json"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = json.loads((tmp_path / "slo.json").read_text())
+    assert "the load generator saturated: it sent " in said["warnings"][0]
+    assert f"warning: {said['warnings'][0]}" in done.stdout
 
 
 def test_a_redirect_is_a_failure_and_is_not_followed(tmp_path: Path) -> None:

@@ -115,6 +115,11 @@ DATA_FILES = [
         lines("text,label", '"good,\nand ""cheap""",POSITIVE', "bad,NEGATIVE"),
         [('good,\nand "cheap"', "POSITIVE"), ("bad", "NEGATIVE")],
     ),
+    DataFile(
+        "ends_in_a_line.jsonl",
+        objects(records([("good, and cheap\n", "POSITIVE"), ROWS[1]])),
+        [("good, and cheap\n", "POSITIVE"), ROWS[1]],
+    ),
     DataFile("long.csv", table([(LONG, "POSITIVE"), ROWS[1]]), [(LONG, "POSITIVE"), ROWS[1]]),
     DataFile("empty_lines.csv", lines("text,label", "", "good,POSITIVE", "", "bad,NEGATIVE", ""), None),
     DataFile(
@@ -219,6 +224,31 @@ DATA_FILES = [
 ]
 TWO_ROWS = [("good", "POSITIVE"), ("bad", "NEGATIVE")]
 """What is read where a file names no rows of its own."""
+
+
+def arguments_of(file: DataFile, *, labels: bool = True, rows: bool = True) -> list[str]:
+    """A file's options on the command line, with those about labels and bad rows or without."""
+    options = dict(file.options)
+    of_line = []
+    for name, option in {"delimiter": "--delimiter", "encoding": "--encoding"}.items():
+        of_line += [option, options[name]] if name in options else []
+    if labels and (names := options.get("label_names")):
+        of_line += ["--label-map", *(f"{value}={label}" for value, label in names.items())]
+    if rows and "skip_bad_rows" in options:
+        of_line += ["--skip-bad-rows", str(options["skip_bad_rows"])]
+    return of_line + (["--no-header"] if options.get("header") is False else [])
+
+
+def settings_toml(file: DataFile, base: str) -> str:
+    """A run's settings with the file as its one set, `zoo`."""
+    options = {"name": "zoo", "file": file.name, "held_out": 0.0, **file.options}
+    names = options.pop("label_names", {})
+    values = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+    if names:
+        pairs = ", ".join(f"{json.dumps(value)} = {json.dumps(label)}" for value, label in names.items())
+        values.append(f"label_names = {{ {pairs} }}")
+    head = f'name = "zoo"\nversion = "1"\nbase = {json.dumps(base)}\nlabels = ["NEGATIVE", "POSITIVE"]\n'
+    return head + "[[data]]\n" + "\n".join(values) + "\n"
 
 
 def main(folder: Path) -> None:

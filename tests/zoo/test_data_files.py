@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
 import pytest
 
-from tests.zoo.architectures import save
 from tests.zoo.data_files import DATA_FILES, TWO_ROWS, DataFile
-from train.__main__ import main
 from train.errors import TrainError
 from train.settings import FileSettings
 from train.texts.reading import label_values, read_examples
@@ -29,33 +25,6 @@ def test_a_file_is_read_or_refused_with_what_helps(file: DataFile, tmp_path: Pat
         return
     read = [(example.text, LABELS[example.label]) for example in read_examples(str(tmp_path), source, LABELS)]
     assert read == (file.rows or TWO_ROWS)
-
-
-def arguments_of(file: DataFile) -> list[str]:
-    """The same options on the command line."""
-    options = dict(file.options)
-    of_line = []
-    for name, option in {"delimiter": "--delimiter", "encoding": "--encoding"}.items():
-        of_line += [option, options[name]] if name in options else []
-    if names := options.get("label_names"):
-        of_line += ["--label-map", *(f"{value}={label}" for value, label in names.items())]
-    if rows := options.get("skip_bad_rows"):
-        of_line += ["--skip-bad-rows", str(rows)]
-    return of_line + (["--no-header"] if options.get("header") is False else [])
-
-
-def test_no_verb_ends_in_a_traceback(tmp_path: Path) -> None:
-    model = save(tmp_path / "model", labels=LABELS)
-    read = [file for file in DATA_FILES if not file.message]
-    for number, file in enumerate([*(file for file in DATA_FILES if file.message), *read[::8]]):
-        path = tmp_path / file.name
-        file.write(path)
-        printed = io.StringIO()
-        arguments = ["--data", str(path), "--out", str(tmp_path / str(number)), *arguments_of(file)]
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            status = main(["evaluate", "--bundle", str(model), *arguments])
-        assert status == bool(file.message), f"{file.name}: {printed.getvalue()}"
-        assert not file.message or printed.getvalue().count("error: ") == 1
 
 
 def test_what_a_folder_is_read_of_and_what_is_passed_over_is_listed(

@@ -28,8 +28,9 @@ def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -
         bound=thresholds.covariate.mmd,
         retrain_bound=thresholds.covariate.retrain_mmd,
         p=found.p,
-        reason=f"the texts look different to the model: MMD² {found.squared:.3f} between the embeddings of "
-        f"{len(current.answers):,} texts and of the reference's {len(reference.answers):,}",
+        claim="the texts look different to the model",
+        measured=f"MMD² between the embeddings of {len(current.answers):,} texts and of the reference's "
+        f"{len(reference.answers):,}",
     )
 
 
@@ -47,8 +48,8 @@ def lengths(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> M
         effect=effect,
         bound=thresholds.covariate.length_psi,
         p=p,
-        reason=f"the texts have other lengths: about {now:.0f} tokens in the middle, {before:.0f} in the "
-        f"reference (PSI {effect:.2f})",
+        claim="the texts have other lengths",
+        measured=f"a median of about {now:.0f} tokens, {before:.0f} in the reference",
     )
 
 
@@ -61,7 +62,8 @@ def unknown_tokens(reference: Reference, traffic: Traffic, thresholds: Threshold
         effect=now - before,
         bound=thresholds.covariate.unknown_rise,
         p=rate_rise_p(traffic.tokens, before, reference.profile.texts),
-        reason=f"the tokenizer does not know {now:.2%} of the tokens, {before:.2%} in the reference",
+        claim="more tokens are unknown",
+        measured=f"the tokenizer does not know {now:.2%} of the tokens, {before:.2%} in the reference",
     )
 
 
@@ -77,7 +79,8 @@ def label_shares(reference: Reference, traffic: Traffic, thresholds: Thresholds)
         effect=total_variation(before, traffic.answers),
         bound=thresholds.prediction.label_share,
         p=homogeneity_p(before, traffic.answers),
-        reason=f"{shares(traffic.answers)[most]:.1%} of the answers are {traffic.labels[most]}, "
+        claim="the answers are distributed differently",
+        measured=f"{shares(traffic.answers)[most]:.1%} of the answers are {traffic.labels[most]}, "
         f"{shares(before)[most]:.1%} in the reference",
     )
 
@@ -93,22 +96,25 @@ def scores(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Me
         effect=effect,
         bound=thresholds.prediction.score_psi,
         p=p,
-        reason=f"the scores are distributed differently: {now:.3f} on average, {before:.3f} in the reference "
-        f"(PSI {effect:.2f})",
+        claim="the scores are distributed differently",
+        measured=f"{now:.3f} on average, {before:.3f} in the reference",
     )
 
 
-def accuracy(reference: Reference, right: int, judged: int, what: str, thresholds: Thresholds) -> Measure:
+def accuracy(
+    reference: Reference, now: float, right: int, judged: int, what: str, thresholds: Thresholds
+) -> Measure:
     """Is the model wrong more often? Both have been judged at least once.
 
     Args:
         reference: Of the version.
-        right: Answers of the window that are right.
-        judged: Of how many, drawn at random.
+        now: Share of the window's answers that are right.
+        right: Right answers in a random sample that knows this share as well.
+        judged: Of how many.
         what: How they were judged, the end of "… are right".
         thresholds: The bounds.
     """
-    before, now = reference.right / reference.judged, right / judged
+    before = reference.right / reference.judged
     fall = thresholds.accuracy.fall
     return Measure(
         check="accuracy",
@@ -117,7 +123,8 @@ def accuracy(reference: Reference, right: int, judged: int, what: str, threshold
         bound=fall,
         retrain_bound=fall,
         p=fall_p(right, judged, reference.right, reference.judged),
-        reason=f"{now:.1%} of the answers are right, {what}; {before:.1%} of what was held out of training",
+        claim="fewer answers are right",
+        measured=f"{now:.1%}, {what}; {before:.1%} of what was held out of training",
     )
 
 
@@ -136,8 +143,9 @@ def estimated_accuracy(reference: Reference, traffic: Traffic, thresholds: Thres
         bound=fall,
         retrain_bound=fall,
         p=float(stats.norm.sf((before - now) / deviation)) if deviation > 0 else 1.0,
-        reason=f"by its scores the model is right in about {estimate:.1%}, {before - now:.1%} less than in "
-        "the reference",
+        claim="the scores let expect more wrong answers",
+        measured=f"about {estimate:.1%} are right by a mean score of {now:.3f}, {before:.3f} in the "
+        "reference",
     )
 
 

@@ -21,9 +21,11 @@ class Measure:
     bound: float
     """An effect from here on counts."""
     p: float
-    """Chance of such an effect where nothing has changed."""
-    reason: str
-    """What to say if it counts."""
+    """p-value of no change."""
+    claim: str
+    """What has changed, if the effect counts."""
+    measured: str
+    """What was measured: true whether the effect counts or not."""
     retrain_bound: float | None = None
     """An effect from here on asks for retraining; None: none does."""
 
@@ -40,6 +42,7 @@ class Finding:
     p: float
     """After the correction for all that was asked in one go."""
     reason: str
+    """What was measured, after what has changed unless the level is `ok`."""
 
 
 @dataclass(frozen=True, slots=True)

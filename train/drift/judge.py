@@ -7,13 +7,12 @@ from train.drift import checks
 from train.drift.estimates import by_mean_score, by_threshold
 from train.drift.findings import LEVELS, AccuracyFigures, Finding, Level, Measure, Report, Unmeasured
 from train.drift.mmd import Embedded
-from train.drift.rates import wilson
 from train.drift.reference import Reference
 from train.drift.segments import SegmentHistory, segments
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 from train.errors import DataInvalid
-from train.evaluation.compare import holm
+from train.evaluation.compare import holm, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +118,16 @@ def _accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) ->
         return Unmeasured("accuracy", "nothing was held out of training to compare it with")
     if feedback.audit.texts >= least:
         what = f"by {feedback.audit.texts:,} labels of the audit sample"
-        return checks.accuracy(reference, *feedback.audit.counts, what, thresholds)
+        return checks.accuracy(reference, feedback.audit.accuracy, *feedback.audit.counts, what, thresholds)
     if feedback.judged < least:
         lack = f"{feedback.judged:,} texts have feedback, {least:,} are needed"
         return Unmeasured("accuracy", lack)
     _, most = feedback.bounds(traffic.rows)
     without = traffic.rows - feedback.judged
-    what = f"by feedback on {feedback.judged:,} texts" + (
-        f" and if {without:,} others are" if without else ""
-    )
-    found = checks.accuracy(reference, most, traffic.rows, what, thresholds)
+    what = f"by feedback on {feedback.judged:,} texts"
+    if without:
+        what = f"at most: {what}, if the answers to the {without:,} others are all right"
+    found = checks.accuracy(reference, most / traffic.rows, most, traffic.rows, what, thresholds)
     if found.effect >= found.bound:
         return found
     return (
@@ -150,10 +149,14 @@ def _corrected(measures: Sequence[Measure]) -> list[tuple[Measure, float]]:
 def _finding(measure: Measure, p: float, significance: float, *, spared: bool = False) -> Finding:
     """Effect and significance together make the level; `spared` is what feedback has shown to do no harm."""
     level: Level = "ok"
+    reason = measure.measured
     if p <= significance and measure.effect >= measure.bound:
         retrain = measure.retrain_bound is not None and measure.effect >= measure.retrain_bound
         level = "retrain" if retrain and not spared else "drift"
-    return Finding(measure.check, measure.kind, level, measure.effect, measure.bound, p, measure.reason)
+        reason = f"{measure.claim}: {measure.measured}"
+        if retrain and spared:
+            reason += "; labels show that the accuracy holds, so retraining is not needed"
+    return Finding(measure.check, measure.kind, level, measure.effect, measure.bound, p, reason)
 
 
 def _accuracy_held(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> bool:

@@ -61,21 +61,6 @@ def rate_rise_p(current: TokenSums, reference_rate: float, reference_texts: int)
     return float(stats.norm.sf(rise / deviation))
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """A share, and where it lies with 95 % confidence."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-def wilson(right: int, of: int) -> Bounds:
-    """Wilson's 95 % interval of a share (Wilson 1927, Probable Inference, JASA 22); `of` is at least 1."""
-    found = stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
-    return Bounds(right / of, float(found.low), float(found.high))
-
-
 def fisher_p(count: int, of: int, other_count: int, other_of: int) -> float:
     """Fisher's exact two-sided p-value that two shares are the same (Fisher 1935)."""
     return float(stats.fisher_exact(_table(count, of, other_count, other_of)).pvalue)

@@ -1,6 +1,5 @@
 """The folder of a look for drift: `drift.json`, `report.html`, the plots, and the metrics for monitoring."""
 
-import base64
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +7,8 @@ from train.drift.document import to_json
 from train.drift.measuring import Look
 from train.drift.metrics import cloudwatch, prometheus
 from train.drift.plots import plots
-from train.drift.tables import accuracy_rows, p_value
+from train.drift.tables import accuracy_rows, effect, p_value
+from train.page import page
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -32,19 +32,14 @@ def write_report(look: Look, folder: Path, now: datetime) -> None:
 
 
 def html(look: Look, images: dict[str, bytes], now: datetime) -> str:
-    """The page: plots inside it as data, no script, nothing loaded from anywhere."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"p_value": p_value, "time": _time}
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    """Return the page."""
+    return page(
+        _TEMPLATE,
+        images,
+        {"p_value": p_value, "effect": effect, "time": _time},
         report=look.report,
         profile=look.reference.profile,
         accuracy=list(accuracy_rows(look.report.accuracy)),
-        images={name: base64.b64encode(image).decode() for name, image in images.items()},
         now=now,
     )
 

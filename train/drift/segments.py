@@ -160,6 +160,7 @@ def _measure(
         effect=float(rises[most]),
         bound=thresholds.segments.label_share,
         p=p,
-        reason=f"the segment {name!r} turned: {now[most] / now.sum():.0%} {labels[most]} of {now.sum():,} "
+        claim=f"the segment {name!r} turned",
+        measured=f"{now[most] / now.sum():.0%} {labels[most]} of {now.sum():,} "
         f"answers, {past[most] / past.sum():.0%} of {past.sum():,} before",
     )

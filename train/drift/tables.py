@@ -1,5 +1,6 @@
 """A report as people read it on a terminal."""
 
+import math
 from collections.abc import Iterator
 
 from train.drift.findings import AccuracyFigures, Finding, Report
@@ -18,9 +19,14 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
+def effect(value: float) -> str:
+    """An effect, rounded down: it does not seem to reach a bound that it does not reach."""
+    return f"{math.floor(value * 10_000) / 10_000:.4f}"
+
+
 def p_value(p: float) -> str:
-    """A p-value in at most six characters."""
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+    """A p-value in at most six characters, rounded up: likewise."""
+    return f"{math.ceil(p * 1000) / 1000:.3f}" if p >= 0.001 else "<0.001"
 
 
 def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
@@ -29,7 +35,7 @@ def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
     interval = "" if found.low is None else f" [{percent(found.low)}, {percent(found.high)}]"
     yield [f"audit sample of {found.audited:,} texts", percent(found.measured) + interval]
     if found.judged:
-        bounds = f"[{percent(found.feedback_low)}, {percent(found.feedback_high)}]"
+        bounds = f"{percent(found.feedback_low)} to {percent(found.feedback_high)}"
         yield [f"bounds from feedback on {found.judged:,} texts", bounds]
     yield ["estimated from the mean score", percent(found.by_mean_score)]
     yield ["estimated from a threshold on the score", percent(found.by_threshold)]
@@ -58,7 +64,7 @@ def _parts(report: Report) -> Iterator[str]:
 def _row(finding: Finding) -> list[str]:
     return [
         finding.check,
-        f"{finding.effect:.4f}",
+        effect(finding.effect),
         f"{finding.bound:g}",
         p_value(finding.p),
         finding.level,

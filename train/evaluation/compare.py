@@ -1,6 +1,7 @@
-"""Two models on the same texts: the difference of their figures, with what chance alone would make of it.
+"""One model's accuracy, and the difference of two models on the same texts, with what chance makes of them.
 
-All of it follows from four counts a class: texts that both answer right, only one, only the other, neither.
+The differences follow from four counts a class: texts that both answer right, only one, only the other,
+neither.
 Drawing texts with replacement, both models on the same draw, is drawing those counts from a multinomial
 distribution: the paired bootstrap (Efron and Tibshirani 1993, chapter 8) without touching a text twice.
 """
@@ -94,6 +95,36 @@ def interval(measured: float, drawn: Floats, confidence: float) -> Interval:
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(measured, float(low), float(high))
+
+
+def wilson(right: int, of: int, confidence: float = 0.95) -> Interval:
+    """Wilson's interval of a share (Wilson 1927, Probable Inference, JASA 22); `of` is at least 1."""
+    from scipy import stats  # a second, which `python -m train --help` can do without
+
+    found = stats.binomtest(right, of).proportion_ci(confidence, method="wilson")
+    return Interval(right / of, float(found.low), float(found.high))
+
+
+def balanced_accuracy_interval(
+    right: Counts, texts: Counts, confidence: float = 0.95, *, draws: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The interval of one model's balanced accuracy, drawn from the posterior of each class's recall.
+
+    Each recall has Jeffreys' prior, as in `difference_draws`; a bootstrap has no width where all are right.
+
+    Args:
+        right: int64 (classes,), right answers of each class.
+        texts: int64 (classes,); a class without texts is left out.
+        confidence: Of the interval.
+        draws: How many.
+        seed: The same seed gives the same interval.
+    """
+    right, texts = right[texts > 0], texts[texts > 0]
+    recalls = np.random.default_rng(seed).beta(right + 0.5, texts - right + 0.5, (draws, len(texts)))
+    measured = float((right / texts).mean())
+    found = interval(measured, recalls.mean(axis=1), confidence)
+    # Jeffreys' interval excludes the measured share where that is 0 or 1.
+    return Interval(measured, min(found.low, measured), max(found.high, measured))
 
 
 def difference_draws(

@@ -40,6 +40,8 @@ class ModelOnSet(_Frozen):
 
     figures: Figures
     calibration: Calibration
+    accuracy: Interval | None = Field(default=None, description="Of `figures.accuracy`; none in older files.")
+    balanced_accuracy: Interval | None = Field(default=None, description="Of `figures.balanced_accuracy`.")
 
 
 class Difference(_Frozen):
@@ -163,7 +165,8 @@ class BehaviourResult(_Frozen):
 class Evaluation(_Frozen):
     """The whole file."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
+    """2: with the intervals of each model's accuracies."""
     created_at: str = Field(description="UTC, ISO 8601.")
     candidate: ModelCard
     against: ModelCard | None

@@ -320,8 +320,8 @@ def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Che
         "<=",
         most,
         _thousandths,
-        f"the scores do not mean what they say: the calibration error is {error:.3f}, at most {most:.3f} is "
-        "allowed; fit the temperature anew on held-out texts",
+        f"the scores are not calibrated: the calibration error is {error:.3f}, at most {most:.3f} is "
+        "allowed; fit the temperature again on held-out texts",
     )
     against = [of_set.against.calibration.error for of_set in sampled if of_set.against]
     if against:
@@ -332,8 +332,8 @@ def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Che
             "<=",
             most,
             lambda value: f"{value:+.3f}",
-            f"the scores mean less than the champion's: the calibration error is {error:.3f}, the champion's "
-            f"{champion:.3f}, and {most:.3f} more is allowed",
+            f"the scores are calibrated worse than the champion's: the calibration error is {error:.3f}, the "
+            f"champion's {champion:.3f}, and {most:.3f} more is allowed",
         )
 
 

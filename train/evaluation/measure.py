@@ -15,10 +15,12 @@ from train.evaluation.behaviour import BehaviourTest, Case, Polarity, Said, beha
 from train.evaluation.compare import (
     RESAMPLES,
     Counts,
+    balanced_accuracy_interval,
     bootstrap,
     interval,
     mcnemar_p,
     paired_counts,
+    wilson,
 )
 from train.evaluation.document import (
     Average,
@@ -270,8 +272,16 @@ def _in_turn(
 
 
 def _on_set(truth: Indices, scores: Scores, labels: Sequence[str]) -> ModelOnSet:
+    answered = scores.argmax(axis=1)
+    right, texts = (
+        np.bincount(truth[answered == truth], minlength=len(labels)),
+        np.bincount(truth, minlength=len(labels)),
+    )
     return ModelOnSet(
-        figures=figures(truth, scores.argmax(axis=1), labels), calibration=calibration(scores, truth)
+        figures=figures(truth, answered, labels),
+        calibration=calibration(scores, truth),
+        accuracy=wilson(int(right.sum()), int(texts.sum()), CONFIDENCE),
+        balanced_accuracy=balanced_accuracy_interval(right, texts, CONFIDENCE),
     )
 
 

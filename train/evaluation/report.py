@@ -1,12 +1,12 @@
 """`report.html`: an evaluation, and the gate's verdict on it, as one file that needs nothing else."""
 
-import base64
 from pathlib import Path
 
 from train.evaluation.document import Evaluation, to_json
 from train.evaluation.gate import Verdict
 from train.evaluation.plots import plots
-from train.evaluation.tables import named, signed
+from train.evaluation.tables import fraction, share, signed
+from train.page import page
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _WRITTEN_PLOTS = ("reliability", "confusion")
@@ -29,20 +29,11 @@ def write_report(evaluation: Evaluation, folder: Path, verdict: Verdict | None =
 
 
 def html(evaluation: Evaluation, images: dict[str, bytes], verdict: Verdict | None = None) -> str:
-    """The page: plots inside it as data, no script, nothing loaded from anywhere."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"signed": signed, "named": named, "fraction": _fraction}
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    """Return the page."""
+    return page(
+        _TEMPLATE,
+        images,
+        {"signed": signed, "share": share, "fraction": fraction},
         evaluation=evaluation,
         verdict=verdict,
-        images={name: base64.b64encode(image).decode() for name, image in images.items()},
     )
-
-
-def _fraction(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"  # noqa: RUF001

@@ -29,6 +29,16 @@ def signed(of: Interval) -> str:
     return f"{100 * of.estimate:+.1f} [{100 * of.low:+.1f}, {100 * of.high:+.1f}]"
 
 
+def share(value: float, of: Interval | None) -> str:
+    """A share with its interval, where it is known."""
+    return fraction(value) + (f" [{fraction(of.low)}, {fraction(of.high)}]" if of else "")
+
+
+def fraction(value: float | None) -> str:
+    """A fraction to three digits."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def named(card: ModelCard) -> str:
     """A model on one line."""
     temperature = f", temperature {card.temperature:g}" if card.temperature is not None else ""
@@ -87,18 +97,14 @@ def _set_row(of_set: SetResult, labels: Sequence[str]) -> list[str]:
     return [
         of_set.name,
         f"{of_set.texts:,}",
-        f"{found.accuracy:.3f}",
-        f"{found.balanced_accuracy:.3f}",
+        share(found.accuracy, of_set.candidate.accuracy),
+        share(found.balanced_accuracy, of_set.candidate.balanced_accuracy),
         f"{found.macro_f1:.3f}",
-        *(_fraction(found.recall.get(label)) for label in labels),
-        *(_fraction(found.precision.get(label)) for label in labels),
+        *(fraction(found.recall.get(label)) for label in labels),
+        *(fraction(found.precision.get(label)) for label in labels),
         f"{scores.error:.3f}",
         f"{scores.negative_log_likelihood:.3f}",
     ]
-
-
-def _fraction(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _differences(evaluation: Evaluation) -> str:

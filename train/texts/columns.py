@@ -35,11 +35,9 @@ def read_columns(
     Raises:
         DataInvalid: The file cannot be read, or a needed column is missing.
     """
-    import pyarrow
-
     kind = format_of(file)
     names, of_path = [*needed, *wanted], partition_columns(file)
-    try:
+    with _faults_of(file):
         for batch in _reader(file, kind, names, needed, layout):
             rows = len(next(iter(batch.values()), ()))
             added = {name: [value] * rows for name, value in of_path.items() if name in names}
@@ -50,22 +48,32 @@ def read_columns(
                     "read with --text-column and --label-column"
                 )
             yield whole
-    except (OSError, ValueError, EOFError, pyarrow.ArrowException) as error:
-        raise DataInvalid(f"{file} cannot be read as {kind}: {error}") from error
 
 
 def column_names(file: str, layout: Layout = USUAL) -> list[str]:
-    """Names of the columns of a readable file, sorted."""
+    """Names of the columns of a file, sorted. Raises DataInvalid if it cannot be read."""
     kind = format_of(file)
-    if kind == "parquet":
-        with _open_parquet(file) as parquet:
-            names = list(parquet.schema_arrow.names)
-    elif kind == "csv":
-        with open_delimited(file, layout, ()) as delimited:
-            names = delimited.names
-    else:
-        names = [name for batch in _reader(file, kind, None, (), layout) for name in batch]
+    with _faults_of(file):
+        if kind == "parquet":
+            with _open_parquet(file) as parquet:
+                names = list(parquet.schema_arrow.names)
+        elif kind == "csv":
+            with open_delimited(file, layout, ()) as delimited:
+                names = delimited.names
+        else:
+            names = [name for batch in _reader(file, kind, None, (), layout) for name in batch]
     return sorted({*names, *partition_columns(file)})
+
+
+@contextmanager
+def _faults_of(file: str) -> Iterator[None]:
+    """Turn what a reader raises into DataInvalid."""
+    import pyarrow
+
+    try:
+        yield
+    except (OSError, ValueError, EOFError, pyarrow.ArrowException) as error:
+        raise DataInvalid(f"{file} cannot be read as {format_of(file)}: {error}") from error
 
 
 def partition_columns(file: str) -> dict[str, str]:

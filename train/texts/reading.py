@@ -6,7 +6,7 @@ Rows are counted from 0 below a header; an error names file, row and column.
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from serve_app.errors import excerpt
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _BadRows:
+class BadRows:
     """The rows of a file that cannot be used: all counted, the first ones named."""
 
     file: str
@@ -68,7 +68,7 @@ def read_file(
     """
     known = {str(normalised(value)): index for value, index in source.index_of(labels).items()}
     dropped = {normalised(value) for value in source.drop_labels}
-    bad = _BadRows(file, source.skip_bad_rows)
+    bad = BadRows(file, source.skip_bad_rows)
     row = 0
     for batch in read_columns(file, (source.text, source.label), columns, layout_of(source)):
         texts, values = batch[source.text], batch[source.label]
@@ -83,7 +83,7 @@ def read_file(
                 bad.add(
                     row + i, source.label, f"{found}, expected one of {sorted(known)}; --label-map maps it"
                 )
-            elif reason := _fault(text, known):
+            elif reason := text_fault(text, known):
                 bad.add(row + i, source.text, reason)
             else:
                 further = {name: str(normalised(of[i])) for name, of in kept.items()}
@@ -93,21 +93,20 @@ def read_file(
     bad.finish()
 
 
-def _fault(text: object, known: dict[str, int]) -> str | None:
-    """Why a text cannot be used, or None."""
+def text_fault(text: object, known: Collection[str] = ()) -> str | None:
+    """Why a text cannot be used, or None; `known` are the values of labels, where there are any."""
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return "the text is empty"
     if not isinstance(text, str):
         return f"the text is of the type {type(text).__name__}"
     if not text.strip():
         return "the text is empty"
-    if "\n" in text:
+    if known and len(lines := text.splitlines()) > 1:
         # A quote that opens a text and is closed in another row: what lies between are rows.
-        lines = text.splitlines()
         ends = [normalised(re.split(r"[,;\t|]", line)[-1].strip('"')) for line in lines[:-1]]
         starts = [normalised(re.split(r"[,;\t|]", line)[0].strip('"')) for line in lines[1:]]
         if any(re.search(r"[,;\t|]", line) for line in lines) and (
-            set(ends) <= known.keys() or set(starts) <= known.keys()
+            set(ends) <= set(known) or set(starts) <= set(known)
         ):
             return f"the text holds {len(lines) - 1} further rows, since a quote in it is not closed"
     return None

@@ -4,10 +4,12 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from train.errors import SettingsInvalid, TrainError
 from train.evaluation.evaluate import read_sets
 from train.settings import FileSettings, read_settings
+from train.texts.delimited import Layout
 from train.texts.examples import Example
 from train.texts.sets import read_set
 
@@ -25,8 +27,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--config", type=Path, metavar="FILE", help="the run's settings, TOML")
     group.add_argument("--data", required=True, metavar="PATH", help="folder, file or address of the texts")
-    group.add_argument("--text-column", metavar="NAME", help="default: text")
-    group.add_argument("--label-column", metavar="NAME", help="default: label")
+    group.add_argument("--text-column", metavar="NAME", help="default: text, or 1 with --no-header")
+    group.add_argument("--label-column", metavar="NAME", help="default: label, or 2 with --no-header")
     group.add_argument(
         "--label-names",
         "--label-map",
@@ -41,18 +43,36 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows of a file that may be left out: without a text or a known label (default: 0)",
     )
-    group.add_argument("--delimiter", metavar="C", help="of a CSV, `tab` for \\t (default: by its header)")
-    group.add_argument("--encoding", metavar="NAME", help="of a CSV, such as cp1252 (default: utf-8)")
-    group.add_argument(
+    add_layout(group)
+
+
+class _Options(Protocol):
+    """Where options are declared: a parser, or a group of one."""
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action: ...
+
+
+def add_layout(parser: _Options) -> None:
+    """The options that say how a CSV file is written."""
+    parser.add_argument("--delimiter", metavar="C", help="of a CSV, `tab` for \\t (default: by its header)")
+    parser.add_argument("--encoding", metavar="NAME", help="of a CSV, such as cp1252 (default: utf-8)")
+    parser.add_argument(
         "--no-header",
         action="store_true",
-        help="a CSV's columns have no names and are called 1, 2, …; the text is 1 and the label 2 by default",
+        help="a CSV's columns have no names and are called 1, 2, …",
     )
+
+
+def layout_from(chosen: argparse.Namespace) -> Layout:
+    """The layout that the options of `add_layout` describe."""
+    delimiter = _DELIMITERS.get(chosen.delimiter, chosen.delimiter)
+    return Layout(delimiter, chosen.encoding, has_header=not chosen.no_header)
 
 
 def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
     """The one set that the options describe, and where it lies, without a settings file."""
     root, _, file = chosen.data.rstrip("/").rpartition("/")
+    layout = layout_from(chosen)
     source = FileSettings(
         name=re.sub(r"[^A-Za-z0-9._+-]+", "-", file.partition(".")[0]).lstrip("-._+") or "texts",
         file=file,
@@ -61,9 +81,9 @@ def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
         label_names=dict(label_pair(pair) for pair in chosen.label_names or ()),
         drop_labels=tuple(chosen.drop_labels or ()),
         skip_bad_rows=chosen.skip_bad_rows or 0,
-        delimiter=_DELIMITERS.get(chosen.delimiter, chosen.delimiter),
-        encoding=chosen.encoding,
-        header=not chosen.no_header,
+        delimiter=layout.delimiter,
+        encoding=layout.encoding,
+        header=layout.has_header,
     )
     return source, root
 
@@ -84,15 +104,20 @@ def labelled_sets(
     if chosen.config is None:
         source, root = file_settings(chosen)
         return {source.name: read_set(source, labels, root, columns)}
-    for option in _OF_ONE_FILE:
-        if getattr(chosen, option):
-            raise SettingsInvalid(
-                f"--{option.replace('_', '-')} and --config exclude each other; it is in the file"
-            )
+    refuse_with_config(chosen)
     settings = read_settings(chosen.config)
     if set(settings.labels) != set(labels):
         raise TrainError(f"the model has the labels {list(labels)}, {chosen.config} {list(settings.labels)}")
     return read_sets(settings.model_copy(update={"labels": tuple(labels)}), chosen.data, columns)
+
+
+def refuse_with_config(chosen: argparse.Namespace) -> None:
+    """Refuse the options of one file next to a settings file. Raises SettingsInvalid."""
+    for option in _OF_ONE_FILE:
+        if getattr(chosen, option, None):
+            raise SettingsInvalid(
+                f"--{option.replace('_', '-')} and --config exclude each other; it is in the file"
+            )
 
 
 def label_pair(text: str) -> tuple[str, str]:

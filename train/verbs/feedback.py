@@ -7,13 +7,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from train.verbs.data import label_pair
+from train.verbs.data import add_layout, label_pair, layout_from
 
 _HELP = """\
 Add the rows of a CSV, JSONL or Parquet file, or of a folder of them, to the feedback. A row says of the text
 with this request id and index (0 if there is no such column) which label is right, and when that was said
 (now if there is no such column). Every row is checked before the first is written. Importing a file twice
-does no harm; where a text was given several labels, the last one counts.
+does no harm; where a text was given several labels, the one with the latest time counts. Counted and
+reported: an index such as 1.0, which is read as 1; a time in the future, which the time of the import
+replaces; rows that repeat another one; texts with different labels.
 
 With --audit the file is one of `feedback sample`: its labels are those of a random sample, and measure how
 often the answers are right. Rows without a label are left out, and `feedback sample` exports them again.
@@ -57,11 +59,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(f"--{column}-column", default=name, metavar="NAME", help=f"default: {name}")
     parser.add_argument(
         "--label-names",
+        "--label-map",
         nargs="+",
         default=(),
         metavar="VALUE=LABEL",
         help="what the label column's values mean; default: they are the labels",
     )
+    add_layout(parser)
     parser.add_argument("--audit", action="store_true", help="the file is one of `feedback sample`, labelled")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=_run)
@@ -110,7 +114,7 @@ def _run(chosen: argparse.Namespace) -> int:
     from train.captured.importing import ImportColumns, import_feedback
     from train.captured.reading import Log
 
-    rows = import_feedback(
+    done = import_feedback(
         chosen.file,
         chosen.log,
         chosen.labels or Log(chosen.log).labels(),
@@ -122,8 +126,20 @@ def _run(chosen: argparse.Namespace) -> int:
             dict(label_pair(pair) for pair in chosen.label_names),
         ),
         now=datetime.now(UTC),
+        layout=layout_from(chosen),
         audit=chosen.audit,
         tell=lambda count: print(f"{count:,} rows written", file=sys.stderr, flush=True),
     )
-    print(json.dumps({"rows": rows}) if chosen.json else f"{rows:,} rows of feedback are in {chosen.log}")
+    if chosen.json:
+        print(json.dumps(asdict(done)))
+        return 0
+    print(f"{done.rows:,} rows of feedback are in {chosen.log}")
+    for count, what in (
+        (done.decimal_index, "with the index as a decimal number, such as 1.0: read as whole numbers"),
+        (done.future_time, "with a time in the future: written with the time of the import"),
+        (done.duplicate, "repeated: said of the same text by another row, counts once"),
+        (done.contradicting, "texts with different labels: the latest time counts, none of equal times"),
+    ):
+        if count:
+            print(f"  {count:,} {what}")
     return 0

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from train.errors import SettingsInvalid
+from train.verbs.data import add_layout, layout_from, refuse_with_config
 
 _HELP = """\
 Score every text of a data set with a model, offline, through Ray Data: Parquet with all columns of the data,
@@ -36,7 +36,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         metavar="PATH",
         help="file, folder or address of the texts; with --config, the folder of its files",
     )
-    parser.add_argument("--text-column", metavar="NAME", help="default: text")
+    parser.add_argument("--text-column", metavar="NAME", help="default: text, or 1 with --no-header")
+    add_layout(parser)
+    parser.add_argument(
+        "--skip-bad-rows", type=int, metavar="N", help="rows of a file without a text left out (default: 0)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="made; gets Parquet files")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with the model (default 1)")
     parser.add_argument("--gpu", action="store_true", help="give each worker one GPU")
@@ -49,11 +53,17 @@ def _run(chosen: argparse.Namespace) -> int:
 
     machine = {"workers": chosen.workers, "gpu": chosen.gpu}
     if chosen.config is None:
-        text = chosen.text_column or "text"
-        count = score(chosen.bundle, chosen.data, chosen.out, text=text, **machine)
-    elif chosen.text_column:
-        raise SettingsInvalid("--text-column and --config exclude each other; it is in the file")
+        count = score(
+            chosen.bundle,
+            chosen.data,
+            chosen.out,
+            text=chosen.text_column or ("1" if chosen.no_header else "text"),
+            layout=layout_from(chosen),
+            skip_bad_rows=chosen.skip_bad_rows or 0,
+            **machine,
+        )
     else:
+        refuse_with_config(chosen)
         count = score_sets(chosen.bundle, read_settings(chosen.config), chosen.data, chosen.out, **machine)
     print(f"{count:,} texts scored, in {chosen.out}")
     return 0

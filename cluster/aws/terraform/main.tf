@@ -105,6 +105,8 @@ module "monitoring" {
   usd_per_pod_hour = var.usd_per_pod_hour
   cluster_name     = module.cluster.name
   probe            = var.probe_url != ""
+
+  pod_max_requests_per_minute = var.pod_max_requests_per_minute
 }
 
 module "functions" {

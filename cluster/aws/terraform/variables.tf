@@ -192,6 +192,16 @@ variable "usd_per_pod_hour" {
   }
 }
 
+variable "pod_max_requests_per_minute" {
+  description = "Requests with texts a minute a pod above which the autoscaler adds pods, and the alarm `rate` sounds: requests_per_minute of [serve.scaling] and its tolerance. `python -m cluster aws` sets it from the environment."
+  type        = number
+  default     = 660
+  validation {
+    condition     = var.pod_max_requests_per_minute > 0
+    error_message = "More than 0."
+  }
+}
+
 variable "functions_folder" {
   description = "Folder of the Lambda functions' zips; `python -m cluster.aws.package FOLDER` makes them, and `python -m cluster aws` does that."
   type        = string

@@ -95,7 +95,7 @@ class Clients:
             for row in rows:
                 asked = self.asked[row["request_id"], int(row["index"])]
                 writer.writerow({**row, "label": say(asked)})
-        return import_feedback(str(labelled), log.uri, LABELS, now=datetime.now(UTC), audit=True)
+        return import_feedback(str(labelled), log.uri, LABELS, now=datetime.now(UTC), audit=True).rows
 
     def lost(self, log: Log) -> set[str]:
         """Answered requests that are not in the log, once nothing more comes or patience ends."""

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 from loadtest.observations import Observations
 from loadtest.pacing import Pace
@@ -12,6 +13,7 @@ KEPT = Observations(
     pods=2,
     window_s=60.0,
     sent=1200,
+    unsent=0,
     latencies_ms=tuple([20.0] * 1100 + [80.0] * 100),
     failures={},
     versions={"1.0.0": 900, "1.1.0": 300},
@@ -23,6 +25,7 @@ BROKEN = Observations(
     pods=1,
     window_s=60.0,
     sent=600,
+    unsent=0,
     latencies_ms=tuple([20.0] * 500),
     failures={"HTTP 429": 90, "timeout": 10},
     versions={"1.0.0": 500},
@@ -54,12 +57,20 @@ def test_the_table_of_a_promise_broken_names_failures_and_reasons() -> None:
     assert "100 of 600 requests got no right answer" in text
 
 
+def test_a_warning_stands_in_the_table() -> None:
+    few = replace(KEPT, sent=1000, unsent=200, latencies_ms=KEPT.latencies_ms[:1000], answered_in_window=1000)
+    text = table(HOST, PLAN, few, judge(few, SLO()))
+    assert "warning: the load generator saturated: it sent 1000 of 1200 requests" in text
+    assert text.splitlines()[-1] == "PASS"
+
+
 def test_the_document_is_json_without_infinities_or_keys() -> None:
     text = json.dumps(
-        document(HOST, PLAN, BROKEN, judge(BROKEN, SLO()), "2026-01-01T00:00:00+00:00"), allow_nan=False
+        document(HOST, PLAN, BROKEN, judge(BROKEN, SLO()), "2026-01-01T00:00:00+00:00"),
+        allow_nan=False,
     )
     said = json.loads(text)
-    assert said["passed"] is False and len(said["reasons"]) == 2
+    assert said["passed"] is False and len(said["reasons"]) == 2 and said["warnings"] == []
     assert said["latency_ms"]["p95"] is None and said["answered_latency_ms"]["p95"] == 20.0
     assert [check["passed"] for check in said["checks"]] == [False, True, False]
     assert said["tokens_per_s"] == 25_000 / 60

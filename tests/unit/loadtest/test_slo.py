@@ -14,6 +14,7 @@ def seen(latencies_ms: list[float], **changes: object) -> Observations:
         "pods": 1,
         "window_s": 60.0,
         "sent": len(latencies_ms),
+        "unsent": 0,
         "latencies_ms": tuple(sorted(latencies_ms)),
         "failures": {},
         "versions": {"1.0.0": len(latencies_ms)},
@@ -69,7 +70,8 @@ def test_the_limits_themselves_are_kept() -> None:
             "479.0 right answers a minute a pod of 600.0",
         ),
         (seen([50.0] * 599, sent=600, failures={"HTTP 429": 1}), "failed", "1 of 600 requests"),
-        (seen([50.0] * 960, pods=2, answered_in_window=959), "right answers", "479.5 right answers"),
+        (seen([50.0] * 1200, pods=2, answered_in_window=959), "right answers", "479.5 right answers"),
+        (seen([50.0] * 400, unsent=200), "right answers", "at least 480.0 are needed"),
     ],
 )
 def test_each_way_to_break_it_is_named(observed: Observations, broken: str, reason: str) -> None:
@@ -92,5 +94,8 @@ def test_a_window_without_requests_shows_nothing_and_fails() -> None:
 
 def test_a_load_generator_that_was_late_itself_is_named() -> None:
     late = judge(seen([150.0] * 600, lags_ms=tuple([60.0] * 600)), SLO())
-    assert "load generator itself sent late (p95 60.0 ms)" in late.reasons[-1]
-    assert not any("generator" in reason for reason in judge(seen([150.0] * 600), SLO()).reasons)
+    [warning] = late.warnings
+    assert "load generator itself sent late (p95 60.0 ms)" in warning
+    in_time = judge(seen([50.0] * 600, lags_ms=tuple([11.0] * 600)), SLO())
+    assert in_time.passed and len(in_time.warnings) == 1, "a warning changes no verdict"
+    assert judge(seen([150.0] * 600), SLO()).warnings == ()

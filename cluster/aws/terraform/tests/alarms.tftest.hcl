@@ -11,6 +11,8 @@ variables {
   usd_per_pod_hour = 1.418
   cluster_name     = "sentiment"
   probe            = true
+
+  pod_max_requests_per_minute = 660
 }
 
 run "alarms" {
@@ -20,8 +22,8 @@ run "alarms" {
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.this["rate"].threshold == 600 && aws_cloudwatch_metric_alarm.this["rate"].datapoints_to_alarm == 10
-    error_message = "A pod is asked for more than 600 a minute, ten minutes long."
+    condition     = aws_cloudwatch_metric_alarm.this["rate"].threshold == 660 && aws_cloudwatch_metric_alarm.this["rate"].datapoints_to_alarm == 10
+    error_message = "A pod is asked for more than the autoscaler allows, ten minutes long."
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["latency"].threshold == 0.05

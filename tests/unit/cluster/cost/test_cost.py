@@ -146,6 +146,7 @@ def report(tmp_path: Path, latency_ms: float) -> Path:
         pods=2,
         window_s=60.0,
         sent=1200,
+        unsent=0,
         latencies_ms=tuple([latency_ms] * 1200),
         failures={},
         versions={"1": 1200},

@@ -35,6 +35,9 @@ ray_sentiment_requests_total{WorkerId="a",route="/v1/classify",status="200",vers
 ray_sentiment_requests_total{WorkerId="a",route="/v1/classify",status="500",version="1"} 4.0
 ray_sentiment_requests_total{WorkerId="a",route="/predict",status="429",version="1"} 6.0
 ray_sentiment_requests_total{WorkerId="a",route="/v1/model",status="200",version="1"} 1000.0
+ray_sentiment_requests_total{WorkerId="a",kind="inference",route="/",status="422",version="1"} 2.0
+ray_sentiment_requests_total{WorkerId="a",kind="rejected",route="/v1/classify",status="422",version="1"} 500.0
+ray_sentiment_requests_total{WorkerId="a",kind="other",route="/health",status="200",version="1"} 500.0
 ray_sentiment_requests_total{WorkerId="b",route="/v2/models/{name}/infer",status="503",version="2"} 5.0
 # TYPE ray_sentiment_request_ms histogram
 ray_sentiment_request_ms_bucket{WorkerId="a",le="50.0",route="/v1/classify",version="1"} 70.0
@@ -74,7 +77,7 @@ def reading(text: str = TEXT) -> Reading:
 
 def test_counts_are_by_version_and_of_routes_that_take_texts() -> None:
     counts = counts_of(reading(), "1")
-    assert (counts.requests, counts.errors, counts.refused) == (100, 4, 6)
+    assert (counts.requests, counts.errors, counts.refused) == (102, 6, 6)
     assert counts.label_shares == {"NEGATIVE": 29.75, "POSITIVE": 60.25} and counts.answered == 90
     assert counts.score_shares == (0, 0, 0, 0, 0, 9.5, 0, 0, 0, 80.5)
     by_end = dict(zip((*BOUNDARIES_MS, math.inf), counts.latency, strict=True))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from train.drift.rates import TokenSums, fall_p, fisher_p, rate_rise_p, wilson
+from train.drift.rates import TokenSums, fall_p, fisher_p, rate_rise_p
 
 # Two texts, of 4 tokens none unknown, of 6 two.
 TWO = TokenSums(1, 4, 0, 16, 0, 0) + TokenSums(1, 6, 2, 36, 4, 12)
@@ -29,12 +29,6 @@ def test_without_variance_a_rise_is_certain() -> None:
 
     assert rate_rise_p(every_second, 0.1, 100) == 0
     assert rate_rise_p(every_second, 0.5, 100) == 1
-
-
-def test_wilson() -> None:
-    found = wilson(8, 10)
-
-    assert (found.estimate, found.low, found.high) == pytest.approx((0.8, 0.49016, 0.94331), abs=1e-5)
 
 
 def test_fisher() -> None:

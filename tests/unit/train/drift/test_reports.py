@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.train.drift.made import reference, traffic
+from train.drift.feedback import AuditSums
 from train.drift.judge import judge
 from train.drift.measuring import Look
 from train.drift.metrics import METRICS, cloudwatch, prometheus
 from train.drift.report import write_report
-from train.drift.tables import summary
+from train.drift.tables import accuracy_rows, summary
 from train.drift.thresholds import DEFAULT, read_thresholds
 from train.errors import SettingsInvalid
 
@@ -68,6 +71,77 @@ def test_the_table_ends_with_reasons_and_verdict(look: Look) -> None:
     assert any(
         line.startswith("audit sample of 200 texts") and "75.0% [68.6%, 80.5%]" in line for line in lines
     )
+
+
+CLAIMS = (
+    "look different",
+    "other lengths",
+    "more tokens are unknown",
+    "distributed differently",
+    "fewer answers are right",
+    "more wrong answers",
+    "turned",
+)
+"""What the sentences of changed windows say."""
+UNEVEN = AuditSums(texts=90, requests=60, w=700.0, y=640.0, ww=22_000.0, wy=19_500.0, yy=19_000.0)
+"""Requests that were drawn with different chances, so that the labels count as fewer texts."""
+
+
+@given(
+    negative=st.integers(150, 450),
+    unknown=st.integers(0, 120),
+    short=st.integers(50, 350),
+    sure=st.integers(0, 600),
+    audit=st.sampled_from([(150, 200), (180, 200), (190, 200), (30, 40), None]),
+)
+@settings(max_examples=60)
+def test_no_sentence_contradicts_its_row(
+    negative: int, unknown: int, short: int, sure: int, audit: tuple[int, int] | None
+) -> None:
+    window = traffic(
+        negative=negative,
+        unknown=unknown,
+        lengths={4: short, 5: 200, 6: 400 - short},
+        scores={17: 600 - sure, 19: sure},
+        audit=audit or (0, 0),
+    )
+    if audit is None:
+        window = replace(window, feedback=replace(window.feedback, audit=UNEVEN))
+    thresholds = read_thresholds()
+    report = judge(reference(), window, thresholds)
+    figures = dict(accuracy_rows(report.accuracy))
+    rows = [line.split() for line in summary(report).splitlines()]
+    for finding in report.findings:
+        said = any(claim in finding.reason for claim in CLAIMS)
+        assert said == (finding.level != "ok"), finding
+        [(effect, bound, p, level)] = [row[-4:] for row in rows if row[:-4] == finding.check.split()]
+        beyond = float(effect) >= float(bound) and (p == "<0.001" or float(p) <= thresholds.significance)
+        assert beyond == (level != "ok"), finding
+        if finding.check == "accuracy":
+            measured = figures[f"audit sample of {report.accuracy.audited:,} texts"].partition(" ")[0]
+            assert finding.reason.startswith((measured, f"fewer answers are right: {measured}"))
+        if finding.check == "estimated accuracy":
+            assert f"about {figures['estimated from the mean score']} " in finding.reason
+            assert "-" not in finding.reason
+    assert set(report.reasons) == {found.reason for found in report.findings if found.level != "ok"}
+
+
+def test_an_effect_that_asks_for_no_retraining_says_why() -> None:
+    """Of the level drift, although it is as large as retraining could help against."""
+    window = traffic(scores={10: 600}, audit=(190, 200))
+    [found] = [
+        one
+        for one in judge(reference(), window, read_thresholds()).findings
+        if one.check == "estimated accuracy"
+    ]
+    assert found.level == "drift"
+    assert "labels show that the accuracy holds" in found.reason
+
+
+def test_bounds_are_not_shown_as_an_interval(look: Look) -> None:
+    rows = dict(accuracy_rows(look.report.accuracy))
+    assert rows["audit sample of 200 texts"] == "75.0% [68.6%, 80.5%]"
+    assert rows["bounds from feedback on 90 texts"] == "3.3% to 88.3%"
 
 
 def test_prometheus_reads_the_metrics(look: Look) -> None:

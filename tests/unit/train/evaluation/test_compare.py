@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from train.evaluation.compare import bootstrap, holm, interval, mcnemar_p, p_not_worse, paired_counts
+from train.evaluation.compare import (
+    balanced_accuracy_interval,
+    bootstrap,
+    holm,
+    interval,
+    mcnemar_p,
+    p_not_worse,
+    paired_counts,
+    wilson,
+)
 
 
 def test_counts_are_by_class_and_outcome() -> None:
@@ -134,3 +143,27 @@ def test_a_loss_within_the_margin_is_none() -> None:
 
     assert p_not_worse(counts, 0.0) < 0.001
     assert p_not_worse(counts, 0.02) > 0.4
+
+
+def test_wilson() -> None:
+    found = wilson(8, 10)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.8, 0.49016, 0.94331), abs=1e-5)
+
+
+@pytest.mark.parametrize("recalls", [(0.9, 0.9), (0.97, 0.6), (1.0, 0.99)])
+@pytest.mark.parametrize("texts", [(25, 25), (200, 20), (500, 500)])
+def test_the_interval_of_a_balanced_accuracy_holds_the_truth_as_often_as_it_says(
+    texts: tuple[int, int], recalls: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(5)
+    truth, runs, covered = sum(recalls) / 2, 200, 0
+    for seed in range(runs):
+        found = balanced_accuracy_interval(rng.binomial(texts, recalls), np.array(texts), seed=seed)
+        assert 0 <= found.low <= found.high <= 1
+        covered += found.low <= truth <= found.high
+    assert covered / runs >= 0.91  # of 0.95; two standard errors of 200 runs are 0.031
+
+
+def test_the_interval_of_a_balanced_accuracy_leaves_out_a_class_without_texts() -> None:
+    found = balanced_accuracy_interval(np.array([45, 0]), np.array([50, 0]), seed=1)
+    assert found.estimate == 0.9 and found.low > 0.7

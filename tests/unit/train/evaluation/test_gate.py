@@ -60,7 +60,7 @@ def test_an_uncalibrated_one_is_refused_for_that_alone() -> None:
         "calibration error, mean of the sets",
         "calibration error above the champion's",
     ]
-    assert verdict.reasons[0].startswith("the scores do not mean what they say")
+    assert verdict.reasons[0].startswith("the scores are not calibrated")
 
 
 def test_scores_that_mean_less_than_the_champions_are_refused_within_the_bound_too() -> None:

@@ -1,12 +1,13 @@
 """The report: one file that needs nothing else, and says what was found."""
 
 import base64
+import json
 import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
 from tests.unit.train.evaluation.synthetic import FakeModel, evaluated, texts
-from train.evaluation.document import Evaluation
+from train.evaluation.document import Evaluation, to_json
 from train.evaluation.gate import decide
 from train.evaluation.report import write_report
 from train.evaluation.tables import summary
@@ -100,6 +101,30 @@ def test_the_files_are_there_and_the_json_is_the_evaluation(tmp_path: Path) -> N
     assert (tmp_path / "reliability.png").read_bytes().startswith(PNG)
     read = Evaluation.model_validate_json((tmp_path / "evaluation.json").read_bytes())
     assert read.candidate == evaluation.candidate
+
+
+def test_a_single_models_accuracy_has_its_interval(tmp_path: Path) -> None:
+    evaluation = evaluated(FakeModel(noise=4.0))
+    write_report(evaluation, tmp_path)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    lines = summary(evaluation).splitlines()
+    for of_set in evaluation.sets:
+        for found in (of_set.candidate.accuracy, of_set.candidate.balanced_accuracy):
+            assert found is not None and found.low < found.estimate < found.high
+            shown = f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
+            assert shown in page
+            assert any(line.startswith(of_set.name) and shown in line for line in lines)
+
+
+def test_an_evaluation_without_intervals_is_still_shown(tmp_path: Path) -> None:
+    """As releases before the intervals wrote it."""
+    document = json.loads(to_json(evaluated(FakeModel(), FakeModel(), columns=())))
+    for of_set in document["sets"]:
+        for model in ("candidate", "against"):
+            del of_set[model]["accuracy"], of_set[model]["balanced_accuracy"]
+    evaluation = Evaluation.model_validate(document)
+    write_report(evaluation, tmp_path)
+    assert f"{evaluation.sets[0].candidate.figures.accuracy:.3f}" in summary(evaluation)
 
 
 def test_the_page_of_one_model_alone_speaks_of_no_other(tmp_path: Path) -> None:

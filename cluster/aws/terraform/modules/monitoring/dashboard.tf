@@ -36,6 +36,7 @@ locals {
       annotations = { horizontal = [
         { label = "promised, lower end", value = local.promise.requests_per_minute },
         { label = "promised, upper end", value = local.promise.offered_per_minute },
+        { label = "pods are added above", value = var.pod_max_requests_per_minute },
       ] }
     },
     {

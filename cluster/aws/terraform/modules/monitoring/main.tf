@@ -38,7 +38,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.says
   comparison_operator = try(each.value.comparison, "GreaterThanThreshold")
-  threshold           = each.value.threshold
+  threshold           = try(each.value.threshold, var.pod_max_requests_per_minute)
   evaluation_periods  = each.value.of
   datapoints_to_alarm = each.value.for
   treat_missing_data  = each.value.missing
