@@ -141,14 +141,12 @@ def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
         assert done.returncode == 0, done.stderr
 
     apply(serve__min_pods=4)
-    old = wait_until(
-        lambda: len(found := ready_endpoints(cluster, namespace, service)) == 4 and found,
-        STARTED_S,
-        "four pods serve",
-    )
-    apply(
-        "--ray-only", serve__min_pods=1
-    )  # in place: four stay, since the load of the last ten minutes counts
+    waited = run_cluster("wait", *environment(**shared, serve__min_pods=4), timeout_s=STARTED_S)
+    assert waited.returncode == 0, waited.stdout + waited.stderr
+    old = ready_endpoints(cluster, namespace, service)
+    assert len(old) == 4
+    # In place: four stay, since the load of the last ten minutes counts.
+    apply("--ray-only", serve__min_pods=1)
     with Traffic(cluster, namespace, service, LOAD_PER_S) as traffic:
         apply("--ray-only", serve__min_pods=1, workers=group, **nodes)
         wait_until(
