@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-from kubernetes import config
 
 from cluster.__main__ import main
 from cluster.rollout.demo.models import version_of_builtin
@@ -28,9 +27,6 @@ from cluster.rollout.target import Mix, Serving
 from serve_app.local import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest
 from tests.conftest import ROOT
-from tests.integration.kube_api import kube_api
-from tests.integration.kube_client import write_kubeconfig
-from tests.integration.ray_operator import RayOperator
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 180
@@ -162,34 +158,6 @@ def test_a_good_canary_reaches_every_pod_without_a_lost_request(
     assert served(service) == Mix(good)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["state"] == "promoted" and lines[-1]["requests"]["canary"] >= 40
-
-
-def test_a_rayservice_is_rolled_out_to_through_the_kubernetes_api(
-    service: Plan,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """As in a cluster, but for KubeRay, whose part a few lines play: no call of the rollout goes to Ray."""
-    reset(service)
-    good = version_of_builtin(tmp_path / "good", "through-kubernetes")
-    place = ["--target", "rayservice", "--plan", str(tmp_path / "plan.toml"), "--json"]
-    (tmp_path / "plan.toml").write_text(QUICK)
-    with kube_api() as api, httpx.Client(timeout=60) as client, load(service) as users:
-        RayOperator(api, service, client)
-        api.statuses = [500, 503]
-        write_kubeconfig(tmp_path / "config", api.url)
-        monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
-        journal = ["--journal", str(tmp_path / "journal")]
-        assert main(["rollout", "start", "--canary", good, *place, *journal]) == 0
-        expected = len(users.answers) + 20
-        until(lambda: len(users.answers) >= expected)
-    assert {status for status, *_ in users.answers} == {200}
-    versions = [version for _, version, *_ in users.answers]
-    assert set(versions) == {LIVE, "through-kubernetes"} and set(versions[-20:]) == {"through-kubernetes"}
-    assert served(service) == Mix(good)
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert last["state"] == "promoted" and last["requests"]["canary"] >= 40
 
 
 def test_a_canary_that_does_not_load_is_rolled_back_and_nobody_has_seen_it(
