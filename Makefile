@@ -35,10 +35,11 @@ build/kserve-client: requirements/kserve-client.txt .venv/all.stamp  ## kserve's
 	$(BIN)/python -m pip install --quiet --no-deps --target $@.new -r $<
 	mv $@.new $@
 
-lint: .venv/all.stamp  ## style and types
+lint: .venv/all.stamp  ## style, types and prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.lint.prose
 
 format: .venv/all.stamp
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,7 @@
-"""`python -m serve_app`: serve on this machine until Ctrl-C. `make serve` calls it."""
+"""Serve a model over HTTP on this machine until Ctrl-C, as `make serve` does.
+
+Example: python -m serve_app --model hf:distilbert-base-uncased-finetuned-sst-2-english --port 8001
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,42 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Serve until a signal; return 0 then, and 1 if the service did not start or ended by itself."""
+    """Serve until a signal and return 0, or return 1 if the service did not start or ended by itself."""
     defaults = Plan()
-    parser = argparse.ArgumentParser(prog="python -m serve_app", description=__doc__)
-    parser.add_argument("--model", help="builtin:, a folder, file://, s3:// or hf:<id> (default: builtin:)")
-    parser.add_argument("--host", default=defaults.host, help="address of the service (%(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m serve_app",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", help="URI of the model: builtin:, a folder, file://, s3:// or hf:<id> (default: builtin:)"
+    )
+    parser.add_argument(
+        "--host", default=defaults.host, help="address that the service listens on (default: %(default)s)"
+    )
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="another address than the loopback one without API keys: whoever reaches it may use the service",
+        help="allow a non-loopback address without API keys: everyone who can reach it may use the service",
     )
-    parser.add_argument("--port", type=int, default=defaults.port, help="of the service (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=defaults.port, help="TCP port of the HTTP service (default: %(default)s)"
+    )
     parser.add_argument(
         "--dashboard-port",
         type=int,
         default=defaults.dashboard_port,
-        help="of the Ray dashboard (%(default)s)",
+        help="TCP port of the Ray dashboard (default: %(default)s)",
     )
-    parser.add_argument("--replicas", type=_count, default=1, help="they share the CPUs (%(default)s)")
-    parser.add_argument("--cpus", type=_count, default=defaults.cpus, help="to use (%(default)s)")
+    parser.add_argument(
+        "--replicas",
+        type=_count,
+        default=1,
+        help="number of replicas, which share the CPUs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cpus", type=_count, default=defaults.cpus, help="number of CPUs to use (default: %(default)s)"
+    )
     plan = Plan(**vars(parser.parse_args()))
     began = time.monotonic()
 
@@ -40,7 +60,7 @@ def main() -> int:
         print(f"[{time.monotonic() - began:5.1f} s] {line}", flush=True)
 
     def interrupt(_number: int, _frame: object) -> None:
-        for number in _STOPS:  # once is enough: what ends the cluster must not be interrupted
+        for number in _STOPS:  # stopping the cluster must not be interrupted by a second signal
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
@@ -59,7 +79,7 @@ def main() -> int:
 
 
 def _count(text: str) -> int:
-    """A whole number from 1 on."""
+    """Parse an integer of at least 1."""
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError(f"{count}: expected 1 or more")
@@ -67,7 +87,7 @@ def _count(text: str) -> int:
 
 
 def _welcome(plan: Plan, answer: dict[str, object]) -> str:
-    """Where everything is, and what the first answer was."""
+    """Return the message after the start: URLs, an example request, and its response."""
     results = answer["results"]
     model = answer["model"]
     assert isinstance(results, list) and isinstance(model, dict)

@@ -1,9 +1,9 @@
-"""The access log: one line a request, of a sample of them; never a text, a path as it was sent, or a key.
+"""Access log: one line per request for a sample of requests, without texts, raw paths or API keys.
 
-The lines go through the logger `ray.serve.access` to the handlers of Serve's own logger, and are JSON where
-Serve's `logging_config` says so. A line costs some 70 µs, most of it in Serve's handler, which formats it
-twice and flushes after it; that is why a sample is the default. Whether a request is in the sample follows
-from its id alone: the first 8 hexadecimal digits of its SHA-256, divided by 2^32, are below the fraction.
+The logger `ray.serve.access` passes the lines to the handlers of Serve's logger, which write JSON if Serve's
+`logging_config` sets it. A line costs about 70 µs, most of it in Serve's handler, which formats it twice and
+flushes; therefore only a sample is logged by default. The id of a request determines whether it is in the
+sample: the first 8 hexadecimal digits of its SHA-256, divided by 2^32, must be below the fraction.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _log = logging.getLogger("ray.serve.access")
 
 
 class AccessLog:
-    """The writer of the lines.
+    """Writer of the access log.
 
     Args:
-        fraction: of the requests that is logged, 0 to 1. Answers with a status of 500 and more always are.
+        fraction: Fraction of requests that is logged, 0 to 1. Status 500 and above is always logged.
     """
 
     def __init__(self, fraction: float) -> None:
         self._below = fraction * 2**32
 
     def takes(self, request_id: str, status: int) -> bool:
-        """Whether a request that ended with this status has a line."""
+        """Return whether a request with this status is logged."""
         if status >= 500 or self._below >= 2**32:
             return True
         digest = hashlib.sha256(request_id.encode()).digest()
@@ -41,12 +41,12 @@ class AccessLog:
         """Log a request that has ended.
 
         Args:
-            facts: of the request: `id`, and where they are known `version`, `key_id`, `texts` (how many it
-                has) and `answer` (`Classified`).
-            method: of HTTP.
-            route: its template; "" for what is not served.
-            status: of HTTP; 499 if the client left first.
-            total_s: from the request's arrival at the replica.
+            facts: State of the request: `id`, and if known `version`, `key_id`, `texts` (their number) and
+                `answer` (`Classified`).
+            method: HTTP method.
+            route: Template of the route; "" if no route matches.
+            status: HTTP status; 499 if the client disconnected.
+            total_s: Seconds since the request's arrival at the replica.
         """
         answer: Classified | None = facts.get("answer")
         timing = answer.timing if answer else None
@@ -62,7 +62,7 @@ class AccessLog:
             "total_ms": round(1000 * total_s, 3),
             "version": facts.get("version", ""),
             "key_id": facts.get("key_id", ""),
-            # Serve's filters would look up, for each line, what this one holds already.
+            # Serve's filters would determine these fields again for each line.
             "skip_context_filter": True,
         }
         _log.info("%s %s %d", method, route or "(no route)", status, extra=fields)

@@ -1,4 +1,4 @@
-"""The HTTP routes: from bytes to the service and back. `Service` is all they know of the replica."""
+"""HTTP routes of the replica. They use the replica through `Service` only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from serve_app.shedding import shed_by
 def build_api(
     service: Service, settings: Settings, metrics: Metrics, capture: Capture | None = None
 ) -> FastAPI:
-    """The application with every route of the replica; what `capture` holds is written when it ends."""
+    """Return the application with every route; its shutdown flushes `capture`."""
     pipeline = RequestPipeline(service, settings, metrics, capture)
     app = _Api(
         pipeline,
@@ -45,8 +45,8 @@ def build_api(
     def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
         handler = pipeline.guard(path, pipeline.ask(path, protocol))
         app.add_api_route(path, handler, methods=["POST"], **doc)
-        if "{" not in path:  # a path with a name in it is FastAPI's to take apart
-            app.asked[path] = handler
+        if "{" not in path:  # FastAPI parses paths with parameters
+            app.direct_handlers[path] = handler
 
     def tell(
         path: str, handler: Handler, summary: str, response_model: Any = None, method: str = "GET"
@@ -63,24 +63,24 @@ def build_api(
         methods=["POST"],
         **openapi.feedback(),
     )
-    tell("/v1/model", pipeline.model, "What is live", response_model=ModelInfo)
+    tell("/v1/model", pipeline.model, "Live model and replica status", response_model=ModelInfo)
 
     for path in ("/predict", "/"):
         ask(path, TEI, openapi.predict())
-    tell("/health", pipeline.health, "Ready, as text-embeddings-inference says it")
+    tell("/health", pipeline.health, "Readiness, as text-embeddings-inference")
     about = pipeline.about(lambda live: tei.info(live, settings))
     tell("/info", about, "Model and limits, as text-embeddings-inference", tei.TeiInfo)
 
     ask("/invocations", SAGEMAKER, openapi.invocations())
-    tell("/ping", pipeline.health, "Ready, as SageMaker asks it")
-    summary = "How batch transform should call, as SageMaker asks it"
+    tell("/ping", pipeline.health, "Readiness, as SageMaker hosting")
+    summary = "Parameters for batch transform, as SageMaker hosting"
     parameters = sagemaker.execution_parameters(settings)
     tell("/execution-parameters", pipeline.always(parameters), summary, sagemaker.ExecutionParameters)
 
     ask("/classify", VLLM, openapi.classify_as_vllm())
 
     statistics = pipeline.about(pipeline.statistics.to_json)
-    # In front of the routes that take a model's name: "stats" is none here.
+    # Before the routes with a model's name in the path: "stats" is not a model's name here.
     tell("/v2/models/stats", statistics, "The live model's statistics, as Triton", oip_model.OipStatistics)
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         ask(f"{path}/infer", OIP, openapi.infer())
@@ -95,8 +95,8 @@ def build_api(
     server, alive = pipeline.always(oip_model.SERVER), pipeline.always({"live": True})
     ready, index = pipeline.ready(lambda _: {"ready": True}), pipeline.about(oip_model.index)
     tell("/v2", server, "The server's metadata, Open Inference Protocol v2", oip_model.OipServer)
-    tell("/v2/health/live", alive, "The process runs", oip_model.OipLive)
-    tell("/v2/health/ready", ready, "The model answers", oip_model.OipReady)
+    tell("/v2/health/live", alive, "Liveness, Open Inference Protocol v2", oip_model.OipLive)
+    tell("/v2/health/ready", ready, "Readiness, Open Inference Protocol v2", oip_model.OipReady)
     tell("/v2/repository/index", index, "The models, as Triton", list[oip_model.OipIndexEntry], "POST")
 
     shed_by(pipeline.refuse)
@@ -106,35 +106,35 @@ def build_api(
 
 
 class _Api(FastAPI):
-    """FastAPI behind the pipeline, but for the routes that take texts: they are called at once.
+    """FastAPI application behind the pipeline; inference routes are called without FastAPI's routing.
 
-    FastAPI's way to a handler costs about what the handlers here do, and gives them nothing: they read their
-    bodies themselves and let no error out.
+    FastAPI's routing costs about as much as these handlers, and they do not need it: they read their bodies
+    themselves and never raise.
     """
 
     def __init__(self, pipeline: RequestPipeline, **options: Any) -> None:
         super().__init__(**options)
-        self.asked: dict[str, Handler] = {}
+        self.direct_handlers: dict[str, Handler] = {}
         self._pipeline = pipeline
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         if self.openapi_schema is None:
             openapi_document.complete(super().openapi(), needs_key=self._pipeline.needs_key)
         assert self.openapi_schema is not None
         return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle an ASGI connection."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
         request = Request(scope, receive)
-        status = 499  # what stands if the client leaves and the call is cancelled
+        status = 499  # status if the client disconnects and the call is cancelled
         response = self._pipeline.admit(request, self._route_of)
         try:
             if response is None and scope["method"] == "POST" and not scope.get("root_path"):
-                handler = self.asked.get(scope["path"])
+                handler = self.direct_handlers.get(scope["path"])
                 response = None if handler is None else await handler(request)
             if response is not None:
                 await response(scope, receive, send)
@@ -147,12 +147,12 @@ class _Api(FastAPI):
                     status = message["status"]
                 await send(message)
 
-            # A copy: Starlette writes into it, and then it is no longer the request that came.
+            # A copy, because Starlette modifies the scope and `end` needs the original one.
             await super().__call__({**scope}, receive, send_noting_status)
         finally:
             self._pipeline.end(request, status, self._route_of)
 
     def _route_of(self, scope: Scope) -> str:
-        """The template of the route that a request is for; "" if there is none."""
+        """Return the template of the route that matches a request, or "" if none does."""
         found = (route for route in self.routes if route.matches(scope)[0] is not Match.NONE)
         return str(getattr(next(found, None), "path", ""))

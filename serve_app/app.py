@@ -1,4 +1,4 @@
-"""Wiring only: `serve_app.app:app` is what `serve run`, `serve deploy` and serveConfigV2 import."""
+"""Ray Serve application: `serve_app.app:app` is what `serve run`, `serve deploy` and serveConfigV2 import."""
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
@@ -9,11 +9,12 @@ from serve_app.settings import Settings
 
 DEPLOYMENT = "classifier"
 MAX_ONGOING_REQUESTS = 10_000
-"""Serve's own gate stays open: the batcher's is bounded in texts, tokens and time, and answers 429 with a
-computed Retry-After, where Serve's would let requests wait unseen."""
+"""Effectively no limit by Serve, which would queue requests without a bound on their wait. The batcher's
+queue is bounded in texts, tokens and time, and refuses with 429 and a computed Retry-After."""
 _FAILED_STARTS = 4
-"""Of replicas, before the first has started, that end a deployment. Serve's default of 20 replaces every
-replica of a large deployment before it gives a broken model up, and each replacement asks for a GPU."""
+"""Failed replica starts that fail a deployment that has never been healthy. With Serve's default of 20, every
+replica of a large deployment is replaced before Serve gives up on a broken model, and each replacement
+requests a GPU."""
 
 
 class AppArgs(BaseModel):
@@ -26,7 +27,7 @@ class AppArgs(BaseModel):
 
 # No `from __future__ import annotations` in this file: Serve reads the type of `args` at run time.
 def app(args: AppArgs) -> Application:
-    """Build the application; what `args` leaves out comes from the settings."""
+    """Build the application; arguments that are not given come from the settings."""
     settings = Settings()
     deployment = serve.deployment(
         serve.ingress()(ReplicaProcess),

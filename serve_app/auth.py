@@ -1,4 +1,4 @@
-"""Who may ask what: where API keys are set, every route needs one, except those named here."""
+"""API key authentication and per-key rate limits. If keys are configured, only the routes below need none."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from serve_app.keys import KeyRing
 from serve_app.settings import Settings
 
 _OPEN_ROUTES = frozenset({"/", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
-"""Open to GET and HEAD without a key: the page, and health for those who have no key. None names a model."""
+"""Routes whose GET and HEAD need no key: the page, and health checks. Their responses do not name the
+model."""
 
 _OPEN_FOLDERS = ("/web/", "/docs-assets/")
-"""Open likewise: the static files of the page and of the documentation."""
+"""Folders that need no key either: the static files of the page and of the documentation."""
 
 _BROWSED_ROUTES = frozenset({"/docs", "/openapi.json"})
-"""A browser that follows a link cannot send the key's headers: here the key may be the password of HTTP
-Basic, which the browser asks for. Elsewhere it may not: another site could make a browser send requests with
-it."""
+"""Routes that accept the key as the password of HTTP Basic, since a browser that follows a link cannot send
+the other headers. Other routes do not accept it: another site could make a browser send requests with it."""
 
 _BASIC = 'Basic realm="Password: an API key. The user name does not matter", charset="UTF-8"'
 _BURST_S = 10.0
-"""A key that was quiet may ask for so many seconds' worth of requests at once."""
+"""Burst of a key that was idle: its rate times this number of seconds."""
 
 
 def is_open(method: str, path: str) -> bool:
-    """Whether a request needs no key where keys are set."""
+    """Return whether a request needs no key even if keys are configured."""
     return method in ("GET", "HEAD") and (path in _OPEN_ROUTES or path.startswith(_OPEN_FOLDERS))
 
 
 class Gate:
-    """The check of every request before its route: a valid key, and the key's rate.
+    """Check of every request before its route: a valid key, and the key's request rate.
 
     Args:
-        settings: with the keys, and the requests a minute of each.
-        clock: seconds, monotonic.
+        settings: Settings with the keys and their maximum number of requests per minute.
+        clock: Returns monotonic seconds.
 
     Raises:
-        SettingsError: the keys cannot be read.
+        SettingsError: The keys cannot be read.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,14 +55,14 @@ class Gate:
 
     @property
     def needs_key(self) -> bool:
-        """Whether keys are set."""
+        """Whether keys are configured."""
         return bool(self._keys)
 
     def identify(self, scope: Scope) -> str:
-        """The id of a request's key; "" where none is needed.
+        """Return the id of a request's key, or "" if none is needed.
 
         Raises:
-            Unauthorized: the request has no key, or one that is not valid.
+            Unauthorized: The request has no key, or an unknown one.
         """
         if not self._keys:
             return ""
@@ -74,17 +74,17 @@ class Gate:
         key_id = self._keys.find(given) if given else None
         if key_id is not None:
             return key_id
-        said = "the API key is not known; check it, or ask the operator for one"
+        message = "the API key is not known; check it, or request one from the operator"
         if not given:
-            said = "no API key; send Authorization: Bearer KEY or X-API-Key: KEY"
-        raise Unauthorized(said, _BASIC if browsed else "Bearer")
+            message = "no API key; send Authorization: Bearer KEY or X-API-Key: KEY"
+        raise Unauthorized(message, _BASIC if browsed else "Bearer")
 
     def admit(self, scope: Scope) -> str:
-        """`identify`, and count the request against its key's rate.
+        """Identify a request and count it against its key's rate.
 
         Raises:
-            Unauthorized: as of `identify`.
-            KeyRateExceeded: the key has no request left now.
+            Unauthorized: As for `identify`.
+            KeyRateExceeded: The key is over its rate.
         """
         key_id = self.identify(scope)
         if key_id and self._per_minute is not None:
@@ -92,7 +92,7 @@ class Gate:
         return key_id
 
     def _take(self, key_id: str, per_minute: int) -> None:
-        """Take one request from the key's bucket, which fills at its rate."""
+        """Take one request from the key's token bucket, which fills at the key's rate."""
         now, rate_per_s = self._clock(), per_minute / 60
         size = max(1.0, rate_per_s * _BURST_S)
         bucket = self._buckets.setdefault(key_id, _Bucket(size, now))
@@ -101,8 +101,8 @@ class Gate:
         if bucket.requests < 1:
             wait_s = (1 - bucket.requests) / rate_per_s
             raise KeyRateExceeded(
-                f"this API key may ask {per_minute} times a minute of a replica "
-                f"(SENTIMENT_KEY_REQUESTS_PER_MINUTE); come again in {wait_s:.1f} s",
+                f"this API key is over its limit of {per_minute} requests per minute and replica "
+                f"(SENTIMENT_KEY_REQUESTS_PER_MINUTE); retry in {wait_s:.1f} s",
                 wait_s,
             )
         bucket.requests -= 1
@@ -110,14 +110,14 @@ class Gate:
 
 @dataclass(slots=True)
 class _Bucket:
-    """A token bucket: the requests that a key has left, as of a time."""
+    """Token bucket: number of requests that a key had left at a time."""
 
     requests: float
     filled_at: float
 
 
 def _given_key(headers: Headers, *, basic: bool) -> str:
-    """The key that a request bears; "" if none."""
+    """Return the key that a request sends, or "" if it sends none."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()

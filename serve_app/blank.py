@@ -1,4 +1,4 @@
-"""Blank texts: those of which a reader would see nothing."""
+"""Detection of blank texts: texts without a visible character."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _VISIBLE = re.compile(
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has no visible character."""
+    """Return whether a text has no visible character."""
     return _VISIBLE.search(text) is None

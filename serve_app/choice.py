@@ -1,4 +1,4 @@
-"""Which model a replica serves: Serve's user_config, the replica's rank, and what follows from the two."""
+"""Assignment of a model to a replica, from Serve's user_config and the replica's rank."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class ModelChoice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field(min_length=1, description="Address: builtin:, a folder, file://, s3:// or hf:<id>.")
+    model: str = Field(min_length=1, description="URI: builtin:, a folder, file://, s3:// or hf:<id>.")
 
 
 class CanaryChoice(ModelChoice):
-    """A model under trial, and how far it is let in."""
+    """Canary model and the number of its replicas."""
 
-    replicas: int = Field(default=1, ge=1, description="How many replicas are its own: ranks 0 to this - 1.")
+    replicas: int = Field(default=1, ge=1, description="Number of canary replicas: ranks 0 to replicas - 1.")
     shadow: bool = Field(
         default=False,
-        description="Those replicas answer with the champion and score the same texts with the canary.",
+        description="Canary replicas answer with the champion and score the same texts with the canary.",
     )
 
 
@@ -36,21 +36,23 @@ class UserConfig(BaseModel):
     champion: Annotated[ModelChoice, BeforeValidator(lambda given: _spelt_out(given))]
     canary: CanaryChoice | None = None
     fence: int = Field(
-        default=0, ge=0, description="Number of the rollout's change that wrote this; replicas do not use it."
+        default=0,
+        ge=0,
+        description="Number of the rollout change that wrote this configuration; not used by replicas.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What one replica is to do.
+    """Models and role that are assigned to one replica.
 
     Attributes:
-        model: address of the model that answers.
-        role: of this replica.
-        shadow: address of the model that scores aside, or None.
-        champion: address of the deployment's champion.
-        canary: address of the deployment's canary, or None.
-        rank: of this replica among the deployment's.
+        model: URI of the model that answers.
+        role: Role of the replica.
+        shadow: URI of the shadow model, or None.
+        champion: URI of the deployment's champion.
+        canary: URI of the deployment's canary, or None.
+        rank: Rank of the replica within its deployment.
     """
 
     model: str
@@ -62,12 +64,12 @@ class Placement:
 
 
 def place(config: UserConfig, rank: int) -> Placement:
-    """What the replica of a rank does.
+    """Return the assignment of the replica with this rank.
 
-    The canary's are the lowest ranks. Serve keeps ranks contiguous from 0, so those exist whatever the number
-    of replicas, and it gives a new replica the lowest free one. On a node it stops the newest replicas first,
-    and those have the highest ranks: scaling down rarely takes the canary's replica, and when it does, Serve
-    gives its rank to another, which then becomes the canary's.
+    The lowest ranks serve the canary. Serve keeps ranks contiguous from 0, so these ranks exist for any
+    number of replicas, and it assigns the lowest free rank to a new replica. On a node it stops the newest
+    replicas first, which have the highest ranks: scaling down rarely stops a canary replica, and when it
+    does, Serve assigns its rank to another replica, which then serves the canary.
     """
     champion, canary = config.champion.model, config.canary
     uri = canary.model if canary else None

@@ -1,4 +1,4 @@
-"""What is asked of a replica and what it can do: the sample that Serve's autoscaler takes of each."""
+"""Load and capacity of a replica: the sample that Serve's autoscaler collects from each replica."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """One sample of a replica. Serve keeps a series of each field, under its name.
+    """Sample of one replica. Serve keeps a time series of each field, under the field's name.
 
     Attributes:
-        requests: with texts, since the start, as far as they were tokenised.
-        tokens: of those, whether they were then answered or not.
-        refused: requests since the start that the full queue had no room for; nobody counted their tokens.
-        ahead_s: seconds until the device is done with all that waits and runs: what a new request would wait.
-        capacity_tokens_per_s: what the device does when it never lacks work; 0 while that is not known.
+        requests: Number of inference requests that were tokenised since the start.
+        tokens: Number of tokens of these requests, answered or not.
+        refused: Number of requests since the start that the full queue refused; their tokens are not counted.
+        ahead_s: Backlog in seconds of device time, queued and running: the expected wait of a new request.
+        capacity_tokens_per_s: Throughput of the device when it always has work; 0 while it is unknown.
     """
 
     requests: int = 0

@@ -1,4 +1,4 @@
-"""The replica: keeps the model of its rank live, changes it under load, and answers. What Serve calls."""
+"""Replica that Ray Serve runs: serves the model of its rank and swaps models under load."""
 
 from __future__ import annotations
 
@@ -29,33 +29,34 @@ from serve_app.shadow import Label, Shadow
 _log = logging.getLogger("ray.serve")
 
 _SWITCH_INTERVAL_S = 0.00005
-"""How long the event loop may keep the interpreter from the lanes, which need it for a moment before each
-step of a forward. Python's 5 ms would let a flood of refusals starve the device."""
+"""Interpreter switch interval. Device threads need the interpreter lock briefly before each step of a forward
+pass; with Python's default of 5 ms, a flood of refusals in the event loop would starve the device."""
 
 _BYTES_PER_TOKEN = 4
-"""Of a body, about: enough to guess, before it is read, whether a request is a bulk request by its size."""
+"""Approximate body bytes per token, to estimate before a body is read whether the request is a bulk
+request."""
 
 _SHOW_METRICS_EVERY_S = 0.5
-"""Ray reports the gauges that were set since its last report, and drops one that two reports lack. They are
-`metrics_report_interval_ms` apart, 1 s at least."""
+"""Ray reports the gauges that were set since its last report, and drops a gauge that is missing from two
+reports in a row. Reports are `metrics_report_interval_ms` apart, at least 1 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Aside:
-    """A model that scores aside, and the comparison it feeds."""
+    """Shadow model and its comparison with the live model."""
 
     live: Live
     shadow: Shadow
 
 
 class ClassifierReplica:
-    """One replica: one model on one device behind the routes of `api`, and for a while a second one aside."""
+    """Replica with one live model on one device behind the routes of `api`, and sometimes a shadow model."""
 
     def __init__(self) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         tokenize_in_calling_thread()
-        # A full disk must fail no request. Python would report a line that it cannot log on stderr, and Serve
-        # logs that in turn: a recursion that takes 0.1 s and ends in an error.
+        # A full disk must not fail requests. Python reports a log line that it cannot write on stderr, and
+        # Serve logs stderr: a recursion that takes 0.1 s and ends in an error.
         logging.raiseExceptions = False
         self._settings = Settings()
         self._metrics = Metrics()
@@ -71,23 +72,23 @@ class ClassifierReplica:
         self._showing: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Serve calls this for the routes, after the constructor."""
+        """Return the routes. Serve calls this after the constructor."""
         return build_api(self, self._settings, self._metrics, self._capture)
 
     async def reconfigure(self, user_config: dict[str, Any], rank: ReplicaRank | None = None) -> None:
-        """Make the model that `user_config` has for this rank the live one; what was live answers until then.
+        """Load the model that `user_config` assigns to this rank; the previous model serves until then.
 
-        Serve calls this at the start, when user_config changes, and when the rank does. Of several calls that
-        wait, the latest counts. A model that cannot be loaded leaves the one that was live; it is logged,
-        counted, and shown by `standing`. It is tried again with the next change.
+        Serve calls this at the start and when user_config or the rank changes. Of several waiting calls, only
+        the latest takes effect. If the model cannot be loaded, the previous one stays live; the failure is
+        logged, counted, and part of `standing`. The load is retried with the next change.
 
         Args:
-            user_config: as `UserConfig`; what is live already is not loaded again.
-            rank: of this replica among the deployment's; None is 0.
+            user_config: As `UserConfig`; a model that is already live is not loaded again.
+            rank: Rank of this replica within its deployment; None means 0.
 
         Raises:
-            ValidationError: `user_config` is not one.
-            ServiceError: there was no live model, and the champion could not be loaded either.
+            ValidationError: `user_config` is not valid.
+            ServiceError: No model is live, and the champion could not be loaded.
         """
         wanted = place(UserConfig.model_validate(user_config), rank.rank if rank else 0)
         self._wanted = wanted
@@ -103,27 +104,27 @@ class ClassifierReplica:
             self._showing = asyncio.create_task(self._keep_showing_metrics(), name="metrics")
 
     def check_health(self) -> None:
-        """Serve and the health routes call this.
+        """Check that the replica can answer. Serve and the health routes call this.
 
         Raises:
-            NotReady: no model is loaded.
-            ModelFailure: the latest batch failed, or the device thread is dead or stuck.
+            NotReady: No model is loaded.
+            ModelFailure: The latest batch failed, or the device thread is dead or stuck.
         """
         self._require_live().batcher.check_health()
         if self._showing is not None and self._showing.done():
-            self._showing.result()  # raises what ended it: without metrics a replica is not well
+            self._showing.result()  # raises the error of the task: a replica without metrics is not healthy
 
     @property
     def live(self) -> LiveModel:
-        """The model that answers now. Raises NotReady before the first is loaded."""
+        """Return the model that answers now. Raises NotReady before the first is loaded."""
         return self._require_live().model
 
     @property
     def standing(self) -> Standing:
-        """This replica's part in a rollout. Raises NotReady before the first model is loaded."""
+        """Return this replica's status in a rollout. Raises NotReady before the first model is loaded."""
         self._require_live()
         wanted = self._wanted
-        assert wanted is not None  # a model is live, so one was wanted
+        assert wanted is not None  # a live model implies an assignment
         settled = "failed" if self._failed else "live"
         return Standing(
             rank=wanted.rank,
@@ -138,7 +139,7 @@ class ClassifierReplica:
     def check_room(
         self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
     ) -> None:
-        """Raise QueueFull or NotReady if a request would be refused whatever it holds."""
+        """Raise QueueFull or NotReady if a request would be refused regardless of its body."""
         max_tokens = sys.maxsize if body_bytes is None else body_bytes // _BYTES_PER_TOKEN
         try:
             self._require_live().batcher.check_room(tenant=tenant, priority=priority, max_tokens=max_tokens)
@@ -147,7 +148,7 @@ class ClassifierReplica:
             raise
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve calls this at its own interval, where the deployment has an autoscaler; see `Demand`."""
+        """Return a `Demand` sample; Serve calls this periodically if the deployment has an autoscaler."""
         batcher = self._live.batcher if self._live else None
         sample = Demand(
             requests=self._requests,
@@ -192,7 +193,7 @@ class ClassifierReplica:
         )
 
     async def _serve(self, uri: str, wanted: Placement) -> None:
-        """Make `uri` live. Failing that, keep what is; where nothing is, the champion must do."""
+        """Make `uri` live. If it fails, keep the live model, or load the champion if there is none."""
         if self._live is not None and self._live.model.uri == uri:
             return
         try:
@@ -204,14 +205,14 @@ class ClassifierReplica:
             if self._live is None:
                 await self._serve(wanted.champion, wanted)
             return
-        # Between two requests of the event loop: those that began stay with the old one, to their end.
+        # Requests that have begun keep using the previous model.
         previous, self._live = self._live, ready
         self._announce(ready.model, "model is live")
         if previous is not None:
             self._let_go(previous)
 
     async def _score_aside(self, uri: str | None) -> None:
-        """Have `uri` score aside, or nothing."""
+        """Start `uri` as the shadow model, or stop the shadow model if it is None."""
         if self._aside is not None:
             if self._aside.live.model.uri == uri:
                 return
@@ -226,11 +227,11 @@ class ClassifierReplica:
             self._tell_failure(uri, error)
             return
         self._aside = _Aside(ready, Shadow(_labels_of(ready), ready.model.version, self._metrics))
-        self._announce(ready.model, "model scores aside")
+        self._announce(ready.model, "shadow model is live")
 
     def _let_go(self, live: Live) -> None:
-        """Free a model once its last request is answered; nobody waits for that."""
-        leaving = [live]  # the last reference to it
+        """Close a model in the background once its last request is answered."""
+        leaving = [live]  # the last reference to the model
 
         async def leave() -> None:
             await leaving[0].let_go()
@@ -247,7 +248,7 @@ class ClassifierReplica:
         return self._live
 
     def _role(self) -> Role:
-        """What the replica does now, which a failed load makes another thing than what it is to do."""
+        """Return the actual role, which differs from the assigned one after a failed load."""
         if self._aside is not None:
             return "shadow"
         wanted, live = self._wanted, self._require_live()
@@ -259,7 +260,7 @@ class ClassifierReplica:
             self._show_metrics()
 
     def _show_metrics(self) -> None:
-        """Hand over the counts, and set every gauge."""
+        """Flush the counts and set every gauge."""
         live, aside = self._require_live(), self._aside
         self._metrics.model(live.model, role="canary" if self._role() == "canary" else "champion")
         self._metrics.startup({p: s for p, s in live.model.startup.items() if p.endswith("_s")})
@@ -292,7 +293,7 @@ def _label(model: LiveModel, scores: Sequence[float]) -> str:
 
 
 def _labels_of(live: Live) -> Label:
-    """What `Shadow` asks for labels."""
+    """Return the function with which `Shadow` labels texts."""
 
     async def label(texts: Sequence[str]) -> list[str]:
         with live.used():

@@ -1,34 +1,35 @@
-"""Every error the service raises on purpose, each with the HTTP status it answers.
+"""Error classes of the service, each with its HTTP status.
 
-    ServiceError              500  something failed that no other class names
+    ServiceError              500  an error without a class of its own
     ├── BadJson               400  the body is not JSON
-    ├── BadEncoding           400  the body does not decompress as its Content-Encoding says
-    ├── Unauthorized          401  no key, or a wrong one
+    ├── BadEncoding           400  the body cannot be decompressed with its Content-Encoding
+    ├── Unauthorized          401  no API key, or an unknown one
     ├── NotFound              404  no such route, or a model that is not the live one
-    ├── NotAcceptable         406  a media type of the answer that is not made here
-    ├── SlowUpload            408  the deadline passed before the body had arrived
-    ├── TooLarge              413  over a stated limit (bytes, texts, characters)
-    ├── UnsupportedMedia      415  a content type or content encoding that is not read here
-    ├── Invalid               422  JSON of the wrong shape; `fields` says where
+    ├── NotAcceptable         406  no media type of the Accept header is supported
+    ├── SlowUpload            408  the deadline passed during the upload
+    ├── TooLarge              413  over a limit (bytes, texts, characters)
+    ├── UnsupportedMedia      415  the content type or content encoding is not supported
+    ├── Invalid               422  JSON of the wrong shape; `fields` lists the faults
     ├── UnprocessableTextError 422 the model or its tokenizer fails on one text
-    ├── RetryLaterError       429  refused for now; `retry_after_s` is when to try again
-    │   ├── QueueFull         429  the queue has no room
-    │   └── KeyRateExceeded   429  an API key has used up its rate
+    ├── RetryLaterError       429  refused for now; `retry_after_s` is when to retry
+    │   ├── QueueFull         429  the queue is full
+    │   └── KeyRateExceeded   429  an API key is over its request rate
     ├── ClientGone            499  the client closed the connection during its upload
     ├── ModelFailure          500  the forward pass failed
-    ├── NotReady              503  no model is loaded yet, or the replica is going away
-    ├── DeadlineExceeded      504  the caller's deadline passed first
-    ├── SettingsError         500  a setting that the service cannot start with; no request sees it
-    ├── LogUnavailable        503  the prediction log could not be written; no request sees it
-    └── BundleError           500  the model artifact; never a request's fault
-        ├── BundleNotFound         nothing at the address
-        ├── BundleInvalid          there, but not a bundle this service can read
-        ├── DigestMismatch         a file is not the one that was recorded
-        ├── UnsafeArtifact         loading it could run code, or read outside its folder
-        └── StoreUnavailable  503  S3, the hub or the disk did not do its part
+    ├── NotReady              503  no model is loaded yet, or the replica is shutting down
+    ├── DeadlineExceeded      504  the request's deadline passed
+    ├── SettingsError         500  an invalid setting; raised at the start, not by requests
+    ├── LogUnavailable        503  the prediction log could not be written; not raised by requests
+    └── BundleError           500  a fault of the model artifact, not of a request
+        ├── BundleNotFound         no artifact at the URI
+        ├── BundleInvalid          the artifact cannot be read as a bundle
+        ├── DigestMismatch         a file differs from its recorded checksum
+        ├── UnsafeArtifact         loading could run code, or read outside the folder
+        └── StoreUnavailable  503  S3, the model hub or the disk failed
 
-Library errors become one of these once, in the adapter that called the library. A message says what failed,
-where, the value, and the next step; it never carries a user's text, and of other input only an `excerpt`.
+Errors of libraries are translated into these classes in the adapter that calls the library. A message states
+what failed, where, the value and the next step; it never holds a user's text, and of other input only an
+`excerpt`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,22 +57,22 @@ def excerpt(value: object) -> str:
 
 
 class FieldError(TypedDict):
-    """One thing wrong in a request body."""
+    """A fault in a request body."""
 
     field: str
-    """JSON pointer of the value, e.g. `/inputs/3`; an empty string is the whole body."""
+    """JSON pointer of the value, such as `/inputs/3`; an empty string is the entire body."""
     message: str
 
 
 class ServiceError(Exception):
-    """Base of every error here; what no subclass fits answers 500.
+    """Base class of the service's errors; an error without a subclass is answered 500.
 
     The class attributes are the fixed members of an RFC 9457 problem: `type` is a slug for the problem's type
     URI, `title` is the same for each occurrence, and `str(error)` is this occurrence's detail.
 
     Args:
-        message: What, where, the value, the next step.
-        details: What a subclass keeps besides; positional, so that pickling between processes keeps it.
+        message: What is wrong, where, the value, the next step.
+        details: Further arguments of a subclass; positional, so that the error can be pickled.
     """
 
     status: ClassVar[int] = 500
@@ -86,7 +87,7 @@ class ServiceError(Exception):
 
     @property
     def members(self) -> Mapping[str, object]:
-        """Extension members of the problem document, JSON-ready; none by default."""
+        """Return extension members of the problem document, serialisable as JSON; none by default."""
         return {}
 
 
@@ -99,7 +100,7 @@ class BadJson(ServiceError):
 
 
 class BadEncoding(ServiceError):
-    """The body does not decompress as its Content-Encoding says."""
+    """The body cannot be decompressed with its Content-Encoding."""
 
     status = 400
     type = "bad-encoding"
@@ -107,16 +108,16 @@ class BadEncoding(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """No API key, or one that is not known.
+    """The request has no API key, or an unknown one.
 
     Args:
-        message: Which of the two.
-        challenge: Value of WWW-Authenticate.
+        message: Which of the two is the case.
+        challenge: Value of the WWW-Authenticate header.
     """
 
     status = 401
     type = "unauthorized"
-    title = "A valid API key is needed"
+    title = "A valid API key is required"
 
     def __init__(self, message: str, challenge: str = "Bearer") -> None:
         super().__init__(message, challenge)
@@ -124,23 +125,23 @@ class Unauthorized(ServiceError):
 
 
 class NotFound(ServiceError):
-    """There is no such route, or the model asked for is not the live one."""
+    """There is no such route, or the requested model is not the live one."""
 
     status = 404
     type = "not-found"
-    title = "There is nothing here"
+    title = "Not found"
 
 
 class NotAcceptable(ServiceError):
-    """None of the media types that the request accepts is one that this route answers."""
+    """The route supports none of the media types that the request accepts."""
 
     status = 406
     type = "not-acceptable"
-    title = "The answer cannot have such a media type"
+    title = "No accepted media type is supported"
 
 
 class SlowUpload(ServiceError):
-    """The deadline passed before the body had arrived: the client was slow (504: the service was)."""
+    """The deadline passed during the upload: the client was slow (504: the service was slow)."""
 
     status = 408
     type = "slow-upload"
@@ -148,7 +149,7 @@ class SlowUpload(ServiceError):
 
 
 class TooLarge(ServiceError):
-    """The request exceeds a stated limit: bytes, texts, or characters of one text."""
+    """The request exceeds a limit on bytes, texts, or characters of one text."""
 
     status = 413
     type = "too-large"
@@ -156,7 +157,7 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedMedia(ServiceError):
-    """The content type or the content encoding is not one this route reads."""
+    """The route does not support the content type or the content encoding."""
 
     status = 415
     type = "unsupported-media"
@@ -164,11 +165,11 @@ class UnsupportedMedia(ServiceError):
 
 
 class Invalid(ServiceError):
-    """The body is JSON, but not of the shape the route takes.
+    """The body is JSON, but not of the shape that the route expects.
 
     Args:
         message: Summary of what is wrong.
-        fields: Each fault with its place; the first 20 are reported.
+        fields: Each fault with its location; the first 20 are reported.
         omitted: Number of faults that `fields` does not hold.
     """
 
@@ -189,7 +190,7 @@ class Invalid(ServiceError):
 
     @property
     def members(self) -> Mapping[str, object]:
-        """`errors`: a list of `{"field", "message"}`; `errors_omitted`: how many more there are, if any."""
+        """Return `errors`, a list of `{"field", "message"}`, and `errors_omitted`, the number of others."""
         errors = [dict(field) for field in self.fields]
         return {"errors": errors, "errors_omitted": self.omitted} if self.omitted else {"errors": errors}
 
@@ -198,26 +199,26 @@ class UnprocessableTextError(ServiceError):
     """The model or its tokenizer fails on one text, and does not on others.
 
     Args:
-        message: What failed; without the text.
-        index: Of the text in its request.
-        field: JSON pointer of the text in the body, once that is known.
+        message: What failed, without the text.
+        index: Index of the text in its request.
+        field: JSON pointer of the text in the body, once it is known.
     """
 
     status = 422
     type = "unprocessable-text"
-    title = "The model cannot take the text"
+    title = "The model cannot process the text"
 
     def __init__(self, message: str, index: int, field: str = "") -> None:
         super().__init__(message, index, field)
         self.index, self.field = index, field
 
     def at(self, field: str) -> "UnprocessableTextError":
-        """Return the same error with the place of the text in the body."""
+        """Return the same error with the location of the text in the body."""
         return UnprocessableTextError(f"{field or 'the body'}: {self}", self.index, field)
 
     @property
     def members(self) -> Mapping[str, object]:
-        """`errors`: the text's place and what is wrong, as with `Invalid`."""
+        """Return `errors` with the text's location and fault, as for `Invalid`."""
         return {"errors": [{"field": self.field, "message": str(self)}]}
 
 
@@ -225,8 +226,8 @@ class RetryLaterError(ServiceError):
     """The request is refused for now; nothing was done for it.
 
     Args:
-        message: The bound that was met.
-        retry_after_s: Seconds until the request should be let in, computed; > 0.
+        message: The limit that was reached.
+        retry_after_s: Computed time in seconds until the request should be accepted; > 0.
     """
 
     status = 429
@@ -239,26 +240,26 @@ class RetryLaterError(ServiceError):
 
     @property
     def members(self) -> Mapping[str, object]:
-        """`retry_after_s`: the header's value before it is rounded to whole seconds."""
+        """Return `retry_after_s`, the value of the Retry-After header before rounding to seconds."""
         return {"retry_after_s": self.retry_after_s}
 
 
 class QueueFull(RetryLaterError):
-    """The queue has no room."""
+    """The queue is full."""
 
     type = "queue-full"
     title = "The service is at capacity"
 
 
 class KeyRateExceeded(RetryLaterError):
-    """The API key has asked more often than it may."""
+    """The API key is over its request rate."""
 
     type = "key-rate-exceeded"
-    title = "The API key has used up its rate"
+    title = "The API key is over its request rate"
 
 
 class ClientGone(ServiceError):
-    """The client closed the connection before it had sent its body; nobody reads the answer."""
+    """The client closed the connection during its upload; the response is not read."""
 
     status = 499
     type = "client-gone"
@@ -266,7 +267,7 @@ class ClientGone(ServiceError):
 
 
 class ModelFailure(ServiceError):
-    """The forward pass failed; the callers of that one batch get this."""
+    """The forward pass failed, for all requests in the batch."""
 
     status = 500
     type = "model-failure"
@@ -282,7 +283,7 @@ class NotReady(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The caller's deadline passed before its answer was ready."""
+    """The request's deadline passed before the response was ready."""
 
     status = 504
     type = "deadline-exceeded"
@@ -290,14 +291,14 @@ class DeadlineExceeded(ServiceError):
 
 
 class SettingsError(ServiceError):
-    """A setting that the service cannot start with. The message never holds a secret's value."""
+    """An invalid setting. The message never holds the value of a secret."""
 
     type = "settings"
     title = "A setting is not valid"
 
 
 class LogUnavailable(ServiceError):
-    """The folder or bucket of the prediction log did not take a file; trying again may help."""
+    """The prediction log could not be written to its folder or bucket; a retry may succeed."""
 
     status = 503
     type = "log-unavailable"
@@ -305,21 +306,21 @@ class LogUnavailable(ServiceError):
 
 
 class BundleError(ServiceError):
-    """Base of what can be wrong with a model artifact."""
+    """Base class of faults of a model artifact."""
 
     type = "bundle"
     title = "The model artifact cannot be used"
 
 
 class BundleNotFound(BundleError):
-    """There is nothing at the address."""
+    """There is no model artifact at the URI."""
 
     type = "bundle-not-found"
     title = "The model artifact was not found"
 
 
 class BundleInvalid(BundleError):
-    """The artifact is there, but is not one this service can read."""
+    """The artifact exists, but cannot be read as a bundle."""
 
     type = "bundle-invalid"
     title = "The model artifact is not valid"
@@ -329,7 +330,7 @@ class DigestMismatch(BundleError):
     """A file's SHA-256 is not the recorded one: damaged, replaced, or recorded for another version."""
 
     type = "digest-mismatch"
-    title = "The model artifact is not the one recorded"
+    title = "The model artifact differs from its checksum"
 
 
 class UnsafeArtifact(BundleError):
@@ -340,7 +341,7 @@ class UnsafeArtifact(BundleError):
 
 
 class StoreUnavailable(BundleError):
-    """S3, the model hub or the local disk did not do its part; trying again may help."""
+    """S3, the model hub or the local disk failed; a retry may succeed."""
 
     status = 503
     type = "store-unavailable"

@@ -1,7 +1,7 @@
-"""API keys: those of SENTIMENT_API_KEYS, and those of a file that may change while the service runs.
+"""API keys from SENTIMENT_API_KEYS, and from a file that may change while the service runs.
 
-The file is meant for a mounted Kubernetes Secret, which the kubelet replaces by renaming a symbolic link. It
-has one key a line, `KEY` or `NAME: KEY`; blank lines and lines that start with # are skipped.
+The file is usually a mounted Kubernetes Secret, which the kubelet replaces by renaming a symbolic link. It
+has one key per line, `KEY` or `NAME: KEY`; blank lines and lines that start with # are skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger("ray.serve")
 _FILE_VARIABLE = "SENTIMENT_API_KEYS_FILE"
 _MAX_FILE_BYTES = 1 << 20
 _CHECK_EVERY_S = 1.0
-"""How often the file is checked for a change at most: a revoked key is refused after this time."""
+"""Minimum interval of checks of the file for changes: a revoked key is refused after this time."""
 _KEY = re.compile(r"[\x21-\x7e]{1,1024}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -31,20 +31,20 @@ _Stamp = tuple[int, int, int] | None
 
 
 class KeyRing:
-    """The valid keys.
+    """The valid API keys.
 
-    A key has an id that is no secret: its name in the file, else the first 8 hexadecimal digits of its
-    SHA-256. Several keys may have one name, such as the old and the new key of a client.
+    The id of a key is not secret: its name in the file, otherwise the first 8 hexadecimal digits of its
+    SHA-256. Several keys may share a name, such as the old and the new key of a client.
 
-    A look-up compares no key: it finds an HMAC under a secret of this process, so that the time it takes says
-    nothing about the keys.
+    A lookup does not compare keys: it looks up their HMAC under a secret of this process, so that its
+    duration reveals nothing about the keys.
 
     Args:
-        settings: with the keys and the file.
-        clock: seconds, monotonic.
+        settings: Settings with the keys and the file.
+        clock: Returns monotonic seconds.
 
     Raises:
-        SettingsError: the file cannot be read or holds no key, or a line of it is neither of the two forms.
+        SettingsError: The file cannot be read or holds no key, or a line has neither of the two forms.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,16 +60,16 @@ class KeyRing:
             self._ids = self._fixed | self._blinded(read_keys(self._file))
 
     def __bool__(self) -> bool:
-        """Whether keys are needed at all. A file that loses its keys does not open the service."""
+        """Return whether keys are required. A file that loses its keys does not open the service."""
         return bool(self._ids)
 
     def find(self, key: str) -> str | None:
-        """The id of a key; None if it is not valid."""
+        """Return the id of a key, or None if the key is not valid."""
         self._refresh()
         return self._ids.get(self._blind(key))
 
     def _refresh(self) -> None:
-        """Read the file again if it has changed; keep the keys of before where that fails."""
+        """Reload the file if it has changed; keep the earlier keys if that fails."""
         now = self._clock()
         if self._file is None or now < self._checked_at + _CHECK_EVERY_S:
             return
@@ -81,11 +81,11 @@ class KeyRing:
         try:
             ids = read_keys(self._file)
         except SettingsError as error:
-            message = "API keys were not read again; the earlier ones stay valid"
+            message = "API keys could not be reloaded; the earlier ones stay valid"
             _log.error(message, extra={"reason": str(error)})
             return
         self._ids = self._fixed | self._blinded(ids)
-        _log.info("API keys were read again", extra={"file": str(self._file), "keys": len(ids)})
+        _log.info("API keys were reloaded", extra={"file": str(self._file), "keys": len(ids)})
 
     def _blinded(self, ids: dict[str, str]) -> dict[bytes, str]:
         return {self._blind(key): key_id for key, key_id in ids.items()}
@@ -95,23 +95,23 @@ class KeyRing:
 
 
 def configured_keys(settings: Settings) -> dict[str, str]:
-    """Every valid key with its id, those of the settings first. Raises SettingsError as `KeyRing` does."""
+    """Return every valid key with its id, those of the settings first. Raises SettingsError as `KeyRing`."""
     file = settings.api_keys_file
     return _ids_of_settings(settings) | (read_keys(file) if file is not None else {})
 
 
 def read_keys(file: Path) -> dict[str, str]:
-    """The keys of a file, each with its id.
+    """Return the keys of a file, each with its id.
 
     Raises:
-        SettingsError: it cannot be read, is over 1 MiB, holds no key, or has a line of another form. The
-            message names the line, never its content.
+        SettingsError: The file cannot be read, is over 1 MiB, holds no key, or has a line of another form.
+            The message names the line, never its content.
     """
     try:
         with file.open("rb") as stream:
             content = stream.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
-            raise _unusable(file, f"it is over {_MAX_FILE_BYTES:,} bytes; keep one key a line")
+            raise _unusable(file, f"it is over {_MAX_FILE_BYTES:,} bytes; expected one key per line")
         lines = content.decode("utf-8-sig").splitlines()
     except OSError as error:
         raise _unusable(file, f"{error.strerror}; mount it, or unset the variable") from None
@@ -124,16 +124,20 @@ def read_keys(file: Path) -> dict[str, str]:
             continue
         key, key_id = _read_line(words, f"{file}, line {number}")
         if ids.setdefault(key, key_id) != key_id:
-            raise _unusable(file, f"line {number} gives the key of an earlier line another name; remove one")
+            raise _unusable(
+                file, f"line {number} repeats the key of an earlier line with another name; remove one"
+            )
     if not ids:
-        raise _unusable(file, "it holds no key; write one a line, as KEY or NAME: KEY")
+        raise _unusable(file, "it holds no key; write one per line, as KEY or NAME: KEY")
     return ids
 
 
 def _read_line(words: list[str], where: str) -> tuple[str, str]:
-    """(key, id) of a line's words."""
+    """Return (key, id) from a line's words."""
     *names, key = words
-    expected = "expected KEY or NAME: KEY, the name of letters, digits and ._-, the key of visible ASCII"
+    expected = (
+        "expected KEY or NAME: KEY, with letters, digits and ._- in the name and visible ASCII in the key"
+    )
     if len(names) > 1:
         raise SettingsError(f"{where} ({_FILE_VARIABLE}): {len(words)} words; {expected}")
     name = names[0].removesuffix(":") if names else _id_of(key)
@@ -154,7 +158,7 @@ def _id_of(key: str) -> str:
 
 
 def _stamp(file: Path) -> _Stamp:
-    """What changes when the file does, also where a link to it is replaced; None if it is not there."""
+    """Return a value that changes with the file or a link to it; None if the file does not exist."""
     try:
         status = file.stat()
     except OSError:
@@ -163,4 +167,4 @@ def _stamp(file: Path) -> _Stamp:
 
 
 def _unusable(file: Path, reason: str) -> SettingsError:
-    return SettingsError(f"{_FILE_VARIABLE}: {file} gives no API keys: {reason}")
+    return SettingsError(f"{_FILE_VARIABLE}: cannot read API keys from {file}: {reason}")

@@ -1,4 +1,4 @@
-"""A loaded model with its own batcher: brought and warmed up off the event loop, let go when unused."""
+"""Loaded model with its batcher: loaded and warmed up off the event loop, closed when no request uses it."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from serve_app.model.store import Bundle
 
 _INLINE_CHARS = 4000
-"""Texts up to this length together are tokenised in the event loop (about a millisecond); longer ones in a
-thread, so that one long request does not hold up the others."""
+"""Maximum total length of texts that are tokenised in the event loop (about 1 ms); longer requests are
+tokenised in a thread, so that they do not delay others."""
 _MOST_LANES = 4
-"""Batches that a CPU runs side by side at most: each needs the interpreter now and then."""
+"""Maximum number of batches that a CPU runs in parallel: each needs the interpreter lock at times."""
 _LANE_NICENESS = 10
-"""Where the device is the CPU, who answers goes before who computes: a flood of refusals takes little time,
-but where it waits for a core, everybody waits."""
+"""On a CPU the event loop has priority over compute threads: refusing a flood of requests takes little time,
+but every request waits if the event loop does not get a core."""
 _FLOOD_BATCH = {"cpu": 0.5, "cuda": 1.0}
 
 
 class Live:
-    """A model that can answer: a request stays with the one it began with, to its end.
+    """Loaded model. A request uses the same one from start to end, also while models are swapped.
 
-    The event loop's own.
+    Not thread-safe; use it from the event loop.
 
     Attributes:
-        model: what it is.
-        batcher: its queue and device threads.
+        model: Description of the model.
+        batcher: Queue and device threads of the model.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Live:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """While the block runs, `let_go` waits."""
+        """Keep the model open while the block runs: `let_go` waits for it."""
         self._users += 1
         self._unused.clear()
         try:
@@ -76,11 +76,11 @@ class Live:
     async def encode(
         self, texts: Sequence[str], *, deadline: float | None, inline: bool = True
     ) -> list[Encoded]:
-        """Tokenise texts, short ones in the event loop if `inline`; one result per text, in their order.
+        """Tokenise texts, short ones in the event loop if `inline`; return one result per text, in order.
 
         Raises:
-            DeadlineExceeded: the deadline passed first.
-            UnprocessableTextError: the tokenizer fails on one of them.
+            DeadlineExceeded: The deadline passed.
+            UnprocessableTextError: The tokenizer fails on one of the texts.
         """
         if inline and sum(map(len, texts)) <= _INLINE_CHARS:
             return self._classifier.preprocess(texts)
@@ -94,11 +94,11 @@ class Live:
         tenant: str = "",
         priority: Priority | None = None,
     ) -> Answer[list[float]]:
-        """Scores of encoded texts; arguments and errors are those of `Batcher.submit`."""
+        """Return the scores of encoded texts; arguments and errors are those of `Batcher.submit`."""
         return await self.batcher.submit(items, deadline=deadline, tenant=tenant, priority=priority)
 
     async def let_go(self) -> None:
-        """Wait until nobody uses it any more, then end its threads. It must not be handed out again."""
+        """Wait until no request uses the model, then stop its threads. No new use may begin."""
         await self._unused.wait()
         await self.batcher.close()
         self._tokenizers.close()
@@ -106,24 +106,24 @@ class Live:
 
 
 async def load(uri: str, settings: Settings, metrics: Metrics, *, beside: bool) -> Live:
-    """Bring, verify, load and warm up a model, off the event loop.
+    """Download, verify, load and warm up a model, off the event loop.
 
     Args:
-        uri: its address.
-        settings: of the replica.
-        metrics: takes its batches.
-        beside: whether another model answers meanwhile; the load then keeps to one thread.
+        uri: URI of the model.
+        settings: Settings of the replica.
+        metrics: Counts the model's batches.
+        beside: Whether another model serves meanwhile; loading then uses one thread.
 
     Raises:
-        ServiceError: it could not be brought, verified, loaded or run.
+        ServiceError: The model could not be downloaded, verified, loaded or run.
     """
     try:
         with nullcontext() if beside else _no_cycle_collection():
             return await _load(uri, settings, metrics, beside)
     except ServiceError:
         raise
-    except Exception as error:  # whatever a library says of a broken model, the replica must outlive it
-        message = f"{uri} could not be loaded: {error!r}; try it alone with `make serve MODEL={uri}`"
+    except Exception as error:  # no error of a library about a broken model may end the replica
+        message = f"{uri} could not be loaded: {error!r}; reproduce it with `make serve MODEL={uri}`"
         raise BundleInvalid(message) from error
 
 
@@ -136,8 +136,8 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
     clock.end("import_s")
     imported = process.memory_info().rss
     threads = 1 if beside else _threads(settings)
-    # In a thread that ends: OpenMP keeps a team of workers for every thread that ever computed, and with
-    # more of them than CPUs it puts them to sleep at once between two steps of a forward.
+    # In a thread that ends afterwards: OpenMP keeps a team of workers for every thread that has computed, and
+    # with more workers than CPUs they sleep between the steps of a forward pass instead of spinning.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as loader:
         loop = asyncio.get_running_loop()
         bundle, classifier = await loop.run_in_executor(loader, _build, uri, settings, threads)
@@ -172,7 +172,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
             "model_memory_bytes": process.memory_info().rss - imported,
         },
     )
-    # Half of the threads: on a CPU the others compute meanwhile.
+    # Half of the threads, because on a CPU the other half computes at the same time.
     tokenizers = TokenizerPool(
         classifier.preprocess, threads=max(1, _threads(settings) // 2), niceness=_niceness(classifier)
     )
@@ -201,7 +201,7 @@ def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:
 
 
 def _lanes(classifier: Classifier, settings: Settings) -> int:
-    """Batches that run side by side."""
+    """Return the number of batches that run in parallel."""
     return min(_threads(settings), _MOST_LANES) if classifier.device == "cpu" else 1
 
 
@@ -216,7 +216,7 @@ def _threads(settings: Settings) -> int:
 def _batcher(
     classifier: Classifier, version: str, limits: BatchLimits, settings: Settings, metrics: Metrics
 ) -> Batcher[Encoded, list[float]]:
-    """The batcher of a model, its batches measured."""
+    """Return a batcher for the model that reports its batches to `metrics`."""
     from serve_app.model.classifier import WARM_UP_TEXT, use_threads
 
     threads, lanes = _threads(settings), _lanes(classifier, settings)
@@ -245,9 +245,9 @@ def _batcher(
 
 @contextmanager
 def _no_cycle_collection() -> Iterator[None]:
-    """Spare a cold start the cycle collector, which would look again and again through what only grows.
+    """Disable the cycle collector, which would repeatedly scan a heap that only grows during a cold start.
 
-    A sixth of the imports' time.
+    This saves a sixth of the import time.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -259,7 +259,7 @@ def _no_cycle_collection() -> Iterator[None]:
 
 
 class _Phases:
-    """A stopwatch with named laps, in seconds."""
+    """Stopwatch with named phases, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -271,5 +271,5 @@ class _Phases:
 
 
 def _import_model_code() -> None:
-    """The heavy imports, by themselves, so that the cold start shows what they cost."""
+    """Import the large libraries separately, so that their share of the cold start is visible."""
     import serve_app.model.classifier  # noqa: F401

@@ -1,7 +1,7 @@
-"""`make serve`: a Ray cluster of one machine with the application on it, owned from start to end.
+"""Launcher of `make serve`: starts a single-machine Ray cluster with the application, and stops it.
 
-It starts `ray start --head --block` under a guard, deploys over Serve's REST API, and waits for the first
-real answer. The guard ends every process that was started when this one stops, and also when it dies.
+It runs `ray start --head --block` as a child of a guard process, deploys through Serve's REST API, and waits
+for the first response. The guard ends every started process when the launcher stops or is killed.
 """
 
 from __future__ import annotations
@@ -53,15 +53,16 @@ ONE_HOP = {
     "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "120",
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }
-"""Environment of every Ray node: HAProxy hands requests straight to the replica that holds the model, and one
-with a full queue refuses them at once. HAProxy does not tell a Ray process of each request: the replica
-counts them, and HAProxy's own Prometheus endpoint has those that reach no replica. Serve writes each line of
-a replica's log at once: it would keep a thousand, which a killed replica loses, and write all between two
-requests. Connections and silence of either side are bounded; a proxy that is gone is replaced after three of
-its health checks."""
+"""Environment of every Ray node for direct ingress: HAProxy sends requests to the replicas without another
+hop, and a replica with a full queue refuses them at once. HAProxy's per-request metrics in Ray are disabled:
+the replica counts requests, and HAProxy's own Prometheus endpoint counts those that reach no replica. Serve
+writes each line of a replica's log immediately; by default it buffers a thousand lines, which a killed
+replica loses and which are written all at once between two requests. Connections and idle times are bounded;
+a proxy that has died is replaced after three failed health checks."""
 
 HAPROXY = Path(__file__).with_name("haproxy") / "haproxy"
-"""RAY_SERVE_HAPROXY_BINARY_PATH: HAProxy with time-outs, problem documents and a standby."""
+"""RAY_SERVE_HAPROXY_BINARY_PATH: starts HAProxy with this service's timeouts, error responses and a
+standby."""
 
 _APPLICATION = "serve_app.app"
 _NAME = "sentiment"
@@ -69,43 +70,45 @@ _START_TIMEOUT_S = 180.0
 _DEPLOY_TIMEOUT_S = 300.0
 _FREE_PORTS = range(20_000, 30_000)
 _POLL_S = 0.5
-"""Between two looks at what starts: looking takes time of the cores that it starts on."""
-_QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
+"""Poll interval during the start; polling uses CPU time that the start needs."""
+_FIRST_REQUEST = {"inputs": ["I love this cream", "It ruined my skin"]}
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on now.
+    """Return a TCP port that is not in use.
 
-    It is from a range of which neither Linux nor Ray gives ports to others before the port is used: Linux
-    takes those from 32768 on for connections and for whoever binds port 0, Ray's workers 10002 to 19999,
-    Serve's replicas 30000 to 31000.
+    Neither Linux nor Ray allocates ports from its range: Linux allocates 32768 and above for connections and
+    for port 0, Ray's workers use 10002 to 19999, and Serve's replicas 30000 to 31000.
     """
     for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise LocalError(f"no TCP port from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} is free; end a process")
+    raise LocalError(
+        f"no TCP port from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} is free; stop a process that uses "
+        "one"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start.
+    """Configuration of a local service.
 
     Attributes:
-        model: URI of the model; None for the settings' choice.
-        host: address that the service listens on; all else is on the loopback interface.
-        insecure: whether the service may listen on another address than the loopback one without API keys.
-        port: of the service.
-        dashboard_port: of the Ray dashboard, which also takes the deployment.
-        replicas: of the application; the CPUs are shared out evenly.
-        cpus: of the cluster; each replica's threads are its share.
-        metrics_port: of Ray's Prometheus endpoint; a free one by default.
-        environment: more variables for Ray and the replicas, such as `SENTIMENT_*`.
-        import_path: of the application.
-        one_hop: False leaves Serve's own proxy in front, as a peer to measure against.
-        ray_options: more options of `ray start`.
-        config: of Serve, changed at its top level.
-        folder: that Ray works in; by default the present one. What code is in it goes before all other.
+        model: URI of the model; None for the model of the settings.
+        host: Address that the service listens on; everything else listens on the loopback interface.
+        insecure: Whether the service may listen on a non-loopback address without API keys.
+        port: Port of the service.
+        dashboard_port: Port of the Ray dashboard, whose API also deploys the application.
+        replicas: Number of replicas; they share the CPUs evenly.
+        cpus: Number of CPUs of the cluster.
+        metrics_port: Port of Ray's Prometheus endpoint; by default a free one.
+        environment: Further environment variables for Ray and the replicas, such as `SENTIMENT_*`.
+        import_path: Import path of the application.
+        one_hop: Whether to use direct ingress; False keeps Serve's own proxy, for comparison.
+        ray_options: Further options of `ray start`.
+        config: Top-level changes to the Serve configuration.
+        folder: Working folder of Ray; by default the current one. Code in it is imported first.
     """
 
     model: str | None = None
@@ -125,39 +128,39 @@ class Plan:
 
     @property
     def url(self) -> str:
-        """Where the service answers."""
+        """URL of the service."""
         return f"http://localhost:{self.port}"
 
     @property
     def applications(self) -> str:
-        """Where Serve takes and tells its applications."""
+        """URL of Serve's REST API for applications."""
         return f"{self.dashboard}/api/serve/applications/"
 
     @property
     def dashboard(self) -> str:
-        """Where the Ray dashboard answers."""
+        """URL of the Ray dashboard."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
     @property
     def metrics(self) -> str:
-        """Where Prometheus finds every metric of the node."""
+        """URL of the node's Prometheus endpoint."""
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
 
 @dataclass(frozen=True, slots=True)
 class LiveService:
-    """A service that has answered.
+    """Running service that has answered a request.
 
     Attributes:
-        first: the first answer, to the two texts of the README.
-        node: the process that ends when Ray does.
+        first: The first response, to the two texts of the README.
+        node: The process that ends when Ray ends.
     """
 
     first: dict[str, Any]
     node: psutil.Process
 
     def wait(self, plan: Plan) -> str:
-        """Wait until the service has ended by itself, and return why."""
+        """Wait until the service ends, and return the reason."""
         with httpx.Client() as client:
             return why_it_ended(self.node, plan.applications, _NAME, client)
 
@@ -167,7 +170,7 @@ def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]
     """Run the service while the block runs; see `started`.
 
     Yields:
-        The first answer, to the two texts of the README.
+        The first response, to the two texts of the README.
     """
     with started(plan, tell) as service:
         yield service.first
@@ -178,24 +181,24 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
     """Run the service while the block runs.
 
     Args:
-        plan: what to start.
-        tell: told each step, one line.
+        plan: Configuration of the service.
+        tell: Called with one line per step.
 
     Yields:
-        The service, which has answered.
+        The service, which has answered a request.
 
     Raises:
-        LocalError: a port is taken, the service would be open to all, Ray did not start, or the application
-            did not deploy.
+        LocalError: A port is in use, the service would be reachable by others without API keys, Ray did not
+            start, or the application was not deployed.
     """
     headers = _key_headers(plan)
     if not (headers or plan.insecure):
         require_loopback(plan.host)
     require_ports(plan.port, plan.dashboard_port)
-    tell("fetching and checking the model")
+    tell("downloading and checking the model")
     require_model(plan.model)
-    # Not Ray's own folder, where other programs find the cluster that they connect to. The paths of its
-    # sockets must be short, whatever TMPDIR is.
+    # Not Ray's default folder, in which other programs look for a cluster to connect to. In /tmp, because the
+    # paths of Unix sockets must be short and TMPDIR may be long.
     folder = Path(tempfile.mkdtemp(prefix="sentiment-", dir="/tmp"))
     log = folder / "ray.log"
     tell("starting Ray and HAProxy")
@@ -219,7 +222,7 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
 
 
 def _key_headers(plan: Plan) -> dict[str, str]:
-    """A valid key as a header, where keys are set. Raises LocalError if something is wrong with them."""
+    """Return a header with a valid key if keys are configured. Raises LocalError if they are not valid."""
     try:
         keys = list(configured_keys(settings_of(plan.environment)))
     except ServiceError as error:
@@ -236,26 +239,26 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
             **({} if plan.host in LOOPBACK else {"HAPROXY_HOST": plan.host}),
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY),
             "HAPROXY_PYTHON": python,
-            # HAProxy's files and ports are this cluster's own: another one may run on the machine.
+            # Separate files and ports for this cluster's HAProxy: another cluster may run on the machine.
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            # Serve's proxies share a port with any other that would: what comes before HAProxy knows the
-            # replica could be answered by another cluster's model.
+            # Serve's proxies set SO_REUSEPORT: with a shared port, requests that arrive before HAProxy knows
+            # the replica could be answered by another cluster's model.
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
-            # A replica that cannot start is told at once, not after its third try.
+            # Report a replica that cannot start after the first attempt instead of the third.
             "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
-            # All of Ray is on the loopback interface; without this it would ask for a token.
+            # All of Ray listens on the loopback interface only, so no token is needed.
             "RAY_AUTH_MODE": "disabled",
-            # Ray's 15 is for jobs beside which somebody works; this one is waited for.
+            # Ray's default of 15 is for background jobs.
             "RAY_worker_niceness": "0",
-            # Serve's controller looks five times a second, not ten: the model has a use for the cores.
+            # Serve's controller loops five times per second instead of ten, to leave CPU time for the model.
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
-            # Ray starts the replica's process before there is a replica: it imports while it waits for one.
+            # Ray starts worker processes in advance; they import these modules while they wait for a replica.
             "RAY_preload_python_modules": f"{loopback.MODULE},{_APPLICATION}",
             "SENTIMENT_REPLICAS": str(plan.replicas),
             "SENTIMENT_REPLICA_CPUS": str(plan.cpus / plan.replicas),
@@ -269,19 +272,19 @@ def _start_ray(plan: Plan, log: Path, folder: Path) -> psutil.Popen:
     command += [f"--dashboard-port={plan.dashboard_port}", f"--metrics-export-port={plan.metrics_port}"]
     command += [f"--num-cpus={plan.cpus}", f"--temp-dir={folder}/ray"]
     command += [f"--ray-client-server-port={free_port()}"]
-    # Else another Ray on the machine has this port, and jobs find no agent here.
+    # With the default port, another Ray on the machine would hold it, and jobs would find no agent here.
     command += [f"--dashboard-agent-listen-port={free_port()}"]
-    # The log monitor copies logs to drivers, of which there are none here.
+    # The log monitor copies logs to drivers; there are none here.
     command += ["--disable-usage-stats", "--include-log-monitor=false", *plan.ray_options]
     with log.open("wb") as output:
         return psutil.Popen(
             command,
             cwd=plan.folder,
             env=environment,
-            stdin=subprocess.PIPE,  # held until this process ends, which is what the guard waits for
+            stdin=subprocess.PIPE,  # closes when this process ends, which the guard waits for
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends the others in order
+            start_new_session=True,  # Ctrl-C must reach only this process, which stops the others in order
         )
 
 
@@ -296,25 +299,26 @@ def _wait_for_dashboard(client: httpx.Client, plan: Plan, node: psutil.Process, 
                 return
             if answer.status_code == httpx.codes.UNAUTHORIZED:
                 raise LocalError(
-                    "the Ray dashboard asks for a token, for RAY_AUTH_MODE is set to token; unset it, or set "
-                    "it to disabled (the dashboard listens on 127.0.0.1 alone)"
+                    "the Ray dashboard requires a token because RAY_AUTH_MODE is set to token; unset it, or "
+                    "set it to disabled (the dashboard listens on 127.0.0.1 only)"
                 )
         except httpx.TransportError:
             pass
         time.sleep(_POLL_S)
-    raise LocalError(f"Ray did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")
+    raise LocalError(f"Ray did not start; its output:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def _deploy(client: httpx.Client, plan: Plan) -> None:
     config = yaml.safe_load(CONFIG.read_text()) | plan.config
-    # HAProxy listens for others, where it should; replicas and Serve's own proxy for HAProxy alone.
+    # Only HAProxy listens on the configured host; with direct ingress the replicas listen on the loopback
+    # interface.
     config["http_options"] |= {"host": loopback.HOST if plan.one_hop else plan.host, "port": plan.port}
     config["applications"][0]["import_path"] = plan.import_path
     if plan.model is not None:
         config["applications"][0]["args"]["model"] = plan.model
     answer = client.put(plan.applications, json=config, timeout=60)
     if not answer.is_success:
-        raise LocalError(f"Serve refused the configuration {CONFIG}: {answer.text[:1000]}")
+        raise LocalError(f"Serve rejected the configuration {CONFIG}: {answer.text[:1000]}")
 
 
 def _first_answer(
@@ -324,32 +328,36 @@ def _first_answer(
     tell: Callable[[str], None],
     headers: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Wait until the service answers a real question."""
+    """Wait until the service answers a request, and return the response."""
     began = time.monotonic()
-    told = ""
+    reported = ""
     while time.monotonic() < began + _DEPLOY_TIMEOUT_S:
         if not _runs(node):
             raise LocalError("Ray ended while the model was being deployed")
         state, message = _state(client, plan)
         if state == "DEPLOY_FAILED":
             raise LocalError(f"the model was not deployed: {message}")
-        if state != told:
+        if state != reported:
             tell(f"application: {state.lower().replace('_', ' ')}")
-            told = state
+            reported = state
         if state == "RUNNING":
             try:
-                answer = client.post(f"{plan.url}/v1/classify", json=_QUESTION, headers=headers, timeout=10)
+                answer = client.post(
+                    f"{plan.url}/v1/classify", json=_FIRST_REQUEST, headers=headers, timeout=10
+                )
                 if answer.is_success:
                     first: dict[str, Any] = answer.json()
                     return first
             except httpx.TransportError:
                 pass
         time.sleep(_POLL_S)
-    raise LocalError(f"no answer from {plan.url} within {_DEPLOY_TIMEOUT_S:.0f} s; the last state was {told}")
+    raise LocalError(
+        f"no answer from {plan.url} within {_DEPLOY_TIMEOUT_S:.0f} s; the last state was {reported}"
+    )
 
 
 def _state(client: httpx.Client, plan: Plan) -> tuple[str, str]:
-    """The application's status and message, as Serve tells them."""
+    """Return Serve's status and message of the application."""
     try:
         status = client.get(plan.applications, timeout=10).json()
     except httpx.TransportError:

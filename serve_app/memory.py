@@ -1,10 +1,10 @@
-"""Gives freed memory back to the operating system: glibc's malloc keeps it, and more with every model."""
+"""Heap trimming. glibc's malloc keeps freed memory, and keeps more of it with every model that was loaded."""
 
 import ctypes
 from contextlib import suppress
 
 
 def give_back() -> None:
-    """Return what is free in malloc's arenas; nothing where malloc is not glibc's. Takes milliseconds."""
+    """Release malloc's free memory to the operating system; no effect without glibc. Takes milliseconds."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of each route: bodies with examples, answers, errors, limits in force."""
+"""OpenAPI descriptions of the routes: request bodies with examples, responses, errors and limits."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ from serve_app.settings import Settings
 Doc = dict[str, Any]
 
 _ERRORS = {
-    400: "The body is not JSON, or does not decompress.",
-    401: "An API key is needed and none that is known was sent.",
+    400: "The body is not JSON, or cannot be decompressed.",
+    401: "An API key is required, and the request has none or an unknown one.",
     408: "The deadline of X-Request-Timeout-Ms passed during the upload.",
-    413: "Over a limit: bytes, texts, or characters of a text.",
-    415: "The content type or content encoding is not read here.",
-    422: "JSON of the wrong shape; `errors` says which field, and what was expected.",
-    429: "At capacity. Retry-After says, computed from the queue, when to come again.",
+    413: "The request is over a limit: bytes, texts, or characters of a text.",
+    415: "The content type or content encoding is not supported.",
+    422: "JSON of the wrong shape; `errors` lists each field and the expected value.",
+    429: "The service is at capacity. Retry-After is the computed time until a retry should succeed.",
     500: "The model failed on this request.",
-    503: "No model is loaded yet, or the replica is going away.",
-    504: "The deadline of X-Request-Timeout-Ms passed first.",
+    503: "No model is loaded yet, or the replica is shutting down.",
+    504: "The deadline of X-Request-Timeout-Ms passed.",
 }
 
 _HEADERS: list[Doc] = [
     {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "Names the request in the answer and in the logs; made if absent. Up to 128 "
+        "description": "Id of the request in the response and in the logs; generated if absent. Up to 128 "
         "visible ASCII characters.",
         "schema": {"type": "string"},
     },
     {
         "name": "X-Request-Timeout-Ms",
         "in": "header",
-        "description": "After so many milliseconds nobody waits for the answer any more; it is then 504.",
+        "description": "Deadline of the request in milliseconds; afterwards the response is 504.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
     {
         "name": "X-Request-Priority",
         "in": "header",
-        "description": "Interactive requests go first; bulk requests take what they leave and may wait "
-        "longer. By default a request is interactive if it fits into one batch.",
+        "description": "Class of the request. Interactive requests are served first; bulk requests use the "
+        "remaining capacity and may wait longer. By default a request is interactive if it fits into one "
+        "batch.",
         "schema": {"type": "string", "enum": ["interactive", "bulk"]},
     },
 ]
@@ -59,19 +60,19 @@ _TEXT = "I love this cream"
 
 
 def describe(settings: Settings) -> str:
-    """The head of the document: what it is, and the limits in force."""
+    """Return the description of the API, with the configured limits."""
     return (
-        "Text classification. One request may hold several texts; answers come in their order, all by one "
-        "model.\n\n"
-        f"Limits: {settings.max_texts_per_request} texts a request, {settings.max_chars_per_text:,} "
-        f"characters a text, {settings.max_body_bytes:,} bytes a body, {settings.default_timeout_ms:,} ms "
-        "unless X-Request-Timeout-Ms says less or more.\n\n"
+        "Text classification. A request holds one or several texts; the results are in their order, all by "
+        "one model.\n\n"
+        f"Limits: {settings.max_texts_per_request} texts per request, {settings.max_chars_per_text:,} "
+        f"characters per text, {settings.max_body_bytes:,} bytes per body; deadline: "
+        f"{settings.default_timeout_ms:,} ms unless X-Request-Timeout-Ms sets another.\n\n"
         "Every error is an RFC 9457 problem (application/problem+json)."
     )
 
 
 def classify(settings: Settings) -> Doc:
-    """POST /v1/classify."""
+    """Describe POST /v1/classify."""
     schema = ClassifyRequest.model_json_schema()
     one, several = schema["properties"]["inputs"]["anyOf"]
     one["maxLength"] = settings.max_chars_per_text
@@ -85,7 +86,7 @@ def classify(settings: Settings) -> Doc:
 
 
 def predict() -> Doc:
-    """POST /predict."""
+    """Describe POST /predict."""
     examples = {
         "one": {"value": {"inputs": _TEXT}},
         "batch": {"value": {"inputs": [[_TEXT], ["It ruined my skin"]]}},
@@ -95,7 +96,7 @@ def predict() -> Doc:
 
 
 def invocations() -> Doc:
-    """POST /invocations."""
+    """Describe POST /invocations."""
     examples = {"several": {"value": {"inputs": [_TEXT, "It ruined my skin"], "parameters": {"top_k": 1}}}}
     doc = _ask("Classify texts, as SageMaker hosting", SageMakerRequest.model_json_schema(), examples)
     doc["openapi_extra"]["requestBody"]["content"] |= {
@@ -111,12 +112,13 @@ def invocations() -> Doc:
         "text/csv": {"schema": {"type": "string"}},
     }
     doc["responses"][200] = {"content": lines}
-    doc["responses"][406] = {"model": Problem, "description": "Accept has none of JSON, JSON lines and CSV."}
+    message = "The Accept header allows none of JSON, JSON lines and CSV."
+    doc["responses"][406] = {"model": Problem, "description": message}
     return doc | {"response_model": SageMakerResponse}
 
 
 def classify_as_vllm() -> Doc:
-    """POST /classify."""
+    """Describe POST /classify."""
     examples = {"several": {"value": {"input": [_TEXT, "It ruined my skin"]}}}
     doc = _ask("Classify texts, as vLLM", VllmRequest.model_json_schema(), examples)
     doc["responses"][404] = {"model": Problem, "description": "`model` is not the live one."}
@@ -124,7 +126,7 @@ def classify_as_vllm() -> Doc:
 
 
 def infer() -> Doc:
-    """POST /v2/models/{name}/infer."""
+    """Describe POST /v2/models/{name}/infer."""
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [_TEXT]}
     examples = {"one": {"value": {"inputs": [tensor]}}}
     doc = _ask("Classify texts, as Open Inference Protocol v2", OipRequest.model_json_schema(), examples)
@@ -132,17 +134,17 @@ def infer() -> Doc:
 
 
 def feedback() -> Doc:
-    """POST /v1/feedback."""
+    """Describe POST /v1/feedback."""
     one = {"request_id": "5f0c", "index": 0, "label": "NEGATIVE"}
     schema = FeedbackBody.model_json_schema()
     examples = {"one": {"value": one}, "several": {"value": [one, one | {"index": 1}]}}
-    doc = _ask("Say what a text really was", schema, examples)
-    doc["responses"][404] = {"model": Problem, "description": "No feedback is kept here."}
+    doc = _ask("Report the true labels of classified texts", schema, examples)
+    doc["responses"][404] = {"model": Problem, "description": "Feedback is not stored by this service."}
     return doc | {"response_model": FeedbackResponse, "status_code": 202}
 
 
 def _ask(summary: str, schema: Doc, examples: Doc) -> Doc:
-    """Arguments of `add_api_route` for a route that takes a body."""
+    """Return arguments of `add_api_route` for a route with a request body."""
     content = {"application/json": {"schema": schema, "examples": examples}}
     return {
         "summary": summary,

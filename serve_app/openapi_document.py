@@ -1,4 +1,4 @@
-"""The OpenAPI document as a whole: what FastAPI cannot know of routes that read their requests themselves."""
+"""Completion of FastAPI's OpenAPI document, needed because the routes parse their requests themselves."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from serve_app.auth import is_open
 Json = dict[str, Any]
 
 _TAGS = {
-    "native": "This service's own routes.",
-    "text-embeddings-inference": "As Hugging Face text-embeddings-inference.",
-    "sagemaker": "As SageMaker hosting.",
-    "vllm": "As vLLM.",
-    "open-inference-protocol": "As Open Inference Protocol v2, and Triton where clients ask for more.",
+    "native": "Native routes of this service.",
+    "text-embeddings-inference": "Compatible with Hugging Face text-embeddings-inference.",
+    "sagemaker": "Compatible with SageMaker hosting.",
+    "vllm": "Compatible with vLLM.",
+    "open-inference-protocol": "Compatible with Open Inference Protocol v2, and with Triton's extensions "
+    "that clients use.",
 }
 
 _NATIVE, _TEI, _SAGEMAKER, _VLLM, _OIP = _TAGS
@@ -43,8 +44,8 @@ _OPERATIONS = {
     "GET /v2/models/{name}/ready": ("oip_model_ready", _OIP),
     "POST /v2/models/{name}/infer": ("oip_infer", _OIP),
 }
-"""Id and tag of each operation. Generated clients name their functions by the ids: an id does not change. A
-path with a version in it has the id of the same path without, and `_version`."""
+"""Id and tag of each operation. Generated clients name their functions by the ids, so ids must not change. A
+path with a version has the id of the path without it, followed by `_version`."""
 
 _PATH_PARAMETERS = {"name": "Name of the live model.", "version": "Version of the live model."}
 
@@ -58,11 +59,11 @@ _PROBLEM_CONTENT = {"application/problem+json": {"schema": _PROBLEM}}
 
 
 def complete(document: Json, *, needs_key: bool) -> None:
-    """Complete what FastAPI made.
+    """Complete the document that FastAPI generated.
 
     Args:
-        document: changed in place.
-        needs_key: whether API keys are set.
+        document: OpenAPI document, changed in place.
+        needs_key: Whether API keys are configured.
     """
     components = document["components"]
     for path, operations in document["paths"].items():
@@ -103,7 +104,7 @@ def _describe_path(operation: Json, path: str) -> None:
 
 
 def _describe_answers(operation: Json) -> None:
-    """Errors are problems, and an answer without a schema is empty."""
+    """Declare error responses as problem documents, and responses without a schema as empty."""
     responses = operation["responses"]
     responses.setdefault("default", {"description": "Any other error."})
     for status, response in responses.items():
@@ -114,13 +115,13 @@ def _describe_answers(operation: Json) -> None:
 
 
 def _share_schemas(operation: Json, schemas: Json) -> None:
-    """Put the schemas of a body among the shared ones, where FastAPI puts those of answers."""
+    """Move the schemas of a request body to the shared ones, where FastAPI puts those of responses."""
     for media in operation.get("requestBody", {}).get("content", {}).values():
         media["schema"] = _shared(media["schema"], schemas)
 
 
 def _shared(schema: Json, schemas: Json) -> Json:
-    """The schema, or a reference where it has a title: then it is among `schemas`, as its `$defs` are."""
+    """Move the `$defs` of a schema, and the schema if titled, to `schemas`; return it or a reference."""
     for name, definition in schema.get("$defs", {}).items():
         schemas.setdefault(name, _relinked(definition))
     schema = _relinked({key: value for key, value in schema.items() if key != "$defs"})
@@ -131,7 +132,7 @@ def _shared(schema: Json, schemas: Json) -> Json:
 
 
 def _relinked(node: Any) -> Any:
-    """The schema with its `$defs` shared. An enumeration gets one type, which generators expect."""
+    """Return the schema with references to shared `$defs`, and mixed enumerations split by type."""
     if isinstance(node, list):
         return [_relinked(one) for one in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""What people look at: the page at / and the API's documentation at /docs."""
+"""HTML pages: the user interface at / and the API documentation at /docs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE_POLICY = (
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add the routes of both; neither asks another host for anything."""
+    """Add the routes of both pages. Neither page loads anything from another host."""
     swagger = Path(str(files("fastapi_swagger"))) / "resources"
     app.mount("/web", StaticFiles(directory=_WEB))
     app.mount("/docs-assets", StaticFiles(directory=swagger))

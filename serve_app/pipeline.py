@@ -1,4 +1,7 @@
-"""The request pipeline: from a body to the service and back, and what surrounds that on every route."""
+"""Request pipeline: the steps around every route's handler, from API key and deadline to errors and logs.
+
+`RequestPipeline.ask` adds those of an inference route: admission, body, classification, encoding.
+"""
 
 from __future__ import annotations
 
@@ -45,26 +48,26 @@ from serve_app.settings import Settings
 _log = logging.getLogger("ray.serve")
 
 _SCORE_BYTES = 50
-"""About what one label and its score take in an answer."""
+"""Approximate size in a response of one label with its score."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 RouteOf = Callable[[Scope], str]
-"""The template of the route that a request is for."""
+"""Returns the template of the route that matches a request."""
 
 
 class RequestPipeline:
-    """What every route has in common: key, request id, deadline, limits, errors, access log.
+    """Steps common to every route: API key, request id, deadline, limits, errors, access log.
 
     Args:
-        service: the replica.
-        settings: of the replica.
-        metrics: counts every request.
-        capture: keeps answers and feedback, or None.
+        service: The replica.
+        settings: Settings of the replica.
+        metrics: Counts every request.
+        capture: Stores predictions and feedback, or None.
 
     Attributes:
-        statistics: of what the live model has answered.
+        statistics: Statistics of the requests that the live model has answered.
     """
 
     def __init__(
@@ -76,18 +79,18 @@ class RequestPipeline:
         self._capture = capture
         self._gate = Gate(settings)
         self._access_log = AccessLog(settings.access_log_fraction)
-        self._asked: dict[str, re.Pattern[str]] = {}
+        self._inference_routes: dict[str, re.Pattern[str]] = {}
         self._bodies = BodyReader(settings.max_body_bytes)
         self.statistics = oip_model.LiveStatistics()
 
     @property
     def needs_key(self) -> bool:
-        """Whether API keys are set."""
+        """Whether API keys are configured."""
         return self._gate.needs_key
 
     def admit(self, request: Request, route_of: RouteOf) -> Response | None:
-        """Name a request and the key that it bears, or answer it: without a key no route is reached."""
-        facts = request.scope.setdefault("state", {})  # what `request.state` shows
+        """Record the id and the API key of a request; return a response if the key is not accepted."""
+        facts = request.scope.setdefault("state", {})  # the dictionary behind `request.state`
         facts["began"] = began = time.monotonic()
         facts["id"] = request_id_of(request.headers)
         facts["key_id"] = ""
@@ -101,7 +104,7 @@ class RequestPipeline:
         return None
 
     def end(self, request: Request, status: int, route_of: RouteOf) -> None:
-        """Log a request that was answered, or that its client left."""
+        """Log a request that was answered, or whose client disconnected."""
         facts = request.scope["state"]
         if self._access_log.takes(facts["id"], status):
             route = facts["route"] if "route" in facts else route_of(request.scope)
@@ -109,13 +112,13 @@ class RequestPipeline:
             self._access_log.write(facts, method=request.method, route=route, status=status, total_s=seconds)
 
     def guard(self, route: str, handler: Handler) -> Handler:
-        """The handler with its request named, its outcome counted, and its errors told as problems."""
+        """Return the handler with its status and duration counted and its errors turned into responses."""
 
         async def guarded(request: Request) -> Response:
             began = request.state.began
             request.state.route, request.state.version = route, self._version()
             request.state.model_failed = False
-            status = 499  # what stands if the client leaves and the call is cancelled
+            status = 499  # status if the client disconnects and the call is cancelled
             try:
                 response = await self._try(request, handler)
                 status = response.status_code
@@ -128,12 +131,12 @@ class RequestPipeline:
         return guarded
 
     def ask(self, route: str, protocol: Protocol) -> Handler:
-        """The handler of a route that takes texts."""
-        self._asked[route] = compile_path(route)[0]
+        """Return the handler of an inference route."""
+        self._inference_routes[route] = compile_path(route)[0]
 
         async def handle(request: Request) -> Response:
             tenant, priority = request.state.key_id, _priority_of(request.headers)
-            # Before the body is even read: a refusal must cost next to nothing.
+            # Before the body is read, so that a refusal costs almost nothing.
             self._service.check_room(
                 tenant=tenant, priority=priority, body_bytes=_decoded_bytes(request.headers)
             )
@@ -142,7 +145,7 @@ class RequestPipeline:
             body = await self._bodies.read(request, deadline=deadline)
             question = await self._bodies.run(len(body), self._question, protocol, body, request.headers)
             request.state.texts = len(question.texts)
-            request.state.version = self._version()  # of the model that answers, or fails on it
+            request.state.version = self._version()  # also for requests on which the model fails
             try:
                 answer = await self._service.classify(
                     question.texts, deadline=deadline, tenant=tenant, priority=priority
@@ -163,11 +166,13 @@ class RequestPipeline:
         return handle
 
     def refuse(self, scope: Scope) -> Response | None:
-        """The answer to a request with texts that the queue has no room for, or None; for `shedding`."""
+        """Return the 429 response to an inference request that the queue has no room for, otherwise None."""
         if scope["method"] != "POST":
             return None
         path = scope["path"]
-        route = next((route for route, pattern in self._asked.items() if pattern.fullmatch(path)), None)
+        route = next(
+            (route for route, pattern in self._inference_routes.items() if pattern.fullmatch(path)), None
+        )
         if route is None:
             return None
         headers, key_id = Headers(scope=scope), ""
@@ -182,16 +187,16 @@ class RequestPipeline:
                 facts = {"id": request_id, "key_id": key_id, "version": version}
                 self._access_log.write(facts, method="POST", route=route, status=error.status, total_s=0)
             response = problem(error, request_id)
-            response.headers["x-request-id"] = request_id  # Serve, which does it else, is not asked
+            response.headers["x-request-id"] = request_id  # Serve sets it only on requests that reach it
             return response
         except ServiceError:
-            pass  # the route says so itself
+            pass  # the route reports it
         return None
 
     async def feedback(self, request: Request) -> Response:
-        """Take what is said of earlier answers."""
+        """Store feedback on earlier predictions."""
         if self._capture is None:
-            raise NotFound("no feedback is kept here; set SENTIMENT_LOG_URI to keep predictions and feedback")
+            raise NotFound("feedback is not stored; set SENTIMENT_LOG_URI to store predictions and feedback")
         body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
         labels = self._service.live.labels
         items = await self._bodies.run(len(body), read_feedback, body, request.headers, labels)
@@ -203,13 +208,13 @@ class RequestPipeline:
         return Response(encoded.content, 202, media_type=encoded.media_type)
 
     async def model(self, request: Request) -> Response:
-        """What is live on this replica."""
+        """Return the live model, the replica's status and its limits."""
         limits = Limits.model_validate(self._settings, from_attributes=True)
         standing = asdict(self._service.standing)
         return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
 
     def about(self, build: Callable[[LiveModel], Json]) -> Handler:
-        """The handler of a route that says something of the live model."""
+        """Return the handler of a route that describes the live model."""
 
         async def handle(request: Request) -> Response:
             self._check_model(request)
@@ -218,7 +223,7 @@ class RequestPipeline:
         return handle
 
     def ready(self, build: Callable[[LiveModel], Json]) -> Handler:
-        """The handler of a route that says something once the model answers."""
+        """Return the handler of a route that answers only while the replica is healthy."""
 
         async def handle(request: Request) -> Response:
             await self.health(request)
@@ -226,16 +231,16 @@ class RequestPipeline:
 
         return handle
 
-    def always(self, said: Json) -> Handler:
-        """The handler of a route that says the same whenever the process runs."""
+    def always(self, body: Json) -> Handler:
+        """Return the handler of a route with a constant response."""
 
         async def handle(_request: Request) -> Response:
-            return JSONResponse(said)
+            return JSONResponse(body)
 
         return handle
 
     async def health(self, request: Request) -> Response:
-        """Empty and 200 when the model answers."""
+        """Return an empty 200 response if the replica is healthy."""
         self._check_model(request)
         self._service.check_health()
         return Response()
@@ -266,8 +271,8 @@ class RequestPipeline:
                     "request failed", extra={"request_id": request.state.id, "error_type": error.type}
                 )
             response = problem(error, request.state.id)
-        except Exception as error:  # the last resort: whatever it is, the caller gets an answer
-            # Its message is not logged: it could hold the text. Its kind and place say where to look.
+        except Exception as error:  # an error that no class above covers must still be answered
+            # Its message could hold the text, so only its type and source location are logged.
             place = _place(error)
             _log.error(
                 "unexpected error",
@@ -301,14 +306,14 @@ class RequestPipeline:
         except ValueError:
             timeout_ms = math.nan
         if not 0 < timeout_ms < math.inf:
-            message = f"milliseconds above 0, got {excerpt(given)}"
+            message = f"expected milliseconds above 0, got {excerpt(given)}"
             raise Invalid(
                 f"X-Request-Timeout-Ms: {message}", [{"field": "X-Request-Timeout-Ms", "message": message}]
             )
         return timeout_ms / 1000
 
     def _check_model(self, request: Request) -> None:
-        """A route that names a model means the live one."""
+        """Raise NotFound if the route names another model than the live one."""
         if not request.path_params:
             return
         live = self._service.live
@@ -316,13 +321,13 @@ class RequestPipeline:
             raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
 
     def _question(self, protocol: Protocol, body: bytes, headers: Headers) -> Question:
-        """Return what a body asks, within the limits, its texts cut where it asks for that.
+        """Decode a body and check it against the limits; truncate its texts if it requests that.
 
         It may run in any thread.
 
         Raises:
-            ServiceError: as `Protocol.decode`; also no text, a blank one, scores that the live model does not
-                make, another model than the live one, or a text over the limit.
+            ServiceError: As `Protocol.decode`; also for no text, a blank text, an activation or a model other
+                than the live model's, or a text over the limit.
         """
         limits, live = self._settings, self._service.live
         question = protocol.decode(body, headers, limits.max_texts_per_request)
@@ -330,9 +335,12 @@ class RequestPipeline:
             raise NotFound(f"the live model is {live.name!r}")
         for activation, place in question.activations.items():
             if activation != live.activation:
-                raise invalid([{"field": place, "message": f"only {live.activation!r} with the live model"}])
+                message = f"the live model supports only {live.activation!r}"
+                raise invalid([{"field": place, "message": message}])
         if not question.texts:
-            raise Invalid("no text; send at least one", [{"field": "", "message": "at least one text"}])
+            raise Invalid(
+                "no text; send at least one", [{"field": "", "message": "expected at least one text"}]
+            )
         if len(question.texts) > limits.max_texts_per_request:
             raise too_many(limits.max_texts_per_request, str(len(question.texts)))
         if question.cut:
@@ -344,17 +352,17 @@ class RequestPipeline:
         for index, text in enumerate(question.texts):
             if len(text) > limits.max_chars_per_text:
                 raise TooLarge(
-                    f"{question.place(index)} has {len(text)} characters, a text may have "
-                    f"{limits.max_chars_per_text}; shorten it"
+                    f"{question.place(index)} has {len(text)} characters; expected at most "
+                    f"{limits.max_chars_per_text}; shorten the text"
                 )
             if is_blank(text):
-                place, message = question.place(index), "a text that is not blank"
+                place, message = question.place(index), "expected a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
         return question
 
 
 def _decoded_bytes(headers: Headers) -> int | None:
-    """The size of the body, or None if it is not known before the body is read."""
+    """Return the size of the decompressed body, or None if it is unknown before the body is read."""
     return None if "content-encoding" in headers else declared_bytes(headers)
 
 
@@ -362,7 +370,7 @@ def _priority_of(headers: Headers) -> Priority | None:
     given = headers.get("x-request-priority")
     if given is None or given in ("interactive", "bulk"):
         return given  # type: ignore[return-value]
-    message = f"interactive or bulk, got {excerpt(given)}"
+    message = f"expected interactive or bulk, got {excerpt(given)}"
     raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
 
 
@@ -376,7 +384,7 @@ def _headers_of(answer: Classified) -> dict[str, str]:
 
 
 def _place(error: Exception) -> str:
-    """File and line where an error arose."""
+    """Return the source file and line that raised an error."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

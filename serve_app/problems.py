@@ -1,4 +1,4 @@
-"""Errors as the caller gets them: problem documents, RFC 9457."""
+"""Error responses: RFC 9457 problem documents, and request ids."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def request_id_of(headers: Headers) -> str:
-    """The caller's X-Request-ID if it is printable ASCII, 128 characters at most, else a new one."""
+    """Return the X-Request-ID header if it is at most 128 printable ASCII characters, otherwise a new id."""
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def name_request(scope: Scope) -> None:
-    """Leave exactly one X-Request-ID in the request's headers: the one of `request_id_of`.
+    """Set X-Request-ID in the request's headers to exactly one value: the one of `request_id_of`.
 
-    Serve answers with the header of the request and writes it to its log, whatever it holds, and fails on one
-    that is not UTF-8. Named in front of Serve, a request has one id in header, body and log.
+    Serve copies the header to its response and its log without a check, and fails if it is not UTF-8. Setting
+    it before Serve gives a request one id in header, body and log.
     """
     given = [value for name, value in scope["headers"] if name == b"x-request-id"]
     if len(given) != 1 or not _REQUEST_ID.fullmatch(given[0].decode("latin-1")):
@@ -46,10 +46,10 @@ def name_request(scope: Scope) -> None:
 
 
 def problem(error: ServiceError, request_id: str) -> Response:
-    """The answer to a request that ended with this error.
+    """Return the response to a request that ended with this error.
 
-    `error` repeats `detail`: it is the member that the clients of Open Inference Protocol v2 and of
-    text-embeddings-inference read.
+    The member `error` repeats `detail`: clients of Open Inference Protocol v2 and of
+    text-embeddings-inference read it.
     """
     body = {
         "type": f"urn:sentiment-service:{error.type}",
@@ -62,23 +62,23 @@ def problem(error: ServiceError, request_id: str) -> Response:
     }
     headers = {}
     if isinstance(error, QueueFull):
-        # Whole seconds are all the header can say; the nearest is right within a third from 1 s on.
+        # The header has a resolution of 1 s; from 1 s on, rounding changes the value by at most a third.
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, KeyRateExceeded):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, SlowUpload):
-        headers["connection"] = "close"  # what is left of the body is not waited for
+        headers["connection"] = "close"  # the rest of the body is not read
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = error.challenge
     return JSONResponse(body, error.status, headers, media_type=_MEDIA_TYPE)
 
 
 async def refuse_route(request: Request, error: Exception) -> Response:
-    """A path or a method that is not served."""
+    """Return the response to a request whose path or method has no route."""
     assert isinstance(error, HTTPException)
     request_id = request.state.id
-    asked = excerpt(f"{request.method} {request.url.path}")
-    refusal = NotFound(f"{asked} is not served; see /docs for what is")
+    operation = excerpt(f"{request.method} {request.url.path}")
+    refusal = NotFound(f"{operation} has no route; see /docs for the available routes")
     if error.status_code == 404:
         return problem(refusal, request_id)
     body = {

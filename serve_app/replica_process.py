@@ -1,7 +1,7 @@
-"""The replica as Serve runs it: a process that ends at once when it could not start.
+"""Replica class that Serve runs: its process exits at once if it cannot start.
 
-Serve drains a replica that fails to start as if it had served: it keeps its GPU for half a minute, while its
-replacement already asks for another one, and the autoscaler starts a node for that.
+Serve drains a replica that fails to start as if it had served requests: the replica keeps its GPU for half a
+minute, while its replacement already requests another one, for which the autoscaler starts a node.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from serve_app.deployment import ClassifierReplica
 from serve_app.errors import NotReady
 
 _REPORTED_S = 0.2
-"""What the error takes to reach Serve's controller, which shows it in the deployment's status. A process that
-ended before would leave only that it ended."""
+"""Time until the error has reached Serve's controller, which shows it in the deployment's status. If the
+process exited earlier, the status would only report that it exited."""
 
 
 class ReplicaProcess(ClassifierReplica):
-    """A replica that ends its process when its first model cannot be loaded."""
+    """Replica that exits its process if its first model cannot be loaded."""
 
     async def reconfigure(self, user_config: dict[str, Any], rank: ReplicaRank | None = None) -> None:
         """See `ClassifierReplica.reconfigure`."""

@@ -1,4 +1,4 @@
-"""Reading of request bodies: bounded in bytes and in time, decompressed, without a byte order mark."""
+"""Request body reader: bounded in bytes and time; decompresses, and removes a byte order mark."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Result = TypeVar("Result")
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INLINE_BYTES = 16 << 10
-"""Bodies up to this size are decoded in the event loop: a thread costs more than it saves."""
+"""Maximum size of bodies that are decoded in the event loop, where switching to a thread would cost more."""
 _MIN_UPLOAD_S = 0.1
-"""What an upload always has: a body that has arrived and waits for a busy event loop is not slow."""
+"""Minimum time for an upload: a body that has arrived but waits for a busy event loop is not late."""
 _GZIP, _ZLIB, _RAW_DEFLATE = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _FORMATS = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (_ZLIB, _RAW_DEFLATE)}
-"""Formats (`wbits` of zlib) of each content coding (RFC 9110, 8.4.1). Some clients send `deflate` without the
-zlib header that it should have."""
+"""zlib's `wbits` values to try for each content coding (RFC 9110, 8.4.1). Some clients send `deflate` without
+the zlib header that the coding requires."""
 
 
 class BodyReader:
-    """Reads bodies, and decodes what is large in one worker thread, so that the event loop stays free.
+    """Reads bodies, and decodes large ones in one worker thread, so that the event loop is not blocked.
 
     Args:
-        max_bytes: of a body, both as sent and decompressed.
+        max_bytes: Maximum size of a body, both as sent and decompressed.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -39,30 +39,30 @@ class BodyReader:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bodies")
 
     async def read(self, request: Request, *, deadline: float) -> bytes:
-        """Return the body, decompressed.
+        """Return the decompressed body.
 
         Args:
-            request: its body is not read yet.
-            deadline: for the entire upload, which has 0.1 s in any case; on `time.monotonic`'s clock.
+            request: A request whose body has not been read.
+            deadline: Deadline of the upload on the clock of `time.monotonic`; the upload always has 0.1 s.
 
         Raises:
-            TooLarge: it is over the limit; it is read no further.
-            UnsupportedMedia: it has another content encoding than gzip or deflate.
-            BadEncoding: it does not decompress.
-            SlowUpload: the deadline passed before it had arrived.
-            ClientGone: the client left before it had arrived.
+            TooLarge: The body is over the limit; the rest is not read.
+            UnsupportedMedia: The content encoding is not gzip or deflate.
+            BadEncoding: The body cannot be decompressed.
+            SlowUpload: The deadline passed during the upload.
+            ClientGone: The client disconnected during the upload.
         """
         encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
         if encoding != "identity" and encoding not in _FORMATS:
             raise UnsupportedMedia(
-                f"content encoding {excerpt(encoding)}; send gzip, deflate or an uncompressed body"
+                f"content encoding {excerpt(encoding)} is not supported; send gzip, deflate or no compression"
             )
         try:
             async with asyncio.timeout(max(_MIN_UPLOAD_S, deadline - time.monotonic())):
                 body = await self._receive(request)
         except TimeoutError:
             raise SlowUpload(
-                "the body had not arrived at the deadline; send it faster, or raise X-Request-Timeout-Ms"
+                "the upload was not complete at the deadline; send it faster, or raise X-Request-Timeout-Ms"
             ) from None
         except ClientDisconnect:
             raise ClientGone("the client closed the connection before it had sent its body") from None
@@ -73,7 +73,7 @@ class BodyReader:
     async def run(
         self, size: int, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs
     ) -> Result:
-        """Call `work`: at once for a small `size` (bytes), else in the worker thread; return its result."""
+        """Return the result of `work`, called in the worker thread if `size` (bytes) is large."""
         if size <= _INLINE_BYTES:
             return work(*args, **kwargs)
         return await self._in_worker(work, *args, **kwargs)
@@ -84,7 +84,7 @@ class BodyReader:
         return await asyncio.wrap_future(self._worker.submit(work, *args, **kwargs))
 
     async def _receive(self, request: Request) -> bytes:
-        """The body as it was sent, read no further than the limit."""
+        """Return the body as sent; stop reading at the limit."""
         if (declared_bytes(request.headers) or 0) > self._max_bytes:
             raise _over(self._max_bytes)
         body = bytearray()
@@ -96,14 +96,14 @@ class BodyReader:
 
 
 def declared_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return the size that Content-Length names, or None without a valid one."""
+    """Return the value of Content-Length, or None if it is missing or invalid."""
     declared = headers.get("content-length", "")
-    # Converting takes time that is quadratic in the digits; no body has a size of more than 18.
+    # int() takes quadratic time in the number of digits; no size has more than 18.
     return int(declared[:18]) if declared.isdecimal() else None
 
 
 def _decompressed(body: bytes, formats: tuple[int, ...], max_bytes: int) -> bytes:
-    """Decompress a body, of the first of these formats that it has; at most one byte beyond the limit."""
+    """Decompress a body with the first format that fits; stop one byte above the limit."""
     for wbits in formats:
         stream = zlib.decompressobj(wbits)
         try:
@@ -113,11 +113,11 @@ def _decompressed(body: bytes, formats: tuple[int, ...], max_bytes: int) -> byte
         if len(content) > max_bytes:
             raise _over(max_bytes)
         if not stream.eof:
-            raise BadEncoding("the compressed body ends too early; send all of it")
+            raise BadEncoding("the compressed body is incomplete; send all of it")
         if stream.unused_data:
-            raise BadEncoding("the body goes on after its compressed stream; send one stream")
+            raise BadEncoding("the body has data after its compressed stream; send one stream")
         return content
-    raise BadEncoding("the body does not decompress; send it compressed as Content-Encoding says")
+    raise BadEncoding("the body cannot be decompressed; compress it with the format of Content-Encoding")
 
 
 def _over(max_bytes: int) -> TooLarge:

@@ -1,4 +1,4 @@
-"""The public request and response models of the native routes, and of every error."""
+"""Request and response models of the native routes, and the problem document of errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ Segment = Annotated[
     str,
     Field(
         max_length=128,
-        description="What the texts belong to, such as a product; kept with what is captured.",
+        description="Group of traffic that the texts belong to, such as a product; stored in the prediction "
+        "log.",
     ),
 ]
 
@@ -23,9 +24,11 @@ class _Request(BaseModel):
 class ClassifyRequest(_Request):
     """Texts to classify."""
 
-    inputs: str | Texts = Field(description="One text or several. None may be blank.")
+    inputs: str | Texts = Field(description="One text or several texts, none of them blank.")
     top_k: int | None = Field(
-        default=None, ge=1, description="How many labels `scores` holds, best first; all by default."
+        default=None,
+        ge=1,
+        description="Number of labels in `scores`, highest score first; default: all.",
     )
     segment: Segment | None = None
 
@@ -35,33 +38,33 @@ class ClassifyRequest(_Request):
 
 
 class ModelRef(BaseModel):
-    """Which model answered."""
+    """Model that answered."""
 
     name: str
     version: str
 
 
 class Result(BaseModel):
-    """One text's answer."""
+    """Prediction for one text."""
 
-    label: str = Field(description="The label with the highest score.")
-    score: float = Field(ge=0, le=1, description="That label's score.")
-    scores: dict[str, float] = Field(description="Score of each label, best first, at most `top_k`.")
-    tokens: int = Field(description="Tokens the model read, its special ones included.")
-    truncated: bool = Field(description="Whether the text went on beyond the model's limit.")
+    label: str = Field(description="Label with the highest score.")
+    score: float = Field(ge=0, le=1, description="Score of that label.")
+    scores: dict[str, float] = Field(description="Score of each label, highest first, at most `top_k`.")
+    tokens: int = Field(description="Number of tokens of the text, with special tokens.")
+    truncated: bool = Field(description="Whether the text was truncated at the model's maximum length.")
 
 
 class TimingMs(BaseModel):
-    """Where the time went in the replica, in milliseconds."""
+    """Time in the replica by phase, in milliseconds."""
 
     tokenize_ms: float
-    queue_ms: float = Field(description="Waiting for the device.")
-    forward_ms: float = Field(description="On the device; all batches the request was part of, added up.")
+    queue_ms: float = Field(description="Time waiting for the device.")
+    forward_ms: float = Field(description="Forward pass; the sum over all batches with texts of the request.")
     total_ms: float
 
 
 class ClassifyResponse(BaseModel):
-    """Answers in the order of the texts, all by one model."""
+    """Predictions in the order of the texts, all by one model."""
 
     request_id: str
     model: ModelRef
@@ -91,13 +94,11 @@ class ClassifyResponse(BaseModel):
 
 
 class Feedback(_Request):
-    """What a text really was."""
+    """True label of a classified text."""
 
-    request_id: str = Field(pattern=r"^[\x21-\x7e]{1,128}$", description="X-Request-ID of the answer.")
-    index: int = Field(
-        default=0, ge=0, lt=1 << 31, description="Which of the request's texts, counted from 0."
-    )
-    label: str = Field(description="The right label, one of the model's.")
+    request_id: str = Field(pattern=r"^[\x21-\x7e]{1,128}$", description="X-Request-ID of the prediction.")
+    index: int = Field(default=0, ge=0, lt=1 << 31, description="Index of the text in its request, from 0.")
+    label: str = Field(description="True label, one of the model's labels.")
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"request_id": "5f0c", "index": 0, "label": "NEGATIVE"}]}
@@ -113,19 +114,19 @@ class FeedbackBody(RootModel[Feedback | FeedbackList]):
 
 
 class FeedbackResponse(BaseModel):
-    """What was taken, and how it compares with what was answered."""
+    """Number of stored labels, and their comparison with the predictions."""
 
-    accepted: int
-    right: int = Field(description="The answer's label was the right one.")
-    wrong: int
+    accepted: int = Field(description="Number of labels stored.")
+    right: int = Field(description="Number of predictions with the true label.")
+    wrong: int = Field(description="Number of predictions with another label.")
     unknown: int = Field(
-        description="Of answers that this replica does not remember: too long ago, or another replica's. "
-        "Stored all the same."
+        description="Number of labels whose prediction this replica does not remember, because it is too old "
+        "or by another replica. They are stored too."
     )
 
 
 class Limits(BaseModel):
-    """What a request may hold; more is answered 413."""
+    """Limits of a request; larger requests are answered 413."""
 
     max_texts_per_request: int
     max_body_bytes: int
@@ -134,68 +135,75 @@ class Limits(BaseModel):
 
 
 class FailedLoad(BaseModel):
-    """A model that this replica is to serve and could not load."""
+    """Model that is assigned to this replica and could not be loaded."""
 
     uri: str
-    reason: str = Field(description="Type of the error, e.g. digest-mismatch.")
+    reason: str = Field(description="Type of the error, such as digest-mismatch.")
     detail: str
 
 
 class ModelInfo(BaseModel):
-    """The model that is live on the replica that answered, and that replica's part in a rollout."""
+    """Live model of the replica that answered, and that replica's status in a rollout."""
 
     name: str
     version: str
     uri: str
-    digest: str = Field(description="SHA-256 of its manifest, and through it of every file.")
+    digest: str = Field(description="SHA-256 of the manifest, which lists the SHA-256 of every file.")
     labels: list[str]
     activation: Literal["softmax", "sigmoid"] = Field(
-        description="What makes the scores: sigmoid where a text may have several labels."
+        description="Function that turns logits into scores; sigmoid for multi-label models."
     )
-    max_length: int = Field(description="Tokens after which a text is cut.")
+    max_length: int = Field(description="Maximum number of tokens per text; longer texts are truncated.")
     device: str
     dtype: str
-    packed: bool = Field(description="Whether texts run without padding.")
-    graph: bool = Field(description="Whether they run as a graph, without the interpreter; on a CPU alone.")
-    loaded_at: str = Field(description="UTC, ISO 8601.")
+    packed: bool = Field(description="Whether batches run without padding.")
+    graph: bool = Field(
+        description="Whether batches run as a TorchScript graph, without the Python interpreter; on CPUs "
+        "only."
+    )
+    loaded_at: str = Field(description="Time of loading: UTC, ISO 8601.")
     startup: dict[str, float] = Field(
-        description="Seconds from the process's start to its first answer: start, import, load, warm-up; and "
-        "bytes of memory that the libraries (import) and the model (load, warm-up) added."
+        description="Cold start by phase in seconds: start, import, load, warm-up; and bytes of memory that "
+        "the libraries (import) and the model (load, warm-up) added."
     )
-    rank: int = Field(description="Of this replica; the lowest ranks are the canary's.")
+    rank: int = Field(description="Rank of this replica; the lowest ranks serve the canary.")
     role: Literal["champion", "canary", "shadow"] = Field(
-        description="Which of the two answers; with shadow the champion does, and the canary scores aside."
+        description="Model that answers: champion or canary; with shadow the champion answers, and the "
+        "canary scores the same texts without answering."
     )
-    champion: str = Field(description="Address of the deployment's champion.")
-    canary: str | None = Field(description="Address of the deployment's canary.")
-    shadow: str | None = Field(description="Version of the model that scores aside.")
+    champion: str = Field(description="URI of the deployment's champion.")
+    canary: str | None = Field(description="URI of the deployment's canary.")
+    shadow: str | None = Field(description="Version of the shadow model.")
     state: Literal["live", "loading", "failed"] = Field(
-        description="Whether another model is being loaded, or could not be; the one named here answers."
+        description="Whether another model is being loaded, or could not be loaded; this one answers "
+        "meanwhile."
     )
     failed: FailedLoad | None
     limits: Limits
 
 
 class FieldFault(BaseModel):
-    """One thing wrong in a body."""
+    """Fault in a request body."""
 
-    field: str = Field(description="JSON pointer, e.g. /inputs/3; empty for the whole body.")
+    field: str = Field(description="JSON pointer, such as /inputs/3; empty for the entire body.")
     message: str
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 has it."""
+    """Error as an RFC 9457 problem document."""
 
-    type: str = Field(description="Which kind of error: a URN that never changes.")
+    type: str = Field(description="Type of the error: a stable URN.")
     title: str
     status: int
-    detail: str = Field(description="What, where, the value, the next step.")
+    detail: str = Field(description="What is wrong, where, the value, the next step.")
     error: str = Field(description="The same as `detail`, for clients of the compatible protocols.")
     request_id: str
     errors: list[FieldFault] | None = Field(
-        default=None, description="With 422: each fault and its place, 20 at most."
+        default=None, description="With 422: the faults with their locations, 20 at most."
     )
     errors_omitted: int | None = Field(
-        default=None, description="With 422: how many more faults there are, where not all are listed."
+        default=None, description="With 422: number of further faults, if not all are listed."
     )
-    retry_after_s: float | None = Field(default=None, description="With 429: Retry-After before rounding.")
+    retry_after_s: float | None = Field(
+        default=None, description="With 429: Retry-After in seconds before rounding."
+    )

@@ -1,4 +1,4 @@
-"""What the HTTP side asks of the replica, and what it gets: the seam between `api` and `deployment`."""
+"""Interface of the replica as the HTTP routes use it, implemented by `deployment`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from serve_app.choice import Role
 
 @dataclass(frozen=True, slots=True)
 class LiveModel:
-    """The model that answers.
+    """Description of a loaded model.
 
     Attributes:
-        name: of the bundle.
-        version: of the bundle.
-        uri: where it was loaded from.
-        digest: SHA-256 of its manifest, and through it of every file.
-        labels: in the order of the scores.
-        activation: what makes the scores: "softmax", or "sigmoid" where labels do not exclude one another.
-        max_length: tokens after which a text is cut.
-        device: e.g. "cpu" or "cuda:0".
-        dtype: e.g. "float32".
-        packed: whether texts run without padding.
-        graph: whether they run without the interpreter.
-        loaded_at: UTC, ISO 8601.
-        startup: seconds of start, import, load and warm-up; bytes of memory that import and model added.
+        name: Name of the bundle.
+        version: Version of the bundle.
+        uri: URI that it was loaded from.
+        digest: SHA-256 of its manifest, which lists the SHA-256 of every file.
+        labels: Labels in the order of the scores.
+        activation: Function that turns logits into scores: "softmax", or "sigmoid" for multi-label models.
+        max_length: Maximum number of tokens per text; longer texts are truncated.
+        device: Such as "cpu" or "cuda:0".
+        dtype: Such as "float32".
+        packed: Whether batches run without padding.
+        graph: Whether batches run as a TorchScript graph, without the Python interpreter.
+        loaded_at: Time of loading: UTC, ISO 8601.
+        startup: Seconds of start, import, load and warm-up; bytes of memory that import and model added.
     """
 
     name: str
@@ -47,7 +47,7 @@ class LiveModel:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
-    """A model that could not be loaded: its address, the error's type, and what it said."""
+    """A model that could not be loaded: its URI, the type of the error, and the error's message."""
 
     uri: str
     reason: str
@@ -56,17 +56,18 @@ class LoadFailure:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A replica's part in a rollout.
+    """Status of a replica in a rollout.
 
     Attributes:
-        rank: of this replica among the deployment's; the lowest ones are the canary's.
-        role: "champion" or "canary", whichever answers, or "shadow": the champion answers, the canary scores
-            the same texts aside.
-        champion: address of the deployment's champion.
-        canary: address of the deployment's canary, or None.
-        shadow: version of the model that scores aside, or None.
-        state: "live"; "loading" while another model comes; "failed" if it did not, and the earlier one stays.
-        failed: the model that could not be loaded, or None.
+        rank: Rank of the replica within its deployment; the lowest ranks serve the canary.
+        role: "champion" or "canary", whichever answers requests; "shadow" if the champion answers and the
+            canary scores the same texts without answering.
+        champion: URI of the deployment's champion.
+        canary: URI of the deployment's canary, or None.
+        shadow: Version of the shadow model, or None.
+        state: "live"; "loading" while another model is loaded; "failed" if that model could not be loaded and
+            the earlier one still serves.
+        failed: The model that could not be loaded, or None.
     """
 
     rank: int
@@ -78,15 +79,15 @@ class Standing:
     failed: LoadFailure | None
 
     def role_of(self, model: LiveModel) -> Role:
-        """As what a model of this replica answers: one of several while they change."""
+        """Return the role of a model of this replica; while models are swapped there are several."""
         return "canary" if model.uri == self.canary != self.champion else "champion"
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One text's outcome: scores in the order of the model's labels, each in 0..1.
+    """Prediction for one text: scores in the order of the model's labels, each in 0..1.
 
-    `unknown_tokens` of the `tokens` stand for what the tokenizer does not know.
+    `unknown_tokens` is the number of the `tokens` that are the tokenizer's unknown token.
     """
 
     scores: Sequence[float]
@@ -97,7 +98,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where a request's time went, in seconds. `forward_s` adds up all batches it was part of."""
+    """Time of a request by phase, in seconds. `forward_s` is the sum over all batches with texts of it."""
 
     tokenize_s: float
     queue_s: float
@@ -106,7 +107,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A request's outcome: one entry a text, in the order of the texts, all by the same model."""
+    """Predictions for a request: one per text, in the order of the texts, all by the same model."""
 
     model: LiveModel
     results: list[Scored]
@@ -114,29 +115,29 @@ class Classified:
 
 
 class Service(Protocol):
-    """A replica as the HTTP side sees it."""
+    """Replica as the HTTP routes use it."""
 
     @property
     def live(self) -> LiveModel:
-        """The model that answers now. Raises NotReady before the first is loaded."""
+        """Return the model that answers now. Raises NotReady before the first is loaded."""
 
     @property
     def standing(self) -> Standing:
-        """This replica's part in a rollout. Raises NotReady before the first model is loaded."""
+        """Return this replica's status in a rollout. Raises NotReady before the first model is loaded."""
 
     def check_room(
         self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
     ) -> None:
-        """Raise QueueFull or NotReady if a request would be refused whatever it holds.
+        """Raise QueueFull or NotReady if a request would be refused regardless of its body.
 
         Args:
-            tenant: whose request it is, see `classify`.
-            priority: class that the request names, or None.
-            body_bytes: size of its body, or None if it is not known.
+            tenant: Sender of the request, see `classify`.
+            priority: Class that the request names, or None.
+            body_bytes: Size of its body, or None if it is unknown.
         """
 
     def check_health(self) -> None:
-        """Raise ModelFailure or NotReady if the replica does not answer as it should."""
+        """Raise ModelFailure or NotReady if the replica is not healthy."""
 
     async def classify(
         self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
@@ -144,18 +145,18 @@ class Service(Protocol):
         """Score texts.
 
         Args:
-            texts: at least one, none blank, within the limits.
-            deadline: on `time.monotonic`'s clock.
-            tenant: whose request it is, such as the id of its API key; tenants take turns on the device. ""
-                is nobody in particular.
-            priority: "interactive" or "bulk"; None for that of its size: interactive if it fits into one
-                batch.
+            texts: At least one text; none is blank, all are within the limits.
+            deadline: Time on the clock of `time.monotonic`.
+            tenant: Sender of the request, such as the id of its API key; tenants take turns on the device. ""
+                for requests without one.
+            priority: "interactive" or "bulk"; None derives it from the size: interactive if the request fits
+                into one batch.
 
         Raises:
-            QueueFull: there is no room.
-            TooLarge: more texts or tokens than the queue holds.
-            DeadlineExceeded: the deadline passed first.
-            UnprocessableTextError: the model fails on one of them.
-            ModelFailure: the device failed.
-            NotReady: no model is loaded.
+            QueueFull: The queue is full.
+            TooLarge: The request has more texts or tokens than the queue can hold.
+            DeadlineExceeded: The deadline passed.
+            UnprocessableTextError: The model fails on one of the texts.
+            ModelFailure: The forward pass failed.
+            NotReady: No model is loaded.
         """

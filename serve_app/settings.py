@@ -1,4 +1,4 @@
-"""The settings of a replica: typed, each from one environment variable. The only reader of os.environ."""
+"""Settings of a replica, each from one environment variable. No other module reads os.environ."""
 
 import os
 from collections.abc import Mapping
@@ -15,111 +15,142 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 LogPrivacy = Literal["full", "redacted", "hash"]
 
 BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
-"""`max_batch_tokens` where it is not set, by kind of device."""
+"""Default of `max_batch_tokens` by device type."""
 
 
 class Settings(BaseSettings):
-    """What a replica may be told. `SENTIMENT_MAX_BATCH_TOKENS=1024` sets `max_batch_tokens`."""
+    """Configuration of a replica. `SENTIMENT_MAX_BATCH_TOKENS=1024` sets `max_batch_tokens`."""
 
     model_config = SettingsConfigDict(env_prefix="SENTIMENT_", extra="forbid", frozen=True)
 
     model: str = Field(
         default="builtin:",
-        description="The model served: builtin:, a folder, file://, s3:// or hf:<id>. A serve config's "
-        "user_config goes before it.",
+        description="URI of the model: builtin:, a folder, file://, s3:// or hf:<id>. Ray Serve's "
+        "user_config overrides it.",
     )
     cache_dir: Path = Field(
         default=Path("~/.cache/sentiment-service"),
         validate_default=True,
-        description="Where fetched models are kept.",
+        description="Folder of downloaded models.",
     )
 
-    replicas: int = Field(default=1, ge=1, description="Replicas of the application.")
-    replica_cpus: float = Field(default=1, gt=0, description="CPUs of a replica; its threads on a CPU.")
-    replica_gpus: float = Field(default=0, ge=0, description="GPUs of a replica.")
+    replicas: int = Field(default=1, ge=1, description="Number of replicas.")
+    replica_cpus: float = Field(
+        default=1, gt=0, description="CPUs per replica; on a CPU, the number of threads."
+    )
+    replica_gpus: float = Field(default=0, ge=0, description="GPUs per replica.")
 
-    device: Device = Field(default="auto", description="auto takes CUDA where there is one.")
+    device: Device = Field(
+        default="auto", description="Device; auto is CUDA if it is available, otherwise the CPU."
+    )
     dtype: Dtype = Field(
         default="auto",
-        description="auto is bfloat16 on CUDA (float16 where the GPU has none) and float32 on a CPU.",
+        description="Data type of the weights; auto is bfloat16 on CUDA (float16 on GPUs without bfloat16) "
+        "and float32 on a CPU.",
     )
 
     max_batch_tokens: int | None = Field(
         default=None,
         gt=0,
-        description="Most tokens in a batch; by default 512 on a CPU and 16,384 on CUDA. More fills the "
-        "device better, fewer let a new text start sooner. On a CPU half as many where nearly all requests "
-        "are refused.",
+        description="Maximum number of tokens in a batch; default: 512 on a CPU, 16,384 on CUDA. Larger "
+        "batches use the device better, smaller ones let a new text start sooner. On a CPU the maximum is "
+        "halved while nearly all requests are refused.",
     )
-    max_batch_items: int = Field(default=256, gt=0, description="Most texts in a batch.")
+    max_batch_items: int = Field(default=256, gt=0, description="Maximum number of texts in a batch.")
     max_queue_items: int = Field(
         default=16_384,
         gt=0,
-        description="Maximum number of waiting texts, of interactive and of bulk requests.",
+        description="Maximum number of queued texts, for interactive and for bulk requests separately.",
     )
     max_queue_tokens: int = Field(
         default=1_048_576,
         gt=0,
-        description="Maximum number of waiting tokens, of interactive and of bulk requests.",
+        description="Maximum number of queued tokens, for interactive and for bulk requests separately.",
     )
     max_queue_wait_s: float = Field(
         default=1.0,
         gt=0,
-        description="Maximum expected wait in seconds at which an interactive request joins the queue; three "
-        "tenths less where nearly all are refused, and six tenths at once in a burst.",
+        description="Maximum expected wait in seconds at which an interactive request joins the queue; up to "
+        "30 % less while requests are refused, and in a burst at most 60 % of it above the recent mean wait.",
     )
     max_bulk_wait_s: float = Field(
         default=20.0,
         gt=0,
-        description="Maximum expected wait in seconds, own work beyond one batch included, at which a bulk "
-        "request joins the queue.",
+        description="Maximum expected wait in seconds at which a bulk request joins the queue; it includes "
+        "the request's own work beyond one batch.",
     )
 
-    max_texts_per_request: int = Field(default=64, gt=0, description="Texts in a request; more answer 413.")
-    max_body_bytes: int = Field(default=1 << 20, gt=0, description="Bytes of a body; more answer 413.")
-    max_chars_per_text: int = Field(default=20_000, gt=0, description="Characters a text; more answer 413.")
+    max_texts_per_request: int = Field(
+        default=64, gt=0, description="Maximum number of texts per request; more are answered 413."
+    )
+    max_body_bytes: int = Field(
+        default=1 << 20,
+        gt=0,
+        description="Maximum size of a request body in bytes; larger ones are answered 413.",
+    )
+    max_chars_per_text: int = Field(
+        default=20_000,
+        gt=0,
+        description="Maximum number of characters per text; longer ones are answered 413.",
+    )
     default_timeout_ms: int = Field(
-        default=30_000, gt=0, description="Deadline of a request that names none in X-Request-Timeout-Ms."
+        default=30_000, gt=0, description="Deadline in ms of a request without X-Request-Timeout-Ms."
     )
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(), description="Keys, comma-separated, of which a request must bear one. None: open to all."
+        default=(),
+        description="API keys, comma-separated, one of which a request must send. Not set: no key is "
+        "required.",
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="File with more keys, one a line, as KEY or NAME: KEY; read again when it changes.",
+        description="File with further API keys, one per line, as KEY or NAME: KEY; reloaded when it "
+        "changes.",
     )
     key_requests_per_minute: int | None = Field(
-        default=None, gt=0, description="Requests a minute of each key, on each replica. None: no limit."
+        default=None,
+        gt=0,
+        description="Maximum number of requests per minute of each API key on each replica. Not set: no "
+        "limit.",
     )
 
     access_log_fraction: float = Field(
         default=0.02,
         ge=0,
         le=1,
-        description="Share of the requests that the access log has; answers of 500 and more always.",
+        description="Fraction of requests in the access log; responses with status 500 and above are always "
+        "logged.",
     )
 
     log_uri: str | None = Field(
         default=None,
-        description="Folder or s3://bucket/prefix for predictions and feedback. None: nothing is kept.",
+        description="Folder or s3://bucket/prefix of the prediction log and of feedback. Not set: nothing is "
+        "stored.",
     )
-    log_fraction: float = Field(default=1.0, gt=0, le=1, description="Share of the requests that is kept.")
+    log_fraction: float = Field(
+        default=1.0, gt=0, le=1, description="Fraction of requests in the prediction log."
+    )
     audit_fraction: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Share of the requests that the log marks for labelling: a random sample, by request id.",
+        description="Fraction of requests that the prediction log marks for labelling: a random sample by "
+        "request id.",
     )
     log_privacy: LogPrivacy = Field(
         default="redacted",
-        description="full keeps texts; redacted without mail addresses, URLs, numbers, @names; hash none.",
+        description="How texts are stored: full; redacted (without mail addresses, URLs, numbers and "
+        "@names); or hash (not stored).",
     )
     log_flush_s: float = Field(
-        default=10.0, gt=0, description="Seconds between files: what a killed process loses at most."
+        default=10.0,
+        gt=0,
+        description="Seconds between files of the prediction log: the maximum that a killed process loses.",
     )
     log_buffer_bytes: int = Field(
-        default=64 << 20, gt=0, description="Most memory of what is not written yet; more is dropped."
+        default=64 << 20,
+        gt=0,
+        description="Maximum size of unwritten log rows in bytes; further rows are dropped.",
     )
 
     @field_validator("api_keys", mode="before")
@@ -129,16 +160,16 @@ class Settings(BaseSettings):
             return value
         keys = [key.strip() for key in value.split(",") if key.strip()]
         if not keys:
-            # No ValueError: pydantic would add the value of the variable to the message, and it is a secret.
+            # Not a ValueError: pydantic would add the value of the variable, a secret, to its message.
             raise SettingsError(
-                "SENTIMENT_API_KEYS is set but holds no key; give keys, separated by commas, or unset it to "
-                "open the service to all"
+                "SENTIMENT_API_KEYS is set but holds no key; set it to comma-separated keys, or unset it to "
+                "serve requests without a key"
             )
         for number, key in enumerate(keys, start=1):
             if not key.isascii() or not key.isprintable() or " " in key:
                 raise SettingsError(
                     f"SENTIMENT_API_KEYS, key {number} of {len(keys)}: expected visible ASCII characters "
-                    "alone, as a header can carry; make a key with: openssl rand -hex 32"
+                    "only, as in an HTTP header; generate a key with: openssl rand -hex 32"
                 )
         return keys
 
@@ -147,7 +178,8 @@ class Settings(BaseSettings):
     def _names_a_file(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
             raise SettingsError(
-                "SENTIMENT_API_KEYS_FILE is set but blank; give the path of a file with keys, or unset it"
+                "SENTIMENT_API_KEYS_FILE is set but blank; set it to the path of a file with keys, or unset "
+                "it"
             )
         return value
 
@@ -156,7 +188,7 @@ class Settings(BaseSettings):
     def _names_a_place(cls, value: str | None) -> str | None:
         scheme, separator, rest = (value or "").partition("://")
         if value == "" or (separator and (scheme not in ("s3", "file") or not rest.strip("/"))):
-            raise ValueError(f"{value!r}: write s3://bucket/prefix, file:///folder or a folder")
+            raise ValueError(f"{value!r}: expected s3://bucket/prefix, file:///folder or a folder")
         return value
 
     @field_validator("cache_dir")
@@ -166,15 +198,15 @@ class Settings(BaseSettings):
 
 
 def tokenize_in_calling_thread() -> None:
-    """Keep tokenizers, unless told otherwise, from using every core for one request."""
+    """Prevent tokenizers from using every core for one request, unless TOKENIZERS_PARALLELISM is set."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:
-    """The settings of a child that gets `environment`, where this process's own goes before it.
+    """Return the settings of a child process with `environment`, overridden by this process's environment.
 
     Raises:
-        SettingsError: one of them is not valid.
+        SettingsError: A setting is not valid.
     """
     prefix = str(Settings.model_config["env_prefix"])
     given: dict[str, Any] = {
@@ -191,9 +223,9 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
 
 
 def child_environment(changes: Mapping[str, str], *, path: Path) -> dict[str, str]:
-    """This process's environment with changes, for a child that is to import what lies in `path`.
+    """Return this process's environment with changes, for a child process that imports modules from `path`.
 
-    What the caller has set goes before the changes.
+    Variables that are set in this process override the changes.
     """
     python_path = os.pathsep.join(filter(None, [str(path), os.environ.get("PYTHONPATH")]))
     return {**changes, **os.environ, "PYTHONPATH": python_path}

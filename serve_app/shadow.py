@@ -1,7 +1,7 @@
-"""The shadow: a second model scores what the first has answered, aside, and what they disagree on is counted.
+"""Shadow model: scores the texts that the live model has answered, and counts agreement and disagreement.
 
-Nothing here can reach a request: it is offered after the answer is known, into a bounded queue, and dropped
-where there is no room. One task takes from the queue, so at most one shadow batch runs beside the live ones.
+It cannot affect a request: texts are offered after they are answered, into a bounded queue, and are dropped
+when the queue is full. One task reads the queue, so at most one shadow batch runs at a time.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from serve_app.metrics import Metrics
 _log = logging.getLogger("ray.serve")
 
 MAX_TEXTS = 512
-"""Texts that wait for the shadow at most. A shadow as fast as the champion lets few wait; a slower one sees a
-sample."""
+"""Maximum number of texts that wait for the shadow model. A shadow model that is slower than the champion
+scores a sample of the texts."""
 
 Label = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
-"""The labels of texts, one a text, in their order."""
+"""Returns the labels of texts, one per text, in their order."""
 
 
 class Shadow:
-    """Compares a model's labels with those that were answered.
+    """Compares the labels of the shadow model with the labels of the live model.
 
     Args:
-        label: of the model under trial.
-        version: of that model.
-        metrics: counts what came out.
+        label: Labels texts with the shadow model.
+        version: Version of the shadow model.
+        metrics: Counts the outcomes.
     """
 
     def __init__(self, label: Label, version: str, metrics: Metrics) -> None:
@@ -41,7 +41,7 @@ class Shadow:
         self._task = asyncio.create_task(self._work(), name="shadow")
 
     def offer(self, texts: Sequence[str], labels: Sequence[str]) -> None:
-        """Compare with these answers when there is time; where there is no room they count as dropped."""
+        """Queue texts with their live labels for comparison; count them as dropped if the queue is full."""
         if self._waiting_texts + len(texts) > MAX_TEXTS:
             self._metrics.dropped_shadow(len(texts), version=self._version)
             return
@@ -49,7 +49,7 @@ class Shadow:
         self._queue.put_nowait((list(texts), list(labels)))
 
     async def close(self) -> None:
-        """Drop what waits and end."""
+        """Drop the queued texts and stop."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -60,7 +60,9 @@ class Shadow:
             try:
                 labels = await self._label(texts)
             except ServiceError as error:
-                _log.warning("the shadow failed", extra={"version": self._version, "error_type": error.type})
+                _log.warning(
+                    "shadow model failed", extra={"version": self._version, "error_type": error.type}
+                )
                 self._metrics.shadow({"failed": len(texts)}, version=self._version)
                 continue
             agree = sum(one == other for one, other in zip(answered, labels, strict=True))

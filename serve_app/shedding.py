@@ -1,9 +1,9 @@
-"""The middleware in front of Serve: it names requests, and sheds what the queue has no room for.
+"""Load-shedding middleware in front of Serve: sets request ids, and refuses requests while the queue is full.
 
-Serve lets middleware be put around the HTTP server of every replica: it calls `middlewares` where the
-environment says `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.shedding:middlewares`. Without that, and
-without direct ingress, the routes refuse the same requests, with the same answers, at several times the cost,
-and an X-Request-ID that is not valid is replaced in body and log alone.
+Serve adds the middleware of `middlewares` to the HTTP server of every replica if the environment has
+`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.shedding:middlewares`. Without that variable or without
+direct ingress, the routes refuse the same requests with the same responses, at several times the cost, and an
+invalid X-Request-ID is replaced in body and log but not in the response header.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve_app.problems import name_request
 
 Refuse = Callable[[Scope], Response | None]
-"""The answer to an HTTP request that has no chance now, or None."""
+"""Returns the response to an HTTP request that must be refused now, otherwise None."""
 
 
 class _Process:
-    """What this process sheds by. A replica has a process to itself, so there is one of it."""
+    """The rejector of this process; a process runs one replica, so one is enough."""
 
     refuse: Refuse | None = None
 
 
 def shed_by(refuse: Refuse) -> None:
-    """Ask `refuse` about every HTTP request to this process from now on."""
+    """Install `refuse` as the check of every HTTP request to this process."""
     _Process.refuse = refuse
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve is to put around its HTTP server."""
+    """Return the middleware that Serve adds to its HTTP server."""
     return [Middleware(Shedding)]
 
 
 class Shedding:
-    """ASGI middleware that names each request, answers what is refused, and passes on all else."""
+    """ASGI middleware that sets the id of each request, and answers those that are refused."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle an ASGI connection."""
         refusal = None
         if scope["type"] == "http":
             name_request(scope)

@@ -1,4 +1,4 @@
-"""Tokenising off the event loop: in slices, so that requests take turns, and not beyond the deadline."""
+"""Tokenisation in threads, in slices: requests take turns, and stop at their deadlines."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from serve_app.errors import DeadlineExceeded, UnprocessableTextError
 from serve_app.niceness import raise_niceness
 
 _SLICE_CHARS = 32_000
-"""Characters that a thread tokenises before it takes the next request: about 15 ms. Texts are not divided."""
+"""Characters that a thread tokenises before the next request's turn: about 15 ms. A text is not divided."""
 
 Item = TypeVar("Item")
 
 
 class TokenizerPool(Generic[Item]):
-    """Threads that tokenise. The event loop's own.
+    """Pool of tokenizer threads. Not thread-safe; use it from the event loop.
 
     Args:
-        encode: texts to items, one per text; raises UnprocessableTextError. Called by every thread.
-        threads: number of threads, >= 1.
-        niceness: increment of their niceness, as of nice(1).
+        encode: Encodes texts, one item per text; raises UnprocessableTextError. Every thread calls it.
+        threads: Number of threads, >= 1.
+        niceness: Increment of the threads' niceness, as for nice(1).
     """
 
     def __init__(
         self, encode: Callable[[Sequence[str]], list[Item]], *, threads: int, niceness: int = 0
     ) -> None:
         self._encode = encode
-        # No method as initializer: the pool must not refer to what refers to it, or the model is freed late.
+        # The initializer is not a method: a reference cycle with the pool would delay freeing the model.
         self._pool = ThreadPoolExecutor(threads, "tokenizer", raise_niceness, (niceness,))
 
     async def encode(self, texts: Sequence[str], *, deadline: float | None) -> list[Item]:
         """Return one item per text, in their order.
 
         Args:
-            texts: at least one.
-            deadline: on `time.monotonic`'s clock; what is not begun then is not tokenised. None for no end.
+            texts: At least one text.
+            deadline: Time on the clock of `time.monotonic` after which no slice is started; None for none.
 
         Raises:
-            DeadlineExceeded: the deadline passed first.
-            UnprocessableTextError: the tokenizer fails on one of them.
+            DeadlineExceeded: The deadline passed.
+            UnprocessableTextError: The tokenizer fails on one of the texts.
         """
         loop, items = asyncio.get_running_loop(), list[Item]()
         left_s = None if deadline is None else deadline - time.monotonic()
@@ -61,12 +61,12 @@ class TokenizerPool(Generic[Item]):
         return items
 
     def close(self) -> None:
-        """End the threads; nothing may be running, or be asked afterwards."""
+        """Stop the threads. No call may be running, and none may follow."""
         self._pool.shutdown(wait=False)
 
 
 def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Successive texts of at most `_SLICE_CHARS` characters together, or one longer text."""
+    """Yield slices of successive texts: at most `_SLICE_CHARS` characters in total, or one longer text."""
     start, chars = 0, 0
     for index, text in enumerate(texts):
         if index > start and chars + len(text) > _SLICE_CHARS:

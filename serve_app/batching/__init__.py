@@ -1,1 +1,1 @@
-"""The dynamic batcher: queues, admission and the device threads."""
+"""Dynamic batcher: queues, admission control and device threads."""

@@ -1,4 +1,4 @@
-"""Admission control: the bounds of the queue and of a batch, and who may join the queue."""
+"""Admission control: limits of the queue and of a batch, and which requests may join the queue."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import Literal
 from serve_app.errors import QueueFull
 
 Priority = Literal["interactive", "bulk"]
-"""Interactive requests go first. Bulk requests take what they leave, and may wait longer."""
+"""Interactive requests are served first. Bulk requests use the remaining capacity and may wait longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """The bounds of the queue and of a batch.
+    """Limits of the queue and of a batch.
 
     Attributes:
-        max_batch_tokens: maximum tokens in a batch. More fills the device better, fewer let the next batch
-            start sooner. A longer text runs alone.
-        flood_batch: the fraction of max_batch_tokens that a batch holds as the refused fraction nears 1.
-            Below 1 where refusing takes cores from the device: a batch then takes no longer than at other
-            times.
-        max_batch_items: maximum texts in a batch.
-        max_queue_items: maximum texts of a class that wait. Bounds memory.
-        max_queue_tokens: maximum tokens of a class that wait. Bounds memory.
-        max_queue_wait_s: maximum expected wait, own work beyond a batch included, at which an interactive
-            request joins the queue; less of it in a sudden burst and in an overload, see `Admission`. Bounds
+        max_batch_tokens: Maximum number of tokens in a batch. Larger batches use the device better, smaller
+            ones let the next batch start sooner. A longer text runs alone.
+        flood_batch: Fraction of max_batch_tokens that a batch holds as the refused fraction approaches 1.
+            Below 1 on devices that share cores with the refusals, so that a batch takes no longer than usual.
+        max_batch_items: Maximum number of texts in a batch.
+        max_queue_items: Maximum number of queued texts of a class. Bounds memory.
+        max_queue_tokens: Maximum number of queued tokens of a class. Bounds memory.
+        max_queue_wait_s: Maximum expected wait at which an interactive request joins the queue, with the
+            request's own work beyond one batch; lower in a burst and under overload, see `Admission`. Bounds
             latency.
-        max_bulk_wait_s: the same of a bulk request.
+        max_bulk_wait_s: The same for a bulk request.
     """
 
     max_batch_tokens: int = 1024
@@ -47,14 +46,14 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class QueueForecast:
-    """What a request would meet in the queue.
+    """Queue and expected wait that a new request would find.
 
     Attributes:
-        waiting_items: texts of the request's class that wait.
-        waiting_tokens: of those texts.
-        wait_s: expected seconds of the others' texts before the last of the request's.
-        own_s: expected seconds of the request's own batches before its last one. 0 for all that fit into one
-            batch: so a request is refused before its body is read exactly where it is refused after it.
+        waiting_items: Number of queued texts of the request's class.
+        waiting_tokens: Number of tokens of these texts.
+        wait_s: Expected seconds of other requests' texts that run before the last text of this request.
+        own_s: Expected seconds of the request's own batches before its last one. 0 for requests that fit into
+            one batch, so that the decision before the body is read equals the decision after it.
     """
 
     waiting_items: int
@@ -64,23 +63,23 @@ class QueueForecast:
 
 
 class Admission:
-    """Who may join the queue, and how much of it a batch takes.
+    """Decides which requests may join the queue, and the size of batches under overload.
 
-    A queue bridges the gaps between arrivals. Where most are refused there are no gaps, and a shorter queue
-    keeps the device as busy: then the bound on the wait is lower, so that those who do get in are answered as
-    soon as at other times, although what is refused costs the device a part of its cores.
+    A queue bridges gaps between arrivals. While most requests are refused there are no gaps, and a shorter
+    queue keeps the device as busy. The bound on the wait is then lower, so that accepted requests are
+    answered as fast as usual although refusals use a part of the device's cores.
 
-    That cost shows in the measured throughput only after some batches. So that a burst is not admitted by a
-    throughput that is about to fall, the queue may grow by a part of the bound at once, and by the rest as
-    time goes by. Both hold for interactive requests; bulk requests have their bound as it is.
+    The measured throughput reflects that cost only after some batches. To avoid admitting a burst by a
+    throughput that is about to fall, the queue may grow by a part of the bound immediately, and by the rest
+    over time. Both apply to interactive requests only; the bound of bulk requests is constant.
     """
 
     _REFUSAL_MEMORY = 100.0  # requests, about
     _OVERLOAD_DISCOUNT = 0.3
-    """The part of the bound that is taken off as the refused fraction nears 1. With more, the wait would be
-    shorter than what Retry-After can state in whole seconds."""
+    """Reduction of the bound as the refused fraction approaches 1. With a larger one, the wait would be
+    shorter than the resolution of Retry-After, 1 s."""
     _BURST_FRACTION = 0.6
-    """The part of the bound by which the wait may exceed its recent mean. Above 0.5, so that no request is
+    """Fraction of the bound by which the wait may exceed its recent mean. Above 0.5, so that no request is
     refused while its wait is below half of the bound."""
     _EWMA_TIME_CONSTANT_S = 2.0
 
@@ -92,33 +91,33 @@ class Admission:
 
     @property
     def max_wait_s(self) -> float:
-        """The bound on the expected wait of an interactive request, as of the latest one."""
+        """Bound on the expected wait of an interactive request, as of the latest one."""
         bound_s = self._limits.max_queue_wait_s
         burst_s = self._recent_wait_s + self._BURST_FRACTION * bound_s
         return min(burst_s, bound_s * (1 - self._OVERLOAD_DISCOUNT * self._refused_fraction))
 
     @property
     def max_batch_tokens(self) -> float:
-        """The bound on a batch's tokens, as of the latest interactive request."""
+        """Bound on a batch's tokens, as of the latest interactive request."""
         less = (1 - self._limits.flood_batch) * self._refused_fraction
         return self._limits.max_batch_tokens * (1 - less)
 
     def check_room(
         self, forecast: QueueForecast, *, items: int, tokens: int, priority: Priority, now: float
     ) -> None:
-        """Let a request join the queue, or refuse it with the seconds after which to try again.
+        """Raise QueueFull, with the seconds until a retry, if a request may not join the queue.
 
-        A request that finds nothing of its class in the queue may join, whatever its own size.
+        A request of any size may join if no request of its class is queued.
 
         Args:
-            forecast: what the request would meet in the queue.
-            items: texts of the request.
-            tokens: of those texts.
-            priority: class of the request.
-            now: seconds of any clock that does not go back.
+            forecast: Queue and expected wait that the request would find.
+            items: Number of texts of the request.
+            tokens: Number of tokens of these texts.
+            priority: Class of the request.
+            now: Seconds of a monotonic clock.
 
         Raises:
-            QueueFull: one of the bounds would be exceeded.
+            QueueFull: A limit would be exceeded.
         """
         limits, wait_s = self._limits, forecast.wait_s
         if priority == "interactive":
@@ -127,16 +126,16 @@ class Admission:
         else:
             bound_s, name = limits.max_bulk_wait_s, "max_bulk_wait_s"
         if forecast.waiting_items + items > limits.max_queue_items:
-            reason = f"{forecast.waiting_items} texts wait, {limits.max_queue_items} may (max_queue_items)"
+            reason = f"{forecast.waiting_items} texts wait; limit: {limits.max_queue_items} (max_queue_items)"
         elif forecast.waiting_tokens + tokens > limits.max_queue_tokens:
             reason = (
-                f"{forecast.waiting_tokens} tokens wait, {limits.max_queue_tokens} may (max_queue_tokens)"
+                f"{forecast.waiting_tokens} tokens wait; limit: {limits.max_queue_tokens} (max_queue_tokens)"
             )
         elif forecast.waiting_items and wait_s + forecast.own_s > bound_s:
-            own = f" and {forecast.own_s:.1f} s of its own" if forecast.own_s >= 0.1 else ""
-            reason = f"the wait would be {wait_s:.1f} s{own}, the bound is {bound_s:.2g} s now ({name})"
+            own = f" plus {forecast.own_s:.1f} s for the request itself" if forecast.own_s >= 0.1 else ""
+            reason = f"the wait would be {wait_s:.1f} s{own}; limit: {bound_s:.2g} s now ({name})"
             if forecast.own_s > bound_s:
-                reason += "; send fewer texts at a time, or as X-Request-Priority: bulk"
+                reason += "; send fewer texts per request, or set X-Request-Priority: bulk"
         else:
             return
         if priority == "interactive":

@@ -1,20 +1,20 @@
-"""The dynamic batcher: bounded queues in front of one device.
+"""Dynamic batcher: bounded queues in front of one device.
 
     submit ──> queues (`scheduler`) ──> lanes, threads of the device: take a batch, forward
        ^                                                        │
        └────── results, each to its own request <── event loop <┘
 
-A batch is formed when a lane is free, never sealed earlier: what waits then goes, up to the token budget.
-There is no timer, so an idle device starts at once, and a busy one finds a full batch when it is done.
-Requests that are cancelled or past their deadline leave the queue at once. A lane takes its next batch
-itself; it never waits for the event loop.
+A batch is formed when a lane becomes free, from the texts that are queued at that moment, up to the token
+budget. There is no timer: an idle device starts immediately, and a busy device finds a full batch when it is
+done. Requests that are cancelled or past their deadline leave the queue immediately. A lane takes its next
+batch itself, without waiting for the event loop.
 
-A GPU has one lane. The cores of a CPU are divided among several: batches that run side by side, a core
-each, do not wait for one another after every step as the threads of one batch do when the event loop takes
-one of them its core. A batch that has the device to itself is given all the cores.
+A GPU has one lane. The cores of a CPU are divided among several lanes: parallel batches with one core each do
+not wait for one another after every step, unlike the threads of one batch when the event loop takes the core
+of one of them. A batch that is alone on the device uses all cores.
 
-A batch on which the model fails runs again in parts, so that only the requests fail whose texts fail by
-themselves; see `isolation`.
+A batch on which the model fails runs again in parts, so that only requests fail whose own texts fail; see
+`isolation`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from serve_app.errors import (
 from serve_app.niceness import raise_niceness
 
 Clock = Callable[[], float]
-"""Seconds on a clock that never goes back, as time.monotonic."""
+"""Returns seconds of a monotonic clock, as time.monotonic."""
 
 _STUCK_AFTER_S = 60.0
 
@@ -52,12 +52,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Result]):
-    """The results of one request, in the order of its items, with where the time went.
+    """Results of one request, in the order of its items, with times.
 
     Attributes:
-        results: one per text.
-        queue_s: from joining the queue until the first of its batches began.
-        forward_s: the forwards of all its batches, added up.
+        results: One result per text.
+        queue_s: Seconds from joining the queue until the first of its batches began.
+        forward_s: Sum of the forward passes of all its batches, in seconds.
     """
 
     results: list[Result]
@@ -67,7 +67,7 @@ class Answer(Generic[Result]):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Request(QueuedRequest[Item], Generic[Item, Result]):
-    """A caller's texts with their results. The event loop's own, but for what `QueuedRequest` has."""
+    """Texts of a request with their results. Only the event loop uses it, except `QueuedRequest`'s fields."""
 
     future: asyncio.Future[None]
     results: list[Result | None]
@@ -78,7 +78,7 @@ class _Request(QueuedRequest[Item], Generic[Item, Result]):
 
 @dataclass(frozen=True, slots=True)
 class _Ran(Generic[Item, Result]):
-    """Texts that ran, or could not: one result or error for each."""
+    """Texts of a batch that has run, with one result or error for each."""
 
     entries: list[tuple[_Request[Item, Result], int]]
     results: Sequence[Result | BaseException]
@@ -87,16 +87,16 @@ class _Ran(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs `forward` in threads of its own, on batches formed from what waits.
+    """Runs `forward` in its own threads, on batches of the queued texts.
 
     Args:
-        forward: answers a batch; one result per item, in their order. The second argument is whether the
-            batch has the device to itself. Called by as many threads as there are lanes.
-        limits: the bounds.
-        lanes: number of batches that may run side by side.
-        niceness: increment of the lanes' niceness over the other threads of the process, as of nice(1).
-        probe: an item that the model is known to take: shows whether a text or the device is at fault.
-        clock: the clock of deadlines and durations.
+        forward: Computes a batch: one result per item, in their order. The second argument is whether the
+            batch is alone on the device. Each lane's thread calls it.
+        limits: Limits of the queue and of a batch.
+        lanes: Number of batches that may run in parallel.
+        niceness: Increment of the lanes' niceness over the other threads of the process, as for nice(1).
+        probe: Item on which the model is known to succeed; it shows whether a text or the device is at fault.
+        clock: Clock of deadlines and durations.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Batcher(Generic[Item, Result]):
         self._probe = probe
         self._clock = clock
         self._wake = threading.Condition()
-        # All below: read and written with `_wake` held.
+        # The attributes below are read and written with `_wake` held.
         self._scheduler: BatchScheduler[_Request[Item, Result]] = BatchScheduler(limits, lanes)
         self._closed = False
-        self._failure: BaseException | None = None  # of the device, at the latest batch
-        self._death: BaseException | None = None  # of a thread
+        self._failure: BaseException | None = None  # error of the device in the latest batch
+        self._death: BaseException | None = None  # error that ended a thread
         self._threads = [
             threading.Thread(target=self._serve_device, args=(lane,), name=f"device-{lane}", daemon=True)
             for lane in range(lanes)
@@ -128,16 +128,16 @@ class Batcher(Generic[Item, Result]):
             thread.start()
 
     def check_room(self, *, tenant: str = "", priority: Priority | None = None, max_tokens: int = 1) -> None:
-        """Refuse now what would be refused after tokenising: a request of a single token.
+        """Raise if even a request with a single token would be refused after tokenisation.
 
         Args:
-            tenant: of the request, as in `submit`.
-            priority: class of the request; None for that of its size.
-            max_tokens: that the request may have.
+            tenant: Tenant of the request, as in `submit`.
+            priority: Class of the request; None derives it from `max_tokens`.
+            max_tokens: Maximum number of tokens that the request may have.
 
         Raises:
-            QueueFull: a bound is reached; carries the computed seconds after which to try again.
-            NotReady: the batcher is closed.
+            QueueFull: A limit is reached; holds the computed seconds until a retry.
+            NotReady: The batcher is closed.
         """
         with self._wake:
             priority = priority or self._scheduler.priority_of(max_tokens)
@@ -151,26 +151,27 @@ class Batcher(Generic[Item, Result]):
         tenant: str = "",
         priority: Priority | None = None,
     ) -> Answer[Result]:
-        """Wait for the results of one request.
+        """Queue a request and wait for its results.
 
-        Cancelling the call takes what still waits out of the queue.
+        Cancelling the call removes the request's remaining texts from the queue.
 
         Args:
-            items: at least one.
-            deadline: moment on the batcher's clock after which nobody waits any more; None for no end.
-            tenant: whose request it is; the requests of a tenant share turns. "" is nobody in particular.
-            priority: class of the request; None for that of its size: interactive if it fits into one batch.
+            items: At least one item.
+            deadline: Time on the batcher's clock after which the result is not needed; None for no deadline.
+            tenant: Sender of the request; the requests of a tenant share turns. "" for requests without one.
+            priority: Class of the request; None derives it from the size: interactive if it fits into one
+                batch.
 
         Returns:
-            One result per item, in their order, and where the time went.
+            One result per item, in their order, with times.
 
         Raises:
-            QueueFull: no room; nothing was queued.
-            TooLarge: more texts or tokens than the queue holds.
-            DeadlineExceeded: the deadline passed first.
-            UnprocessableTextError: the model fails on one of the items.
-            ModelFailure: the device failed.
-            NotReady: the batcher was closed.
+            QueueFull: The queue is full; nothing was queued.
+            TooLarge: The request has more texts or tokens than the queue can hold.
+            DeadlineExceeded: The deadline passed.
+            UnprocessableTextError: The model fails on one of the items.
+            ModelFailure: The device failed.
+            NotReady: The batcher is closed.
         """
         now = self._clock()
         if deadline is not None and deadline <= now:
@@ -193,48 +194,49 @@ class Batcher(Generic[Item, Result]):
             if request.missing:
                 with self._wake:
                     self._scheduler.drop(request, priority)
-                    self._wake.notify_all()  # there may be nothing left to wait for
+                    self._wake.notify_all()  # a closing batcher may be empty now
         assert request.begun_at is not None
-        results = cast("list[Result]", request.results)  # complete, or the future would not be done
+        results = cast("list[Result]", request.results)  # complete, because the future is done
         return Answer(results, queue_s=request.begun_at - now, forward_s=request.forward_s)
 
     def check_health(self) -> None:
-        """Check that the device answers.
+        """Check that the device works.
 
         Raises:
-            ModelFailure: the latest batch failed and no retry cleared it, a device thread has died, or a
-                batch
-                has been running for over a minute.
+            ModelFailure: The latest batch and its retries failed, a device thread has died, or a batch has
+                been running for over a minute.
         """
         with self._wake:
             death, failure, running = self._death, self._failure, self._scheduler.running
         if death is not None:
             raise ModelFailure(f"a device thread has died: {death!r}") from death
         if failure is not None:
-            raise ModelFailure(f"the latest batch failed, and so did its retries: {failure!r}") from failure
+            raise ModelFailure(f"the latest batch and its retries failed: {failure!r}") from failure
         longest_s = max((self._clock() - batch.begun_at for batch in running), default=0.0)
         if longest_s > _STUCK_AFTER_S:
-            raise ModelFailure(f"a batch has been running for {longest_s:.0f} s")
+            raise ModelFailure(
+                f"a batch has been running for {longest_s:.0f} s; expected at most {_STUCK_AFTER_S:.0f} s"
+            )
 
     @property
     def waiting_items(self) -> int:
-        """Texts in the queues."""
+        """Number of queued texts."""
         return self._scheduler.waiting_items
 
     @property
     def ahead_s(self) -> float:
-        """Expected seconds until the device is done with all that waits and runs."""
+        """Backlog: expected seconds until all queued and running texts are done."""
         with self._wake:
             return self._scheduler.ahead_s(self._clock())
 
     @property
     def capacity_tokens_per_s(self) -> float:
-        """Tokens a second of a device that never lacks work; 0 before that is known."""
+        """Throughput in tokens per second of a device that always has work; 0 while it is unknown."""
         with self._wake:
             return self._scheduler.capacity_tokens_per_s
 
     async def close(self) -> None:
-        """Take no more requests, answer those that wait, end the threads."""
+        """Accept no more requests, answer the queued ones, and stop the threads."""
         with self._wake:
             self._closed = True
             self._wake.notify_all()
@@ -247,8 +249,9 @@ class Batcher(Generic[Item, Result]):
         tokens = sum(item.tokens for item in request.items)
         if count > limits.max_queue_items or tokens > limits.max_queue_tokens:
             raise TooLarge(
-                f"{count} texts of {tokens} tokens; the queue holds {limits.max_queue_items} texts and "
-                f"{limits.max_queue_tokens} tokens (max_queue_items, max_queue_tokens); send less at a time"
+                f"{count} texts with {tokens} tokens; the queue holds at most {limits.max_queue_items} texts "
+                f"and {limits.max_queue_tokens} tokens (max_queue_items, max_queue_tokens); send fewer per "
+                "request"
             )
         with self._wake:
             priority = priority or self._scheduler.priority_of(tokens)
@@ -263,12 +266,12 @@ class Batcher(Generic[Item, Result]):
         self._scheduler.check_room(tenant, priority, items=items, tokens=tokens, now=self._clock())
 
     def _serve_device(self, lane: int) -> None:
-        """A thread of the device: batch after batch until closed."""
+        """Run batches in a device thread until the batcher is closed."""
         try:
             raise_niceness(self._niceness)
             while batch := self._take(lane):
                 self._run(lane, batch)
-        except BaseException as error:  # the thread must not leave callers hanging, whatever ended it
+        except BaseException as error:  # callers must not wait for a thread that has ended
             with self._wake:
                 self._death, self._closed = error, True
                 left = [
@@ -281,15 +284,15 @@ class Batcher(Generic[Item, Result]):
             raise
 
     def _take(self, lane: int) -> Batch[_Request[Item, Result]] | None:
-        """Wait for work and begin a batch; None when closed and done."""
+        """Wait for work and begin a batch; return None when closed and empty."""
         with self._wake:
             while True:
                 if batch := self._scheduler.begin(lane, self._clock()):
                     if self.waiting_items:
-                        self._wake.notify_all()  # there is work for a lane beside this one
+                        self._wake.notify_all()  # there is work for another lane
                     return batch
                 if self._closed and not self.waiting_items:
-                    self._wake.notify_all()  # the other lanes have nothing to wait for either
+                    self._wake.notify_all()  # the other lanes can stop too
                     return None
                 self._wake.wait()
 
@@ -297,7 +300,7 @@ class Batcher(Generic[Item, Result]):
         def forward(items: Sequence[Item]) -> Sequence[Result]:
             results = self._forward(items, batch.is_alone)
             if len(results) != len(items):
-                raise _MiscountError(f"forward gave {len(results)} results for {len(items)} texts")
+                raise _MiscountError(f"forward returned {len(results)} results for {len(items)} texts")
             return results
 
         items = [request.items[index] for request, index in batch.entries]
@@ -313,7 +316,7 @@ class Batcher(Generic[Item, Result]):
             first_error = error
             owners = [request for request, _ in batch.entries]
             results, device_error = isolate(forward, items, owners, error, self._probe)
-        except BaseException as error:  # the thread was told to end: its callers must not wait for it
+        except BaseException as error:  # the thread is ending, so its callers must not wait for it
             first_error = device_error = error
             results = [error] * len(items)
         with self._wake:
@@ -323,7 +326,7 @@ class Batcher(Generic[Item, Result]):
             for (request, _), result in zip(batch.entries, results, strict=True):
                 if isinstance(result, BaseException):
                     self._scheduler.drop(request, batch.priority)
-            self._wake.notify_all()  # those that waited for a batch alone, or for the last one before the end
+            self._wake.notify_all()  # lanes may wait for this batch: if it was alone, or the last one
         if device_error is None and first_error is not None:
             results = [
                 _rejection(result, index) if isinstance(result, Exception) else result
@@ -335,21 +338,21 @@ class Batcher(Generic[Item, Result]):
 
 
 class _MiscountError(Exception):
-    """The forward gave another number of results than of texts: no retry tells which is whose."""
+    """The forward pass returned a wrong number of results, so that they cannot be assigned to texts."""
 
 
 def _hand_over(ran: _Ran[Item, Result]) -> None:
-    """Give a batch's outcome to the event loop, which owns the requests."""
+    """Pass the results of a batch to the event loop, which owns the requests."""
     if not ran.entries:
         return
     loop = ran.entries[0][0].future.get_loop()
-    # A closed loop has nobody left who could wait for the answer.
+    # If the loop is closed, no caller waits for the result.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(_settle, ran)
 
 
 def _settle(ran: _Ran[Item, Result]) -> None:
-    """In the event loop: each result to its own request, and wake those that are complete or have failed."""
+    """Assign the results to their requests, in the event loop; wake requests that are complete or failed."""
     for request in dict.fromkeys(request for request, _ in ran.entries):
         request.forward_s += ran.forward_s
         request.begun_at = min(ran.begun_at, request.begun_at or ran.begun_at)
@@ -366,10 +369,10 @@ def _settle(ran: _Ran[Item, Result]) -> None:
 
 
 def _rejection(error: Exception, index: int) -> ServiceError:
-    """The error of a text that fails by itself while others do not."""
+    """Return the error of a text that fails while other texts do not."""
     if isinstance(error, ServiceError):
         return error
-    rejection = UnprocessableTextError(f"the model cannot take this text: {type(error).__name__}", index)
+    rejection = UnprocessableTextError(f"the model cannot process this text: {type(error).__name__}", index)
     rejection.__cause__ = error
     return rejection
 

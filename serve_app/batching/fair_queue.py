@@ -1,10 +1,10 @@
-"""The fair queue: which of the waiting texts go into the next batch.
+"""Fair queue: selects which queued texts go into the next batch.
 
-Surplus round robin over flows: each flow in turn may take `quantum_tokens` of a batch, and what it takes
-beyond that counts against its next turns. A flow is one request, or all requests of one tenant where tenants
-are known, which then take turns text by text. So a request of one text waits for one turn of each flow that
-is there, and not for all the texts of a large request in front of it; requests of one text each are first in,
-first out. Not thread-safe.
+It is a surplus round robin over flows: each flow in turn may take `quantum_tokens` of a batch, and a surplus
+counts against its next turns. A flow is one request, or all requests of one tenant if tenants are known,
+which take turns text by text. A request with one text therefore waits for one turn of each existing flow, not
+for all texts of a large request in front of it. Requests with one text each are first in, first out. Not
+thread-safe.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """A text as the queue sees it: something with a length in tokens."""
+    """Text with a length in tokens."""
 
     @property
     def tokens(self) -> int:
-        """Length in tokens, special tokens included; at least 1."""
+        """Length in tokens, with special tokens; at least 1."""
 
 
 Item = TypeVar("Item", bound=Sized)
@@ -28,15 +28,15 @@ Item = TypeVar("Item", bound=Sized)
 
 @dataclass(slots=True, eq=False)
 class QueuedRequest(Generic[Item]):
-    """A request with its texts; those before `next_index` have left the queue.
+    """Request with its texts; those before `next_index` have left the queue.
 
     Attributes:
-        items: its texts, at least one.
-        tenant: whose it is; "" for nobody in particular, and then it has turns of its own.
-        deadline: seconds on the caller's clock after which it is dropped, or None.
-        next_index: of the text that is taken next.
-        waiting_tokens: of the texts that wait; 0 once it is dropped.
-        flow: of the queue that it is in; the queue's own.
+        items: Texts, at least one.
+        tenant: Sender of the request; a request without one ("") has its own turns.
+        deadline: Seconds on the caller's clock after which it is dropped, or None.
+        next_index: Index of the text that is taken next.
+        waiting_tokens: Number of tokens of the queued texts; 0 once the request is dropped.
+        flow: Flow of the request, set by the queue.
     """
 
     items: Sequence[Item]
@@ -48,7 +48,7 @@ class QueuedRequest(Generic[Item]):
 
     @property
     def waiting_items(self) -> int:
-        """Number of texts that wait."""
+        """Number of queued texts."""
         return len(self.items) - self.next_index if self.waiting_tokens else 0
 
 
@@ -60,11 +60,12 @@ class Flow(Generic[Request]):
     """Requests that share their turns.
 
     Attributes:
-        requests: the next one first; those of which nothing waits any more are removed when their turn comes.
-        waiting_tokens: of all of them.
-        credit_tokens: that the flow may still take; at or below 0 its turn is over.
-        has_turn: whether the credit of its present turn is granted.
-        tenant: of its requests.
+        requests: Requests, the next one first. Requests without queued texts are removed when their turn
+            comes.
+        waiting_tokens: Number of queued tokens of all requests.
+        credit_tokens: Number of tokens that the flow may still take; at or below 0 its turn is over.
+        has_turn: Whether the credit of the current turn has been granted.
+        tenant: Tenant of the requests.
     """
 
     tenant: str
@@ -76,21 +77,21 @@ class Flow(Generic[Request]):
 
 
 class FairQueue(Generic[Request]):
-    """Requests that wait, in flows that take turns.
+    """Queued requests, in flows that take turns.
 
     Args:
-        quantum_tokens: tokens that a flow may take in its turn, >= 1.
+        quantum_tokens: Number of tokens that a flow may take per turn, >= 1.
 
     Attributes:
-        tokens: of all texts that wait.
-        items: number of texts that wait.
+        tokens: Number of queued tokens.
+        items: Number of queued texts.
     """
 
     def __init__(self, quantum_tokens: int) -> None:
         self._quantum_tokens = quantum_tokens
         self._flows: deque[Flow[Request]] = deque()  # the first one has the turn
         self._tenants: dict[str, Flow[Request]] = {}
-        self._turn_tokens = 0  # that the flows take in one turn each
+        self._turn_tokens = 0  # number of tokens that all flows take in one turn each
         self.tokens = 0
         self.items = 0
 
@@ -98,10 +99,10 @@ class FairQueue(Generic[Request]):
         """Queue all texts of a request.
 
         Raises:
-            ValueError: a text has no token.
+            ValueError: A text has no tokens.
         """
         if any(item.tokens < 1 for item in request.items):
-            raise ValueError("a text without a token cannot be queued")
+            raise ValueError("a text without tokens cannot be queued")
         flow = self._tenants.get(request.tenant) if request.tenant else None
         if flow is None:
             flow = Flow(request.tenant)
@@ -115,12 +116,12 @@ class FairQueue(Generic[Request]):
         self._add_tokens(flow, request.waiting_tokens)
 
     def take(self, max_tokens: float, max_items: int, now: float) -> list[tuple[Request, int]]:
-        """Take the texts of a batch off the queue, as (request, index of the text).
+        """Remove the texts of a batch from the queue, and return them as (request, index of the text).
 
         Args:
-            max_tokens: of the batch; a single longer text is a batch by itself.
-            max_items: of the batch.
-            now: requests with a deadline at or before it are dropped.
+            max_tokens: Maximum number of tokens of the batch; a single longer text is a batch by itself.
+            max_items: Maximum number of texts of the batch.
+            now: Current time; requests with a deadline at or before it are dropped.
         """
         batch: list[tuple[Request, int]] = []
         tokens = 0
@@ -151,14 +152,14 @@ class FairQueue(Generic[Request]):
         return batch
 
     def drop(self, request: Request) -> None:
-        """Take what waits of a request off the queue."""
+        """Remove the remaining texts of a request from the queue."""
         self.items -= request.waiting_items
         if request.flow is not None:
             self._add_tokens(request.flow, -request.waiting_tokens)
         request.waiting_tokens = 0
 
     def drain(self) -> Iterator[Request]:
-        """Take everything off the queue; yield each request of which something waited."""
+        """Empty the queue; yield each request with queued texts."""
         while self._flows:
             flow = self._flows[0]
             while flow.requests:
@@ -170,11 +171,11 @@ class FairQueue(Generic[Request]):
             self._remove_first_flow()
 
     def tokens_before(self, tenant: str, tokens: int) -> int:
-        """Return how many tokens would leave the queue before the last of a new request's.
+        """Return the number of tokens that would leave the queue before the last token of a new request.
 
         Args:
-            tenant: of the new request.
-            tokens: of the new request.
+            tenant: Tenant of the new request.
+            tokens: Number of tokens of the new request.
         """
         flow = self._tenants.get(tenant)
         own_tokens = tokens + (flow.waiting_tokens if flow is not None else 0)
@@ -182,7 +183,7 @@ class FairQueue(Generic[Request]):
         return min(self.tokens, turns * self._turn_tokens)
 
     def _next_request(self, flow: Flow[Request], now: float) -> Request | None:
-        """The first request of a flow of which something waits and whose deadline has not passed."""
+        """Return the first request of a flow with queued texts whose deadline has not passed."""
         while flow.requests:
             request = flow.requests[0]
             if request.waiting_tokens and request.deadline is not None and request.deadline <= now:

@@ -1,4 +1,4 @@
-"""Isolation of the texts on which a model fails: a failed batch runs again in halves, so only they fail."""
+"""Isolation of texts on which a model fails: a failed batch runs again in halves, so that only they fail."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def isolate(
     error: Exception,
     probe: Item | None,
 ) -> tuple[list[Result | Exception], Exception | None]:
-    """Find out which items of a failed batch fail, and run the others.
+    """Determine which items of a failed batch fail, and run the others.
 
-    The probe runs first: where it fails, the device is at fault and no item is tried. Otherwise the batch is
-    split in halves until each failing part is a single item: one such item of n costs about 2 log2(n)
-    forwards. An owner fails with its first item, and its other items are not run any more.
+    The probe runs first: if it fails, the device is at fault and no item is tried. Otherwise the batch is
+    split in halves until each failing part is a single item: one failing item of n costs about 2 log2(n)
+    forward passes. A request fails with its first failing item; its other items are not run again.
 
     Args:
-        forward: runs a batch; one result per item.
-        items: of the failed batch.
-        owners: the request of each item.
-        error: with which it failed.
-        probe: an item that the model is known to take. Without it, the device is at fault where no item
-            passes.
+        forward: Runs a batch; returns one result per item.
+        items: Items of the failed batch.
+        owners: Request of each item.
+        error: Error of the failed batch.
+        probe: Item on which the model is known to succeed. Without it, the device is at fault if every item
+            fails.
 
     Returns:
-        The result of each item, or the error of one that fails by itself; and the device's error, or None.
-        With a device error every item has it.
+        The result or the error of each item; and the device's error, or None. With a device error, it is the
+        error of every item.
     """
     if probe is not None:
         try:
@@ -63,6 +63,6 @@ def isolate(
 
 
 def _halves(part: list[int]) -> list[list[int]]:
-    """The two halves of a part, the later one first; nothing for a single item."""
+    """Return the two halves of a part, the second one first; nothing for a single item."""
     middle = len(part) // 2
     return [part[middle:], part[:middle]] if middle else []

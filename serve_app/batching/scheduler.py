@@ -1,11 +1,12 @@
-"""The scheduler of one device: which texts run next, and how long a new request would wait.
+"""Batch scheduler of one device: selects the texts that run next, and computes the expected wait.
 
-Interactive requests go first. Bulk requests run while no interactive request waits. While interactive
-requests keep coming, bulk batches are small and leave one lane free, so that an interactive request finds a
-device that is free or soon will be. A bulk batch is due at the latest `BULK_PATIENCE_S` after the one before.
+Interactive requests are served first. Bulk requests run while no interactive request waits. While interactive
+requests keep arriving, bulk batches are small and leave one lane free, so that an interactive request finds a
+device that is free or will be soon. A bulk batch is due `BULK_PATIENCE_S` after the previous one at the
+latest.
 
-Pure state without threads or clock: `batcher` calls it with a lock held, a simulation calls it with times of
-its own.
+The scheduler has no threads and no clock: `batcher` calls it with a lock held, a simulation with simulated
+times.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from serve_app.batching.fair_queue import FairQueue, QueuedRequest
 from serve_app.batching.throughput import ThroughputEstimator
 
 BULK_PATIENCE_S = 1.0
-"""Seconds after which a bulk batch is formed although interactive requests wait."""
+"""Seconds after which a bulk batch is formed even if interactive requests wait."""
 
 _QUANTUM_TOKENS = 512
-"""Tokens of a flow's turn, at most a batch: one long text, or a dozen short ones."""
+"""Tokens per turn of a flow, at most a batch: one long text, or a dozen short ones."""
 _INTERACTIVE_MEMORY_S = 2.0
 """Seconds after an interactive request during which the next one is expected."""
 _BULK_BATCH_FRACTION = 0.25
 """Fraction of a batch's tokens that a bulk batch holds while interactive requests are expected."""
 _MIN_BULK_SHARE = 0.1
-"""Fraction of the device that bulk requests are expected to get in any case."""
+"""Minimum fraction of the device that bulk requests are expected to get."""
 _UTILIZATION_TIME_CONSTANT_S = 5.0
 
 Request = TypeVar("Request", bound=QueuedRequest[Any])
@@ -37,16 +38,16 @@ Request = TypeVar("Request", bound=QueuedRequest[Any])
 
 @dataclass(slots=True, eq=False)
 class Batch(Generic[Request]):
-    """What a lane runs at once.
+    """Batch of texts that a lane runs.
 
     Attributes:
-        entries: each text as its request and its index there.
-        tokens: of all of them.
-        priority: of all of them.
-        is_alone: whether the other lanes stand still meanwhile.
-        begun_at: seconds on the caller's clock.
-        device_s: the batch's share of the device's time so far: where n batches run side by side, a second of
-            the clock is 1 / n seconds for each.
+        entries: Each text as its request and its index in the request.
+        tokens: Number of tokens of all texts.
+        priority: Class of all texts.
+        is_alone: Whether the other lanes are idle meanwhile.
+        begun_at: Start time in seconds on the caller's clock.
+        device_s: The batch's share of the device's time so far: while n batches run in parallel, a second
+            counts as 1 / n seconds for each.
     """
 
     entries: list[tuple[Request, int]]
@@ -58,11 +59,11 @@ class Batch(Generic[Request]):
 
 
 class BatchScheduler(Generic[Request]):
-    """The queues of one device and what runs on it. Every `now` is seconds on one clock that never goes back.
+    """Queues and running batches of one device. Every `now` is in seconds on the same monotonic clock.
 
     Args:
-        limits: the bounds.
-        lanes: number of batches that may run side by side.
+        limits: Limits of the queue and of a batch.
+        lanes: Number of batches that may run in parallel.
     """
 
     def __init__(self, limits: BatchLimits, lanes: int = 1) -> None:
@@ -76,32 +77,32 @@ class BatchScheduler(Generic[Request]):
         self._running: dict[int, Batch[Request]] = {}  # by lane
         self._admission = Admission(limits)
         self._throughput = ThroughputEstimator()
-        self._accounted_at = 0.0  # until when the running batches have their device time
+        self._accounted_at = 0.0  # time until which `device_s` of the running batches is up to date
         self._interactive_s = 0.0  # exponentially weighted device time of interactive batches
-        self._interactive_at = -math.inf  # the latest interactive request
+        self._interactive_at = -math.inf  # time of the latest interactive request
         self._bulk_due_at = math.inf
 
     @property
     def waiting_items(self) -> int:
-        """Texts that wait."""
+        """Number of queued texts."""
         return sum(queue.items for queue in self._queues.values())
 
     @property
     def running(self) -> list[Batch[Request]]:
-        """The batches that run."""
+        """Running batches."""
         return list(self._running.values())
 
     @property
     def capacity_tokens_per_s(self) -> float:
-        """Tokens a second of a device that never lacks work; 0 before that is known."""
+        """Throughput in tokens per second of a device that always has work; 0 while it is unknown."""
         return self._throughput.tokens_per_s(self._limits.max_batch_tokens)
 
     def priority_of(self, tokens: int) -> Priority:
-        """Return the class of a request that names none: interactive if it fits into one batch."""
+        """Return the default class of a request: interactive if it fits into one batch."""
         return "interactive" if tokens <= self._limits.max_batch_tokens else "bulk"
 
     def ahead_s(self, now: float) -> float:
-        """Return the expected seconds until the device is done with all that waits and runs."""
+        """Return the backlog: expected seconds until all queued and running texts are done."""
         tokens = sum(queue.tokens for queue in self._queues.values())
         return self._running_s(now) + self._work_s(tokens, self.waiting_items)
 
@@ -126,7 +127,7 @@ class BatchScheduler(Generic[Request]):
         self._admission.check_room(forecast, items=items, tokens=tokens, priority=priority, now=now)
 
     def push(self, request: Request, priority: Priority, now: float) -> None:
-        """Queue a request that `check_room` has let in."""
+        """Queue a request that `check_room` has accepted."""
         self._admission.joined(priority)
         if priority == "interactive":
             self._interactive_at = now
@@ -135,16 +136,16 @@ class BatchScheduler(Generic[Request]):
         self._queues[priority].push(request)
 
     def drop(self, request: Request, priority: Priority) -> None:
-        """Take what waits of a request off the queue."""
+        """Remove the remaining texts of a request from its queue."""
         self._queues[priority].drop(request)
 
     def drain(self) -> Iterator[Request]:
-        """Take everything off the queues; yield each request of which something waited."""
+        """Empty the queues; yield each request with queued texts."""
         for queue in self._queues.values():
             yield from queue.drain()
 
     def begin(self, lane: int, now: float) -> Batch[Request] | None:
-        """Form the next batch and begin it in a free lane; None if there is nothing for that lane now."""
+        """Form the next batch and begin it in a free lane; return None if there is none for the lane now."""
         if not self._may_begin(lane):
             return None
         batch = self._form_batch(now)
@@ -154,7 +155,7 @@ class BatchScheduler(Generic[Request]):
         return batch
 
     def end(self, lane: int, now: float, *, is_measured: bool) -> None:
-        """End a lane's batch; `is_measured` if its duration says what such a batch takes."""
+        """End a lane's batch; `is_measured` if its duration is a valid measurement of the throughput."""
         self._account(now)
         batch = self._running.pop(lane)
         if is_measured:
@@ -162,13 +163,13 @@ class BatchScheduler(Generic[Request]):
         self._account(now)
 
     def _may_begin(self, lane: int) -> bool:
-        """The first lane goes first, the others only next to it: so it alone can have the entire device."""
+        """Return whether a lane may begin a batch: lane 0 first, so only it can use the entire device."""
         if any(batch.is_alone for batch in self._running.values()):
             return False
         return lane == 0 or 0 in self._running
 
     def _form_batch(self, now: float) -> Batch[Request] | None:
-        """The next batch: interactive requests first, unless bulk requests are due."""
+        """Form the next batch: interactive requests first, unless bulk requests are due."""
         expects_interactive = now < self._interactive_at + _INTERACTIVE_MEMORY_S
         order: list[Priority] = ["interactive", "bulk"]
         if now >= self._bulk_due_at:
@@ -191,18 +192,18 @@ class BatchScheduler(Generic[Request]):
         return None
 
     def _has_lane_for_bulk(self) -> bool:
-        """Whether another bulk batch leaves a lane for interactive requests; the only lane is for both."""
+        """Return whether a further bulk batch leaves a lane to interactive requests; one lane serves both."""
         bulk_lanes = sum(batch.priority == "bulk" for batch in self._running.values())
         return bulk_lanes < max(1, self._lanes - 1)
 
     def _work_s(self, tokens: int, items: int = 0) -> float:
-        """Expected device time of texts that fill whole batches."""
+        """Return the expected device time of texts that fill complete batches."""
         by_tokens = math.ceil(tokens / self._admission.max_batch_tokens)
         by_items = math.ceil(items / self._limits.max_batch_items)
         return self._throughput.work_s(tokens, max(by_tokens, by_items))
 
     def _running_s(self, now: float) -> float:
-        """Expected seconds until the running batches are done."""
+        """Return the expected seconds until the running batches are done."""
         self._account(now)
         return sum(
             max(0.0, self._throughput.batch_s(batch.tokens) - batch.device_s)
@@ -210,16 +211,16 @@ class BatchScheduler(Generic[Request]):
         )
 
     def _overlap_s(self) -> float:
-        """Expected work that the other lanes have still to do when a batch begins: half of a batch each."""
+        """Return the expected remaining work of the other lanes when a batch begins: half a batch each."""
         return (self._lanes - 1) / 2 * self._throughput.batch_s(self._admission.max_batch_tokens)
 
     def _bulk_share(self, now: float) -> float:
-        """The fraction of the device that interactive requests left to others over the latest seconds."""
+        """Return the fraction of the device that interactive requests have recently left to bulk requests."""
         self._account(now)
         return max(_MIN_BULK_SHARE, 1 - self._interactive_s / _UTILIZATION_TIME_CONSTANT_S)
 
     def _account(self, now: float) -> None:
-        """Give the running batches their shares of the device's time until now."""
+        """Add the device time since the last call to the running batches, in equal shares."""
         elapsed_s, self._accounted_at = now - self._accounted_at, now
         self._interactive_s *= math.exp(-elapsed_s / _UTILIZATION_TIME_CONSTANT_S)
         for batch in self._running.values():

@@ -1,4 +1,4 @@
-"""The throughput model of a device: a batch takes a fixed cost plus a cost per token, fitted online."""
+"""Throughput estimator of a device: a batch takes a fixed cost plus a cost per token, fitted online."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _KEPT_FRACTION = 0.8
-"""Weight that the earlier batches of a size class keep with each new one: the latest five or so decide."""
+"""Weight that earlier batches of a size class keep with each new one: about the latest five determine the
+mean."""
 _MAX_SLOWDOWN = 3.0
-"""Bound on one observation over its prediction. A process that was stopped for seconds does not make the
-device a hundred times slower; a device that is slower shows it again with the next batch."""
+"""Maximum ratio of an observation to its prediction. It limits the effect of a process that was stopped for
+seconds; a device that really is slower shows it again with the next batch."""
 
 
 @dataclass(slots=True)
 class _SizeClass:
-    """Exponentially weighted sums over the batches of similar size: count, tokens, seconds."""
+    """Exponentially weighted sums over batches of similar size: count, tokens, seconds."""
 
     count: float = 0.0
     tokens: float = 0.0
@@ -27,34 +28,36 @@ class _SizeClass:
 
 
 class ThroughputEstimator:
-    """Seconds of a batch, `fixed_s + token_s * tokens`, fitted to the latest batches of each size.
+    """Estimates the seconds of a batch, `fixed_s + token_s * tokens`, from recent batches of each size.
 
-    Batches are remembered by size class (powers of two), so an hour of single short texts does not make the
-    model forget what a full batch takes. The line minimises the squared relative error over the classes, with
-    both coefficients at least 0. What the latest batches of any size took over that line scales it: a
-    device that becomes slower while all batches are of one size is slower for the other sizes too.
+    Batches are kept by size class (powers of two), so that many single short texts do not displace the
+    measurements of full batches. The line minimises the squared relative error over the classes, with both
+    coefficients at least 0. It is scaled by the ratio of the latest batches of any size to it: a device that
+    becomes slower while
+        all
+    batches have one size is slower for the other sizes too.
 
     Attributes:
-        fixed_s: seconds of a batch however small, >= 0.
-        token_s: seconds per token, >= 0.
+        fixed_s: Seconds of a batch independent of its size, >= 0.
+        token_s: Seconds per token, >= 0.
     """
 
     def __init__(self) -> None:
         self.fixed_s = 0.0
         self.token_s = 0.0
         self._classes: dict[int, _SizeClass] = {}
-        self._observed_s = self._expected_s = 0.0  # of the latest batches
-        self._overdue: list[tuple[float, float]] = []  # the same of each batch that runs for too long already
+        self._observed_s = self._expected_s = 0.0  # sums over the latest batches
+        self._overdue: list[tuple[float, float]] = []  # the same for each overdue running batch
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """Take a batch into account.
+        """Add the measurement of a batch.
 
-        The first batch of a size class only opens the class: it pays for what is done once, such as the
-        choice of a kernel.
+        The first batch of a size class is ignored: it includes one-time costs, such as the choice of a
+        kernel.
 
         Args:
-            tokens: of the batch, >= 1.
-            seconds: of the device's time, > 0; where batches run side by side, this batch's share of it.
+            tokens: Number of tokens of the batch, >= 1.
+            seconds: Device time of the batch, > 0; while batches run in parallel, its share of the time.
         """
         size = tokens.bit_length()
         if size not in self._classes:
@@ -68,13 +71,13 @@ class ThroughputEstimator:
         self._expected_s = _KEPT_FRACTION * self._expected_s + self.fixed_s + self.token_s * tokens
 
     def see_running(self, batches: Iterable[tuple[int, float]]) -> None:
-        """Take into account what the running batches have taken so far, where that is more than expected.
+        """Include running batches that have already taken longer than expected.
 
-        A device that becomes slower is known before its batch ends: meanwhile a queue could fill up with
-        what the faster device would have done.
+        A slower device is thus detected before its batch ends; otherwise the queue could fill with as much
+        work as the faster device could do.
 
         Args:
-            batches: tokens and seconds so far of each batch that runs.
+            batches: Number of tokens and seconds so far of each running batch.
         """
         slowness = self._slowness()
         expected = ((self.fixed_s + self.token_s * tokens, seconds) for tokens, seconds in batches)
@@ -85,20 +88,20 @@ class ThroughputEstimator:
         ]
 
     def batch_s(self, tokens: float) -> float:
-        """Return the expected seconds of one batch; 0 before anything is known."""
+        """Return the expected seconds of one batch; 0 before the first measurement."""
         return self.work_s(tokens, 1)
 
     def work_s(self, tokens: float, batches: float) -> float:
-        """Return the expected seconds of so many tokens in so many batches."""
+        """Return the expected seconds of this number of tokens in this number of batches."""
         return self._slowness(self._overdue) * (self.fixed_s * batches + self.token_s * tokens)
 
     def tokens_per_s(self, batch_tokens: float) -> float:
-        """Return the throughput with batches of that size; 0 before anything is known."""
+        """Return the throughput with batches of this size; 0 before the first measurement."""
         seconds = self.batch_s(batch_tokens)
         return batch_tokens / seconds if seconds else 0.0
 
     def _slowness(self, overdue: Iterable[tuple[float, float]] = ()) -> float:
-        """What the latest batches took over the line."""
+        """Return the ratio of observed to expected time of the latest batches."""
         observed_s, expected_s = self._observed_s, self._expected_s
         for seconds, line_s in overdue:
             observed_s = _KEPT_FRACTION * observed_s + seconds
@@ -110,7 +113,7 @@ class ThroughputEstimator:
         return self.fixed_s > 0 or self.token_s > 0
 
     def _fit(self) -> None:
-        """Weighted least squares through the classes' means, weights 1 / seconds², coefficients >= 0."""
+        """Fit the line to the means: weighted least squares, weights 1/seconds², coefficients >= 0."""
         points = [
             (of.tokens / of.count, of.seconds / of.count) for of in self._classes.values() if of.seconds > 0
         ]

@@ -1,1 +1,1 @@
-"""Capture: what was asked, answered and later judged, kept as Parquet files in a folder or in S3."""
+"""Prediction log: predictions and feedback, stored as Parquet files in a folder or in S3."""

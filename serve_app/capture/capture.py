@@ -1,4 +1,4 @@
-"""What the routes hand over: every answer, sampled, and all feedback; wiring of the two writers."""
+"""Prediction logger: samples predictions, compares feedback with them, and passes both to their writers."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from serve_app.settings import Settings
 
 _FEEDBACK_BUFFER_BYTES = 16 << 20
 _CLOSE_PATIENCE_S = 5.0
-"""Serve gives a replica 20 s to end, most of it for the requests under way."""
+"""Serve allows a replica 20 s to stop, which the running requests need most of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """The prediction log and the feedback of one replica. The event loop's own.
+    """Prediction log and feedback of one replica. Not thread-safe; use it from the event loop.
 
     Attributes:
-        predictions: writes what was answered.
-        feedback: writes what is said of it; a buffer of its own, so that no flood of answers drops it.
-        fraction: share of the requests that is kept.
-        metrics: counts feedback.
-        flush_s: seconds until a full buffer may have room again.
-        recent: what was answered lately, kept or not.
-        audit_fraction: share of the requests that is marked for labelling, and kept in any case.
-        draw: a number from [0, 1) for each request.
+        predictions: Writer of the predictions.
+        feedback: Writer of the feedback; its buffer is separate, so that predictions cannot fill it.
+        fraction: Fraction of requests that is logged.
+        metrics: Counts feedback.
+        flush_s: Seconds until a full buffer may have room again.
+        recent: Labels of the latest requests, logged or not.
+        audit_fraction: Fraction of requests that is marked for labelling, and always logged.
+        draw: Returns a random number from [0, 1) for each request.
     """
 
     predictions: Writer[Answered]
@@ -49,7 +49,7 @@ class Capture:
     draw: Callable[[], float] = random.random
 
     def answered(self, record: Answered) -> None:
-        """Keep an answer, if the sample or the audit sample has it and there is room."""
+        """Log a prediction if it is in the sample or the audit sample and the buffer has room."""
         model = record.answer.model
         labels = [model.labels[one.scores.index(max(one.scores))] for one in record.answer.results]
         self.recent.remember(record.request_id, labels, model.version)
@@ -59,19 +59,23 @@ class Capture:
             self.predictions.offer(record)
 
     def judged(self, truths: Sequence[Truth]) -> Counter[str]:
-        """Keep feedback, and hold it against what was answered.
+        """Log feedback, and compare it with the predictions.
 
         Returns:
-            How many were right, wrong, and unknown: of requests this replica does not remember.
+            Number of predictions that were right, wrong, and unknown (of requests that the replica does not
+            remember).
 
         Raises:
-            QueueFull: not all of it could be kept; to be sent again, which does no harm.
+            QueueFull: The buffer could not hold all feedback. The caller should send all of it again, which
+                is safe.
         """
         outcomes: Counter[str] = Counter()
         by_request: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for truth in truths:
             if not self.feedback.offer(truth):
-                raise QueueFull("feedback waits to be written, and there is no room", self.flush_s)
+                raise QueueFull(
+                    f"the buffer of feedback is full; retry in {self.flush_s:.0f} s", self.flush_s
+                )
             answered = self.recent.recall(truth.request_id, truth.index)
             label, version = answered or (None, "unknown")
             outcome = "unknown" if label is None else "right" if label == truth.label else "wrong"
@@ -84,25 +88,25 @@ class Capture:
         return outcomes
 
     def show_metrics(self) -> None:
-        """Set the gauges."""
+        """Set the gauges of the buffers."""
         self.metrics.log_buffer(PREDICTIONS, self.predictions.held_bytes)
         self.metrics.log_buffer(FEEDBACK, self.feedback.held_bytes)
 
     @asynccontextmanager
     async def running(self, _app: object = None) -> AsyncIterator[None]:
-        """A lifespan: at its end what waits is written."""
-        atexit.register(self.close)  # a process that is told to end may come by here alone
+        """Flush the buffers at the end of the application's lifespan."""
+        atexit.register(self.close)  # SIGTERM may end the process without the end of the lifespan
         yield
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Write what waits, for as long as there is time."""
+        """Write the buffered rows, within a time limit."""
         for writer in (self.predictions, self.feedback):
             writer.close(patience_s=_CLOSE_PATIENCE_S)
 
 
 def open_capture(settings: Settings, metrics: Metrics) -> Capture | None:
-    """What the settings ask for; None if nothing is to be kept."""
+    """Return the logger that the settings configure, or None if logging is disabled."""
     if settings.log_uri is None:
         return None
     from serve_app.capture.parquet import feedback_files, prediction_files

@@ -1,6 +1,6 @@
-"""Records as Parquet: the columns, and the bytes of the files. The only importer of pyarrow in this package.
+"""Parquet encoding of log records: schemas and files. The only module of this package that imports pyarrow.
 
-Imported when capture is on and not before: the library takes memory that a replica without a log can keep.
+It is imported only if the prediction log is enabled, because pyarrow needs much memory.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ PREDICTION_COLUMNS = pa.schema(
         ("audit_fraction", pa.float64()),
     ]
 )
-"""A row is one text with its answer; `scores` are in the order of the metadata's `labels`. Of a request that
-is marked for labelling, `audit_fraction` is the share of requests that are; it is null otherwise."""
+"""One row per text with its prediction; `scores` are in the order of the metadata's `labels`.
+`audit_fraction` is the fraction of requests that are marked for labelling if this request is one of them,
+otherwise null."""
 
 FEEDBACK_COLUMNS = pa.schema(
     [
@@ -61,12 +62,12 @@ FEEDBACK_COLUMNS = pa.schema(
         ("source", pa.string()),
     ]
 )
-"""A row is what somebody said of one text; (`request_id`, `index`) is the text's."""
+"""One row per feedback on a text, which (`request_id`, `index`) identifies."""
 
 LABELS = "labels"
-"""Key in a file's metadata: the model's labels in the order of `scores`, one a line."""
+"""Key in a file's metadata: the model's labels in the order of `scores`, one per line."""
 VERSION = "schema_version"
-"""Key in a file's metadata: what columns to expect."""
+"""Key in a file's metadata: version of the columns."""
 
 Record = TypeVar("Record")
 Key = TypeVar("Key", bound=Hashable)
@@ -74,7 +75,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to be written: its key below the root, its bytes, and how many rows it has."""
+    """File to write: key below the root, content, and number of rows."""
 
     key: str
     content: bytes
@@ -82,7 +83,7 @@ class File:
 
 
 def prediction_files(records: Sequence[Answered], privacy: LogPrivacy) -> list[File]:
-    """Answered requests as files, one for each date and model."""
+    """Encode predictions as files, one for each date and model."""
     files = []
     groups = _grouped(records, lambda record: (date_of(record.time_us), record.answer.model.digest))
     for (date, _), group in groups.items():
@@ -95,7 +96,7 @@ def prediction_files(records: Sequence[Answered], privacy: LogPrivacy) -> list[F
 
 
 def feedback_files(records: Sequence[Truth]) -> list[File]:
-    """Feedback as files, one for each date."""
+    """Encode feedback as files, one for each date."""
     files = []
     for date, group in _grouped(records, lambda truth: date_of(truth.time_us)).items():
         rows = [(one.request_id, one.index, one.label, one.time_us, one.source) for one in group]
@@ -104,18 +105,18 @@ def feedback_files(records: Sequence[Truth]) -> list[File]:
 
 
 def with_metadata(columns: pa.Schema, labels: Sequence[str] = ()) -> pa.Schema:
-    """The columns with what a file says of itself."""
-    said = {VERSION: SCHEMA_VERSION}
-    return columns.with_metadata(said | {LABELS: "\n".join(labels)} if labels else said)
+    """Return the columns with the metadata of a file."""
+    metadata = {VERSION: SCHEMA_VERSION}
+    return columns.with_metadata(metadata | {LABELS: "\n".join(labels)} if labels else metadata)
 
 
 def labels_of(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
-    """The labels in a file's metadata."""
+    """Return the labels in a file's metadata."""
     return tuple((metadata or {}).get(LABELS.encode(), b"").decode().split("\n"))
 
 
 def _grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
-    """The records of each key, in their order."""
+    """Return the records by key, in their order."""
     groups: dict[Key, list[Record]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)

@@ -1,4 +1,4 @@
-"""What of a text is kept: all of it, what is left without what points to a person, or nothing but a hash."""
+"""Privacy levels of logged texts: full text, redacted text, or only a hash."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 
 from serve_app.settings import LogPrivacy
 
-# The time of each is linear in the text: quantifiers are possessive (never give back), and no character is
-# read again from a later start. For that, _MAIL also matches a run that begins no mail address, with group 1
-# unset: a search would otherwise read the run again from each of its characters.
+# Each pattern runs in linear time: quantifiers are possessive (no backtracking), and no character is read
+# again from a later start. Therefore _MAIL also matches a run that is not a mail address, with group 1 unset:
+# otherwise a search would read the run again from each of its characters.
 _URL = re.compile(r"\b(?:https?://|www\.)\S++", re.IGNORECASE)
 _MAIL = re.compile(r"[\w.+-]++(@[\w-]++(?:\.[\w-]++)++)?")
 _NAME = re.compile(r"(?<!\w)@\w++")
@@ -17,16 +17,16 @@ _NUMBER = re.compile(r"\d++(?:[.,:/ -]\d++)*+")
 
 
 def kept_text(text: str, privacy: LogPrivacy) -> str | None:
-    """The text as the log may hold it; None where it may not."""
+    """Return the text as the log may store it, or None if it may not."""
     if privacy == "full":
         return text
     return redacted(text) if privacy == "redacted" else None
 
 
 def redacted(text: str) -> str:
-    """The text with mail addresses, URLs, @names and numbers replaced by <mail>, <url>, <name>, <number>.
+    """Return the text with mail addresses, URLs, @names and numbers replaced by placeholders such as <mail>.
 
-    Names of people that are plain words stay: no pattern tells them from other words.
+    Names of people without @ are not replaced: no pattern distinguishes them from other words.
     """
     text = _URL.sub("<url>", text)
     if "@" in text:
@@ -35,8 +35,8 @@ def redacted(text: str) -> str:
 
 
 def digest(text: str) -> str:
-    """SHA-256 of the text as it was sent, UTF-8, in hexadecimal.
+    """Return the SHA-256 of the text in UTF-8, in hexadecimal.
 
-    It tells equal texts from others. Who can guess a text can check the guess: it is no secret.
+    It identifies equal texts. It does not hide a text from somebody who can guess it.
     """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""Where the log's files go: a folder or a bucket. A file appears whole or not at all."""
+"""Storage of the prediction log: a folder or an S3 bucket. A file appears completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from serve_app.errors import LogUnavailable
 
 
 class Store(Protocol):
-    """Takes files by key; a key is a relative path with forward slashes."""
+    """Stores files by key. A key is a relative path with forward slashes."""
 
     def put(self, key: str, content: bytes) -> None:
-        """Write a file; writing it again does no harm.
+        """Write a file; idempotent.
 
         Raises:
-            LogUnavailable: the disk or S3 did not do its part.
+            LogUnavailable: The disk or S3 failed.
         """
 
 
 def open_store(uri: str) -> Store:
-    """The store at `s3://bucket/prefix`, `file:///folder` or a folder's path; nothing is asked of it yet."""
+    """Return the store at `s3://bucket/prefix`, `file:///folder` or a folder's path, without accessing it."""
     if uri.startswith("s3://"):
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         return S3Store(bucket, prefix.strip("/"))
@@ -33,13 +33,13 @@ def open_store(uri: str) -> Store:
 
 
 class FolderStore:
-    """A folder, made when the first file comes."""
+    """Folder, created with the first file."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def put(self, key: str, content: bytes) -> None:
-        """Write beside the final name, hidden from readers, then rename."""
+        """Write to a temporary file that readers ignore, then rename it."""
         path = self._root / key
         part = path.with_name(f".{path.name}.part")
         try:
@@ -50,15 +50,16 @@ class FolderStore:
                 os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
-            with suppress(OSError):  # a full disk is the fuller for half a file
+            with suppress(OSError):  # a partial file must not occupy a full disk
                 part.unlink(missing_ok=True)
             raise LogUnavailable(
-                f"{path} cannot be written: {error.strerror}; free space there, or let this process write"
+                f"{path} cannot be written: {error.strerror}; free space, or give this process write "
+                "permission"
             ) from error
 
 
 class S3Store:
-    """Below `s3://bucket/prefix`. Endpoint, region and credentials are found by boto3."""
+    """Objects below `s3://bucket/prefix`. boto3 resolves endpoint, region and credentials."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
@@ -74,7 +75,7 @@ class S3Store:
             import boto3
             from botocore.config import Config
 
-            # The caller tries again for as long as it takes, so one attempt is short.
+            # The caller retries without limit, so one attempt is short.
             config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
             self._made = boto3.session.Session().client("s3", config=config)
         return self._made

@@ -1,10 +1,12 @@
-"""The writer: a bounded buffer in front of a thread that turns records into files and puts them in the store.
+"""Log writer: a bounded buffer, and a thread that encodes records as files and stores them.
 
-    offer (event loop, never waits) ──> buffer, bounded in bytes ──> thread: every `flush_s`, or when there is
-                                                                    enough for a file: encode, put, try again
+    offer (event loop, never waits) ──> buffer, bounded in bytes ──> thread: every `flush_s`, or when the
+    buffer
+                                                                    has enough for a file: encode, put, retry
 
-Nothing here can slow or fail a request: where there is no room a record is dropped and counted. What was
-taken from the buffer counts against its bound until it is written: memory is bounded while the store is away.
+The writer cannot delay or fail a request: if the buffer is full, a record is dropped and counted. Records
+count against the bound of the buffer until they are written, so that memory is bounded while the store is
+unavailable.
 """
 
 from __future__ import annotations
@@ -22,40 +24,40 @@ from serve_app.capture.stores import Store
 _log = logging.getLogger("ray.serve")
 
 FILE_BYTES = 16 << 20
-"""Memory of the records of one file at most; the file is about a tenth of that."""
+"""Maximum memory of the records of one file; the file has about a tenth of that size."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
 Outcome = Literal["written", "dropped", "failed"]
-"""dropped: there was no room. failed: it could not be encoded, or not be written before the end."""
+"""dropped: the buffer was full. failed: the record could not be encoded, or not be written before the end."""
 
 
 class Sized(Protocol):
-    """A record as the writer sees it."""
+    """Record with a size."""
 
     @property
     def rows(self) -> int:
-        """Rows it becomes."""
+        """Number of rows of the record."""
 
     @property
     def size_bytes(self) -> int:
-        """Memory it takes, about."""
+        """Approximate size in memory."""
 
 
 class File(Protocol):
-    """What a batch of records becomes."""
+    """Encoded batch of records."""
 
     @property
     def key(self) -> str:
-        """Its key in the store."""
+        """Key in the store."""
 
     @property
     def content(self) -> bytes:
-        """Its bytes."""
+        """Content of the file."""
 
     @property
     def rows(self) -> int:
-        """Rows in it."""
+        """Number of rows."""
 
 
 Record = TypeVar("Record", bound=Sized)
@@ -63,12 +65,12 @@ Record = TypeVar("Record", bound=Sized)
 
 @dataclass(frozen=True, slots=True)
 class BufferLimits:
-    """How much may wait, and for how long.
+    """Limits of the buffer in size and time.
 
     Attributes:
-        buffer_bytes: memory of all that is not written yet, at most.
-        flush_s: seconds after which whatever there is becomes a file.
-        file_bytes: memory of the records of one file, at most.
+        buffer_bytes: Maximum memory of the unwritten records.
+        flush_s: Seconds after which the buffered records are written as a file of any size.
+        file_bytes: Maximum memory of the records of one file.
     """
 
     buffer_bytes: int
@@ -77,15 +79,15 @@ class BufferLimits:
 
 
 class Writer(Generic[Record]):
-    """Takes records from one thread, writes them in another.
+    """Accepts records from one thread, and writes them in another.
 
     Args:
-        name: of the thread, and in the logs.
-        encode: records to files; called in the writer's thread.
-        store: where the files go.
-        limits: the bounds.
-        count: told how many rows came to which outcome; called in either thread.
-        clock: seconds, as time.monotonic.
+        name: Name of the thread, also used in log messages.
+        encode: Encodes records as files; called in the writer's thread.
+        store: Store of the files.
+        limits: Limits of the buffer.
+        count: Called with an outcome and its number of rows, in either thread.
+        clock: Returns seconds, as time.monotonic.
     """
 
     def __init__(
@@ -101,17 +103,17 @@ class Writer(Generic[Record]):
         self._name, self._encode, self._store, self._limits = name, encode, store, limits
         self._count, self._clock = count, clock
         self._wake = threading.Condition()
-        # All below: read and written with `_wake` held.
+        # The attributes below are read and written with `_wake` held.
         self._waiting: deque[tuple[Record, int]] = deque()
-        self._waiting_bytes = 0  # what the thread has not taken yet
-        self._held_bytes = 0  # that, and what it has taken and not written
-        self._due = clock() + limits.flush_s  # when the next file is written, however small
+        self._waiting_bytes = 0  # records that the thread has not taken
+        self._held_bytes = 0  # these, and records that the thread has taken and not written
+        self._due = clock() + limits.flush_s  # time at which the next file is written, of any size
         self._close_by: float | None = None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def offer(self, record: Record) -> bool:
-        """Keep a record if there is room; False, and counted, if there is none."""
+        """Buffer a record and return True, or count it as dropped and return False if the buffer is full."""
         size_bytes = record.size_bytes
         with self._wake:
             fits = self._close_by is None and self._held_bytes + size_bytes <= self._limits.buffer_bytes
@@ -127,26 +129,30 @@ class Writer(Generic[Record]):
 
     @property
     def held_bytes(self) -> int:
-        """Memory of what is not written yet."""
+        """Memory of the unwritten records."""
         return self._held_bytes
 
     def close(self, *, patience_s: float) -> None:
-        """Take no more, write what waits, and end; what is not written after `patience_s` has failed."""
+        """Accept no more records, write the buffered ones within `patience_s`, and stop the thread."""
         with self._wake:
             self._close_by = self._clock() + patience_s
             self._wake.notify()
         self._thread.join(patience_s + _LONGEST_PAUSE_S)
         if self._thread.is_alive():
-            _log.error("the log did not end in time", extra={"log": self._name, "bytes": self._held_bytes})
+            _log.error(
+                "the log writer did not stop in time", extra={"log": self._name, "bytes": self._held_bytes}
+            )
 
     def _work(self) -> None:
         while batch := self._take():
             records = [record for record, _ in batch]
             try:
                 files = self._encode(records)
-            except Exception as error:  # whatever is wrong with a record, the next ones are to be kept
-                # Its message is not logged: it could hold the text.
-                _log.error("the log could not encode", extra={"log": self._name, "error": repr(type(error))})
+            except Exception as error:  # an invalid record must not stop the writer
+                # The message is not logged: it could hold the text.
+                _log.error(
+                    "log records could not be encoded", extra={"log": self._name, "error": repr(type(error))}
+                )
                 self._count("failed", sum(record.rows for record in records))
                 files = []
             for file in files:
@@ -155,7 +161,7 @@ class Writer(Generic[Record]):
                 self._held_bytes -= sum(size_bytes for _, size_bytes in batch)
 
     def _take(self) -> list[tuple[Record, int]]:
-        """Wait until it is time, then the oldest records, at most a file of them; [] when closed and done."""
+        """Wait until a file is due; return its records, oldest first, or [] when closed and empty."""
         with self._wake:
             while True:
                 self._wake.wait_for(
@@ -176,26 +182,28 @@ class Writer(Generic[Record]):
         return self._waiting_bytes >= self._limits.file_bytes
 
     def _put(self, file: File) -> bool:
-        """Whether the file is written; it is tried until then, or until the time of closing is up."""
+        """Write a file, with retries until the closing time limit; return whether it is written."""
         pause_s, failures = _FIRST_PAUSE_S, 0
         while True:
             try:
                 self._store.put(file.key, file.content)
-            except Exception as error:  # the log is never the reason why the replica ends
+            except Exception as error:  # an error of the log must not end the replica
                 failures += 1
                 if failures == 1:
-                    _log.warning("the log is not written", extra={"log": self._name, "error": str(error)})
+                    _log.warning(
+                        "the log cannot be written, retrying", extra={"log": self._name, "error": str(error)}
+                    )
             else:
                 if failures:
-                    _log.info("the log is written again", extra={"log": self._name, "failures": failures})
+                    _log.info("the log can be written again", extra={"log": self._name, "failures": failures})
                 return True
             if not self._pause(pause_s):
-                _log.error("the log lost rows at the end", extra={"log": self._name, "rows": file.rows})
+                _log.error("log rows were lost at shutdown", extra={"log": self._name, "rows": file.rows})
                 return False
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; False if the time of closing is up."""
+        """Wait before a retry; return False if the closing time limit has passed."""
         with self._wake:
             if self._close_by is None:
                 self._wake.wait_for(lambda: self._close_by is not None, seconds)

@@ -1,1 +1,1 @@
-"""What `make serve` adds to Ray: a guard of its processes, loopback addresses, a watch over the service."""
+"""Parts of `make serve`: guard of its processes, loopback addresses, preconditions, and monitoring."""

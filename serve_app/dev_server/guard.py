@@ -1,9 +1,9 @@
-"""The guard: parent of every process that `make serve` starts, which ends them all when the launcher ends.
+"""Guard process: parent of every process of `make serve`, which ends them all when the launcher ends.
 
     python -m serve_app.dev_server.guard FOLDER COMMAND ARGUMENT…
 
 Its standard input is a pipe from the launcher, which closes when the launcher ends, also by kill -9. Orphans
-of the command become the guard's children, so that nothing escapes it: Ray 2.60 leaves HAProxy behind.
+of the command become children of the guard, so that it can end them too: Ray 2.60 leaves HAProxy running.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 import psutil
 
 STOP_PATIENCE_S = 5.0
-"""For each step: the command ends its own children, the others get SIGTERM, the others get SIGKILL."""
+"""Timeout of each step: SIGTERM to the command, which ends its children; SIGTERM to the rest; SIGKILL to the
+rest."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _POLL_S = 0.05
@@ -30,14 +31,14 @@ _LAUNCHER_ENDED = -1
 
 
 def main(folder: Path, command: list[str]) -> int:
-    """Run the command until it ends, a signal arrives, or the launcher ends; then end all that is left.
+    """Run the command until it ends, a signal arrives, or the launcher ends; then end all its processes.
 
     Args:
-        folder: of the cluster's files, which is removed if the launcher has ended and so cannot do it.
-        command: to run.
+        folder: Folder of the cluster's files, removed if the launcher has ended and cannot remove it.
+        command: Command to run.
 
     Returns:
-        0 after a signal or the launcher's end, 1 if the command ended by itself.
+        0 after a signal or the end of the launcher, 1 if the command ended by itself.
     """
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
@@ -56,11 +57,11 @@ def main(folder: Path, command: list[str]) -> int:
 
 
 def end(guard: psutil.Popen, folder: Path) -> None:
-    """End the guard, and with it all that it guards.
+    """End the guard and all processes that it started.
 
     Args:
-        guard: the process, started with a pipe as its standard input.
-        folder: that the processes' arguments name, if the guard itself was killed.
+        guard: The guard process, started with a pipe as its standard input.
+        folder: Folder that occurs in the processes' arguments, to find them if the guard was killed.
     """
     with suppress(psutil.NoSuchProcess):
         guard.terminate()
@@ -91,15 +92,15 @@ def _wait(command: int, wake: int) -> int:
 
 
 def _end_all(command: int) -> None:
-    """End the command, which first ends its own children, and then all others, until there are none."""
+    """End the command, which ends its own children, and then all remaining descendants."""
     everything = psutil.Process().children(recursive=True)
     for number, first in ((signal.SIGTERM, command), (signal.SIGTERM, None), (signal.SIGKILL, None)):
         deadline = time.monotonic() + STOP_PATIENCE_S
-        told: set[psutil.Process] = set()
+        signalled: set[psutil.Process] = set()
         while everything and time.monotonic() < deadline:
             for process in everything:
-                if process not in told and first in (None, process.pid):
-                    told.add(process)
+                if process not in signalled and first in (None, process.pid):
+                    signalled.add(process)
                     with suppress(psutil.NoSuchProcess):
                         process.send_signal(number)
             time.sleep(_POLL_S)
@@ -110,7 +111,7 @@ def _end_all(command: int) -> None:
 
 
 def _reap() -> set[int]:
-    """Process ids of the children that have ended since the last time."""
+    """Return the process ids of the children that have ended since the last call."""
     ended: set[int] = set()
     with suppress(ChildProcessError):
         while pid := os.waitpid(-1, os.WNOHANG)[0]:

@@ -1,9 +1,9 @@
-"""Ray and Serve on the loopback interface alone, for a cluster of one machine.
+"""Restriction of Ray and Serve to the loopback interface, for a single-machine cluster.
 
-Ray binds its own ports to 127.0.0.1 where the node's address is that. Serve binds HTTP ports to the
-configured host. One port is left: each replica's gRPC server for other replicas, which Serve binds to all
-interfaces and which unpickles what it receives. Ray imports this module at the start of each worker process
-(`RAY_preload_python_modules`).
+Ray binds its ports to 127.0.0.1 if the node has that address. Serve binds HTTP ports to the configured host.
+One port remains: the gRPC server of each replica for other replicas, which Serve binds to all interfaces and
+which unpickles the data it receives. This module binds it to the loopback interface; Ray imports the module
+at the start of each worker process (`RAY_preload_python_modules`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 HOST = "127.0.0.1"
 ENVIRONMENT = {
-    # On a cluster that may not have more than one node, Ray does not replace 127.0.0.1 by another address.
+    # Without multi-node support, Ray does not replace 127.0.0.1 by another address.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "HAPROXY_METRICS_HOST": HOST,
 }
@@ -32,6 +32,6 @@ def _bind_replicas_to_loopback() -> None:
     replica.add_port_to_grpc_server = bind_to_loopback
 
 
-# A Ray without this function is seen by the test that lists what listens; the service works with it too.
+# In a Ray version without this function the service works too; the test of the listening ports then fails.
 with contextlib.suppress(ImportError, AttributeError):
     _bind_replicas_to_loopback()

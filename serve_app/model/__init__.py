@@ -1,1 +1,1 @@
-"""The model: its artifact (bundle), where it comes from (store) and how it answers (classifier)."""
+"""Model: its artifact (bundle), its download and verification (store), and its inference (classifier)."""

@@ -1,7 +1,8 @@
-"""The admission check of a loaded model: it scores texts finitely, alone, together, and up to its limit.
+"""Acceptance check of a loaded model: it scores texts finitely, alone, in batches, and at maximum length.
 
-A model that passes answers each text of a batch as transformers answers it alone. Every way in runs it, since
-`Classifier` does: serving, hot swap, import, the base of a training run, and its result.
+For a model that passes, the scores of a text in a batch equal those that transformers computes for the text
+alone. `Classifier` runs the check, and thus serving, model swap, import, and training (for the base and the
+result).
 """
 
 from __future__ import annotations
@@ -17,24 +18,23 @@ from serve_app.errors import BundleInvalid
 from serve_app.model.padding import Padding, places
 
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
-"""Largest difference of logits, as a fraction of the largest logit (at least 1), that counts as equal.
-float32 sums in another order differ by about 1e-6; a wrong forward (texts that see each other or their
-padding, shifted positions) by over 1e-3. The half precisions are as coarse as they are: 8 and 11 bits of
-mantissa."""
+"""Maximum difference of equal logits, as a fraction of the largest logit (at least 1). float32 sums in
+another order differ by about 1e-6; a wrong forward pass (attention to other texts or to padding, shifted
+positions) by over 1e-3. The half precisions have 8 and 11 bits of mantissa."""
 
 
 def alike(logits: Tensor, plain: Tensor) -> bool:
-    """Whether logits are a model's plain ones, but for rounding."""
+    """Return whether logits equal the model's plain logits, except for rounding."""
     tolerance = _TOLERANCE.get(plain.dtype, 0.0) * max(1.0, plain.abs().max().item())
     return logits.shape == plain.shape and (logits - plain).abs().max().item() <= tolerance
 
 
 def check_rows(by_length: Sequence[list[int]], longest: list[int]) -> list[list[int]]:
-    """Return token ids of texts to try: of unequal lengths, two of an equal length, and a longest one.
+    """Return token ids of test texts: of unequal lengths, two of equal length, and one of maximum length.
 
     Args:
         by_length: Token ids of plain sentences, the shortest first.
-        longest: Token ids of a text that was cut at the model's limit.
+        longest: Token ids of a text that was truncated at the model's maximum length.
     """
     rows = [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
     turned = rows[-1][:1] + rows[-1][-2:0:-1] + rows[-1][-1:]
@@ -57,20 +57,20 @@ def plain_logits(model: PreTrainedModel, rows: Sequence[Sequence[int]], where: s
     for row in rows:
         try:
             logits.append(model(input_ids=torch.tensor([row], device=model.device)).logits)
-        except Exception as error:  # whatever the model raises
+        except Exception as error:  # models raise errors of any class
             raise BundleInvalid(
-                f"{where}: the model fails on a text of {len(row)} tokens: {_first_line(error)}; compare its "
-                "config.json and tokenizer with those it was trained with"
+                f"{where}: the model fails on a text of {len(row)} tokens: {_first_line(error)}; check that "
+                "config.json and the tokenizer are those of the training"
             ) from error
         if logits[-1].shape != (1, model.config.num_labels):
             raise BundleInvalid(
                 f"{where}: the logits of one text have the shape {tuple(logits[-1].shape)}, expected "
-                f"(1, {model.config.num_labels}); a model with one row of scores for each text is needed"
+                f"(1, {model.config.num_labels}); use a model with one row of scores per text"
             )
         if not logits[-1].isfinite().all():
             raise BundleInvalid(
                 f"{where}: the scores of a plain text of {len(row)} tokens are not finite in {model.dtype}; "
-                "the weights are damaged, or the precision is too low for them"
+                "the weights are damaged, or the precision is too low; try float32"
             )
     return torch.cat(logits)
 
@@ -79,19 +79,20 @@ def plain_logits(model: PreTrainedModel, rows: Sequence[Sequence[int]], where: s
 def choose_padding(
     model: PreTrainedModel, tokenizer: Any, rows: Sequence[list[int]], plain: Tensor, where: str
 ) -> Padding:
-    """Return the padding with which a batch is cheapest and gives the logits of each text alone.
+    """Return the cheapest padding with which the logits of a batch equal those of each text alone.
 
-    A pad token that the configuration lacks is completed from the tokenizer, where that keeps the logits.
+    A pad token that is missing in the configuration is taken from the tokenizer, if that keeps the logits
+    equal.
 
     Args:
-        model: In evaluation mode.
-        tokenizer: Its tokenizer.
+        model: Model in evaluation mode.
+        tokenizer: Tokenizer of the model.
         rows: Token ids of texts.
-        plain: The logits of each alone.
-        where: What errors call the model.
+        plain: Logits of each text alone, (texts, num_labels).
+        where: Name of the model in error messages.
 
     Raises:
-        BundleInvalid: No padding gives them; not even the same text again does.
+        BundleInvalid: The logits differ with every padding, and even if a text runs alone again.
     """
     config = model.config.get_text_config()
     original = config.pad_token_id
@@ -99,7 +100,7 @@ def choose_padding(
         config.pad_token_id = pad
         groups = padding.groups([len(row) for row in rows])
         if padding.lengths == "similar":
-            groups = [list(range(len(rows)))]  # the most padding that there can be
+            groups = [list(range(len(rows)))]  # the maximum amount of padding
         try:
             parts = [
                 model(**padding.tensors([rows[index] for index in group], model.device)).logits
@@ -111,13 +112,13 @@ def choose_padding(
             return padding
     config.pad_token_id = original
     raise BundleInvalid(
-        f"{where}: {model.config.model_type} answers the same text differently from one time to the next or "
-        "with an attention mask, so that its scores cannot be relied upon; take another architecture"
+        f"{where}: the scores of {model.config.model_type} for the same text differ between runs or with an "
+        "attention mask, so they are not reliable; use another architecture"
     )
 
 
 def _paddings(tokenizer: Any, original: int | None, embeddings: int) -> Iterator[tuple[int | None, Padding]]:
-    """The configuration's pad token and the padding to try with it, the cheapest first."""
+    """Yield pad tokens for the configuration with paddings to try, the cheapest first."""
     candidates = dict.fromkeys((original, tokenizer.pad_token_id, tokenizer.eos_token_id))
     side = tokenizer.padding_side == "left"
     for pad in candidates:

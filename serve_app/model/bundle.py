@@ -1,9 +1,9 @@
-"""The bundle: a folder with a model and the manifest, `bundle.json`, that says what it is.
+"""Bundle: a folder with a model and its manifest, `bundle.json`.
 
-A bundle holds `config.json`, the tokenizer's files, and either whole weights (`model.safetensors`, or shards
+A bundle holds `config.json`, the tokenizer's files, and either full weights (`model.safetensors`, or shards
 with their index) or a LoRA adapter in PEFT's format (`adapter_config.json`, `adapter_model.safetensors`) with
-a reference to the base it belongs on. `bundle.json` lists every other file with its SHA-256; hidden files do
-not count. Weights are safetensors and nothing else: a pickle can run code when it is opened.
+a reference to its base model. `bundle.json` lists every other file with its SHA-256, except hidden files.
+Weights must be safetensors: a pickle can run code when it is opened.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ from serve_app.errors import BundleInvalid, BundleNotFound
 from serve_app.model import digests, weights
 
 MANIFEST = "bundle.json"
-_OF_THE_FILES = ("format", "files")  # fields that follow from what lies in the folder
+_OF_THE_FILES = ("format", "files")  # fields that are derived from the folder's content
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# A name and a version travel in HTTP headers, URL paths and partition folders.
+# Names and versions are used in HTTP headers, URL paths and partition folders.
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
 
 
@@ -39,37 +39,50 @@ class _Frozen(BaseModel):
 
 
 class BaseRef(_Frozen):
-    """The model an adapter was trained on."""
+    """Base model of an adapter."""
 
-    uri: str = Field(min_length=1, description="pypi:, s3://, hf:, file:// or a path; it may be relative.")
+    uri: str = Field(
+        min_length=1,
+        description="URI of the base: pypi:, s3://, hf:, file:// or an absolute or relative path.",
+    )
     sha256: dict[str, Sha256] = Field(
-        min_length=1, description="Pinned files by name; every weight file of the base is among them."
+        min_length=1, description="SHA-256 of the base's files by name, including every weight file."
     )
 
 
 class BundleManifest(_Frozen):
-    """What `bundle.json` says."""
+    """Content of `bundle.json`."""
 
     format: Literal[1] = 1
     name: Slug
     version: Slug
-    base: BaseRef | None = Field(default=None, description="Set exactly when the weights are an adapter.")
-    files: dict[str, Sha256] = Field(description="SHA-256 of every file but this one, by relative name.")
-    labels: tuple[str, ...] = Field(min_length=2, description="In the order of the logits.")
-    max_length: int | None = Field(default=None, ge=2, description="Tokens; the model's own limit if null.")
+    base: BaseRef | None = Field(
+        default=None, description="Base model; set if and only if the weights are an adapter."
+    )
+    files: dict[str, Sha256] = Field(
+        description="SHA-256 of every file except the manifest, by relative name."
+    )
+    labels: tuple[str, ...] = Field(min_length=2, description="Labels in the order of the logits.")
+    max_length: int | None = Field(
+        default=None, ge=2, description="Maximum number of tokens per text; null for the model's own limit."
+    )
     temperature: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="Divides the logits before the softmax."
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Calibration temperature, by which the logits are divided before the softmax.",
     )
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
     reference_profile: str | None = Field(
-        default=None, description="One of `files`: drift is held against it."
+        default=None,
+        description="Name of the file with the reference profile for drift checks; one of `files`.",
     )
     data_digest: str | None = None
     code_commit: str | None = None
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex over the manifest, and through it over every file: the bundle's identity."""
+        """SHA-256 of the manifest, which lists that of every file, in hex: the identity of the bundle."""
         return hashlib.sha256(_to_json(self).encode()).hexdigest()
 
     @field_validator("files")
@@ -90,7 +103,7 @@ class BundleManifest(_Frozen):
     @classmethod
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(labels)) != len(labels) or not all(labels):
-            raise ValueError(f"labels are distinct and not empty, got {list(labels)}")
+            raise ValueError(f"expected distinct labels that are not empty, got {list(labels)}")
         return labels
 
     @model_validator(mode="after")
@@ -101,27 +114,29 @@ class BundleManifest(_Frozen):
             raise ValueError(f"{missing[0]} is not among the files")
         if adapter == weights.is_whole(self.files):
             both = "both" if adapter else "neither"
-            raise ValueError(f"{both} of {weights.WHOLE} and {weights.ADAPTER} among the files; it takes one")
+            raise ValueError(
+                f"{both} of {weights.WHOLE} and {weights.ADAPTER} among the files; expected exactly one"
+            )
         if adapter != (self.base is not None):
-            raise ValueError("an adapter names its base, and whole weights name none")
+            raise ValueError("an adapter must name its base, and full weights must not name one")
         if self.reference_profile is not None and self.reference_profile not in self.files:
             raise ValueError(f"reference_profile {self.reference_profile!r} is not among the files")
         return self
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """Read `bundle.json`; the files it lists are not looked at.
+    """Read `bundle.json`, without checking the files that it lists.
 
     Raises:
-        BundleNotFound: There is no such folder, or no manifest in it.
-        BundleInvalid: The manifest is not JSON, or breaks the format; the message names each field.
+        BundleNotFound: The folder or its manifest does not exist.
+        BundleInvalid: The manifest is not JSON or not valid; the message names each field.
     """
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleNotFound(
-            f"no {MANIFEST} in {folder}; check the path, or write one with write_manifest"
+            f"no {MANIFEST} in {folder}; check the path, or create one with write_manifest"
         ) from error
     except OSError as error:
         raise BundleInvalid(f"{path} cannot be read: {error.strerror}; check its permissions") from error
@@ -129,36 +144,36 @@ def read_manifest(folder: Path) -> BundleManifest:
 
 
 def parse_manifest(text: bytes, *, where: str) -> BundleManifest:
-    """Read a manifest from its bytes; `where` is the address that errors name.
+    """Parse a manifest; `where` is its location in error messages.
 
     Raises:
-        BundleInvalid: It is not JSON, or breaks the format.
+        BundleInvalid: The manifest is not JSON or not valid.
     """
     try:
         return BundleManifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleInvalid(f"{where}: {faults(error)}; write it with write_manifest") from error
+        raise BundleInvalid(f"{where}: {faults(error)}; create it with write_manifest") from error
 
 
 def verify(folder: Path, manifest: BundleManifest, *, links_within: Path | None = None) -> None:
-    """Hold a bundle against its manifest: each visible file is listed, each listed file is as recorded.
+    """Compare a bundle with its manifest: every visible file is listed, every listed file has its checksum.
 
     Args:
-        folder: The bundle.
-        manifest: What `read_manifest` gave.
-        links_within: Where symbolic links may lead; the folder itself by default.
+        folder: Folder of the bundle.
+        manifest: Manifest from `read_manifest`.
+        links_within: Folder that symbolic links may point into; by default `folder`.
 
     Raises:
-        UnsafeArtifact: A pickle-type file, or a link that leads out of the folder.
-        BundleInvalid: A file is missing, or is there without being listed.
-        DigestMismatch: A file is not the recorded one.
+        UnsafeArtifact: A file is a pickle, or a link points out of the folder.
+        BundleInvalid: A file is missing, or is not listed.
+        DigestMismatch: A file differs from its recorded checksum.
     """
     present = [name for name in digests.visible_files(folder) if name != MANIFEST]
     weights.refuse_pickles(folder, {*present, *manifest.files})
     if unlisted := sorted(set(present) - set(manifest.files)):
         raise BundleInvalid(
-            f"{unlisted[0]} in {folder} is not listed in {MANIFEST} ({len(unlisted)} such); remove it, or "
-            "write the manifest anew"
+            f"{unlisted[0]} in {folder} is not listed in {MANIFEST} ({len(unlisted)} unlisted files in all); "
+            "remove it, or create the manifest again"
         )
     digests.check(folder, manifest.files, links_within=links_within)
     weights.check_shards(folder, manifest.files)
@@ -178,13 +193,13 @@ def write_manifest(
     data_digest: str | None = None,
     code_commit: str | None = None,
 ) -> BundleManifest:
-    """Make a folder a bundle: hash every visible file in it and write `bundle.json`, in one step.
+    """Turn a folder into a bundle: hash every visible file and write `bundle.json` atomically.
 
-    The same folder and arguments give the same bytes. The arguments are the manifest's fields.
+    The same folder and arguments produce the same bytes. The arguments are the manifest's fields.
 
     Raises:
-        UnsafeArtifact: The folder holds a pickle-type file, or a link that leads out of it.
-        BundleInvalid: The files or the arguments do not make a bundle; the message names each fault.
+        UnsafeArtifact: The folder holds a pickle, or a link that points out of it.
+        BundleInvalid: The files or the arguments are not those of a bundle; the message names each fault.
     """
     names = [file for file in digests.visible_files(folder) if file != MANIFEST]
     weights.refuse_pickles(folder, names)
@@ -213,9 +228,9 @@ def write_manifest(
 
 
 def rewrite_manifest(folder: Path, manifest: BundleManifest, **changes: Any) -> BundleManifest:
-    """`write_manifest` with what a manifest says, but for `changes`, which are its arguments by name.
+    """Write a manifest with changed fields and recomputed checksums.
 
-    The files' digests are taken anew. Raises what `write_manifest` raises.
+    `changes` are arguments of `write_manifest`; the others come from `manifest`. Raises as `write_manifest`.
     """
     kept = {
         name: getattr(manifest, name) for name in type(manifest).model_fields if name not in _OF_THE_FILES
@@ -224,14 +239,14 @@ def rewrite_manifest(folder: Path, manifest: BundleManifest, **changes: Any) -> 
 
 
 def _to_json(manifest: BundleManifest) -> str:
-    """The manifest's one spelling: fields as declared, files by name."""
+    """Return the canonical JSON of a manifest: fields in the declared order, files sorted by name."""
     fields = manifest.model_dump(mode="json")
     fields["files"] = dict(sorted(fields["files"].items()))
     return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def faults(error: ValidationError) -> str:
-    """Each fault on one line: where, and what."""
+    """Return the faults on one line, each with its location."""
     return "; ".join(
         f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}"
         for fault in error.errors(include_url=False)

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: filled aside, checked, then renamed, under a file lock."""
+"""Cache of folders that appear completely or not at all: filled in a staging folder, checked and renamed."""
 
 import logging
 import shutil
@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from serve_app.errors import BundleError, StoreUnavailable
 
-_LOCK_TIMEOUT_S = 900.0  # longer than another process needs to download a large model
+_LOCK_TIMEOUT_S = 900.0  # longer than the download of a large model by another process
 
 _log = logging.getLogger(__name__)
 
@@ -22,20 +22,20 @@ def keep(
     check: Callable[[Path], None],
     lock_timeout_s: float = _LOCK_TIMEOUT_S,
 ) -> Path:
-    """The folder `root/key`: the one there if it passes `check`, else a newly filled one.
+    """Return the folder `root/key`: the existing one if it passes `check`, otherwise a new one.
 
-    Any number of processes may ask at once; one fills, the others wait for it. If the process that fills is
-    stopped, its staging folder stays and the next `fill` starts with what is in it.
+    Any number of processes may call this at the same time; one fills the folder, the others wait. If that
+    process is stopped, its staging folder remains, and the next `fill` continues with its content.
 
     Args:
-        root: Parent of the cached folders; made if missing.
-        key: Says what the content is, so that a folder never changes under its name.
-        fill: Brings the content into the folder it is given, which may hold part of it already.
-        check: Raises a `BundleError` if the folder it is given is not as it should be.
-        lock_timeout_s: How long to wait for another process.
+        root: Parent of the cached folders; created if missing.
+        key: Identifies the content, so that a folder never changes under its name.
+        fill: Writes the content into the given folder, which may already hold a part of it.
+        check: Raises a `BundleError` if the given folder is not valid.
+        lock_timeout_s: Maximum wait for another process, in seconds.
 
     Raises:
-        BundleError: From `fill`, or from `check` on what was just filled, which is then discarded.
+        BundleError: From `fill`, or from `check` on the new content, which is then discarded.
         StoreUnavailable: The disk failed or is full, or another process held the lock for too long.
     """
     folder, staging = root / key, root / f"{key}.staging"
@@ -47,7 +47,9 @@ def keep(
                     check(folder)
                     return folder
                 except BundleError as error:
-                    _log.warning("cached model is damaged and is fetched again", extra={"reason": str(error)})
+                    _log.warning(
+                        "cached model is damaged, downloading it again", extra={"reason": str(error)}
+                    )
                     shutil.rmtree(folder)
             staging.mkdir(exist_ok=True)
             fill(staging)
@@ -59,10 +61,10 @@ def keep(
             return staging.replace(folder)
     except Timeout as error:
         raise StoreUnavailable(
-            f"another process has held {error.lock_file} for {lock_timeout_s:.0f} s; try again, or end "
+            f"another process has held the lock {error.lock_file} for {lock_timeout_s:.0f} s; retry, or stop "
             "that process"
         ) from error
     except OSError as error:
         raise StoreUnavailable(
-            f"the cache folder {root} failed: {error}; free space there, or choose another cache folder"
+            f"the cache folder {root} cannot be used: {error}; free space there, or choose another folder"
         ) from error

@@ -1,4 +1,4 @@
-"""The classifier: texts to token ids (preprocess), to logits (forward), to scores (postprocess)."""
+"""Classifier: tokenises texts, and computes logits and scores on the device."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ from serve_app.model.store import Bundle
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
 
 WARM_UP_TEXT = "The first text, to warm up the model."
-"""A text that every model takes: it also shows whether a device that failed on others still works."""
+"""Text on which every model works; it also shows whether a device that failed on other texts works."""
 
 _SHORT_CHECKS = 4
-"""Texts of the admission check that run in every way; the last one, a longest text, runs alone."""
+"""Number of test texts of the acceptance check that run in all variants; the last text, the longest, runs
+alone."""
 
 _MOST_CHECKED_TOKENS = 1024
-"""Of that longest text: one of 512 tokens costs about as much as a full batch."""
+"""Maximum length of that longest text: 512 tokens cost about as much as a full batch."""
 
 _DEFAULT_MAX_LENGTH = 512
-"""Tokens at which a text is cut for a model that has no positions to run out of."""
+"""Maximum number of tokens per text for models without a limit on positions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A text as token ids, special tokens included; `unknown_tokens` of them stand for what is not known."""
+    """Text as token ids, with special tokens; `unknown_tokens` of them are the unknown token."""
 
     ids: list[int]
     truncated: bool
@@ -52,18 +53,18 @@ class Encoded:
 
 
 class Classifier:
-    """A sequence-classification model on its device.
+    """Sequence-classification model on its device.
 
     Every method is thread-safe.
 
     Attributes:
-        labels: in the order of the scores.
-        max_length: tokens after which a text is cut, special tokens included.
-        device: as torch names it, e.g. "cpu" or "cuda:0".
-        dtype: e.g. "float32".
-        padding: how texts are padded where they do not run as one row without padding.
-        packed: whether texts run as one row without padding.
-        graph: whether they run as a graph, without the interpreter.
+        labels: Labels in the order of the scores.
+        max_length: Maximum number of tokens per text, with special tokens; longer texts are truncated.
+        device: Name of the device in torch, such as "cpu" or "cuda:0".
+        dtype: Data type, such as "float32".
+        padding: Padding of batches that are not packed.
+        packed: Whether batches run as one row of tokens without padding.
+        graph: Whether batches run as a TorchScript graph, without the Python interpreter.
     """
 
     def __init__(
@@ -78,15 +79,15 @@ class Classifier:
         """Load a bundle.
 
         Args:
-            bundle: from the store, verified.
-            device: "cpu", "cuda", or "auto" for CUDA where there is one.
-            dtype: "float32", "bfloat16", "float16", or "auto" for what suits the device.
-            threads: CPU threads of the forward; None leaves torch's choice.
-            packed: False keeps the padded forward, as a peer to measure against.
+            bundle: Verified bundle from the store.
+            device: "cpu", "cuda", or "auto" for CUDA if it is available.
+            dtype: "float32", "bfloat16", "float16", or "auto" for the default of the device.
+            threads: Number of CPU threads of the forward pass; None for torch's default.
+            packed: Whether to use the packed forward if possible; False for comparisons.
 
         Raises:
-            BundleInvalid: the files are no sequence-classification model, or not the manifest's, or the model
-                does not pass the admission check.
+            BundleInvalid: The files are not a sequence-classification model, do not match the manifest, or
+                the model does not pass the acceptance check.
         """
         if threads is not None:
             use_threads(threads)
@@ -119,23 +120,23 @@ class Classifier:
 
     @property
     def packed(self) -> bool:
-        """Whether texts run as one row without padding."""
+        """Whether batches run as one row of tokens without padding."""
         return self._packed is not None
 
     @property
     def graph(self) -> bool:
-        """Whether they run without the interpreter."""
+        """Whether batches run as a TorchScript graph, without the Python interpreter."""
         return self._packed is not None and self._packed.graph is not None
 
     def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise texts; one result per text, in their order.
+        """Tokenise texts; return one result per text, in their order.
 
         Raises:
-            UnprocessableTextError: the tokenizer fails on one of them, or gives no token for it.
+            UnprocessableTextError: The tokenizer fails on one of the texts, or returns no tokens for it.
         """
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
-        except Exception:  # whatever the tokenizer raises: which text is it?
+        except Exception:  # tokenizers raise errors of any class; find the text that causes it
             encodings = [self._encode_alone(text, index) for index, text in enumerate(texts)]
         return [
             self._encoded(encoding.ids, bool(encoding.overflowing), index)
@@ -147,20 +148,24 @@ class Classifier:
         """Score a batch.
 
         Args:
-            batch: at least one text.
+            batch: At least one text.
 
         Returns:
-            scores: (len(batch), len(labels)), each in 0..1; a row adds up to 1 for a single-label model. In
-            the order of the batch.
+            scores: (len(batch), len(labels)), each in 0..1, in the order of the batch; the sum of a row is 1
+                for a
+            single-label model.
 
         Raises:
-            ArithmeticError: a score is not finite.
-            ModelFailure: the device has no memory left for this batch.
+            ArithmeticError: A score is not finite.
+            ModelFailure: The device has not enough memory for this batch.
         """
         try:
             logits = self.logits(batch).float() / self._temperature
         except torch.OutOfMemoryError as error:
-            raise ModelFailure(f"no memory for a batch of {len(batch)} texts on {self.device}") from error
+            raise ModelFailure(
+                f"not enough memory for a batch of {len(batch)} texts on {self.device}; lower "
+                "SENTIMENT_MAX_BATCH_TOKENS"
+            ) from error
         if not torch.isfinite(logits).all():
             raise ArithmeticError("a score is not finite")
         independent = self.activation == "sigmoid"
@@ -169,9 +174,9 @@ class Classifier:
 
     @torch.inference_mode()
     def logits(self, batch: Sequence[Encoded], *, eager: bool = False) -> Tensor:
-        """Run the model: (len(batch), num_labels), before temperature, in the order of the batch.
+        """Return logits, (len(batch), num_labels), before the temperature, in the order of the batch.
 
-        `eager` runs it module by module, so that hooks on it are called, where else a graph may run.
+        With `eager` the model's modules run instead of a graph, so that hooks on them are called.
         """
         if self._packed is not None:
             return self._packed.logits([item.ids for item in batch], eager=eager)
@@ -181,66 +186,67 @@ class Classifier:
 
     @torch.inference_mode()
     def logits_and_embeddings(self, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-        """Run the model, and keep what its head was given of each text: in one pass.
+        """Return logits and embeddings, the inputs of the model's head, from one forward pass.
 
         Args:
-            batch: at least one text.
+            batch: At least one text.
 
         Returns:
-            logits: (len(batch), num_labels), before temperature.
-            embeddings: (len(batch), hidden_size), of the token that the head reads, pooled where the model
-            pools before it. Both in the order of the batch.
+            logits: (len(batch), num_labels), before the temperature.
+            embeddings: (len(batch), hidden_size), of the token that the head reads, pooled if the model pools
+            before the head. Both in the order of the batch.
 
         Raises:
-            BundleInvalid: the model has no head whose input alone decides the logits.
+            BundleInvalid: The model has no head whose input alone determines the logits.
         """
         return self._read(batch, self._head)
 
     @torch.inference_mode()
     def logits_of_embeddings(self, embeddings: Tensor) -> Tensor:
-        """Run the head alone.
+        """Compute logits from embeddings with the model's head.
 
         Args:
-            embeddings: (texts, hidden_size), as `logits_and_embeddings` gives them.
+            embeddings: (texts, hidden_size), as `logits_and_embeddings` returns them.
 
         Returns:
-            logits: (texts, num_labels), before temperature.
+            logits: (texts, num_labels), before the temperature.
 
         Raises:
-            BundleInvalid: the model has no head whose input alone decides the logits.
+            BundleInvalid: The model has no head whose input alone determines the logits.
         """
         return self._head.logits(embeddings.to(device=self._model.device, dtype=self._model.dtype))
 
     def computed_tokens(self, lengths: Sequence[int]) -> int:
-        """Tokens that the forward of a batch computes, padding included, for texts of these lengths."""
+        """Return the number of tokens, with padding, that a batch of texts of these lengths computes."""
         if self._packed is not None:
             return sum(lengths)
         return sum(max(lengths[i] for i in group) * len(group) for group in self.padding.groups(lengths))
 
     def warm_up_batches(self, max_tokens: int, lanes: int) -> Iterator[list[Encoded]]:
-        """Texts that make the first real batch no slower than the next, and show the device's throughput.
+        """Yield batches that warm up the model and measure the device's throughput.
 
-        One short text, then a full batch for each lane; each twice, since the first one is not measured.
+        One short text, then a full batch for each lane; each twice, because the first one is not measured.
 
         Args:
-            max_tokens: of a batch.
-            lanes: batches that run side by side.
+            max_tokens: Maximum number of tokens of a batch.
+            lanes: Number of batches that run in parallel.
         """
         short, longer = self.preprocess([WARM_UP_TEXT, 8 * WARM_UP_TEXT])
         yield from [[short]] * 2
         yield from [[longer] * max(1, max_tokens // longer.tokens) * lanes] * 2
 
     def close(self) -> None:
-        """Take the packed forward off the model. Nothing may be running, or be asked afterwards.
+        """Remove the packed forward from the model. No call may be running, and none may follow.
 
-        Model and hooks hold each other. Undone, the model's memory is free with the last reference to it, and
-        not when the cycle collector comes by, which Serve has look away from what was there at the start.
+        Model and hooks reference each other. Without this cycle, the model's memory is freed with the last
+        reference; the cycle collector would not free it, because Serve freezes the objects that exist at the
+        start.
         """
         if self._packed is not None:
             self._packed.undo()
 
     def _check_texts(self) -> list[Encoded]:
-        """Texts for the admission check; the last one is as long as the model takes, up to a bound."""
+        """Return the acceptance check's texts; the last has the model's maximum length, up to a bound."""
         lengths = {text: len(self._tokenizer.encode(text).ids) for text in SENTENCES}
         sentences = sorted(filter(lengths.__getitem__, SENTENCES), key=lengths.__getitem__)
         widest = sentences[-1]
@@ -258,13 +264,13 @@ class Classifier:
             except (RuntimeError, TypeError, IndexError):
                 continue
         raise BundleInvalid(
-            f"{self._model.config.model_type} has no head whose input alone decides its scores, and so no "
-            "embedding to keep; take an encoder such as BERT, or a decoder such as Qwen"
+            f"{self._model.config.model_type} has no head whose input alone determines its scores, and thus "
+            "no embeddings; use an encoder such as BERT, or a decoder such as Qwen"
         )
 
     @torch.inference_mode()
     def _read(self, batch: Sequence[Encoded], head: Head) -> tuple[Tensor, Tensor]:
-        """Logits, and what `head` was given of each text."""
+        """Return the logits, and the input of `head` for each text."""
         with head.inputs() as given:
             logits = self.logits(batch, eager=True)
         if self._packed is not None:
@@ -279,36 +285,37 @@ class Classifier:
         try:
             return self._tokenizer.encode(text)
         except Exception as error:
-            message = f"the tokenizer cannot take this text: {type(error).__name__}"
+            message = f"the tokenizer cannot process this text: {type(error).__name__}"
             raise UnprocessableTextError(message, index) from error
 
     def _encoded(self, ids: list[int], truncated: bool, index: int) -> Encoded:
         if not ids:
-            raise UnprocessableTextError("the tokenizer gives no token for this text", index)
+            raise UnprocessableTextError("the tokenizer returns no tokens for this text", index)
         unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
         return Encoded(ids, truncated, unknown_tokens)
 
     @torch.inference_mode()
     def padded_logits(self, rows: Sequence[list[int]]) -> Tensor:
-        """Run texts padded to the longest of them: (len(rows), num_labels), in their order."""
+        """Return the logits of texts padded to the longest, (len(rows), num_labels), in their order."""
         logits: Tensor = self._model(**self.padding.tensors(rows, self._model.device)).logits
         return logits
 
 
 def use_threads(count: int) -> None:
-    """Give the forwards of the calling thread so many CPU threads."""
+    """Set the number of CPU threads of forward passes in the calling thread."""
     if count != torch.get_num_threads():
         torch.set_num_threads(count)
 
 
 def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
-    """The model in float32 on the CPU, adapter merged, and its tokenizer."""
+    """Load the model in float32 on the CPU, with its adapter merged, and its tokenizer."""
     weights = bundle.base_folder or bundle.folder
     has_tokenizer = any(
         (bundle.folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")
     )
     offline = {"local_files_only": True, "trust_remote_code": False}
-    # The head of a base without one is made anew and then comes from the adapter: no cause for its warning.
+    # transformers warns that it initialises the head of a base without one; the head then comes from the
+    # adapter.
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()
@@ -321,7 +328,7 @@ def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that the sizes are known below
+            ignore_mismatched_sizes=True,  # the mismatched sizes are reported below
             **offline,
         )
         merged = lora.merge(model, bundle.folder) if bundle.base_folder is not None else frozenset()
@@ -329,31 +336,31 @@ def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
         raise
     except SafetensorError as error:
         raise BundleInvalid(
-            f"{bundle.uri}: the weights, {weights}/*.safetensors, are damaged or cut off: {error}; copy or "
-            "download them again"
+            f"{bundle.uri}: the weights, {weights}/*.safetensors, are damaged or incomplete: {error}; copy "
+            "or download them again"
         ) from error
-    except Exception as error:  # whatever a library raises for files that it cannot read
+    except Exception as error:  # libraries raise errors of any class for files that they cannot read
         raise BundleInvalid(
-            f"{bundle.uri} does not load as a sequence-classification model: {error}"
+            f"{bundle.uri} cannot be loaded as a sequence-classification model: {error}"
         ) from error
     finally:
         transformers_logging.set_verbosity(level)
     if missing := sorted(set(loaded["missing_keys"]) - merged):
         raise BundleInvalid(
-            f"{bundle.uri} has no weights for {', '.join(missing[:4])}: it was not trained to classify; "
+            f"{bundle.uri} has no weights for {', '.join(missing[:4])}: it was not trained as a classifier; "
             "fine-tune it first"
         )
     odd = {name: sizes for name, *sizes in loaded["mismatched_keys"] if name not in merged}
     if odd:
         name, (stored, built) = min(odd.items())
         raise BundleInvalid(
-            f"{bundle.uri}: the weight {name} is stored as {tuple(stored)}, and config.json ("
-            f"{config.num_labels} labels) makes it {tuple(built)}; both files must be of one model"
+            f"{bundle.uri}: the weight {name} has the shape {tuple(stored)}; expected {tuple(built)} by "
+            f"config.json ({config.num_labels} labels); both files must be of the same model"
         )
     if model.config.num_labels != len(bundle.manifest.labels):
         raise BundleInvalid(
-            f"{bundle.uri}: the model has {model.config.num_labels} labels, the manifest "
-            f"{len(bundle.manifest.labels)}; write the manifest with the model's labels"
+            f"{bundle.uri}: the model has {model.config.num_labels} labels, the manifest has "
+            f"{len(bundle.manifest.labels)}; create the manifest with the model's labels"
         )
     tokenizer = load_tokenizer(bundle.folder if has_tokenizer else weights, where=bundle.uri)
     return model, tokenizer
@@ -368,28 +375,28 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def _max_length(wanted: int | None, tokenizer: Any, model: PreTrainedModel) -> int:
-    """The bundle's limit, else the tokenizer's, and never more than the model has positions."""
+def _max_length(limit: int | None, tokenizer: Any, model: PreTrainedModel) -> int:
+    """Return the bundle's limit, or else the tokenizer's, but at most the model's number of positions."""
     positions = getattr(model.config, "max_position_embeddings", None) or 0
     if positions <= 0:  # such as XLNet's -1, for no limit
         positions = _DEFAULT_MAX_LENGTH + first_position(model)
-    return int(min(wanted or tokenizer.model_max_length, positions - first_position(model)))
+    return int(min(limit or tokenizer.model_max_length, positions - first_position(model)))
 
 
 def _refuse_unembedded(tokenizer: Any, model: PreTrainedModel, where: str) -> None:
-    """Raise BundleInvalid if a text may become a token that the model has no embedding for."""
+    """Raise BundleInvalid if a text may contain a token without an embedding."""
     embeddings = int(model.get_input_embeddings().weight.shape[0])
     added = tokenizer.added_tokens_decoder
-    special = {i for i, token in added.items() if token.special}  # no text becomes one of these
+    special = {i for i, token in added.items() if token.special}  # texts do not contain these
     if beyond := {i for i in tokenizer.get_vocab().values() if i >= embeddings} - special:
         raise BundleInvalid(
-            f"{where}: the tokenizer gives token ids up to {max(beyond)}, the model has "
-            f"{embeddings} embeddings, so that {len(beyond)} tokens have none; save the tokenizer that the "
-            "model was trained with, or resize the model's embeddings and train it on"
+            f"{where}: the tokenizer has token ids up to {max(beyond)}, the model has only "
+            f"{embeddings} embeddings: {len(beyond)} tokens have none; save the tokenizer that the "
+            "model was trained with, or resize the model's embeddings and continue its training"
         )
 
 
 def _activation(model: PreTrainedModel) -> str:
-    """What makes scores of logits: softmax, or a sigmoid each where labels do not exclude one another."""
+    """Return the function from logits to scores: softmax, or sigmoid for multi-label models."""
     independent = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
     return "sigmoid" if independent else "softmax"

@@ -1,4 +1,4 @@
-"""SHA-256 of the files of a folder: computed in parallel, and compared with what was recorded."""
+"""SHA-256 checksums of the files of a folder: computed in parallel, and compared with recorded ones."""
 
 import hashlib
 import os
@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 
 from serve_app.errors import BundleInvalid, DigestMismatch, UnsafeArtifact
 
-_THREADS = 8  # hashlib lets go of the interpreter lock; more threads than cores only wait for the disk
+_THREADS = 8  # hashlib releases the interpreter lock; more threads than cores only wait for the disk
 
 
 def visible_files(folder: Path) -> list[str]:
-    """Names of all files below `folder`, relative, with forward slashes, sorted.
+    """Return the sorted relative names of all files below `folder`, with forward slashes.
 
-    What is hidden is left out. A link to a file counts as a file; a link to a folder is not followed.
+    Hidden files are omitted. A link to a file counts as a file; a link to a folder is not followed.
     """
     found = (
         (Path(parent) / name).relative_to(folder).as_posix()
@@ -25,12 +25,12 @@ def visible_files(folder: Path) -> list[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder above it, is hidden or Python's cache: no part of a model."""
+    """Return whether a file or a parent folder is hidden or Python's cache, and thus not part of a model."""
     return any(part.startswith(".") or part == "__pycache__" for part in PurePosixPath(name).parts)
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether `name` is a plain relative path with forward slashes that cannot leave its folder."""
+    """Return whether `name` is a plain relative path with forward slashes that cannot leave its folder."""
     path = PurePosixPath(name)
     return (
         bool(path.name)
@@ -42,7 +42,7 @@ def is_safe_name(name: str) -> bool:
 
 
 def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of `folder/name` for each name, as 64 lowercase hex digits, in the order of `names`.
+    """Return the SHA-256 of `folder/name` for each name, as 64 lowercase hex digits, in the order of `names`.
 
     Raises:
         BundleInvalid: A file is missing or cannot be read.
@@ -63,32 +63,32 @@ def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def refuse_escapes(folder: Path, names: Iterable[str], *, links_within: Path | None = None) -> None:
-    """Raise `UnsafeArtifact` if a name, or a link under it, leads out of `links_within` (or `folder`)."""
+    """Raise `UnsafeArtifact` if a name or its link points out of `links_within` (or `folder`)."""
     root = (links_within or folder).resolve()
     for name in names:
         if not is_safe_name(name) or not (folder / name).resolve().is_relative_to(root):
             raise UnsafeArtifact(
-                f"{name!r} in {folder} leads out of {root}; put a copy of the file in the folder"
+                f"{name!r} in {folder} points out of {root}; put a copy of the file in the folder"
             )
 
 
 def check(folder: Path, expected: Mapping[str, str], *, links_within: Path | None = None) -> None:
-    """Hold the files of `folder` against their recorded digests.
+    """Compare the files of `folder` with their recorded checksums.
 
     Args:
-        folder: Where the files are.
-        expected: SHA-256 in hex by relative name. Files not named here are not looked at.
-        links_within: Where symbolic links may lead; the folder itself by default.
+        folder: Folder of the files.
+        expected: SHA-256 in hex by relative name. Other files are not checked.
+        links_within: Folder that symbolic links may point into; by default `folder`.
 
     Raises:
-        UnsafeArtifact: A name or a link leads out of the folder.
+        UnsafeArtifact: A name or a link points out of the folder.
         BundleInvalid: A file is missing or cannot be read.
-        DigestMismatch: A file is not the recorded one; the message names it with both digests.
+        DigestMismatch: A file differs from its checksum; the message names the file and both checksums.
     """
     refuse_escapes(folder, expected, links_within=links_within)
     for name, got in sha256_files(folder, expected).items():
         if got != expected[name]:
             raise DigestMismatch(
                 f"{name} in {folder}: expected SHA-256 {expected[name]}, got {got}; the file is damaged or "
-                "was replaced: fetch it again, or write the manifest anew if the change was meant"
+                "was replaced: download it again, or create the manifest again if the change is intended"
             )

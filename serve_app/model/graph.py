@@ -1,8 +1,8 @@
-"""A model's forward as a TorchScript graph, which torch runs without the interpreter.
+"""Forward pass of a model as a TorchScript graph, which torch runs without the Python interpreter.
 
-A transformers model is some 300 steps of Python a batch, and after each it needs the interpreter's lock
-again. On a CPU that is a fifth of a short text's time, and lanes wait there for one another and for the event
-loop. A graph is one call, in which the lock is free.
+A transformers model runs about 300 steps of Python per batch, and acquires the interpreter lock after each of
+them. On a CPU that is a fifth of the time of a short text, and lanes wait for one another and for the event
+loop. A graph is a single call that does not hold the lock.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 Row = tuple[Tensor, Tensor, Tensor]
-"""Token ids and position ids, int64 (1, tokens), and where texts begin and end, int32 (texts + 1,)."""
+"""Token ids and position ids, both int64 (1, tokens), and the boundaries of the texts, int32 (texts + 1,)."""
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""A row to logits (texts, num_labels)."""
+"""Computes logits (texts, num_labels) of a row."""
 
 _recorded: dict[str, Callable[..., Tensor]] = {}
-"""By the structure of the model. Torch keeps a graph, 6 MB without weights, as long as the process lives."""
+"""Graphs by structure of the model. Torch keeps a graph, 6 MB without weights, until the process ends."""
 
 
 class Graph:
-    """A model's forward, recorded."""
+    """Recorded forward pass of a model."""
 
     def __init__(self, model: PreTrainedModel, forward: Forward, row: Row) -> None:
-        """Record a forward, unless that of a model built alike has been recorded.
+        """Record a forward pass, or reuse the graph of a model with the same structure.
 
-        A trace keeps the course that it saw: loops and branches are constants of it, unless they lie in a
-        function under `torch.jit.script_if_tracing`. Compare the graph with the forward before it is used.
+        Loops and branches are constants of a trace, unless they are in a function under
+        `torch.jit.script_if_tracing`. The caller must compare the graph with the forward pass before using
+        it.
 
         Args:
-            model: whose parameters and buffers the forward uses.
-            forward: what to record.
-            row: arguments to record it with.
+            model: Model whose parameters and buffers the forward pass uses.
+            forward: Forward pass to record.
+            row: Arguments to record it with.
 
         Raises:
-            RuntimeError: it cannot be recorded.
+            RuntimeError: The forward pass cannot be recorded.
         """
         self._weights = [*model.parameters(), *model.buffers()]
         structure = _structure(model)
@@ -49,12 +50,12 @@ class Graph:
         self._run = _recorded[structure]
 
     def __call__(self, row: Row) -> Tensor:
-        """Run the graph: a row to logits (texts, num_labels)."""
+        """Return the logits (texts, num_labels) of a row."""
         return self._run(*row, self._weights)
 
 
 def _structure(model: PreTrainedModel) -> str:
-    """All that a trace may take for constant: the modules, the numbers and names of the config, the dtype."""
+    """Return what a trace may contain as constants: modules, scalar config values, and the dtype."""
     settings = {
         name: value
         for name, value in model.config.to_dict().items()
@@ -64,12 +65,12 @@ def _structure(model: PreTrainedModel) -> str:
 
 
 def _trace(forward: Forward, arguments: Any) -> Callable[..., Tensor]:
-    once = [forward]  # torch keeps what it traced, which should not keep the model
+    once = [forward]  # torch keeps the traced function, which must not keep a reference to the model
 
     def recorded(input_ids: Tensor, position_ids: Tensor, boundaries: Tensor, _weights: Any) -> Tensor:
         return once.pop()(input_ids, position_ids, boundaries)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TorchScript is deprecated, and each constant of the trace
+        warnings.simplefilter("ignore")  # about TorchScript's deprecation and the trace's constants
         graph = torch.jit.trace(recorded, arguments, check_trace=False)  # type: ignore[no-untyped-call]
     return cast("Callable[..., Tensor]", graph)

@@ -1,4 +1,4 @@
-"""The head of a classifier: the module whose input is kept as a text's embedding."""
+"""Classification head of a model: the module whose input is used as the embedding of a text."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A module that makes logits of one token's hidden state, or of a pooled one."""
+    """Module that computes logits from the hidden state of one token, or from a pooled one."""
 
     module: nn.Module
     reads: Literal["first", "last", "mean"]
-    """What it makes of a sequence: the logits of its first token, of its last one, or the mean of all."""
+    """Part of a sequence that determines the logits: its first token, its last token, or the mean of all."""
 
     @contextmanager
     def inputs(self) -> Iterator[list[Tensor]]:
-        """Collect what the module is given in this thread: (texts, hidden) or (texts, tokens, hidden)."""
+        """Collect the module's inputs in this thread: (texts, hidden) or (texts, tokens, hidden)."""
         given: list[Tensor] = []
         thread = threading.get_ident()
 
         def keep(_module: Any, args: tuple[Tensor, ...]) -> None:
-            if threading.get_ident() == thread:  # other threads may run the same model meanwhile
+            if threading.get_ident() == thread:  # other threads may run the same model
                 given.append(args[0])
 
         hook = self.module.register_forward_pre_hook(keep)
@@ -38,18 +38,18 @@ class Head:
             hook.remove()
 
     def of_texts(self, given: Sequence[Tensor], lengths: Sequence[Sequence[int]], *, left: bool) -> Tensor:
-        """Return the hidden state of each text, (texts, hidden), in the order of the forwards.
+        """Return the hidden state of each text, (texts, hidden), in the order of the forward passes.
 
         Args:
-            given: What `inputs` collected, one tensor a forward.
-            lengths: Tokens of the texts of each forward.
-            left: Whether the shorter ones are padded on the left.
+            given: Tensors that `inputs` collected, one per forward pass.
+            lengths: Number of tokens of the texts of each forward pass.
+            left: Whether shorter texts are padded on the left.
         """
         return torch.cat([self._of(*pair, left) for pair in zip(given, lengths, strict=True)])
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Return the logits of hidden states, (texts, num_labels), for (texts, hidden)."""
-        # As texts of one token each: some heads take the first token of each text by themselves.
+        """Return the logits, (texts, num_labels), of hidden states, (texts, hidden)."""
+        # As texts of one token each, because some heads select the first token of each text.
         logits: Tensor = self.module(embeddings.unsqueeze(1))
         return logits.reshape(len(embeddings), -1)
 
@@ -63,12 +63,12 @@ class Head:
         ]
         if self.reads == "mean":
             return torch.stack([text.mean(dim=0) for text in texts])
-        # A head of the first token reads that of the row, padding or not.
+        # A head that reads the first token reads the first one of the row, even if it is padding.
         return given[:, 0] if self.reads == "first" else torch.stack([text[-1] for text in texts])
 
 
 def heads(model: PreTrainedModel) -> Iterator[Head]:
-    """Modules that may be the head of a model, the likeliest first; the caller tries them."""
+    """Yield modules that may be the head of a model, the most likely first; the caller tests them."""
     classifier = getattr(model, "classifier", None)
     if isinstance(classifier, nn.Module):
         yield Head(classifier, "first")

@@ -1,25 +1,25 @@
-"""hf: — a model of the Hugging Face hub, through huggingface_hub's own cache, which resumes and locks."""
+"""Download of models (`hf:`) from the Hugging Face hub, with huggingface_hub's cache."""
 
 from pathlib import Path
 
 from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
 
-# Weights as safetensors, configuration, vocabularies; neither pickles nor code are ever downloaded.
+# Safetensors weights, configuration and vocabularies. Pickles and code are never downloaded.
 _PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
 
 
 def download(repo: str, *, revision: str | None, cache_dir: Path) -> Path:
-    """The snapshot of a repository: a folder named after the commit, of links into `cache_dir`.
+    """Download a repository; return its snapshot, a folder of links that is named after the commit.
 
     Args:
         repo: `organisation/model`.
-        revision: Branch, tag or commit; the default branch if None.
-        cache_dir: Where the hub's cache lives.
+        revision: Branch, tag or commit; None for the default branch.
+        cache_dir: Folder of the hub's cache.
 
     Raises:
         BundleInvalid: `repo` is not the id of a repository.
         BundleNotFound: No such repository or revision, or it is private or gated.
-        StoreUnavailable: The hub cannot be reached, and the snapshot is not in the cache either.
+        StoreUnavailable: The hub cannot be reached, and the snapshot is not in the cache.
     """
     from huggingface_hub import errors, snapshot_download
 
@@ -28,7 +28,7 @@ def download(repo: str, *, revision: str | None, cache_dir: Path) -> Path:
         return Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=_PATTERNS))
     except errors.HFValidationError as error:
         raise BundleInvalid(
-            f"{where} is not the id of a repository: {error}; write hf:organisation/model"
+            f"{where} is not the id of a repository: {error}; expected hf:organisation/model"
         ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise BundleNotFound(
@@ -37,6 +37,6 @@ def download(repo: str, *, revision: str | None, cache_dir: Path) -> Path:
         ) from error
     except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # its HTTP client's base error
         raise StoreUnavailable(
-            f"{where} could not be downloaded: {error}; download the model where the hub can be reached and "
-            "give its folder as file:///path/to/model"
+            f"{where} could not be downloaded: {error}; download the model on a machine that can reach the "
+            "hub, and use its folder as file:///path/to/model"
         ) from error

@@ -1,8 +1,8 @@
-"""Merges a LoRA adapter in PEFT's format into a model's weights at load, without the peft package.
+"""Merging of LoRA adapters in PEFT's format into a model's weights at load, without the peft package.
 
 W' = W + scale · B·A with scale = alpha / r, or alpha / sqrt(r) for rank-stabilised adapters: Hu et al. 2021
-(arXiv:2106.09685) section 4.1, Kalajdzievski 2023 (arXiv:2312.03732). GPT-2's Conv1D keeps a weight as
-(in, out), and takes the transpose. Merged, an adapter costs no time.
+(arXiv:2106.09685) section 4.1, Kalajdzievski 2023 (arXiv:2312.03732). GPT-2's Conv1D stores a weight as (in,
+out), and needs the transpose. A merged adapter adds no inference time.
 """
 
 import json
@@ -24,8 +24,8 @@ from serve_app.model.weights import ADAPTER
 _CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
-# Settings read below, settled by the adapter's keys, used in training alone, or mere notes. Any other one
-# that is set belongs to a variant (DoRA, aLoRA …) that is merged by another formula.
+# Settings that are read below, implied by the adapter's keys, used in training only, or informational. Any
+# other setting with a value belongs to a variant (DoRA, aLoRA …) with another formula.
 _UNDERSTOOD = frozenset(
     {"peft_type", "lora_alpha", "fan_in_fan_out", "alpha_pattern", "use_rslora", "bias", "init_lora_weights"}
     | {"r", "rank_pattern", "target_modules", "exclude_modules", "modules_to_save"}
@@ -33,22 +33,22 @@ _UNDERSTOOD = frozenset(
     | {"lora_dropout", "inference_mode", "eva_config", "loftq_config", "runtime_config", "qalora_group_size"}
     | {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "megatron_core"}
 )
-# Other initialisations (pissa, olora, loftq …) first take something out of the base weights.
+# Other initialisations (pissa, olora, loftq …) change the base weights first.
 _INIT_KEEPS_BASE = (True, False, "gaussian", "eva", "orthogonal")
 
 
 def merge(model: nn.Module, folder: Path) -> frozenset[str]:
-    """Merge the adapter in `folder` into the model, in place; nothing is changed if anything does not fit.
+    """Merge the adapter in `folder` into the model, in place; change nothing if a part of it does not fit.
 
-    Products and sums are taken in float32 and rounded once to the type of the weight.
+    Products and sums are computed in float32 and rounded once to the data type of the weight.
 
     Args:
-        model: The base, with the head that the adapter belongs to.
-        folder: Holds `adapter_config.json` and `adapter_model.safetensors`.
+        model: Base model with the adapter's kind of head.
+        folder: Folder with `adapter_config.json` and `adapter_model.safetensors`.
 
     Returns:
-        Names of the weights that the adapter holds whole (PEFT's `modules_to_save`, such as the head):
-        whatever the base lacks must be among them.
+        Names of the weights that the adapter replaces (PEFT's `modules_to_save`, such as the head); they must
+        include all weights that the base lacks.
 
     Raises:
         BundleInvalid: The adapter is not a plain LoRA, or a key or shape in it does not fit the model.
@@ -86,8 +86,8 @@ def merge(model: nn.Module, folder: Path) -> frozenset[str]:
             left.remove(key)
     if left:
         raise BundleInvalid(
-            f"{folder / ADAPTER}: {len(left)} of {len(adapter)} weights have no place in the model, among "
-            f"them {min(left)}; the adapter was trained on another base or with another head"
+            f"{folder / ADAPTER}: {len(left)} of {len(adapter)} weights do not exist in the model, such as "
+            f"{min(left)}; the adapter was trained on another base or with another head"
         )
     with torch.no_grad():
         for name, tensor in merged.items():
@@ -96,7 +96,7 @@ def merge(model: nn.Module, folder: Path) -> frozenset[str]:
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    """Factor on B·A for one module; as in PEFT, a pattern matches whole trailing parts of its name."""
+    """Return the factor of B·A for a module; as in PEFT, a pattern matches trailing parts of its name."""
     patterns = config.get("alpha_pattern") or {}
     found = (alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
     alpha = float(next(found, config["lora_alpha"]))
@@ -113,7 +113,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
         refused = sorted(key for key, value in config.items() if value and key not in _UNDERSTOOD)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         raise BundleInvalid(
-            f"{path} is not an adapter's configuration: {error!r}; save it with PEFT"
+            f"{path} is not the configuration of an adapter: {error!r}; save the adapter with PEFT"
         ) from error
     if config.get("peft_type") != "LORA":
         refused = ["peft_type"]
@@ -123,7 +123,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
         refused = ["init_lora_weights"]
     if refused:
         raise BundleInvalid(
-            f"{path}: {refused[0]} is {config.get(refused[0])!r}, which is not merged here; merge it with "
-            "PEFT's merge_and_unload and serve the whole weights"
+            f"{path}: {refused[0]} is {config.get(refused[0])!r}, which is not supported; merge the adapter "
+            "with PEFT's merge_and_unload and serve the full weights"
         )
     return config

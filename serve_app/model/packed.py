@@ -1,18 +1,19 @@
-"""The packed forward: the texts of a batch as one row of tokens, without padding.
+"""Packed forward pass: the texts of a batch as one row of tokens, without padding.
 
-A padded batch pays for its longest text as often as it has texts. Here the texts lie end to end as one row:
-embeddings, linear layers and norms see real tokens only, position ids restart at each text, attention stays
-inside each text, and the head sees each text's first token. The logits are the plain model's.
+In a padded batch every text costs as much as the longest one. Here the texts are concatenated to one row:
+embeddings, linear layers and norms process real tokens only, position ids restart at each text, attention is
+limited to each text, and the head reads the first token of each text. The logits equal those of the plain
+model.
 
-No model is rewritten for it. Three things are hung onto a transformers model from outside:
+The model's code is not changed; a transformers model is extended in three places:
 
     attention       an AttentionInterface function that attends text by text
-    the last layer  a hook drops all but the first tokens before the feed-forward, for nobody reads the others
-                    (where the layer is built like BERT's; an eighth of the work of a six-layer model)
-    the encoder     a hook hands each text's first token to the head, as a batch of one-token sequences
+    the last layer  a hook drops all but the first tokens before the feed-forward, because only these are read
+                    (in layers with the structure of BERT's; an eighth of the work of a six-layer model)
+    the encoder     a hook passes the first token of each text to the head, as a batch of one-token sequences
 
-On a CPU all of it is then recorded as a graph. Whether this is right for an architecture is not looked up in
-a list: `pack` compares the logits with the plain model's before it says yes to the row, and to the graph.
+On a CPU the forward pass is then recorded as a graph. There is no list of supported architectures: `pack`
+compares the logits with those of the plain model before it accepts the packed forward, and the graph.
 """
 
 from __future__ import annotations
@@ -35,25 +36,27 @@ from serve_app.model.graph import Graph, Row
 
 _ATTENTION = "packed"
 _CHECK_LENGTHS = ((7, 3, 12), (5,), (2, 9, 4, 12, 6))
-"""Tokens of the texts of each made-up batch: a graph recorded with the first must be right for the others."""
+"""Numbers of tokens of the texts of each test batch. A graph recorded with the first must be correct for the
+others."""
 
 _REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, IndexError, OSError)
-"""What a forward raises that takes no packed row, or cannot be recorded: TorchScript reads sources."""
+"""Errors of a forward pass that does not support packed rows or cannot be recorded (TorchScript reads
+sources)."""
 
 
 class _Call(threading.local):
-    """The call that runs in this thread: where each text of its row starts, int64 (texts,)."""
+    """Current call of each thread: index of the first token of each text in the row, int64 (texts,)."""
 
     starts = torch.zeros(0, dtype=torch.long)
 
 
 class PackedModel:
-    """A sequence-classification model whose forward takes a whole batch as one row of tokens.
+    """Sequence-classification model whose forward pass takes a batch as one row of tokens.
 
-    Thread-safe: what the hooks need to know of a call is kept by thread.
+    Thread-safe: the state of a call, which the hooks use, is thread-local.
 
     Attributes:
-        graph: the forward without the interpreter, where it was recorded and gives the same answers.
+        graph: Recorded forward pass, or None if it cannot be recorded or its logits differ.
     """
 
     graph: Graph | None = None
@@ -70,11 +73,11 @@ class PackedModel:
             self._hooks.append(last_output.register_forward_pre_hook(self._drop_all_but_first_tokens))
 
     def logits(self, batch: Sequence[Sequence[int]], *, eager: bool = False) -> Tensor:
-        """Answer a batch of tokenised texts.
+        """Return the logits of a batch of tokenised texts.
 
         Args:
-            batch: token ids of each text, special tokens included; of any lengths, none empty.
-            eager: run module by module, so that the hooks of others on the model are called.
+            batch: Token ids of each text, with special tokens; of any length, none empty.
+            eager: Whether to run the modules instead of the graph, so that hooks on the model are called.
 
         Returns:
             logits: (len(batch), num_labels), in the order of the batch, in the model's dtype, on its device.
@@ -85,22 +88,22 @@ class PackedModel:
         return self.graph(row)
 
     def record(self, batch: Sequence[Sequence[int]]) -> None:
-        """Run as a graph from now on, recorded with a batch.
+        """Record the forward pass as a graph with this batch, and use the graph from now on.
 
         Raises:
-            RuntimeError: the model cannot be recorded.
+            RuntimeError: The model cannot be recorded.
         """
         self.graph = Graph(self._model, self._eager, self._row(batch))
 
     def undo(self) -> None:
-        """Make the model plain again: no graph, no hooks, torch's own attention."""
+        """Restore the plain model: no graph, no hooks, torch's attention."""
         self.graph = None
         for hook in self._hooks:
             hook.remove()
         self._model.set_attn_implementation("sdpa")
 
     def _row(self, batch: Sequence[Sequence[int]]) -> Row:
-        # By numpy: each operation of torch lets go of the interpreter's lock, and then waits for it again.
+        # With numpy, because each operation of torch releases the interpreter lock and then waits for it.
         lengths = np.fromiter(map(len, batch), np.int64, len(batch))
         boundaries = np.zeros(len(batch) + 1, np.int32)
         lengths.cumsum(out=boundaries[1:])
@@ -134,21 +137,21 @@ class PackedModel:
 
 @torch.inference_mode()
 def pack(model: PreTrainedModel) -> PackedModel | None:
-    """Give the model its packed forward, or None where that would change its answers.
+    """Add the packed forward pass to a model, or return None if that would change its logits.
 
     Args:
-        model: in eval mode, on the device and in the dtype in which it will serve.
+        model: Model in eval mode, on the device and in the dtype in which it will serve.
 
     Returns:
-        The packed model (the plain one is changed under it), or None with the plain model as it was: the
-        encoder is not found, the forward refuses a packed row, or its logits differ (a head that pools over
-        all tokens, attention with its own position bias, a decoder).
+        The packed model (the plain model is changed in place), or None with an unchanged plain model: the
+        encoder is not found, the forward pass does not support a packed row, or its logits differ (a head
+        that pools over all tokens, attention with its own position bias, a decoder).
     """
     base = model.base_model
     encoder = getattr(base, "encoder", None) or getattr(base, "transformer", None)
     if not isinstance(encoder, nn.Module) or not getattr(model, "_supports_attention_backend", False):
         return None
-    tokens = itertools.cycle(range(5, min(model.config.vocab_size, 1000)))  # clear of the special tokens
+    tokens = itertools.cycle(range(5, min(model.config.vocab_size, 1000)))  # without the special tokens
     batches = [[list(itertools.islice(tokens, length)) for length in lengths] for lengths in _CHECK_LENGTHS]
     plain = [
         torch.cat([model(input_ids=torch.tensor([ids], device=model.device)).logits for ids in batch])
@@ -176,7 +179,7 @@ def pack(model: PreTrainedModel) -> PackedModel | None:
 
 
 def first_position(model: PreTrainedModel) -> int:
-    """The id of a text's first position: RoBERTa's kin count from padding_idx + 1, the others from 0."""
+    """Return the id of a text's first position: padding_idx + 1 for models like RoBERTa, otherwise 0."""
     positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding_idx = getattr(positions, "padding_idx", None)
     return 0 if padding_idx is None else padding_idx + 1
@@ -194,18 +197,18 @@ def _attend_text_by_text(
     scaling: float | None = None,
     **_unused: Any,
 ) -> tuple[Tensor, None]:
-    """Attention inside each text of a packed row.
+    """Compute attention within each text of a packed row.
 
     Args:
         query: (1, heads, tokens, head_size).
-        key: as query.
-        value: as query.
-        cu_seq_lens_q: int32 (texts + 1,), where each text begins, and the end.
-        max_length_q: tokens of the longest text.
-        scaling: factor of the scores; None for 1/sqrt(head_size).
+        key: Same shape as query.
+        value: Same shape as query.
+        cu_seq_lens_q: int32 (texts + 1,), index of the first token of each text, and the number of tokens.
+        max_length_q: Number of tokens of the longest text.
+        scaling: Factor of the scores; None for 1/sqrt(head_size).
 
     Returns:
-        (1, tokens, heads, head_size), and None for the weights, which are not kept.
+        (1, tokens, heads, head_size), and None instead of the weights, which are not computed.
     """
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
@@ -232,7 +235,7 @@ AttentionInterface.register(_ATTENTION, _attend_text_by_text)
 
 
 def _last_attention_output(encoder: nn.Module) -> nn.Module | None:
-    """The module after the last layer's attention, where that layer is built like BERT's."""
+    """Return the module after the last layer's attention, if the layer has the structure of BERT's."""
     layers = getattr(encoder, "layer", None)
     output = getattr(getattr(layers[-1], "attention", None), "output", None) if layers else None
     return output if isinstance(output, nn.Module) else None

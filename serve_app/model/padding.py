@@ -1,4 +1,4 @@
-"""Padding: which texts of a batch run as one tensor, and what fills the shorter ones."""
+"""Padding: which texts of a batch share a tensor, and how the shorter ones are padded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 _MAX_PADDING_FRACTION = 0.15
-"""Padding that a batch of similar lengths may carry. On a CPU, smaller batches cost less than padding:
-see the padded rows of `make bench`."""
+"""Maximum fraction of padding in a batch of similar lengths. On a CPU, smaller batches cost less than
+padding: see the padded rows of `make bench`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """The padding under which a model's logits are those of each text alone."""
+    """Padding with which the logits of a batch equal those of each text alone."""
 
     token: int = 0
-    """Id that fills a row."""
+    """Id of the pad token."""
     left: bool = False
-    """Whether the filling comes before the text."""
+    """Whether texts are padded on the left."""
     lengths: Literal["similar", "equal", "alone"] = "similar"
-    """Texts that may share a tensor: of similar lengths, of equal lengths, or none."""
+    """Texts that may share a tensor: of similar length, of equal length, or none."""
 
     def tensors(self, rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:
         """Return `input_ids` and `attention_mask`, both int64 (texts, longest), in the order of the rows."""
@@ -37,7 +37,7 @@ class Padding:
         return {"input_ids": input_ids.to(device), "attention_mask": mask.to(device)}
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Divide texts of these lengths, in tokens, into the groups that share a tensor; indices of each."""
+        """Divide texts of these lengths, in tokens, into groups that share a tensor; return their indices."""
         if self.lengths == "alone":
             return [[index] for index in range(len(lengths))]
         most = 0.0 if self.lengths == "equal" else _MAX_PADDING_FRACTION
@@ -55,5 +55,5 @@ class Padding:
 
 
 def places(groups: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Return where each text of a batch is among its groups laid end to end: int64 (texts,)."""
+    """Return the position of each text of a batch in its concatenated groups: int64 (texts,)."""
     return torch.tensor([index for group in groups for index in group], device=device).argsort()

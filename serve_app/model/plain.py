@@ -1,4 +1,4 @@
-"""A plain Hugging Face folder, without `bundle.json`, described as if it had one."""
+"""Plain Hugging Face model folders: derivation of a manifest for a folder without `bundle.json`."""
 
 import hashlib
 import json
@@ -15,25 +15,27 @@ from serve_app.model.bundle import MANIFEST, BundleManifest, faults
 
 
 def describe_plain(folder: Path, *, name: str | None = None, version: str | None = None) -> BundleManifest:
-    """The manifest of a folder that has none, made from what lies there.
+    """Derive the manifest of a folder without one from its files.
 
-    Pickles beside safetensors (Trainer leaves `training_args.bin`) are neither listed nor ever opened.
+    Pickles next to safetensors (Trainer writes `training_args.bin`) are not listed and never opened.
 
     Args:
-        folder: A sequence-classification model as `save_pretrained` writes it.
-        name: Model name; the folder's own by default.
-        version: Version; by default the first 12 hex digits of the SHA-256 over the files' names and digests.
+        folder: Sequence-classification model as `save_pretrained` writes it.
+        name: Model name; by default the name of the folder.
+        version: Version; by default the first 12 hex digits of the SHA-256 over the files' names and
+            checksums.
 
     Raises:
-        BundleNotFound: No such folder, or no `config.json` in it.
+        BundleNotFound: The folder or its `config.json` does not exist.
         UnsafeArtifact: All its weights are pickles.
-        BundleInvalid: An adapter, quantised or no weights, Git LFS pointers, no classification head, a
-            regression, or labels that are not one per logit.
+        BundleInvalid: The folder holds an adapter, quantised weights, no weights, Git LFS pointers, a model
+            without a classification head, a regression model, or a number of labels other than that of
+            logits.
     """
     if (folder / weights.ADAPTER).is_file():
         raise BundleInvalid(
-            f"{folder} is a PEFT adapter without {MANIFEST}, which names its base; make it a bundle with "
-            "`python -m train import FOLDER --base BASE`, or serve what PEFT's merge_and_unload gives"
+            f"{folder} is a PEFT adapter without {MANIFEST}, which would name its base; create a bundle with "
+            "`python -m train import FOLDER --base BASE`, or merge it with PEFT's merge_and_unload"
         )
     config = read_config(folder)
     present = digests.visible_files(folder)
@@ -44,12 +46,12 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
     weights.refuse_pointers(folder, files)
     if not classifies(config):
         raise BundleInvalid(
-            f"{folder}/config.json: architectures is {config['architectures']}, none with a "
+            f"{folder}/config.json: architectures is {config['architectures']}; expected one with a "
             "sequence-classification head; fine-tune the model first"
         )
     if config.get("quantization_config"):
         raise BundleInvalid(
-            f"{folder}/config.json: the weights are quantised (quantization_config), which is not read here; "
+            f"{folder}/config.json: the weights are quantised (quantization_config), which is not supported; "
             "save the model in float32, bfloat16 or float16"
         )
     labels = _labels(config, folder)
@@ -69,23 +71,23 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
 
 
 def classifies(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is a classifier's; without `architectures` it may be, as its weights show."""
+    """Return whether a configuration may be a classifier's; without `architectures` its weights decide."""
     architectures = config.get("architectures") or []
     return not architectures or "ForSequenceClassification" in str(architectures)
 
 
 def refuse_regression(problem_type: object, outputs: int, where: str) -> None:
-    """Raise BundleInvalid for a model that gives a number and no class."""
+    """Raise BundleInvalid for a regression model."""
     if problem_type == "regression" or outputs == 1:
         raise BundleInvalid(
-            f"{where} is a regression model (problem_type {problem_type!r}, outputs: {outputs}); it gives "
-            "numbers and no classes, so it cannot be served as a classifier: fine-tune it on labels with "
-            "`python -m train fit --base`, or take a model with two labels or more"
+            f"{where} is a regression model (problem_type {problem_type!r}, outputs: {outputs}), which "
+            "cannot be served as a classifier; fine-tune it on labels with `python -m train fit --base`, or "
+            "use a model with at least two labels"
         )
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """Read `config.json`; errors as of `describe_plain`."""
+    """Read `config.json`; raises as `describe_plain`."""
     path = folder / "config.json"
     weights.refuse_pointers(folder, ["config.json"])
     try:
@@ -100,21 +102,24 @@ def read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def _labels(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Labels in the order of the logits; transformers leaves default ones out of the file."""
+    """Return the labels in the order of the logits; transformers does not write default labels."""
     number = config.get("num_labels")
     outputs = number if isinstance(number, int) else 2
     by_id = config.get("id2label") or {str(index): f"LABEL_{index}" for index in range(outputs)}
     try:
         numbered = {int(index): str(label) for index, label in by_id.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise BundleInvalid(f"{folder}/config.json: id2label is {by_id!r}, not a label by number") from error
+        raise BundleInvalid(
+            f"{folder}/config.json: id2label is {by_id!r}; expected labels by number"
+        ) from error
     if sorted(numbered) != list(range(len(numbered))):
         raise BundleInvalid(
-            f"{folder}/config.json: id2label numbers {sorted(numbered)}, not 0 to {len(numbered) - 1}"
+            f"{folder}/config.json: id2label has the numbers {sorted(numbered)}; expected 0 to "
+            f"{len(numbered) - 1}"
         )
     return tuple(label for _, label in sorted(numbered.items()))
 
 
 def slug(text: str) -> str:
-    """Return `text` as a name that fits a header, a URL path and a folder."""
+    """Return `text` as a name that is valid in a header, a URL path and a folder."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip("-._+")[:128] or "model"

@@ -1,7 +1,8 @@
-"""s3:// — a parallel download that is continued where it broke off, into a cache keyed by content.
+"""Download of models from S3 (`s3://`): parallel and resumable, into a cache that is keyed by content.
 
-Objects come in chunks, several at once. Each chunk is collected in a `.part` file named after the object's
-ETag; when its stream breaks, a Range request fetches the rest, in this process or in the next one.
+Objects are downloaded in chunks, several in parallel. A chunk is written to a `.part` file that is named
+after the object's ETag; if the stream breaks, a Range request fetches the rest, in this process or in a later
+one.
 """
 
 import hashlib
@@ -19,36 +20,37 @@ from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
 from serve_app.model import bundle, cache, digests, weights
 
 _CHUNK_BYTES = 16 * 1024**2
-_BLOCK_BYTES = 64 * 1024  # what a stream that breaks loses at most
+_BLOCK_BYTES = 64 * 1024  # maximum loss if a stream breaks
 _CONNECTIONS = 8
 _STREAMS_PER_CHUNK = 5
 _PARTS = ".parts"
 
 
 def download(uri: str, *, cache_dir: Path) -> tuple[Path, bundle.BundleManifest | None]:
-    """The folder `s3://bucket/prefix` in the cache, downloaded if it is not there.
+    """Return the cached folder of `s3://bucket/prefix`, after a download if it is not in the cache.
 
-    With a `bundle.json` under the prefix, the files it lists are fetched and verified; without one, all but
-    pickles and hidden files. Endpoint, region and credentials are found by boto3 (`AWS_ENDPOINT_URL` …).
+    With a `bundle.json` under the prefix, the files that it lists are downloaded and verified; without one,
+    all files except pickles and hidden files. boto3 resolves endpoint, region and credentials
+    (`AWS_ENDPOINT_URL` …).
 
     Args:
-        uri: Address of the folder.
-        cache_dir: Parent of the cached folders; made if missing.
+        uri: URI of the folder.
+        cache_dir: Parent of the cached folders; created if missing.
 
     Returns:
-        The folder, and its manifest, verified, if it has one.
+        The folder, and its verified manifest if it has one.
 
     Raises:
-        BundleNotFound: No such bucket, or nothing under the prefix.
-        BundleInvalid: The address or the manifest is malformed, or a listed file is missing.
+        BundleNotFound: The bucket does not exist, or there are no objects under the prefix.
+        BundleInvalid: The URI or the manifest is malformed, or a listed file is missing.
         UnsafeArtifact: The manifest lists a pickle.
-        DigestMismatch: An object is not the recorded one; what was downloaded is discarded.
+        DigestMismatch: An object differs from its checksum; the download is discarded.
         StoreUnavailable: S3 or the disk failed, or access was denied.
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
     if not bucket:
-        raise BundleInvalid(f"{uri!r} names no bucket; write s3://bucket/prefix")
+        raise BundleInvalid(f"{uri!r} names no bucket; expected s3://bucket/prefix")
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         source = _Source(uri, bucket, f"{prefix}/" if prefix else "", pool)
         text = source.read(bundle.MANIFEST)
@@ -84,7 +86,7 @@ class _Chunk:
 
 
 class _Source:
-    """The objects under one prefix, and the client they come through."""
+    """Objects under one prefix, with the client that downloads them."""
 
     def __init__(self, uri: str, bucket: str, prefix: str, pool: ThreadPoolExecutor) -> None:
         import boto3
@@ -96,13 +98,13 @@ class _Source:
             connect_timeout=5,
             read_timeout=30,
             max_pool_connections=_CONNECTIONS,
-            response_checksum_validation="when_required",  # the manifest's SHA-256 says more
+            response_checksum_validation="when_required",  # the manifest's SHA-256 is checked instead
         )
         with _translated(uri):
             self._client: Any = boto3.session.Session().client("s3", config=config)
 
     def read(self, name: str) -> bytes | None:
-        """A small object's content, None if there is no such object."""
+        """Return the content of a small object, or None if it does not exist."""
         with _translated(self._uri):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
@@ -113,7 +115,7 @@ class _Source:
             return content
 
     def find(self) -> Sequence[_Object]:
-        """Every object that could be part of a model, by name."""
+        """Return every object that could be part of a model, sorted by name."""
         with _translated(self._uri):
             pages = self._client.get_paginator("list_objects_v2")
             found = [
@@ -121,36 +123,36 @@ class _Source:
                 for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix)
                 for entry in page.get("Contents", ())
             ]
-        chosen = [
+        selected = [
             entry
             for entry in found
             if digests.is_safe_name(entry.name)
             and not digests.is_hidden(entry.name)
             and not weights.is_pickle(entry.name)
         ]
-        if not chosen:
+        if not selected:
             raise BundleNotFound(f"no model under {self._uri} ({len(found)} objects); check the prefix")
-        return sorted(chosen, key=lambda entry: entry.name)
+        return sorted(selected, key=lambda entry: entry.name)
 
     def stat(self, names: Sequence[str]) -> Sequence[_Object]:
-        """Size and ETag of the objects of a manifest; this needs no permission to list the bucket."""
+        """Return size and ETag of a manifest's objects, without the permission to list the bucket."""
         with _translated(self._uri):
             return list(self._pool.map(self._stat, names))
 
     def fill(self, objects: Sequence[_Object], staging: Path) -> None:
-        """Bring the objects into `staging`, beginning with what is there already."""
+        """Download the objects to `staging`, continuing an earlier download there."""
         parts = staging / _PARTS
         parts.mkdir(exist_ok=True)
-        chunks = {entry: _chunks(entry, parts) for entry in objects if not _is_there(staging, entry)}
-        wanted = list(itertools.chain.from_iterable(chunks.values()))
-        needed = sum(chunk.size_bytes - _size(chunk.part) for chunk in wanted)
+        chunks = {entry: _chunks(entry, parts) for entry in objects if not _is_complete(staging, entry)}
+        missing = list(itertools.chain.from_iterable(chunks.values()))
+        needed = sum(chunk.size_bytes - _size(chunk.part) for chunk in missing)
         if needed > (free := shutil.disk_usage(staging).free):
             raise StoreUnavailable(
                 f"{self._uri} needs {needed:,} bytes, {staging.parent} has {free:,} free; free space there, "
                 "or choose another cache folder"
             )
         with _translated(self._uri):
-            list(self._pool.map(self._complete, wanted))
+            list(self._pool.map(self._complete, missing))
         for entry, pieces in chunks.items():
             _join(staging / entry.name, [piece.part for piece in pieces])
         shutil.rmtree(parts)
@@ -163,7 +165,8 @@ class _Source:
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 raise BundleInvalid(
-                    f"{name}, listed in {bundle.MANIFEST}, is not under {self._uri}; upload the bundle again"
+                    f"{name} is listed in {bundle.MANIFEST}, but is not under {self._uri}; upload the bundle "
+                    "again"
                 ) from error
             raise
         return _Object(name, head["ContentLength"], head["ETag"])
@@ -183,12 +186,12 @@ class _Source:
                 broken = error
         if _size(chunk.part) != chunk.size_bytes:
             raise StoreUnavailable(
-                f"{chunk.source.name} under {self._uri} broke off {_STREAMS_PER_CHUNK} times, at byte "
-                f"{chunk.start + _size(chunk.part)}; try again, and it continues there"
+                f"the download of {chunk.source.name} under {self._uri} broke {_STREAMS_PER_CHUNK} times, at "
+                f"byte {chunk.start + _size(chunk.part)}; retry to continue from there"
             ) from broken
 
     def _open_rest(self, chunk: _Chunk) -> Any:
-        """A stream of the bytes that the chunk's part lacks, None if it lacks none."""
+        """Open a stream of the bytes that are missing in the chunk's file; return None if it is complete."""
         if _size(chunk.part) > chunk.size_bytes:
             chunk.part.unlink()
         have = _size(chunk.part)
@@ -213,30 +216,30 @@ def _chunks(source: _Object, parts: Path) -> list[_Chunk]:
     ]
 
 
-def _is_there(staging: Path, entry: _Object) -> bool:
+def _is_complete(staging: Path, entry: _Object) -> bool:
     path = staging / entry.name
     return path.exists() and path.stat().st_size == entry.size_bytes
 
 
 def _join(path: Path, parts: Sequence[Path]) -> None:
-    """Put the parts together as `path`, which appears whole."""
+    """Concatenate the parts to `path`, which appears atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.parent / f".{path.name}.whole"
-    with whole.open("wb") as target:
+    joined = path.parent / f".{path.name}.whole"
+    with joined.open("wb") as target:
         for part in parts:
             with part.open("rb") as piece:
                 shutil.copyfileobj(piece, target, _BLOCK_BYTES)
-    whole.replace(path)
+    joined.replace(path)
 
 
 def _size(path: Path) -> int:
-    """Size in bytes; 0 if there is no such file."""
+    """Return the size of a file in bytes, or 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 @contextmanager
 def _translated(uri: str) -> Iterator[None]:
-    """Turn botocore's errors into ours."""
+    """Translate botocore's errors into the service's."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     try:
@@ -247,9 +250,9 @@ def _translated(uri: str) -> Iterator[None]:
             raise BundleNotFound(f"{uri}: no such bucket; check its name and the region") from error
         advice = {
             403: "check the credentials and the policy: s3:GetObject, and s3:ListBucket without a manifest",
-            404: "it was removed while it was being read; fetch again",
-            412: "it was replaced while it was being read; fetch again",
-        }.get(error.response["ResponseMetadata"]["HTTPStatusCode"], "try again")
+            404: "it was removed during the download; retry",
+            412: "it was replaced during the download; retry",
+        }.get(error.response["ResponseMetadata"]["HTTPStatusCode"], "retry")
         raise StoreUnavailable(f"{uri}: S3 answered {code} to {error.operation_name}; {advice}") from error
     except NoCredentialsError as error:
         raise StoreUnavailable(
@@ -257,5 +260,5 @@ def _translated(uri: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise StoreUnavailable(
-            f"{uri}: {error}; check the network and AWS_ENDPOINT_URL, then try again"
+            f"{uri}: {error}; check the network and AWS_ENDPOINT_URL, then retry"
         ) from error

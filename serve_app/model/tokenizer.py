@@ -1,4 +1,4 @@
-"""The tokenizer of a model's folder: loaded, and checked against plain sentences."""
+"""Loading of a model's tokenizer, with a check on plain sentences."""
 
 # ruff: noqa: RUF001  # the sentences are in many scripts
 
@@ -41,26 +41,27 @@ SENTENCES = (
 
 
 def load_tokenizer(folder: Path, *, where: str) -> Any:
-    """Load a tokenizer, without the padding and truncation that its file may switch on.
+    """Load a tokenizer, without the padding and truncation that its file may enable.
 
-    Special tokens that are written out in a text (`</s>`, `[SEP]`) are tokenised as the characters they are.
+    Special tokens in a text (`</s>`, `[SEP]`) are tokenised as plain characters.
 
     Args:
-        folder: Of the tokenizer's files.
-        where: What errors call it.
+        folder: Folder of the tokenizer's files.
+        where: Name of the model in error messages.
 
     Raises:
-        BundleInvalid: There is no tokenizer, it has no fast form, or it knows no word of plain sentences.
+        BundleInvalid: There is no tokenizer, it is not a fast tokenizer, or it knows no word of plain
+            sentences.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a library raises for a file that it cannot read
+    except Exception as error:  # libraries raise errors of any class for files that they cannot read
         raise BundleInvalid(
-            f"{where}: the tokenizer in {folder} does not load: {error}; save it there with "
+            f"{where}: the tokenizer in {folder} cannot be loaded: {error}; save it there with "
             "AutoTokenizer.from_pretrained(...).save_pretrained"
         ) from error
     if not getattr(tokenizer, "is_fast", False):
-        raise BundleInvalid(f"{where}: its tokenizer has no fast form; save one with a tokenizer.json")
+        raise BundleInvalid(f"{where}: the tokenizer is not a fast tokenizer; save one with a tokenizer.json")
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.encode_special_tokens = True
@@ -73,9 +74,9 @@ def _refuse_unknown_only(tokenizer: Any, folder: Path, where: str) -> None:
     for sentence in SENTENCES:
         if not special.issuperset(tokenizer.backend_tokenizer.encode(sentence).ids):
             return
-    there = sorted(path.name for path in folder.iterdir() if "token" in path.name or "vocab" in path.name)
+    files = sorted(path.name for path in folder.iterdir() if "token" in path.name or "vocab" in path.name)
     raise BundleInvalid(
-        f"{where}: the tokenizer in {folder} has {len(tokenizer):,} tokens and knows no word of a plain "
-        f"sentence in any of {len(SENTENCES)} languages, so that every text reads alike; its files there "
-        f"are: {', '.join(there) or 'none'}; save the model's own tokenizer into the folder"
+        f"{where}: the tokenizer in {folder} has {len(tokenizer):,} tokens and knows no word of plain "
+        f"sentences in {len(SENTENCES)} languages, so it cannot distinguish texts; its files: "
+        f"{', '.join(files) or 'none'}; save the model's own tokenizer into the folder"
     )

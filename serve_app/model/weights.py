@@ -1,4 +1,4 @@
-"""Which files hold weights, which of those are safe to open, and whether a set of them is whole."""
+"""Weight files: their names, which types are safe to open, and whether a set of files is complete."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -14,26 +14,26 @@ _PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle",
 
 
 def is_whole(names: Collection[str]) -> bool:
-    """Whether the files include weights that need no base."""
+    """Return whether the files include full weights, which need no base."""
     return WHOLE in names or INDEX in names
 
 
 def is_pickle(name: str) -> bool:
-    """Whether the file is of a type that can run code when it is opened."""
+    """Return whether a file of this type can run code when it is opened."""
     return PurePosixPath(name).suffix.lower() in _PICKLE_SUFFIXES
 
 
 def refuse_pickles(folder: Path, names: Iterable[str]) -> None:
-    """Raise `UnsafeArtifact`, by name, if one of the files can run code when it is opened."""
+    """Raise `UnsafeArtifact` with the file's name if one of the files can run code when it is opened."""
     if pickles := sorted(filter(is_pickle, names)):
         raise UnsafeArtifact(
-            f"{pickles[0]} in {folder} is of a type that can run code when it is opened; keep weights as "
-            "safetensors (save_pretrained writes them) and remove it"
+            f"{pickles[0]} in {folder} has a type that can run code when it is opened; save the weights as "
+            "safetensors (with save_pretrained) and remove it"
         )
 
 
 def refuse_pointers(folder: Path, names: Iterable[str]) -> None:
-    """Raise `BundleInvalid`, by name, if one of the files is a Git LFS pointer and not its content."""
+    """Raise `BundleInvalid` with the file's name if one of the files is a Git LFS pointer."""
     for name in names:
         path = folder / name
         if not path.is_file() or path.stat().st_size > _MAX_POINTER_BYTES:
@@ -45,16 +45,16 @@ def refuse_pointers(folder: Path, names: Iterable[str]) -> None:
 
 
 def shards(folder: Path) -> frozenset[str]:
-    """Names of the files that `model.safetensors.index.json` spreads the weights over.
+    """Return the names of the weight files that `model.safetensors.index.json` lists.
 
     Raises:
-        BundleInvalid: There is no index, or it cannot be read.
+        BundleInvalid: The index does not exist or cannot be read.
     """
     try:
         return frozenset(map(str, json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleInvalid(
-            f"{folder / INDEX} is not an index of shards: {error!r}; save the model again"
+            f"{folder / INDEX} is not a valid index of shards: {error!r}; save the model again"
         ) from error
 
 
@@ -64,5 +64,5 @@ def check_shards(folder: Path, names: Collection[str]) -> None:
         return
     if missing := sorted(shards(folder) - set(names)):
         raise BundleInvalid(
-            f"{INDEX} in {folder} names {missing[0]!r}, which is not among the files; copy it again"
+            f"{INDEX} in {folder} lists {missing[0]!r}, which is missing; copy the folder again"
         )

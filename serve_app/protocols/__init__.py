@@ -1,5 +1,5 @@
-"""The shapes of other servers on this one, beside the native one.
+"""Inference protocols: the native one, and those of other servers.
 
-Each protocol is two pure functions: `decode` takes a body to the texts it holds, `encode` takes their scores
-to the body of the answer. What lies between is the same for all.
+Each protocol consists of two pure functions: `decode` turns a request body into texts, and `encode` turns
+their scores into a response body. Everything between is common to all protocols.
 """

@@ -1,4 +1,4 @@
-"""The media type of an answer, from the request's Accept header (RFC 9110, section 12.5.1)."""
+"""Content negotiation: the media type of a response by the Accept header (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
 def choose(headers: Mapping[str, str], offers: Sequence[str]) -> str:
-    """Return the media type that the request prefers among those that the route answers.
+    """Return the media type that the request prefers among those that the route supports.
 
     Args:
-        headers: of the request, by lower-case name; no Accept, or an empty one, accepts
-            every media type.
-        offers: in the route's order of preference, which decides between equal weights.
+        headers: Request headers by lower-case name; a missing or empty Accept header accepts every media
+            type.
+        offers: Media types of the route in its order of preference, which decides between equal weights.
 
     Raises:
-        NotAcceptable: the request accepts none of them.
+        NotAcceptable: The request accepts none of them.
     """
     accept = headers.get("accept", "").strip() or "*/*"
     weights = dict(map(_weighted, accept.split(",")))
     best = max(offers, key=lambda offer: _weight(offer, weights))  # the first one of equals
     if _weight(best, weights) == 0:
-        raise NotAcceptable(f"Accept: {accept[:64]!r}; accept one of {', '.join(offers)}")
+        raise NotAcceptable(f"Accept: {accept[:64]!r} is not supported; expected one of {', '.join(offers)}")
     return best
 
 
 def _weight(offer: str, weights: Mapping[str, float]) -> float:
-    """The weight of the most specific range that the media type is in."""
+    """Return the weight of the most specific media range that includes the media type."""
     for media_range in (offer, f"{offer.partition('/')[0]}/*", "*/*"):
         if media_range in weights:
             return weights[media_range]
@@ -38,7 +38,7 @@ def _weight(offer: str, weights: Mapping[str, float]) -> float:
 
 
 def _weighted(item: str) -> tuple[str, float]:
-    """A media range of the header and its weight; a weight that is not one counts as 1."""
+    """Parse a media range and its weight; an invalid weight counts as 1."""
     media_range, *parameters = (part.strip().lower() for part in item.split(";"))
     given = next((value[2:] for value in parameters if value.startswith("q=")), "1")
     return media_range, float(given) if _WEIGHT.fullmatch(given) else 1.0

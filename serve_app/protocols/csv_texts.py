@@ -1,4 +1,4 @@
-"""Texts from CSV (RFC 4180): which column holds them, and every row whole."""
+"""CSV bodies (RFC 4180): determines the column of texts, and reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serve_app.errors import Invalid, TooLarge
 from serve_app.protocols.shape import invalid, too_many, utf8
 
 COLUMNS = ("inputs", "text")
-"""Names of a column of texts, in any case; the Hugging Face containers call it `inputs`."""
+"""Names of the column of texts, in any letter case; the Hugging Face containers use `inputs`."""
 
 _NAMED = 10
 _NAME_CHARS = 64
@@ -19,12 +19,12 @@ _NAME_CHARS = 64
 
 @dataclass(frozen=True, slots=True)
 class CsvTexts:
-    """The texts in the order of the rows.
+    """Texts in the order of the rows.
 
     Attributes:
-        texts: one a row.
-        first_row: number of the first text's row, from 0; blank lines do not count.
-        column: number of the texts' column, from 0.
+        texts: Texts, one per row.
+        first_row: Index of the first text's row, from 0, without blank lines.
+        column: Index of the column of texts, from 0.
     """
 
     texts: list[str]
@@ -32,25 +32,24 @@ class CsvTexts:
     column: int
 
     def place(self, index: int) -> str:
-        """JSON pointer of the text with that index, of rows of columns."""
+        """Return the JSON pointer, /row/column, of the text with that index."""
         return f"/{self.first_row + index}/{self.column}"
 
 
 def read_csv(body: bytes, max_texts: int) -> CsvTexts:
-    """Read the column of texts.
-
-    With a header, it is the column `inputs` or `text`. Without one, there may be one column.
+    """Read the column of texts: the column `inputs` or `text`, or the only column of a body without a header.
 
     Args:
         body: UTF-8 with or without a byte order mark; lines end with LF, CRLF or CR.
-        max_texts: rows beyond it are not parsed.
+        max_texts: Maximum number of texts; further rows are not parsed.
 
     Raises:
-        Invalid: not UTF-8 or not CSV, a row of another length than the first, or no single column of texts.
-        TooLarge: more than `max_texts` texts, or a field over the parser's limit.
+        Invalid: The body is not UTF-8 or not CSV, a row has another length than the first, or the column of
+            texts is not unique.
+        TooLarge: There are more than `max_texts` texts, or a field exceeds the parser's limit.
     """
     reader = csv.reader(io.StringIO(utf8(body).removeprefix("\ufeff"), newline=""), strict=True)
-    filled = (row for row in reader if row)  # not `filter`: it would keep the interpreter over all blank rows
+    filled = (row for row in reader if row)  # `filter` would hold the interpreter lock for all blank rows
     try:
         first = next(filled, [])
         column = _column_of(first)
@@ -67,13 +66,13 @@ def read_csv(body: bytes, max_texts: int) -> CsvTexts:
         if "field limit" in str(error):
             raise TooLarge(f"{message}; shorten it") from None
         raise invalid(
-            [{"field": "", "message": f"{message}; close every quote, and double those inside"}]
+            [{"field": "", "message": f"{message}; close every quote, and double quotes inside a field"}]
         ) from None
     return CsvTexts(texts, int(has_header), column)
 
 
 def _column_of(first: Sequence[str]) -> int | None:
-    """The number of the texts' column by the header, or None for a single column without one."""
+    """Return the index of the column of texts by the header, or None for a single column without a header."""
     known = [number for number, name in enumerate(first) if name.strip().lower() in COLUMNS]
     if len(known) == 1:
         return known[0]
@@ -81,10 +80,11 @@ def _column_of(first: Sequence[str]) -> int | None:
         return None
     found = ", ".join(repr(name[:_NAME_CHARS]) for name in first[:_NAMED])
     more = f" and {len(first) - _NAMED} more" if len(first) > _NAMED else ""
-    message = f"one column named {' or '.join(COLUMNS)}, or a single column; the first row has {found}{more}"
+    names = " or ".join(COLUMNS)
+    message = f"expected one column named {names}, or a single column; the first row has {found}{more}"
     raise invalid([{"field": "/0", "message": message}])
 
 
 def _wrong_length(number: int, found: int, expected: int) -> Invalid:
-    message = f"{expected} columns as in the first row, got {found}; quote a text that holds a comma"
+    message = f"expected {expected} columns as in the first row, got {found}; quote texts that contain commas"
     return invalid([{"field": f"/{number}", "message": message}])

@@ -1,4 +1,4 @@
-"""The native shapes: POST /v1/classify and POST /v1/feedback."""
+"""Native protocol: POST /v1/classify and POST /v1/feedback."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Questio
 
 
 def read_feedback(body: bytes, headers: Mapping[str, str], labels: Sequence[str]) -> list[Feedback]:
-    """The items of a body, which is one or a list of them.
+    """Read the feedback in a body: one item, or a list of items.
 
     Raises:
-        BadJson, Invalid, UnsupportedMedia: as for texts; also a label that is none of `labels`.
+        BadJson, Invalid, UnsupportedMedia: As for texts; Invalid also for a label that is not in `labels`.
     """
     expect_json(media_type(headers))
     several = body.lstrip().startswith(b"[")
     items = read(FeedbackList, body).root if several else [read(Feedback, body)]
     if faults := [
-        FieldError(field=f"/{place}/label" if several else "/label", message=f"one of {', '.join(labels)}")
+        FieldError(
+            field=f"/{place}/label" if several else "/label", message=f"expected one of {', '.join(labels)}"
+        )
         for place, item in enumerate(items)
         if item.label not in labels
     ]:

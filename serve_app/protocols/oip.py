@@ -1,6 +1,7 @@
 """Open Inference Protocol v2: POST /v2/models/{name}/infer, in JSON and with binary tensors.
 
-Shapes: https://github.com/kserve/open-inference-protocol (inference_rest.md); `tensors` has the binary ones.
+Schemas: https://github.com/kserve/open-inference-protocol (inference_rest.md). `tensors` implements binary
+    tensors.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ _MAX_OUTPUTS = 16
 
 
 class OipTensorParameters(BaseModel):
-    """What is read of a tensor's parameters; there may be others."""
+    """Supported parameters of a tensor; others are ignored."""
 
     binary_data_size: int | None = Field(
-        default=None, ge=0, description="Bytes of the tensor behind the JSON part, in place of `data`."
+        default=None,
+        ge=0,
+        description="Number of bytes of the tensor after the JSON part, instead of `data`.",
     )
 
 
@@ -50,56 +53,60 @@ class OipTensor(BaseModel):
 
 
 class OipOutputParameters(BaseModel):
-    """How to answer a tensor. There may be other parameters; those of two extensions are refused."""
+    """Parameters of a requested output. Others are ignored; those of two extensions are rejected."""
 
-    binary_data: bool | None = Field(default=None, description="Behind the JSON part instead of in it.")
-    classification: None = Field(default=None, description="Not supported: `scores` has every class.")
+    binary_data: bool | None = Field(
+        default=None, description="Whether the tensor follows the JSON part instead of being in it."
+    )
+    classification: None = Field(default=None, description="Not supported: `scores` holds every class.")
     shared_memory_region: None = Field(default=None, description="Not supported.")
 
 
 class OipRequestedOutput(BaseModel):
-    """A tensor to answer."""
+    """Requested output tensor."""
 
     name: str
     parameters: OipOutputParameters | None = None
 
 
 class OipParameters(BaseModel):
-    """What is read of a request's parameters; there may be others."""
+    """Supported parameters of a request; others are ignored."""
 
     segment: Segment | None = None
     binary_data_output: bool = Field(
-        default=False, description="`binary_data` of the outputs that do not say themselves."
+        default=False, description="Default of `binary_data` for outputs without it."
     )
 
 
 class OipRequest(BaseModel):
-    """One BYTES tensor of shape [n] or [n, 1]."""
+    """Request with one BYTES tensor of shape [n] or [n, 1]."""
 
     model_config = ConfigDict(strict=True)
 
     id: str | None = None
     inputs: list[OipTensor] = Field(min_length=1, max_length=1)
     outputs: list[OipRequestedOutput] | None = Field(
-        default=None, max_length=_MAX_OUTPUTS, description="All by default; each is answered once."
+        default=None,
+        max_length=_MAX_OUTPUTS,
+        description="Requested outputs; default: all. Each is returned once.",
     )
     parameters: OipParameters | None = None
 
 
 class OipOutput(BaseModel):
-    """A tensor of the answer: `data`, or with `binary_data_size` so many bytes behind the JSON part."""
+    """Output tensor: `data`, or with `binary_data_size` that number of bytes after the JSON part."""
 
     name: str
     datatype: str
     shape: list[int]
     data: list[str] | list[float] | None = None
     parameters: dict[str, str | int] | None = Field(
-        default=None, description="Of `scores`: `labels`, a JSON list in a string."
+        default=None, description="For `scores`: `labels`, a JSON list in a string."
     )
 
 
 class OipResponse(BaseModel):
-    """The tensors that were asked for."""
+    """Requested output tensors."""
 
     model_name: str
     model_version: str
@@ -114,16 +121,19 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question
     request = read(OipRequest, json_part)
     tensor = request.inputs[0]
     if tensor.datatype != "BYTES":
-        raise invalid([{"field": "/inputs/0/datatype", "message": f"BYTES, got {tensor.datatype[:64]!r}"}])
+        message = f"expected BYTES, got {tensor.datatype[:64]!r}"
+        raise invalid([{"field": "/inputs/0/datatype", "message": message}])
     texts = _texts(tensor, binary, max_texts)
     if tensor.shape not in ([len(texts)], [len(texts), 1]):
-        message = f"[{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {tensor.shape[:8]}"
+        message = (
+            f"expected [{len(texts)}] or [{len(texts)}, 1] for {len(texts)} texts, got {tensor.shape[:8]}"
+        )
         raise invalid([{"field": "/inputs/0/shape", "message": message}])
     parameters = request.parameters or OipParameters()
     outputs = dict.fromkeys(OUTPUTS, parameters.binary_data_output) if not request.outputs else {}
     for index, output in enumerate(request.outputs or []):
         if output.name not in OUTPUTS:
-            message = f"one of {', '.join(OUTPUTS)}, got {output.name[:64]!r}"
+            message = f"expected one of {', '.join(OUTPUTS)}, got {output.name[:64]!r}"
             raise invalid([{"field": f"/outputs/{index}/name", "message": message}])
         own = output.parameters.binary_data if output.parameters else None
         outputs[output.name] = parameters.binary_data_output if own is None else own
@@ -132,16 +142,17 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question
 
 
 def _texts(tensor: OipTensor, binary: bytes | None, max_texts: int) -> list[str]:
-    """The tensor's elements, from the JSON part or from what follows it."""
+    """Return the tensor's elements, from the JSON part or from the bytes after it."""
     size = tensor.parameters.binary_data_size if tensor.parameters else None
     if (size or 0) != len(binary or b""):
         field = "/inputs/0/parameters/binary_data_size"
-        message = f"{len(binary or b'')}, the bytes behind the JSON part, got {size}"
+        message = f"expected {len(binary or b'')}, the number of bytes after the JSON part, got {size}"
         raise invalid([{"field": field, "message": message}])
     if size is not None:
         return tensors.read_texts(binary or b"", max_texts)
     if tensor.data is None:
-        raise invalid([{"field": "/inputs/0/data", "message": "texts, or binary_data_size in parameters"}])
+        message = "expected texts, or binary_data_size in parameters"
+        raise invalid([{"field": "/inputs/0/data", "message": message}])
     return [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
 
 
@@ -157,7 +168,7 @@ def _encode(question: Question, answer: Classified, request_id: str) -> Encoded:
     binary: list[bytes] = []
     for name, is_binary in question.options["outputs"].items():
         shape, data = values[name]
-        # The parameters of the protocol are numbers, strings and booleans: a list is not among them.
+        # The protocol allows numbers, strings and booleans as parameters, but not lists.
         parameters: dict[str, str | int] = {"labels": json.dumps(labels)} if name == "scores" else {}
         output = {"name": name, "datatype": "BYTES" if name == "label" else "FP32", "shape": shape}
         if is_binary:

@@ -1,8 +1,8 @@
-"""Server and model in Open Inference Protocol v2: health, metadata, configuration, statistics, index.
+"""Health, metadata, configuration, statistics and index of Open Inference Protocol v2.
 
-Shapes: https://github.com/kserve/open-inference-protocol (inference_rest.md), and Triton's extensions
-that tritonclient uses: extension_model_configuration.md, extension_statistics.md and
-extension_model_repository.md of https://github.com/triton-inference-server/server/tree/main/docs/protocol.
+Schemas: https://github.com/kserve/open-inference-protocol (inference_rest.md), and Triton's extensions that
+tritonclient uses: extension_model_configuration.md, extension_statistics.md and extension_model_repository.md
+of https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from serve_app.service import Classified, LiveModel
 
 
 class OipLive(BaseModel):
-    """The process runs."""
+    """Liveness of the process."""
 
     live: bool
 
 
 class OipReady(BaseModel):
-    """The model answers."""
+    """Readiness of the model."""
 
     ready: bool
 
 
 class OipModelReady(OipReady):
-    """The named model answers."""
+    """Readiness of the named model."""
 
     name: str
 
 
 class OipServer(BaseModel):
-    """The server's metadata; the version is the protocol's."""
+    """Metadata of the server; the version is the protocol's."""
 
     name: str
     version: str
@@ -42,7 +42,7 @@ class OipServer(BaseModel):
 
 
 class OipTensorMetadata(BaseModel):
-    """A tensor; -1 is a size that varies."""
+    """Metadata of a tensor; -1 is a variable dimension."""
 
     name: str
     datatype: str
@@ -50,7 +50,7 @@ class OipTensorMetadata(BaseModel):
 
 
 class OipModelMetadata(BaseModel):
-    """The model's metadata."""
+    """Metadata of the model."""
 
     name: str
     versions: list[str]
@@ -60,7 +60,7 @@ class OipModelMetadata(BaseModel):
 
 
 class OipTensorConfig(BaseModel):
-    """A tensor, in the words of Triton's model configuration."""
+    """Tensor in Triton's model configuration."""
 
     name: str
     data_type: Literal["TYPE_STRING", "TYPE_FP32"]
@@ -68,54 +68,54 @@ class OipTensorConfig(BaseModel):
 
 
 class OipModelConfig(BaseModel):
-    """The model's configuration, as far as there is one here."""
+    """Configuration of the model, as in Triton."""
 
     name: str
     platform: str
     backend: str
-    max_batch_size: int = Field(description="0: the first dimension of a tensor counts the texts.")
+    max_batch_size: int = Field(description="0: the first dimension of a tensor is the number of texts.")
     input: list[OipTensorConfig]
     output: list[OipTensorConfig]
 
 
 class OipDuration(BaseModel):
-    """How often, and how long all in all, in nanoseconds."""
+    """Number of requests and their total time in nanoseconds."""
 
     count: int
     ns: int
 
 
 class OipDurations(BaseModel):
-    """Where the time of the answered requests went."""
+    """Time of the answered requests by phase."""
 
     success: OipDuration
     fail: OipDuration = Field(description="Not counted.")
-    queue: OipDuration = Field(description="Waiting for the device.")
-    compute_input: OipDuration = Field(description="Tokenizing.")
-    compute_infer: OipDuration = Field(description="On the device.")
+    queue: OipDuration = Field(description="Time waiting for the device.")
+    compute_input: OipDuration = Field(description="Tokenization.")
+    compute_infer: OipDuration = Field(description="Forward pass.")
     compute_output: OipDuration = Field(description="Not counted.")
 
 
 class OipModelStatistics(BaseModel):
-    """What one version answered on this replica since it went live, by every protocol."""
+    """Statistics of one version on this replica since it became live, over all protocols."""
 
     name: str
     version: str
-    last_inference: int = Field(description="Milliseconds since 1970, UTC.")
-    inference_count: int = Field(description="Texts.")
-    execution_count: int = Field(description="Requests.")
+    last_inference: int = Field(description="Time of the last request in milliseconds since 1970, UTC.")
+    inference_count: int = Field(description="Number of texts.")
+    execution_count: int = Field(description="Number of requests.")
     inference_stats: OipDurations
     batch_stats: list[None]
 
 
 class OipStatistics(BaseModel):
-    """The statistics of the live model."""
+    """Statistics of the live model."""
 
     model_stats: list[OipModelStatistics]
 
 
 class OipIndexEntry(BaseModel):
-    """A model of the repository."""
+    """Entry of the model repository."""
 
     name: str
     version: str
@@ -128,18 +128,18 @@ SERVER = OipServer(
     version="2",
     extensions=["binary_tensor_data", "model_configuration", "statistics"],
 ).model_dump()
-"""The server's metadata, as GET /v2 answers it."""
+"""Response of GET /v2."""
 
 _PLATFORM = "pytorch_transformers"
 
 
 def ready(live: LiveModel) -> Json:
-    """The named model answers, as GET /v2/models/{name}/ready says it."""
+    """Return the response of GET /v2/models/{name}/ready."""
     return OipModelReady(name=live.name, ready=True).model_dump()
 
 
 def metadata(live: LiveModel) -> Json:
-    """The model's metadata, as GET /v2/models/{name} answers it."""
+    """Return the response of GET /v2/models/{name}."""
     return OipModelMetadata(
         name=live.name,
         versions=[live.version],
@@ -154,7 +154,7 @@ def metadata(live: LiveModel) -> Json:
 
 
 def config(live: LiveModel) -> Json:
-    """The model's configuration, as GET /v2/models/{name}/config answers it."""
+    """Return the response of GET /v2/models/{name}/config."""
     return OipModelConfig(
         name=live.name,
         platform=_PLATFORM,
@@ -170,18 +170,18 @@ def config(live: LiveModel) -> Json:
 
 
 def index(live: LiveModel) -> Json:
-    """The models that can be asked, as POST /v2/repository/index answers it."""
+    """Return the response of POST /v2/repository/index."""
     return [OipIndexEntry(name=live.name, version=live.version, state="READY", reason="").model_dump()]
 
 
 class LiveStatistics:
-    """Counts of the live version; they begin again with the next one."""
+    """Statistics of the live version; they restart with the next version."""
 
     def __init__(self) -> None:
         self._forget("")
 
     def add(self, answer: Classified, live: LiveModel, now_s: float) -> None:
-        """Count an answer, given at `now_s` seconds since 1970, unless it is an earlier version's."""
+        """Count a request answered at `now_s` (seconds since 1970), unless by an earlier version."""
         if live.version != self._version:
             self._forget(live.version)
         if answer.model.version == live.version:
@@ -193,7 +193,7 @@ class LiveStatistics:
             self._forward_s += answer.timing.forward_s
 
     def to_json(self, live: LiveModel) -> Json:
-        """The statistics, as GET /v2/models/{name}/stats answers them."""
+        """Return the response of GET /v2/models/{name}/stats."""
         if live.version != self._version:
             self._forget(live.version)
         none = OipDuration(count=0, ns=0)

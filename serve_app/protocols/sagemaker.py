@@ -1,8 +1,8 @@
 """SageMaker hosting and batch transform: POST /invocations, GET /execution-parameters.
 
-The container's contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
-and https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html; JSON bodies as the
-Hugging Face containers have them: {"inputs": …, "parameters": {"top_k": …}}.
+Container contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+and https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-batch-code.html. JSON bodies have the
+format of the Hugging Face containers: {"inputs": …, "parameters": {"top_k": …}}.
 """
 
 from __future__ import annotations
@@ -42,50 +42,53 @@ from serve_app.settings import Settings
 JSON, LINES, CSV, TEXT = "application/json", "application/jsonlines", "text/csv", "text/plain"
 _ANSWERS = (JSON, LINES, CSV)
 _LINE = re.compile(rb"\S[^\r\n]*")
-"""A line that is not blank, from its first character on."""
+"""A line that is not blank, from its first visible character."""
 _MAX_PAYLOAD_MB = 6
-"""What batch transform puts in a call where the container does not say otherwise."""
+"""Batch transform's default of the maximum payload per call."""
 
 
 class SageMakerParameters(BaseModel):
-    """Parameters of the `transformers` pipeline that are honoured; any other is refused by its name."""
+    """Supported parameters of the `transformers` pipeline; any other is rejected by name."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    top_k: int | None = Field(default=1, ge=1, description="How many labels to answer; null for all.")
-    return_all_scores: bool | None = Field(default=None, description="All labels, unless top_k is given.")
+    top_k: int | None = Field(default=1, ge=1, description="Number of labels to return; null for all.")
+    return_all_scores: bool | None = Field(
+        default=None, description="Whether to return all labels if top_k is not set."
+    )
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = Field(
-        default=None, description="Only the function of the live model (`activation` of GET /v1/model)."
+        default=None, description="Must be the function of the live model (`activation` of GET /v1/model)."
     )
     truncation: Literal[True, False, "longest_first", "only_first", "do_not_truncate"] | None = Field(
         default=None,
-        description="True cuts a text at every limit; false refuses one that the model would not read whole.",
+        description="true truncates a text at every limit; false rejects a text that the model would "
+        "truncate.",
     )
     padding: Literal[True, False, "longest", "max_length", "do_not_pad"] | None = Field(
-        default=None, description="Of no effect on the scores."
+        default=None, description="No effect on the scores."
     )
     segment: Segment | None = None
 
     @property
     def labels(self) -> int | None:
-        """How many labels to answer; None for all."""
+        """Number of labels to return; None for all."""
         if self.return_all_scores and "top_k" not in self.model_fields_set:
             return None
         return self.top_k
 
     @property
     def is_cut(self) -> bool:
-        """Whether a text may be cut wherever it is too long."""
+        """Whether a text is truncated at every limit."""
         return self.truncation not in (None, False, "do_not_truncate")
 
     @property
     def is_whole(self) -> bool:
-        """Whether a text must not be cut at all."""
+        """Whether a text must not be truncated."""
         return self.truncation in (False, "do_not_truncate")
 
 
 class SageMakerRequest(BaseModel):
-    """One text or several."""
+    """Request with one text or several."""
 
     model_config = ConfigDict(strict=True)
 
@@ -94,7 +97,7 @@ class SageMakerRequest(BaseModel):
 
 
 class SageMakerLine(BaseModel):
-    """One text: a line of JSON lines."""
+    """Line of a JSON-lines request, with one text."""
 
     model_config = ConfigDict(strict=True)
 
@@ -103,18 +106,18 @@ class SageMakerLine(BaseModel):
 
 
 class SageMakerPrediction(BaseModel):
-    """A label and its score."""
+    """Label with its score."""
 
     score: float
     label: str
 
 
 SageMakerResponse = list[SageMakerPrediction] | list[list[SageMakerPrediction]]
-"""One entry a text: its best label, or with another `top_k` than 1 a list of labels, best first."""
+"""One entry per text: its best label, or with a `top_k` other than 1 a list of labels, best first."""
 
 
 class ExecutionParameters(BaseModel):
-    """How batch transform should call, as GET /execution-parameters answers it."""
+    """Response of GET /execution-parameters: how batch transform should call the container."""
 
     MaxConcurrentTransforms: int
     BatchStrategy: Literal["MULTI_RECORD"]
@@ -122,7 +125,7 @@ class ExecutionParameters(BaseModel):
 
 
 def execution_parameters(settings: Settings) -> Json:
-    """One call at a time for each replica, each with as many records as the limit on the body allows."""
+    """Return one concurrent call per replica, with as many records as the limit on the body allows."""
     mb = min(_MAX_PAYLOAD_MB, settings.max_body_bytes >> 20)
     return ExecutionParameters(
         MaxConcurrentTransforms=settings.replicas, BatchStrategy="MULTI_RECORD", MaxPayloadInMB=max(1, mb)
@@ -133,7 +136,9 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question
     given = media_type(headers)
     reader = _READERS.get(given)
     if reader is None:
-        raise UnsupportedMedia(f"content type {excerpt(given)}; send {', '.join(_READERS)}")
+        raise UnsupportedMedia(
+            f"content type {excerpt(given)} is not supported; expected one of {', '.join(_READERS)}"
+        )
     question, default = reader(body, max_texts)
     offers = [default, *(answer for answer in _ANSWERS if answer != default)]
     question.options["media_type"] = choose(headers, offers)
@@ -152,7 +157,7 @@ def _read_json(body: bytes, max_texts: int) -> tuple[Question, str]:
 
 
 def _has_an_object_a_line(body: bytes) -> bool:
-    """Whether JSON lines come as JSON: batch transform sends the content type that the job names."""
+    """Return whether a JSON body holds JSON lines: batch transform sends the content type of its job."""
     first = _LINE.search(body)
     if first is None or not first[0].startswith(b"{") or _LINE.search(body, first.end()) is None:
         return False
@@ -177,7 +182,7 @@ def _read_line(number: int, line: bytes) -> SageMakerLine:
     try:
         return read(SageMakerLine, line)
     except BadJson as error:
-        raise BadJson(f"record {number}, counted from 0: {error}") from None
+        raise BadJson(f"record {number} (from 0): {error}") from None
     except Invalid as error:
         faults = error.fields
         raise invalid(
@@ -201,7 +206,7 @@ _READERS: dict[str, Callable[[bytes, int], tuple[Question, str]]] = {
     CSV: _read_csv,
     TEXT: _read_text,
 }
-"""Of each content type: the question, and the media type of its answer unless the request prefers another."""
+"""Readers by content type. They return the request, and the default media type of its response."""
 
 
 def _question(
@@ -210,7 +215,7 @@ def _question(
     parameters: Sequence[SageMakerParameters],
     parameters_place: Callable[[int], str],
 ) -> Question:
-    """The question of texts with parameters each."""
+    """Return the decoded request of texts with parameters for each text."""
     return Question(
         texts,
         place,
@@ -246,7 +251,7 @@ def _encode(question: Question, answer: Classified, _request_id: str) -> Encoded
 
 
 def _to_csv(rows: Sequence[Sequence[Json]]) -> bytes:
-    """A row a text: label, score, and with several labels label, score again; no header."""
+    """Return CSV without a header: one row per text with label and score, repeated for several labels."""
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerows([value for each in row for value in (each["label"], each["score"])] for row in rows)

@@ -1,4 +1,4 @@
-"""What every protocol is made of: the question a body asked, and the reading of bodies."""
+"""Common parts of the protocols: the decoded request, and the validation of JSON bodies."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ Json = Any
 Schema = TypeVar("Schema", bound=BaseModel)
 
 MAX_JSON_VALUES = 10_000
-"""Most values (items and objects) of a JSON body. pydantic holds the interpreter while it parses: on one core
-of a Xeon 1 MiB of `[],` took 0.5 s and 200 MB, 10,000 wrong items 6 ms."""
+"""Maximum number of values (items and objects) in a JSON body. pydantic holds the interpreter lock while it
+parses: on one core of a Xeon 1 MiB of `[],` took 0.5 s and 200 MB, 10,000 wrong items took 6 ms."""
 _MAX_FAULTS = 100
-"""Faults of which those to report are chosen; a union reports several of one value."""
+"""Maximum number of faults from which the reported ones are selected; a union has several faults per
+value."""
 _MAX_FAULTS_CHARS = 32_000
 _MAX_KEY_CHARS = 64
 _BACKSLASH = rb"\\"
 """An escaped backslash."""
 _HEX = rb"[0-9a-fA-F]"
-_LONE_SURROGATE = re.compile(  # begins with a literal, for which a search is fast
+_LONE_SURROGATE = re.compile(  # begins with a literal, so that the search is fast
     rb"\\u(?:[dD][89abAB]%b{2}(?!\\u[dD][c-fC-F]%b{2})|(?<!\\u[dD][89abAB]%b{2}\\u)[dD][c-fC-F]%b{2})"
     % ((_HEX,) * 4)
 )
@@ -35,17 +36,17 @@ _LONE_SURROGATE = re.compile(  # begins with a literal, for which a search is fa
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a body asked.
+    """Decoded request.
 
     Attributes:
-        texts: in the order of the body.
-        place: JSON pointer of the text with that index, for errors.
-        options: what `encode` needs to know besides.
-        segment: what the texts belong to, for the log; one for all, or one a text.
-        cut: whether a text over the limit of characters is cut there instead of refused; for all, or one
-            a text.
-        model: name that the body gives the model, or None. Another one than the live model's is not found.
-        activations: functions that the body asks to make the scores with, each with its JSON pointer.
+        texts: Texts in the order of the body.
+        place: Returns the JSON pointer of the text with an index, for errors.
+        options: Further data for `encode`.
+        segment: Segment for the prediction log: one for all texts, or one per text.
+        cut: Whether texts over the limit of characters are truncated instead of rejected: for all texts, or
+            per text.
+        model: Name of the model in the body, or None. It must be the name of the live model.
+        activations: Requested activation functions, each with its JSON pointer.
     """
 
     texts: list[str]
@@ -57,12 +58,12 @@ class Question:
     activations: Mapping[str, str] = field(default_factory=dict)
 
     def is_cut(self, index: int) -> bool:
-        """Whether the text with that index is cut at the limit of characters."""
+        """Return whether the text with that index is truncated at the limit of characters."""
         return self.cut if isinstance(self.cut, bool) else self.cut[index]
 
 
 class Encoded(NamedTuple):
-    """The answer's body, its media type, and headers that the protocol adds."""
+    """Response body with its media type, and headers that the protocol adds."""
 
     content: bytes
     media_type: str
@@ -71,12 +72,12 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A way to ask and to answer.
+    """Inference protocol.
 
     Attributes:
-        decode: (body, request headers by lower-case name, maximum number of texts) to the question. It may
-            run in any thread. Raises BadJson, Invalid, NotAcceptable, TooLarge or UnsupportedMedia.
-        encode: (question, answer, request id) to the answer.
+        decode: Decodes (body, request headers by lower-case name, maximum number of texts). It may run in any
+            thread. Raises BadJson, Invalid, NotAcceptable, TooLarge or UnsupportedMedia.
+        encode: Encodes (decoded request, predictions, request id) as a response.
     """
 
     decode: Callable[[bytes, Mapping[str, str], int], Question]
@@ -84,33 +85,33 @@ class Protocol:
 
 
 def media_type(headers: Mapping[str, str]) -> str:
-    """The content type of a request without its parameters; empty if it names none."""
+    """Return the content type of a request without parameters; empty if it has none."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def too_many(max_texts: int, found: str) -> TooLarge:
-    """The error for a request with too many texts."""
-    return TooLarge(f"{found} texts, a request may hold {max_texts}; send several")
+    """Return the error for a request with too many texts."""
+    return TooLarge(f"{found} texts; expected at most {max_texts} per request; split the request")
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def to_json(body: Json) -> Encoded:
-    """An answer in JSON."""
+    """Return a response in JSON."""
     return Encoded(_ENCODER.encode(body).encode(), "application/json")
 
 
 def read(schema: type[Schema], body: bytes) -> Schema:
-    r"""Read a JSON body by its schema, in time and memory that are linear in its size.
+    r"""Parse and validate a JSON body, in time and memory that are linear in its size.
 
-    A lone surrogate (`"\ud800"`: half of a character, where a text was cut in the middle of an emoji) is read
-    as U+FFFD, as browsers do; no other part of the body is affected.
+    A lone surrogate (`"\ud800"`: half of a character, as in a text that was truncated within an emoji) is
+    replaced by U+FFFD, as in browsers; the rest of the body is not changed.
 
     Raises:
-        BadJson: it is not JSON.
-        TooLarge: it has more than `MAX_JSON_VALUES` values.
-        Invalid: it is JSON of another shape; each fault with its place.
+        BadJson: The body is not JSON.
+        TooLarge: The body has more than `MAX_JSON_VALUES` values.
+        Invalid: The body is JSON of another shape; the error lists each fault with its location.
     """
     check_values(body)
     try:
@@ -125,36 +126,37 @@ def read(schema: type[Schema], body: bytes) -> Schema:
 def check_values(body: bytes) -> None:
     """Raise TooLarge for JSON with more than `MAX_JSON_VALUES` values, without parsing it."""
     if len(body) > 2 * MAX_JSON_VALUES and _count_values(body) > MAX_JSON_VALUES:
-        raise TooLarge(f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts a request")
+        raise TooLarge(f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts per request")
 
 
 def invalid(faults: Sequence[FieldError], omitted: int = 0) -> Invalid:
-    """The error for faults in a body, the first of them in its message; `omitted` more are not listed."""
+    """Return the error for faults in a body, with the first in its message; `omitted` more are not listed."""
     first = faults[0]
     return Invalid(f"{first['field'] or 'the body'}: {first['message']}", faults, omitted)
 
 
 def expect_json(given: str) -> None:
-    """Raise UnsupportedMedia for a body whose media type is not JSON's."""
+    """Raise UnsupportedMedia for a media type other than JSON's."""
     if given not in ("application/json", ""):
-        raise UnsupportedMedia(f"content type {excerpt(given)}; send application/json")
+        raise UnsupportedMedia(f"content type {excerpt(given)} is not supported; send application/json")
 
 
 def utf8(body: bytes) -> str:
-    """A body as text. Raises Invalid where it is not UTF-8."""
+    """Decode a body. Raises Invalid if it is not UTF-8."""
     try:
         return body.decode()
     except UnicodeDecodeError as error:
-        raise invalid([{"field": "", "message": f"UTF-8 text; byte {error.start} is not"}]) from None
+        message = f"expected UTF-8 text; byte {error.start} is not valid"
+        raise invalid([{"field": "", "message": message}]) from None
 
 
 def ranked(labels: Sequence[str], scored: Scored) -> list[tuple[str, float]]:
-    """(label, score), best first; of equals, the earlier label."""
+    """Return (label, score) pairs, best first; equal scores in the order of the labels."""
     return sorted(zip(labels, scored.scores, strict=True), key=lambda pair: -pair[1])
 
 
 def predictions(labels: Sequence[str], scored: Scored, top_k: int | None = None) -> list[Json]:
-    """`{"score", "label"}` of the `top_k` best labels, best first, as Hugging Face's servers write them."""
+    """Return `{"score", "label"}` of the `top_k` best labels, best first, as Hugging Face's servers do."""
     if top_k == 1:
         score = max(scored.scores)
         return [{"score": score, "label": labels[scored.scores.index(score)]}]
@@ -162,21 +164,21 @@ def predictions(labels: Sequence[str], scored: Scored, top_k: int | None = None)
 
 
 def refuse_truncated(question: Question, answer: Classified) -> None:
-    """Raise TooLarge if a text that `options["whole"]` lists by index was not read to its end."""
+    """Raise TooLarge if a text whose index is in `options["whole"]` was truncated."""
     for index in question.options["whole"]:
         if answer.results[index].truncated:
             raise TooLarge(
                 f"{question.place(index)} has more than {answer.model.max_length} tokens and must not be "
-                "truncated; shorten it, or allow truncation"
+                "truncated; shorten the text, or allow truncation"
             )
 
 
 def _count_values(body: bytes) -> int:
-    """Count the items, members and containers of a JSON body, from what is outside its strings.
+    """Count the items, members and containers of a JSON body by the characters outside its strings.
 
-    Exact within a factor of two for JSON, and up to the first fault of what is not.
+    The count is exact within a factor of two for JSON, and up to the first fault of other bodies.
     """
-    # Without the escapes of backslash and quote, each quote begins or ends a string.
+    # Without escaped backslashes and quotes, each quote begins or ends a string.
     bare = body.replace(_BACKSLASH, b"").replace(b'\\"', b"")
     quotes = bare.count(b'"')
     if quotes > 4 * MAX_JSON_VALUES:  # a value has at most two strings: its key and itself
@@ -186,8 +188,8 @@ def _count_values(body: bytes) -> int:
 
 
 def _without_lone_surrogates(body: bytes) -> bytes | None:
-    """The body with U+FFFD for each escape of half a character; None if it has no such escape."""
-    # Without the escaped backslashes, each backslash begins an escape. No JSON has a NUL byte.
+    """Replace each escape of a lone surrogate by U+FFFD; return None if there is none."""
+    # Without escaped backslashes, each backslash begins an escape. JSON never has a NUL byte.
     bare = body.replace(_BACKSLASH, b"\0")
     if b"\0" in body or not _LONE_SURROGATE.search(bare):
         return None
@@ -209,19 +211,19 @@ def _validate(schema: type[Schema], body: bytes) -> Schema:
 
 
 def _first_faults(error: ValidationError) -> list[ErrorDetails]:
-    """At most the first 100 faults."""
+    """Return at most the first 100 faults."""
     count = error.error_count()
     if count > _MAX_FAULTS:
         # Thousands of faults cost several times less as one string than as objects.
         start = error.json(include_url=False, include_context=False, include_input=False, indent=None)
-        whole: list[ErrorDetails] = from_json(start[:_MAX_FAULTS_CHARS], allow_partial=True)[:-1]
-        if whole:
-            return whole[:_MAX_FAULTS]
+        complete: list[ErrorDetails] = from_json(start[:_MAX_FAULTS_CHARS], allow_partial=True)[:-1]
+        if complete:
+            return complete[:_MAX_FAULTS]
     return error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_FAULTS]
 
 
 def _deepest(faults: Sequence[tuple[str, str]]) -> list[FieldError]:
-    """One fault a place. A union reports each of its branches: the one that got furthest was meant."""
+    """Merge the faults by location. A union has faults of each branch: keep the deepest ones."""
     messages: dict[str, dict[str, None]] = {}
     outer: set[str] = set()
     for place, message in faults:
@@ -230,14 +232,14 @@ def _deepest(faults: Sequence[tuple[str, str]]) -> list[FieldError]:
             place = place.rpartition("/")[0]
             outer.add(place)
     return [
-        FieldError(field=place, message=" or ".join(said))
-        for place, said in messages.items()
+        FieldError(field=place, message=" or ".join(texts))
+        for place, texts in messages.items()
         if place not in outer
     ]
 
 
 def _pointer(location: Sequence[int | str]) -> str:
-    """JSON pointer (RFC 6901) of a pydantic location; a union's branch names are not part of the path."""
+    """Return the JSON pointer (RFC 6901) of a pydantic location, without the names of union branches."""
     steps = [step for step in location if isinstance(step, int) or not _names_a_branch(step)]
     return "".join(
         "/" + shortened(str(step), _MAX_KEY_CHARS).replace("~", "~0").replace("/", "~1") for step in steps

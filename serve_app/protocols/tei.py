@@ -1,8 +1,9 @@
 """Hugging Face text-embeddings-inference: POST /predict, POST / and GET /info.
 
-Shapes: https://huggingface.github.io/text-embeddings-inference (PredictRequest, PredictResponse, Info). A
-body with `parameters` is of the Inference API, as `huggingface_hub.InferenceClient` sends it: its answer has
-one more list around it, and `top_k` labels.
+Schemas: https://huggingface.github.io/text-embeddings-inference (PredictRequest, PredictResponse, Info). A
+    body with
+`parameters` is a request of the Inference API, as `huggingface_hub.InferenceClient` sends it: its response is
+nested in one more list and has `top_k` labels.
 """
 
 from __future__ import annotations
@@ -30,78 +31,81 @@ from serve_app.settings import BATCH_TOKENS, Settings
 
 
 class TeiParameters(BaseModel):
-    """Parameters of the Inference API; any other is refused by its name."""
+    """Supported parameters of the Inference API; any other is rejected by name."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    top_k: int | None = Field(default=None, ge=1, description="How many labels to answer; all by default.")
+    top_k: int | None = Field(default=None, ge=1, description="Number of labels to return; default: all.")
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = Field(
-        default=None, description="Only the function of the live model (`activation` of GET /v1/model)."
+        default=None, description="Must be the function of the live model (`activation` of GET /v1/model)."
     )
 
 
 class TeiRequest(BaseModel):
-    """One text, or a batch of one-element lists."""
+    """Request with one text, or a batch of one-element lists."""
 
     model_config = ConfigDict(strict=True)
 
     inputs: str | list[list[str]] | list[str]
     truncate: bool | None = Field(
         default=None,
-        description="True cuts a text at every limit; false refuses one that the model would not read whole.",
+        description="true truncates a text at every limit; false rejects a text that the model would "
+        "truncate.",
     )
     truncation_direction: str | None = None
     raw_scores: bool = False
     parameters: TeiParameters | None = Field(
-        default=None, description="Makes the answer to one text a list of lists, as in the Inference API."
+        default=None, description="Nests the response to one text in a list, as in the Inference API."
     )
 
 
 class TeiPrediction(BaseModel):
-    """A label and its score."""
+    """Label with its score."""
 
     score: float
     label: str
 
 
 TeiResponse = list[TeiPrediction] | list[list[TeiPrediction]]
-"""The labels of one text, best first; for a batch, or a body with `parameters`, such a list a text."""
+"""Labels of one text, best first; for a batch or a body with `parameters`, such a list for each text."""
 
 
 class TeiLabels(BaseModel):
-    """The labels by their number, and the other way round."""
+    """Mapping of ids to labels and of labels to ids."""
 
     id2label: dict[str, str]
     label2id: dict[str, int]
 
 
 class TeiModelType(BaseModel):
-    """What kind of model it is: always a classifier."""
+    """Type of the model: always a classifier."""
 
     classifier: TeiLabels
 
 
 class TeiInfo(BaseModel):
-    """The model and the limits in force, as GET /info answers them."""
+    """Response of GET /info: the model and the configured limits."""
 
     model_id: str
     model_sha: str | None = Field(description="SHA-256 of the bundle's manifest.")
     model_dtype: str
     model_type: TeiModelType
-    max_concurrent_requests: int = Field(description="Texts that may wait.")
-    max_input_length: int = Field(description="Tokens after which a text is cut.")
+    max_concurrent_requests: int = Field(description="Maximum number of queued texts.")
+    max_input_length: int = Field(
+        description="Maximum number of tokens per text; longer texts are truncated."
+    )
     max_batch_tokens: int
-    max_batch_requests: int | None = Field(description="Texts in a batch.")
-    max_client_batch_size: int = Field(description="Texts in a request.")
+    max_batch_requests: int | None = Field(description="Maximum number of texts in a batch.")
+    max_client_batch_size: int = Field(description="Maximum number of texts per request.")
     auto_truncate: bool
     tokenization_workers: int
-    version: str = Field(description="The model's version.")
+    version: str = Field(description="Version of the model.")
     sha: str | None
     docker_label: str | None
 
 
 def info(live: LiveModel, settings: Settings) -> Json:
-    """The model and the limits in force, in text-embeddings-inference's words."""
+    """Return the response of GET /info."""
     classifier = TeiLabels(
         id2label={str(number): label for number, label in enumerate(live.labels)},
         label2id={label: number for number, label in enumerate(live.labels)},
@@ -128,9 +132,10 @@ def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Questio
     expect_json(media_type(headers))
     request = read(TeiRequest, body)
     if request.raw_scores:
-        raise invalid([{"field": "/raw_scores", "message": "only false: the answers are probabilities"}])
+        message = "expected false; the scores are always probabilities"
+        raise invalid([{"field": "/raw_scores", "message": message}])
     if request.truncation_direction not in (None, "right", "Right"):
-        raise invalid([{"field": "/truncation_direction", "message": "only 'right' is supported"}])
+        raise invalid([{"field": "/truncation_direction", "message": "expected 'right'"}])
     parameters = request.parameters or TeiParameters()
     if isinstance(request.inputs, str):
         texts, place, one = [request.inputs], (lambda _: "/inputs"), True
@@ -157,7 +162,7 @@ def _text(row: Sequence[Any], field: str) -> str:
     if len(row) == 1:
         return str(row[0])
     found = "a pair of texts" if len(row) == 2 else f"{len(row)} texts"
-    message = f"one text, got {found}; pairs are not supported, a batch is [[text], [text], …]"
+    message = f"expected one text, got {found}; pairs are not supported, a batch is [[text], [text], …]"
     raise invalid([{"field": field, "message": message}])
 
 

@@ -1,7 +1,7 @@
-"""The bytes of the Open Inference Protocol's binary tensor extension.
+"""Binary tensor extension of the Open Inference Protocol.
 
-Tensors follow the JSON part, whose length a header names. An element of a BYTES tensor is its length in four
-bytes and then its bytes; an FP32 element is four bytes. Everything is little-endian. The extension:
+Tensors follow the JSON part, whose length is in a header. An element of a BYTES tensor is its length in four
+bytes followed by its bytes; an FP32 element has four bytes. All numbers are little-endian. Specification:
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
@@ -17,17 +17,17 @@ _LENGTH = struct.Struct("<I")
 
 
 def split(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bytes | None]:
-    """Return the JSON part and the tensors; None where the header is absent and all of the body is JSON.
+    """Return the JSON part and the tensors; None without the header, when the entire body is JSON.
 
     Raises:
-        Invalid: the header is no length within the body.
+        Invalid: The header is not a length within the body.
     """
     given = headers.get(LENGTH_HEADER)
     if given is None:
         return body, None
     length = int(given) if given.isdecimal() and len(given) < 16 else -1
     if not 0 < length <= len(body):
-        message = f"bytes of the JSON part, 1 to {len(body)}, got {given[:64]!r}"
+        message = f"expected the number of bytes of the JSON part, 1 to {len(body)}, got {given[:64]!r}"
         raise invalid([{"field": "Inference-Header-Content-Length", "message": message}])
     return body[:length], body[length:]
 
@@ -36,8 +36,8 @@ def read_texts(tensor: bytes, max_texts: int) -> list[str]:
     """Read a BYTES tensor of UTF-8.
 
     Raises:
-        Invalid: a length goes beyond the tensor, or an element is not UTF-8.
-        TooLarge: more than `max_texts` elements; those beyond are not read.
+        Invalid: A length exceeds the tensor, or an element is not UTF-8.
+        TooLarge: There are more than `max_texts` elements; the others are not read.
     """
     texts: list[str] = []
     at = 0
@@ -48,22 +48,23 @@ def read_texts(tensor: bytes, max_texts: int) -> list[str]:
         length = _LENGTH.unpack_from(tensor, at)[0] if begin <= len(tensor) else 0
         at = begin + length
         if at > len(tensor):
-            message = f"four bytes of length and as many bytes as they say; {len(tensor) - begin} are left"
+            left = len(tensor) - begin
+            message = f"expected four bytes of length followed by that number of bytes; {left} are left"
             raise invalid([{"field": f"/inputs/0/data/{len(texts)}", "message": message}])
         try:
             texts.append(tensor[begin:at].decode())
         except UnicodeDecodeError as error:
-            message = f"UTF-8 text; byte {error.start} is not"
+            message = f"expected UTF-8 text; byte {error.start} is not valid"
             raise invalid([{"field": f"/inputs/0/data/{len(texts)}", "message": message}]) from None
     return texts
 
 
 def of_texts(texts: Sequence[str]) -> bytes:
-    """A BYTES tensor."""
+    """Encode texts as a BYTES tensor."""
     encoded = [text.encode() for text in texts]
     return b"".join(part for each in encoded for part in (_LENGTH.pack(len(each)), each))
 
 
 def of_floats(values: Sequence[float]) -> bytes:
-    """An FP32 tensor."""
+    """Encode numbers as an FP32 tensor."""
     return struct.pack(f"<{len(values)}f", *values)

@@ -1,6 +1,6 @@
 """vLLM's classification API: POST /classify.
 
-Shapes: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html (Classification API) and
+Schemas: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html (Classification API) and
 vllm/entrypoints/pooling/classify/protocol.py (ClassificationCompletionRequest, ClassificationResponse).
 """
 
@@ -25,33 +25,35 @@ from serve_app.service import Classified
 
 
 class VllmRequest(BaseModel):
-    """One text or several. What changes the scores in vLLM has the value that holds here, or is refused."""
+    """Request with one text or several. Options of vLLM that change scores must have this service's value."""
 
     model_config = ConfigDict(strict=True)
 
     input: str | list[str] = Field(min_length=1, description="Texts; token ids are not supported.")
     model: str | None = Field(default=None, description="Name of the live model.")
     truncate_prompt_tokens: Literal[-1] | None = Field(
-        default=None, description="A text is cut at the model's limit of tokens in any case."
+        default=None, description="Texts are always truncated at the model's maximum number of tokens."
     )
     truncation_side: Literal["right"] | None = None
     add_special_tokens: Literal[True] = True
-    use_activation: Literal[True] | None = Field(default=None, description="The answers are probabilities.")
+    use_activation: Literal[True] | None = Field(
+        default=None, description="The scores are always probabilities."
+    )
     activation: Literal[True] | None = Field(default=None, description="As `use_activation`.")
     softmax: Literal[True] | None = Field(default=None, description="As `use_activation`.")
 
 
 class VllmPrediction(BaseModel):
-    """One text's answer."""
+    """Prediction for one text."""
 
     index: int
     label: str
-    probs: list[float] = Field(description="In the order of the model's labels.")
+    probs: list[float] = Field(description="Scores in the order of the model's labels.")
     num_classes: int
 
 
 class VllmUsage(BaseModel):
-    """Tokens that the model read."""
+    """Number of tokens of the texts."""
 
     prompt_tokens: int
     total_tokens: int
@@ -60,11 +62,11 @@ class VllmUsage(BaseModel):
 
 
 class VllmResponse(BaseModel):
-    """Answers in the order of the texts."""
+    """Predictions in the order of the texts."""
 
-    id: str = Field(description="classify- and X-Request-ID.")
+    id: str = Field(description="The prefix classify- followed by X-Request-ID.")
     object: Literal["list"]
-    created: int = Field(description="Seconds since 1970, UTC.")
+    created: int = Field(description="Time in seconds since 1970, UTC.")
     model: str
     data: list[VllmPrediction]
     usage: VllmUsage

@@ -1,5 +1,5 @@
-// The page at /: sends what is typed to v1/classify and shows what comes back.
-// Everything that came from a person or a server reaches the document as text, never as markup.
+// User interface at /: sends texts to v1/classify and shows the predictions.
+// Input of the user and data of the server are inserted as text, never as markup.
 
 const EXAMPLES = [
   "I love this cream",
@@ -8,8 +8,8 @@ const EXAMPLES = [
   "Lovely smell, but it broke",
   "Nobody answers my mails",
 ];
-const BARS_SHOWN = 5; // further labels fold away
-const ARGUMENT_MAX_BYTES = 100_000; // Linux takes 128 KiB as one argument; above this curl reads standard input
+const BARS_SHOWN = 5; // further labels are collapsed
+const ARGUMENT_MAX_BYTES = 100_000; // Linux allows 128 KiB per argument; for larger bodies curl reads standard input
 const WHEN = { dateStyle: "medium", timeStyle: "short" };
 const NOT_UNDERSTOOD = "The answer was not understood";
 const FALLBACK_LIMITS = { max_texts_per_request: 64, max_body_bytes: Infinity, max_chars_per_text: Infinity };
@@ -19,7 +19,7 @@ const count = new Intl.NumberFormat("en");
 const bytesOf = (text) => new TextEncoder().encode(text).length;
 const page = { model: null, limits: FALLBACK_LIMITS, run: null, abort: null };
 
-/** A failed request, in words for people: RFC 9457's title, detail and errors, and when to come back. */
+/** Failed request: title, detail and errors of the RFC 9457 problem, and the time until a retry. */
 class Problem extends Error {
   constructor(title, { detail, status, errors, retryAfter, requestId } = {}) {
     super(title);
@@ -27,14 +27,14 @@ class Problem extends Error {
   }
 }
 
-// ---- pure: what is asked ----
+// ---- pure: requests ----
 
 function textsOf(value, mode) {
   if (mode === "whole") return value.trim() ? [value] : [];
   return value.split("\n").filter((line) => line.trim());
 }
 
-/** The texts in order, in as few requests as the service's limits allow. */
+/** Divide the texts, in order, into as few requests as the service's limits allow. */
 function requestsOf(texts, limits) {
   const requests = [];
   let bytes = Infinity;
@@ -52,7 +52,7 @@ function requestsOf(texts, limits) {
   return requests;
 }
 
-/** JSON on one line; what cannot be seen, or turns the reading direction, is escaped. */
+/** JSON on one line, with invisible characters and direction marks escaped. */
 function bodyOf(texts) {
   return JSON.stringify({ inputs: texts }).replace(
     /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
@@ -72,7 +72,7 @@ function curlOf(texts, withKey) {
   return `${head} --data-binary @- <<'END'\n${body}\nEND`;
 }
 
-// ---- pure: how figures read ----
+// ---- pure: formatting ----
 
 const plural = (n, noun) => `${count.format(n)} ${noun}${n === 1 ? "" : "s"}`;
 const ms = (value) => `${value < 10 ? value.toFixed(1) : count.format(Math.round(value))} ms`;
@@ -111,7 +111,7 @@ async function ask(path, options = {}) {
   try {
     answer = JSON.parse(body);
   } catch {
-    // a gateway's page, say: named below by its status
+    // for example the page of a gateway: reported below by its status
   }
   if (response.ok) {
     if (answer) return answer;
@@ -155,7 +155,7 @@ async function askModel() {
   showInput();
 }
 
-// ---- one run: all texts of one press of the button ----
+// ---- run: all texts of one click on the button ----
 
 function start() {
   if (page.abort) return;
@@ -172,7 +172,7 @@ function start() {
   resume();
 }
 
-/** Sends what waits, one request after the other; what was answered before a failure stays. */
+/** Send the remaining requests one after the other; results from before a failure stay. */
 async function resume() {
   const run = page.run;
   if (page.abort) return;
@@ -202,7 +202,7 @@ async function resume() {
   if (version && (version !== page.model?.version || $("live").dataset.state !== "up")) askModel();
 }
 
-// ---- showing ----
+// ---- rendering ----
 
 /** An element with a class and children; a string becomes a text node. */
 function make(tag, className = "", ...children) {
@@ -218,7 +218,7 @@ function showInput() {
   const texts = typed();
   const requests = requestsOf(texts, page.limits);
   const most = page.limits.max_chars_per_text;
-  // counted as the service does, in code points; never more of those than of UTF-16's units
+  // the service counts code points, of which there are at most as many as UTF-16 units
   const long = texts.findIndex((text) => text.length > most && [...text].length > most);
   const words = [plural(texts.length, "text")];
   if (requests.length > 1) words.push(`sent as ${requests.length} requests`);
@@ -273,7 +273,7 @@ function showModel(model) {
   $("model").replaceChildren(...rows.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
 }
 
-/** The card of `answer.results[i]`; `run.done` texts are shown already. */
+/** Return the card of `answer.results[i]`; `run.done` texts are already shown. */
 function resultOf(run, answer, i, text) {
   const result = answer.results[i];
   const scores = Object.entries(result.scores ?? { [result.label]: result.score }).sort((a, b) => b[1] - a[1]);
@@ -287,7 +287,7 @@ function resultOf(run, answer, i, text) {
   });
   const words = make("p", "text", text);
   words.dir = "auto";
-  if (text.length > 400) words.tabIndex = 0; // scrolls, so the keyboard must reach it
+  if (text.length > 400) words.tabIndex = 0; // scrollable elements must be reachable by keyboard
   const label = make("strong", "label", result.label);
   label.dataset.tone = toneOf(result.label);
   const facts = make("p", "facts", make("span", "", `Text ${count.format(run.done + i + 1)}`));
@@ -312,7 +312,7 @@ function tally(run) {
   return [...seen].sort((a, b) => b[1] - a[1]).map(([label, n]) => `${count.format(n)} ${label}`);
 }
 
-/** Where the time of a run went, in milliseconds; without the service's figures, only the browser's. */
+/** Times of a run by phase, in milliseconds; without the service's times, only the browser's. */
 function timingOf(answers) {
   const sum = (pick) => answers.reduce((total, answer) => total + (pick(answer) ?? 0), 0);
   const latency = sum((answer) => answer.latency);
@@ -353,7 +353,7 @@ function showSummary(run) {
   });
   const requests = make("ul", "requests", ...rows);
   requests.setAttribute("aria-label", "Requests");
-  if (rows.length > 3) requests.tabIndex = 0; // scrolls, as long texts do
+  if (rows.length > 3) requests.tabIndex = 0; // scrollable, as long texts
   pieces.push(requests);
   $("summary").replaceChildren(...pieces);
   $("summary").hidden = false;
@@ -383,7 +383,7 @@ function showProblem(error, run) {
   if (problem.requestId) box.append(make("p", "note", "Request ", make("code", "", problem.requestId)));
   const again = make("button", "plain", run.done ? "Continue with the rest" : "Try again");
   again.addEventListener("click", () => {
-    $("classify").focus(); // this button is about to go
+    $("classify").focus(); // this button is removed next
     resume();
   });
   if (problem.status !== 422 && problem.status !== 413) box.append(again); // the same text would fail the same way
@@ -404,7 +404,7 @@ async function copy() {
   try {
     await navigator.clipboard.writeText($("curl").textContent);
   } catch {
-    copied = copyByHand(); // plain http from another machine has no clipboard interface
+    copied = copyByHand(); // without https, other machines have no clipboard interface
   }
   $("copy").textContent = copied ? "Copied" : "Not copied";
   $("status").textContent = copied ? "Curl line copied." : "The browser did not allow copying: the line is selected.";

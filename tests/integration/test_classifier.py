@@ -191,7 +191,7 @@ def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
 def test_labels_of_manifest_and_model_must_be_as_many(tmp_path: Path) -> None:
     folder = save(tmp_path / "two")
     bundle.write_manifest(folder, name="tiny", version="1", labels=["yes", "no"])
-    with pytest.raises(BundleInvalid, match="3 labels, the manifest 2"):
+    with pytest.raises(BundleInvalid, match="3 labels, the manifest has 2"):
         load(folder, tmp_path)
 
 

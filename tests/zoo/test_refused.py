@@ -119,14 +119,14 @@ def no_json(folder: Path) -> None:
 
 REFUSED: dict[Callable[[Path], None], str] = {
     no_tokenizer: "tokenizer",
-    tokenizer_of_nothing: "knows no word of a plain sentence",
+    tokenizer_of_nothing: "knows no word of plain sentences",
     tokenizer_of_another_model: "the model has 320 embeddings",
     words_added_without_resizing: "the model has 320 embeddings, so that",
     not_finite: "weight .*layer.1.* is not finite",
     overflowing: "not finite",
     no_head: "no weights for classifier",
     another_number_of_labels: "classifier.bias is stored as .3,., and config.json .5 labels",
-    broken_download: "safetensors, are damaged or cut off",
+    broken_download: "safetensors, are damaged or incomplete",
     pointer: f"{WEIGHTS} is a Git LFS pointer",
     pointer_of_the_tokenizer: "tokenizer.json is a Git LFS pointer",
     pointer_of_the_config: "config.json is a Git LFS pointer",

@@ -26,7 +26,7 @@ def test_ports_that_cannot_be_used(service: int, dashboard: int, stated: str) ->
 
 
 def test_a_port_that_is_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(LocalError, match="is taken by "):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(LocalError, match="is in use by "):
         require_ports(free_port(), taken.getsockname()[1])
 
 

@@ -98,7 +98,7 @@ def root_script(
         f"mkdir -p .{quoted(str(hidden))} && mount -t tmpfs tmpfs .{quoted(str(hidden))}",
     ]
     for mount in mounts:
-        # Resolved as in the container: an absolute link such as /var/run leads out of its root here.
+        # Resolved as in the container: an absolute link such as /var/run points out of its root here.
         source, target = quoted(str(mount.source)), quoted(f".{Path(mount.path).resolve()}")
         make = "mkdir -p" if mount.source.is_dir() else "install -D /dev/null"
         lines.append(f"[ -e {target} ] || {make} {target}; mount --rbind {source} {target}")

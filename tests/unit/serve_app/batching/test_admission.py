@@ -38,7 +38,7 @@ class Door:
         except QueueFull as refusal:
             assert refusal.retry_after_s == pytest.approx(wait_s, abs=0.001)
             if priority == "interactive":
-                stated_s = float(re.findall(r"the bound is ([\d.]+) s now", str(refusal))[0])
+                stated_s = float(re.findall(r"limit: ([\d.]+) s now", str(refusal))[0])
                 assert BOUND_S / 2 < stated_s <= BOUND_S
             return False
         self.admission.joined(priority)
@@ -106,7 +106,7 @@ def test_less_than_half_of_the_bound_is_never_refused_and_more_than_all_of_it_al
 
 def test_a_refusal_states_the_bound_and_when_to_retry() -> None:
     forecast = QueueForecast(waiting_items=1, waiting_tokens=1, wait_s=2.5, own_s=0)
-    stated = r"2\.5 s, the bound is 2 s now \(max_queue_wait_s\); retry in 2\.5 s"
+    stated = r"2\.5 s; limit: 2 s now \(max_queue_wait_s\); retry in 2\.5 s"
     with pytest.raises(QueueFull, match=stated):
         Door().admission.check_room(forecast, items=1, tokens=1, priority="interactive", now=10.0)
 

@@ -326,7 +326,7 @@ async def test_a_device_that_fails_on_everything_is_unhealthy_until_a_batch_goes
     batcher.check_health()
     with pytest.raises(ModelFailure, match="failed on a batch"):
         await ask(batcher, "probe", "other")
-    with pytest.raises(ModelFailure, match="latest batch failed"):
+    with pytest.raises(ModelFailure, match="latest batch and its retries failed"):
         batcher.check_health()
     assert await ask(batcher, "next") == ["answer to next"]
     batcher.check_health()

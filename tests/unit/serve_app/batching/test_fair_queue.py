@@ -91,7 +91,7 @@ def test_what_is_dropped_or_late_does_not_take_a_place_in_the_batch() -> None:
 
 def test_a_text_without_a_token_is_refused_and_leaves_no_count_behind() -> None:
     queue: FairQueue[QueuedRequest[Text]] = FairQueue(10)
-    with pytest.raises(ValueError, match="without a token"):
+    with pytest.raises(ValueError, match="without tokens"):
         queue.push(request("empty", 5, 0))
     assert (queue.items, queue.tokens, queue.take(10, 10, 0)) == (0, 0, [])
 

@@ -39,7 +39,7 @@ def test_a_disk_that_takes_nothing_fails_no_answer_and_refuses_feedback_in_the_e
     (tmp_path / "file").write_text("where the folder should be")
     capture = capturing(tmp_path / "file")
     capture.answered(answered("a", "one"))
-    with pytest.raises(QueueFull, match="no room"):
+    with pytest.raises(QueueFull, match="buffer of feedback is full"):
         for _ in range(100):
             capture.judged([truth("a", "POSITIVE")] * 1000)
     capture.answered(answered("b", "two"))

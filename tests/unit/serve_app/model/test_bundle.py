@@ -86,7 +86,7 @@ def test_no_manifest(tmp_path: Path) -> None:
         ({"files": {"../model.safetensors": "0" * 64}}, "../model.safetensors"),
         ({"files": {MANIFEST: "0" * 64}}, MANIFEST),
         ({"files": {"config.json": "abc"}}, "config.json"),
-        ({"base": {"uri": "x", "sha256": {"model.safetensors": "0" * 64}}}, "whole weights name none"),
+        ({"base": {"uri": "x", "sha256": {"model.safetensors": "0" * 64}}}, "full weights must not name one"),
     ],
 )
 def test_a_manifest_that_breaks_the_format_is_refused_by_field(
@@ -121,7 +121,7 @@ def test_an_adapter_needs_a_base_and_no_whole_weights(tmp_path: Path, write_bund
     manifest = write_bundle(tmp_path / "adapter", base=BASE)
     verify(tmp_path / "adapter", manifest)
 
-    with pytest.raises(BundleInvalid, match="names its base"):
+    with pytest.raises(BundleInvalid, match="must name its base"):
         edit(tmp_path / "adapter", base=None)
         read_manifest(tmp_path / "adapter")
     with pytest.raises(BundleInvalid, match="both of"):
