@@ -19,7 +19,7 @@ counted because the CloudWatch agent does not support histograms, and because th
 unlike percentiles."""
 _ITEMS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 Kind = Literal["inference", "rejected", "other"]
-"""Kind of a request by its route and outcome. inference: the route takes texts, and the service is responsible
+"""Kind of a request by its route and outcome. inference: the route takes texts and the service is responsible
 for the outcome; alarms and autoscaler count only these. rejected: refused for an error of the client. other:
 health, metadata, feedback."""
 

@@ -285,7 +285,7 @@ class RequestPipeline:
 
     def _kind_of(self, route: str, status: int, model_failed: bool) -> Kind:
         """The kind of a request to a route that ended with a status."""
-        if route not in self._asked:
+        if route not in self._inference_routes:
             return "other"
         # No room, a client that left while it waited, a model that fails on a text: no fault of the caller.
         excused = model_failed or status in (429, 499)
