@@ -59,11 +59,11 @@ def _ray_variables() -> dict[str, str]:
 
 
 def quiet_data() -> None:
-    """Have Ray Data keep its progress and its advice to itself."""
+    """Have Ray Data keep its progress, its advice and its tracebacks to itself; what fails is raised."""
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
 def _free_port(wanted: int) -> int:

@@ -27,6 +27,8 @@ SET = "set"
 _TEXT = "__text"
 """Where the text stands on its way to the model, whatever the data call it."""
 _BATCH_TEXTS = 2048
+_READERS = 2
+"""Tasks that read files at a time, for each worker; each is a process."""
 _GROUP_TOKENS = {"cpu": 4096, "cuda": 32_768}
 """Padded tokens of one forward."""
 
@@ -72,8 +74,8 @@ def score(
         data: File, folder or address of the texts.
         out: A folder that must not exist; gets Parquet files with all columns of the data, for each label
             `score_LABEL`: float32, its probability after the model's temperature, and `PREDICTED`: the label
-            with the highest. A column of a JSON file whose values are of several types, or lists or objects,
-            becomes JSON text.
+            with the highest. A column with values of several types, or with lists or objects, becomes JSON
+            text.
         text: Column of the text.
         layout: Of CSV files.
         skip_bad_rows: Rows of a file without a text that may be left out.
@@ -122,7 +124,12 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
     files = [(file, source) for source in sources for file in list_files(source.file)]
-    texts = sum(len(columns[source.text]) for file, source in files for columns in _rows(file, source))
+    texts, kinds = 0, dict[str, set[type]]()
+    for file, source in files:
+        for columns in _rows(file, source):
+            texts += len(columns[source.text])
+            for name, values in columns.items():
+                kinds.setdefault(name, set()).update(type(value) for value in values if value is not None)
     if not texts:
         raise DataInvalid(f"{', '.join(source.file for source in sources)}: no text; give --data with rows")
     bundle = fetch(model_uri(model), cache_dir=CACHE)
@@ -136,7 +143,11 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
     threads = max(1, int(ray.cluster_resources()["CPU"]) // workers)
     # Reading and writing wait for files; the cores are the models'.
     rows = ray.data.from_items(list(range(len(files)))).map_batches(
-        _read, batch_size=1, num_cpus=0, fn_kwargs={"files": files}
+        _read,
+        batch_size=1,
+        num_cpus=0,
+        concurrency=_READERS * workers,
+        fn_kwargs={"files": files, "kinds": kinds},
     )
     scored = rows.map_batches(
         _Scorer,
@@ -167,7 +178,7 @@ def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
         DataInvalid: The file cannot be read, or has more rows without a text than may be left out.
     """
     needed = (source.text, source.label) if source.label else (source.text,)
-    wanted = () if source.label else column_names(file, source.layout)
+    wanted = () if source.label else column_names(file, source.layout, needed)
     bad, row = BadRows(file, source.skip_bad_rows), 0
     for columns in read_columns(file, needed, wanted, source.layout):
         kept = []
@@ -184,15 +195,17 @@ def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
     bad.finish()
 
 
-def _read(batch: Mapping[str, Any], *, files: list[tuple[str, _Source]]) -> Iterator[dict[str, Any]]:
-    """A file's rows: all columns of a file alone; text, label and set of one among several sets."""
+def _read(
+    batch: Mapping[str, Any], *, files: list[tuple[str, _Source]], kinds: Mapping[str, set[type]]
+) -> Iterator[dict[str, Any]]:
+    """A file's rows: the columns of all files; text, label and set of one among several sets."""
     file, source = files[int(batch["item"][0])]
     for columns in _rows(file, source):
         texts = columns[source.text]
         if not texts:
             continue
         if source.label is None:
-            kept = {name: _storable(values) for name, values in columns.items()}
+            kept = {name: _storable(columns.get(name), kinds[name], len(texts)) for name in kinds}
         else:
             kept = {
                 "text": np.array(texts),
@@ -202,12 +215,12 @@ def _read(batch: Mapping[str, Any], *, files: list[tuple[str, _Source]]) -> Iter
         yield {_TEXT: np.asarray(texts), **kept}
 
 
-def _storable(values: Sequence[Any]) -> Any:
-    """A column as an array of one type; other values as JSON text."""
-    kinds = {type(value) for value in values if value is not None}
+def _storable(values: Sequence[Any] | None, kinds: set[type], rows: int) -> Any:
+    """A column as it is stored of every file: of the one type that it has, otherwise as JSON text."""
+    values = values or [None] * rows
     if len(kinds) > 1 or kinds & {list, dict}:
         values = [None if value is None else json.dumps(value, default=str) for value in values]
-    return np.asarray(values)
+    return np.asarray(values, dtype=object)
 
 
 class _Scorer:

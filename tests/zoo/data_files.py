@@ -239,16 +239,17 @@ def arguments_of(file: DataFile, *, labels: bool = True, rows: bool = True) -> l
     return of_line + (["--no-header"] if options.get("header") is False else [])
 
 
-def settings_toml(file: DataFile, base: str) -> str:
-    """A run's settings with the file as its one set, `zoo`."""
-    options = {"name": "zoo", "file": file.name, "held_out": 0.0, **file.options}
-    names = options.pop("label_names", {})
-    values = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
-    if names:
-        pairs = ", ".join(f"{json.dumps(value)} = {json.dumps(label)}" for value, label in names.items())
-        values.append(f"label_names = {{ {pairs} }}")
-    head = f'name = "zoo"\nversion = "1"\nbase = {json.dumps(base)}\nlabels = ["NEGATIVE", "POSITIVE"]\n'
-    return head + "[[data]]\n" + "\n".join(values) + "\n"
+def settings_toml(base: str, *files: DataFile) -> str:
+    """A run's settings with a set of each file: `zoo0`, `zoo1` and so on."""
+    text = f'name = "zoo"\nversion = "1"\nbase = {json.dumps(base)}\nlabels = ["NEGATIVE", "POSITIVE"]\n'
+    for number, file in enumerate(files):
+        options = {"name": f"zoo{number}", "file": file.name, "held_out": 0.0, **file.options}
+        names = options.pop("label_names", {})
+        text += "[[data]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items())
+        if names:
+            pairs = ", ".join(f"{json.dumps(value)} = {json.dumps(label)}" for value, label in names.items())
+            text += f"label_names = {{ {pairs} }}\n"
+    return text
 
 
 def main(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.zoo.data_files import DATA_FILES, TWO_ROWS, DataFile
 from train.errors import TrainError
 from train.settings import FileSettings
+from train.texts.columns import column_names
 from train.texts.reading import label_values, read_examples
 
 LABELS = ("NEGATIVE", "POSITIVE")
@@ -41,6 +42,11 @@ def test_a_delimiter_that_was_found_is_said(tmp_path: Path, caplog: pytest.LogCa
     semicolons.write(tmp_path / "semicolons.csv")
     read_examples(str(tmp_path), FileSettings(name="zoo", file="semicolons.csv"), LABELS)
     assert "reading it with semicolon as delimiter" in caplog.text
+
+
+def test_the_columns_are_those_of_the_delimiter_that_the_needed_ones_tell(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("when;text;label\n2020;good;POSITIVE\n", encoding="utf-8")
+    assert column_names(str(tmp_path / "set.csv"), needed=("text",)) == ["label", "text", "when"]
 
 
 def test_labels_are_the_distinct_values_without_the_empty_ones(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def gate(file: DataFile, path: Path, model: str) -> list[str]:
 
 def sentences(file: DataFile, path: Path, model: str) -> list[str]:
     config = path.with_name(f"{path.name}.toml")
-    config.write_text(settings_toml(file, model), encoding="utf-8")
+    config.write_text(settings_toml(model, file), encoding="utf-8")
     out = path.with_name(f"{path.name}.sentences.parquet")
     return [
         "sentences",
@@ -67,7 +67,7 @@ def sentences(file: DataFile, path: Path, model: str) -> list[str]:
         "--data",
         str(path.parent),
         "--set",
-        "zoo",
+        "zoo0",
         "--out",
         str(out),
     ]
@@ -136,7 +136,7 @@ def test_score_refuses_the_same_by_settings(file: DataFile, model: str, tmp_path
     if file.name in OF_THE_LABEL - {"bad_rows.csv"}:
         pytest.skip("score reads no labels")
     file.write(tmp_path / file.name)
-    (tmp_path / "zoo.toml").write_text(settings_toml(file, model), encoding="utf-8")
+    (tmp_path / "zoo.toml").write_text(settings_toml(model, file), encoding="utf-8")
     config = ["--config", str(tmp_path / "zoo.toml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
     status, printed = run("score", "--bundle", model, *config)
     assert_refused(status, printed, file.message if file.name != "bad_rows.csv" else "7 bad rows")

@@ -50,15 +50,15 @@ def read_columns(
             yield whole
 
 
-def column_names(file: str, layout: Layout = USUAL) -> list[str]:
-    """Names of the columns of a file, sorted. Raises DataInvalid if it cannot be read."""
+def column_names(file: str, layout: Layout = USUAL, needed: Sequence[str] = ()) -> list[str]:
+    """Names of the columns of a file, sorted; arguments and errors as of `read_columns`."""
     kind = format_of(file)
     with _faults_of(file):
         if kind == "parquet":
             with _open_parquet(file) as parquet:
                 names = list(parquet.schema_arrow.names)
         elif kind == "csv":
-            with open_delimited(file, layout, ()) as delimited:
+            with open_delimited(file, layout, needed) as delimited:
                 names = delimited.names
         else:
             names = [name for batch in _reader(file, kind, None, (), layout) for name in batch]
