@@ -33,6 +33,7 @@ from serve_app.dev_server.preconditions import (
 )
 from serve_app.dev_server.watch import why_it_ended
 from serve_app.errors import ServiceError
+from serve_app.haproxy.binary import find_binary
 from serve_app.keys import configured_keys
 from serve_app.settings import child_environment, settings_of
 
@@ -102,7 +103,7 @@ class Plan:
         metrics_port: of Ray's Prometheus endpoint; a free one by default.
         environment: more variables for Ray and the replicas, such as `SENTIMENT_*`.
         import_path: of the application.
-        one_hop: False leaves Serve's own proxy in front, as a peer to measure against.
+        one_hop: False leaves Serve's own proxy in front, as where there is no HAProxy.
         ray_options: more options of `ray start`.
         config: of Serve, changed at its top level.
         folder: that Ray works in; by default the present one. What code is in it goes before all other.
@@ -118,7 +119,7 @@ class Plan:
     metrics_port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
     import_path: str = f"{_APPLICATION}:app"
-    one_hop: bool = True
+    one_hop: bool = field(default_factory=lambda: find_binary() is not None)
     ray_options: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
@@ -198,7 +199,7 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
     # sockets must be short, whatever TMPDIR is.
     folder = Path(tempfile.mkdtemp(prefix="sentiment-", dir="/tmp"))
     log = folder / "ray.log"
-    tell("starting Ray and HAProxy")
+    tell(f"starting Ray and {'HAProxy' if plan.one_hop else 'its own proxy'}")
     node = _start_ray(plan, log, folder)
     failed = False
     try:

