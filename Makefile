@@ -131,7 +131,8 @@ drift: .venv/all.stamp  ## is what comes in what the champion was made for? leav
 lock: .venv/all.stamp  ## resolve requirements/*.in anew
 	$(PIP_COMPILE) --output-file requirements.txt requirements/all.in
 	$(PIP_COMPILE) --constraint requirements.txt --output-file requirements/serve.txt requirements/serve.in
-	sed -i 's/+cpu//' requirements.txt requirements/serve.txt
+	@# PyTorch brings its CUDA libraries by exact pins of its own: which build it is, the machine's index decides.
+	sed -i -E -e 's/\+cpu//' -e '/^(nvidia-|cuda-|triton==)/d' requirements.txt requirements/serve.txt
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
