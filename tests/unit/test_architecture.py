@@ -107,6 +107,10 @@ def test_settings_is_the_only_reader_of_the_environment() -> None:
     assert readers == {SETTINGS, "serve_app/haproxy/__main__.py"}
 
 
+def test_the_command_imports_a_package_only_to_run_it() -> None:
+    assert {module.partition(".")[0] for module in imports(ROOT / "sentiment.py")} <= sys.stdlib_module_names
+
+
 def test_every_file_says_first_what_it_is() -> None:
     silent = [
         path.relative_to(ROOT).as_posix()
