@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     if args.version:
-        print(metadata.version(_DISTRIBUTION))
+        try:
+            print(metadata.version(_DISTRIBUTION))
+        except metadata.PackageNotFoundError:
+            parser.error(f"{_DISTRIBUTION} is not installed as a package: pyproject.toml has the version")
         return 0
     if args.command is None:
         parser.error(f"a command is missing (expected one of {', '.join(_COMMANDS)})")
@@ -63,7 +66,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             raise
         print(
             f"error: sentiment {name} needs the package {missing}, which is not installed in {sys.prefix}; "
-            f"run: {sys.executable} -m pip install '{_DISTRIBUTION}[{name}]'",
+            f"in the source folder of {_DISTRIBUTION} run: {sys.executable} -m pip install '.[{name}]'",
             file=sys.stderr,
         )
         return 2

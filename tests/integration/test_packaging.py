@@ -176,7 +176,7 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(
         check=False,
     )
     assert done.returncode == 2
-    assert f"pip install 'sentiment-service[{name}]'" in done.stderr and "Traceback" not in done.stderr
+    assert f"pip install '.[{name}]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_image_tags_are_of_this_version() -> None:
