@@ -61,7 +61,8 @@ format: .venv/all.stamp  ## correct the style where ruff can
 	$(BIN)/ruff format .
 
 loadtest: .venv/loadtest.stamp  ## the promise against the running service: 480-600 requests a minute a pod, p95 <= 100 ms
-	$(BIN)/python -m loadtest slo --host http://127.0.0.1:$(call quote,$(PORT)) --pods $(call quote,$(REPLICAS)) $(call options,$(LOADTEST_ARGS))
+	$(BIN)/python -m loadtest slo --host http://127.0.0.1:$(call quote,$(PORT)) --pods $(call quote,$(REPLICAS)) \
+		$(call options,$(LOADTEST_ARGS))
 
 canary: .venv/all.stamp  ## a good version promoted and a bad one rolled back, on this machine: table and plot
 	$(BIN)/python -m cluster rollout demo $(call options,$(CANARY_ARGS))
@@ -169,8 +170,8 @@ VENV := $(if $(filter $(PYTHONS),$(PYTHON_VERSION)),$(or \
 PIP := $(BIN)/python -m pip install
 
 unsupported-python:
-	@echo error: $(call quote,$(PYTHON)) is Python "$(or $(PYTHON_VERSION),nothing that runs)", \
-		"expected one of $(PYTHONS); name one, as in: make PYTHON=python3.11 ..." >&2; exit 1
+	@echo error: $(call quote,$(PYTHON)) $(if $(PYTHON_VERSION),is Python $(PYTHON_VERSION),does not run), \
+		"expected Python $(PYTHONS:%=%,) as in: make serve PYTHON=python3.11" >&2; exit 1
 
 new-environment:
 	@echo "setting up .venv for Python $(PYTHON_VERSION) (once)"

@@ -289,8 +289,8 @@ def until(condition: Callable[[], object]) -> None:
 def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, service: Service) -> None:
     """Beside another service of this machine, with which it shares no port: Serve's proxies would."""
     port, dashboard, log = free_port(), free_port(), tmp_path / "log"
-    mine = save(tmp_path / "mine")
-    for number, arguments in [(signal.SIGINT, []), (signal.SIGHUP, [f"MODEL=file://{mine}"])]:
+    mine = save(tmp_path / "models with spaces" / "mine")
+    for number, arguments in [(signal.SIGINT, []), (signal.SIGHUP, [f"MODEL={mine}"])]:
         with running(make_serve(port, dashboard, *arguments), log) as child:
             said = wait_for(log, "is live", child)
             family = psutil.Process(child.pid).children(recursive=True)

@@ -130,12 +130,12 @@ def test_an_unsupported_python_is_named_with_those_that_are_supported(
     shutil.rmtree(checkout / ".venv")
     ran = make(checkout, "serve", path=str(python.parent))
     assert ran.returncode != 0
-    assert f"is Python {version}, expected one of 3.11 3.12 3.13" in ran.stderr and "PYTHON=" in ran.stderr
+    assert f"is Python {version}, expected Python 3.11, 3.12, 3.13" in ran.stderr and "PYTHON=" in ran.stderr
 
 
 def test_a_python_that_is_not_there_is_named(checkout: Path) -> None:
     ran = make(checkout, "serve", "PYTHON=/nowhere/python3")
-    assert ran.returncode != 0 and "/nowhere/python3 is Python nothing that runs" in ran.stderr
+    assert ran.returncode != 0 and "/nowhere/python3 does not run, expected Python 3.11" in ran.stderr
 
 
 def test_an_environment_of_another_python_is_made_again(checkout: Path, tmp_path: Path) -> None:
