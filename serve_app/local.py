@@ -33,6 +33,7 @@ from serve_app.dev_server.preconditions import (
 )
 from serve_app.dev_server.watch import why_it_ended
 from serve_app.errors import ServiceError
+from serve_app.haproxy.binary import find_binary
 from serve_app.keys import configured_keys
 from serve_app.settings import child_environment, settings_of
 
@@ -105,7 +106,8 @@ class Plan:
         metrics_port: Port of Ray's Prometheus endpoint; by default a free one.
         environment: Further environment variables for Ray and the replicas, such as `SENTIMENT_*`.
         import_path: Import path of the application.
-        one_hop: Whether to use direct ingress; False keeps Serve's own proxy, for comparison.
+        one_hop: Whether to use direct ingress; False keeps Serve's own proxy, which is used
+            where there is no HAProxy.
         ray_options: Further options of `ray start`.
         config: Top-level changes to the Serve configuration.
         folder: Working folder of Ray; by default the current one. Code in it is imported first.
@@ -121,7 +123,7 @@ class Plan:
     metrics_port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
     import_path: str = f"{_APPLICATION}:app"
-    one_hop: bool = True
+    one_hop: bool = field(default_factory=lambda: find_binary() is not None)
     ray_options: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
@@ -201,7 +203,7 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
     # paths of Unix sockets must be short and TMPDIR may be long.
     folder = Path(tempfile.mkdtemp(prefix="sentiment-", dir="/tmp"))
     log = folder / "ray.log"
-    tell("starting Ray and HAProxy")
+    tell(f"starting Ray and {'HAProxy' if plan.one_hop else 'its own proxy'}")
     node = _start_ray(plan, log, folder)
     failed = False
     try:

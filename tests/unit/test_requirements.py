@@ -1,0 +1,53 @@
+"""The lock is in step with what it is made from: every requirement is there, in a version that it allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+ALL = ROOT / "requirements.txt"
+SERVE = ROOT / "requirements/serve.txt"
+
+
+def requirements(path: Path) -> list[Requirement]:
+    """The requirements of a file and of those that it names."""
+    found = []
+    for line in path.read_text().splitlines():
+        words = line.partition("#")[0].strip()
+        if words.startswith("-r "):
+            found += requirements(path.parent / words.removeprefix("-r "))
+        elif words:
+            found.append(Requirement(words))
+    return found
+
+
+def locked(path: Path) -> dict[str, str]:
+    """The version of every package of a lock."""
+    pins = requirements(path)
+    assert all(len(pin.specifier) == 1 and str(pin.specifier).startswith("==") for pin in pins)
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
+
+
+@pytest.mark.parametrize(("source", "lock"), [("all.in", ALL), ("serve.in", SERVE)])
+def test_every_requirement_is_locked(source: str, lock: Path) -> None:
+    versions = locked(lock)
+    stale = [
+        str(wanted)
+        for wanted in requirements(ROOT / "requirements" / source)
+        if (version := versions.get(canonicalize_name(wanted.name))) is None
+        or version not in wanted.specifier
+    ]
+    assert not stale, f"run `make lock`: {lock.name} lacks {stale}"
+
+
+def test_what_is_served_is_what_is_tested() -> None:
+    assert locked(SERVE).items() <= locked(ALL).items()
+
+
+def test_every_file_of_requirements_is_in_the_lock() -> None:
+    named = {line.removeprefix("-r ") for line in (ROOT / "requirements/all.in").read_text().splitlines()}
+    assert {path.name for path in (ROOT / "requirements").glob("*.in")} - {"all.in"} <= named
