@@ -1,1 +1,1 @@
-"""The control plane: KubeRay, rollouts, AWS, cost. `python -m cluster <verb>`."""
+"""Control plane: KubeRay, rollouts, AWS and cost. `python -m cluster COMMAND`."""

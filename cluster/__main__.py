@@ -1,4 +1,4 @@
-"""`python -m cluster <verb>`: the command line of the control plane."""
+"""Command line of the control plane: `python -m cluster COMMAND`."""
 
 import argparse
 import sys
@@ -13,16 +13,16 @@ from cluster.verbs import check, cost, objects, render, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 if it did what was asked, 1 with a message if not, and what a verb says besides."""
+    """Run one command; return 0 on success, 1 after an error, or an exit code that the command documents."""
     parser = argparse.ArgumentParser(
-        prog="python -m cluster", description="Run the service on KubeRay and EKS, and know what it costs."
+        prog="python -m cluster", description="Run the service on KubeRay and EKS, and estimate its cost."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
     for verb in (render, check, objects, train, rollout, loop, demo, cost, aws):
         verb.add(verbs)
-    chosen = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        status: int = chosen.run(chosen)
+        status: int = args.run(args)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

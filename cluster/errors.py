@@ -1,84 +1,84 @@
-"""Every error that the control plane raises on purpose.
+"""Error classes of the control plane.
 
-ClusterError          base; a verb prints it and exits with 1
-├── SettingsInvalid   a settings file or a --set
-├── ManifestInvalid   a manifest, each fault with its place
-├── PricesInvalid     the price book, a load-test report, or a plan that cannot be made
+ClusterError          base class; a command prints it and exits with 1
+├── SettingsInvalid   an invalid settings file or --set option
+├── ManifestInvalid   an invalid manifest, each fault with its location
+├── PricesInvalid     an invalid price book or load-test report, or a plan that is not possible
 ├── AwsError          the AWS account, or Terraform
-│   ├── NoAccount     no credentials, or ones that AWS does not take
-│   ├── AwsRefused    AWS refuses a call, or is not reached
-│   ├── NotReady      the account cannot take what would be made, or was not told clearly enough to go on
-│   └── TerraformFailed   Terraform is missing, or ended with an error
-├── JobFailed         a job of a Ray cluster, or the registry that it is to fill
-├── RolloutError      a rollout; its own tree is in cluster/rollout/errors.py
-├── LoopFailed        a step of the loop, in cluster/loop/errors.py
+│   ├── NoAccount     no usable AWS credentials
+│   ├── AwsRefused    AWS rejects a call, or cannot be reached
+│   ├── NotReady      the account does not meet the requirements, or a confirmation is missing
+│   └── TerraformFailed   Terraform is not installed, or failed
+├── JobFailed         a job of a Ray cluster, or the registry that it writes to
+├── RolloutError      a rollout; its subclasses are in cluster/rollout/errors.py
+├── LoopFailed        a step of continuous training; see cluster/loop/errors.py
 └── KubeError         the Kubernetes API
-    ├── NoCluster     no configuration, nobody answers, or not in time
-    ├── NoKind        the API server does not know this kind: its CRD is not installed
-    ├── NotFound      the kind is known, the object is not there
-    ├── Forbidden     who asks may not do this
-    ├── Conflict      another field manager owns what would be changed
-    ├── Outdated      the object changed between being read and being written
-    ├── Rejected      the API server or an admission hook refuses the object
-    ├── ServerFailed  the API server failed; asked again until the time was up
-    └── WaitFailed    the object failed, or was not ready in time; says what it last said
+    ├── NoCluster     no configuration, or no response from the API server
+    ├── NoKind        the API server does not know the kind: its CRD is not installed
+    ├── NotFound      the object does not exist
+    ├── Forbidden     authentication or authorisation failed
+    ├── Conflict      another field manager owns a field of the change
+    ├── Outdated      the object changed between reading and writing
+    ├── Rejected      the API server or an admission webhook rejects the object
+    ├── ServerFailed  the API server failed, also after retries
+    └── WaitFailed    the object failed, or was not ready in time; holds its last status
 """
 
 
 class ClusterError(Exception):
-    """Base of every error here."""
+    """Base class of the control plane's errors."""
 
 
 class SettingsInvalid(ClusterError):
-    """A settings file is missing, is not TOML, or says something that is not understood."""
+    """A settings file is missing, not TOML, or has an unknown or invalid setting."""
 
 
 class ManifestInvalid(ClusterError):
-    """A manifest would be refused, or silently changed, by what reads it."""
+    """A manifest would be rejected, or silently changed, by the API server, the operator or Ray."""
 
 
 class PricesInvalid(ClusterError):
-    """A price, a measured rate or a wanted rate is missing or makes no sense."""
+    """A price, a measured rate or a requested rate is missing or not valid."""
 
 
 class AwsError(ClusterError):
-    """Base of what goes wrong with the AWS account and with Terraform."""
+    """Base class of errors of the AWS account and of Terraform."""
 
 
 class NoAccount(AwsError):
-    """There is nobody to ask AWS as."""
+    """There are no usable AWS credentials."""
 
 
 class AwsRefused(AwsError):
-    """AWS refuses a call, or does not answer."""
+    """AWS rejects a call, or does not respond."""
 
 
 class NotReady(AwsError):
-    """Nothing was changed: the account lacks something, or the user did not say clearly enough what to do."""
+    """Nothing was changed: the account does not meet a requirement, or a confirmation is missing."""
 
 
 class TerraformFailed(AwsError):
-    """Terraform is missing, or ended with an error of its own."""
+    """Terraform is not installed, or failed."""
 
 
 class JobFailed(ClusterError):
-    """A job ended badly, or could not be started or asked after."""
+    """A job failed, or could not be started or queried."""
 
 
 class KubeError(ClusterError):
-    """Base of what the Kubernetes API can answer."""
+    """Base class of errors of the Kubernetes API."""
 
 
 class NoCluster(KubeError):
-    """There is no cluster to talk to."""
+    """There is no cluster configuration, or the API server does not respond."""
 
 
 class NoKind(KubeError):
-    """The API server has no such kind."""
+    """The API server does not know the kind."""
 
 
 class NotFound(KubeError):
-    """No object of that name."""
+    """The object does not exist."""
 
 
 class Forbidden(KubeError):
@@ -89,8 +89,8 @@ class Conflict(KubeError):
     """Another field manager owns a field.
 
     Args:
-        message: for people.
-        managers: names of the field managers that own what would be changed.
+        message: Description for the user.
+        managers: Names of the field managers that own fields of the change.
     """
 
     def __init__(self, message: str, managers: frozenset[str] = frozenset()) -> None:
@@ -99,7 +99,7 @@ class Conflict(KubeError):
 
 
 class Outdated(KubeError):
-    """The object is no longer the version that was to be changed."""
+    """The object has changed since it was read."""
 
 
 class Rejected(KubeError):
@@ -107,8 +107,8 @@ class Rejected(KubeError):
 
 
 class ServerFailed(KubeError):
-    """The API server answered 5xx or 429 for as long as was waited."""
+    """The API server answered 5xx or 429 until the retries ended."""
 
 
 class WaitFailed(KubeError):
-    """What was waited for did not come."""
+    """The object failed, or was not ready in time."""

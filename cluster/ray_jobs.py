@@ -1,4 +1,4 @@
-"""Jobs of a running Ray cluster, over the dashboard's job API: as KubeRay starts a RayJob's command."""
+"""Client of Ray's job API, which starts a command on a running cluster as KubeRay does for a RayJob."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cluster.errors import JobFailed
 from cluster.rollout.samples import auth_headers
 
 _RUNNING = ("PENDING", "RUNNING")
-_LOOK_S = 1.0
-_SAID_CHARS = 1000
+_POLL_S = 1.0
+_MAX_ANSWER_CHARS = 1000
 _NO_AGENT = "No available agent"
 _AGENT_PATIENCE_S = 120.0
 
 
 class RayJobs:
-    """The jobs of one cluster.
+    """Jobs of one Ray cluster.
 
     Args:
-        dashboard: address of the Ray dashboard, e.g. http://127.0.0.1:8265.
-        client: speaks HTTP; the caller's to close.
-        now: a clock, seconds.
-        pause: waits for seconds.
+        dashboard: URL of the Ray dashboard, such as http://127.0.0.1:8265.
+        client: HTTP client; the caller closes it.
+        now: Returns monotonic seconds.
+        pause: Sleeps for a number of seconds.
     """
 
     def __init__(
@@ -49,19 +49,20 @@ class RayJobs:
         timeout_s: float,
         tell: Callable[[str], None],
     ) -> None:
-        """Run a command on the head, and wait until it has ended well.
+        """Run a command on the head node, and wait until it has succeeded.
 
-        A job of this name that runs is joined, one that succeeded is not run again, one that failed is.
+        If a job with this name is running, wait for it; if it has succeeded, do not run it again; if it has
+        failed, run it again.
 
         Args:
-            name: of the job.
-            command: a line for the shell.
-            variables: of its environment, for every process of the job.
-            timeout_s: in all; then it is stopped.
-            tell: told each line of its log.
+            name: Name of the job.
+            command: Shell command.
+            variables: Environment variables for every process of the job.
+            timeout_s: Maximum total time in seconds; then the job is stopped.
+            tell: Called with each line of the job's log.
 
         Raises:
-            JobFailed: it failed, was stopped, took too long, or the cluster does not answer.
+            JobFailed: The job failed, was stopped or took too long, or the cluster does not respond.
         """
         status = self._status(name)
         if status not in (None, "SUCCEEDED", *_RUNNING):
@@ -70,15 +71,15 @@ class RayJobs:
         if status is None:
             job = {"entrypoint": command, "submission_id": name, "runtime_env": {"env_vars": dict(variables)}}
             self._submit(job)
-        deadline, told = self._now() + timeout_s, 0
+        deadline, reported = self._now() + timeout_s, 0
         while True:
             status = self._status(name)
             lines = str(self._ask("GET", f"{name}/logs")["logs"]).splitlines()
-            # The last line may still be being written.
-            upto = max(told, len(lines) - 1) if status in _RUNNING else len(lines)
-            for line in lines[told:upto]:
+            # The last line of a running job may be incomplete.
+            end = max(reported, len(lines) - 1) if status in _RUNNING else len(lines)
+            for line in lines[reported:end]:
                 tell(line)
-            told = upto
+            reported = end
             if status == "SUCCEEDED":
                 return
             if status not in _RUNNING:
@@ -86,12 +87,12 @@ class RayJobs:
             if self._now() >= deadline:
                 self._ask("POST", f"{name}/stop")
                 raise JobFailed(
-                    f"job {name} was stopped: not done in {timeout_s:.0f} s (training.deadline_s)"
+                    f"job {name} was stopped: not done in {timeout_s:.0f} s; raise training.deadline_s"
                 )
-            self._pause(_LOOK_S)
+            self._pause(_POLL_S)
 
     def _submit(self, job: dict[str, Any]) -> None:
-        """Start a job; a cluster that has just started has no agent for it yet, and is asked again."""
+        """Start a job, with retries while a cluster that has just started has no job agent yet."""
         patience = self._now() + _AGENT_PATIENCE_S
         while True:
             try:
@@ -100,10 +101,10 @@ class RayJobs:
             except JobFailed as error:
                 if _NO_AGENT not in str(error) or self._now() >= patience:
                     raise
-            self._pause(_LOOK_S)
+            self._pause(_POLL_S)
 
     def _status(self, name: str) -> str | None:
-        """The job's, or None if there is none of that name."""
+        """Return the status of a job, or None if it does not exist."""
         found = self._ask("GET", name, missing=True)
         return str(found["status"]) if found else None
 
@@ -111,7 +112,7 @@ class RayJobs:
         return str(self._ask("GET", name).get("message") or "no message")
 
     def _ask(self, method: str, path: str, *, missing: bool = False, **options: Any) -> dict[str, Any]:
-        """An answer of the API; empty if there is no such job and that may be."""
+        """Return the API's response; empty for a job that does not exist if `missing` allows it."""
         url = f"{self._url}{path}"
         try:
             answer = self._client.request(method, url, headers=auth_headers(os.environ), **options)
@@ -120,7 +121,7 @@ class RayJobs:
         if missing and answer.status_code == httpx.codes.NOT_FOUND:
             return {}
         if not answer.is_success:
-            raise JobFailed(f"{url} answered {answer.status_code}: {answer.text[:_SAID_CHARS]}")
+            raise JobFailed(f"{url} answered {answer.status_code}: {answer.text[:_MAX_ANSWER_CHARS]}")
         try:
             document: Any = answer.json()
         except ValueError as error:

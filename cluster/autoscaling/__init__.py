@@ -1,1 +1,1 @@
-"""How many pods: a policy for Ray Serve's autoscaler that aims at what a pod is promised to carry."""
+"""Autoscaling policy for Ray Serve, which scales by the SLO's request rate per pod."""

@@ -1,4 +1,4 @@
-"""What the policy aims at: `policy_kwargs` of the serve config, `[serve.scaling]` of an environment."""
+"""Configuration of the autoscaling policy: the Serve config's `policy_kwargs`, or `[serve.scaling]`."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Aims(BaseModel):
-    """What a pod is counted on for, and how fast the number of pods may follow."""
+    """Target load of a pod, and limits on the changes of the number of pods."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -14,8 +14,9 @@ class Aims(BaseModel):
         float,
         Field(
             gt=0,
-            description="The promise: what a pod is counted on for, even if it measures more. Raise it after "
-            "`python -m loadtest slo --per-minute` has shown that a pod keeps its latency there.",
+            description="Requests per minute per pod of the SLO, which is the target even if a pod can serve "
+            "more. Raise it after `python -m loadtest slo --per-minute` has shown that a pod meets its "
+            "latency there.",
         ),
     ] = 600.0
     capacity_fraction: Annotated[
@@ -23,39 +24,50 @@ class Aims(BaseModel):
         Field(
             gt=0,
             le=1,
-            description="Of a pod's measured tokens a second, what it is counted on for. The nearer to 1, "
+            description="Target fraction of a pod's measured capacity in tokens per second. The closer to 1, "
             "the longer the queue.",
         ),
     ] = 0.7
     wait_s: Annotated[
-        float, Field(ge=0, description="Mean expected wait in a pod's queue that asks for no more pods.")
+        float,
+        Field(ge=0, description="Mean expected wait in a pod's queue, in s, up to which no pods are added."),
     ] = 0.05
     drain_s: Annotated[
-        float, Field(gt=0, description="Pods are added so that a longer queue is worked off in this time.")
+        float,
+        Field(gt=0, description="Time in s within which added pods should reduce a longer queue to wait_s."),
     ] = 10.0
     tolerance: Annotated[
-        float, Field(ge=0, lt=1, description="Load over or under what pods carry that changes nothing.")
+        float,
+        Field(
+            ge=0, lt=1, description="Relative deviation of the load from the pods' target without a change."
+        ),
     ] = 0.1
     up_window_s: Annotated[
-        float, Field(ge=0, description="Pods are added to the lowest need of this time: a burst adds none.")
+        float,
+        Field(
+            ge=0,
+            description="Window in s; pods are added up to its lowest recommendation, so that a burst adds "
+            "none.",
+        ),
     ] = 15.0
     down_window_s: Annotated[
         float,
         Field(
             ge=0,
-            description="Pods are taken away down to the highest need of this time. Long: a GPU node takes "
-            "minutes to come back.",
+            description="Window in s; pods are removed down to its highest recommendation. Long, because a "
+            "new GPU node takes minutes.",
         ),
     ] = 600.0
     up_step_fraction: Annotated[
-        float, Field(gt=0, description="Of the pods, how many may be added at a time, one at least.")
+        float, Field(gt=0, description="Maximum fraction of the pods added per change, at least one pod.")
     ] = 1.0
     down_step_fraction: Annotated[
-        float, Field(gt=0, le=1, description="Of the pods, how many may go at a time, one at least.")
+        float,
+        Field(gt=0, le=1, description="Maximum fraction of the pods removed per change, at least one pod."),
     ] = 0.5
-    step_s: Annotated[float, Field(ge=0, description="Seconds from one change to the next.")] = 15.0
+    step_s: Annotated[float, Field(ge=0, description="Minimum time between changes, in s.")] = 15.0
 
     @property
     def max_requests_per_minute(self) -> float:
-        """Requests a minute a pod above which pods are added: the threshold of the `rate` alarm."""
+        """Requests per minute per pod above which pods are added: the threshold of the `rate` alarm."""
         return self.requests_per_minute * (1 + self.tolerance)

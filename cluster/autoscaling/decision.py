@@ -1,8 +1,8 @@
-"""From what is needed to how many pods there are to be: tolerance, windows, steps, bounds. Time is given.
+"""Target number of pods from the needed number: tolerance, stabilisation windows, steps and bounds.
 
-The windows are those of Kubernetes' HorizontalPodAutoscaler: up to the lowest recommendation of the last
-`up_window_s`, down to the highest of the last `down_window_s`, and neither in between. Of the recommendations
-only those are kept that can still be the lowest or the highest, never more than there are numbers of pods.
+The windows are those of Kubernetes' HorizontalPodAutoscaler: scale up to the lowest recommendation of the
+last `up_window_s`, scale down to the highest of the last `down_window_s`, and do nothing between the two.
+Only the recommendations that can still become the lowest or the highest are kept.
 """
 
 from collections.abc import Callable
@@ -12,29 +12,29 @@ from math import ceil, floor, inf
 from cluster.autoscaling.aims import Aims
 
 Recommended = tuple[tuple[float, int], ...]
-"""(seconds, pods), in the order of time."""
+"""(seconds, pods), ordered by time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The fewest and the most pods."""
+    """Minimum and maximum number of pods."""
 
     least: int
     most: int
 
     def hold(self, pods: int) -> int:
-        """The nearest number within."""
+        """Return the number clipped to the bounds."""
         return max(self.least, min(self.most, pods))
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What one decision leaves to the next.
+    """State between decisions.
 
     Attributes:
-        lows: recommendations that may be the lowest of a window to come; rising.
-        highs: those that may be the highest; falling.
-        changed_s: when the number of pods was last changed.
+        lows: Recommendations that may become the lowest of a window; ascending.
+        highs: Recommendations that may become the highest of a window; descending.
+        changed_s: Time of the last change of the number of pods.
     """
 
     lows: Recommended = ()
@@ -45,15 +45,15 @@ class State:
 def decide(
     needed: float, pods: int, bounds: Bounds, aims: Aims, state: State, now_s: float
 ) -> tuple[int, State]:
-    """How many pods there shall be.
+    """Compute the target number of pods.
 
     Args:
-        needed: by the load, in pods and parts of them; 0 or more.
-        pods: that there shall be as of now.
-        bounds: the fewest and the most.
-        aims: tolerance, windows and steps.
-        state: from the decision before; `State()` at first, when the present number counts as recommended.
-        now_s: on a clock that all calls share.
+        needed: Number of pods that the load needs, with fractions; >= 0.
+        pods: Current target.
+        bounds: Minimum and maximum.
+        aims: Tolerance, windows and steps.
+        state: State from the previous decision; `State()` for the first, which treats `pods` as recommended.
+        now_s: Time on a clock that all calls share.
     """
     wanted = bounds.hold(recommend(needed, pods, aims.tolerance))
     first = () if state.lows else ((now_s, pods),)
@@ -70,7 +70,7 @@ def decide(
 
 
 def recommend(needed: float, pods: int, tolerance: float) -> int:
-    """The whole number of pods for a need; the present one while the need is within the tolerance of it."""
+    """Return the integer number of pods for a need; the current one if the need is within its tolerance."""
     up, down = ceil(needed / (1 + tolerance)), ceil(needed * (1 + tolerance))
     return max(up, min(pods, down))
 
@@ -78,6 +78,6 @@ def recommend(needed: float, pods: int, tolerance: float) -> int:
 def _keep(
     earlier: Recommended, wanted: int, now_s: float, window_s: float, beats: Callable[[int], bool]
 ) -> Recommended:
-    """The recommendations of the window that later ones do not beat, the latest last."""
+    """Return the recommendations of the window that can still be its extreme, the latest last."""
     kept = [(time_s, pods) for time_s, pods in earlier if time_s >= now_s - window_s and beats(pods)]
     return (*kept, (now_s, wanted))

@@ -1,4 +1,4 @@
-"""How many pods the load needs: the replicas' samples in, a number out. A pure function of both."""
+"""Number of pods that the load needs, computed from the samples of the replicas."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,24 +7,25 @@ from statistics import fmean
 from cluster.autoscaling.aims import Aims
 
 Points = Sequence[tuple[float, float]]
-"""(Unix time in seconds, value), in the order of time."""
+"""(Unix time in seconds, value), ordered by time."""
 Series = Mapping[str, Points]
-"""One replica's samples: the fields of `serve_app.demand.Demand` by name."""
+"""Samples of one replica: time series by field name of `serve_app.demand.Demand`."""
 
 _WINDOW_FRACTION = 0.75
-"""Of the longest series. The others are a little shorter, since replicas sample and report at times of their
-own; every window but a new replica's lies within its series so."""
+"""Length of the window as a fraction of the longest series. The other series are slightly shorter, since
+replicas sample at different times; with this fraction every window is within its series, except a new
+replica's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """All replicas together, over the window.
+    """Load of all replicas over the window.
 
     Attributes:
-        requests_per_s: that came, whether they were answered or not.
-        tokens_per_s: of those.
-        capacity_tokens_per_s: of one replica, measured; the mean. 0 while no replica knows its own.
-        waits_s: expected wait in each replica's queue, the mean over the window.
+        requests_per_s: Received requests per second, answered or refused.
+        tokens_per_s: Tokens of these requests per second.
+        capacity_tokens_per_s: Mean measured capacity of a replica; 0 while no replica has measured it.
+        waits_s: Expected wait in each replica's queue, as the mean over the window.
     """
 
     requests_per_s: float
@@ -34,13 +35,13 @@ class Load:
 
 
 def load_of(replicas: Sequence[Series]) -> Load | None:
-    """Add up the replicas, each over the same length of time up to its own latest sample.
+    """Sum the load of the replicas, each over a window of the same length that ends at its latest sample.
 
-    A request counts once, at the replica that got it: a new replica adds what came to it and no estimate of
-    what will, so the sum does not jump when the load is shared out anew.
+    A request counts once, at the replica that received it. A new replica adds its received requests without
+    extrapolation, so that the sum does not jump when the load is redistributed.
 
     Args:
-        replicas: the samples of each; those of a replica's clock are compared with its own alone.
+        replicas: Samples of each replica; clocks of different replicas are not compared.
 
     Returns:
         The load, or None if no replica has two samples yet.
@@ -57,7 +58,7 @@ def load_of(replicas: Sequence[Series]) -> Load | None:
     known = [capacity for series in replicas if (capacity := series["capacity_tokens_per_s"][-1][1]) > 0]
     return Load(
         requests_per_s=accepted + refused,
-        # Nobody counted the tokens of what was refused: take it to be like what was not.
+        # The tokens of refused requests are unknown: assume the mean of the accepted ones.
         tokens_per_s=tokens * (1 + refused / accepted) if accepted else tokens,
         capacity_tokens_per_s=fmean(known) if known else 0.0,
         waits_s=tuple(_mean(series["ahead_s"], window_s) for series in replicas),
@@ -65,12 +66,13 @@ def load_of(replicas: Sequence[Series]) -> Load | None:
 
 
 def pods_needed(load: Load, aims: Aims) -> float:
-    """The largest of three needs, in pods and parts of them.
+    """Return the maximum of three needs, in pods with fractions.
 
-    - By the promise: requests a minute over those a pod is counted on for.
-    - By capacity: tokens a second over the part of a pod's measured capacity that it is counted on for.
-    - By the queue: what the tokens take of the pods' whole capacity, and what works off in `drain_s` the
-      wait beyond `wait_s`. A wait is seconds of one pod's work: their sum over seconds is a number of pods.
+    - SLO: requests per minute divided by the target per pod.
+    - Capacity: tokens per second divided by the target fraction of a pod's measured capacity.
+    - Queue: tokens per second divided by a pod's full capacity, plus the pods that reduce the waits beyond
+      `wait_s` within `drain_s`. A wait is in seconds of one pod's work, so the sum divided by seconds is a
+      number of pods.
     """
     needs = [60 * load.requests_per_s / aims.requests_per_minute]
     if load.capacity_tokens_per_s:
@@ -86,7 +88,7 @@ def _length_s(series: Series) -> float:
 
 
 def _gain(points: Points, window_s: float) -> float:
-    """What a counter rose by in the window that ends with its last point; between two points, evenly."""
+    """Return the increase of a counter in the window that ends at its last point, by linear interpolation."""
     return points[-1][1] - _at(points, points[-1][0] - window_s)
 
 
@@ -96,7 +98,7 @@ def _mean(points: Points, window_s: float) -> float:
 
 
 def _at(points: Points, time_s: float) -> float:
-    """A series' value at a time, between two points on the line through them; before the first, the first."""
+    """Return a series' value at a time by linear interpolation; before the first point, the first value."""
     before = points[0]
     for point in points:
         if point[0] >= time_s:

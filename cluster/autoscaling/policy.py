@@ -1,7 +1,6 @@
-"""What Serve's controller calls: its context in, the number of replicas out. The serve config names it.
+"""Autoscaling policy that Serve's controller calls; the Serve config names the class.
 
-Serve would apply its own upscale_delay_s and downscale_delay_s to the answer; the windows here take their
-place, so the serve config sets both to 0.
+The policy's windows replace Serve's upscale_delay_s and downscale_delay_s, which the Serve config sets to 0.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ _STATE = "pods"
 
 
 class PodsByPromise:
-    """An autoscaling policy of Ray Serve; see `Aims`.
+    """Autoscaling policy for Ray Serve, configured by `Aims`.
 
     Args:
-        aims: `policy_kwargs` of the serve config.
+        aims: `policy_kwargs` of the Serve config.
 
     Raises:
-        ValidationError: an unknown aim, or one out of its range.
+        ValidationError: A setting is unknown or out of range.
     """
 
     def __init__(self, **aims: Any) -> None:
         self._aims = Aims.model_validate(aims)
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-        """The number of replicas there shall be, and what the next call is to be given as `policy_state`.
+        """Return the target number of replicas, and the `policy_state` for the next call.
 
-        While no replica has reported, the number stays as it is.
+        The number does not change while no replica has reported.
         """
         pods: int = context.target_num_replicas
         load = load_of(_by_replica(context.raw_metrics or {}))
@@ -49,12 +48,12 @@ class PodsByPromise:
         target, state = decide(needed, pods, bounds, self._aims, state, context.current_time)
         if target != pods:
             reasons = {"pods": pods, "target": target, "needed": needed, **asdict(load)}
-            _log.info("the number of pods changes", extra=reasons)
+            _log.info("changing the number of pods", extra=reasons)
         return target, {_STATE: state}
 
 
 def _by_replica(metrics: dict[str, dict[Any, Any]]) -> list[dict[str, Points]]:
-    """Serve's series by name and replica, as one mapping a replica."""
+    """Regroup Serve's series, by name and replica, to one mapping per replica."""
     replicas: dict[Any, dict[str, Points]] = {}
     for name, by_replica in metrics.items():
         for replica, series in by_replica.items():

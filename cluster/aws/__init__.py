@@ -1,1 +1,1 @@
-"""AWS: everything of the service there as code."""
+"""Infrastructure of the service on AWS, as code."""

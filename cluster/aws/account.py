@@ -1,4 +1,4 @@
-"""The AWS account: who asks, what it may have, what stands there. The adapter to boto3."""
+"""Adapter to boto3: identity, quotas, instance types and existing resources of the AWS account."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from cluster.errors import AwsRefused, NoAccount
 from cluster.kuberay.settings import Environment
 
 QUOTAS = {"on-demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
-"""Service Quotas' codes: vCPUs of running G and VT instances, and of spot requests for them."""
+"""Codes of Service Quotas for vCPUs of G and VT instances: running on-demand instances, and spot requests."""
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 _VERSIONED = {"Status": "Enabled"}
 _PRIVATE = {
@@ -26,7 +26,7 @@ _PRIVATE = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks, and where."""
+    """Identity and region of the AWS calls."""
 
     account: str
     arn: str
@@ -35,7 +35,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many vCPUs of G instances the pods need at most, and the account may have (None: not told)."""
+    """Quota of vCPUs of G instances: the number that all pods need, and the allowed one (None if unknown)."""
 
     capacity: str
     needed: int
@@ -43,15 +43,15 @@ class Quota:
 
     @property
     def enough(self) -> bool:
-        """Whether all pods fit."""
+        """Whether the quota is sufficient for all pods."""
         return self.allowed is not None and self.allowed >= self.needed
 
 
 class Account:
-    """What is asked of AWS by the command line.
+    """AWS account as the command line uses it.
 
     Args:
-        region: that everything is in.
+        region: Region of all resources.
     """
 
     def __init__(self, region: str) -> None:
@@ -59,25 +59,25 @@ class Account:
         self._region = region
 
     def identity(self) -> Identity:
-        """Who asks. Raises NoAccount without credentials, or with ones that AWS does not take."""
+        """Return the caller's identity. Raises NoAccount without usable credentials."""
         with _translated("sts:GetCallerIdentity"):
             answer = self._client("sts").get_caller_identity()
         return Identity(answer["Account"], answer["Arn"], self._region)
 
     def offered(self, types: Sequence[str]) -> Sequence[str]:
-        """Those of the instance types that the region has."""
+        """Return the instance types that are available in the region."""
         with _translated("ec2:DescribeInstanceTypeOfferings"):
             pages = self._client("ec2").get_paginator("describe_instance_type_offerings")
-            asked = [{"Name": "instance-type", "Values": list(types)}]
+            filters = [{"Name": "instance-type", "Values": list(types)}]
             found = {
                 offer["InstanceType"]
-                for page in pages.paginate(LocationType="region", Filters=asked)
+                for page in pages.paginate(LocationType="region", Filters=filters)
                 for offer in page["InstanceTypeOfferings"]
             }
         return [kind for kind in types if kind in found]
 
     def quotas(self, needed: int) -> Sequence[Quota]:
-        """How many vCPUs of G instances the account may have, on demand and spot, against those needed."""
+        """Return the quotas of vCPUs of G instances, on demand and spot, with the needed number."""
         client = self._client("service-quotas")
         found = []
         for capacity, code in QUOTAS.items():
@@ -90,14 +90,14 @@ class Account:
         return found
 
     def gpu_nodes(self, cluster: str) -> Sequence[str]:
-        """Instances that Karpenter runs for the cluster: Terraform does not know them."""
-        asked = [
+        """Return the instances that Karpenter runs for the cluster, which Terraform does not manage."""
+        filters = [
             {"Name": f"tag:kubernetes.io/cluster/{cluster}", "Values": ["owned"]},
             {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]},
             {"Name": "instance-state-name", "Values": ["pending", "running", "stopping"]},
         ]
         with _translated("ec2:DescribeInstances"):
-            pages = self._client("ec2").get_paginator("describe_instances").paginate(Filters=asked)
+            pages = self._client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
             return [
                 one["InstanceId"]
                 for page in pages
@@ -106,7 +106,7 @@ class Account:
             ]
 
     def alarms(self, names: Sequence[str]) -> Mapping[str, str]:
-        """State of each alarm: OK, ALARM, INSUFFICIENT_DATA."""
+        """Return the state of each alarm: OK, ALARM or INSUFFICIENT_DATA."""
         with _translated("cloudwatch:DescribeAlarms"):
             client = self._client("cloudwatch")
             answers = [
@@ -116,7 +116,7 @@ class Account:
         return {one["AlarmName"]: one["StateValue"] for found in answers for one in found}
 
     def pipelines(self, names: Sequence[str]) -> Mapping[str, str]:
-        """State of each pipeline's last execution."""
+        """Return the state of each pipeline's last execution."""
         client, found = self._client("codepipeline"), {}
         for name in names:
             with _translated("codepipeline:ListPipelineExecutions"):
@@ -126,13 +126,13 @@ class Account:
         return found
 
     def cluster(self, name: str) -> str:
-        """State of the EKS cluster."""
+        """Return the state of the EKS cluster."""
         with _translated("eks:DescribeCluster"):
             status: str = self._client("eks").describe_cluster(name=name)["cluster"]["status"]
         return status
 
     def has_bucket(self, bucket: str) -> bool:
-        """Whether the bucket is there."""
+        """Return whether the bucket exists."""
         with _translated("s3:HeadBucket"):
             try:
                 self._client("s3").head_bucket(Bucket=bucket)
@@ -143,12 +143,12 @@ class Account:
         return True
 
     def make_state_bucket(self, bucket: str) -> None:
-        """Make the bucket of Terraform's state: versioned and private."""
+        """Create the bucket of Terraform's state: versioned and private."""
         s3 = self._client("s3")
         with _translated("s3:CreateBucket"):
-            # us-east-1 is the one region that may not be named.
-            there: Any = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
-            s3.create_bucket(Bucket=bucket, **({} if self._region == "us-east-1" else there))
+            # S3 rejects us-east-1 as a location constraint.
+            location: Any = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
+            s3.create_bucket(Bucket=bucket, **({} if self._region == "us-east-1" else location))
             s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=_PRIVATE)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=_VERSIONED)
 
@@ -157,23 +157,23 @@ class Account:
 
 
 def most_vcpus(environment: Environment) -> int:
-    """How many vCPUs the nodes have that all pods of an environment need at once, the training's too."""
+    """Return the vCPUs of the nodes for all pods of an environment at once, including its training."""
     return environment.most(lambda kind: kind.vcpus)
 
 
 @contextmanager
 def _translated(call: str) -> Iterator[None]:
-    """boto3's errors as ours."""
+    """Translate boto3's errors into the control plane's."""
     try:
         yield
     except NoCredentialsError as error:
         raise NoAccount(
-            f"{call}: no AWS credentials; set AWS_PROFILE, or sign in with `aws sso login`, and try again"
+            f"{call}: no AWS credentials; set AWS_PROFILE, or sign in with `aws sso login`, then retry"
         ) from error
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if call.startswith("sts:"):
-            raise NoAccount(f"{call}: AWS does not take these credentials ({code}); sign in again") from error
+            raise NoAccount(f"{call}: AWS rejects the credentials ({code}); sign in again") from error
         raise AwsRefused(f"{call}: {error}") from error
     except BotoCoreError as error:
-        raise AwsRefused(f"{call}: {error}; is the region right, and AWS reached from here?") from error
+        raise AwsRefused(f"{call}: {error}; check the region and the network") from error

@@ -1,4 +1,4 @@
-"""The price of it all a month, for people: what Terraform makes, and nodes for the fewest and most pods."""
+"""Cost table per month: Terraform's resources, and GPU nodes for the minimum and maximum number of pods."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,16 +11,16 @@ from cluster.kuberay.settings import Environment
 
 
 def bill(lines: Sequence[Line], prices: Prices, environment: Environment, book: Book) -> str:
-    """A table with its sum.
+    """Return the cost table with its sums.
 
     Args:
-        lines: of `estimate`.
-        prices: that they were made with.
-        environment: whose pods are counted.
-        book: prices of GPU nodes.
+        lines: Cost lines from `estimate`.
+        prices: Price list of the lines.
+        environment: Environment whose pods are counted.
+        book: Price book of GPU nodes.
 
     Raises:
-        PricesInvalid: a GPU node has no price.
+        PricesInvalid: A GPU node has no price.
     """
     standing = sum((line.month for line in lines), Decimal(0))
     rows = [f"  {line.what:<44}{line.count:>6}{line.month:>12,.2f}" for line in lines]

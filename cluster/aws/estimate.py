@@ -1,4 +1,4 @@
-"""What a Terraform plan costs a month: arithmetic over the plan's own resources and a price list."""
+"""Monthly cost of a Terraform plan, from the plan's resources and a price list."""
 
 import tomllib
 from collections import Counter
@@ -19,7 +19,7 @@ Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
 class Prices(BaseModel):
-    """List prices in US dollars: an hour or a month of one resource, an hour of an instance."""
+    """List prices in US dollars: per hour or month of a resource, and per hour of an instance."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,17 +32,18 @@ class Prices(BaseModel):
     instances: dict[str, Money]
 
     def instance(self, kind: str) -> Decimal:
-        """Dollars a month of an instance; raises PricesInvalid for a type without a price."""
+        """Return US dollars per month of an instance; raises PricesInvalid for a type without a price."""
         if kind not in self.instances:
             raise PricesInvalid(
-                f"no price for {kind!r}; there are {', '.join(self.instances)}. Add it to {PRICES}"
+                f"no price for {kind!r}; expected one of {', '.join(self.instances)}; add the price to "
+                f"{PRICES}"
             )
         return self.instances[kind] * self.month_hours
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One kind of thing: how many, and dollars a month of all of them."""
+    """Cost line of one resource type: count, and US dollars per month for all of them."""
 
     what: str
     count: int
@@ -50,7 +51,7 @@ class Line:
 
 
 def read_prices(path: Path = PRICES) -> Prices:
-    """The price list; raises PricesInvalid if it cannot be read or understood."""
+    """Read the price list; raises PricesInvalid if it cannot be read or is not valid."""
     try:
         return Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
@@ -58,15 +59,15 @@ def read_prices(path: Path = PRICES) -> Prices:
 
 
 def estimate(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Sequence[Line]:
-    """What stands after the plan, by kind, dearest first.
+    """Return the cost of the resources after the plan by type, the most expensive first.
 
     Args:
-        plan: as `terraform show -json` writes it.
-        prices: of resources and instances.
-        catalog: the metrics that are sent.
+        plan: Plan as `terraform show -json` writes it.
+        prices: Prices of resources and instances.
+        catalog: Metrics that are sent to CloudWatch.
 
     Raises:
-        PricesInvalid: an instance type has no price.
+        PricesInvalid: An instance type has no price.
     """
     months: dict[str, Decimal] = {}
     counts: Counter[str] = Counter()
@@ -85,8 +86,8 @@ def _costs(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Iterato
         elif kind in prices.monthly:
             yield kind, 1, prices.monthly[kind]
         elif kind == "aws_cloudwatch_metric_alarm":
-            looked_at = [one for one in values.get("metric_query") or () if one.get("metric")]
-            yield kind, 1, prices.monthly["alarm_metric"] * max(1, len(looked_at))
+            metrics = [one for one in values.get("metric_query") or () if one.get("metric")]
+            yield kind, 1, prices.monthly["alarm_metric"] * max(1, len(metrics))
         elif kind == "aws_eks_node_group":
             count = values["scaling_config"][0]["desired_size"]
             yield (
@@ -103,13 +104,13 @@ def _costs(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Iterato
                     count * prices.instance(variant["instance_type"]),
                 )
     yield from _ecs(planned, prices)
-    # A set of dimensions is a metric for each of its values; one is the least.
+    # A set of dimensions is one metric per value, and has at least one value.
     sent = sum(len(metric.dimensions) for metric in catalog.metrics.values())
     yield "custom metrics, at least", sent, sent * prices.monthly["custom_metric"]
 
 
 def _ecs(planned: Mapping[str, Any], prices: Prices) -> Iterator[tuple[str, int, Decimal]]:
-    """Instances that the ECS service's tasks fill: one a task."""
+    """Yield the instances of the ECS service, one per task."""
     resources = list(_resources(planned))
     tasks = sum(values["desired_count"] for kind, values in resources if kind == "aws_ecs_service")
     types = [
@@ -122,9 +123,9 @@ def _ecs(planned: Mapping[str, Any], prices: Prices) -> Iterator[tuple[str, int,
 
 
 def _resources(module: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Type and values of every managed resource, through all modules."""
+    """Yield type and values of every managed resource in all modules."""
     for resource in module.get("resources", ()):
         if resource["mode"] == "managed":
-            yield resource["type"], resource.get("values", {})  # none where nothing is known yet
+            yield resource["type"], resource.get("values", {})  # missing while no value is known
     for child in module.get("child_modules", ()):
         yield from _resources(child)

@@ -1,4 +1,4 @@
-"""Terraform, run for the folder that ships: init with the state in S3, plan into a file, apply that file."""
+"""Terraform runner for the included configuration: state in S3, plan to a file, apply that file."""
 
 import json
 import os
@@ -15,36 +15,36 @@ from cluster.kuberay.settings import Environment
 
 FOLDER = Path(__file__).with_name("terraform")
 KEPT = ("data", "source")
-"""Modules that `down` leaves: the buckets, and the repository with the source."""
+"""Modules that `down` keeps: the buckets, and the source repository."""
 MODULES = tuple(sorted(path.name for path in (FOLDER / "modules").iterdir()))
 _ROOT = Path(__file__).parents[2]
 _FUNCTIONS = _ROOT / "build" / "functions"
 _DEFAULTS = {"name": "sentiment", "region": "us-east-1"}
-"""As in variables.tf; a test holds them together."""
+"""Defaults of variables.tf; a test compares the two."""
 
 
 class Infrastructure:
-    """The shipped Terraform with one installation's variables.
+    """Terraform configuration with the variables of one installation.
 
     Args:
-        variables: a .tfvars file, or none.
-        changes: `name=value` each, which go before the file.
+        variables: A .tfvars file, or None.
+        changes: Variables as `name=value`, which override the file.
     """
 
     def __init__(self, variables: Path | None, changes: Sequence[str] = ()) -> None:
         if shutil.which("terraform") is None:
             raise TerraformFailed(
-                "terraform is not on the PATH; https://developer.hashicorp.com/terraform/install"
+                "terraform is not on the PATH; install it: https://developer.hashicorp.com/terraform/install"
             )
         self._variables = [f"-var-file={variables.resolve()}"] if variables else []
         self._variables += [f"-var={change}" for change in changes]
-        # From where Terraform stands, so that the state names no folder of one machine.
+        # Relative to Terraform's folder, so that the state does not depend on the machine.
         self._variables.append(f"-var=functions_folder={os.path.relpath(_FUNCTIONS, FOLDER)}")
 
     def init(self, *, bucket: str, region: str) -> None:
-        """Fetch the provider and open the state.
+        """Download the provider and open the state.
 
-        TF_PLUGIN_DIR in the environment is a folder of providers, for where the registry is not reached.
+        The environment variable TF_PLUGIN_DIR is a folder of providers to use instead of the registry.
         """
         package(_FUNCTIONS)
         plugins = os.environ.get("TF_PLUGIN_DIR")
@@ -60,16 +60,16 @@ class Infrastructure:
         )
 
     def plan(self, out: Path, *options: str) -> Mapping[str, Any]:
-        """Plan into a file, and return the plan as `terraform show -json` has it."""
+        """Write a plan to a file, and return it as `terraform show -json` prints it."""
         self._run("plan", "-input=false", f"-out={out}", *self._variables, *options)
         return self._json("show", "-json", str(out))
 
     def apply(self, plan: Path) -> None:
-        """Do what a plan says."""
+        """Apply a plan."""
         self._run("apply", "-input=false", str(plan))
 
     def outputs(self) -> Mapping[str, Any]:
-        """Outputs by name; none before the first apply."""
+        """Return the outputs by name; none before the first apply."""
         return {name: one["value"] for name, one in self._json("output", "-json").items()}
 
     def _json(self, *arguments: str) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ class Infrastructure:
         return found
 
     def _run(self, *arguments: str, quiet: bool = False) -> str:
-        """Run Terraform: shown as it goes, or quietly for its output."""
+        """Run Terraform with its output on the terminal, or with `quiet` return its output."""
         ended = subprocess.run(
             ["terraform", f"-chdir={FOLDER}", *arguments],
             stdout=subprocess.PIPE if quiet else None,
@@ -86,8 +86,8 @@ class Infrastructure:
             env={**os.environ, "TF_IN_AUTOMATION": "1"},
         )
         if ended.returncode:
-            said = f": {(ended.stderr or ended.stdout).strip()}" if quiet else "; its message stands above"
-            raise TerraformFailed(f"terraform {arguments[0]} ended with {ended.returncode}{said}")
+            message = f": {(ended.stderr or ended.stdout).strip()}" if quiet else "; see its output above"
+            raise TerraformFailed(f"terraform {arguments[0]} failed with {ended.returncode}{message}")
         return ended.stdout or ""
 
 
@@ -97,9 +97,9 @@ def variables_of(environment: Environment) -> list[str]:
 
 
 def told(variables: Path | None, changes: Sequence[str], name: str) -> str:
-    """A plain text variable as Terraform will see it: of the changes, else of the file, else its default.
+    """Return the value of a text variable: from the changes, else from the file, else its default.
 
-    Needed before Terraform can be asked: the state's bucket bears the name and lies in the region.
+    It is needed before Terraform runs: the bucket of the state depends on the name and the region.
     """
     for change in reversed(changes):
         if change.startswith(f"{name}="):

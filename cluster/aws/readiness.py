@@ -1,4 +1,4 @@
-"""Whether the account can take the pods: instance types that the region has, and vCPUs that it may start."""
+"""Preflight check of the AWS account: instance types of the region, and quotas of vCPUs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from cluster.kuberay.settings import Environment
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What was found.
+    """Result of the preflight check.
 
     Attributes:
-        missing: instance types that the region does not have.
-        quotas: those of the kinds of capacity that the environment may start.
+        missing: Instance types that the region does not offer.
+        quotas: Quotas of the capacity types that the environment may use.
     """
 
     missing: Sequence[str]
@@ -21,24 +21,24 @@ class Readiness:
 
     @property
     def faults(self) -> Sequence[str]:
-        """What is in the way, in words. One kind of capacity that holds all pods is enough."""
-        found = [f"the region has no {kind}" for kind in self.missing]
+        """Descriptions of unmet requirements. One capacity type with a sufficient quota is enough."""
+        found = [f"the region does not offer {kind}" for kind in self.missing]
         if self.quotas and not any(quota.enough for quota in self.quotas):
             allowed = ", ".join(f"{_number(quota.allowed)} {quota.capacity}" for quota in self.quotas)
             found.append(
-                f"all pods need {self.quotas[0].needed} vCPUs of G instances; the account may have {allowed} "
-                "(Service Quotas, EC2: ask for more running on-demand or spot G and VT instances)"
+                f"all pods need {self.quotas[0].needed} vCPUs of G instances; the quota is {allowed} "
+                "(in Service Quotas, EC2, request more running on-demand or spot G and VT instances)"
             )
         return found
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is in the way."""
+        """Whether all requirements are met."""
         return not self.faults
 
     @property
     def table(self) -> str:
-        """For people."""
+        """The result as a table."""
         rows = [
             f"  {quota.capacity:<10}{quota.needed:>8}{_number(quota.allowed):>10}"
             f"  {'enough' if quota.enough else 'too few'}"
@@ -49,7 +49,7 @@ class Readiness:
 
 
 def look(account: Account, environment: Environment) -> Readiness:
-    """Ask the account."""
+    """Run the preflight check."""
     if environment.nodes is None or not environment.instance_types:
         return Readiness((), ())
     offered = account.offered(environment.instance_types)
@@ -61,4 +61,4 @@ def look(account: Account, environment: Environment) -> Readiness:
 
 
 def _number(vcpus: int | None) -> str:
-    return "not told" if vcpus is None else str(vcpus)
+    return "unknown" if vcpus is None else str(vcpus)

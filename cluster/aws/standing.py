@@ -1,4 +1,4 @@
-"""How the installation stands: cluster, alarms and pipelines, from Terraform's outputs and the account."""
+"""Status of the installation: cluster, alarms and pipelines, from Terraform's outputs and the account."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from cluster.aws.account import Account
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What was found; states are AWS's own words, by name."""
+    """Status of the installation; states are AWS's, by name of the resource."""
 
     cluster: Mapping[str, str]
     alarms: Mapping[str, str]
@@ -18,14 +18,14 @@ class Standing:
 
     @property
     def well(self) -> bool:
-        """Whether the cluster is there, no alarm sounds, and no pipeline's last run failed."""
+        """Whether the cluster is active, no alarm is in ALARM, and no pipeline's last run has failed."""
         states = [*self.alarms.values(), *self.pipelines.values()]
         active = bool(self.cluster) and set(self.cluster.values()) == {"ACTIVE"}
         return active and not {"ALARM", "Failed"} & set(states)
 
     @property
     def document(self) -> dict[str, Any]:
-        """For programs."""
+        """The status as a JSON object."""
         return {
             "well": self.well,
             "cluster": dict(self.cluster),
@@ -36,9 +36,9 @@ class Standing:
 
     @property
     def table(self) -> str:
-        """For people."""
+        """The status as a table."""
         if not self.cluster:
-            return "nothing is there; `python -m cluster aws up` makes it"
+            return "nothing is installed; create it with `python -m cluster aws up`"
         parts = (("cluster", self.cluster), ("alarm", self.alarms), ("pipeline", self.pipelines))
         rows = [
             f"{what:<10}{name:<32}{state}" for what, found in parts for name, state in sorted(found.items())
@@ -47,7 +47,7 @@ class Standing:
 
 
 def standing(outputs: Mapping[str, Any], account: Account) -> Standing:
-    """Ask the account about what Terraform made."""
+    """Query the status of the resources in Terraform's outputs."""
     if not outputs:
         return Standing({}, {}, {}, {})
     alarms = [outputs["alarms"]["promise"], *outputs["alarms"]["metrics"].values()]

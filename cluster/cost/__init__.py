@@ -1,1 +1,1 @@
-"""Cost: what pods and tokens cost a month, from a dated price book."""
+"""Cost per month and per million tokens, from dated price books."""

@@ -1,4 +1,4 @@
-"""What a set of nodes costs and carries: pure arithmetic, in exact decimals."""
+"""Cost and throughput of a set of nodes, in exact decimals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from cluster.nodes import INSTANCE_TYPES
 SECONDS_PER_HOUR = 3600
 MILLION = 1_000_000
 Mix = Mapping[str, int]
-"""Instance type -> nodes of it."""
+"""Number of nodes by instance type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What one pod carries while it keeps its promise.
+    """Throughput of one pod within the SLO.
 
     Attributes:
-        requests_per_minute: a pod.
-        tokens_per_s: a pod.
-        measured_by: where the figures are from.
+        requests_per_minute: Requests per minute of a pod.
+        tokens_per_s: Tokens per second of a pod.
+        measured_by: Source of the figures.
     """
 
     requests_per_minute: Decimal
@@ -30,18 +30,18 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a mix costs and carries.
+    """Cost and throughput of a mix of nodes.
 
     Attributes:
-        book: name of the price book.
-        mix: nodes by type.
-        pods: one a GPU.
-        month: dollars a month.
-        hour: dollars an hour.
-        requests_per_minute: of all pods.
-        tokens_per_s: of all pods.
-        per_million_tokens: dollars, if every hour is full; an idle cluster costs the same.
-        per_million_requests: dollars, under the same condition.
+        book: Name of the price book.
+        mix: Number of nodes by type.
+        pods: Number of pods, one per GPU.
+        month: US dollars per month.
+        hour: US dollars per hour.
+        requests_per_minute: Requests per minute of all pods.
+        tokens_per_s: Tokens per second of all pods.
+        per_million_tokens: US dollars per million tokens at full load; an idle cluster costs the same.
+        per_million_requests: US dollars per million requests at full load.
     """
 
     book: str
@@ -56,16 +56,16 @@ class Cost:
 
 
 def cost(name: str, book: Book, mix: Mix, rate: Rate) -> Cost:
-    """What a mix of nodes costs in a book.
+    """Compute the cost of a mix of nodes with the prices of a book.
 
     Args:
-        name: of the book.
-        book: prices.
-        mix: at least one node.
-        rate: of each pod.
+        name: Name of the book.
+        book: Price book.
+        mix: At least one node.
+        rate: Throughput of each pod.
 
     Raises:
-        PricesInvalid: a type has no price in the book.
+        PricesInvalid: A type has no price in the book.
     """
     pods = sum(INSTANCE_TYPES[kind].gpus * count for kind, count in mix.items())
     month = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))

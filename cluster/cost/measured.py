@@ -1,4 +1,4 @@
-"""A pod's rate as a load test measured it: reads the report of `python -m loadtest slo --json`."""
+"""Measured throughput of a pod, from the report of `python -m loadtest slo --json`."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +11,7 @@ from cluster.errors import PricesInvalid
 
 
 class _Report(BaseModel):
-    """The parts of the report that are read; it has more."""
+    """Fields of the report that are used."""
 
     scenario: Literal["slo"]
     passed: bool
@@ -24,16 +24,16 @@ class _Report(BaseModel):
 
 
 def measured_rate(path: Path) -> Rate:
-    """What a pod carried in a load test that kept the promise.
+    """Return the throughput of a pod in a load test that met the SLO.
 
     Raises:
-        PricesInvalid: no such file, not such a report, or the promise was broken: nothing to plan with.
+        PricesInvalid: The file does not exist or is not a report, or the load test did not meet the SLO.
     """
     try:
         report = _Report.model_validate_json(path.read_bytes())
     except OSError as error:
         raise PricesInvalid(
-            f"{path}: {error.strerror}; write one with `python -m loadtest slo --json {path}`"
+            f"{path}: {error.strerror}; create it with `python -m loadtest slo --json {path}`"
         ) from error
     except ValidationError as error:
         fault = error.errors()[0]
@@ -41,8 +41,8 @@ def measured_rate(path: Path) -> Rate:
         raise PricesInvalid(f"{path} is not a report of `loadtest slo`: {place}: {fault['msg']}") from error
     if not report.passed:
         raise PricesInvalid(
-            f"{path}: the promise was broken ({'; '.join(report.reasons) or 'no reason given'}), so this "
-            "rate is none to plan with; measure a lower one with `python -m loadtest slo --per-minute`"
+            f"{path}: the load test did not meet the SLO ({'; '.join(report.reasons) or 'no reason given'}), "
+            "so its rate cannot be used; measure a lower rate with `python -m loadtest slo --per-minute`"
         )
     return Rate(
         requests_per_minute=Decimal(str(report.answered_per_minute_per_pod)),

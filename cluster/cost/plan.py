@@ -1,4 +1,4 @@
-"""The cheapest mix of nodes for a wanted rate: an exact search over nodes that differ in pods and price."""
+"""Cheapest mix of nodes for a request rate: an exact search over node types with their pods and prices."""
 
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
@@ -12,40 +12,43 @@ MOST_PODS = 10_000
 
 
 def pods_for(requests_per_minute: Decimal, rate: Rate) -> int:
-    """Pods that a wanted rate needs.
+    """Return the number of pods for a request rate.
 
     Raises:
-        PricesInvalid: the rate is not positive, or needs more than `MOST_PODS`.
+        PricesInvalid: The rate is not positive, or needs more than `MOST_PODS` pods.
     """
     if not requests_per_minute > 0:
-        raise PricesInvalid(f"a wanted rate must be more than 0 requests a minute, got {requests_per_minute}")
+        raise PricesInvalid(f"expected a rate above 0 requests per minute, got {requests_per_minute}")
     pods = int((requests_per_minute / rate.requests_per_minute).to_integral_value(ROUND_CEILING))
     if pods > MOST_PODS:
-        raise PricesInvalid(f"{requests_per_minute} requests a minute need {pods} pods; at most {MOST_PODS}")
+        raise PricesInvalid(
+            f"{requests_per_minute} requests per minute need {pods} pods; expected at most {MOST_PODS}"
+        )
     return pods
 
 
 def cheapest(
     book: Book, types: Sequence[str], pods: int, *, spare_pods: int = 0, survive_node: bool = False
 ) -> Mix:
-    """The cheapest nodes with at least so many pods; among equally cheap mixes the one with the fewest nodes.
+    """Return the cheapest nodes with at least this number of pods; of equal prices, the fewest nodes.
 
     Args:
-        book: prices.
-        types: instance types to choose from, each with a price in the book.
-        pods: needed, at least 1.
-        spare_pods: more than are needed (N+1 is 1).
-        survive_node: whether the pods needed must be left when the largest node is lost.
+        book: Price book.
+        types: Instance types to use, each with a price in the book.
+        pods: Needed number of pods, at least 1.
+        spare_pods: Additional pods (1 for N+1).
+        survive_node: Whether enough pods must remain after the loss of the largest node.
 
     Raises:
-        PricesInvalid: no types, or one without a price.
+        PricesInvalid: There are no types, or one has no price.
     """
     if not types:
-        raise PricesInvalid("no instance types to choose from; name some with --types")
+        raise PricesInvalid("no instance types; set them with --types")
     wanted = pods + spare_pods
     if not survive_node:
         return _cover(book, types, wanted)
-    # The largest type that a mix uses decides how much one loss takes: try each as the largest.
+    # The largest type of a mix determines the number of pods that one loss removes: try each type as the
+    # largest.
     tries = []
     for largest in {INSTANCE_TYPES[kind].gpus for kind in types}:
         allowed = [kind for kind in types if INSTANCE_TYPES[kind].gpus <= largest]
@@ -54,7 +57,7 @@ def cheapest(
 
 
 def _cover(book: Book, types: Sequence[str], pods: int) -> Mix:
-    """Dynamic programming over pods: the cheapest way to hold at least n, for n = 1 … pods."""
+    """Compute the cheapest mix for at least n pods by dynamic programming over n = 1 … pods."""
     best: list[Mapping[str, int]] = [{}]
     for needed in range(1, pods + 1):
         choices = []

@@ -1,4 +1,4 @@
-"""The price book: dated, sourced prices from a TOML file, as exact decimals."""
+"""Price books: dated prices with their sources from a TOML file, as exact decimals."""
 
 import tomllib
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
 class Book(BaseModel):
-    """Prices of one source on one day, in US dollars."""
+    """Price book: prices of one source on one day, in US dollars."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     dated: date
     source: str
-    month_hours: Annotated[int, Field(ge=672, le=744, description="Hours that this source counts a month.")]
+    month_hours: Annotated[int, Field(ge=672, le=744, description="Hours per month of this source.")]
     hourly: dict[str, Money] = {}
     monthly: dict[str, Money] = {}
 
@@ -32,21 +32,21 @@ class Book(BaseModel):
     def _names_known_types(self) -> Self:
         for name in (*self.hourly, *self.monthly):
             if name not in INSTANCE_TYPES:
-                raise ValueError(f"{name!r} is none of {', '.join(INSTANCE_TYPES)}")
+                raise ValueError(f"{name!r} is not known; expected one of {', '.join(INSTANCE_TYPES)}")
         if twice := set(self.hourly) & set(self.monthly):
-            raise ValueError(f"{sorted(twice)[0]!r} has an hourly and a monthly price; give one")
+            raise ValueError(f"{sorted(twice)[0]!r} has an hourly and a monthly price; expected one of them")
         return self
 
     @property
     def types(self) -> tuple[str, ...]:
-        """Instance types that have a price here."""
+        """Instance types with a price in this book."""
         return tuple(sorted({*self.hourly, *self.monthly}))
 
     def month(self, name: str) -> Decimal:
-        """Dollars a month of one node.
+        """Return the price of one node in US dollars per month.
 
         Raises:
-            PricesInvalid: it has no price here.
+            PricesInvalid: The type has no price in this book.
         """
         if name in self.monthly:
             return self.monthly[name]
@@ -55,10 +55,10 @@ class Book(BaseModel):
         raise PricesInvalid(f"{self.title} has no price for {name!r}; it has {', '.join(self.types)}")
 
     def hour(self, name: str) -> Decimal:
-        """Dollars an hour of one node.
+        """Return the price of one node in US dollars per hour.
 
         Raises:
-            PricesInvalid: it has no price here.
+            PricesInvalid: The type has no price in this book.
         """
         return self.hourly.get(name) or self.month(name) / self.month_hours
 
@@ -70,19 +70,19 @@ class _File(BaseModel):
 
 
 def read_books(path: Path = PRICES) -> Mapping[str, Book]:
-    """Every book of a file, by name.
+    """Return the price books of a file by name.
 
     Raises:
-        PricesInvalid: no such file, not TOML, an unknown key, or a price that is none.
+        PricesInvalid: The file does not exist or is not TOML, or has an unknown key or an invalid price.
     """
     try:
         return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).books
     except OSError as error:
-        raise PricesInvalid(f"{path}: {error.strerror}; see {PRICES} for the shape") from error
+        raise PricesInvalid(f"{path}: {error.strerror}; see {PRICES} for an example") from error
     except tomllib.TOMLDecodeError as error:
         raise PricesInvalid(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
         )
-        raise PricesInvalid(f"{path}: {faults}; see {PRICES} for the shape") from error
+        raise PricesInvalid(f"{path}: {faults}; see {PRICES} for an example") from error

@@ -1,4 +1,4 @@
-"""Costs as people read them (a table), as programs do (JSON), and as a plot."""
+"""Cost report as a table, as JSON, and as a plot."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -13,12 +13,12 @@ _PLOT_POINTS = 400
 
 
 def table(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> str:
-    """One line a cost, and where each price is from.
+    """Return a table with one line per cost, and the sources of the prices.
 
     Args:
-        costs: at least one.
-        books: by the names that the costs bear.
-        rate: of a pod.
+        costs: At least one cost.
+        books: Price books by the names in the costs.
+        rate: Throughput of a pod.
     """
     header = (
         f"{'prices':<10}{'nodes':<34}{'pods':>5}{'requests/min':>14}{'tokens/s':>10}{'$/hour':>10}"
@@ -38,14 +38,14 @@ def table(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> str:
     ]
     pod = (
         f"a pod: {rate.requests_per_minute:,.1f} requests/min, {rate.tokens_per_s:,.1f} tokens/s "
-        f"({rate.tokens_per_s * 60 / rate.requests_per_minute:,.0f} tokens a request); {rate.measured_by}"
+        f"({rate.tokens_per_s * 60 / rate.requests_per_minute:,.0f} tokens per request); {rate.measured_by}"
     )
-    full = "$/M: when every hour is full; nodes cost the same when they idle. GPU nodes alone."
+    full = "$/M: at full load; idle nodes cost the same. Only GPU nodes are included."
     return "\n".join([pod, "", header, *rows, "", *sources, f"  {full}"])
 
 
 def differences(books: Mapping[str, Book], rate: Rate) -> str:
-    """How list prices differ from the document's, type by type."""
+    """Return the differences between list prices and the document's, by instance type."""
     document, listed = books["document"], books["list"]
     lines = []
     for kind in document.types:
@@ -54,14 +54,14 @@ def differences(books: Mapping[str, Book], rate: Rate) -> str:
         then, now = cost("document", document, {kind: 1}, rate), cost("list", listed, {kind: 1}, rate)
         lines.append(
             f"  {kind}: ${then.month:,.2f} in the document, ${now.month:,.2f} listed "
-            f"({now.month / then.month - 1:+.1%}); a million tokens ${then.per_million_tokens:.4f}, "
+            f"({now.month / then.month - 1:+.1%}); per million tokens ${then.per_million_tokens:.4f} and "
             f"${now.per_million_tokens:.4f}"
         )
-    return "\n".join(["the document and today's list prices:", *lines])
+    return "\n".join(["prices of the document and list prices:", *lines])
 
 
 def document(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> dict[str, object]:
-    """The same as a JSON object; money and rates are numbers."""
+    """Return the report as a JSON object, with money and rates as numbers."""
     return {
         "pod": {
             "requests_per_minute": float(rate.requests_per_minute),
@@ -97,15 +97,15 @@ def document(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> di
 def plot(
     path: Path, name: str, book: Book, types: Sequence[str], rate: Rate, *, most_per_minute: Decimal
 ) -> None:
-    """Draw dollars a month over the wanted rate: each instance type alone, and the cheapest mix.
+    """Plot US dollars per month over the request rate, for each instance type and for the cheapest mix.
 
     Args:
-        path: of the PNG.
-        name: of the book.
-        book: prices.
-        types: instance types, each with a price in the book.
-        rate: of a pod.
-        most_per_minute: right end of the axis.
+        path: PNG file to write.
+        name: Name of the book.
+        book: Price book.
+        types: Instance types, each with a price in the book.
+        rate: Throughput of a pod.
+        most_per_minute: Right end of the axis, in requests per minute.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ def plot(
     most = pods_for(most_per_minute, rate)
     step = max(1, most // _PLOT_POINTS)
     pods = list(range(1, most + 1, step))
-    # A pod's step reaches from the rate of the pods before it to its own; the first one's begins at none.
+    # The step of n pods reaches from the rate of n - 1 pods to that of n pods; the first one begins at 0.
     requests = [0.0, *(float(rate.requests_per_minute) * count for count in pods)]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -121,14 +121,14 @@ def plot(
     for kind in types:
         nodes = [-(-count // INSTANCE_TYPES[kind].gpus) for count in (pods[0], *pods)]
         axes.step(
-            requests, [float(book.month(kind)) * count for count in nodes], where="pre", label=f"{kind} alone"
+            requests, [float(book.month(kind)) * count for count in nodes], where="pre", label=f"only {kind}"
         )
     mixes = [cheapest(book, types, count) for count in (pods[0], *pods)]
     prices = [float(cost(name, book, mix, rate).month) for mix in mixes]
     axes.step(requests, prices, where="pre", label="cheapest mix", color="black", linewidth=2, linestyle="--")
     axes.set(
-        xlabel=f"requests a minute ({rate.requests_per_minute:,.0f} a pod)",
-        ylabel="dollars a month",
+        xlabel=f"requests per minute ({rate.requests_per_minute:,.0f} per pod)",
+        ylabel="US dollars per month",
         title=f"{book.title}, {book.dated}",
         xlim=(0, None),
         ylim=(0, None),
@@ -139,5 +139,5 @@ def plot(
 
 
 def mix_text(mix: Mix) -> str:
-    """`2 x g5.12xlarge + 1 x g5.4xlarge`."""
+    """Return the mix as text, such as `2 x g5.12xlarge + 1 x g5.4xlarge`."""
     return " + ".join(f"{count} x {kind}" for kind, count in mix.items())

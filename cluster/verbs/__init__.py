@@ -1,1 +1,1 @@
-"""The command line: one file a verb, or a family of verbs."""
+"""Commands of the control plane, one file per command or group of commands."""

@@ -1,17 +1,18 @@
-"""`check`: are manifests what the API server, the operator and Ray take as they are?"""
+"""Command `check`: strict validation of manifests."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from cluster.verbs.environment import add_environment, chosen_environment
+from cluster.verbs.environment import add_environment, selected_environment
 
 _HELP = """\
-Check manifests strictly: an unknown key anywhere, a value of the wrong type, a missing field, what KubeRay's
-operator refuses by itself, and all of that inside serveConfigV2 too. The API server would drop an unknown
-key, and Ray would ignore it, without a word.
+Check manifests strictly for unknown keys, values of the wrong type, missing fields, and settings that
+KubeRay's operator rejects, also within serveConfigV2. Without this check, the API server silently drops
+unknown keys, and Ray silently ignores them.
 
-The CRDs come from --crds (a folder of YAML files), or else from the cluster of the current kubectl context.
+The CRDs are read from --crds (a folder of YAML files), or else from the cluster of the current kubectl
+context.
 """
 _EXAMPLE = """\
 examples:
@@ -21,7 +22,7 @@ examples:
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the command's parser."""
     parser = verbs.add_parser(
         "check",
         help="check manifests strictly",
@@ -29,35 +30,37 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="manifests, instead of --env")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="manifest files, instead of --env"
+    )
     add_environment(parser, required=False)
     parser.add_argument(
-        "--crds", type=Path, metavar="DIR", help="folder of CRDs (default: the live cluster's)"
+        "--crds", type=Path, metavar="DIR", help="folder of CRDs (default: those of the cluster)"
     )
     parser.add_argument("--context", metavar="NAME", help="kubectl context (default: the current one)")
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from cluster.errors import SettingsInvalid
     from cluster.kuberay.check import Checker, read_documents
     from cluster.kuberay.client import connect
     from cluster.kuberay.render import service_documents, training_documents
     from cluster.kuberay.schemas import read_crds, schemas_of
 
-    if bool(chosen.files) == bool(chosen.env):
-        raise SettingsInvalid("check takes files or --env, one of them")
-    if chosen.env:
-        environment = chosen_environment(chosen)
+    if bool(args.files) == bool(args.env):
+        raise SettingsInvalid("expected either manifest files or --env")
+    if args.env:
+        environment = selected_environment(args)
         documents = [*service_documents(environment), *training_documents(environment)[-1:]]
     else:
         documents = []
-        for path in chosen.files:
+        for path in args.files:
             try:
                 documents += read_documents(path.read_text(encoding="utf-8"), str(path))
             except OSError as error:
                 raise SettingsInvalid(f"{path}: {error.strerror}") from error
-    schemas = schemas_of(read_crds(chosen.crds) if chosen.crds else connect(chosen.context).crds())
+    schemas = schemas_of(read_crds(args.crds) if args.crds else connect(args.context).crds())
     faults = Checker(schemas).check(documents)
     for fault in faults:
         print(fault, file=sys.stderr)
@@ -65,6 +68,6 @@ def _run(chosen: argparse.Namespace) -> int:
     unread = sum(schema.unread_rules for key, schema in schemas.items() if key in kinds)
     print(
         f"{len(documents)} documents, {len(faults)} faults"
-        + (f"; {unread} CEL rules of the CRDs are left to the API server" if unread else "")
+        + (f"; {unread} CEL rules of the CRDs are checked by the API server only" if unread else "")
     )
     return 1 if faults else 0

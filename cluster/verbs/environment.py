@@ -1,4 +1,4 @@
-"""The options that say which environment, and what of it: a name or file, single changes, the training."""
+"""Command-line options that select an environment, change its settings, or select its training job."""
 
 import argparse
 from typing import Any
@@ -8,10 +8,10 @@ from cluster.kuberay.settings import Environment, environments, read_environment
 
 
 def add_environment(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """The options, for a verb's parser."""
+    """Add the options of the environment to a command's parser."""
     names = ", ".join(environments())
     parser.add_argument(
-        "--env", required=required, metavar="NAME", help=f"{names}, or the path of a TOML file of yours"
+        "--env", required=required, metavar="NAME", help=f"environment: {names}, or the path of a TOML file"
     )
     parser.add_argument(
         "--set",
@@ -19,31 +19,33 @@ def add_environment(parser: argparse.ArgumentParser, *, required: bool) -> None:
         default=[],
         dest="changes",
         metavar="KEY=VALUE",
-        help="change one setting, such as serve.max_pods=8 or workers.0.max_pods=8; may be repeated",
+        help="changed setting, such as serve.max_pods=8 or workers.0.max_pods=8; may be repeated",
     )
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    """The option that chooses the training, for a verb's parser."""
-    parser.add_argument("--training", action="store_true", help="the RayJob that trains, instead")
+    """Add the option that selects the training job to a command's parser."""
+    parser.add_argument(
+        "--training", action="store_true", help="the training job (RayJob) instead of the service"
+    )
 
 
-def chosen_environment(chosen: argparse.Namespace) -> Environment:
-    """The environment that the options describe."""
-    return read_environment(chosen.env, chosen.changes)
+def selected_environment(args: argparse.Namespace) -> Environment:
+    """Return the environment that the options select."""
+    return read_environment(args.env, args.changes)
 
 
-def chosen_documents(chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """What the options name, in the order of applying; the Ray object is the last.
+def selected_documents(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the selected manifests in the order in which to apply them; the Ray object is the last.
 
     Raises:
-        SettingsInvalid: the settings are wrong, or have no training.
+        SettingsInvalid: The settings are not valid, or have no training.
     """
     from cluster.kuberay.render import service_documents, training_documents
 
-    environment = chosen_environment(chosen)
-    if not chosen.training:
+    environment = selected_environment(args)
+    if not args.training:
         return service_documents(environment)
     if documents := training_documents(environment):
         return documents
-    raise SettingsInvalid(f"environment {chosen.env!r} has no [training]")
+    raise SettingsInvalid(f"environment {args.env!r} has no section [training]; add one, or omit --training")

@@ -1,4 +1,4 @@
-"""`apply`, `status`, `wait`, `diff`, `logs`, `delete`: a family of verbs on objects in a cluster."""
+"""Commands `apply`, `status`, `wait`, `diff`, `logs` and `delete` for the objects of an environment."""
 
 import argparse
 import sys
@@ -6,47 +6,63 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.kuberay.kinds import RAY_KINDS, kind_of
-from cluster.verbs.environment import add_environment, add_training, chosen_documents
+from cluster.verbs.environment import add_environment, add_training, selected_documents
 
 _GONE_S = 600.0
-"""A pod's grace period is 240 s, the operator's patience with its own clean-up 300 s."""
+"""A pod's termination grace period is 240 s; the operator's timeout of its clean-up is 300 s."""
 _WAIT_S = 1800.0
-"""A new GPU node, a large image and the model, one after the other."""
+"""Enough for a new GPU node, a large image and the model, one after the other."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verbs' parsers."""
-    apply = _verb(verbs, "apply", _apply, "make or change everything of an environment (server-side apply)")
-    apply.add_argument(
-        "--force", action="store_true", help="take over what others own: a rollout's models too"
+    """Add the commands' parsers."""
+    apply = _verb(
+        verbs, "apply", _apply, "create or update the objects of an environment (server-side apply)"
     )
     apply.add_argument(
-        "--ray-only", action="store_true", help="the Ray object alone; the rest of the environment stands"
+        "--force", action="store_true", help="take over fields of other owners, including a rollout's models"
     )
     apply.add_argument(
-        "--create-namespace", action="store_true", help="make the environment's namespace, if there is none"
+        "--ray-only", action="store_true", help="apply only the Ray object, not the rest of the environment"
     )
-    apply.add_argument("--dry-run", action="store_true", help="the server checks and keeps nothing")
-    _verb(verbs, "status", _status, "where an environment's Ray object stands, with its conditions")
-    wait = _verb(verbs, "wait", _wait, "wait until it is ready; says each step, and why if it fails")
-    wait.add_argument("--timeout", type=float, default=_WAIT_S, metavar="S", help="(%(default)g)")
-    _verb(verbs, "diff", _diff, "what apply would change; exit code 1 if anything")
-    logs = _verb(verbs, "logs", _logs, "the last lines of the logs of its pods")
-    logs.add_argument("--lines", type=int, default=50, help="of each container (%(default)s)")
+    apply.add_argument(
+        "--create-namespace",
+        action="store_true",
+        help="create the environment's namespace if it does not exist",
+    )
+    apply.add_argument(
+        "--dry-run", action="store_true", help="let the API server check the change without applying it"
+    )
+    _verb(verbs, "status", _status, "show the status and conditions of an environment's Ray object")
+    wait = _verb(
+        verbs,
+        "wait",
+        _wait,
+        "wait until the Ray object is ready; report each step, or the cause of a failure",
+    )
+    wait.add_argument(
+        "--timeout", type=float, default=_WAIT_S, metavar="S", help="maximum wait in s (default: %(default)g)"
+    )
+    _verb(verbs, "diff", _diff, "show what apply would change; exit code 1 if there are changes")
+    logs = _verb(verbs, "logs", _logs, "show the last log lines of the pods")
+    logs.add_argument(
+        "--lines", type=int, default=50, help="number of lines per container (default: %(default)s)"
+    )
     delete = _verb(
-        verbs, "delete", _delete, "delete the Ray object; with --all everything of the environment"
+        verbs, "delete", _delete, "delete the Ray object, or with --all every object of the environment"
     )
     delete.add_argument(
         "--all",
         action="store_true",
-        help="wait until the Ray objects are gone, trainings too; then nodes, Redis and guards",
+        help="delete the Ray objects including trainings, wait for that, then delete nodes, Redis and "
+        "policies",
     )
     delete.add_argument(
         "--timeout",
         type=float,
         default=_GONE_S,
         metavar="S",
-        help="with --all: seconds to wait for the Ray objects (default: %(default)g)",
+        help="with --all: maximum wait for the Ray objects in s (default: %(default)g)",
     )
 
 
@@ -64,42 +80,40 @@ def _verb(
     return parser
 
 
-def _connect(chosen: argparse.Namespace) -> Any:
+def _connect(args: argparse.Namespace) -> Any:
     from cluster.kuberay.client import connect
 
-    return connect(chosen.context)
+    return connect(args.context)
 
 
 def _place(document: dict[str, Any]) -> tuple[str, str]:
     return document["metadata"].get("namespace", ""), document["metadata"]["name"]
 
 
-def _apply(chosen: argparse.Namespace) -> int:
+def _apply(args: argparse.Namespace) -> int:
     from cluster.kuberay.initial_pods import starting_as_large
     from cluster.kuberay.serve_owner import apply
 
-    documents, client = chosen_documents(chosen), _connect(chosen)
-    if chosen.create_namespace:
+    documents, client = selected_documents(args), _connect(args)
+    if args.create_namespace:
         name, _ = _place(documents[-1])
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         documents = [namespace, *documents]
-    for document in documents[-1:] if chosen.ray_only else documents:
-        document = starting_as_large(client, document, keep_models=not chosen.force)
-        applied = apply(
-            client, document, force=chosen.force, dry_run=chosen.dry_run, keep_models=not chosen.force
-        )
-        done = "would be applied" if chosen.dry_run else "applied"
+    for document in documents[-1:] if args.ray_only else documents:
+        document = starting_as_large(client, document, keep_models=not args.force)
+        applied = apply(client, document, force=args.force, dry_run=args.dry_run, keep_models=not args.force)
+        done = "would be applied" if args.dry_run else "applied"
         note = f"; {applied.note}" if applied.note else ""
         print(f"{document['kind']} {document['metadata']['name']} {done}{note}", flush=True)
     return 0
 
 
-def _status(chosen: argparse.Namespace) -> int:
+def _status(args: argparse.Namespace) -> int:
     from cluster.kuberay.causes import causes, lines
     from cluster.kuberay.evidence import read_evidence
     from cluster.kuberay.progress import progress
 
-    document, client = chosen_documents(chosen)[-1], _connect(chosen)
+    document, client = selected_documents(args)[-1], _connect(args)
     document = client.get(kind_of(document), *_place(document))
     stands, evidence = progress(document), read_evidence(client, document)
     print(f"{document['kind']} {document['metadata']['name']}: {stands.state}: {stands.summary}")
@@ -108,30 +122,30 @@ def _status(chosen: argparse.Namespace) -> int:
     return 0 if stands.state == "ready" else 1
 
 
-def _wait(chosen: argparse.Namespace) -> int:
-    document = chosen_documents(chosen)[-1]
-    client = _connect(chosen)
+def _wait(args: argparse.Namespace) -> int:
+    document = selected_documents(args)[-1]
+    client = _connect(args)
     client.wait(
         kind_of(document),
         *_place(document),
-        timeout_s=chosen.timeout,
+        timeout_s=args.timeout,
         tell=lambda line: print(line, flush=True),
     )
     return 0
 
 
-def _diff(chosen: argparse.Namespace) -> int:
+def _diff(args: argparse.Namespace) -> int:
     from cluster.kuberay.difference import difference
     from cluster.kuberay.initial_pods import starting_as_large
     from cluster.kuberay.serve_owner import apply
 
-    documents, client = chosen_documents(chosen), _connect(chosen)
+    documents, client = selected_documents(args), _connect(args)
     changed = False
     for document in documents:
         kind = kind_of(document)
         before = client.get_or_none(kind, *_place(document))
         document = starting_as_large(client, document)
-        # Who owns a field is not asked here: a diff shows what a forced apply would do.
+        # Forced, so that the diff does not depend on field ownership.
         lines = difference(before, apply(client, document, force=True, dry_run=True).document)
         if lines:
             changed = True
@@ -140,9 +154,9 @@ def _diff(chosen: argparse.Namespace) -> int:
     return 1 if changed else 0
 
 
-def _logs(chosen: argparse.Namespace) -> int:
-    document = chosen_documents(chosen)[-1]
-    client = _connect(chosen)
+def _logs(args: argparse.Namespace) -> int:
+    document = selected_documents(args)[-1]
+    client = _connect(args)
     namespace, name = _place(document)
     clusters = client.clusters(RAY_KINDS[document["kind"].lower()], namespace, name)
     if not clusters:
@@ -153,17 +167,17 @@ def _logs(chosen: argparse.Namespace) -> int:
             for container in pod["spec"]["containers"]:
                 title = f"{pod['metadata']['name']} {container['name']}"
                 print(f"==> {title} <==")
-                print(client.logs(namespace, pod["metadata"]["name"], container["name"], chosen.lines))
+                print(client.logs(namespace, pod["metadata"]["name"], container["name"], args.lines))
     return 0
 
 
-def _delete(chosen: argparse.Namespace) -> int:
+def _delete(args: argparse.Namespace) -> int:
     from cluster.kuberay.deletion import delete_all, delete_one
 
-    documents, client = chosen_documents(chosen), _connect(chosen)
-    if not chosen.all:
+    documents, client = selected_documents(args), _connect(args)
+    if not args.all:
         print(delete_one(client, documents[-1]))
         return 0
-    for line in delete_all(client, documents, timeout_s=chosen.timeout):
+    for line in delete_all(client, documents, timeout_s=args.timeout):
         print(line, flush=True)
     return 0

@@ -1,9 +1,9 @@
-"""`render`: the manifests of an environment as YAML."""
+"""Command `render`: prints the manifests of an environment as YAML."""
 
 import argparse
 import sys
 
-from cluster.verbs.environment import add_environment, add_training, chosen_documents
+from cluster.verbs.environment import add_environment, add_training, selected_documents
 
 _EXAMPLE = """\
 examples:
@@ -14,12 +14,12 @@ examples:
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the command's parser."""
     parser = verbs.add_parser(
         "render",
         help="print the manifests of an environment",
         description="Print the manifests of an environment: Karpenter's nodes, identity, disruption budget,\n"
-        "network policies, Redis, and the RayService. Nothing is sent anywhere.",
+        "network policies, Redis, and the RayService. The command does not access a cluster.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -28,8 +28,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from cluster.kuberay.render import to_yaml
 
-    sys.stdout.write(to_yaml(chosen_documents(chosen)))
+    sys.stdout.write(to_yaml(selected_documents(args)))
     return 0

@@ -1,23 +1,23 @@
-"""`train`: fine-tune on a cluster, and register the version."""
+"""Command `train`: fine-tunes on a cluster, and registers the version."""
 
 import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from cluster.verbs.environment import add_environment, chosen_environment
+from cluster.verbs.environment import add_environment, selected_environment
 
 if TYPE_CHECKING:
     from cluster.kuberay.settings import Environment, TrainingSettings
 
 _HELP = """\
-Run the environment's [training] and wait until it has ended: as a RayJob, which brings a cluster of its own
-and takes it away again, or, with --dashboard, as a job of a Ray cluster that runs already.
+Run the environment's [training] and wait until it has ended: as a RayJob, which creates and deletes its own
+cluster, or, with --dashboard, as a job of a running Ray cluster.
 
-The RayJob's service account and network policy are applied with it.
+The RayJob's service account and network policy are applied too.
 
-Started again with the same training.version it is the same job: one that runs or has succeeded is joined, one
-that failed is started again, and a version that is registered is not trained again. A different training of
-the same name is an error while the job is there.
+The command can be repeated with the same training.version: it waits for the job if it is running, does
+nothing if it has succeeded or the version is registered, and starts it again if it has failed. A different
+training with the same name is an error while the job exists.
 """
 _EXAMPLE = """\
 examples:
@@ -25,13 +25,13 @@ examples:
       --set training.checkpoints=s3://data/runs/run-7 --set training.name=sentiment \\
       --set training.registry=http://mlflow:5000 --set training.artifacts=s3://models/registry
   python -m cluster train --env dev --dashboard http://127.0.0.1:8265 --set training.version=run-7 …
-exit codes: 0 trained (and registered, if training.registry is set), 1 an error
+exit codes: 0 trained (and registered, if training.registry is set), 1 error
 """
 _TIMEOUT_S = 30.0
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the command's parser."""
     parser = verbs.add_parser(
         "train",
         help="fine-tune on a cluster, and register the version",
@@ -42,24 +42,24 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     add_environment(parser, required=True)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--context", metavar="NAME", help="kubectl context (default: the current one)")
-    where.add_argument("--dashboard", metavar="URL", help="of a Ray cluster that runs already, instead")
+    where.add_argument("--dashboard", metavar="URL", help="URL of the dashboard of a running Ray cluster")
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from cluster.errors import SettingsInvalid
 
-    environment = chosen_environment(chosen)
+    environment = selected_environment(args)
     training = environment.training
     if training is None:
-        raise SettingsInvalid(f"environment {chosen.env!r} has no [training]")
+        raise SettingsInvalid(f"environment {args.env!r} has no section [training]; add one")
     if _is_registered(training):
         print(f"{training.name}/{training.version} is registered already")
         return 0
-    if chosen.dashboard:
-        _on_ray(chosen.dashboard, environment, training)
+    if args.dashboard:
+        _on_ray(args.dashboard, environment, training)
     else:
-        _on_kubernetes(chosen.context, environment, training)
+        _on_kubernetes(args.context, environment, training)
     return 0
 
 
@@ -73,7 +73,7 @@ def _is_registered(training: "TrainingSettings") -> bool:
     try:
         versions = open_registry(training.registry, training.artifacts).versions(training.name)
     except TrainError as error:
-        raise JobFailed(f"the registry cannot be asked: {error}") from error
+        raise JobFailed(f"the registry cannot be read: {error}") from error
     return training.version in [version.version for version in versions]
 
 

@@ -29,9 +29,7 @@ def prod() -> Environment:
 
 
 def test_quota_and_price_are_said_before_anything_is_made(installed: Installed) -> None:
-    quota = installed.said.index(
-        "all pods need 272 vCPUs of G instances; the account may have 64 on-demand, 0 spot"
-    )
+    quota = installed.said.index("all pods need 272 vCPUs of G instances; the quota is 64 on-demand, 0 spot")
     price = installed.said.index("altogether with the most pods")
     assert quota < price < installed.said.index("Creating...")
 

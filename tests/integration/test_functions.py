@@ -474,7 +474,7 @@ def received() -> list[dict[str, str]]:
 
 
 ROLLED_BACK = events.object_created(DATA, ENTRY_KEY)
-TOLD = "sentiment: rollout 3: the canary has been taken back"
+TOLD = "sentiment: rollout 3: the canary has been rolled back"
 
 
 def test_a_transition_is_told_once_in_words(topic: Wire) -> None:
@@ -505,7 +505,7 @@ def test_a_message_whose_answer_is_lost_is_not_sent_again(
     topic.silent.clear()
     assert rollout_watcher.handler(ROLLED_BACK, INVOCATION) == {"told": None}
     assert len(received()) == 1
-    assert "done before, or in doubt" in [line["message"] for line in logged(capsys)]
+    assert "done before, or outcome unknown" in [line["message"] for line in logged(capsys)]
 
 
 def test_a_mark_whose_answer_is_lost_is_known_as_its_own(topic: Wire) -> None:

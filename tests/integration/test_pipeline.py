@@ -366,8 +366,8 @@ def test_people_are_told_of_the_rollout_in_words(site: Site, monkeypatch: pytest
         for item in found
     ]
     assert [line.partition(": rollout 1: ")[2] for line in told if line] == [
-        "a canary begins",
+        "the canary has started",
         "the canary has passed and waits for approval",
-        "the canary goes to all pods",
+        "the canary is moving to all pods",
         "the canary is live on all pods",
     ]

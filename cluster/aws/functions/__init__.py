@@ -1,9 +1,9 @@
-"""The Lambda functions: boto3 and the standard library, nothing else of this repository.
+"""Lambda functions, which use only boto3 and the standard library.
 
-runtime            settings, clients that give up in time, log lines
-once               a step whose event comes again is not done again
-probe              asks the running service, and says whether the answer is right
-drift_check        starts the drift job, and turns its verdict into a metric
-pipeline_trigger   what starts a pipeline, or ends one's canary
-rollout_watcher    tells people what a rollout or a pipeline did
+runtime            settings, boto3 clients with time limits, log lines
+once               idempotency of steps whose event is delivered again
+probe              sends a request to the service, and checks the response
+drift_check        starts the drift job, and publishes its verdict as a metric
+pipeline_trigger   starts a pipeline, or aborts a canary
+rollout_watcher    notifies users of rollouts and pipelines
 """

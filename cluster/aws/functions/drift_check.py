@@ -1,9 +1,9 @@
-"""The drift check: starts the job that measures drift, and turns the verdict it leaves in S3 into a metric.
+"""Lambda function that starts the drift job, and publishes the job's verdict as a metric.
 
-Two events. An EventBridge schedule starts the CodeBuild project DRIFT_PROJECT, which runs `python -m train
-drift` (too heavy for a function) and leaves its verdict as JSON in S3. "Object Created" of that object sends
-the metric `drift_verdict`, by `service`: 0 ok, 1 drift, 2 retrain. No verdict, no metric: what alarms on it
-must treat missing data as missing.
+It handles two events. An EventBridge schedule starts the CodeBuild project DRIFT_PROJECT, which runs `python
+-m train drift` (too large for a function) and writes its verdict as JSON to S3. "Object Created" of that
+object publishes the metric `drift_verdict` with the dimension `service`: 0 ok, 1 drift, 2 retrain. There is
+no metric without a verdict, so alarms on it must treat missing data as missing.
 
 Environment: DRIFT_PROJECT, SERVICE ("sentiment"), MARKS_BUCKET, MARKS_PREFIX ("marks").
 """
@@ -33,7 +33,7 @@ _MOST_BYTES = 1 << 20
 
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
-    """Start the job, or send its verdict, once for each event."""
+    """Start the job, or publish its verdict, once per event."""
     once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
     match event:
         case {"source": "aws.events", "id": str(number)}:
@@ -74,16 +74,16 @@ def _send(event: Event, bucket: str, key: str, token: str, once: Once, context: 
 
 
 def _read(bucket: str, key: str, context: Context) -> tuple[str, list[Any]]:
-    """The verdict and its reasons."""
+    """Read the verdict and its reasons."""
     where = f"s3://{bucket}/{key}"
     try:
         with closing(client("s3", context).get_object(Bucket=bucket, Key=key)["Body"]) as body:
             document = json.loads(body.read(_MOST_BYTES))
         verdict, reasons = str(document["verdict"]), list(document.get("reasons", ()))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise EventInvalid(f"{where} is not what `python -m train drift` writes: {error!r}") from error
+        raise EventInvalid(f"{where} is not a verdict of `python -m train drift`: {error!r}") from error
     except ClientError as error:
         raise EventInvalid(f"{where} cannot be read: {error}") from error
     if verdict not in VERDICTS:
-        raise EventInvalid(f"{where}: the verdict {verdict!r} is none of {', '.join(VERDICTS)}")
+        raise EventInvalid(f"{where}: verdict {verdict!r}; expected one of {', '.join(VERDICTS)}")
     return verdict, reasons

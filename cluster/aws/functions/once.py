@@ -1,12 +1,15 @@
-"""A step whose event comes again is not done again: marks in S3, written by conditional puts.
+"""Idempotency of steps, by marks in S3 that are written with conditional puts.
 
-EventBridge and Lambda deliver at least once: the same event may come twice at the same time, or again after a
-try that failed or was cut off. Two kinds of steps need two orders:
+EventBridge and Lambda deliver events at least once: an event may be delivered twice at the same time, or
+again after an attempt that failed or was interrupted. There are two kinds of steps:
 
-repeat_safely   the step carries a token by which AWS itself takes a repetition for the same: do it, then
-                mark it. Cut off in between, it is done again with the same token, which starts nothing.
-at_most_once    the step has no token (an SNS message): mark it, then do it. Cut off in between, it is not
-                done again, and the mark stays as `begun`; refused by AWS, the mark is taken away.
+repeat_safely   The step has a token by which AWS recognises a repetition: run it, then write the mark. After
+an
+                interruption in between, it runs again with the same token, which has no effect.
+at_most_once    The step has no token (an SNS message): write the mark, then run it. After an interruption in
+between,
+                it does not run again, and the mark stays as `begun`; if AWS rejects the call, the mark is
+                deleted.
 """
 
 from __future__ import annotations
@@ -26,17 +29,17 @@ _PRECONDITION_FAILED = 412
 
 
 def token_of(*parts: str) -> str:
-    """The same text for the same event: 64 characters that every AWS token may have."""
+    """Return the token of an event: 64 characters that are valid in every AWS token."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class Once:
-    """Marks below `s3://bucket/prefix/`; a lifecycle rule may drop them after two days.
+    """Marks below `s3://bucket/prefix/`, which a lifecycle rule may delete after two days.
 
     Args:
-        bucket: which they lie in.
-        prefix: of their keys.
-        context: of the invocation.
+        bucket: Bucket of the marks.
+        prefix: Prefix of their keys.
+        context: Context of the invocation.
     """
 
     def __init__(self, bucket: str, prefix: str, context: Context) -> None:
@@ -45,7 +48,7 @@ class Once:
         self._writer = uuid.uuid4().hex
 
     def repeat_safely(self, token: str, step: Callable[[], Any]) -> bool:
-        """Do a step that carries `token` itself. Returns False if it was done before."""
+        """Run a step that passes `token` to AWS. Return False if it has been done before."""
         if self._is_marked(token):
             return False
         step()
@@ -53,18 +56,19 @@ class Once:
         return True
 
     def at_most_once(self, token: str, step: Callable[[], Any]) -> bool:
-        """Do a step that must not be repeated when its outcome is in doubt.
+        """Run a step that must not be repeated if its outcome is unknown.
 
         Returns:
-            False if it was done before, or is in doubt.
+            False if the step has been done before, or its outcome is unknown.
 
         Raises:
-            ClientError, EndpointConnectionError, ConnectTimeoutError: it was certainly not done; the next try
-                does it.
-            BotoCoreError: its answer was lost; the next try leaves it.
+            ClientError, EndpointConnectionError, ConnectTimeoutError: The step was not done; the next attempt
+            runs
+                it.
+            BotoCoreError: The response was lost; the next attempt does not run it.
         """
         if not self._mark(token, "begun"):
-            log("done before, or in doubt", self._context, token=token)
+            log("done before, or outcome unknown", self._context, token=token)
             return False
         try:
             step()
@@ -86,7 +90,7 @@ class Once:
         return True
 
     def _mark(self, token: str, state: str) -> bool:
-        """Write the mark; False if another try's is there."""
+        """Write the mark; return False if the mark of another attempt exists."""
         place = {"Bucket": self._bucket, "Key": self._key(token)}
         fields = {"state": state, "request_id": self._context.aws_request_id, "writer": self._writer}
         content = json.dumps(fields).encode()
@@ -95,7 +99,8 @@ class Once:
         except ClientError as error:
             if _status(error) != _PRECONDITION_FAILED:
                 raise
-            # When the answer to a write is lost, botocore writes again and is refused by its own first write.
+            # If the response to a write is lost, botocore retries, and its own first write makes the retry
+            # fail.
             with closing(self._s3.get_object(**place)["Body"]) as body:
                 return bool(body.read() == content)
         return True

@@ -1,11 +1,12 @@
-"""The pipeline trigger: which pipeline an event starts, with a token by which it is started once.
+"""Lambda function that starts a pipeline for an event, with a token so that it is started once.
 
-    drift_verdict's alarm goes into ALARM   RETRAIN_PIPELINE: train on what has come in, gate, canary
-    a version is registered                 RELEASE_PIPELINE with the variable VERSION: gate, canary
-    the promotion is not approved           ABORT_PROJECT, a CodeBuild project: takes the canary back
+    the alarm on drift_verdict is in ALARM   RETRAIN_PIPELINE: train on recent traffic, gate, canary
+    a version is registered                  RELEASE_PIPELINE with the variable VERSION: gate, canary
+    the promotion is rejected                ABORT_PROJECT, a CodeBuild project: aborts the canary
 
-A pipeline's own versions (their names begin with OWN_VERSIONS, "run-") start nothing, or every run would
-start the next. What is not set is not started. Environment: these, MARKS_BUCKET, MARKS_PREFIX ("marks").
+Versions of the pipelines themselves (with names that begin with OWN_VERSIONS, "run-") start nothing, because
+every run would start another one. A variable that is not set disables its action. Environment: these
+variables, MARKS_BUCKET, MARKS_PREFIX ("marks").
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ _OWN_VERSIONS = "run-"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an event starts.
+    """Action of an event.
 
     Attributes:
-        kind: what is started.
-        name: of the pipeline or project; empty if it is not set.
-        token: the same for every delivery of the event.
-        reason: in words, for the log.
-        variables: of the pipeline, or environment of the project.
+        kind: Type of the resource to start.
+        name: Name of the pipeline or project; empty if it is not configured.
+        token: Idempotency token, the same for every delivery of the event.
+        reason: Reason, for the log.
+        variables: Variables of the pipeline, or environment of the project.
     """
 
     kind: Literal["pipeline", "project"]
@@ -40,7 +41,7 @@ class Start:
 
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
-    """Start what the event asks for, once."""
+    """Start the action of the event, once."""
     start = wanted(event)
     if start is None or not start.name:
         log("nothing to start", context, event=event, asked=start and asdict(start))
@@ -52,10 +53,10 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
 
 
 def wanted(event: Event) -> Start | None:
-    """What an event starts; None if nothing.
+    """Return the action of an event, or None.
 
     Raises:
-        EventInvalid: no rule of this project sends such an event.
+        EventInvalid: The event matches no rule of this project.
     """
     match event:
         case {
@@ -87,18 +88,18 @@ def wanted(event: Event) -> Start | None:
                 "project",
                 setting("ABORT_PROJECT", ""),
                 token_of("rejected", pipeline, execution),
-                f"the promotion of {pipeline} {execution} was not approved",
+                f"the promotion of {pipeline} {execution} was rejected",
                 {"ROLLOUT_VERB": "abort"},
             )
-    raise EventInvalid(f"no rule of this project sends such an event: {dict(event)}")
+    raise EventInvalid(f"the event matches no rule of this project: {dict(event)}")
 
 
 def _of_version(bucket: str, key: str) -> Start | None:
-    """A registered version's record is the object `…/versions/NAME/VERSION` (docs/training.md)."""
+    """Return the action for a registered version's record, `…/versions/NAME/VERSION` (docs/training.md)."""
     folder, name, version = ("", "", *key.split("/"))[-3:]
     if folder != "versions" or version.startswith(setting("OWN_VERSIONS", _OWN_VERSIONS)):
         return None
-    # The record of a version never changes; the same key is the same version.
+    # The record of a version never changes, so the key identifies the version.
     return Start(
         "pipeline",
         setting("RELEASE_PIPELINE", ""),
@@ -111,7 +112,7 @@ def _of_version(bucket: str, key: str) -> Start | None:
 def _start(start: Start, context: Context) -> None:
     variables = [{"name": name, "value": value} for name, value in start.variables.items()]
     if start.kind == "pipeline":
-        given = {"variables": variables} if variables else {}  # an empty list is refused
+        given = {"variables": variables} if variables else {}  # CodePipeline rejects an empty list
         client("codepipeline", context).start_pipeline_execution(
             name=start.name, clientRequestToken=start.token, **given
         )

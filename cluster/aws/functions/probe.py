@@ -1,11 +1,12 @@
-"""The probe: asks the running service what it must know: is the answer right, and how long did it take?
+"""Lambda function that probes the service with labelled texts, and measures correctness and latency.
 
-Event: an EventBridge schedule. Metrics, by `service`: `probe_ok` (1, or 0), and with every answer
-`probe_latency_ms`. That the service is down is a measurement, not an error of the function; a second delivery
-of an event is a second measurement of the same minute, and changes no minimum and no maximum.
+Event: an EventBridge schedule. Metrics with the dimension `service`: `probe_ok` (1 or 0), and for every
+response `probe_latency_ms`. A service that is down is a measurement, not an error of the function. A second
+delivery of an event is a second measurement in the same minute.
 
-Environment: PROBE_URL (the service), SERVICE (the dimension; "sentiment"), PROBE_TEXTS (JSON, text → label),
-PROBE_TIMEOUT_MS (of one request; 2000), PROBE_API_KEY_SECRET (a Secrets Manager ARN; none: no key is sent).
+Environment: PROBE_URL (URL of the service), SERVICE (the dimension; "sentiment"), PROBE_TEXTS (JSON, text →
+label), PROBE_TIMEOUT_MS (of one request; 2000), PROBE_API_KEY_SECRET (ARN in Secrets Manager; if not set, no
+key is sent).
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from cluster.aws.functions.runtime import (
 
 _TEXTS = '{"I love this cream": "POSITIVE", "It ruined my skin": "NEGATIVE"}'
 _MOST_BYTES = 1 << 20
-_SAID_CHARS = 200
+_MAX_ERROR_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one request found.
+    """Result of one request.
 
     Attributes:
-        ok: whether every text got its label from a service that says which version answered.
-        latency_ms: until the whole answer was there; None if none came.
-        version: of the model that answered; None if none did.
-        reason: why it is not ok; empty if it is.
+        ok: Whether every text got its label, and the response names the version that answered.
+        latency_ms: Time until the response was complete; None without a response.
+        version: Version of the model that answered; None without a valid response.
+        reason: Reason why the probe failed; empty if it is ok.
     """
 
     ok: bool
@@ -53,7 +54,7 @@ class Probe:
 
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
-    """Ask once, send the metrics, and say what was found."""
+    """Send one request, publish the metrics, and return the result."""
     at = time_of(event)
     service = setting("SERVICE", "sentiment")
     try:
@@ -61,7 +62,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         timeout_s = float(setting("PROBE_TIMEOUT_MS", "2000")) / 1000
     except (ValueError, AttributeError) as error:
         raise SettingInvalid(
-            f"PROBE_TEXTS is JSON, text to label; PROBE_TIMEOUT_MS a number: {error}"
+            f"expected JSON with labels by text in PROBE_TEXTS, and a number in PROBE_TIMEOUT_MS: {error}"
         ) from error
     found = ask(setting("PROBE_URL"), texts, timeout_s=timeout_s, key=_key(context))
     values = {"probe_ok": (float(found.ok), "None")}
@@ -73,13 +74,13 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
 
 
 def ask(url: str, texts: Mapping[str, str], *, timeout_s: float, key: str | None = None) -> Probe:
-    """Send every text in one request and look at the answer.
+    """Send all texts in one request and check the response.
 
     Args:
-        url: of the service, without a path.
-        texts: each with the label that it must get.
-        timeout_s: of the connection, and of each read.
-        key: of the service's API, if it asks for one.
+        url: URL of the service, without a path.
+        texts: Texts with their expected labels.
+        timeout_s: Timeout of the connection, and of each read.
+        key: API key of the service, or None.
     """
     request = urllib.request.Request(
         f"{url.rstrip('/')}/v1/classify",
@@ -92,8 +93,8 @@ def ask(url: str, texts: Mapping[str, str], *, timeout_s: float, key: str | None
             content, header = answer.read(_MOST_BYTES), answer.headers.get("X-Model-Version")
     except urllib.error.HTTPError as error:
         with error:
-            said = error.read(_SAID_CHARS).decode(errors="replace")
-        return Probe(False, _ms_since(began), None, f"answered {error.code}: {said}")
+            body = error.read(_MAX_ERROR_CHARS).decode(errors="replace")
+        return Probe(False, _ms_since(began), None, f"answered {error.code}: {body}")
     except (OSError, http.client.HTTPException) as error:
         return Probe(False, None, None, f"no answer: {error}")
     latency_ms = _ms_since(began)
@@ -117,7 +118,7 @@ def _ms_since(began: float) -> float:
 
 
 def _key(context: Context) -> str | None:
-    """The API key; None where the service needs none."""
+    """Return the API key, or None if it is not configured."""
     secret = setting("PROBE_API_KEY_SECRET", "")
     if not secret:
         return None

@@ -1,8 +1,8 @@
-"""The rollout watcher: tells people in words, through SNS, what a rollout or a pipeline did.
+"""Lambda function that notifies users of rollouts and pipelines through SNS.
 
-Two events. "Object Created" of an entry of a rollout's journal in S3 (`--journal s3://…`: one object an
-entry, each transition among them); and CodePipeline's end of an execution. Each is told at most once: a
-message whose answer was lost is not sent again, and its mark stays.
+It handles two events: "Object Created" of an entry of a rollout's journal in S3 (`--journal s3://…`, one
+object per entry, including every transition), and the end of a CodePipeline execution. Each notification is
+sent at most once: if the response to a message is lost, the message is not sent again, and its mark stays.
 
 Environment: TOPIC_ARN, SERVICE ("sentiment"), MARKS_BUCKET, MARKS_PREFIX ("marks").
 """
@@ -18,37 +18,37 @@ from cluster.aws.functions.once import Once, token_of
 from cluster.aws.functions.runtime import Context, Event, EventInvalid, client, log, setting
 
 _TRANSITIONS = {
-    "started": "a canary begins",
-    "advanced": "the canary goes on to more pods",
+    "started": "the canary has started",
+    "advanced": "the canary is moving to more pods",
     "held": "the canary has passed and waits for approval",
-    "promoting": "the canary goes to all pods",
+    "promoting": "the canary is moving to all pods",
     "promoted": "the canary is live on all pods",
-    "rolling_back": "the canary is being taken back",
-    "rolled_back": "the canary has been taken back",
+    "rolling_back": "the canary is being rolled back",
+    "rolled_back": "the canary has been rolled back",
     "stopped": "someone else changed what the pods serve, and the rollout stopped",
 }
 _ENDS = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "STOPPED": "was stopped"}
 _SUBJECT_CHARS = 99
-"""SNS takes fewer than 100, ASCII, without line ends."""
+"""SNS requires fewer than 100 ASCII characters without line breaks."""
 _MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is told: the subject of a mail, and the text."""
+    """Notification: subject and text of a mail."""
 
     subject: str
     text: str
 
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
-    """Tell what happened, if it is worth telling, once."""
+    """Send the notification of an event, if it has one, once."""
     service = setting("SERVICE", "sentiment")
     match event:
         case {"source": "aws.s3", "detail": {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}}:
             if "/entries/" not in f"/{key}":
-                return {"told": None}  # the journal's lock, or what a person asks
-            token = token_of("entry", bucket, key)  # entries never change: the same key is the same entry
+                return {"told": None}  # the journal's lock, or a command of a user
+            token = token_of("entry", bucket, key)  # entries never change, so the key identifies the entry
             message = entry_message(service, _read(bucket, key, context), f"s3://{bucket}/{key}")
         case {
             "source": "aws.codepipeline",
@@ -62,24 +62,24 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         return {"told": None}
     topic = setting("TOPIC_ARN")
     once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
-    sns = client("sns", context, tries=1)  # sent again by botocore, it could arrive twice
+    sns = client("sns", context, tries=1)  # a retry by botocore could send the message twice
     told = once.at_most_once(
         token, lambda: sns.publish(TopicArn=topic, Subject=message.subject, Message=message.text)
     )
-    log("told" if told else "not told again", context, subject=message.subject)
+    log("notification sent" if told else "notification not repeated", context, subject=message.subject)
     return {"told": message.subject if told else None}
 
 
 def entry_message(service: str, document: Any, where: str) -> Message | None:
-    """What an entry of the journal says to people; None for what is no transition.
+    """Return the notification of a journal entry, or None if the entry is not a transition.
 
     Args:
-        service: its name.
-        document: the object, as `cluster/rollout/stored_journal.py` writes it.
-        where: its address, for the message.
+        service: Name of the service.
+        document: Object as `cluster/rollout/stored_journal.py` writes it.
+        where: URI of the object, for the message.
 
     Raises:
-        EventInvalid: it is not such an object.
+        EventInvalid: The object is not an entry of a journal.
     """
     try:
         entry = document["entry"]
@@ -98,7 +98,7 @@ def entry_message(service: str, document: Any, where: str) -> Message | None:
 
 
 def pipeline_message(service: str, pipeline: str, execution: str, state: str) -> Message | None:
-    """What the state of a pipeline's execution says to people; None while it is under way."""
+    """Return the notification of a pipeline execution, or None while it is running."""
     said = _ENDS.get(state)
     if said is None:
         return None

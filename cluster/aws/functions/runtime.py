@@ -1,4 +1,4 @@
-"""What every function has: settings from its environment, clients that give up in time, log lines in JSON."""
+"""Common parts of the Lambda functions: settings, boto3 clients with time limits, log lines in JSON."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ import boto3
 from botocore.config import Config
 
 Event = Mapping[str, Any]
-"""What Lambda hands over: an event of EventBridge."""
+"""Event of EventBridge that Lambda passes to the function."""
 
 NAMESPACE = "Sentiment"
-"""Of every metric that a function sends."""
+"""CloudWatch namespace of the functions' metrics."""
 
 _CONNECT_S = 2.0
 _LONGEST_READ_S = 10.0
 _TRIES = 2
 _RESERVE_S = 1.0
-"""Left to the function for its log line when the last try has failed."""
+"""Time that remains for the function's log line after the last attempt has failed."""
 
 
 class Context(Protocol):
-    """What Lambda says of an invocation."""
+    """Lambda's description of an invocation."""
 
     @property
     def aws_request_id(self) -> str:
-        """The same for every try of one event."""
+        """Id that is the same for every attempt of an event."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Until Lambda ends the function."""
+        """Return the time until Lambda ends the function."""
 
 
 class FunctionError(Exception):
-    """Base of what a function raises: Lambda tries again, then hands the event to the dead-letter queue."""
+    """Base class of the functions' errors: Lambda retries, then moves the event to the dead-letter queue."""
 
 
 class SettingInvalid(FunctionError):
-    """A variable of the function's environment is missing, or is not what it should be."""
+    """A variable of the function's environment is missing or not valid."""
 
 
 class EventInvalid(FunctionError):
-    """An event is not of the shape that its rule promises, or what it names is not what it should be."""
+    """An event, or an object that it names, does not have the expected format."""
 
 
 def setting(name: str, default: str | None = None) -> str:
-    """A variable of the environment.
+    """Return a variable of the environment.
 
     Raises:
-        SettingInvalid: it is not set, and there is no default.
+        SettingInvalid: The variable is not set, and there is no default.
     """
     value = os.environ.get(name) or default
     if value is None:
@@ -61,12 +61,12 @@ def setting(name: str, default: str | None = None) -> str:
 
 
 def client(service: str, context: Context, *, tries: int = _TRIES) -> Any:
-    """A boto3 client whose call, with all its tries, ends before Lambda ends the function.
+    """Return a boto3 client whose calls, with all attempts, end before Lambda ends the function.
 
     Args:
-        service: as boto3 names it.
-        context: of the invocation.
-        tries: of a call; 1 for what must not be sent again when its answer is lost.
+        service: Name of the service in boto3.
+        context: Context of the invocation.
+        tries: Number of attempts per call; 1 for calls that must not be repeated after a lost response.
     """
     left_s = context.get_remaining_time_in_millis() / 1000 - _RESERVE_S
     read_s = max(0.1, min(_LONGEST_READ_S, left_s / tries - _CONNECT_S))
@@ -81,13 +81,13 @@ def client(service: str, context: Context, *, tries: int = _TRIES) -> Any:
 def put_metrics(
     context: Context, values: Mapping[str, tuple[float, str]], *, dimensions: Mapping[str, str], at: datetime
 ) -> None:
-    """Send metrics of the namespace `NAMESPACE`.
+    """Publish metrics in the namespace `NAMESPACE`.
 
     Args:
-        context: of the invocation.
-        values: by name, each with its CloudWatch unit.
-        dimensions: of each.
-        at: the moment they hold for; the same event sends the same moment again.
+        context: Context of the invocation.
+        values: Values by name of the metric, each with its CloudWatch unit.
+        dimensions: Dimensions of each metric.
+        at: Time stamp; the same for every delivery of an event.
     """
     data = [
         {
@@ -103,20 +103,20 @@ def put_metrics(
 
 
 def time_of(event: Event) -> datetime:
-    """When an event of EventBridge happened; raises EventInvalid if it does not say so."""
+    """Return the time of an event of EventBridge; raises EventInvalid if it has none."""
     try:
         return datetime.fromisoformat(str(event["time"]))
     except (KeyError, ValueError) as error:
-        raise EventInvalid(f"the event has no `time` as EventBridge writes it: {dict(event)}") from error
+        raise EventInvalid(f"the event has no valid `time`: {dict(event)}") from error
 
 
 def log(message: str, context: Context, **fields: object) -> None:
-    """One line of JSON, which CloudWatch Logs Insights finds by its fields."""
+    """Print a line of JSON, whose fields can be queried in CloudWatch Logs Insights."""
     line = {"message": message, "request_id": context.aws_request_id, **fields}
     print(json.dumps(line, default=str), flush=True)
 
 
 @functools.cache
 def _session() -> Any:
-    """One for all invocations: what it has read of a service's model it keeps."""
+    """Return a session that all invocations share, because it caches the services' models."""
     return boto3.session.Session()

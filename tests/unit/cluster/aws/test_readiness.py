@@ -38,7 +38,7 @@ def test_one_kind_of_capacity_is_enough(allowed: Sequence[int | None], complete:
 
 
 def test_a_region_without_an_instance_type_is_named() -> None:
-    assert Readiness(["g5.4xlarge"], ()).faults == ["the region has no g5.4xlarge"]
+    assert Readiness(["g5.4xlarge"], ()).faults == ["the region does not offer g5.4xlarge"]
 
 
 def test_name_and_region_are_terraforms(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_load_test_gives_the_measured_price(tmp_path: Path) -> None:
 
 
 def test_a_broken_promise_gives_no_price(tmp_path: Path) -> None:
-    with pytest.raises(PricesInvalid, match="promise was broken"):
+    with pytest.raises(PricesInvalid, match="did not meet the SLO"):
         measured_rate(report(tmp_path, latency_ms=500.0))
 
 
@@ -222,7 +222,7 @@ def test_the_verb_reproduces_the_document_and_shows_the_difference(
     told = capsys.readouterr().out
     assert "g5.12xlarge: $3,280.00 in the document, $4,140.56 listed (+26.2%)" in told
     assert "g5.4xlarge: $820.00 in the document, $1,185.52 listed (+44.6%)" in told
-    assert "a million tokens $0.1264, $0.1576" in told
+    assert "per million tokens $0.1264 and $0.1576" in told
 
 
 def test_a_type_that_only_one_book_has_is_planned_with_that_book(capsys: pytest.CaptureFixture[str]) -> None:

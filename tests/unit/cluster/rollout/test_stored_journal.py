@@ -72,9 +72,9 @@ def test_a_whole_rollout_is_kept_and_told(tmp_path: Path) -> None:
         if (message := entry_message("sentiment", json.loads(path.read_text()), path.name))
     ]
     assert told == [
-        "a canary begins",
-        "the canary goes on to more pods",
-        "the canary goes to all pods",
+        "the canary has started",
+        "the canary is moving to more pods",
+        "the canary is moving to all pods",
         "the canary is live on all pods",
     ]
 
