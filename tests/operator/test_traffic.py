@@ -128,6 +128,7 @@ def test_a_key_that_is_added_to_the_secret_is_accepted_without_a_restart(service
 
 
 def test_a_deleted_pod_fails_no_request(service: Service) -> None:
+    service.wait()
     pod = service.serving()[0]["metadata"]["name"]
     with service.traffic() as traffic:
         service.cluster.kubectl("--namespace", service.namespace, "delete", "pod", pod, "--wait=false")
@@ -137,6 +138,7 @@ def test_a_deleted_pod_fails_no_request(service: Service) -> None:
 
 
 def test_a_killed_worker_fails_only_its_own_requests_until_its_endpoint_is_gone(service: Service) -> None:
+    service.wait()  # a pod is an endpoint before its own replica runs, while another pod has one
     victim = service.serving()[0]
     address = victim["status"]["podIP"]
     with service.traffic() as traffic:
@@ -158,6 +160,7 @@ def test_a_killed_worker_fails_only_its_own_requests_until_its_endpoint_is_gone(
 
 
 def test_a_killed_head_fails_no_request(service: Service) -> None:
+    service.wait()
     head = service.heads()[-1]
     before = head["metadata"]["uid"]
     with service.traffic() as traffic:
