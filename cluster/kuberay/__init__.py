@@ -1,1 +1,1 @@
-"""KubeRay: manifests from typed settings, a strict check of them, and a client."""
+"""KubeRay: manifests from typed settings, strict validation of manifests, and a client."""

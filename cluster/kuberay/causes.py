@@ -1,7 +1,7 @@
-"""Why a Ray object is not ready: pure judgement of what was read of its pods, claims, events and Serve.
+"""Diagnosis of Ray objects that are not ready, from their pods, volume claims, events and Serve status.
 
-A cause is final if waiting cannot improve it: nothing in the cluster would change it, only a person. What a
-controller may still bring (a node, a pull that is tried again) is reported and waited for.
+A cause is final if waiting cannot resolve it: only a user can change it. Other causes, which a controller may
+resolve (a missing node, a retried image pull), are reported while the client waits.
 """
 
 import re
@@ -19,25 +19,25 @@ GATEWAY_API = "gateway.networking.k8s.io/v1"
 INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 
 _REPLACED = re.compile(r"ExitCode:(\d+).*?Reason:(\w*)")
-"""In the operator's event. It records a second one of a cluster as a repetition of the first, with the text
-of the first, and further ones minutes later: they cannot be counted."""
+"""Matches the operator's event. The operator records a second event of a cluster as a repetition of the
+first, with the text of the first, and further events minutes later, so the events cannot be counted."""
 _NAMES_MAX = 3
 _HOPELESS = " (waiting does not change this)"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was read of an object and everything that belongs to it.
+    """State of a Ray object and of the objects that belong to it.
 
     Attributes:
-        document: the Ray object.
-        clusters: its RayClusters; a service has two while it upgrades.
-        pods: of the clusters, and of the Redis that is rendered for them.
+        document: Ray object.
+        clusters: RayClusters of the object; a service has two during an upgrade.
+        pods: Pods of the clusters, and of the Redis that is rendered for them.
         claims: PersistentVolumeClaims of the namespace.
-        events: of the namespace.
-        absent: what the object refers to and the cluster does not have, such as "ServiceAccount sentiment".
-        last_lines: last line of the log of a container that ended, by pod and container.
-        unread: what the caller is not allowed to read.
+        events: Events of the namespace.
+        absent: Referenced objects that do not exist, such as "ServiceAccount sentiment".
+        last_lines: Last line of the log of an ended container, by pod and container.
+        unread: Resources that the caller is not allowed to read.
     """
 
     document: Document
@@ -51,7 +51,7 @@ class Evidence:
 
 
 def causes(evidence: Evidence) -> tuple[Cause, ...]:
-    """Return why the object is not ready, the final causes last."""
+    """Return the causes why the object is not ready, the final ones last."""
     found = [*_of_object(evidence.document), *_of_absent(evidence), *_of_claims(evidence)]
     for pod in evidence.pods:
         events = [event for event in evidence.events if _is_about(event, pod)]
@@ -62,20 +62,20 @@ def causes(evidence: Evidence) -> tuple[Cause, ...]:
 
 
 def lines(found: Sequence[Cause]) -> list[str]:
-    """Return one line for each text, with everything that it holds for."""
-    told = []
+    """Return one line per text, with all subjects that it applies to."""
+    result = []
     for is_final, group in groupby(found, key=lambda cause: cause.is_final):
         subjects: dict[str, list[str]] = {}
         for cause in group:
             subjects.setdefault(cause.text, []).append(cause.subject)
         for text, names in subjects.items():
             more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
-            told.append(f"{', '.join(names[:_NAMES_MAX])}{more}: {text}{_HOPELESS if is_final else ''}")
-    return told
+            result.append(f"{', '.join(names[:_NAMES_MAX])}{more}: {text}{_HOPELESS if is_final else ''}")
+    return result
 
 
 def _of_object(document: Document) -> Iterator[Cause]:
-    """What the Ray object's own status says."""
+    """Yield the causes in the status of the Ray object."""
     status, subject = document.get("status") or {}, _subject(document)
     for condition in status.get("conditions") or []:
         said = condition.get("message", "")
@@ -114,7 +114,7 @@ def _of_absent(evidence: Evidence) -> Iterator[Cause]:
 
 
 def _of_claims(evidence: Evidence) -> Iterator[Cause]:
-    """Claims that a pod refers to and that have no volume."""
+    """Yield a cause for each volume claim of a pod that has no volume."""
     used = {
         volume["persistentVolumeClaim"]["claimName"]
         for pod in evidence.pods
@@ -131,7 +131,7 @@ def _of_claims(evidence: Evidence) -> Iterator[Cause]:
 
 
 def _of_cluster(cluster: Document, evidence: Evidence) -> Iterator[Cause]:
-    """Pods that the operator cannot create, or has to replace again and again."""
+    """Yield a cause for pods that the operator cannot create, or replaces repeatedly."""
     status, pods = cluster.get("status") or {}, _pods_of(cluster, evidence.pods)
     ready = sum(_is_ready(pod) for pod in pods)
     if ready > status.get("desiredWorkerReplicas", 0):  # the head and all workers

@@ -1,4 +1,4 @@
-"""The strict check: what would be refused or silently dropped by the API server, the operator, or Ray."""
+"""Strict validation: what the API server, the operator or Ray would reject or silently drop."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: the object, the place in it, and what about it."""
+    """Fault in a manifest: object, location, and message."""
 
     about: str
     place: Place
@@ -34,17 +34,17 @@ class Fault:
 
 @dataclass
 class Checker:
-    """Checks documents against the schemas it was made with.
+    """Validates documents with schemas.
 
     Args:
-        schemas: of CRDs, by apiVersion and kind.
+        schemas: Schemas of CRDs, by apiVersion and kind.
     """
 
     schemas: Mapping[Key, KindSchema]
     _validators: dict[Key, Draft202012Validator] = field(default_factory=dict)
 
     def check(self, documents: Iterable[Any]) -> list[Fault]:
-        """Every fault of every document, in order; empty if all is well."""
+        """Return the faults of all documents, in order."""
         faults: list[Fault] = []
         seen: set[tuple[str, str]] = set()
         for number, document in enumerate(documents):
@@ -70,7 +70,9 @@ class Checker:
             hint = nearest(key[1], [kind for _, kind in self.schemas])
             return [
                 Fault(
-                    about, ("kind",), f"no schema of {key[1]} in {key[0]}{hint}; --crds says where CRDs are"
+                    about,
+                    ("kind",),
+                    f"no schema of {key[1]} in {key[0]}{hint}; set --crds to a folder of CRDs",
                 )
             ]
         complete = _as_stored(document, known.source)
@@ -81,7 +83,7 @@ class Checker:
         ]
         faults += [Fault(about, place, message) for place, message in _twice(known.source, complete, ())]
         if faults:
-            return faults  # the rest may lean on what has been checked here
+            return faults  # the checks below assume a valid document
         faults = [Fault(about, place, message) for place, message in operator_problems(complete)]
         if key[1] == "RayService":
             text = complete["spec"].get("serveConfigV2", "")
@@ -98,10 +100,10 @@ class Checker:
 
 
 def read_documents(text: str, where: str) -> list[Document]:
-    """The documents of a YAML text; empty ones are left out.
+    """Parse the documents of a YAML text, without empty ones.
 
     Raises:
-        ManifestInvalid: it is not YAML, or a mapping has the same key twice.
+        ManifestInvalid: The text is not YAML, or a mapping has the same key twice.
     """
     try:
         return [document for document in yaml.load_all(text, _StrictLoader) if document is not None]
@@ -110,20 +112,20 @@ def read_documents(text: str, where: str) -> list[Document]:
 
 
 def name_of(document: Any, number: int) -> str:
-    """`Kind/name`, or the document's number where it has none."""
+    """Return `Kind/name`, or the number of a document without a name."""
     document = _mapping(document)
     name = _mapping(document.get("metadata")).get("name")
     return f"{document.get('kind')}/{name}" if name else f"document {number + 1}"
 
 
 def dotted(place: Place) -> str:
-    """`spec.workerGroupSpecs[0].template`."""
+    """Return a location as text, such as `spec.workerGroupSpecs[0].template`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return text.removeprefix(".")
 
 
 def _as_stored(document: Document, source: Schema | None) -> Document:
-    """As the API server has it before it validates: nulls dropped, defaults filled in."""
+    """Return the document as the API server validates it: without nulls, with defaults."""
     complete: Document = _without_nulls(document)
     if source is not None:
         _fill(source, complete)
@@ -137,7 +139,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _fill(source: Schema, value: Any) -> None:
-    """Put the schema's defaults where a value leaves them out, in place."""
+    """Add the schema's defaults to a value, in place."""
     if isinstance(value, dict):
         known = source.get("properties", {})
         for name, child in known.items():
@@ -155,7 +157,7 @@ def _fill(source: Schema, value: Any) -> None:
 
 
 def _messages(error: ValidationError) -> list[str]:
-    """What a schema's error says, shorter, and with the nearest known key."""
+    """Return short messages of a schema error, with the nearest known key."""
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         return [
@@ -170,7 +172,7 @@ def _messages(error: ValidationError) -> list[str]:
 
 
 def _twice(source: Schema | None, value: Any, place: Place) -> Iterable[tuple[Place, str]]:
-    """Items of a list that is a map by some of their keys, such as containers by name, with the same key."""
+    """Yield duplicate items of lists that are maps by key, such as containers by name."""
     if source is None:
         return
     if isinstance(value, dict):
@@ -204,7 +206,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key which is there twice."""
+    """Safe YAML loader that rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

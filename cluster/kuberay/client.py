@@ -1,7 +1,7 @@
-"""The KubeRay client: server-side apply, status, watch, logs, delete, over the official package's transport.
+"""KubeRay client: server-side apply, status, watch, logs and delete, over the official package's transport.
 
-Every call has a timeout, every answer that is not the wanted one becomes an error of `cluster.errors`, and
-what the server may get over by itself (5xx, 429, a broken connection) is repeated until the patience ends.
+Every call has a timeout. An error response becomes an error of `cluster.errors`. Calls are retried for a
+limited time after transient errors: 5xx, 429, or a broken connection.
 """
 
 import http.client
@@ -26,24 +26,24 @@ from cluster.kuberay.waiting import CauseReport
 
 Document = dict[str, Any]
 FIELD_MANAGER = "sentiment-cluster"
-"""Owns what `apply` sets; a rollout is another manager, and owns serveConfigV2 while it runs."""
+"""Field manager of `apply`. A rollout is another field manager, and owns serveConfigV2 while it runs."""
 
 _APPLY = "application/apply-patch+yaml"
 _CONNECT_S = 5.0
 _READ_S = 30.0
 _PATIENCE_S = 30.0
-"""How long a call that the server may get over is repeated."""
+"""Time for which a call is retried after transient errors."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _WATCH_S = 4.0
-"""After this the server ends a watch, and the object's pods and events are read before the next one begins: a
-watch on the object does not report what happens to its pods."""
+"""Duration of a watch. Between two watches the object's pods and events are read, because a watch on the
+object does not report changes of its pods."""
 _GONE = 410
 
 
 @dataclass(frozen=True)
 class Pace:
-    """The client's time: a clock and a pause, both in seconds, and how long it goes on asking."""
+    """Timing of the client: clock, sleep function, and limits of retries, reads and watches, in seconds."""
 
     now: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
@@ -53,17 +53,17 @@ class Pace:
 
 
 def connect(context: str | None = None, pace: Pace | None = None) -> "KubeRay":
-    """A client for a kubectl context, or for the cluster that this process runs in.
+    """Return a client for a kubectl context, or for the cluster that this process runs in.
 
     Args:
-        context: of the kubeconfig; None for its current one.
-        pace: of the client.
+        context: Context of the kubeconfig; None for the current one.
+        pace: Timing of the client.
 
     Raises:
-        NoCluster: there is no configuration, or no such context.
+        NoCluster: There is no configuration, or the context does not exist.
     """
     configuration = Configuration()
-    configuration.retries = False  # what is asked again, and for how long, is decided here
+    configuration.retries = False  # this client retries itself
     try:
         config.load_kube_config(context=context, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException as outside:
@@ -73,17 +73,17 @@ def connect(context: str | None = None, pace: Pace | None = None) -> "KubeRay":
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
             raise NoCluster(
-                f"no cluster: {outside}; see `kubectl config get-contexts`, or `aws eks update-kubeconfig`"
+                f"no cluster: {outside}; see `kubectl config get-contexts` and `aws eks update-kubeconfig`"
             ) from outside
     return KubeRay(ApiClient(configuration), pace or Pace())
 
 
 class KubeRay:
-    """Talks to one cluster.
+    """Client of one cluster.
 
     Args:
-        api: the official package's client: address, TLS and credentials.
-        pace: clock, pause and limits.
+        api: Client of the official package, with address, TLS and credentials.
+        pace: Clock, sleep function and limits.
     """
 
     def __init__(self, api: ApiClient, pace: Pace) -> None:
@@ -92,7 +92,7 @@ class KubeRay:
 
     @property
     def host(self) -> str:
-        """Address of the API server."""
+        """URL of the API server."""
         return str(self._api.configuration.host)
 
     def apply(
@@ -103,22 +103,22 @@ class KubeRay:
         force: bool = False,
         dry_run: bool = False,
     ) -> Document:
-        """Server-side apply: make or change an object, and own the fields that the document sets.
+        """Create or update an object by server-side apply, and own the fields that the document sets.
 
         Args:
-            document: a manifest.
-            manager: name under which the fields are owned.
-            force: take over fields that another manager owns.
-            dry_run: only answer what would be.
+            document: Manifest.
+            manager: Name of the field manager.
+            force: Whether to take over fields of other managers.
+            dry_run: Whether to compute the result without changing the object.
 
         Returns:
-            The object as the server has it now.
+            The resulting object.
 
         Raises:
-            Conflict: another manager owns a field; each is named with its manager.
-            Outdated: the document names a resourceVersion, and the object is another one by now.
-            Rejected: the server or an admission hook refuses it.
-            KubeError: see `cluster.errors`.
+            Conflict: Other managers own fields; the message lists both.
+            Outdated: The document has a resourceVersion, and the object has changed since.
+            Rejected: The server or an admission webhook rejects the document.
+            KubeError: See `cluster.errors`.
         """
         kind, metadata = kind_of(document), document["metadata"]
         query = {"fieldManager": manager, "fieldValidation": "Strict"}
@@ -130,19 +130,19 @@ class KubeRay:
         return self._ask("PATCH", path, kind, query, body=dict(document))
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document:
-        """An object.
+        """Return an object.
 
         Raises:
-            NotFound: there is none of that name.
-            KubeError: see `cluster.errors`.
+            NotFound: The object does not exist.
+            KubeError: See `cluster.errors`.
         """
         return self._ask("GET", kind.path(namespace, name), kind)
 
     def get_or_none(self, kind: Kind, namespace: str, name: str) -> Document | None:
-        """An object, or None if there is none of that name.
+        """Return an object, or None if it does not exist.
 
         Raises:
-            KubeError: see `cluster.errors`.
+            KubeError: See `cluster.errors`.
         """
         try:
             return self.get(kind, namespace, name)
@@ -150,23 +150,23 @@ class KubeRay:
             return None
 
     def find(self, kind: Kind, namespace: str, selector: str = "") -> list[Document]:
-        """Objects of a kind, those with the labels of `selector`."""
+        """Return the objects of a kind with the labels of `selector`."""
         found = self._ask("GET", kind.path(namespace), kind, {"labelSelector": selector} if selector else {})
         return list(found["items"])
 
     def crds(self) -> list[Document]:
-        """Every CustomResourceDefinition of the cluster, for a strict check."""
+        """Return every CustomResourceDefinition of the cluster."""
         return self.find(CRD, "")
 
     def status(self, kind: Kind, namespace: str, name: str) -> Progress:
-        """Where a Ray object stands."""
+        """Return the progress of a Ray object."""
         return progress(self.get(kind, namespace, name))
 
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        """Delete an object and, in the background, what belongs to it.
+        """Delete an object and, in the background, its dependents.
 
         Raises:
-            NotFound: there is none of that name.
+            NotFound: The object does not exist.
         """
         self._ask("DELETE", kind.path(namespace, name), kind, {"propagationPolicy": "Background"})
 
@@ -177,34 +177,34 @@ class KubeRay:
 
         Args:
             kind: RayService, RayCluster or RayJob; a job is ready when it has succeeded.
-            namespace: of the object.
-            name: of the object.
-            timeout_s: in all.
-            tell: told each new state and each new cause, one line.
+            namespace: Namespace of the object.
+            name: Name of the object.
+            timeout_s: Maximum total wait in seconds.
+            tell: Called with one line for each new state and each new cause.
 
         Raises:
-            WaitFailed: it failed, went away, was not ready in time, or waiting cannot improve the cause; the
-                message has its conditions, and ends with the causes.
-            NotFound: it was never there.
-            KubeError: see `cluster.errors`.
+            WaitFailed: The object failed, was deleted, was not ready in time, or has a cause that waiting
+                cannot resolve; the message lists conditions and causes.
+            NotFound: The object does not exist at the start.
+            KubeError: See `cluster.errors`.
         """
         deadline = self._pace.now() + timeout_s
-        told, next_look = "", self._pace.now()
-        last = Progress("waiting", "nothing was heard of it")
+        reported, next_check = "", self._pace.now()
+        last = Progress("waiting", "no status received")
         report = CauseReport(tell)
         for document in self._versions(kind, namespace, name, deadline):
             if document is None:
-                raise WaitFailed(f"{kind.name} {namespace}/{name} was deleted while it was waited for")
+                raise WaitFailed(f"{kind.name} {namespace}/{name} was deleted during the wait")
             last = progress(document)
-            if last.summary != told:
+            if last.summary != reported:
                 tell(last.summary)
-                told = last.summary
+                reported = last.summary
             if last.state == "ready":
                 return last
             is_certain = False
-            if last.state == "failed" or self._pace.now() >= next_look:
+            if last.state == "failed" or self._pace.now() >= next_check:
                 is_certain = report.add(read_evidence(self, document), self._pace.now())
-                next_look = self._pace.now() + self._pace.watch_s
+                next_check = self._pace.now() + self._pace.watch_s
             if last.state == "failed" or is_certain:
                 ended = "failed" if last.state == "failed" else "cannot become ready"
                 raise WaitFailed(_explain(f"{kind.name} {namespace}/{name} {ended}", last, report.lines))
@@ -212,15 +212,15 @@ class KubeRay:
         raise WaitFailed(_explain(what, last, report.lines))
 
     def pods(self, cluster: str, namespace: str) -> list[Document]:
-        """The pods of a RayCluster."""
+        """Return the pods of a RayCluster."""
         return self.find(POD, namespace, f"ray.io/cluster={cluster}")
 
     def clusters(self, kind: Kind, namespace: str, name: str) -> tuple[str, ...]:
-        """Names of the RayClusters that an object runs on; a service has two while it upgrades."""
+        """Return the names of an object's RayClusters; a service has two during an upgrade."""
         return cluster_names(self.get(kind, namespace, name))
 
     def serves(self, api_version: str) -> bool:
-        """Whether the API server has a group of kinds, such as "gateway.networking.k8s.io/v1"."""
+        """Return whether the API server serves an API group, such as "gateway.networking.k8s.io/v1"."""
         group = Kind(api_version, api_version, "", from_crd=True)
         try:
             self._ask("GET", f"/apis/{api_version}", group)
@@ -229,7 +229,7 @@ class KubeRay:
         return True
 
     def logs(self, namespace: str, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
-        """The last lines of a container's log; `previous`: of the run before its last restart."""
+        """Return the last lines of a container's log; with `previous`, of the run before the last restart."""
         query = {
             "container": container,
             "tailLines": str(lines),
@@ -238,14 +238,14 @@ class KubeRay:
         return self._text("GET", POD.path(namespace, pod) + "/log", POD, query)
 
     def page(self, namespace: str, pod: str, port: int, path: str) -> str:
-        """What a pod answers to a GET, through the API server; asked once, for the next pod waits too."""
+        """Return a pod's response to a GET through the API server. No retry: callers iterate over pods."""
         way = f"{POD.path(namespace, f'{pod}:{port}')}/proxy/{path}"
         return self._text("GET", way, POD, {}, patience_s=0.0)
 
     def _versions(self, kind: Kind, namespace: str, name: str, deadline: float) -> Iterator[Document | None]:
-        """An object as it is and each time it changes, until the deadline; None once it is gone.
+        """Yield an object now and after each change, until the deadline; None if it is deleted.
 
-        A watch that ends, breaks off or is too old is begun anew from a fresh read.
+        A watch that ends, breaks or is too old is replaced by a new one after reading the object.
         """
         pause_s = _FIRST_PAUSE_S
         found = False
@@ -275,14 +275,14 @@ class KubeRay:
                     yield event["object"]
                 if self._pace.now() >= deadline:
                     return
-            whole = self._pace.now() - began >= self._pace.watch_s / 2
+            was_complete = self._pace.now() - began >= self._pace.watch_s / 2
             self._pace.pause(max(0.0, min(pause_s, deadline - self._pace.now())))
-            pause_s = _FIRST_PAUSE_S if whole else min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = _FIRST_PAUSE_S if was_complete else min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _events(
         self, path: str, kind: Kind, query: Mapping[str, str], longest_s: float
     ) -> Iterator[Document]:
-        """The events of one watch; it ends without a word where the wire does, or where it is too old."""
+        """Yield the events of one watch; return when the connection is lost or the version too old (410)."""
         try:
             answer = self._send("GET", path, query, None, read_s=longest_s)
             if answer.status in (429, _GONE) or answer.status >= 500:
@@ -291,8 +291,8 @@ class KubeRay:
                 raise error_of(answer.status, answer.read(), kind, path)
             rest = b""
             for chunk in answer.response.stream(amt=None, decode_content=True):
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
                     event: Document = json.loads(line)
                     if event.get("type") == "ERROR":
                         return
@@ -315,9 +315,10 @@ class KubeRay:
         body: Any = None,
         patience_s: float | None = None,
     ) -> str:
-        """One call, repeated while the server may get over what ails it.
+        """Send a request, with retries after transient errors, and return the response's text.
 
-        Each may be repeated safely: an apply says the whole wish again, a delete of what is gone answers 404.
+        Every call is safe to retry: an apply sends the entire desired state, and a repeated delete is
+        answered 404.
         """
         deadline = self._pace.now() + (self._pace.patience_s if patience_s is None else patience_s)
         pause_s = _FIRST_PAUSE_S
@@ -332,14 +333,16 @@ class KubeRay:
                 if not isinstance(failure, ServerFailed):
                     raise failure
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-                failure = NoCluster(f"{self.host} does not answer: {_root(error)}; is the cluster reachable?")
+                failure = NoCluster(
+                    f"{self.host} does not answer: {_root(error)}; check that the cluster can be reached"
+                )
             if self._pace.now() + pause_s >= deadline:
                 raise failure
             self._pace.pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _send(self, method: str, path: str, query: Mapping[str, str], body: Any, *, read_s: float) -> Any:
-        """One request over the official client, which adds address and credentials; the raw answer."""
+        """Send a request with the official client, which adds address and credentials."""
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = _APPLY
@@ -352,16 +355,16 @@ class KubeRay:
                 auth_settings=["BearerToken"],
             )
             return self._api.call_api(*request, _request_timeout=(_CONNECT_S, read_s))
-        except ApiException as error:  # the transport's own: TLS, or a login command that failed
+        except ApiException as error:  # error of the transport: TLS, or a login command that failed
             raise NoCluster(f"{self.host}: {error.reason}") from error
 
 
 def _explain(what: str, last: Progress, causes: list[str]) -> str:
-    """What happened, with everything the object last said, and why."""
+    """Return a message with the object's last status, its conditions and the causes."""
     return "\n  ".join([f"{what}: {last.summary}", *map(str, last.conditions), *causes])
 
 
 def _root(error: BaseException) -> str:
-    """The innermost reason of a transport's error."""
+    """Return the innermost reason of a transport error."""
     reason = getattr(error, "reason", None)
     return _root(reason) if isinstance(reason, BaseException) else str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Deleting an environment: its Ray objects first, since their clean-up needs everything else."""
+"""Deletion of an environment: Ray objects first, because their clean-up needs the other objects."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cluster.kuberay.kinds import POD, RAY_CLUSTER, RAY_JOB, RAY_KINDS, RAY_SERV
 from cluster.kuberay.labels import COMPONENT_LABEL, INSTANCE_LABEL
 
 _ORIGIN = "ray.io/originated-from-cr-name"
-"""On a RayCluster: the name of the RayService or RayJob that has made it."""
+"""Label of a RayCluster: name of the RayService or RayJob that created it."""
 _POLL_S = 1.0
 _SHOWN_MAX = 6
 
 
 def delete_one(client: KubeRay, document: Document) -> str:
-    """Delete an object, and say whether it was there."""
+    """Delete an object, and return a message that states whether it existed."""
     metadata = document["metadata"]
     what = f"{document['kind']} {metadata['name']}"
     try:
         client.delete(kind_of(document), metadata.get("namespace", ""), metadata["name"])
     except NotFound:
-        return f"{what} was not there"
+        return f"{what} did not exist"
     return f"{what} deleted"
 
 
@@ -38,22 +38,23 @@ def delete_all(
 ) -> Iterator[str]:
     """Delete the Ray objects, wait until they and their pods are gone, and delete the rest.
 
-    The operator ends a cluster with GCS fault tolerance by a Job that empties its Redis, under the pods'
-    service account; without either the RayCluster stays in deletion for minutes.
+    For a cluster with GCS fault tolerance, the operator runs a Job that empties its Redis, with the pods'
+    service account; without Redis or the account the deletion of the RayCluster takes minutes.
 
     Args:
-        client: of the cluster.
-        documents: of the environment; the Ray object is the last. With a RayService its trainings go, too.
-        timeout_s: for the Ray objects.
-        now: a clock, seconds.
-        pause: waits for seconds.
+        client: Client of the cluster.
+        documents: Objects of the environment, the Ray object last. With a RayService its trainings are
+            deleted too.
+        timeout_s: Maximum wait for the Ray objects.
+        now: Returns monotonic seconds.
+        pause: Sleeps for a number of seconds.
 
     Yields:
-        Lines for people: each object, and what is waited for each time that it changes.
+        Progress messages: each deleted object, and the remaining objects each time that they change.
 
     Raises:
-        WaitFailed: Ray objects or pods are left; the rest of the environment is then still there.
-        KubeError: see `cluster.errors`.
+        WaitFailed: Ray objects or pods remain; the rest of the environment was not deleted.
+        KubeError: See `cluster.errors`.
     """
     *rest, ray = documents
     namespace, deadline = ray["metadata"]["namespace"], now() + timeout_s
@@ -62,18 +63,18 @@ def delete_all(
     left = _left(client, namespace, roots, pods)
     for root in roots:
         yield delete_one(client, root)
-    told = ""
+    reported = ""
     while left:
         waiting = f"waiting for {_names(left)}"
-        if waiting != told:
+        if waiting != reported:
             yield waiting
-            told = waiting
+            reported = waiting
         if now() >= deadline:
             held = [f"{one} by {', '.join(by)}" for one, by in left.items() if by]
             raise WaitFailed(
                 f"not gone after {timeout_s:g} s: {_names(left)}"
                 f"{'; held by finalizers: ' + '; '.join(held) if held else ''}; the rest of the environment "
-                "was not deleted, since their clean-up needs it: run delete --all again, or see "
+                "was not deleted, because their clean-up needs it: run delete --all again, or see "
                 f"`kubectl --namespace {namespace} get pods,jobs,events`"
             )
         pause(_POLL_S)
@@ -83,21 +84,21 @@ def delete_all(
 
 
 def _trainings(client: KubeRay, service: Document) -> list[Document]:
-    """The RayJobs of the service's environment."""
+    """Return the RayJobs of the service's environment."""
     metadata = service["metadata"]
     found = client.find(RAY_JOB, metadata["namespace"], f"{INSTANCE_LABEL}={metadata['name']}")
-    kind = {"apiVersion": RAY_JOB.api_version, "kind": RAY_JOB.name}  # a list does not repeat it in its items
+    kind = {"apiVersion": RAY_JOB.api_version, "kind": RAY_JOB.name}  # the items of a list lack both
     return [{**job, **kind} for job in found]
 
 
 def _pod_selector(ray: Document) -> str:
-    """Labels of the pods that need the rest: those of a service with its trainings, or of every training."""
+    """Return a selector of the pods that need the other objects: of a service and trainings, or these."""
     instance = f"{INSTANCE_LABEL}={ray['metadata']['labels'][INSTANCE_LABEL]}"
     return instance if kind_of(ray) == RAY_SERVICE else f"{instance},{COMPONENT_LABEL}={TRAINING_COMPONENT}"
 
 
 def _left(client: KubeRay, namespace: str, roots: Iterable[Document], pods: str) -> dict[str, list[str]]:
-    """What is there of the Ray objects and of the pods with these labels, each with its finalizers."""
+    """Return the remaining Ray objects and pods with these labels, each with its finalizers."""
     left: dict[str, list[str]] = {}
 
     def note(kind: Kind, found: Iterable[Document]) -> None:

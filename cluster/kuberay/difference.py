@@ -1,4 +1,4 @@
-"""What applying a document would change: a pure comparison with what the server would make of it."""
+"""Difference between the current object and the result of a dry run."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,15 +8,15 @@ _ABSENT = "(absent)"
 _SERVERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 _VALUE_MAX = 120
 _BEFORE_MAX = 30
-"""Characters that are shown of what two long values have in common before they differ."""
+"""Number of common characters shown before the first difference of two long values."""
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[str]:
-    """One line for each changed value, `place: old -> new`; empty if nothing would change.
+    """Return one line per changed value, `location: old -> new`; empty without changes.
 
     Args:
-        before: as the server has it; None if it does not.
-        after: as the server would have it, from a dry run. Its status and bookkeeping do not count.
+        before: Current object; None if it does not exist.
+        after: Result of a dry run. Status and server-managed metadata are ignored.
     """
     return list(_compare(_own(before or {}), _own(after), ""))
 

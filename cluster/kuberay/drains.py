@@ -1,18 +1,19 @@
-"""How long a Ray pod takes to end without losing a request, and the grace periods."""
+"""Termination grace periods of Ray pods, with which no request is lost."""
 
 REPLICA_WAIT_S = 2
 REPLICA_STOP_S = 35
-"""Serve's graceful_shutdown_wait_loop_s and _timeout_s, as serve_app/config.yaml has them."""
+"""Serve's graceful_shutdown_wait_loop_s and _timeout_s, as in serve_app/config.yaml."""
 REPLICA_DRAIN_S = 30
-"""RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S, within the timeout: an ending replica still answers."""
+"""RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S, within the timeout: time for which a stopping replica
+answers."""
 PROXY_DRAIN_S = 30
-"""RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S: how long a proxy without replicas goes on answering."""
+"""RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S: time for which a proxy without replicas answers."""
 NODE_DRAIN_S = 30
-"""RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: what `ray start --block` waits for after SIGTERM."""
+"""RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: time that `ray start --block` waits after SIGTERM."""
 HAPROXY_STOP_S = 120
-"""RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S: until when a replaced HAProxy finishes what it holds."""
+"""RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S: time in which a replaced HAProxy finishes its connections."""
 ENDPOINTS_LAG_S = 15
-"""preStop: meanwhile every load balancer and kube-proxy learns that the pod takes no more requests."""
+"""preStop: time until load balancers and kube-proxy have removed the pod."""
 _MARGIN_S = 8
 
 TERMINATION_GRACE_S = (
@@ -24,11 +25,11 @@ TERMINATION_GRACE_S = (
     + HAPROXY_STOP_S
     + _MARGIN_S
 )
-"""Their sum, since they may follow each other. A spot node gives 120 s all the same: see docs/cluster.md."""
+"""Sum of the periods, which may follow each other. A spot node grants only 120 s: see docs/cluster.md."""
 
 HEAD_GRACE_S = 5
-"""The head serves nothing and has nothing to drain: its state is in Redis, or lost with it. The next head is
-created once the pod is gone; without this limit the pod's autoscaler waits 60 s for the GCS that is gone."""
+"""The head serves no requests and needs no draining: its state is in Redis, or lost. The next head is created
+after the pod has ended; without this limit the pod's autoscaler would wait 60 s for the GCS."""
 
 DRAIN_ENVIRONMENT = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(REPLICA_DRAIN_S),
@@ -36,4 +37,4 @@ DRAIN_ENVIRONMENT = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(NODE_DRAIN_S),
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(HAPROXY_STOP_S),
 }
-"""Set on every Ray pod, so that the sum above holds whatever a later Ray takes as its defaults."""
+"""Set on every Ray pod, so that the sum does not depend on the defaults of the Ray version."""

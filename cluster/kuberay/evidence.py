@@ -1,4 +1,4 @@
-"""What belongs to a Ray object, read from the API server: enough to judge why it is not ready."""
+"""Reader of a Ray object and its related objects, for the diagnosis of why it is not ready."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from cluster.kuberay.client import Document, KubeRay
 
 _LOG_LINES = 40
-"""A traceback, with its exception at the end."""
+"""Enough for a traceback with its exception at the end."""
 
 
 def read_evidence(client: KubeRay, document: Document) -> Evidence:
-    """Read what the causes are judged by; what the caller may not read is named and left out.
+    """Read the objects for the diagnosis; omit and list resources that the caller may not read.
 
     Raises:
-        KubeError: the API server does not answer; see `cluster.errors`.
+        KubeError: The API server does not answer; see `cluster.errors`.
     """
     return _Reader(client, document).read()
 
@@ -62,7 +62,7 @@ class _Reader:
         return spec.get("rayClusterConfig") or spec.get("rayClusterSpec") or spec
 
     def _absent(self) -> list[str]:
-        """What the object needs to exist already; Secrets are not read."""
+        """Return required objects that do not exist; Secrets are not read."""
         absent = []
         spec = self._cluster_spec()
         groups = [spec.get("headGroupSpec") or {}, *(spec.get("workerGroupSpecs") or [])]
@@ -77,7 +77,7 @@ class _Reader:
         return absent
 
     def _last_lines(self, pods: list[Document]) -> dict[tuple[str, str], str]:
-        """The end of the log of each container that ended with an error, as far as it still exists."""
+        """Return the end of the log of each container that ended with an error, if the log still exists."""
         logs = {}
         for pod in pods:
             name = pod["metadata"]["name"]
@@ -89,7 +89,7 @@ class _Reader:
                 except Forbidden:
                     self._unread["pods/log"] = None
                 except KubeError:
-                    continue  # the pod's node is gone, or the log is
+                    continue  # the pod's node or the log no longer exists
         return logs
 
     def _get(self, kind: Kind, name: str) -> Document | None:
@@ -108,7 +108,7 @@ class _Reader:
 
 
 def _own_redis(spec: Mapping[str, Any]) -> str:
-    """Name of the Redis in the namespace, which its pods are labelled with; empty if there is none."""
+    """Return the name of the Redis in the namespace, which labels its pods; empty if there is none."""
     address = str((spec.get("gcsFaultToleranceOptions") or {}).get("redisAddress") or "")
     host = address.rpartition(":")[0]
     return "" if "." in host else host

@@ -1,4 +1,4 @@
-"""What stands around the pods: their identity, how many may go at once, and who reaches them where."""
+"""Service accounts, Service, PodDisruptionBudget and NetworkPolicies of the Ray pods."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,13 +15,13 @@ from cluster.kuberay.pods import (
 from cluster.kuberay.settings import Environment, TrainingSettings
 
 TRAINING_COMPONENT = "ray-training"
-"""Of the training's pods: neither the service's disruption budget nor its Service may count them."""
+"""Component label of training pods, which the service's disruption budget and its Service must not select."""
 _POD_IDENTITY = "169.254.170.23/32"
-"""Where the EKS Pod Identity agent answers on every node."""
+"""Address of the EKS Pod Identity agent on every node."""
 
 
 def guard_documents(environment: Environment) -> list[dict[str, Any]]:
-    """Service account, Service, disruption budget where there is a pod to spare, network policies."""
+    """Return service accounts, Service, network policies, and with several pods the disruption budget."""
     documents = [
         _service_account(environment, environment.name),
         _http_service(environment),
@@ -36,9 +36,9 @@ def guard_documents(environment: Environment) -> list[dict[str, Any]]:
 
 
 def training_guards(environment: Environment) -> list[dict[str, Any]]:
-    """Service account and network policy of the training's pods; none where the environment does not train.
+    """Return service account and network policy of the training pods; none without a training.
 
-    They are the training's own, so that a training neither needs a service nor changes one.
+    They are separate objects, so that a training neither needs nor changes a service.
     """
     if environment.training is None:
         return []
@@ -49,12 +49,12 @@ def training_guards(environment: Environment) -> list[dict[str, Any]]:
 
 
 def training_account(environment: Environment) -> str:
-    """Service account of the training's pods: they write runs and versions, which the service's must not."""
+    """Return the service account of the training pods, which may write runs and versions."""
     return f"{environment.name}-training"
 
 
 def _service_account(environment: Environment, name: str) -> dict[str, Any]:
-    """The identity of pods. EKS Pod Identity binds a role to it from outside: no annotation."""
+    """Return a service account. EKS Pod Identity binds a role to it without an annotation."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -63,10 +63,10 @@ def _service_account(environment: Environment, name: str) -> dict[str, Any]:
 
 
 def _http_service(environment: Environment) -> dict[str, Any]:
-    """Where clients of the cluster find the service: every worker that is ready, of whichever Ray cluster.
+    """Return the Service for clients, which selects the ready workers of all Ray clusters of the environment.
 
-    KubeRay's own Service is moved to the new cluster of an upgrade when Serve runs there, whether or not the
-    kubelet has found its pods ready, and is without endpoints in between.
+    During an upgrade, KubeRay's Service is switched to the new cluster when Serve runs there, even if the
+    kubelet has not marked its pods as ready, and has no endpoints in between.
     """
     return {
         "apiVersion": "v1",
@@ -80,15 +80,15 @@ def _http_service(environment: Environment) -> dict[str, Any]:
 
 
 def _workers(environment: Environment) -> dict[str, str]:
-    """Labels of the workers that serve."""
+    """Return the labels of the serving workers."""
     return {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: "ray-worker"}
 
 
 def _disruption_budget(environment: Environment) -> dict[str, Any]:
-    """At most one worker fewer than the least, for node upgrades and Karpenter alike. KubeRay makes none.
+    """Return the disruption budget: at least one worker fewer than the minimum. KubeRay does not create one.
 
-    A count of those that stay: a RayCluster has no scale subresource, and without one Kubernetes can work out
-    neither percentages nor maxUnavailable.
+    It sets minAvailable as a number: a RayCluster has no scale subresource, which Kubernetes would need for
+    percentages and for maxUnavailable.
     """
     return {
         "apiVersion": "policy/v1",
@@ -102,10 +102,11 @@ def _disruption_budget(environment: Environment) -> dict[str, Any]:
 
 
 def _network(environment: Environment) -> dict[str, Any]:
-    """Who may speak with the Ray pods.
+    """Return the network policy of the Ray pods.
 
-    In: clients to the service, Prometheus to the metrics, the operator to the dashboard, the cluster itself.
-    Out: names, HTTPS (S3, registries, the API server), the Pod Identity agent, Redis, the cluster.
+    Ingress: clients to the service, Prometheus to the metrics, the operator to the dashboard, the cluster
+        itself.
+    Egress: DNS, HTTPS (S3, registries, the API server), the Pod Identity agent, Redis, the cluster itself.
     """
     clients = environment.network.clients
     policy = _ray_network(environment, environment.name, {INSTANCE_LABEL: environment.name})
@@ -119,7 +120,7 @@ def _network(environment: Environment) -> dict[str, Any]:
 
 
 def _training_network(environment: Environment, training: TrainingSettings) -> dict[str, Any]:
-    """Who may speak with the training's pods: as with the service's; no clients, and the registry."""
+    """Return the network policy of the training pods, with egress to the registry and no clients."""
     labels = {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: TRAINING_COMPONENT}
     policy = _ray_network(environment, training_account(environment), labels)
     _, _, port = urlsplit(training.registry or "").netloc.rpartition(":")
@@ -129,7 +130,7 @@ def _training_network(environment: Environment, training: TrainingSettings) -> d
 
 
 def _ray_network(environment: Environment, name: str, labels: dict[str, str]) -> dict[str, Any]:
-    """What every Ray cluster needs, for the pods with these labels."""
+    """Return the common network policy of Ray clusters, for the pods with these labels."""
     network = environment.network
     own = {"podSelector": {"matchLabels": labels}}
     return {
@@ -161,7 +162,7 @@ def _ray_network(environment: Environment, name: str, labels: dict[str, str]) ->
 
 
 def _redis_network(environment: Environment) -> dict[str, Any]:
-    """Redis hears the Ray pods alone; the operator's clean-up of it bears the head's labels."""
+    """Return the network policy of Redis: only Ray pods and the operator's clean-up with their labels."""
     name = redis.redis_name(environment)
     own = {"podSelector": {"matchLabels": {INSTANCE_LABEL: environment.name}}}
     return {
@@ -178,7 +179,7 @@ def _redis_network(environment: Environment) -> dict[str, Any]:
 
 
 def _redis_port(address: str | None) -> int:
-    """Of `host:port`."""
+    """Return the port of `host:port`, or the default."""
     _, _, port = (address or "").rpartition(":")
     return int(port) if port.isdigit() else redis.PORT
 

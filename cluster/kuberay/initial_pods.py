@@ -1,12 +1,13 @@
-"""With how many pods a new cluster starts: as many as the one that it replaces has, not the fewest.
+"""Initial number of pods of a new cluster: that of the cluster that it replaces, instead of the minimum.
 
-The operator moves the traffic to a new cluster when Serve has started the deployment's first number of
-replicas: `initial_replicas`, or without it `min_replicas`. Serve sets that number again at each later change
-of the deployment, whatever the load is by then. So it is in serveConfigV2 from the apply that makes a new
-cluster to the next change of anything else in it.
+The operator switches the traffic to a new cluster when Serve has started the deployment's initial number of
+replicas: `initial_replicas`, or else `min_replicas`. Serve applies that number again at each later change of
+    the
+deployment, independent of the load. Therefore it is in serveConfigV2 only from the apply that creates a new
+cluster to the next other change.
 
-An upgrade through a Gateway has no such number: its pods follow the traffic that moves, and KubeRay leaves
-Serve's `target_capacity` at 100 after it, which makes `initial_replicas` the minimum for good.
+An upgrade through a Gateway does not use the number: its pods follow the traffic, and KubeRay leaves Serve's
+`target_capacity` at 100 afterwards, which would make `initial_replicas` a permanent minimum.
 """
 
 from typing import Any
@@ -19,21 +20,21 @@ from cluster.kuberay.serve_config import INITIAL, deployments, without_initial
 from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG, holders
 
 _AS_IT_GOES = ("replicas", "minReplicas", "maxReplicas", "scaleStrategy")
-"""Of a worker group: what the operator changes in the cluster that there is."""
+"""Fields of a worker group that the operator changes in the existing cluster."""
 
 
 def starting_as_large(client: KubeRay, document: Document, *, keep_models: bool = True) -> Document:
-    """A service's manifest with the number of pods that a new cluster starts with, where it makes one.
+    """Return a service's manifest with the initial number of pods, if applying it creates a new cluster.
 
-    A manifest that changes nothing keeps the number that is there.
+    A manifest without changes keeps the existing number.
 
     Args:
-        client: of the cluster.
-        document: a manifest of any kind; only a RayService is changed.
-        keep_models: whether the apply keeps the models of a rollout, so that the manifest's do not count.
+        client: Client of the cluster.
+        document: Manifest of any kind; only a RayService is changed.
+        keep_models: Whether the apply keeps the models of a rollout, so that the manifest's are ignored.
 
     Raises:
-        KubeError: see `cluster.errors`.
+        KubeError: See `cluster.errors`.
     """
     if kind_of(document) != RAY_SERVICE or document["spec"]["upgradeStrategy"]["type"] != "NewCluster":
         return document
@@ -52,7 +53,7 @@ def starting_as_large(client: KubeRay, document: Document, *, keep_models: bool 
 
 
 def _hashed(service: Document) -> dict[str, Any]:
-    """What of the Ray cluster the operator makes a new cluster for; it takes a hash of it."""
+    """Return the part of the Ray cluster's spec that the operator hashes to decide on a new cluster."""
     cluster = service["spec"]["rayClusterConfig"]
     groups = [
         {key: value for key, value in group.items() if key not in _AS_IT_GOES}
@@ -62,7 +63,7 @@ def _hashed(service: Document) -> dict[str, Any]:
 
 
 def _settings(config: dict[str, Any], live: Document, keep_models: bool) -> dict[str, Any]:
-    """A copy without the initial numbers, and without the models that a rollout has the say over."""
+    """Return a copy without the initial numbers, and without the models that a rollout owns."""
     copy: dict[str, Any] = without_initial(config)
     if keep_models and ROLLOUT_MANAGER in holders(live):
         for _, deployment in deployments(copy):

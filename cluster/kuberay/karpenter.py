@@ -1,6 +1,6 @@
-"""The nodes: what Karpenter may start for GPU pods, as closed models of the parts of its API that are used.
+"""Karpenter's node class and node pool for GPU pods, as strict models of the used parts of its API.
 
-Karpenter's own CRDs go before these models in `check`, where they are at hand.
+`check` uses Karpenter's CRDs instead of these models if they are available.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ from cluster.kuberay.settings import Environment, NodeSettings
 
 DISCOVERY_TAG = "karpenter.sh/discovery"
 _NODE_LIFE = "720h"
-"""Nodes are replaced after 30 days, so that none misses a month of fixes."""
+"""Nodes are replaced after 30 days, to apply fixes of the operating system."""
 
 
 class _Closed(BaseModel):
@@ -60,13 +60,13 @@ class _TemplateMetadata(_Closed):
     @field_validator("labels")
     @classmethod
     def _no_label_of_kubernetes(cls, labels: dict[str, str]) -> dict[str, str]:
-        """Karpenter's CRD restricts these domains on nodes by a CEL rule, with exceptions not needed here."""
+        """Reject restricted domains, as a CEL rule of Karpenter's CRD, without its exceptions."""
         for key in labels:
             domain = key.partition("/")[0]
             if "/" in key and domain.endswith(
                 ("kubernetes.io", "k8s.io", "karpenter.sh", "karpenter.k8s.aws")
             ):
-                raise ValueError(f"a node may not be given {key!r}: its domain is restricted")
+                raise ValueError(f"{key!r} is not allowed as a node label: its domain is restricted")
         return labels
 
 
@@ -158,7 +158,7 @@ MODELS: dict[tuple[str, str], type[BaseModel]] = {
 
 
 def node_documents(environment: Environment) -> list[dict[str, Any]]:
-    """Class and pool of the GPU nodes; none without GPUs."""
+    """Return class and pool of the GPU nodes; none without GPUs."""
     nodes = environment.nodes
     if nodes is None or not environment.instance_types:
         return []
@@ -167,7 +167,7 @@ def node_documents(environment: Environment) -> list[dict[str, Any]]:
 
 def _node_class(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
     tag = [{"tags": {DISCOVERY_TAG: nodes.eks_cluster}}]
-    # Bottlerocket keeps images on its second disk.
+    # Bottlerocket stores images on its second disk.
     device = "/dev/xvdb" if nodes.ami.startswith("bottlerocket@") else "/dev/xvda"
     return {
         "apiVersion": "karpenter.k8s.aws/v1",
@@ -189,7 +189,7 @@ def _node_class(environment: Environment, nodes: NodeSettings) -> dict[str, Any]
                     },
                 }
             ],
-            # One hop: pods cannot take the node's role, they have their own.
+            # A hop limit of 1 prevents pods from using the node's role; they have their own.
             "metadataOptions": {
                 "httpEndpoint": "enabled",
                 "httpTokens": "required",
@@ -234,12 +234,12 @@ def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
                 "consolidateAfter": f"{nodes.empty_s}s",
                 "budgets": [{"nodes": "1"}],
             },
-            # The most GPUs that the pods of every group can ask for: a runaway cannot cost more.
+            # Maximum number of GPUs of all groups, which limits the cost of a malfunction.
             "limits": {GPU_TAINT: str(environment.most(lambda kind: kind.gpus))},
         },
     }
 
 
 def _metadata(environment: Environment) -> dict[str, Any]:
-    """Nodes belong to no namespace, so the name says whose they are."""
+    """Return the metadata. Nodes have no namespace, so the name contains it."""
     return {"name": f"{environment.namespace}-gpu", "labels": {INSTANCE_LABEL: environment.name}}

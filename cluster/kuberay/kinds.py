@@ -1,4 +1,4 @@
-"""The kinds that are rendered, as the Kubernetes API names them in its paths."""
+"""Kinds of rendered objects, with their names in API paths."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from cluster.errors import NoKind
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of object.
+    """Kind of object.
 
     Attributes:
-        api_version: such as "ray.io/v1"; "v1" is the core group.
-        name: such as "RayService".
-        plural: as in paths.
-        namespaced: False for objects of the whole cluster.
-        from_crd: whether a CRD brings it; its absence is then an installation that is missing.
+        api_version: Such as "ray.io/v1"; "v1" is the core group.
+        name: Such as "RayService".
+        plural: Name in paths.
+        namespaced: False for cluster-scoped objects.
+        from_crd: Whether a CRD defines it; if the kind is unknown, the CRD is not installed.
     """
 
     api_version: str
@@ -26,7 +26,7 @@ class Kind:
     from_crd: bool = False
 
     def path(self, namespace: str, name: str = "") -> str:
-        """Path of an object, or of all of them without a name."""
+        """Return the path of an object, or without a name the path of all objects."""
         root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
         within = f"/namespaces/{namespace}" if self.namespaced else ""
         return f"{root}{within}/{self.plural}" + (f"/{name}" if name else "")
@@ -62,15 +62,15 @@ RAY_KINDS: Mapping[str, Kind] = {kind.name.lower(): kind for kind in (RAY_SERVIC
 
 
 def kind_of(document: Mapping[str, Any]) -> Kind:
-    """The kind of a manifest.
+    """Return the kind of a manifest.
 
     Raises:
-        NoKind: this client does not handle it.
+        NoKind: The client does not support the kind.
     """
     for kind in _ALL:
         if (kind.api_version, kind.name) == (document.get("apiVersion"), document.get("kind")):
             return kind
     raise NoKind(
-        f"{document.get('kind')} of {document.get('apiVersion')} is not among the kinds handled here "
-        f"({', '.join(kind.name for kind in _ALL)}); apply it with kubectl"
+        f"{document.get('kind')} of {document.get('apiVersion')} is not supported (expected one of "
+        f"{', '.join(kind.name for kind in _ALL)}); apply it with kubectl"
     )

@@ -1,4 +1,4 @@
-"""Why a pod does not run: pure judgement of its conditions, its containers and its events."""
+"""Diagnosis of pods that are not ready, from their conditions, containers and events."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,38 +10,39 @@ from cluster.kuberay.tracebacks import last_error
 Document = Mapping[str, Any]
 
 _RESTARTS_MAX = 5
-"""By then the kubelet has waited 10, 20, 40, 80 and 160 s between the attempts: longer than Redis or a volume
-takes to come."""
+"""Until then the kubelet has waited 10, 20, 40, 80 and 160 s between the attempts, longer than the start of
+Redis or of a volume takes."""
 _OUT_OF_MEMORY_MAX = 3
-"""The limit is the same at every attempt."""
+"""Lower, because the memory limit is the same at every attempt."""
 _ASKED_TO_END = (0, 137, 143)
-"""Exit codes also of a pod on a spot node that goes; running out of memory (137, too) has its own reason."""
+"""Exit codes of containers that were requested to end, also on a spot node that is reclaimed. Out of memory
+(137 too) has a reason of its own."""
 _NEVER_PULLED = ("InvalidImageName", "ErrImageNeverPull")
 _PULL_REFUSED = re.compile(
     r"not found|manifest unknown|does not exist|access denied|unauthorized|authorization failed|forbidden|"
     r"\b40[134]\b|invalid reference",
     re.IGNORECASE,
 )
-"""What a registry answers when the next attempt gets the same answer: no time-out, no 429, no 5xx."""
+"""Responses of a registry that do not change with a retry, unlike timeouts, 429 and 5xx."""
 _ABSENT = re.compile(
     r"(secret|configmap|persistentvolumeclaim) \"[^\"]+\" not found|couldn't find key", re.IGNORECASE
 )
 _ATTEMPTS = ("Failed", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
-"""Reasons of the kubelet's events about an attempt that failed."""
+"""Reasons of the kubelet's events on failed attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One reason why an object is not ready.
+    """Cause why an object is not ready.
 
     Attributes:
-        subject: kind and name of what it is about.
-        text: what is the matter, on one line.
-        is_final: whether waiting cannot improve it.
-        attempted_at: time of the last attempt that failed, where the state is that of an attempt: it may have
-            been overcome since. Empty where the state is current.
-        fault: how a pod ended that is then replaced; the same one of several pods is not an accident. Empty
-            for everything else.
+        subject: Kind and name of the affected object.
+        text: Description on one line.
+        is_final: Whether waiting cannot resolve it.
+        attempted_at: Time of the last failed attempt, if the cause is a failed attempt that may since have
+            succeeded. Empty if the state is current.
+        fault: How a pod that is then replaced ended; the same fault of several pods is systematic. Otherwise
+            empty.
     """
 
     subject: str
@@ -54,12 +55,12 @@ class Cause:
 def pod_causes(
     pod: Document, events: Sequence[Mapping[str, Any]], last_lines: Mapping[tuple[str, str], str]
 ) -> Iterator[Cause]:
-    """Return why a pod is not ready; nothing if it is on its way, or is being deleted.
+    """Return the causes why a pod is not ready; none if it is starting, or is being deleted.
 
     Args:
-        pod: as the API server has it.
-        events: of this pod.
-        last_lines: last line of the log of a container that ended, by pod and container.
+        pod: Pod object.
+        events: Events of the pod.
+        last_lines: Last line of the log of an ended container, by pod and container.
     """
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
     subject = f"pod {name}"
@@ -84,7 +85,7 @@ def pod_causes(
 
 
 def ended_containers(pod: Document) -> Iterator[tuple[str, bool]]:
-    """Return the containers of a pod that ended with an error, and whether each runs again since."""
+    """Return the containers of a pod that ended with an error, and whether each has been restarted."""
     for container in _containers(pod.get("status") or {}):
         now, before = container.get("state") or {}, container.get("lastState") or {}
         if (now.get("terminated") or {}).get("exitCode"):
@@ -94,12 +95,12 @@ def ended_containers(pod: Document) -> Iterator[tuple[str, bool]]:
 
 
 def is_fault(exit_code: int, reason: str) -> bool:
-    """Whether a container ended by itself: not with success, nor because it was asked to end."""
+    """Return whether a container failed: it neither succeeded nor was requested to end."""
     return reason == "OOMKilled" or exit_code not in _ASKED_TO_END
 
 
 def attempted_at(event: Mapping[str, Any]) -> str:
-    """Return when an event was last seen, in UTC: both of Kubernetes' ways to record events write it so."""
+    """Return the time of an event's last occurrence in UTC, in either of Kubernetes' formats of events."""
     series = event.get("series") or {}
     return str(
         series.get("lastObservedTime")
@@ -110,7 +111,7 @@ def attempted_at(event: Mapping[str, Any]) -> str:
 
 
 def short(message: str) -> str:
-    """Return the first sentence of a message: what follows in a scheduler's is about preemption."""
+    """Return the first sentence of a message; the others of the scheduler's messages concern preemption."""
     return " ".join(message.split()).partition(". ")[0].removesuffix(".")
 
 
@@ -146,25 +147,25 @@ def _of_container(
 
 
 def _ended(pod: Document, container: Mapping[str, Any], subject: str, log: str) -> Cause | None:
-    """A container that does not run any more: restarted, replaced with its pod, or left as it is."""
+    """Return the cause of an ended container, which is restarted, replaced with its pod, or stays ended."""
     policy, name = pod["spec"].get("restartPolicy", "Always"), container["name"]
     ended = container["state"]["terminated"]
     text = f"container {name} ended with {_exit(ended)}{log}"
     if policy == "Always" or (policy == "OnFailure" and ended.get("exitCode")):
         return Cause(subject, text, container.get("restartCount", 0) >= _restarts_max(ended))
     states = {one["name"]: one.get("state") or {} for one in pod["status"].get("containerStatuses") or []}
-    ray = pod["spec"]["containers"][0]["name"]  # by which the operator judges the pod
+    ray = pod["spec"]["containers"][0]["name"]  # the container that the operator checks
     if name == ray or pod["status"].get("phase") in ("Failed", "Succeeded"):
         return Cause(subject, f"{text}; the operator replaces the pod", False, fault=f"{name} {_exit(ended)}")
     if "terminated" in states.get(ray, {}):
-        return None  # the pod is replaced, for the reason that its Ray container gives
+        return None  # the pod is replaced because of its Ray container
     return Cause(
         subject, f"{text}; nothing restarts it: delete the pod, and the operator creates another", True
     )
 
 
 def _replaced(pod: Document, subject: str, last_lines: Mapping[tuple[str, str], str]) -> Iterator[Cause]:
-    """A pod that is being deleted because of how its Ray container ended."""
+    """Yield the cause of a pod that is being deleted because its Ray container failed."""
     ray = pod["spec"]["containers"][0]["name"]
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         ended = (container.get("state") or {}).get("terminated") or {}

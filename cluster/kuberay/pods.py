@@ -1,4 +1,4 @@
-"""The Ray pods: head and worker templates, with the environment that both must share."""
+"""Pod templates of Ray's head and workers, with their common environment variables."""
 
 from importlib.metadata import version
 from typing import Any
@@ -10,21 +10,21 @@ from serve_app.local import ONE_HOP
 
 GPU_TAINT = "nvidia.com/gpu"
 USER_ID = 1000
-"""Of the image's user; see cluster/Dockerfile."""
+"""User id in the image; see cluster/Dockerfile."""
 
 SERVE_PORT = 8000
 DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 HAPROXY_METRICS_PORT = 9101
 AGENT_PORT = 52365
-"""Of the agent on every Ray node, which answers health checks."""
+"""Port of the agent on every Ray node, which answers health checks."""
 
 HAPROXY = "/app/serve_app/haproxy/haproxy"
-"""In the image: HAProxy with this service's time-outs and errors, and a standby."""
+"""Path in the image of HAProxy with this service's timeouts and error responses, and a standby."""
 _CACHE_FOLDER = "/var/cache/sentiment"
 _KEYS_FOLDER = "/etc/sentiment/api-keys"
 _WORKER_RECONNECT_S = 600
-"""Workers wait longer for a new head than the head takes to come (its own limit is 60 s by default)."""
+"""Time that workers wait for a new head, longer than its start takes (Ray's default is 60 s)."""
 _LOCKED_DOWN = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -34,12 +34,12 @@ _LOCKED_DOWN = {
 
 
 def ray_version() -> str:
-    """The Ray that is locked, here and in the image."""
+    """Return the locked version of Ray, which the image has too."""
     return version("ray")
 
 
 def head_group(environment: Environment) -> dict[str, Any]:
-    """The head: no Serve replicas and no tasks of its own, since it offers no CPU."""
+    """Return the head group, which runs no Serve replicas and no tasks, because it offers no CPUs."""
     head = environment.head
     template = _template(environment, "head", environment.image, head.cpus, head.memory_gib, gpus=0)
     template["metadata"]["annotations"] = {"karpenter.sh/do-not-disrupt": "true"}
@@ -60,12 +60,12 @@ def head_group(environment: Environment) -> dict[str, Any]:
 
 
 def worker_group(environment: Environment, group: WorkerSettings, image: str | None = None) -> dict[str, Any]:
-    """A group of workers, each of which holds one replica.
+    """Return a worker group whose workers run one replica each.
 
     Args:
-        environment: of the cluster.
-        group: sizes and bounds.
-        image: another than the environment's.
+        environment: Environment of the cluster.
+        group: Size and bounds of the group.
+        image: Image to use instead of the environment's.
     """
     size = group.size
     template = _template(
@@ -79,7 +79,7 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
     ]
     container["env"] += variable_list({"RAY_gcs_rpc_server_reconnect_timeout_s": str(_WORKER_RECONNECT_S)})
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINTS_LAG_S}}}
-    # Ready means that requests can come: HAProxy runs on the nodes that hold a replica.
+    # Ready means that the pod accepts requests: HAProxy runs on the nodes with a replica.
     container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", period_s=1, failures=2)
     if group.instance_types:
         template["spec"]["affinity"] = _on_any_of(group.instance_types)
@@ -90,20 +90,20 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
         "minReplicas": group.min_pods,
         "maxReplicas": group.max_pods,
         "rayStartParams": {},
-        "scaleStrategy": {},  # the operator's own Update writes it
+        "scaleStrategy": {},  # the operator's Update writes this field
         "template": template,
     }
 
 
 def _on_any_of(instance_types: tuple[str, ...]) -> dict[str, Any]:
-    """Each type is as good as the others: which has room is known to the scheduler and to Karpenter."""
+    """Return an affinity for any of the types; the scheduler and Karpenter select one with capacity."""
     label = {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": list(instance_types)}
     required = {"nodeSelectorTerms": [{"matchExpressions": [label]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
 
 
 def autoscaler_options() -> dict[str, Any]:
-    """Ray's own autoscaler, beside the head: it asks for pods when replicas find no room."""
+    """Return the options of Ray's autoscaler in the head pod, which requests pods for pending replicas."""
     return {
         "version": "v2",
         "idleTimeoutSeconds": 120,
@@ -119,12 +119,12 @@ def autoscaler_options() -> dict[str, Any]:
 def _template(
     environment: Environment, role: str, image: str, cpus: int, memory_gib: int, gpus: int
 ) -> dict[str, Any]:
-    """What head and workers have in common."""
+    """Return the common pod template of head and workers."""
     amounts = {"cpu": str(cpus), "memory": _amount(memory_gib)}
     limits = {"memory": amounts["memory"], **({GPU_TAINT: str(gpus)} if gpus else {"cpu": amounts["cpu"]})}
     spec: dict[str, Any] = {
         "serviceAccountName": environment.name,
-        # A Service named `sentiment` would put SENTIMENT_PORT and the like among this service's settings.
+        # A Service named `sentiment` would add variables such as SENTIMENT_PORT, which look like settings.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": TERMINATION_GRACE_S,
         "securityContext": {
@@ -155,10 +155,10 @@ def _template(
         "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "models", "emptyDir": {}}],
     }
     if environment.api_keys_secret:
-        mode = 0o440  # the file system's group, which is the user's, can read it
+        mode = 0o440  # readable for the file system's group, which is the user's
         source = {"secretName": environment.api_keys_secret, "defaultMode": mode}
         spec["volumes"].append({"name": "api-keys", "secret": source})
-        # The folder and not the one file: what is mounted by a subPath does not change with the Secret.
+        # The entire folder, because a file mounted by subPath does not change with the Secret.
         mount = {"name": "api-keys", "mountPath": _KEYS_FOLDER, "readOnly": True}
         spec["containers"][0]["volumeMounts"].append(mount)
     if environment.pull_secret:
@@ -170,13 +170,13 @@ def _template(
 
 
 def _shared(environment: Environment) -> dict[str, str]:
-    """Variables of every Ray pod: Serve reads them wherever it runs, so they must be the same everywhere."""
+    """Return the environment variables of every Ray pod; they must be the same on all of them."""
     gpus = environment.workers[0].gpus
     return {
         **ONE_HOP,
         **DRAIN_ENVIRONMENT,
         "RAY_SERVE_HAPROXY_BINARY_PATH": HAPROXY,
-        # With `token` KubeRay itself sets RAY_AUTH_MODE and the token, on every pod.
+        # With `token`, KubeRay sets RAY_AUTH_MODE and the token on every pod.
         **({"RAY_AUTH_MODE": "disabled"} if environment.auth == "disabled" else {}),
         **({"SENTIMENT_API_KEYS_FILE": f"{_KEYS_FOLDER}/keys"} if environment.api_keys_secret else {}),
         "SENTIMENT_CACHE_DIR": _CACHE_FOLDER,
@@ -188,19 +188,19 @@ def _shared(environment: Environment) -> dict[str, str]:
 
 
 def _amount(gib: int) -> str:
-    """A quantity in Kubernetes' canonical form: with the largest unit of which it is a multiple."""
+    """Return a quantity in Kubernetes' canonical form: in the largest unit of which it is a multiple."""
     return f"{gib // 1024}Ti" if gib % 1024 == 0 else f"{gib}Gi"
 
 
 def variable_list(values: dict[str, str]) -> list[dict[str, str]]:
-    """The `env` of a container; an empty value is left out, as the operator's own Update does."""
+    """Return the `env` of a container, without empty values, which the operator's Update removes too."""
     return [{"name": name, **({"value": value} if value else {})} for name, value in values.items()]
 
 
 def _probe(port: int, path: str, period_s: int, failures: int, delay_s: int = 0) -> dict[str, Any]:
     return {
         "httpGet": {"port": port, "path": path},
-        **({"initialDelaySeconds": delay_s} if delay_s else {}),  # the operator's own Update drops a 0
+        **({"initialDelaySeconds": delay_s} if delay_s else {}),  # the operator's Update drops 0
         "periodSeconds": period_s,
         "timeoutSeconds": 5,
         "failureThreshold": failures,

@@ -1,4 +1,4 @@
-"""Where a Ray object stands: pure reading of what its status says."""
+"""Progress of a Ray object, derived from its status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import yaml
 State = Literal["waiting", "ready", "failed"]
 _FAILED_JOB = ("Failed", "ValidationFailed")
 SETTLED = ("HEALTHY", "DOWNSCALING")
-"""Of a deployment that has at least the replicas that it should have."""
+"""Statuses of a deployment with at least the target number of replicas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition of a status, as Kubernetes has them."""
+    """Condition of a Kubernetes status."""
 
     type: str
     status: str
@@ -28,12 +28,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an object stands.
+    """Progress of an object.
 
     Attributes:
-        state: whether to wait on.
-        summary: one line for people.
-        conditions: of the status, in its order.
+        state: Whether the object is waiting, ready or failed.
+        summary: Description on one line.
+        conditions: Conditions of the status, in its order.
     """
 
     state: State
@@ -42,11 +42,11 @@ class Progress:
 
 
 def progress(document: Mapping[str, Any]) -> Progress:
-    """Where a RayService, RayCluster or RayJob stands; only fields that KubeRay's operator writes are read.
+    """Return the progress of a RayService, RayCluster or RayJob, from fields that KubeRay's operator writes.
 
-    It keeps `observedGeneration` up to date for a RayService alone, except where the spec fails its
-    validation: then it writes the condition and `lastUpdateTime`. It never sets it on a RayJob, and leaves it
-    behind on a RayCluster whose status has no other change.
+    The operator updates `observedGeneration` for a RayService only, except if the spec fails the validation:
+    then it writes the condition and `lastUpdateTime`. It never sets the field on a RayJob, and does not
+    update it on a RayCluster without another change of the status.
     """
     status = document.get("status") or {}
     conditions = tuple(
@@ -62,7 +62,7 @@ def progress(document: Mapping[str, Any]) -> Progress:
 
 
 def cluster_names(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the RayClusters that an object runs on; a service has two while it upgrades."""
+    """Return the names of an object's RayClusters; a service has two during an upgrade."""
     status = document.get("status") or {}
     if document["kind"] == "RayCluster":
         return (document["metadata"]["name"],)
@@ -74,7 +74,7 @@ def cluster_names(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def least_replicas(options: Mapping[str, Any]) -> int:
-    """The fewest replicas of a deployment that may run; Serve's own defaults where nothing is said."""
+    """Return the minimum number of replicas of a deployment, with Serve's defaults."""
     scaling, number = options.get("autoscaling_config"), options.get("num_replicas")
     if scaling is not None:
         return int(scaling.get("min_replicas", 1))
@@ -82,15 +82,15 @@ def least_replicas(options: Mapping[str, Any]) -> int:
 
 
 def service_statuses(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Of a RayService's clusters: the active one, and the one that an upgrade prepares."""
+    """Return the statuses of a RayService's clusters: active, and pending during an upgrade."""
     return [status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}]
 
 
 def _pods(document: Mapping[str, Any], summary: str) -> tuple[State, str]:
-    """Whether a service that answers has as many pods as it should; the operator counts one as ready.
+    """Return whether a service has its target number of pods; for the operator one pod is ready.
 
-    A pod holds one replica. Serve reports a deployment as healthy once it runs as many replicas as its
-    autoscaler wants; how many that is the status does not say, except that it is never below the minimum.
+    A pod runs one replica. Serve reports a deployment as healthy once it runs the number of replicas of its
+    autoscaler, which the status does not contain, but which is at least the minimum.
     """
     config = yaml.safe_load(document["spec"].get("serveConfigV2", "")) if document.get("spec") else None
     deployments = [
@@ -115,7 +115,7 @@ def _pods(document: Mapping[str, Any], summary: str) -> tuple[State, str]:
 def _is_current(
     metadata: Mapping[str, Any], status: Mapping[str, Any], conditions: tuple[Condition, ...]
 ) -> bool:
-    """Whether a RayService's status is about the spec as it is now."""
+    """Return whether a RayService's status belongs to the current spec."""
     if any(one.type == "Ready" and one.reason == "ValidationFailed" for one in conditions):
         written = [
             entry.get("time", "")
@@ -129,7 +129,7 @@ def _is_current(
 def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
     active, pending = service_statuses(status)
     applications = {**(active.get("applicationStatuses") or {}), **(pending.get("applicationStatuses") or {})}
-    told = ", ".join(f"{name} {one.get('status', '?').lower()}" for name, one in applications.items())
+    statuses = ", ".join(f"{name} {one.get('status', '?').lower()}" for name, one in applications.items())
     failed = [
         f"{name}: {one.get('message') or 'no message'}"
         for name, one in applications.items()
@@ -142,14 +142,14 @@ def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> 
     if (upgrade := conditions.get("UpgradeInProgress")) and upgrade.status == "True":
         moved = pending.get("trafficRoutedPercent")
         share = f", {moved} % of the traffic on the new one" if moved is not None else ""
-        return "waiting", f"moving to a new cluster{share}; {told or 'no application yet'}"
+        return "waiting", f"moving to a new cluster{share}; {statuses or 'no application yet'}"
     ready = conditions.get("Ready")
     if ready is not None and ready.status == "True":
         unwell = [name for name, one in applications.items() if one.get("status") != "RUNNING"]
         if unwell:
-            return "waiting", f"endpoints ready; {told}"
-        return "ready", f"{status.get('numServeEndpoints', 0)} endpoints; {told}"
-    return "waiting", told or "the cluster is coming up"
+            return "waiting", f"endpoints ready; {statuses}"
+        return "ready", f"{status.get('numServeEndpoints', 0)} endpoints; {statuses}"
+    return "waiting", statuses or "the cluster is starting"
 
 
 def _cluster(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
@@ -158,9 +158,9 @@ def _cluster(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> 
     )
     failure = conditions.get("ReplicaFailure")
     if failure is not None and failure.status == "True":
-        return "failed", f"pods cannot be made: {failure.message or failure.reason}"
+        return "failed", f"pods cannot be created: {failure.message or failure.reason}"
     if status.get("state") == "failed":
-        return "failed", status.get("reason") or "the operator says failed, without a reason"
+        return "failed", status.get("reason") or "the operator reports a failure without a reason"
     provisioned = conditions.get("RayClusterProvisioned")
     ready = status.get("state") == "ready" and (provisioned is None or provisioned.status == "True")
     return ("ready" if ready else "waiting"), counts

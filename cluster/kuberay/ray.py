@@ -1,4 +1,4 @@
-"""The RayService that serves and the RayJob that trains."""
+"""Manifests of the RayService and of the training's RayJob."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from cluster.kuberay.training import CLAIM_FOLDER, entrypoint, job_name, variabl
 
 API_VERSION = "ray.io/v1"
 _UNHEALTHY_S = 900
-"""A new cluster is given up after this: a GPU node, a large image and the model have to come first."""
+"""Time after which a new cluster has failed; it includes a new GPU node, a large image and the model."""
 
 
 def ray_service(environment: Environment) -> dict[str, Any]:
-    """The service: one Ray cluster, its application, and how changes of either go live."""
+    """Return the RayService: one Ray cluster, its application, and the upgrade strategy."""
     cluster: dict[str, Any] = {
         "rayVersion": ray_version(),
         "enableInTreeAutoscaling": True,
@@ -45,7 +45,7 @@ def ray_service(environment: Environment) -> dict[str, Any]:
 
 
 def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, Any]:
-    """A training run on a cluster of its own, which goes when the run has ended."""
+    """Return the RayJob of a training run, whose cluster is deleted when the run has ended."""
     head = head_group(environment)
     head["template"]["spec"]["containers"][0]["image"] = training.image
     workers = worker_group(environment, training.workers, training.image)
@@ -68,7 +68,7 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
         "metadata": metadata(environment, job_name(environment.name, training)),
         "spec": {
             "entrypoint": entrypoint(training),
-            "submissionMode": "HTTPMode",  # a submitter pod would stand outside the network policy
+            "submissionMode": "HTTPMode",  # a submitter pod would not be covered by the network policy
             "backoffLimit": 0,
             "activeDeadlineSeconds": training.deadline_s,
             "shutdownAfterJobFinishes": True,

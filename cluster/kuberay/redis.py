@@ -1,4 +1,4 @@
-"""GCS fault tolerance: the head's state in Redis, so that a lost head does not take the workers with it."""
+"""GCS fault tolerance: the head's state is in Redis, so that the workers survive the loss of the head."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from cluster.kuberay.settings import Environment, RedisSettings
 
 PORT = 6379
 _USER_ID = 999
-"""Of the official image."""
+"""User id in the official image."""
 
 
 def redis_name(environment: Environment) -> str:
-    """Of the Redis that is rendered here, its Service and its label."""
+    """Return the name of the rendered Redis, of its Service and of its label."""
     return f"{environment.name}-redis"
 
 
 def gcs_fault_tolerance(environment: Environment, redis: RedisSettings) -> dict[str, Any]:
-    """What the Ray cluster is told about it."""
+    """Return the Ray cluster's options for Redis."""
     return {
         "redisAddress": redis.address or f"{redis_name(environment)}:{PORT}",
         "redisPassword": {"valueFrom": {"secretKeyRef": {"name": redis.secret, "key": "password"}}},
@@ -24,7 +24,7 @@ def gcs_fault_tolerance(environment: Environment, redis: RedisSettings) -> dict[
 
 
 def redis_documents(environment: Environment, redis: RedisSettings) -> list[dict[str, Any]]:
-    """A Redis with a disk and its Service; none where an address of yours is set."""
+    """Return a Redis with a disk and its Service; none if the address of another Redis is configured."""
     if redis.address:
         return []
     name = redis_name(environment)
@@ -33,7 +33,8 @@ def redis_documents(environment: Environment, redis: RedisSettings) -> list[dict
     container = {
         "name": "redis",
         "image": redis.image,
-        # Every write reaches the disk within a second; a full memory refuses writes and drops nothing.
+        # Writes reach the disk within a second; if the memory is full, writes are rejected and nothing is
+        # evicted.
         "command": ["sh", "-c"],
         "args": [
             'exec redis-server --requirepass "$REDISCLI_AUTH" --appendonly yes --dir /data '
@@ -95,7 +96,7 @@ def redis_documents(environment: Environment, redis: RedisSettings) -> list[dict
                 "selector": {"matchLabels": {INSTANCE_LABEL: name}},
                 "template": {"metadata": {"labels": {INSTANCE_LABEL: name}}, "spec": pod},
                 "volumeClaimTemplates": [claim],
-                # What is on the disk is of the Ray cluster that is deleted with it.
+                # The data belongs to the Ray cluster, which is deleted too.
                 "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
             },
         },

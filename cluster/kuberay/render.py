@@ -1,4 +1,4 @@
-"""Manifests: every document of an environment, in the order in which they can be applied."""
+"""Manifests of an environment, in the order in which they can be applied."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 
 def service_documents(environment: Environment) -> list[Document]:
-    """What serves: nodes, identity and guards, Redis, and the RayService last, since it needs the others."""
+    """Return the service's documents: nodes, accounts and policies, Redis, and the RayService last."""
     return [
         *node_documents(environment),
         *guard_documents(environment),
@@ -25,9 +25,9 @@ def service_documents(environment: Environment) -> list[Document]:
 
 
 def training_documents(environment: Environment) -> list[Document]:
-    """What trains: its identity and network policy, and the RayJob last; none without a [training].
+    """Return the training's documents: account, network policy, and the RayJob last; none without [training].
 
-    On GPUs it needs the nodes of the service, too.
+    With GPUs the training also needs the nodes of the service.
     """
     if environment.training is None:
         return []
@@ -35,7 +35,7 @@ def training_documents(environment: Environment) -> list[Document]:
 
 
 def to_yaml(documents: Iterable[Document]) -> str:
-    """YAML documents; a text of several lines stays readable."""
+    """Return the documents as YAML, with block scalars for texts of several lines."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=110)
 
 

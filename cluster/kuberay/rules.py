@@ -1,7 +1,8 @@
-"""The operator's own rules: what KubeRay 1.7 refuses in Go, after the API server has accepted it.
+"""Validation rules of KubeRay 1.7's operator, which apply after the API server has accepted an object.
 
-Source: ray-operator/controllers/ray/utils/validation.go. Where a rule hangs on a feature gate, the gate's
-default in 1.7 counts.
+Source: ray-operator/controllers/ray/utils/validation.go. If a rule depends on a feature gate, the gate's
+    default in
+1.7 is used.
 """
 
 import re
@@ -15,7 +16,7 @@ Problem = tuple[Place, str]
 
 _CLUSTER_NAME_MAX = 53
 _OWNER_NAME_MAX = 47
-"""The RayCluster's name is the owner's and six more characters."""
+"""The RayCluster's name is the owner's name and six more characters."""
 _DNS_LABEL = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 _UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 _RESOURCE_PARAMS = ("num-cpus", "num-gpus", "memory", "resources")
@@ -23,10 +24,10 @@ _TOKEN_SINCE = (2, 52, 0)
 
 
 def operator_problems(document: dict[str, Any]) -> list[Problem]:
-    """What the operator would refuse in a document that its CRD allows; each with its place.
+    """Return what the operator would reject in a document that its CRD allows, each with its location.
 
     Args:
-        document: a RayService, RayJob or RayCluster that has passed its schema; no other kind has rules.
+        document: RayService, RayJob or RayCluster that is valid by its schema; other kinds have no rules.
     """
     spec = document.get("spec", {})
     if document["kind"] == "RayService":

@@ -1,6 +1,6 @@
 """Closed schemas of every kind: from CRDs, and from the official client's models for built-in kinds.
 
-The API server drops what a schema does not name and says nothing. These schemas refuse it.
+The API server silently drops fields that a schema does not name. These schemas reject them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,17 +36,17 @@ _METADATA: Schema = {
         "ownerReferences": {"type": "array", "items": {"type": "object"}},
     },
 }
-"""What a manifest may say about itself; what the server fills in does not belong into one."""
+"""Metadata fields that a manifest may set; the others are set by the server."""
 
 
 @dataclass(frozen=True)
 class KindSchema:
-    """One kind.
+    """Schema of a kind.
 
     Attributes:
-        source: as the CRD says it, for defaults; None where it says nothing about them.
-        closed: JSON Schema (2020-12) that refuses what the server would drop or refuse.
-        unread_rules: CEL rules of the CRD, which only the server evaluates.
+        source: Schema in the CRD, for defaults; None for built-in kinds.
+        closed: JSON Schema (2020-12) that rejects what the server would drop or reject.
+        unread_rules: Number of CEL rules of the CRD, which only the server evaluates.
     """
 
     source: Schema | None
@@ -55,10 +55,10 @@ class KindSchema:
 
 
 def read_crds(folder: Path) -> list[Schema]:
-    """Every CustomResourceDefinition in a folder's YAML files, subfolders too.
+    """Return every CustomResourceDefinition in the YAML files of a folder and its subfolders.
 
     Raises:
-        ManifestInvalid: there is none, or a file is not YAML.
+        ManifestInvalid: There is none, or a file is not YAML.
     """
     found: list[Schema] = []
     for path in sorted(folder.rglob("*.y*ml")):
@@ -74,13 +74,13 @@ def read_crds(folder: Path) -> list[Schema]:
     if not found:
         raise ManifestInvalid(
             f"no CustomResourceDefinition in {folder}; KubeRay's are in its repository under "
-            "ray-operator/config/crd/bases, and in a cluster: leave --crds out"
+            "ray-operator/config/crd/bases; omit --crds to use those of the cluster"
         )
     return found
 
 
 def schemas_of(crds: Iterable[Mapping[str, Any]]) -> dict[Key, KindSchema]:
-    """A schema for each version that a CRD serves."""
+    """Return a schema for each version of each CRD."""
     found: dict[Key, KindSchema] = {}
     for crd in crds:
         spec = crd["spec"]
@@ -97,7 +97,7 @@ def schemas_of(crds: Iterable[Mapping[str, Any]]) -> dict[Key, KindSchema]:
 
 
 def builtin_schema(api_version: str, kind: str) -> KindSchema | None:
-    """Of a kind that Kubernetes has built in, from the official client; None if it has no such kind."""
+    """Return the schema of a built-in kind from the official client, or None if it is not supported."""
     from kubernetes import client
 
     group, _, version = api_version.rpartition("/")
@@ -122,10 +122,10 @@ _BUILTIN: dict[tuple[str, str, str], tuple[str, ...]] = {
 
 
 def _close(source: Schema) -> Schema:
-    """A structural schema as JSON Schema, every object closed that the server would prune.
+    """Convert a structural schema to JSON Schema, with every object closed that the server would prune.
 
     Raises:
-        ManifestInvalid: a keyword that is not understood, which must not be passed over in silence.
+        ManifestInvalid: The schema has an unknown keyword, which must not be ignored.
     """
     closed: Schema = {}
     for word, value in source.items():
@@ -140,7 +140,7 @@ def _close(source: Schema) -> Schema:
         elif word in _KEPT or word == "additionalProperties":
             closed[word] = value
         elif word not in _DROPPED and not word.startswith("x-kubernetes-"):
-            raise ManifestInvalid(f"the CRD's schema uses {word!r}, which this check does not understand")
+            raise ManifestInvalid(f"the CRD's schema uses {word!r}, which this check does not support")
     if source.get("x-kubernetes-int-or-string"):
         closed.pop("type", None)
         closed["anyOf"] = [{"type": "integer"}, {"type": "string"}]
@@ -159,7 +159,7 @@ def _close(source: Schema) -> Schema:
 
 
 def _open(source: Schema) -> Schema:
-    """A schema inside anyOf and its like: it only judges values, so it closes nothing."""
+    """Convert a schema within anyOf or similar, which only checks values and does not close objects."""
     closed = _close(source)
     if "type" not in source:
         closed.pop("additionalProperties", None)
@@ -167,7 +167,7 @@ def _open(source: Schema) -> Schema:
 
 
 def _count_rules(source: Any) -> int:
-    """CEL rules anywhere in a schema."""
+    """Return the number of CEL rules in a schema."""
     if isinstance(source, dict):
         own = len(source.get("x-kubernetes-validations", []))
         return own + sum(_count_rules(child) for child in source.values())
@@ -175,7 +175,7 @@ def _count_rules(source: Any) -> int:
 
 
 def _without_null(schema: Any) -> Any:
-    """A model's schema where what may be left out may not be null instead: nulls are dropped before."""
+    """Return a model's schema without null as an alternative: nulls are removed before the validation."""
     if isinstance(schema, list):
         return [_without_null(part) for part in schema]
     if not isinstance(schema, dict):

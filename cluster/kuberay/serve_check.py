@@ -1,4 +1,4 @@
-"""A strict check of `serveConfigV2`: Ray's own schema, and no key that Ray would pass over in silence."""
+"""Strict validation of `serveConfigV2`: Ray's schema, and no keys that Ray would silently ignore."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -21,17 +21,17 @@ IMPORT_PATH = "serve_app.app:app"
 
 
 def serve_config_problems(text: str) -> list[Problem]:
-    """What is wrong with a serveConfigV2, each with its place; empty if nothing is.
+    """Return the faults of a serveConfigV2, each with its location.
 
     Args:
-        text: YAML, as it stands in the manifest.
+        text: YAML text in the manifest.
     """
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
         return [((), f"is not YAML: {error}")]
     if not isinstance(config, dict):
-        return [((), f"must be a mapping with `applications`, is {type(config).__name__}")]
+        return [((), f"expected a mapping with `applications`, got {type(config).__name__}")]
     problems = list(_unknown_keys(ServeDeploySchema, config, ()))
     problems += _by_model(ServeDeploySchema, config, ())
     applications = config.get("applications")
@@ -42,7 +42,7 @@ def serve_config_problems(text: str) -> list[Problem]:
 
 
 def _application(application: dict[str, Any], place: Place) -> Iterator[Problem]:
-    """What Ray leaves to the application: arguments and user_config, where the application is this one."""
+    """Yield faults in the arguments and the user_config of this project's application."""
     ours = application.get("import_path") == IMPORT_PATH
     if ours and application.get("args") is not None:
         yield from _by_model(AppArgs, application["args"], (*place, "args"))
@@ -60,37 +60,37 @@ def _application(application: dict[str, Any], place: Place) -> Iterator[Problem]
         if deployment.get("name") != DEPLOYMENT:
             yield (
                 (*here, "name"),
-                f"{IMPORT_PATH} has the deployment {DEPLOYMENT!r}, not {deployment.get('name')!r}",
+                f"expected {DEPLOYMENT!r}, the deployment of {IMPORT_PATH}, got {deployment.get('name')!r}",
             )
         if "user_config" in deployment:
             yield from _by_model(UserConfig, deployment["user_config"], (*here, "user_config"))
 
 
 def _policy(policy: Any, place: Place) -> Iterator[Problem]:
-    """What Ray leaves to the policy: its arguments, where the policy is this project's."""
+    """Yield faults in the arguments of this project's autoscaling policy."""
     if isinstance(policy, dict) and policy.get("policy_function") == POLICY:
         yield from _by_model(Aims, policy.get("policy_kwargs", {}), (*place, "policy_kwargs"))
 
 
 def _by_model(model: type[BaseModel], value: Any, place: Place) -> list[Problem]:
-    """What a model says about a value."""
+    """Return the faults of a value by a pydantic model."""
     try:
         model.model_validate(value)
     except ValidationError as error:
         return [((*place, *fault["loc"]), fault["msg"]) for fault in error.errors()]
     except (TypeError, ValueError, AttributeError, ImportError) as error:
-        # Some of Ray's validators fail on a value of the wrong type before they judge it, or on a path that
-        # leads nowhere.
+        # Some of Ray's validators fail on a value of the wrong type, or on an import path that does not
+        # exist.
         return [(place, f"Ray's schema cannot read it: {error}")]
     return []
 
 
 def _unknown_keys(annotation: Any, value: Any, place: Place) -> Iterator[Problem]:
-    """Keys that no model names, wherever the annotation leads to a model."""
+    """Yield keys that are not fields of the annotation's models."""
     if get_origin(annotation) is Annotated:
         yield from _unknown_keys(get_args(annotation)[0], value, place)
     elif get_origin(annotation) in (Union, UnionType):
-        # `Dict | AutoscalingConfig`: the model says what the dictionary may hold.
+        # `Dict | AutoscalingConfig`: the model defines the keys of the dictionary.
         models = [choice for choice in get_args(annotation) if _leads_to_model(choice)]
         if models:
             yield from _unknown_keys(models[0], value, place)
@@ -113,6 +113,6 @@ def _leads_to_model(annotation: Any) -> bool:
 
 
 def nearest(key: str, known: Any) -> str:
-    """`; did you mean …?`, or nothing."""
+    """Return `; did you mean …?`, or an empty string."""
     close = get_close_matches(key, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,4 +1,4 @@
-"""`serveConfigV2`: the local configuration, serve_app/config.yaml, with what an environment adds to it."""
+"""`serveConfigV2`: the local configuration, serve_app/config.yaml, with an environment's additions."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -11,18 +11,18 @@ from cluster.kuberay.settings import Environment
 from serve_app.local import CONFIG
 
 INITIAL = "initial_replicas"
-"""Of an autoscaling_config; see cluster/kuberay/initial_pods.py."""
+"""Field of an autoscaling_config; see cluster/kuberay/initial_pods.py."""
 POLICY = "cluster.autoscaling.policy:PodsByPromise"
 _LOOK_BACK_S = 30.0
-"""Of which the policy takes three quarters as its window. Replicas sample every fifth of it, and report every
-10 s: RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S is not read by Ray 2.60."""
+"""The policy's window is three quarters of it. Replicas sample every fifth of it, and report every 10 s: Ray
+2.60 does not read RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S."""
 
 
 def serve_config(environment: Environment) -> dict[str, Any]:
-    """The configuration as a tree: the same application as on a laptop, on pods by demand.
+    """Return the configuration: the local application with autoscaled pods.
 
-    The model is the deployment's `user_config`, which Serve changes without restarting anything: it is the
-    one value that a rollout edits.
+    The model is in the deployment's `user_config`, which Serve changes without restarting replicas: it is the
+    only value that a rollout edits.
     """
     serve = environment.serve
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def serve_config(environment: Environment) -> dict[str, Any]:
 
 
 def scaling(aims: Aims) -> dict[str, Any]:
-    """The part of an `autoscaling_config` that makes the policy decide: by its own windows, not Serve's."""
+    """Return the part of an `autoscaling_config` that selects the policy and disables Serve's delays."""
     return {
         "look_back_period_s": _LOOK_BACK_S,
         "upscale_delay_s": 0.0,
@@ -50,14 +50,14 @@ def scaling(aims: Aims) -> dict[str, Any]:
 
 
 def deployments(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    """Each deployment with its place: application and name."""
+    """Yield each deployment with its location: application and name."""
     for application in config.get("applications") or []:
         for deployment in application.get("deployments") or []:
             yield (application["name"], deployment["name"]), deployment
 
 
 def without_initial(config: dict[str, Any]) -> dict[str, Any]:
-    """A copy that leaves the number of pods to the autoscaler."""
+    """Return a copy without the initial number of replicas."""
     rest = copy.deepcopy(config)
     for _, deployment in deployments(rest):
         (deployment.get("autoscaling_config") or {}).pop(INITIAL, None)

@@ -1,12 +1,14 @@
-"""Who owns a Ray object's fields: the cluster's apply, a rollout, KubeRay's operator, or others.
+"""Field ownership of Ray objects: the cluster's apply, a rollout, KubeRay's operator, or others.
 
-`serveConfigV2` is the apply's, or a rollout's that took it over for the model.
+`serveConfigV2` is owned by the apply, or by a rollout that took it over to change the model.
 
-To Kubernetes it is one string with one owner. In it are two things: the models, which are the rollout's once
-there was one, and all else, which is the settings'. So an apply carries the models over into its own wish.
+For Kubernetes it is one string with one owner. It holds the models, which a rollout owns from the first
+rollout on, and everything else, which the settings own. Therefore an apply copies the live models into the
+configuration that it applies.
 
-The operator adds its finalizer by an Update of the entire object, and so owns what its own serialisation
-changes. What is rendered leaves it nothing to change; what an older version of this project rendered may.
+The operator adds its finalizer by an Update of the entire object, and thereby owns fields that its
+serialisation changes. It changes no field of a rendered manifest, except of manifests from an older version
+of this project.
 """
 
 import json
@@ -22,17 +24,18 @@ from cluster.kuberay.kinds import RAY_KINDS, RAY_SERVICE, kind_of
 from cluster.kuberay.serve_config import deployments, without_initial
 
 ROLLOUT_MANAGER = "sentiment-rollout"
-"""Owns serveConfigV2 from the first rollout on, until an apply with --force takes it back."""
+"""Field manager of serveConfigV2 from the first rollout on, until an apply with --force takes it over."""
 SERVE_CONFIG = "serveConfigV2"
 _ATTEMPTS = 10
-"""At changing exactly what was read: every status that the operator writes makes a new version of it."""
+"""Maximum number of attempts of a change: each status update by the operator makes the version that was read
+outdated."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply came to: the object as it is, or would be, and a line for people where there is one."""
+    """Result of an apply: the resulting object, and an optional note for the user."""
 
     document: Document
     note: str = ""
@@ -46,21 +49,21 @@ def apply(
     dry_run: bool = False,
     keep_models: bool = True,
 ) -> Applied:
-    """Server-side apply of a manifest; of a service that a rollout has the say over, all but its models.
+    """Apply a manifest by server-side apply, without the models of a service that a rollout owns.
 
     Fields of a Ray object that only the operator's serialisation owns are taken over.
 
     Args:
-        client: of the cluster.
-        document: a manifest of any kind.
-        force: take over fields that others own.
-        dry_run: only answer what would be.
-        keep_models: False puts the manifest's models there, whatever a rollout did.
+        client: Client of the cluster.
+        document: Manifest of any kind.
+        force: Whether to take over fields of other managers.
+        dry_run: Whether to compute the result without changing the object.
+        keep_models: Whether to keep the models of a rollout; False applies the manifest's.
 
     Raises:
-        Conflict: another manager owns a field.
-        Outdated: the object changed each time that it was tried.
-        KubeError: see `cluster.errors`.
+        Conflict: Another manager owns a field.
+        Outdated: The object changed during every attempt.
+        KubeError: See `cluster.errors`.
     """
     kind = kind_of(document)
     if kind not in RAY_KINDS.values():
@@ -71,13 +74,13 @@ def apply(
         if live is None:
             return Applied(client.apply(document, force=force, dry_run=dry_run))
 
-        def whole(note: str = "") -> Applied:
+        def apply_entirely(note: str = "") -> Applied:
             return Applied(_apply_to(client, live, document, force=force, dry_run=dry_run), note)
 
         if kind != RAY_SERVICE or ROLLOUT_MANAGER not in holders(live):
-            return whole()
+            return apply_entirely()
         if not keep_models:
-            return whole(f"its models are those of the settings again; a rollout had put {_models(live)}")
+            return apply_entirely(f"replaces the models of a rollout, {_models(live)}, by the settings'")
         wish = document["spec"][SERVE_CONFIG]
         rest = {key: value for key, value in document["spec"].items() if key != SERVE_CONFIG}
         after = _apply_to(client, live, {**document, "spec": rest}, force=force, dry_run=dry_run)
@@ -86,33 +89,35 @@ def apply(
             after = {**after, "spec": {**after["spec"], SERVE_CONFIG: text}}
         else:
             after = _put(client, after, text, force=force)
-        return Applied(after, f"keeps the models of a rollout, {_models(after)}; --force puts the settings'")
+        return Applied(
+            after, f"keeps the models of a rollout, {_models(after)}; --force applies the settings'"
+        )
 
     return _while_outdated(attempt)
 
 
 def edit(client: KubeRay, namespace: str, name: str, change: Callable[[Document], str]) -> None:
-    """Change serveConfigV2 as the rollout, from what was just read, and own it alone.
+    """Change serveConfigV2 as the rollout's field manager, which then is its only owner.
 
-    Nothing that others do meanwhile is lost.
+    Concurrent changes by others are not lost.
 
     Args:
-        client: of the cluster.
-        namespace: of the service.
-        name: of the service.
-        change: from the service to the new text; called again where the service changed in between.
+        client: Client of the cluster.
+        namespace: Namespace of the service.
+        name: Name of the service.
+        change: Computes the new text from the service; called again if the service has changed meanwhile.
 
     Raises:
-        NotFound: there is no such service.
-        Outdated: it changed each time that it was tried.
-        KubeError: see `cluster.errors`.
+        NotFound: The service does not exist.
+        Outdated: The service changed during every attempt.
+        KubeError: See `cluster.errors`.
     """
 
     def attempt() -> Document:
         live = client.get(RAY_SERVICE, namespace, name)
         text = change(live)
         if text != live["spec"].get(SERVE_CONFIG):
-            # To Serve the deployment is changed, and it would go back to the number it started with.
+            # Serve would apply the initial number of replicas again, because the deployment has changed.
             text = yaml.safe_dump(without_initial(yaml.safe_load(text)), sort_keys=False)
         return _put(client, live, text, force=True)
 
@@ -120,7 +125,7 @@ def edit(client: KubeRay, namespace: str, name: str, change: Callable[[Document]
 
 
 def holders(service: Document) -> frozenset[str]:
-    """The field managers that own its serveConfigV2."""
+    """Return the field managers that own serveConfigV2."""
     return frozenset(
         entry["manager"]
         for entry in service["metadata"].get("managedFields") or []
@@ -129,10 +134,10 @@ def holders(service: Document) -> frozenset[str]:
 
 
 def _apply_to(client: KubeRay, live: Document, document: Document, *, force: bool, dry_run: bool) -> Document:
-    """Apply to exactly the version that was read: what is decided from it holds for no other.
+    """Apply to exactly the version that was read, for which the decision was made.
 
-    Had a rollout let go since, what is left out would be deleted; had somebody changed a field that the
-    operator owned, it would be overwritten.
+    In a later version a rollout may have released serveConfigV2, so that omitting it would delete it; or a
+    user may have changed a field that the operator owned, which would be overwritten.
     """
     metadata = {**document["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
     wish = {**document, "metadata": metadata}
@@ -145,10 +150,10 @@ def _apply_to(client: KubeRay, live: Document, document: Document, *, force: boo
 
 
 def _operators(live: Document) -> frozenset[str]:
-    """The field managers that added KubeRay's finalizer: the operator, whatever its name.
+    """Return the field managers that added KubeRay's finalizer: the operator, whose name may vary.
 
-    By that Update alone it changes the spec, and only through its serialisation. Whoever changes the spec
-    later is another manager, and owns what they change.
+    The operator changes the spec only with that Update, by its serialisation. A later change of the spec is
+    by another manager, who then owns the changed fields.
     """
     return frozenset(
         entry["manager"]
@@ -158,7 +163,7 @@ def _operators(live: Document) -> frozenset[str]:
 
 
 def _put(client: KubeRay, live: Document, text: str, *, force: bool) -> Document:
-    """Set the text in exactly this version of the service, and own it."""
+    """Set serveConfigV2 in exactly this version of the service, and own it."""
     if text == live["spec"].get(SERVE_CONFIG):
         return live
     wish = {
@@ -182,7 +187,7 @@ def _while_outdated(attempt: Callable[[], Result]) -> Result:
 
 
 def _with_models(wish: str, live: str) -> str:
-    """The wanted configuration with each `user_config` as it is now; the live text where that is the same."""
+    """Return the desired configuration with the live `user_config`s, or the live text if both are equal."""
     config, now = yaml.safe_load(wish), yaml.safe_load(live)
     there = dict(deployments(now))
     for place, deployment in deployments(config):
@@ -192,7 +197,7 @@ def _with_models(wish: str, live: str) -> str:
 
 
 def _models(service: Document) -> str:
-    """Every deployment's `user_config`, for people."""
+    """Return every deployment's `user_config` as text."""
     config = yaml.safe_load(service["spec"][SERVE_CONFIG])
     return ", ".join(
         json.dumps(deployment["user_config"])

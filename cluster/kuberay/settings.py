@@ -1,4 +1,4 @@
-"""What an environment is: typed settings from a TOML file and `--set`; an unknown key is refused by name."""
+"""Settings of an environment, from a TOML file and `--set`; unknown keys are rejected by name."""
 
 import tomllib
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
 FOLDER = Path(__file__).parent
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 NAME_MAX = 47
-"""KubeRay appends 6 characters for a RayCluster's name, and that may have 53."""
+"""The name of a RayCluster has at most 53 characters, of which KubeRay appends 6."""
 _IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 
 
@@ -23,16 +23,12 @@ class _Frozen(BaseModel):
 
 
 class ServeSettings(_Frozen):
-    """The application: what it serves, and between how many pods."""
+    """Application: model, and bounds of the number of pods."""
 
-    model: Annotated[
-        str, Field(description="A concrete, immutable bundle: builtin:, s3://… or hf:…@revision.")
-    ]
+    model: Annotated[str, Field(description="URI of an immutable bundle: builtin:, s3://… or hf:…@revision.")]
     min_pods: Annotated[int, Field(ge=1)] = 1
     max_pods: Annotated[int, Field(ge=1)] = 1
-    scaling: Annotated[Aims, Field(description="What a pod is counted on for; see cluster/autoscaling.")] = (
-        Aims()
-    )
+    scaling: Annotated[Aims, Field(description="Autoscaling policy; see cluster/autoscaling.")] = Aims()
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> Self:
@@ -42,18 +38,18 @@ class ServeSettings(_Frozen):
 
 
 class WorkerSettings(_Frozen):
-    """One group of like worker pods: a share of GPU instances, or plain CPUs and memory."""
+    """Group of equal worker pods: a share of GPU instances, or CPUs and memory."""
 
     name: Label
     instance_type: Annotated[
         str | tuple[str, ...] | None,
         Field(
-            description="GPU instances, each as good as the others: one pod a GPU. CPUs and memory are the "
-            "smallest share, so that a pod fits whichever node there is."
+            description="GPU instance types without preference, with one pod per GPU. CPUs and memory are "
+            "the smallest share, so that a pod fits a node of any of them."
         ),
     ] = None
-    cpus: Annotated[int | None, Field(ge=1, description="Of a pod without a GPU.")] = None
-    memory_gib: Annotated[int | None, Field(ge=1, description="Of a pod without a GPU.")] = None
+    cpus: Annotated[int | None, Field(ge=1, description="CPUs of a pod without a GPU.")] = None
+    memory_gib: Annotated[int | None, Field(ge=1, description="Memory of a pod without a GPU.")] = None
     min_pods: Annotated[int, Field(ge=0)] = 0
     max_pods: Annotated[int, Field(ge=1)]
 
@@ -63,7 +59,7 @@ class WorkerSettings(_Frozen):
         if not self.instance_types and not sized:
             raise ValueError("without instance_type, cpus and memory_gib are needed")
         if self.instance_types and (self.cpus is not None or self.memory_gib is not None):
-            raise ValueError("cpus and memory_gib follow from instance_type; leave them out")
+            raise ValueError("cpus and memory_gib are derived from instance_type; omit them")
         for kind in self.instance_types:
             if kind not in INSTANCE_TYPES:
                 raise ValueError(f"instance_type {kind!r} is none of {', '.join(INSTANCE_TYPES)}")
@@ -73,7 +69,7 @@ class WorkerSettings(_Frozen):
 
     @property
     def instance_types(self) -> tuple[str, ...]:
-        """The GPU instances that its pods can be on; none without GPUs."""
+        """GPU instance types of the pods; none without GPUs."""
         if isinstance(self.instance_type, str):
             return (self.instance_type,)
         return self.instance_type or ()
@@ -93,52 +89,53 @@ class WorkerSettings(_Frozen):
 
 
 class HeadSettings(_Frozen):
-    """The head pod: the control plane of the Ray cluster; it serves nothing."""
+    """Head pod: the control plane of the Ray cluster, which serves no requests."""
 
     cpus: Annotated[int, Field(ge=1)] = 2
     memory_gib: Annotated[int, Field(ge=2)] = 8
 
 
 class NodeSettings(_Frozen):
-    """What Karpenter may start for GPU pods."""
+    """Nodes that Karpenter may start for GPU pods."""
 
     eks_cluster: Annotated[
-        str, Field(description="Subnets and security groups are found by its discovery tag.")
+        str, Field(description="EKS cluster, whose discovery tag selects subnets and security groups.")
     ]
     role: Annotated[str, Field(description="IAM role of the nodes.")]
     ami: Annotated[
-        str, Field(description="AMI alias, family@version. Bottlerocket brings the NVIDIA device plugin.")
+        str, Field(description="AMI alias, family@version. Bottlerocket includes the NVIDIA device plugin.")
     ]
     capacity: Annotated[tuple[Literal["spot", "on-demand"], ...], Field(min_length=1)] = ("spot", "on-demand")
-    zones: Annotated[tuple[str, ...], Field(description="Availability zones; none: any.")] = ()
-    empty_s: Annotated[int, Field(ge=0, description="Seconds a node without pods is kept.")] = 300
-    disk_gib: Annotated[int, Field(ge=50, description="For images: the CUDA image alone is several GiB.")] = (
+    zones: Annotated[tuple[str, ...], Field(description="Availability zones; default: any.")] = ()
+    empty_s: Annotated[int, Field(ge=0, description="Seconds until a node without pods is removed.")] = 300
+    disk_gib: Annotated[int, Field(ge=50, description="Disk for images; the CUDA image has several GiB.")] = (
         200
     )
 
 
 class RedisSettings(_Frozen):
-    """Where the head's state survives the head: a Redis in the namespace, or one of yours."""
+    """Redis that stores the head's state: rendered in the namespace, or an existing one."""
 
     address: Annotated[
-        str | None, Field(description="host:port, such as ElastiCache; none: one is rendered here.")
+        str | None,
+        Field(description="host:port of an existing Redis, such as ElastiCache; default: rendered."),
     ] = None
-    secret: Annotated[Label, Field(description="A Secret of yours with the key `password`.")] = (
-        "redis-password"
-    )
+    secret: Annotated[Label, Field(description="Existing Secret with the key `password`.")] = "redis-password"
     image: str = "redis:7.4-alpine"
     disk_gib: Annotated[int, Field(ge=1)] = 8
 
 
 class UpgradeSettings(_Frozen):
-    """How a changed image or cluster goes live. A changed model never does: it is `user_config`."""
+    """Upgrade strategy of a changed image or cluster. A model changes without one, by `user_config`."""
 
     type: Literal["NewCluster", "NewClusterWithIncrementalUpgrade", "None"] = "NewCluster"
     gateway_class: Annotated[
-        str | None, Field(description="Of the Gateway API; incremental upgrades only.")
+        str | None, Field(description="Class of the Gateway API; for incremental upgrades only.")
     ] = None
     surge_percent: Annotated[int, Field(ge=0, le=100)] = 25
-    step_percent: Annotated[int, Field(ge=1, le=100, description="Traffic moved at a time.")] = 10
+    step_percent: Annotated[
+        int, Field(ge=1, le=100, description="Percentage of the traffic moved per step.")
+    ] = 10
     interval_s: Annotated[int, Field(ge=1, description="Seconds between two steps.")] = 60
 
     @model_validator(mode="after")
@@ -155,67 +152,77 @@ class UpgradeSettings(_Frozen):
 
 
 class NetworkSettings(_Frozen):
-    """Who may reach the pods, by namespace; everybody else is refused."""
+    """Namespaces that may reach the pods; all others are denied."""
 
-    clients: Annotated[tuple[Label, ...], Field(description="Namespaces that may ask the service.")] = ()
+    clients: Annotated[tuple[Label, ...], Field(description="Namespaces of the service's clients.")] = ()
     monitoring: Annotated[Label, Field(description="Namespace of Prometheus.")] = "monitoring"
     operator: Annotated[Label, Field(description="Namespace of the KubeRay operator.")] = "kuberay-system"
 
 
 class TrainingSettings(_Frozen):
-    """The RayJob that fine-tunes, or retrains the champion."""
+    """RayJob that fine-tunes a model, or retrains the champion."""
 
-    image: Annotated[str, Field(pattern=_IMAGE, description="The Dockerfile's target `train`.")]
-    config: Annotated[str, Field(description="In the image.")] = "train/builtin.toml"
+    image: Annotated[str, Field(pattern=_IMAGE, description="Image of the Dockerfile's target `train`.")]
+    config: Annotated[str, Field(description="Path of the training configuration in the image.")] = (
+        "train/builtin.toml"
+    )
     claim: Annotated[
         Label | None,
-        Field(description="PersistentVolumeClaim with the texts; the result goes there too. None: S3 alone."),
+        Field(description="PersistentVolumeClaim of the texts and the result; default: only S3 is used."),
     ] = None
-    data: Annotated[str, Field(description="Folder of the texts in it, or their address: s3://…")] = "texts"
-    out: Annotated[str, Field(description="Folder that the run makes.")] = "runs/latest"
+    data: Annotated[str, Field(description="Folder of the texts in the claim, or their URI: s3://…")] = (
+        "texts"
+    )
+    out: Annotated[str, Field(description="Folder that the run creates.")] = "runs/latest"
     checkpoints: Annotated[
         str | None,
-        Field(description="s3://… of this run alone; it goes on from there. Needed without a claim."),
+        Field(description="s3://… of this run only, from which it resumes. Required without a claim."),
     ] = None
-    name: Annotated[str | None, Field(description="Of the model; none: the config's.")] = None
+    name: Annotated[str | None, Field(description="Name of the model; default: the config's.")] = None
     version: Annotated[
-        str | None, Field(description="Of the model; none: the config's. Also names the job.")
+        str | None,
+        Field(description="Version of the model, also part of the job's name; default: the config's."),
     ] = None
     registry: Annotated[
-        str | None, Field(description="MLflow's address, as the head sees it; none: nothing is registered.")
+        str | None, Field(description="URL of MLflow for the head; default: the version is not registered.")
     ] = None
-    artifacts: Annotated[str | None, Field(description="The registry's: s3://bucket/prefix.")] = None
+    artifacts: Annotated[
+        str | None, Field(description="Artifact store of the registry: s3://bucket/prefix.")
+    ] = None
     log: Annotated[
         str | None,
         Field(
-            description="The prediction log. With it the job is `train retrain`, which goes on from "
-            "the champion and needs no config; texts with feedback stay in the folder `feedback` of data."
+            description="Prediction log. With it the job is `train retrain`, which continues the training of "
+            "the champion and needs no config; texts with feedback are stored in the folder `feedback` of "
+            "data."
         ),
     ] = None
-    options: Annotated[str, Field(description="Further ones of the verb, as in a shell.")] = ""
+    options: Annotated[str, Field(description="Further options of the command, as in a shell.")] = ""
     workers: WorkerSettings
     deadline_s: Annotated[int, Field(ge=60)] = 4 * 3600
-    keep_s: Annotated[int, Field(ge=0, description="How long the finished cluster stays, for its logs.")] = (
-        600
-    )
+    keep_s: Annotated[
+        int, Field(ge=0, description="Seconds that the finished cluster is kept, for its logs.")
+    ] = 600
 
     @model_validator(mode="after")
     def _pods_share_something(self) -> Self:
         if self.claim is None and not self.checkpoints:
-            raise ValueError("without a claim, checkpoints is needed: the workers find the texts there")
+            raise ValueError(
+                "without a claim, checkpoints is required: the workers read the texts from there"
+            )
         return self
 
     @model_validator(mode="after")
     def _what_is_retrained_is_registered(self) -> Self:
         if self.log and not (self.name and self.version and self.registry):
             raise ValueError(
-                "with a log, name, version and registry are needed: a registered champion is retrained"
+                "with a log, name, version and registry are required: a registered champion is retrained"
             )
         return self
 
 
 class Environment(_Frozen):
-    """One environment, all of it."""
+    """All settings of an environment."""
 
     name: Annotated[Label, Field(max_length=NAME_MAX)] = "sentiment"
     namespace: Label = "sentiment"
@@ -223,15 +230,15 @@ class Environment(_Frozen):
         str,
         Field(
             pattern=_IMAGE,
-            description="With a tag that does not move, or a digest; `latest` is refused.",
+            description="Image with a fixed tag or a digest; `latest` is rejected.",
         ),
     ]
     pull_secret: Label | None = None
     api_keys_secret: Annotated[
         Label | None,
         Field(
-            description="A Secret of yours with the key `keys`: a line for each API key, as NAME: KEY. It is "
-            "mounted, so that a change needs no restart. None: the service is open to all."
+            description="Existing Secret with the key `keys`: one line per API key, as NAME: KEY. It is "
+            "mounted, so that a change needs no restart. Default: no key is required."
         ),
     ] = None
     serve: ServeSettings
@@ -241,19 +248,20 @@ class Environment(_Frozen):
     redis: RedisSettings | None = None
     upgrade: UpgradeSettings = UpgradeSettings()
     auth: Annotated[
-        Literal["token", "disabled"], Field(description="Of Ray's dashboard and job API, not of the service.")
+        Literal["token", "disabled"],
+        Field(description="Authentication of Ray's dashboard and job API, not of the service."),
     ] = "token"
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings | None = None
     environment: Annotated[
         dict[str, str],
-        Field(description="More variables of every Ray pod, such as SENTIMENT_MAX_BATCH_TOKENS."),
+        Field(description="Further variables of every Ray pod, such as SENTIMENT_MAX_BATCH_TOKENS."),
     ] = {}
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.image.endswith(":latest"):
-            raise ValueError(f"image {self.image!r}: `latest` moves; name a version or a digest")
+            raise ValueError(f"image {self.image!r}: `latest` is not a fixed tag; use a version or a digest")
         if "SENTIMENT_API_KEYS" in self.environment:
             raise ValueError(
                 "environment.SENTIMENT_API_KEYS would write the keys into the manifest; put them into a "
@@ -272,18 +280,19 @@ class Environment(_Frozen):
                 f"serve.max_pods {self.serve.max_pods} is more than the {room} of all worker groups"
             )
         if self.instance_types and self.nodes is None:
-            raise ValueError("GPU pods need [nodes], which says what Karpenter may start")
+            raise ValueError("GPU pods need the section [nodes] for Karpenter")
         return self
 
     @property
     def instance_types(self) -> tuple[str, ...]:
-        """GPU instances of every group, the training's too."""
+        """GPU instance types of all groups, including the training's."""
         return tuple(sorted({kind for group in self._groups for kind in group.instance_types}))
 
     def most(self, amount: Callable[[InstanceType], int]) -> int:
-        """The most of something, such as GPUs, that the nodes have which all pods need, the training's too.
+        """Return the maximum amount of a resource, such as GPUs, on the nodes that all pods need.
 
-        Each group is on nodes of its own; of a group on several types, the type counts that has the most.
+        This includes the training's pods. Each group has its own nodes; for a group with several instance
+        types, the type with the maximum counts.
         """
 
         def of(name: str, pods: int) -> int:
@@ -297,7 +306,7 @@ class Environment(_Frozen):
 
     @property
     def replica(self) -> Share:
-        """CPUs and memory of one replica: the smallest pod's, so that any pod holds exactly one."""
+        """CPUs and memory of one replica: those of the smallest pod, so that every pod holds exactly one."""
         return smallest(group.size for group in self.workers)
 
     @property
@@ -306,7 +315,7 @@ class Environment(_Frozen):
 
 
 def environments() -> tuple[str, ...]:
-    """Names of the environments that ship: each has a file here."""
+    """Return the names of the included environments, each with a file in this folder."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
@@ -314,12 +323,12 @@ def read_environment(name: str, changes: Sequence[str] = ()) -> Environment:
     """Read an environment.
 
     Args:
-        name: one of `environments()`, or the path of a TOML file.
-        changes: `key=value` each; a dot goes deeper, a number counts in a list (`workers.0.max_pods=8`). The
-            value is TOML where it parses, otherwise the text itself.
+        name: One of `environments()`, or the path of a TOML file.
+        changes: Changes as `key=value`, with dots between nested keys and numbers for list items
+            (`workers.0.max_pods=8`). The value is TOML if it can be parsed, otherwise text.
 
     Raises:
-        SettingsInvalid: no such file, not TOML, an unknown key, or a value that does not fit; each is named.
+        SettingsInvalid: The file does not exist or is not TOML, or it has an unknown key or an invalid value.
     """
     path = FOLDER / f"{name}.toml" if name in environments() else Path(name)
     try:
@@ -339,11 +348,11 @@ def read_environment(name: str, changes: Sequence[str] = ()) -> Environment:
             f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise SettingsInvalid(f"{path}: {faults}; cluster/kuberay/settings.py explains every key") from error
+        raise SettingsInvalid(f"{path}: {faults}; see cluster/kuberay/settings.py for every key") from error
 
 
 def _set(tree: dict[str, Any], change: str) -> None:
-    """Put one `key=value` into the tree."""
+    """Apply one `key=value` change to the settings."""
     key, equals, text = change.partition("=")
     if not key or not equals:
         raise SettingsInvalid(f"--set takes key=value, such as serve.max_pods=8, got {change!r}")
@@ -361,4 +370,4 @@ def _set(tree: dict[str, Any], change: str) -> None:
         else:
             place[last] = value
     except (ValueError, IndexError, TypeError, AttributeError) as error:
-        raise SettingsInvalid(f"--set {change}: there is no such place in the settings") from error
+        raise SettingsInvalid(f"--set {change}: the settings have no such key") from error

@@ -1,4 +1,4 @@
-"""The line of a traceback, or of a log, that says what went wrong. Pure."""
+"""Extraction of the error from a traceback or a log."""
 
 import re
 
@@ -15,7 +15,7 @@ def last_error(text: str) -> str:
     rows = [row.rstrip() for row in _ANSI.sub("", text).splitlines() if row.strip()]
     begins = max((number for number, row in enumerate(rows) if "Traceback (most recent" in row), default=None)
     if begins is None:
-        # Ray's own tracebacks have no such heading: frames are indented, the exception is not.
+        # Ray's tracebacks have no such heading: frames are indented, the exception is not.
         begins = max((number for number, row in enumerate(rows) if row.startswith("  File ")), default=None)
     if begins is not None:
         for number in range(begins + 1, len(rows)):

@@ -1,4 +1,4 @@
-"""What a training job runs, whoever starts it: one command line, its variables, and its name."""
+"""Command line, environment variables and name of a training job."""
 
 import hashlib
 import shlex
@@ -11,9 +11,9 @@ _SCRATCH_FOLDER = "/tmp"
 
 
 def entrypoint(training: TrainingSettings) -> str:
-    """The shell's line: `train fit`, and `train register` if there is a registry; with a log `train retrain`.
+    """Return the shell command: `train fit`, with a registry `train register`; with a log `train retrain`.
 
-    A job that is started again goes on from the checkpoints of the first.
+    A restarted job resumes from the checkpoints of the first one.
     """
     folder = PurePosixPath(CLAIM_FOLDER if training.claim else _SCRATCH_FOLDER)
     data = training.data if _is_address(training.data) else str(folder / training.data)
@@ -33,7 +33,7 @@ def entrypoint(training: TrainingSettings) -> str:
 
 
 def _line(training: TrainingSettings, *verb: str) -> str:
-    """The verb's call with what both verbs take alike."""
+    """Return the command line of a `train` command with the common options."""
     command = ["python", "-m", "train", *verb]
     for option, value in (("--version", training.version), ("--checkpoints", training.checkpoints)):
         command += [option, value] if value else []
@@ -43,13 +43,13 @@ def _line(training: TrainingSettings, *verb: str) -> str:
 
 
 def variables(training: TrainingSettings) -> dict[str, str]:
-    """What the job finds its registry by."""
+    """Return the environment variables that configure the job's registry."""
     found = {"MLFLOW_TRACKING_URI": training.registry, "SENTIMENT_REGISTRY_ARTIFACTS": training.artifacts}
     return {name: value for name, value in found.items() if value}
 
 
 def job_name(environment: str, training: TrainingSettings) -> str:
-    """The same for the same version, so that a job that is started twice is one job."""
+    """Return the name of the job, which depends on the version only, so that starting it twice is one job."""
     name = f"{environment}-train"
     if training.version is None:
         return name

@@ -1,4 +1,4 @@
-"""Starting a training's RayJob: once, however often it is asked for; a different job of that name stays."""
+"""Idempotent start of a training's RayJob, which does not replace a different job with the same name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cluster.kuberay.kinds import RAY_JOB
 from cluster.kuberay.progress import progress
 
 _GONE_S = 300.0
-"""A failed job is deleted in seconds; its finalizer stops what still runs."""
+"""A failed job is deleted within seconds; its finalizer stops running parts first."""
 _POLL_S = 1.0
 _DIFFERENCES_MAX = 3
 
@@ -24,21 +24,21 @@ def start(
     now: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Start a RayJob, or join the one that is the same; one that failed is replaced.
+    """Start a RayJob, or use an existing equal one; replace one that has failed.
 
     Args:
-        client: of the cluster.
-        job: the RayJob's manifest. KubeRay reads a job's spec only when it starts.
-        now: a clock, seconds.
-        pause: waits for seconds.
+        client: Client of the cluster.
+        job: Manifest of the RayJob. KubeRay reads a job's spec only when it starts.
+        now: Returns monotonic seconds.
+        pause: Sleeps for a number of seconds.
 
     Returns:
-        What was done, a line for people.
+        A message on what was done.
 
     Raises:
-        JobFailed: there is a different training of that name.
-        WaitFailed: the failed job is still there some minutes after it was deleted.
-        KubeError: see `cluster.errors`.
+        JobFailed: A different training with the same name exists.
+        WaitFailed: The failed job was not deleted within some minutes.
+        KubeError: See `cluster.errors`.
     """
     namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
     what = f"RayJob {namespace}/{name}"
@@ -65,7 +65,7 @@ def start(
     deadline = now() + _GONE_S
     while live is not None:
         if now() >= deadline:
-            raise WaitFailed(f"{what} is being deleted, and still there after {_GONE_S:g} s; try again")
+            raise WaitFailed(f"{what} is not deleted after {_GONE_S:g} s; retry")
         pause(_POLL_S)
         live = find()
     client.apply(job)

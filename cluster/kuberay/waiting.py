@@ -1,4 +1,4 @@
-"""What a wait reports of the causes, and when it is certain that waiting cannot improve them. Pure."""
+"""Report of causes during a wait, and the decision that waiting cannot resolve them."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,19 +8,19 @@ from cluster.kuberay.pod_causes import Cause
 
 _ROLE = "cluster/aws/deployers.yaml"
 _VARYING = re.compile(r"\b[0-9a-f]{8}[0-9a-f-]*\b|\d+")
-"""Identifiers, times and counts, which differ between two attempts that fail for the same reason."""
+"""Identifiers, times and counts, which differ between attempts that fail for the same reason."""
 _ENDED_MAX = 3
-"""After so many pods that ended in the same way, the next one is expected to end so, too."""
+"""Number of pods that ended in the same way after which the next one is expected to end likewise."""
 CERTAIN_S = 15.0
-"""How long a final cause must hold: the operator reads from a cache, which may be a moment older than the
-ServiceAccount that was just created."""
+"""Time for which a final cause must persist: the operator reads from a cache, which may be slightly older
+than a ServiceAccount that was just created."""
 
 
 class CauseReport:
-    """The causes over one wait.
+    """Causes during one wait.
 
     Args:
-        tell: receives each line that was not reported before.
+        tell: Called with each line that has not been reported.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -31,17 +31,16 @@ class CauseReport:
         self.lines: list[str] = []
 
     def add(self, evidence: Evidence, now_s: float) -> bool:
-        """Report what is new, and return whether waiting is certain not to improve it.
+        """Report new causes, and return whether it is certain that waiting cannot resolve them.
 
         Args:
-            evidence: as it was read now.
-            now_s: by the clock of the wait.
+            evidence: Current state of the objects.
+            now_s: Time on the clock of the wait.
         """
         found = causes(evidence)
         self.lines = lines(found)
-        unread = (
-            f"not allowed to read {', '.join(evidence.unread)}: causes may be missing; {_ROLE} has the role"
-        )
+        names = ", ".join(evidence.unread)
+        unread = f"not allowed to read {names}: causes may be missing; see the role in {_ROLE}"
         for line in [*self.lines, *([unread] if evidence.unread else [])]:
             shape = _VARYING.sub("#", line)
             if shape not in self._told:
@@ -54,10 +53,10 @@ class CauseReport:
         return is_repeated or self._is_certain([cause for cause in found if cause.is_final], now_s)
 
     def _is_certain(self, final: Sequence[Cause], now_s: float) -> bool:
-        """Whether one has held for long enough, and an attempt has failed again since it was first seen.
+        """Return whether a final cause has persisted, with another failed attempt since it was first seen.
 
-        Without the second, a wait that starts right after the cause was removed would end with it: the
-        kubelet's next attempt may be minutes away.
+        Without the second condition, a wait that starts right after the cause was removed would fail: the
+        kubelet's next attempt may be minutes later.
         """
         self._since = {
             cause.subject: self._since.get(cause.subject, (now_s, cause.attempted_at)) for cause in final

@@ -173,7 +173,7 @@ def test_who_may_not_is_told_so(api: KubeApi, client: KubeRay, clock: Clock) -> 
     api.denied = {"rayservices"}
     with pytest.raises(Forbidden, match='User "tester" cannot patch'):
         client.apply(service())
-    with pytest.raises(Forbidden, match="not known"):
+    with pytest.raises(Forbidden, match="not authenticated"):
         client_of(api.url, patient(clock), token="wrong").get(RAY_SERVICE, NAMESPACE, NAME)
     assert clock.pauses == [], "asking again would not help"
 
@@ -304,7 +304,7 @@ def test_what_may_not_be_read_is_told_and_does_not_end_the_waiting(api: KubeApi,
     client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=60, tell=told.append)
     assert [line for line in told if "not allowed to read" in line] == [
         "not allowed to read events, serviceaccounts: causes may be missing; "
-        "cluster/aws/deployers.yaml has the role"
+        "see the role in cluster/aws/deployers.yaml"
     ]
 
 

@@ -385,7 +385,7 @@ def test_the_verbs(
     assert main(["diff", "--env", "prod"]) == 1
     assert "max_replicas: 8" in capsys.readouterr().out
     assert main(["apply", "--env", "prod", "--force"]) == 0
-    assert "its models are those of the settings again" in capsys.readouterr().out
+    assert "replaces the models of a rollout" in capsys.readouterr().out
     assert cluster.owners() == {FIELD_MANAGER}
     cluster.api.update(PATH, wish(), ARGO)
     assert main(["rollout", "start", "--canary", "x", *place]) == 1

@@ -1,4 +1,4 @@
-# The whole of it: each module is one concern, and what it hands on stands in its outputs.
+# Root module: each module has one concern, and passes values on through its outputs.
 data "aws_caller_identity" "this" {}
 
 data "aws_partition" "this" {}

@@ -5,7 +5,7 @@ output "region" {
 }
 
 output "cluster" {
-  description = "EKS cluster: name, endpoint, and the queue that tells Karpenter of interruptions."
+  description = "EKS cluster: name, endpoint, and the queue of interruption events for Karpenter."
   value = {
     name            = module.cluster.name
     endpoint        = module.cluster.endpoint
@@ -15,27 +15,27 @@ output "cluster" {
 }
 
 output "buckets" {
-  description = "Buckets by what they hold: models, data."
+  description = "Names of the buckets of models and data."
   value       = { for what, bucket in module.data.buckets : what => bucket.name }
 }
 
 output "images" {
-  description = "Where images are pushed to."
+  description = "URL of the image repository."
   value       = module.images.repository.url
 }
 
 output "repository" {
-  description = "Where the source is pushed to."
+  description = "Clone URL of the source repository."
   value       = module.source.repository.clone_url
 }
 
 output "pipelines" {
-  description = "CodePipeline: release follows a commit, retrain follows drift."
+  description = "Pipelines of CodePipeline: release for commits, retrain for drift."
   value       = module.pipeline.pipelines
 }
 
 output "settings" {
-  description = "What the environment's settings take: --set image=…, nodes.role=…"
+  description = "Values for the environment's settings: --set image=…, nodes.role=…"
   value = {
     "name"              = var.name
     "namespace"         = var.namespace
@@ -45,21 +45,21 @@ output "settings" {
 }
 
 output "dashboard" {
-  description = "CloudWatch dashboard."
+  description = "Name of the CloudWatch dashboard."
   value       = module.monitoring.dashboard
 }
 
 output "alarms" {
-  description = "Names of every alarm; the composite one is the promise."
+  description = "Names of the alarms; the composite alarm is on the SLO."
   value       = module.monitoring.alarms
 }
 
 output "topic_arn" {
-  description = "SNS topic of alarms and rollouts."
+  description = "ARN of the SNS topic of alarms and rollouts."
   value       = module.monitoring.topic_arn
 }
 
 output "functions" {
-  description = "Lambda functions by their task."
+  description = "Names of the Lambda functions by their task."
   value       = module.functions.names
 }

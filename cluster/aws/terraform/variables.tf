@@ -1,6 +1,6 @@
 # What may be set. Only what has no default must be; example.tfvars shows the rest in use.
 variable "name" {
-  description = "Name of the service and of the EKS cluster; begins the name of everything else. The same as `name` and `nodes.eks_cluster` in the environment's settings."
+  description = "Name of the service and of the EKS cluster, and prefix of all other names. Must equal `name` and `nodes.eks_cluster` in the environment's settings."
   type        = string
   default     = "sentiment"
   validation {
@@ -10,7 +10,7 @@ variable "name" {
 }
 
 variable "namespace" {
-  description = "Kubernetes namespace of the service; the same as in the environment's settings."
+  description = "Kubernetes namespace of the service; must equal the environment's settings."
   type        = string
   default     = "sentiment"
   validation {
@@ -30,13 +30,13 @@ variable "region" {
 }
 
 variable "tags" {
-  description = "Further tags of everything."
+  description = "Further tags of all resources."
   type        = map(string)
   default     = {}
 }
 
 variable "vpc_cidr" {
-  description = "Addresses of the VPC: private subnets get a sixteenth each, public ones a 256th."
+  description = "CIDR block of the VPC: each private subnet gets a sixteenth of it, each public one a 256th."
   type        = string
   default     = "10.40.0.0/16"
   validation {
@@ -46,7 +46,7 @@ variable "vpc_cidr" {
 }
 
 variable "zones" {
-  description = "Availability zones used."
+  description = "Number of availability zones."
   type        = number
   default     = 3
   validation {
@@ -56,13 +56,13 @@ variable "zones" {
 }
 
 variable "one_nat_gateway" {
-  description = "One NAT gateway for all zones: cheaper, but its zone's loss cuts the others off."
+  description = "Whether to use one NAT gateway for all zones: cheaper, but the loss of its zone disconnects the others."
   type        = bool
   default     = true
 }
 
 variable "kubernetes_version" {
-  description = "Of the EKS control plane."
+  description = "Kubernetes version of the EKS control plane."
   type        = string
   default     = "1.33"
   validation {
@@ -72,7 +72,7 @@ variable "kubernetes_version" {
 }
 
 variable "api_cidrs" {
-  description = "Who may reach the Kubernetes API from outside the VPC; none: only the VPC can."
+  description = "CIDR blocks that may reach the Kubernetes API from outside the VPC; default: none."
   type        = list(string)
   default     = []
   validation {
@@ -82,7 +82,7 @@ variable "api_cidrs" {
 }
 
 variable "admin_role_arns" {
-  description = "IAM roles of people who administer the cluster."
+  description = "ARNs of IAM roles that administer the cluster."
   type        = list(string)
   default     = []
   validation {
@@ -92,7 +92,7 @@ variable "admin_role_arns" {
 }
 
 variable "core_nodes" {
-  description = "The managed nodes for what every cluster needs (DNS, KubeRay, Karpenter, Ray's head); GPU nodes are Karpenter's."
+  description = "Managed nodes for DNS, KubeRay, Karpenter and Ray's head; Karpenter starts GPU nodes."
   type = object({
     instance_type = optional(string, "m6i.xlarge")
     count         = optional(number, 2)
@@ -105,7 +105,7 @@ variable "core_nodes" {
 }
 
 variable "keep_predictions_days" {
-  description = "Days after which captured predictions and feedback are deleted."
+  description = "Days after which logged predictions and feedback are deleted."
   type        = number
   default     = 180
   validation {
@@ -115,7 +115,7 @@ variable "keep_predictions_days" {
 }
 
 variable "keep_logs_days" {
-  description = "Days that CloudWatch keeps logs."
+  description = "Retention of logs in CloudWatch, in days."
   type        = number
   default     = 30
   validation {
@@ -125,25 +125,25 @@ variable "keep_logs_days" {
 }
 
 variable "destroy_data" {
-  description = "Lets Terraform empty and delete the data buckets. `python -m cluster aws down --with-data` sets it, when told twice."
+  description = "Whether Terraform may empty and delete the data buckets. `python -m cluster aws down --with-data` sets it after a second confirmation."
   type        = bool
   default     = false
 }
 
 variable "branch" {
-  description = "Branch whose commits go live."
+  description = "Branch whose commits are deployed."
   type        = string
   default     = "main"
 }
 
 variable "approval" {
-  description = "Whether a person approves a version between its gate and its canary."
+  description = "Whether a version needs a manual approval between its gate and its canary."
   type        = bool
   default     = true
 }
 
 variable "mlflow_tracking_uri" {
-  description = "The registry's MLflow server, as the VPC sees it; the pipelines' training and gate need one."
+  description = "URL of the registry's MLflow server within the VPC; required by the pipelines' training and gate."
   type        = string
   default     = ""
   validation {
@@ -153,7 +153,7 @@ variable "mlflow_tracking_uri" {
 }
 
 variable "alert_emails" {
-  description = "Who is told of alarms and rollouts; each address has to confirm once."
+  description = "Mail addresses to notify of alarms and rollouts; each has to confirm its subscription once."
   type        = list(string)
   default     = []
   validation {
@@ -163,7 +163,7 @@ variable "alert_emails" {
 }
 
 variable "probe_url" {
-  description = "Address of the service as the VPC sees it, asked by the probe; none: no probe yet."
+  description = "URL of the service within the VPC, for the probe; default: no probe."
   type        = string
   default     = ""
   validation {
@@ -173,7 +173,7 @@ variable "probe_url" {
 }
 
 variable "drift_schedule" {
-  description = "When drift is looked for, as EventBridge Scheduler writes it."
+  description = "Schedule of the drift check, in the syntax of EventBridge."
   type        = string
   default     = "rate(1 day)"
   validation {
@@ -183,7 +183,7 @@ variable "drift_schedule" {
 }
 
 variable "usd_per_pod_hour" {
-  description = "For the dashboard's cost: a quarter of a g5.12xlarge in the list book of cluster/cost/prices.toml."
+  description = "Price of a pod per hour for the dashboard's cost, in USD: a quarter of a g5.12xlarge's list price in cluster/cost/prices.toml."
   type        = number
   default     = 1.418
   validation {
@@ -203,12 +203,12 @@ variable "pod_max_requests_per_minute" {
 }
 
 variable "functions_folder" {
-  description = "Folder of the Lambda functions' zips; `python -m cluster.aws.package FOLDER` makes them, and `python -m cluster aws` does that."
+  description = "Folder of the Lambda functions' zip files, which `python -m cluster.aws.package FOLDER` and `python -m cluster aws` create."
   type        = string
 }
 
 variable "ecs" {
-  description = "The same image as an ECS service on one g5 instance a task; off by default."
+  description = "The same image as an ECS service with one g5 instance per task; disabled by default."
   type = object({
     enabled       = optional(bool, false)
     image_tag     = optional(string, "0.1.0-cuda")
@@ -223,7 +223,7 @@ variable "ecs" {
 }
 
 variable "sagemaker" {
-  description = "The same image as a SageMaker model, and an endpoint with it; off by default."
+  description = "The same image as a SageMaker model with an endpoint; disabled by default."
   type = object({
     enabled       = optional(bool, false)
     endpoint      = optional(bool, false)

@@ -1,4 +1,4 @@
-# Terraform and its one provider. The state lies in S3; `python -m cluster aws up` makes that bucket and names it here.
+# Terraform and its provider. The state is in S3; `python -m cluster aws up` creates the bucket and configures it here.
 terraform {
   required_version = ">= 1.11"
   required_providers {

@@ -25,7 +25,7 @@ RUNNING = {"applicationStatuses": {"sentiment": {"status": "RUNNING"}}}
 @pytest.mark.parametrize(
     ("status", "state", "says"),
     [
-        ({}, "waiting", "coming up"),
+        ({}, "waiting", "starting"),
         (
             {
                 "conditions": [condition("Ready", "True")],

@@ -45,8 +45,8 @@ def test_set_changes_one_place(change: str, value: object) -> None:
         ("serve.min_pods=17", "more than max_pods"),
         ("workers.0.instance_type=g4dn.xlarge", "is none of"),
         ('workers.0.instance_type=["g5.4xlarge", "g4dn.xlarge"]', "'g4dn.xlarge' is none of"),
-        ("workers.0.cpus=3", "follow from instance_type"),
-        ("workers.9.max_pods=1", "no such place"),
+        ("workers.0.cpus=3", "are derived from instance_type"),
+        ("workers.9.max_pods=1", "no such key"),
         (
             "workers=[{name='a', instance_type='g5.xlarge', max_pods=9},"
             " {name='a', instance_type='g5.xlarge', max_pods=9}]",

@@ -1,4 +1,4 @@
-# Roles of the other places: what reads models, what starts tasks, what the instances are.
+# Roles of ECS and SageMaker: reading models, starting tasks, and the instances.
 locals {
   places = toset(concat(var.ecs.enabled ? ["ecs-tasks"] : [], var.sagemaker.enabled ? ["sagemaker"] : []))
   trust = { for service in ["ecs-tasks", "sagemaker", "ec2"] : service => jsonencode({
@@ -14,7 +14,7 @@ locals {
     { Sid = "Pull", Effect = "Allow", Action = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], Resource = var.images.arn },
   ]
   logs = "arn:${var.arns.partition}:logs:${var.arns.region}:${var.arns.account}:log-group"
-  # SageMaker pulls, logs and trains under the one role that it is given; ECS has a second one for the first two.
+  # SageMaker pulls, logs and trains with one role; ECS has a second role for pulling and logging.
   sagemaker = [
     { Sid = "Log", Effect = "Allow", Action = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"], Resource = "${local.logs}:/aws/sagemaker/*" },
     { Sid = "Measure", Effect = "Allow", Action = "cloudwatch:PutMetricData", Resource = "*", Condition = { StringEquals = { "cloudwatch:namespace" = "/aws/sagemaker/TrainingJobs" } } }, # knows no resources

@@ -1,5 +1,5 @@
-# What Karpenter needs to start g5 nodes and to leave a spot node in time: two roles, a queue, and events into it.
-# The NodePool and EC2NodeClass are the service's own manifests (python -m cluster render).
+# Resources for Karpenter to start g5 nodes and to drain spot nodes in time: two roles, a queue, and its events.
+# NodePool and EC2NodeClass are manifests of the service (python -m cluster render).
 locals {
   ec2         = "arn:${var.arns.partition}:ec2:${var.arns.region}"
   owned       = { "aws:ResourceTag/kubernetes.io/cluster/${var.name}" = "owned" }
@@ -43,7 +43,7 @@ resource "aws_eks_pod_identity_association" "karpenter" {
   role_arn        = aws_iam_role.karpenter.arn
 }
 
-# The permissions that Karpenter 1.x documents, action by action: it may touch only what bears this cluster's tag.
+# The permissions that Karpenter 1.x documents, limited to resources with this cluster's tag.
 resource "aws_iam_role_policy" "karpenter" {
   name = "nodes"
   role = aws_iam_role.karpenter.id

@@ -1,4 +1,4 @@
-# The buckets that hold what cannot be made again: models with their registry, and what was captured. One key.
+# Buckets of data that cannot be recreated: models with their registry, and the prediction log. They share one key.
 locals {
   buckets = { for what in ["models", "data"] : what => "${var.name}-${what}-${var.where}" }
   root    = "arn:${var.arns.partition}:iam::${var.arns.account}:root"
@@ -59,14 +59,14 @@ resource "aws_s3_bucket_versioning" "this" {
   }
 }
 
-# EventBridge hears of new versions, verdicts and rollouts: the functions' rules say which.
+# EventBridge receives events of new versions, verdicts and rollouts, which the functions' rules select.
 resource "aws_s3_bucket_notification" "this" {
   for_each    = module.bucket
   bucket      = each.value.id
   eventbridge = true
 }
 
-# Models are immutable and kept; only what an upload left unfinished and what was overwritten goes.
+# Models are immutable and kept; only incomplete uploads and overwritten objects are deleted.
 resource "aws_s3_bucket_lifecycle_configuration" "models" {
   bucket = module.bucket["models"].id
   rule {

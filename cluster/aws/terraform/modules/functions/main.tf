@@ -1,4 +1,4 @@
-# The Lambda functions of cluster/aws/functions: each with a role of its own, a timeout, and a queue for what it cannot do.
+# Lambda functions of cluster/aws/functions, each with its own role, a timeout, and a dead-letter queue.
 locals {
   functions = {
     probe = {
@@ -44,7 +44,7 @@ locals {
       ]
     }
   }
-  # The probe is there once there is something to ask.
+  # The probe exists only if the URL of the service is set.
   live  = { for name, one in local.functions : name => one if name != "probe" || var.probe_url != "" }
   dead  = "${var.name}-functions-dead"
   marks = "marks" # prefix of what says that an event was dealt with
@@ -60,7 +60,7 @@ locals {
   }]
   keep_marks = [
     { Sid = "Mark", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], Resource = "${var.buckets.data.arn}/${local.marks}/*" },
-    # Without it S3 answers 403 to who asks for a mark that is not there, not 404.
+    # Without this permission S3 answers 403 instead of 404 for a mark that does not exist.
     { Sid = "MissMarks", Effect = "Allow", Action = "s3:ListBucket", Resource = var.buckets.data.arn },
   ]
   lambda = jsonencode({
@@ -166,7 +166,7 @@ resource "aws_vpc_security_group_egress_rule" "probe" {
   to_port           = 8443
 }
 
-# What failed after every try; its age and number raise an alarm.
+# Events that failed after all retries; their age and number raise an alarm.
 resource "aws_sqs_queue" "dead" {
   name                      = local.dead
   message_retention_seconds = 1209600 # 14 days, the most
@@ -198,7 +198,7 @@ resource "aws_sqs_queue_policy" "dead" {
   })
 }
 
-# By what AWS itself sends: these names are not the service's, so they are not in the catalog.
+# Alarms on AWS's own metrics, which are not in the service's catalog.
 resource "aws_cloudwatch_metric_alarm" "dead" {
   alarm_name          = "${var.name}-functions-dead"
   alarm_description   = "A function failed on an event after every try; the queue ${local.dead} has it"

@@ -1,4 +1,4 @@
-# The images: tags never move, every push is scanned, what nobody names goes.
+# Image repository: tags are immutable, every push is scanned, untagged images are deleted.
 resource "aws_ecr_repository" "this" {
   name                 = "${var.name}-service"
   image_tag_mutability = "IMMUTABLE"

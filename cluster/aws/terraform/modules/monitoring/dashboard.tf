@@ -1,4 +1,4 @@
-# The dashboard: pods, requests a minute a pod against the promise, latency, cost, drift, versions, one row each two.
+# Dashboard: pods, requests per minute per pod compared with the SLO, latency, cost, drift and versions, two per row.
 locals {
   m = { for name in keys(local.catalog.metrics) : name => [local.catalog.namespace, name, "service", var.name] }
   by_outcome = { for outcome in ["answered", "refused", "failed"] :
@@ -80,7 +80,7 @@ locals {
       title = "Dollars a million tokens, as used"
       stat  = "Sum"
       metrics = [
-        # Tokens come by the minute, the price by the hour.
+        # Tokens are per minute, the price is per hour.
         [{ expression = "IF(tokens > 0, pods * ${var.usd_per_pod_hour} / 60 / tokens * 1000000)", label = "dollars a million tokens", id = "price" }],
         concat(local.m.ray_sentiment_tokens_total, [{ id = "tokens", visible = false }]),
         concat(local.m.ray_sentiment_model_info, [{ id = "pods", visible = false }]),

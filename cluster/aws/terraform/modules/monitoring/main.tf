@@ -1,7 +1,7 @@
-# Alarms and dashboard over what cluster/monitoring/metrics.yaml names: one source with what the code sends.
+# Alarms and dashboard of the metrics in cluster/monitoring/metrics.yaml, the common source with the code.
 locals {
   catalog = yamldecode(file("${path.module}/../../../../monitoring/metrics.yaml"))
-  # No probe, no alarm on it: it would only ever say that there is no data.
+  # Without a probe there is no alarm on it, which would always lack data.
   alarms  = { for name, alarm in local.catalog.alarms : name => alarm if var.probe || name != "probe" }
   service = { service = var.name }
 }

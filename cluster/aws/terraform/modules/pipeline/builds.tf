@@ -1,4 +1,4 @@
-# CodeBuild: one project a step; the steps' commands are cluster/aws/buildspecs, which also run on a laptop.
+# CodeBuild: one project per step; the commands are in cluster/aws/buildspecs, which also run on a laptop.
 locals {
   projects = {
     test    = { buildspec = "test", says = "Style, types, tests", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = true }
@@ -7,11 +7,11 @@ locals {
     train   = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
     retrain = { buildspec = "retrain", says = "Teaches the champion what feedback says, registers what is better", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
     deploy  = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
-    # Started by functions, outside every pipeline, so they take the source themselves.
+    # Started by functions outside the pipelines, so they fetch the source themselves.
     drift = { buildspec = "drift", says = "Measures drift and leaves the verdict", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = true, pipeline = false }
     abort = { buildspec = "deploy", says = "Takes a canary back that was not approved", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = false }
   }
-  # What the Makefile's steps take: docs/pipelines.md.
+  # Variables of the Makefile's steps: docs/pipelines.md.
   environment = merge({
     SERVICE       = var.name
     NAMESPACE     = var.namespace
@@ -86,7 +86,7 @@ resource "aws_cloudwatch_log_group" "builds" {
   kms_key_id        = var.key_arn
 }
 
-# Builds that speak with the cluster or the registry stand in the VPC; nothing reaches them.
+# Builds that access the cluster or the registry run in the VPC, without ingress.
 resource "aws_security_group" "builds" {
   name        = "${var.name}-builds"
   description = "Builds: out only"
@@ -120,7 +120,7 @@ resource "aws_vpc_security_group_ingress_rule" "kubernetes_api" {
   to_port                      = 443
 }
 
-# Kubernetes knows the builds as this group; cluster/aws/deployers.yaml says what it may do, in the namespace alone.
+# The builds' group in Kubernetes; cluster/aws/deployers.yaml grants its permissions, limited to the namespace.
 resource "aws_eks_access_entry" "builds" {
   for_each          = toset(["upgrade", "train", "retrain", "deploy", "abort"])
   cluster_name      = var.cluster.name

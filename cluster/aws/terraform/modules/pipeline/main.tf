@@ -1,4 +1,4 @@
-# CodePipeline: what follows a commit, a registered version, and a drift. Each ends with the same gate, canary and promotion.
+# CodePipeline: pipelines for a commit, a registered version, and drift. Each ends with gate, canary and promotion.
 locals {
   # In order; each action is a build project with the variables it gets.
   before = {

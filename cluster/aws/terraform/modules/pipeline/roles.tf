@@ -1,4 +1,4 @@
-# Who may do what: one role a build project, one for the pipelines, one for the rule that starts them.
+# Roles: one per build project, one for the pipelines, one for the rule that starts them.
 locals {
   trust = { for service in ["codebuild", "codepipeline", "events"] : service => jsonencode({
     Version = "2012-10-17"
@@ -10,7 +10,7 @@ locals {
     }]
   }) }
 
-  # Statements by what they allow; `allowed` below gives them to the projects.
+  # Policy statements by permission; `allowed` below assigns them to the projects.
   statements = {
     every = [
       {

@@ -1,4 +1,4 @@
-# A bucket that is private, encrypted by our key, and hears TLS alone. Its lifecycle is its owner's.
+# Private bucket, encrypted with the given key, accessible by TLS only. The caller defines its lifecycle.
 resource "aws_s3_bucket" "this" {
   bucket        = var.name
   force_destroy = var.force_destroy # otherwise S3 itself refuses to delete a bucket that holds anything
