@@ -58,7 +58,6 @@ class DelimitedFile:
         first = self._first_line()
         self.delimiter = layout.delimiter or self._detect(first, needed if layout.has_header else ())
         lines = _chained(first, self._text)
-        csv.field_size_limit(sys.maxsize)
         self._reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
         self._first: list[list[str]] = []
         names = self._next_row(-1) or []
@@ -107,6 +106,7 @@ class DelimitedFile:
             number += 1
 
     def _next_row(self, number: int) -> list[str] | None:
+        limit = csv.field_size_limit(sys.maxsize)  # of the process: others read requests by it
         try:
             return next(self._reader)
         except StopIteration:
@@ -124,6 +124,8 @@ class DelimitedFile:
                 f"{where}; write a quote inside a quoted value twice, or close it; a file of another kind "
                 "needs --delimiter or --encoding"
             ) from error
+        finally:
+            csv.field_size_limit(limit)
 
     def _first_line(self) -> str:
         try:
