@@ -500,6 +500,6 @@ def test_a_new_registry_is_made_in_the_working_directory_and_says_nothing(tmp_pa
     spoken = [
         line
         for line in done.stderr.splitlines()
-        if not line.startswith(("sending ", "reading ", "fetching ", "loading "))
+        if not line.startswith(("sending ", "verifying ", "fetching ", "loading "))
     ]
     assert spoken == []
