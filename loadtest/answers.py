@@ -1,4 +1,4 @@
-"""What one answer is worth: a status alone proves nothing, so the body is held against the contract."""
+"""Validation of responses: besides the status, the body is compared with the API's contract."""
 
 import json
 from collections.abc import Mapping

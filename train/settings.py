@@ -1,4 +1,4 @@
-"""What a training run is told, read from one TOML file; an unknown key is refused by name."""
+"""Training configuration from a TOML file; unknown keys are rejected by name."""
 
 import tomllib
 from collections.abc import Mapping, Sequence

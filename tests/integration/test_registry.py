@@ -322,7 +322,7 @@ def test_what_is_not_there_is_said(registry: Registry, name: str, tmp_path: Path
         VersionUnknown, match=rf"{name}@champion points to no version; its aliases are: canary"
     ):
         registry.get(f"{name}@champion")
-    with pytest.raises(VersionUnknown, match="nothing to take away"):
+    with pytest.raises(VersionUnknown, match="nothing to remove"):
         registry.delete_alias(name, "champion")
     with pytest.raises(RegistryRefused, match="is not a version of the registry"):
         registry.delete_alias("../versions", "champion")
@@ -463,7 +463,7 @@ def test_other_artifacts_than_its_own_are_refused(
 ) -> None:
     versions(registry, name, tmp_path, "1")
 
-    with pytest.raises(RegistryRefused, match="give the registry the artifacts that belong to it"):
+    with pytest.raises(RegistryRefused, match="set the artifact store that belongs to the registry"):
         open_registry(uri, str(tmp_path / "elsewhere")).get(f"{name}/1")
 
 
@@ -500,6 +500,6 @@ def test_a_new_registry_is_made_in_the_working_directory_and_says_nothing(tmp_pa
     spoken = [
         line
         for line in done.stderr.splitlines()
-        if not line.startswith(("sending ", "reading ", "fetching ", "loading "))
+        if not line.startswith(("sending ", "verifying ", "fetching ", "loading "))
     ]
     assert spoken == []

@@ -353,7 +353,7 @@ def test_a_record_removed_meanwhile_is_not_written_over(place: Place) -> None:
 def test_a_bucket_that_is_not_there_is_said(wire: Wire, uri: str, name: str, tmp_path: Path) -> None:
     registry = open_registry(uri, "s3://nowhere/registry")
 
-    with pytest.raises(RegistryUnavailable, match=r"s3://nowhere/registry.*NoSuchBucket.*make the bucket"):
+    with pytest.raises(RegistryUnavailable, match=r"s3://nowhere/registry.*NoSuchBucket.*create the bucket"):
         registry.register(write_run(tmp_path / "run", name=name))
 
 

@@ -112,7 +112,7 @@ class Log:
             yield from self.rows(file, window, columns or written.PREDICTION_COLUMNS.names)
 
     def feedback(self, window: Window = Window()) -> Iterator[pa.RecordBatch]:
-        """What was said in a window's time, in no order; the window's version is of no account."""
+        """Yield the feedback in a window's time, in no order; the window's version is ignored."""
         for file in self.files(FEEDBACK, window):
             yield from self.rows(file, window, written.FEEDBACK_COLUMNS.names)
 
@@ -195,7 +195,7 @@ class Log:
         return frozenset(names.decode().splitlines())
 
     def remove(self, file: LogFile) -> None:
-        """Delete a file; none there is as good."""
+        """Delete a file if it exists."""
         with self._translated(file.path), suppress(FileNotFoundError):
             self.system.delete_file(file.path)
 

@@ -101,7 +101,7 @@ class Report:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What has changed, in words, the gravest first; none where the verdict is `ok`."""
+        """Descriptions of the changes, the most severe first; none if the verdict is `ok`."""
         found = [finding for finding in (*self.findings, *self.segments) if finding.level != "ok"]
         found.sort(key=lambda finding: -LEVELS.index(finding.level))
         return tuple(finding.reason for finding in found)

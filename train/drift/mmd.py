@@ -48,7 +48,7 @@ def discrepancy(
     Args:
         x: One sample.
         y: The other.
-        permutations: How often the texts of a label are dealt anew to the two samples.
+        permutations: Number of random permutations of a label's texts between the two samples.
         seed: The same seed gives the same p.
     """
     points = np.concatenate([x.embeddings, y.embeddings]).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The folder of a look for drift: `drift.json`, `report.html`, the plots, and the metrics for monitoring."""
+"""Writer of a drift report: `drift.json`, `report.html`, the plots, and the metrics for monitoring."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -76,7 +76,7 @@ def measure(
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Evaluation:
-    """Ask the models all there is, and put the figures together.
+    """Run inference with the models on every dataset, and compute the metrics.
 
     Args:
         candidate: The model to measure.

@@ -1,17 +1,17 @@
-"""The registry: which versions of a model there are, what each one comes from, and which one is live.
+"""Model registry: the versions of a model, their lineage, and their aliases.
 
-opening.py      where it is, from arguments and environment
-registry.py     what can be asked of it; the order of steps that keeps it whole
-versions.py     a version, and how it is referred to
-aliases.py      an alias' record: where it points, and every move before
-pointers.py     the aliases of a registry: read, moved, and shown by MLflow
-copies.py       a bundle's copy: sent manifest last, read back, brought home
-evidence.py     what a training run leaves behind, as parameters, figures and files
-restating.py    a bundle under another name, version, base address or labels
-place.py        where files and records lie, on a folder (folder_place.py) or S3 (s3_place.py)
-tags.py         a version as MLflow's tags, and back
-tracking.py     MLflow, and the only file that imports it
-tables.py       what the verbs print
+opening.py      opens the registry from arguments and environment
+registry.py     operations of the registry, in an order of steps that keeps it consistent
+versions.py     versions and references to them
+aliases.py      the record of an alias: current version and history of moves
+pointers.py     alias store: reads and moves aliases, and mirrors them in MLflow
+copies.py       artifacts: upload with the manifest last, verification, download
+evidence.py     metadata of a training run: parameters, metrics and files
+restating.py    changes a bundle's name, version, base URI or labels
+place.py        object store of files and records: a folder (folder_place.py) or S3 (s3_place.py)
+tags.py         conversion of versions to and from MLflow's tags
+tracking.py     adapter to MLflow, the only module that imports it
+tables.py       tables that the commands print
 """
 
 from train.registry.aliases import Expect, Move

@@ -1,6 +1,6 @@
-"""A PEFT adapter as `save_pretrained` writes it, made a bundle together with its base.
+"""Conversion of a PEFT adapter, as `save_pretrained` writes it, to a bundle that references its base.
 
-Such a folder holds no `config.json` and does not say which files its base has; both come from the base.
+The adapter's folder has no `config.json` and no list of the base's files; both are taken from the base.
 """
 
 import shutil
@@ -20,7 +20,7 @@ _KEPT = (".safetensors", ".json", ".txt", ".model")
 
 
 def is_bare_adapter(folder: Path) -> bool:
-    """Whether a folder is an adapter without a manifest."""
+    """Return whether a folder is an adapter without a manifest."""
     return (folder / weights.ADAPTER).is_file() and not (folder / MANIFEST).is_file()
 
 
@@ -33,27 +33,27 @@ def complete(
     version: str | None = None,
     labels: Sequence[str] | None = None,
 ) -> BundleManifest:
-    """Write a bundle of an adapter into the folder `to`, which is made.
+    """Create a bundle of an adapter in the new folder `to`.
 
     Args:
-        source: The adapter's folder.
-        base: Address of the model that it was trained on: whole weights.
-        to: Gets the bundle.
-        name: By default the folder's.
-        version: By default the first 12 hex digits of the adapter's SHA-256.
-        labels: In the order of the logits; by default the base's, or LABEL_0 and so on.
+        source: Folder of the adapter.
+        base: URI of its base model, with full weights.
+        to: Folder of the bundle.
+        name: Name of the model; by default the name of the folder.
+        version: Version; by default the first 12 hex digits of the adapter's SHA-256.
+        labels: Labels in the order of the logits; by default the base's, or LABEL_0 and so on.
 
     Raises:
         RegistryRefused: The base is an adapter too.
         serve_app.errors.BundleInvalid: A file cannot be read.
-        BaseInvalid: There is no such base.
+        BaseInvalid: The base does not exist.
     """
     from transformers import AutoConfig
 
     found = find_base(base)
     if found.adapter is not None:
         raise RegistryRefused(
-            f"the base {base!r} is an adapter itself; give the whole weights that {source} was trained on"
+            f"the base {base!r} is an adapter itself; expected the full weights that {source} was trained on"
         )
     weights.refuse_pointers(source, [weights.ADAPTER, "adapter_config.json"])
     to.mkdir(parents=True)
@@ -78,7 +78,7 @@ def complete(
 
 
 def _outputs(folder: Path) -> int | None:
-    """How many logits the head in an adapter gives: the rows of its narrowest matrix; None without a head."""
+    """Return the number of logits of the adapter's head (rows of its narrowest matrix); None without one."""
     from safetensors import SafetensorError, safe_open
 
     try:

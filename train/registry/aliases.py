@@ -1,7 +1,7 @@
-"""An alias: its record of every move, from which follow what it is, what it was, and what `previous` is.
+"""Aliases: the record of an alias holds its moves, which determine its version and the alias `previous`.
 
-A record only ever grows by one move, and is written with a compare-and-swap: of two writers who saw the same
-record, one writes the next. The functions here are pure; `pointers.py` reads and writes.
+A record grows by one move at a time, and is written with compare-and-swap: of two writers that read the same
+record, only one succeeds. The functions here are pure; `pointers.py` reads and writes records.
 """
 
 import re
@@ -17,36 +17,41 @@ CHAMPION = "champion"
 CANARY = "canary"
 PREVIOUS = "previous"
 
-_KEPT_MOVES = 200  # a record stays some 50 KB, read whole each time
+_KEPT_MOVES = 200  # limits a record, which is always read entirely, to about 50 KB
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_MLFLOW_KEEPS = re.compile(r"latest|v\d+")  # names that MLflow gives a meaning of its own
+_MLFLOW_KEEPS = re.compile(r"latest|v\d+")  # names that MLflow reserves
 
 
 class Expect(Enum):
-    """What a writer may take an alias for, besides a version."""
+    """Expected state of an alias other than a version, for compare-and-swap."""
 
     ANYTHING = "anything"
-    """Whatever it is when the writer looks."""
+    """Any state."""
     NOTHING = "nothing"
     """Not set."""
 
 
 class Move(BaseModel):
-    """One change of an alias."""
+    """Change of an alias."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sequence: Annotated[int, Field(ge=1, description="1 for the first; no number is left out.")]
-    version: Annotated[str | None, Field(description="What it points to from here on; null: to nothing.")]
-    digest: Annotated[str | None, Field(description="That version's.")]
-    before: Annotated[str | None, Field(description="What it pointed to up to here.")]
+    sequence: Annotated[int, Field(ge=1, description="Number of the move, from 1, without gaps.")]
+    version: Annotated[str | None, Field(description="New version; null if the alias is removed.")]
+    digest: Annotated[str | None, Field(description="Digest of the new version.")]
+    before: Annotated[str | None, Field(description="Version before the move.")]
     at: datetime
-    write_id: Annotated[str, Field(description="Tells a writer whose answer was lost that it had won.")]
-    undoes: Annotated[bool, Field(description="Whether it takes the move before it back.")] = False
+    write_id: Annotated[
+        str,
+        Field(
+            description="Id of the write, by which a writer recognises its own move after a lost response."
+        ),
+    ]
+    undoes: Annotated[bool, Field(description="Whether the move reverts the one before.")] = False
 
 
 class AliasRecord(BaseModel):
-    """Every move of one alias, the oldest first; the last one says what it is."""
+    """Record of an alias: its moves, the oldest first; the last one determines the current version."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,12 +66,12 @@ class AliasRecord(BaseModel):
 
     @property
     def version(self) -> str | None:
-        """What the alias points to."""
+        """Current version, or None."""
         return self.moves[-1].version if self.moves else None
 
     @property
     def previous(self) -> str | None:
-        """The last version it pointed to that is not the present one, but for moves that were taken back."""
+        """Last version other than the current one, without reverted moves."""
         stand: list[Move] = []
         for move in self.moves:
             if move.undoes and stand:
@@ -86,7 +91,7 @@ def moved(
     write_id: str,
     undo: bool = False,
 ) -> AliasRecord:
-    """The record with one more move; `undo` takes the last one back, if that came from this version."""
+    """Return the record with one more move; `undo` reverts the last move if that started at this version."""
     last = record.moves[-1] if record.moves else None
     move = Move(
         sequence=record.sequence + 1,
@@ -101,15 +106,15 @@ def moved(
 
 
 def as_bytes(record: AliasRecord) -> bytes:
-    """The record as it is stored."""
+    """Encode a record for storage."""
     return record.model_dump_json(indent=1, exclude_defaults=True).encode() + b"\n"
 
 
 def parse_record(content: bytes, *, where: str) -> AliasRecord:
-    """Read a stored record.
+    """Decode a stored record.
 
     Raises:
-        RegistryUnavailable: It is not one.
+        RegistryUnavailable: The content is not a record.
     """
     try:
         return AliasRecord.model_validate_json(content)
@@ -126,13 +131,13 @@ def check_alias(alias: str) -> None:
         raise RegistryRefused(f"{PREVIOUS} follows {CHAMPION} by itself; move {CHAMPION}")
     if not _ALIAS.fullmatch(alias) or _MLFLOW_KEEPS.fullmatch(alias):
         raise RegistryRefused(
-            f"{alias!r} is no name for an alias; write small letters, digits, _ and -, a letter first, "
-            "and neither `latest` nor `v` with a number"
+            f"{alias!r} is not a valid name of an alias; expected lower-case letters, digits, _ and -, a "
+            "letter first, and neither `latest` nor `v` with a number"
         )
 
 
 def meets(record: AliasRecord, expect: str | Expect) -> bool:
-    """Whether the alias is what its writer takes it for."""
+    """Return whether the alias has the state that its writer expects."""
     match expect:
         case Expect.ANYTHING:
             return True

@@ -1,8 +1,8 @@
-"""A bundle's copy in the registry's place: sent with its manifest last, read back, brought home again.
+"""Artifacts of the registry: upload of bundles with the manifest last, verification, and download.
 
-The address holds the digest, so what lies there never becomes something else. While files are under way a
-`bundle.json` that no reader accepts lies there: without one, a copy broken off after the weights would pass
-for a plain model.
+The URI of an artifact contains its digest, so its content never changes. During an upload there is a
+`bundle.json` that readers reject: without it, an upload that was interrupted after the weights would be read
+as a plain model.
 """
 
 import shutil
@@ -20,18 +20,18 @@ UNDER_WAY = b'{"upload": "under way"}\n'
 
 
 def key_of(manifest: BundleManifest) -> str:
-    """Where the copy of a bundle belongs."""
+    """Return the key of a bundle's artifact."""
     return f"bundles/{manifest.name}/{manifest.version}/{manifest.digest}"
 
 
 def send(place: Place, folder: Path, manifest: BundleManifest, say: Callable[[str], None]) -> str:
-    """Copy a verified bundle file by file, the manifest last, and return its address.
+    """Upload a verified bundle file by file, the manifest last, and return its URI.
 
     Raises:
-        RegistryUnavailable: The place failed; what lies there is not served, and sending again goes on.
+        RegistryUnavailable: The store failed; the incomplete artifact is not served, and a retry continues.
     """
     key = key_of(manifest)
-    place.swap(f"{key}/{MANIFEST}", UNDER_WAY, tag=None)  # unless there is one: an earlier try's, or ours
+    place.swap(f"{key}/{MANIFEST}", UNDER_WAY, tag=None)  # unless a manifest exists, from an earlier attempt
     for name in [*sorted(manifest.files), MANIFEST]:
         say(f"sending {name} ({(folder / name).stat().st_size:,} bytes)")
         place.put(f"{key}/{name}", folder / name)
@@ -39,23 +39,23 @@ def send(place: Place, folder: Path, manifest: BundleManifest, say: Callable[[st
 
 
 def check(uri: str, digest: str) -> None:
-    """Fetch a copy as a replica would, its base included, and hold it against its digests.
+    """Download an artifact and its base as a replica does, and verify the digests.
 
     Raises:
-        CopyDamaged: It is not the bundle with this digest, or cannot be loaded from there.
-        RegistryUnavailable: It cannot be read now.
+        CopyDamaged: The artifact is not the bundle with this digest, or cannot be loaded.
+        RegistryUnavailable: The artifact cannot be read now.
     """
     with TemporaryDirectory(prefix="registry-") as cache:
         _fetch(uri, digest, Path(cache))
 
 
 def bring(uri: str, digest: str, to: Path) -> None:
-    """Put a verified copy into a new folder, which appears whole.
+    """Download a verified artifact to a new folder, which appears atomically.
 
     Raises:
-        RegistryRefused: There is something at `to`.
-        CopyDamaged: What lies at `uri` is not the bundle with this digest.
-        RegistryUnavailable: It cannot be read, or the disk failed.
+        RegistryRefused: `to` exists and is not empty.
+        CopyDamaged: The artifact at `uri` is not the bundle with this digest.
+        RegistryUnavailable: The artifact cannot be read, or the disk failed.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise RegistryRefused(f"{to} is there already; give a new folder")
@@ -73,12 +73,12 @@ def bring(uri: str, digest: str, to: Path) -> None:
 
 
 def check_base(manifest: BundleManifest, place: Place) -> None:
-    """Raise `RegistryRefused` if an adapter's base could not be found by who loads the copy."""
+    """Raise `RegistryRefused` if the artifact's readers could not find an adapter's base."""
     if manifest.base is None:
         return
     uri = manifest.base.uri
     path = uri.startswith("file:") or ":" not in uri
-    advice = "bring its files to an s3:// address and say so with --base, or train whole weights"
+    advice = "copy its files to S3 and set --base to their s3:// URI, or train full weights"
     if path and place.remote:
         raise RegistryRefused(
             f"the adapter's base is {uri!r}, a folder of this machine, and {place.uri('')} is read by "
@@ -86,8 +86,8 @@ def check_base(manifest: BundleManifest, place: Place) -> None:
         )
     if path and not uri.startswith("file:") and not Path(uri).is_absolute():
         raise RegistryRefused(
-            f"the adapter's base is {uri!r}, a path relative to the bundle, which is copied; say where it "
-            "is with --base and an absolute path"
+            f"the adapter's base is {uri!r}, a path relative to the bundle, which is copied; set --base to "
+            "its absolute path"
         )
 
 

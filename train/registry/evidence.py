@@ -1,7 +1,7 @@
-"""What a training run leaves behind: parameters, figures, history, files, as the registry keeps them.
+"""Metadata of a training run in the registry: parameters, metrics, their history, and files.
 
-`report.json` is read generically: its `settings` become parameters, its other numbers figures with dotted
-names, its `history` figures with steps. A key that a later `fit` adds needs nothing here.
+`report.json` is read generically: its `settings` become parameters, its other numbers become metrics with
+dotted names, and its `history` becomes metrics with steps. New keys of `fit` need no change here.
 """
 
 import json
@@ -25,7 +25,7 @@ _FILES = ("*.json", "*.png", "*.html", "*.toml", "*.csv", "*.md")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value of a figure's history."""
+    """Value of a metric at a step."""
 
     name: str
     value: float
@@ -34,18 +34,18 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is kept of a run beside its bundle."""
+    """Metadata of a run, without its bundle."""
 
     parameters: Mapping[str, str]
     figures: Mapping[str, float]
     history: Sequence[Point]
     files: Mapping[str, Path]
-    """By the name they are kept under, relative to the run."""
+    """Paths by the name in the registry, relative to the run."""
     parent: Parent | None
 
 
 def find_bundle(path: Path) -> tuple[Path, Path | None]:
-    """The bundle at `path`, a run's folder or the bundle itself, and the run's folder if it is one.
+    """Return the bundle at `path`, which is a run's folder or a bundle, and the run's folder or None.
 
     Raises:
         RegistryRefused: There is no bundle.
@@ -55,16 +55,16 @@ def find_bundle(path: Path) -> tuple[Path, Path | None]:
     if (path / MANIFEST).is_file():
         return path, None
     raise RegistryRefused(
-        f"no {MANIFEST} in {path} nor in {path / 'bundle'}; give the folder that `fit --out` wrote, or a "
-        "bundle, and bring any other model in with `import`"
+        f"no {MANIFEST} in {path} nor in {path / 'bundle'}; expected the folder of `fit --out` or a bundle; "
+        "use `import` for other models"
     )
 
 
 def read_evidence(bundle: Path, run: Path | None) -> Evidence:
-    """Read what the run's folder holds; without one, what the bundle says of itself.
+    """Read the metadata in the run's folder, or without one the metadata in the bundle.
 
     Raises:
-        RegistryRefused: The report is not JSON, or is the report of other data than the bundle's.
+        RegistryRefused: The report is not JSON, or is for other data than the bundle's.
     """
     manifest = read_manifest(bundle)
     report = _read_json(run / REPORT, "run fit again, or remove it") if run is not None else {}
@@ -96,22 +96,22 @@ def _read_json(path: Path, remedy: str) -> Mapping[str, Any]:
 
 
 def _evaluated(path: Path) -> Iterator[tuple[str, float]]:
-    """What `evaluate` measured of the version on each set: `evaluation.SET.figures.accuracy` and so on."""
+    """Yield the metrics of `evaluate` on each dataset: `evaluation.SET.figures.accuracy` and so on."""
     for of_set in _read_json(path, "run evaluate again, or remove it").get("sets", ()):
         yield from _numbers(of_set.get("candidate"), _joined("evaluation", of_set.get("name")))
 
 
 def _check_same_data(report: Mapping[str, Any], manifest: BundleManifest, run: Path | None) -> None:
-    said = report.get("data_digest")
-    if said and manifest.data_digest and said != manifest.data_digest:
+    digest = report.get("data_digest")
+    if digest and manifest.data_digest and digest != manifest.data_digest:
         raise RegistryRefused(
-            f"{run}: {REPORT} is of the data {said}, the bundle of {manifest.data_digest}; they are of two "
-            "runs: give each run a folder of its own"
+            f"{run}: {REPORT} is of the data {digest}, the bundle of {manifest.data_digest}; they are of two "
+            "runs: use a separate folder for each run"
         )
 
 
 def _parameters(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every leaf by its dotted name; lists by number."""
+    """Yield every leaf with its dotted name; list items are numbered."""
     match value:
         case dict():
             for key, inner in value.items():
@@ -126,7 +126,7 @@ def _parameters(value: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _numbers(value: object, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every finite number below `value`; true and false are none, and lists are not looked into."""
+    """Yield every finite number in `value`, except booleans and items of lists."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _numbers(inner, _joined(name, key))
@@ -134,13 +134,13 @@ def _numbers(value: object, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, float(value)
 
 
-def _history(looks: object) -> Iterator[Point]:
-    """The numbers of each look at the model during the run, at the look's step."""
-    for place, look in enumerate(looks if isinstance(looks, list) else ()):
-        if isinstance(look, Mapping):
-            step = look.get(_STEP)
-            at = step if isinstance(step, int) else place
-            rest = {key: value for key, value in look.items() if key != _STEP}
+def _history(evaluations: object) -> Iterator[Point]:
+    """Yield the numbers of each evaluation during the run, at its step."""
+    for index, evaluation in enumerate(evaluations if isinstance(evaluations, list) else ()):
+        if isinstance(evaluation, Mapping):
+            step = evaluation.get(_STEP)
+            at = step if isinstance(step, int) else index
+            rest = {key: value for key, value in evaluation.items() if key != _STEP}
             yield from (Point(name, value, at) for name, value in _numbers(rest, _HISTORY))
 
 
@@ -152,13 +152,13 @@ def _parent(value: object) -> Parent | None:
 
 
 def _files(run: Path) -> dict[str, Path]:
-    """The report, its plots, and the whole evaluation; neither weights nor checkpoints."""
+    """Return the report, its plots, and the entire evaluation, without weights and checkpoints."""
     found = [path for pattern in _FILES for path in run.glob(pattern)]
     found += [path for path in (run / "evaluation").rglob("*") if path.is_file()]
     return {path.relative_to(run).as_posix(): path for path in sorted(found)}
 
 
 def _joined(name: str, key: object) -> str:
-    """A dotted name of the characters that MLflow takes in one."""
+    """Return a dotted name with the characters that MLflow allows."""
     part = re.sub(r"[^A-Za-z0-9_. /-]", "_", str(key)).replace("/", ".")
     return f"{name}.{part}" if name else part

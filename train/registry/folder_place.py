@@ -1,4 +1,4 @@
-"""A folder as the registry's place: whole files by rename, compare-and-swap under a file lock."""
+"""Object store of the registry in a folder: atomic files by rename, compare-and-swap under a file lock."""
 
 import hashlib
 import os
@@ -19,26 +19,26 @@ _LOCK_TIMEOUT_S = 30.0  # a swap holds the lock for milliseconds
 
 @dataclass(frozen=True, slots=True)
 class FolderPlace:
-    """Below `root`, an absolute path. Safe for threads and for processes of one machine."""
+    """Store below `root`, an absolute path. Safe for threads and for processes of one machine."""
 
     root: Path
 
     @property
     def remote(self) -> bool:
-        """No other machine reads a folder."""
+        """False: other machines do not read a folder."""
         return False
 
     def uri(self, key: str) -> str:
-        """`file:///…`."""
+        """Return the URI, `file:///…`."""
         return (self.root / key).as_uri()
 
     def put(self, key: str, source: Path) -> None:
-        """Copy a file here; it appears whole or not at all."""
+        """Copy a file to the store; it appears completely or not at all."""
         with _translated(self.root / key), self._draft(key) as draft:
             shutil.copyfile(source, draft)
 
     def read(self, key: str) -> Stored | None:
-        """A small document; None if there is none."""
+        """Return a small document, or None if it does not exist."""
         with _translated(self.root / key):
             try:
                 content = (self.root / key).read_bytes()
@@ -47,7 +47,7 @@ class FolderPlace:
             return Stored(content, hashlib.sha256(content).hexdigest())
 
     def swap(self, key: str, content: bytes, *, tag: str | None) -> bool:
-        """Write a document if it is still the one with this tag; False if it is not."""
+        """Write a document if the stored one has this tag; otherwise return False."""
         path = self.root / key
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class FolderPlace:
         return True
 
     def keys(self, folder: str) -> Sequence[str]:
-        """Keys of the documents directly in a folder, sorted."""
+        """Return the sorted keys of the documents directly in a folder."""
         with _translated(self.root / folder):
             if not (self.root / folder).is_dir():
                 return []
@@ -69,7 +69,7 @@ class FolderPlace:
 
     @contextmanager
     def _draft(self, key: str) -> Iterator[Path]:
-        """A hidden file beside `key` that takes its name once it is on the disk."""
+        """Yield a hidden file, which is renamed to `key` once it is on the disk."""
         path = self.root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
@@ -88,10 +88,11 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except Timeout as error:
         raise RegistryUnavailable(
-            f"another process has held {error.lock_file} for {_LOCK_TIMEOUT_S:.0f} s; try again, or end it"
+            f"another process has held the lock {error.lock_file} for {_LOCK_TIMEOUT_S:.0f} s; retry, or "
+            "stop it"
         ) from error
     except OSError as error:
         raise RegistryUnavailable(
             f"{error.filename or path}: {error.strerror or error}; check the disk and the permissions, then "
-            "try again"
+            "retry"
         ) from error

@@ -1,4 +1,4 @@
-"""Where the registry is: its addresses from arguments and environment, and which go together."""
+"""Opening of the registry: its URIs from arguments and environment, and their compatibility."""
 
 import os
 from collections.abc import Callable
@@ -24,39 +24,39 @@ def open_registry(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     say: Callable[[str], None] = lambda _: None,
 ) -> Registry:
-    """Open the registry; a new SQLite one is made where there is none.
+    """Open the registry; create a new one in SQLite if it does not exist.
 
     Args:
         uri: MLflow's tracking URI: `sqlite:///file`, another database, or a server's `http://…`. By default
             MLFLOW_TRACKING_URI, else `registry/registry.db` in the working directory.
-        artifacts: Where bundles, runs and alias records lie: `s3://bucket/prefix` or a folder. By default
-            SENTIMENT_REGISTRY_ARTIFACTS, else the folder `artifacts` beside a SQLite file.
-        now: The clock of aliases' histories.
-        say: Is told what long work is at.
+        artifacts: Store of bundles, runs and alias records: `s3://bucket/prefix` or a folder. By default
+            SENTIMENT_REGISTRY_ARTIFACTS, else the folder `artifacts` next to the SQLite file.
+        now: Clock of the aliases' histories.
+        say: Called with progress messages of long operations.
 
     Raises:
-        RegistryRefused: The addresses do not go together.
+        RegistryRefused: The URIs cannot be combined.
         RegistryUnavailable: MLflow or the artifacts cannot be reached.
     """
     uri = uri or os.environ.get(URI_VARIABLE) or DEFAULT_URI
     artifacts = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
     if not uri.startswith((*_SERVERS, *_DATABASES)):
         raise RegistryRefused(
-            f"the registry cannot be {uri!r}; write sqlite:///path/registry.db, a server's http://host:port, "
-            f"or a database's address (--registry or {URI_VARIABLE})"
+            f"the registry cannot be {uri!r}; expected sqlite:///path/registry.db, a server's "
+            f"http://host:port, or a database's URL (--registry or {URI_VARIABLE})"
         )
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///")).absolute()
         uri, artifacts = f"sqlite:///{database}", artifacts or str(database.parent / "artifacts")
     if artifacts is None:
         raise RegistryRefused(
-            f"the registry at a server or database needs to be told where files go: --artifacts or "
+            f"a registry on a server or in a database needs an artifact store: set --artifacts or "
             f"{ARTIFACTS_VARIABLE}, such as s3://bucket/registry"
         )
     place = open_place(artifacts)
     if uri.startswith(_SERVERS) and not place.remote:
         raise RegistryRefused(
-            f"a tracking server takes no versions whose files lie in a folder, {artifacts!r}; give "
-            f"--artifacts (or {ARTIFACTS_VARIABLE}) an s3:// address"
+            f"a tracking server does not accept versions with files in a folder, {artifacts!r}; set "
+            f"--artifacts (or {ARTIFACTS_VARIABLE}) to an s3:// URI"
         )
     return Registry(Tracking(uri, place.uri("runs")), place, now=now, say=say)

@@ -1,4 +1,4 @@
-"""Where bundles, runs and records lie: a folder or a bucket, behind the same five calls."""
+"""Object store of bundles, runs and records: a folder or an S3 bucket with a common interface."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,46 +14,46 @@ ARTIFACTS_VARIABLE = "SENTIMENT_REGISTRY_ARTIFACTS"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A small document as it was read."""
+    """Small document with its tag."""
 
     content: bytes
     tag: str
-    """Changes with the content; what `swap` compares."""
+    """Tag that changes with the content; `swap` compares it."""
 
 
 class Place(Protocol):
-    """Files by key; a key is a relative path with forward slashes."""
+    """Object store. A key is a relative path with forward slashes."""
 
     @property
     def remote(self) -> bool:
-        """Whether other machines read it, too."""
+        """Whether other machines can read the store."""
 
     def uri(self, key: str) -> str:
-        """The absolute address of a key or of a folder of keys."""
+        """Return the URI of a key or of a folder of keys."""
 
     def put(self, key: str, source: Path) -> None:
-        """Copy a file here; it appears whole or not at all, and takes the place of what was there."""
+        """Copy a file to the store, where it atomically replaces an existing one."""
 
     def read(self, key: str) -> Stored | None:
-        """A small document; None if there is none."""
+        """Return a small document, or None if it does not exist."""
 
     def swap(self, key: str, content: bytes, *, tag: str | None) -> bool:
-        """Write a document if it is still the one with this tag, or, with None, if there is none.
+        """Write a document if the stored one has this tag, or with None if it does not exist.
 
         Returns:
-            Whether it is written; False if somebody else wrote first. Writers who must know which one of
-            them it was write different bytes.
+            Whether it was written; False if another writer was first. Writers that must know which of them
+            succeeded write different bytes.
         """
 
     def keys(self, folder: str) -> Sequence[str]:
-        """Keys of the documents directly in a folder, sorted."""
+        """Return the sorted keys of the documents directly in a folder."""
 
 
 def open_place(address: str) -> Place:
-    """The place at `s3://bucket/prefix`, `file:///folder` or a folder's path, which is made when needed.
+    """Return the store at `s3://bucket/prefix`, `file:///folder` or a folder's path, created when needed.
 
     Raises:
-        RegistryRefused: Another kind of address.
+        RegistryRefused: The URI has another scheme.
     """
     if address.startswith("s3://"):
         from train.registry.s3_place import S3Place
@@ -69,6 +69,7 @@ def open_place(address: str) -> Place:
         return FolderPlace(Path(url2pathname(parts.path)).absolute())
     if parts.scheme:
         raise RegistryRefused(
-            f"artifacts cannot lie at {address!r}; write s3://bucket/prefix, file:///folder or a path"
+            f"artifacts cannot be stored at {address!r}; expected s3://bucket/prefix, file:///folder or a "
+            "path"
         )
     return FolderPlace(Path(address).absolute())

@@ -1,6 +1,6 @@
-"""The aliases of a registry: records that are moved by compare-and-swap, and that MLflow is made to show.
+"""Alias store of a registry: records that are moved by compare-and-swap, and mirrored in MLflow.
 
-A writer that dies between the two leaves MLflow behind; whoever reads or writes next puts it right.
+If a writer dies between the two steps, MLflow is outdated until the next read or write, which corrects it.
 """
 
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pointers:
-    """Of one registry; `numbers` gives MLflow's number of each version of a model."""
+    """Aliases of one registry; `numbers` returns MLflow's number of each version of a model."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class Pointers:
         *,
         undo: bool = False,
     ) -> Move:
-        """Let an alias point to a version, or to nothing; arguments and errors as `Registry.set_alias`."""
+        """Move an alias to a version, or remove it; arguments and errors as for `Registry.set_alias`."""
         record, tag = self._read(name, alias)
         label = f"{name}@{alias}"
         if not aliases.meets(record, expect):
             raise AliasConflict(
                 f"{label} points to {_or_nothing(record.version)}{_since(record)}, not to "
-                f"{_or_nothing(expect)}; nothing was changed: look at `list {name}` and decide anew"
+                f"{_or_nothing(expect)}; nothing was changed: check `list {name}`, then retry"
             )
         if record.version != version:
             write_id = uuid.uuid4().hex
@@ -59,19 +59,19 @@ class Pointers:
                 now = self.record(name, alias)
                 raise AliasConflict(
                     f"another writer moved {label} first, to {_or_nothing(now.version)}{_since(now)}; "
-                    f"nothing was changed: look at `list {name}` and decide anew"
+                    f"nothing was changed: check `list {name}`, then retry"
                 )
         elif not record.moves:
-            raise VersionUnknown(f"{label} points to no version; there is nothing to take away")
+            raise VersionUnknown(f"{label} points to no version; there is nothing to remove")
         self.mirror(name)
         return record.moves[-1]
 
     def record(self, name: str, alias: str) -> AliasRecord:
-        """Every move of an alias; one that was never set has none."""
+        """Return the record of an alias; it has no moves if the alias was never set."""
         return self._read(name, alias)[0]
 
     def pointed(self, name: str) -> dict[str, str | None]:
-        """What each alias that ever was points to, by the records."""
+        """Return the version of every alias by its record, including removed aliases."""
         pointed = {}
         for key in self._place.keys(f"aliases/{name}"):
             alias = Path(key).stem
@@ -82,29 +82,29 @@ class Pointers:
         return pointed
 
     def mirror(self, name: str) -> Mapping[str, str | None]:
-        """Make MLflow show what the records say, and return that.
+        """Update the aliases in MLflow from the records, and return them.
 
-        A writer that is overtaken while it does this sees so and does it again, so that the last one to
-        write leaves what the records say; one that dies leaves it to whoever reads or writes next.
+        A writer that another one overtakes meanwhile detects this and repeats the update, so that the last
+        writer leaves the state of the records. If a writer dies, the next read or write updates MLflow.
         """
         pointed = self.pointed(name)
         try:
             for _ in range(_MIRROR_TRIES):
                 numbers = self._numbers(name)
-                wanted = {alias: numbers.get(version or "") for alias, version in pointed.items()}
+                desired = {alias: numbers.get(version or "") for alias, version in pointed.items()}
                 shown = self._tracking.aliases(name)
-                late = {alias: number for alias, number in wanted.items() if shown.get(alias) != number}
-                if not late:
+                outdated = {alias: number for alias, number in desired.items() if shown.get(alias) != number}
+                if not outdated:
                     return pointed
-                for alias, number in late.items():
+                for alias, number in outdated.items():
                     self._tracking.point(name, alias, number)
                 pointed = self.pointed(name)
         except RegistryUnavailable as error:
-            _log.warning("MLflow does not show the aliases yet; the next read puts it right: %s", error)
+            _log.warning("MLflow's aliases are outdated until the next read: %s", error)
         return pointed
 
     def _read(self, name: str, alias: str) -> tuple[AliasRecord, str | None]:
-        """The record, and the tag that a swap compares; None where there is no record."""
+        """Return the record and its tag for compare-and-swap, which is None if there is no record."""
         key = _alias_key(name, alias)
         stored = self._place.read(key)
         if stored is None:
@@ -113,7 +113,7 @@ class Pointers:
 
 
 def _alias_key(name: str, alias: str) -> str:
-    reference = parse_reference(f"{name}@{alias}")  # whatever else a name may be, it is no path
+    reference = parse_reference(f"{name}@{alias}")  # rejects names that are paths
     return f"aliases/{reference.name}/{reference.alias}.json"
 
 

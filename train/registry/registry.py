@@ -1,8 +1,8 @@
-"""What can be asked of the registry, and the order of steps that keeps it whole whenever a writer dies.
+"""Operations of the registry, in an order of steps that keeps it consistent if a writer dies.
 
-A version: its files go up (copies.py), are read back and verified; its name and version are then claimed for
-its digest; only then MLflow learns of it. An alias: its record is moved, and MLflow is made to show it
-(pointers.py). What is read goes by the records, and puts MLflow right where it lags.
+To register a version, its files are uploaded, read back and verified (copies.py); then its name and version
+are claimed for its digest; then it is added to MLflow. To move an alias, its record is moved, and then MLflow
+is updated (pointers.py). Reads use the records, and update MLflow if it is outdated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from train.registry.versions import Parent, Version, parse_reference
 
 
 class Registry:
-    """Versions and aliases. Safe for threads and processes; see the module's first lines."""
+    """Registry of versions and aliases. Safe for threads and processes."""
 
     def __init__(
         self,
@@ -49,21 +49,21 @@ class Registry:
         base: str | None = None,
         parent: str | None = None,
     ) -> Version:
-        """Add a version; one that is there already, with the same digest, is verified and returned.
+        """Add a version, or verify and return the existing one with the same digest.
 
         Args:
-            run_or_bundle: What `fit --out` wrote, or a bundle's folder.
-            name: Register it under another name than the bundle's; it changes the digest.
-            version: The same for the version.
-            base: Where the adapter's base lies, if elsewhere than the bundle says: the same files.
-            parent: Reference of the version it was trained from; by default what the run's report says.
+            run_or_bundle: Folder of `fit --out`, or of a bundle.
+            name: Name to use instead of the bundle's; it changes the digest.
+            version: Version to use instead of the bundle's; it changes the digest.
+            base: URI of the adapter's base, if it differs from the bundle's; the files must be the same.
+            parent: Reference of the version it was trained from; by default the one in the run's report.
 
         Raises:
             RegistryRefused: There is no bundle, or it could not be served from the registry.
-            VersionConflict: The name and version are another bundle's.
-            CopyDamaged: What was sent is not what can be read back; nothing was registered.
-            RegistryUnavailable: MLflow, S3 or the disk failed; registering again goes on.
-            serve_app.errors.BundleError: The bundle is not what its manifest says.
+            VersionConflict: Another bundle has the name and version.
+            CopyDamaged: The uploaded files differ when read back; nothing was registered.
+            RegistryUnavailable: MLflow, S3 or the disk failed; a retry continues.
+            serve_app.errors.BundleError: The bundle does not match its manifest.
         """
         folder, run = find_bundle(run_or_bundle)
         manifest = read_manifest(folder)
@@ -87,18 +87,19 @@ class Registry:
         labels: Sequence[str] | None = None,
         base: str | None = None,
     ) -> Version:
-        """Make a bundle of any model that can be served, see that it answers, and register it.
+        """Create a bundle of a model, check that it can be served, and register it.
 
         Args:
-            source: As in `serve_app.model.store.fetch`: a folder, `s3://…`, `hf:organisation/model@revision`.
-            name: By default the bundle's, the folder's or the hub's.
-            version: By default the bundle's, the hub's commit, or a hash of the files.
-            labels: Names of the classes in the order of the logits; by default the model's own.
-            base: As in `register`; for an adapter as PEFT writes it, the model that it was trained on.
+            source: URI as for `serve_app.model.store.fetch`: a folder, `s3://…`,
+                `hf:organisation/model@revision`.
+            name: Name; by default the bundle's, the folder's or the hub's.
+            version: Version; by default the bundle's, the hub's commit, or a hash of the files.
+            labels: Labels in the order of the logits; by default the model's own.
+            base: As for `register`; for an adapter in PEFT's format, its base model.
 
         Raises:
-            serve_app.errors.BundleError: There is no such model, or it cannot be served.
-            TrainError: As in `register`.
+            serve_app.errors.BundleError: The model does not exist, or cannot be served.
+            TrainError: As for `register`.
         """
         with TemporaryDirectory(prefix="registry-") as staging:
             self._say(f"fetching {source}")
@@ -112,17 +113,17 @@ class Registry:
                     found.folder, found.manifest, copy, name=name, version=version, base=base, labels=labels
                 )
             copies.check_base(manifest, self._place)
-            self._say("loading it, to see that it answers")
+            self._say("loading the model, to check it")
             _check_it_answers(copy, cache)
             evidence = read_evidence(copy, None)
             return self._add(copy, manifest, evidence, source=_absolute(source))
 
     def get(self, reference: str) -> Version:
-        """The version that `NAME/VERSION` or `NAME@ALIAS` names, with or without `registry:` in front.
+        """Return the version of a reference, `NAME/VERSION` or `NAME@ALIAS`, with or without `registry:`.
 
         Raises:
-            RegistryRefused: It is not a reference.
-            VersionUnknown: There is no such version, or the alias points to none.
+            RegistryRefused: The text is not a reference.
+            VersionUnknown: The version does not exist, or the alias points to none.
             RegistryUnavailable: MLflow or the artifacts cannot be read.
         """
         wanted = parse_reference(reference)
@@ -144,16 +145,16 @@ class Registry:
         return versions[version]
 
     def versions(self, name: str | None = None) -> Sequence[Version]:
-        """Every version, by name and in the order of registration; of one model, or of all."""
+        """Return the versions of one or all models, by name and in the order of registration."""
         names = [name] if name is not None else self._tracking.names()
         return [version for each in names for version in self._versions(each)]
 
     def parameters(self, version: Version) -> Mapping[str, str]:
-        """The parameters of the run that made a version, by dotted name."""
+        """Return the parameters of a version's training run, by dotted name."""
         return self._tracking.parameters(version.run_id)
 
     def files(self, version: Version) -> Sequence[str]:
-        """Addresses of what is kept of the run: its report, plots and evaluation."""
+        """Return the URIs of the run's files: its report, plots and evaluation."""
         return self._tracking.files(version.run_id)
 
     def set_alias(
@@ -165,22 +166,22 @@ class Registry:
         expect: str | Expect = Expect.ANYTHING,
         undo: bool = False,
     ) -> Move:
-        """Let an alias point to a version. Moving `champion` moves `previous` in the same step.
+        """Move an alias to a version. Moving `champion` changes `previous` in the same step.
 
         Args:
-            name: The model.
-            alias: champion, canary, or another of small letters, digits, _ and -.
-            version: The version.
-            expect: What the alias must be for the move to be made.
-            undo: Take the last move back, if that came from this version: `previous` is then what it was.
+            name: Name of the model.
+            alias: champion, canary, or another name of lower-case letters, digits, _ and -.
+            version: New version.
+            expect: Expected current version or state; otherwise the move fails.
+            undo: Whether to revert the last move, if it started at this version; this restores `previous`.
 
         Returns:
-            The move; the last one if the alias pointed there already.
+            The move, or the last one if the alias already points to the version.
 
         Raises:
-            VersionUnknown: No such version.
-            RegistryRefused: An alias that cannot be set.
-            AliasConflict: It is not what was expected, or another writer was first; nothing was changed.
+            VersionUnknown: The version does not exist.
+            RegistryRefused: The alias cannot be set.
+            AliasConflict: The alias is not as expected, or another writer was first; nothing was changed.
             RegistryUnavailable: MLflow or the artifacts failed.
         """
         aliases.check_alias(alias)
@@ -188,21 +189,21 @@ class Registry:
         return self._pointers.move(name, alias, target.version, target.digest, expect, undo=undo)
 
     def delete_alias(self, name: str, alias: str, *, expect: str | Expect = Expect.ANYTHING) -> Move:
-        """Let an alias point to nothing; its history stays. Arguments and errors as in `set_alias`."""
+        """Remove an alias and keep its history. Arguments and errors as for `set_alias`."""
         aliases.check_alias(alias)
         return self._pointers.move(name, alias, None, None, expect)
 
     def history(self, name: str, alias: str) -> Sequence[Move]:
-        """Every move of an alias, the oldest first; of `previous`, those of `champion`, which it follows."""
+        """Return the moves of an alias, the oldest first; for `previous`, those of `champion`."""
         return self._pointers.record(name, CHAMPION if alias == PREVIOUS else alias).moves
 
     def export(self, reference: str, to: Path) -> Version:
-        """Put a verified copy of a version's bundle into a new folder.
+        """Download a version's bundle to a new folder, and verify it.
 
         Raises:
-            RegistryRefused: There is something at `to`.
-            VersionUnknown: No such version.
-            CopyDamaged: The registry's files are not those that were registered.
+            RegistryRefused: `to` exists and is not empty.
+            VersionUnknown: The version does not exist.
+            CopyDamaged: The registry's files differ from those that were registered.
             RegistryUnavailable: MLflow, the artifacts or the disk failed.
         """
         version = self.get(reference)
@@ -236,18 +237,16 @@ class Registry:
             try:
                 return copies.check(uri, manifest.digest)
             except CopyDamaged as error:
-                self._say(f"{error}; sending it again")
+                self._say(f"{error}; uploading it again")
         copies.send(self._place, folder, manifest, self._say)
-        self._say("reading it back")
+        self._say("verifying the upload")
         try:
             copies.check(uri, manifest.digest)
         except CopyDamaged as error:
-            raise CopyDamaged(
-                f"{error}; nothing was registered: put that right and register again"
-            ) from error
+            raise CopyDamaged(f"{error}; nothing was registered: fix this and retry") from error
 
     def _own(self, name: str) -> dict[str, Entry]:
-        """The model's versions that are bundles of ours; of two of a kind, the first."""
+        """Return the model's versions with this project's tags; of duplicates, the first."""
         own: dict[str, Entry] = {}
         here = self._place.uri("bundles/")
         for entry in self._tracking.entries(name):
@@ -255,8 +254,8 @@ class Registry:
                 continue
             if not entry.uri.startswith(here):
                 raise RegistryRefused(
-                    f"version {entry.number} of {name} lies at {entry.uri}, outside of {here}; give the "
-                    f"registry the artifacts that belong to it (--artifacts or {ARTIFACTS_VARIABLE})"
+                    f"version {entry.number} of {name} is at {entry.uri}, outside of {here}; set the "
+                    f"artifact store that belongs to the registry (--artifacts or {ARTIFACTS_VARIABLE})"
                 )
             own.setdefault(entry.tags[f"{TAG}version"], entry)
         return own
@@ -285,12 +284,12 @@ def _refuse_other(manifest: BundleManifest, claim: Stored | None) -> None:
     if claim is not None and (digest := claim.content.decode()) != manifest.digest:
         raise VersionConflict(
             f"{manifest.name}/{manifest.version} is the bundle {digest}; this one is {manifest.digest}. "
-            "Versions do not change: give this one another with --version"
+            "Versions are immutable: use another one with --version"
         )
 
 
 def _check_it_answers(bundle: Path, cache: Path) -> None:
-    """Load it as a replica does, with the admission check; raises `BundleError` where a replica would."""
+    """Load the bundle as a replica does, with the acceptance check; raises `BundleError` as a replica."""
     from serve_app.model.classifier import Classifier
 
     Classifier(fetch(str(bundle), cache_dir=cache), device="cpu")

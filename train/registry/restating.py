@@ -1,6 +1,6 @@
-"""A bundle's files in another folder, under another name, version, base address or labels.
+"""Copy of a bundle with another name, version, base URI or labels.
 
-The weights stay as they are; the manifest, and with it the digest, becomes another.
+The weights do not change; the manifest, and thus the digest, does.
 """
 
 import shutil
@@ -21,27 +21,27 @@ def restate(
     base: str | None = None,
     labels: Sequence[str] | None = None,
 ) -> BundleManifest:
-    """Copy the files a manifest lists into the empty folder `to`, and say there what is changed.
+    """Copy the files of a manifest to the empty folder `to`, and write a manifest with the changes.
 
     Args:
-        source: Where the files are, verified; links are followed.
-        manifest: What is kept where no argument says otherwise.
-        to: Made if missing.
-        name: The model's name.
-        version: The version.
-        base: Where the adapter's base lies: the same files at another address.
-        labels: New names for the classes, in the order of the logits.
+        source: Folder of the verified files; links are followed.
+        manifest: Manifest of the bundle, whose fields are the defaults of the arguments.
+        to: New folder; created if missing.
+        name: Name of the model.
+        version: Version of the model.
+        base: URI of the adapter's base, with the same files.
+        labels: New labels in the order of the logits.
 
     Raises:
-        RegistryRefused: A base for whole weights, or another number of labels.
-        serve_app.errors.BundleInvalid: The arguments do not make a bundle.
+        RegistryRefused: A base was given for full weights, or the number of labels differs.
+        serve_app.errors.BundleInvalid: The arguments are not those of a bundle.
     """
     if base is not None and manifest.base is None:
-        raise RegistryRefused(f"{source} holds whole weights, which need no base; leave the base out")
+        raise RegistryRefused(f"{source} holds full weights, which need no base; omit the base")
     if labels is not None and len(labels) != len(manifest.labels):
         raise RegistryRefused(
             f"{source} has {len(manifest.labels)} classes, {list(manifest.labels)}; got {len(labels)} "
-            f"labels, {list(labels)}: name each, in that order"
+            f"labels, {list(labels)}; expected one label per class, in that order"
         )
     for file in manifest.files:
         (to / file).parent.mkdir(parents=True, exist_ok=True)

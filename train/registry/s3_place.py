@@ -1,7 +1,7 @@
-"""A bucket as the registry's place: whole objects, compare-and-swap by conditional writes.
+"""Object store of the registry in S3: atomic objects, compare-and-swap by conditional writes.
 
-S3 keeps conditional writes (`If-Match`, `If-None-Match`) and is consistent after each write; both are said in
-its user guide, "Conditional writes" and "Amazon S3 data consistency model".
+S3 supports conditional writes (`If-Match`, `If-None-Match`) and is strongly consistent: see "Conditional
+writes" and "Amazon S3 data consistency model" in its user guide.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from typing import Any
 from train.errors import RegistryUnavailable
 from train.registry.place import Stored
 
-_CONFLICT_TRIES = 5  # S3 answers 409 while another conditional write is under way, and asks to try again
+_CONFLICT_TRIES = 5  # S3 answers 409 during another conditional write, which should be retried
 
 
 class S3Place:
-    """Below `s3://bucket/prefix`. Endpoint, region and credentials are found by boto3. Safe for threads."""
+    """Store below `s3://bucket/prefix`. boto3 resolves endpoint, region and credentials. Thread-safe."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         import boto3
@@ -29,20 +29,20 @@ class S3Place:
 
     @property
     def remote(self) -> bool:
-        """Every machine with the permission reads it."""
+        """True: every machine with the permission can read the bucket."""
         return True
 
     def uri(self, key: str) -> str:
-        """`s3://…`."""
+        """Return the URI, `s3://…`."""
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
     def put(self, key: str, source: Path) -> None:
-        """Upload a file, in parts if it is large; the object appears when the last part is there."""
+        """Upload a file, in parts if it is large; the object appears with the last part."""
         with self._translated(key):
             self._client.upload_file(str(source), self._bucket, self._prefix + key)
 
     def read(self, key: str) -> Stored | None:
-        """A small document; None if there is none."""
+        """Return a small document, or None if it does not exist."""
         with self._translated(key):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -52,10 +52,11 @@ class S3Place:
                 return Stored(body.read(), answer["ETag"])
 
     def swap(self, key: str, content: bytes, *, tag: str | None) -> bool:
-        """Write a document if it is still the one with this tag; False if it is not.
+        """Write a document if the stored one has this tag; otherwise return False.
 
-        When the answer to a write is lost, botocore writes again and is refused by its own first write. So
-        after a refusal the document is read: if it is `content`, which nobody else writes, it was written.
+        If the response to a write is lost, botocore retries, and its own first write makes the retry fail.
+        Therefore the document is read after a failure: if it is `content`, which is unique to this writer, it
+        was written.
         """
         from botocore.exceptions import ClientError
 
@@ -75,10 +76,10 @@ class S3Place:
                         return stored is not None and stored.content == content
                     if status != 409:
                         raise
-        raise RegistryUnavailable(f"{self.uri(key)}: others wrote it {_CONFLICT_TRIES} times over; try again")
+        raise RegistryUnavailable(f"{self.uri(key)}: {_CONFLICT_TRIES} conflicts with other writers; retry")
 
     def keys(self, folder: str) -> Sequence[str]:
-        """Keys of the documents directly in a folder, sorted."""
+        """Return the sorted keys of the documents directly in a folder."""
         with self._translated(folder):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/", Delimiter="/"
@@ -88,7 +89,7 @@ class S3Place:
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """Turn the errors of boto3 and botocore into ours."""
+        """Translate errors of boto3 and botocore into the registry's."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -98,9 +99,9 @@ class S3Place:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             denied = error.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-            advice = "allow s3:GetObject, PutObject and ListBucket there" if denied else "try again"
+            advice = "allow s3:GetObject, PutObject and ListBucket there" if denied else "retry"
             if code == "NoSuchBucket":
-                advice = "check the bucket's name and the region, or make the bucket"
+                advice = "check the bucket's name and the region, or create the bucket"
             raise RegistryUnavailable(
                 f"{where}: S3 answered {code} to {error.operation_name}; {advice}"
             ) from error
@@ -110,5 +111,5 @@ class S3Place:
             ) from error
         except (BotoCoreError, Boto3Error) as error:
             raise RegistryUnavailable(
-                f"{where}: {error}; check the network and AWS_ENDPOINT_URL, then try again"
+                f"{where}: {error}; check the network and AWS_ENDPOINT_URL, then retry"
             ) from error

@@ -1,4 +1,4 @@
-"""What the verbs print: Markdown tables, and the same as JSON-ready values."""
+"""Output of the registry commands: Markdown tables, and values for JSON."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -14,28 +14,28 @@ _SHORT_HEX = 12
 
 
 def list_table(versions: Sequence[Version]) -> str:
-    """One version a row."""
+    """Return a table with one version per row."""
     head = ("version", "aliases", "registered", "balanced accuracy", "parent", "data", "commit")
     return _table(head, ([str(version), *_row(version)] for version in versions))
 
 
 def version_table(version: Version) -> str:
-    """What a version is and comes from, one property a row."""
+    """Return a table of a version's properties and lineage, one property per row."""
     return _table(("property", "value"), properties(version).items())
 
 
 def numbers_table(numbers: Mapping[str, float]) -> str:
-    """Figures by name."""
+    """Return a table of metrics by name."""
     return _table(("figure", "value"), ((name, _number(value)) for name, value in sorted(numbers.items())))
 
 
 def parameters_table(parameters: Mapping[str, str]) -> str:
-    """Parameters by name."""
+    """Return a table of parameters by name."""
     return _table(("parameter", "value"), sorted(parameters.items()))
 
 
 def history_table(moves: Sequence[Move]) -> str:
-    """The moves of an alias, the oldest first."""
+    """Return a table of an alias' moves, the oldest first."""
     head = ("move", "at (UTC)", "from", "to", "digest")
     return _table(
         head,
@@ -53,7 +53,7 @@ def history_table(moves: Sequence[Move]) -> str:
 
 
 def compare_table(one: Version, other: Version) -> str:
-    """The figures of two versions side by side, and how much the second has over the first."""
+    """Return a table of the metrics of two versions, and their differences."""
     rows = []
     for name in sorted({*one.metrics, *other.metrics}):
         a, b = one.metrics.get(name), other.metrics.get(name)
@@ -63,7 +63,7 @@ def compare_table(one: Version, other: Version) -> str:
 
 
 def lineage_table(one: Version, other: Version) -> str:
-    """Where two versions come from, as far as it is not the same."""
+    """Return a table of the differences in the lineage of two versions."""
     known = [
         {key: value for key, value in properties(version).items() if key in _LINEAGE}
         for version in (one, other)
@@ -74,12 +74,12 @@ def lineage_table(one: Version, other: Version) -> str:
 def settings_table(
     one: Version, other: Version, parameters: Mapping[str, str], other_parameters: Mapping[str, str]
 ) -> str:
-    """The parameters of two versions, as far as they are not the same."""
+    """Return a table of the parameters that differ between two versions."""
     return _differences("parameter", (one, other), parameters, other_parameters)
 
 
 def properties(version: Version) -> dict[str, str]:
-    """What a version is and comes from, in words; what is not known is left out."""
+    """Return a version's properties and lineage as text, without unknown ones."""
     said = {
         "version": str(version),
         "aliases": ", ".join(version.aliases),
@@ -97,7 +97,7 @@ def properties(version: Version) -> dict[str, str]:
 
 
 def as_json(version: Version) -> dict[str, Any]:
-    """JSON-ready."""
+    """Return a value that can be serialised as JSON."""
     return {
         **asdict(version),
         "created_at": version.created_at.isoformat(),

@@ -1,4 +1,4 @@
-"""A version as MLflow keeps it: its tags, and what is read from them."""
+"""Conversion of versions to and from MLflow's tags."""
 
 import json
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from train.registry.evidence import Evidence
 from train.registry.tracking import Entry
 from train.registry.versions import Parent, Version
 
-TAG = "bundle."  # in front of our tags, as others may use the same MLflow
+TAG = "bundle."  # prefix of this project's tags, because others may use the same MLflow
 
 
 def as_version(entry: Entry, pointing: tuple[str, ...], figures: Mapping[str, float]) -> Version:
-    """The version of an entry that has our tags."""
+    """Return the version of an entry with this project's tags."""
     tags = {key.removeprefix(TAG): value for key, value in entry.tags.items() if key.startswith(TAG)}
     name, _, version = tags.get("parent", "").rpartition("/")
     return Version(
@@ -33,9 +33,9 @@ def as_version(entry: Entry, pointing: tuple[str, ...], figures: Mapping[str, fl
 
 
 def as_tags(manifest: BundleManifest, evidence: Evidence, source: str | None) -> dict[str, str]:
-    """What `as_version` reads, and MLflow's own tag for the commit."""
+    """Return the tags that `as_version` reads, and MLflow's tag of the commit."""
     parent = evidence.parent
-    said = {
+    values = {
         "version": manifest.version,
         "digest": manifest.digest,
         "labels": json.dumps(manifest.labels),
@@ -45,5 +45,5 @@ def as_tags(manifest: BundleManifest, evidence: Evidence, source: str | None) ->
         "parent_digest": parent.digest if parent else None,
         "source": source,
     }
-    tags = {f"{TAG}{key}": value for key, value in said.items() if value}
+    tags = {f"{TAG}{key}": value for key, value in values.items() if value}
     return tags | ({"mlflow.source.git.commit": manifest.code_commit} if manifest.code_commit else {})

@@ -1,4 +1,4 @@
-"""MLflow: versions with their runs, and aliases as its page shows them. The only file that imports it."""
+"""Adapter to MLflow: versions with their runs, and aliases. The only module that imports MLflow."""
 
 import logging
 import os
@@ -16,27 +16,27 @@ from filelock import FileLock, Timeout
 from train.errors import RegistryUnavailable
 from train.registry.evidence import Evidence
 
-_PARAMETERS_PER_CALL = 100  # MLflow's own limits, mlflow/utils/validation.py
+_PARAMETERS_PER_CALL = 100  # MLflow's limits, mlflow/utils/validation.py
 _FIGURES_PER_CALL = 1000
 _PARAMETER_CHARACTERS = 6000
 _RUNS_PER_PAGE = 1000
-_OPEN_TIMEOUT_S = 120.0  # a new database is some seconds' work, longer on a busy machine
+_OPEN_TIMEOUT_S = 120.0  # creating a database takes seconds, and longer on a busy machine
 
-# What MLflow reads from its environment; what the user has set stays.
+# Environment variables of MLflow; those that the user has set are not changed.
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 7 by default: minutes before it says that nobody answers
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with the default of 7, a failure is reported after minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model version as MLflow keeps it."""
+    """Model version in MLflow."""
 
     name: str
     number: int
@@ -47,14 +47,14 @@ class Entry:
 
 
 class Tracking:
-    """One MLflow database or server. Safe for threads."""
+    """Client of one MLflow database or server. Thread-safe."""
 
     def __init__(self, uri: str, runs_uri: str) -> None:
-        """Connect, and make the database if there is none.
+        """Connect, and create the database if it does not exist.
 
         Args:
-            uri: As MLflow takes it.
-            runs_uri: Folder under which each model's runs keep their files.
+            uri: Tracking URI of MLflow.
+            runs_uri: Folder of the files of all models' runs.
 
         Raises:
             RegistryUnavailable: MLflow cannot be reached or set up.
@@ -67,18 +67,18 @@ class Tracking:
             warnings.catch_warnings(action="ignore"),
             _translated(uri),
             _alone(uri),
-        ):  # they warn of each other
+        ):  # MLflow's dependencies emit warnings
             from mlflow.tracking import MlflowClient
 
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             self._client.search_registered_models(max_results=1)
 
     def names(self) -> Sequence[str]:
-        """Every registered model."""
+        """Return the names of the registered models."""
         return sorted(model.name for model in self._pages(self._client.search_registered_models))
 
     def entries(self, name: str) -> Sequence[Entry]:
-        """Every version of a model, in the order of registration."""
+        """Return the versions of a model in the order of registration."""
         found = self._pages(self._client.search_model_versions, filter_string=f"name='{name}'")
         return sorted(map(_entry, found), key=lambda entry: entry.number)
 
@@ -94,18 +94,18 @@ class Tracking:
             )
 
     def remove(self, entry: Entry) -> None:
-        """Take a version out."""
+        """Remove a version."""
         with _translated(self._uri):
             self._client.delete_model_version(entry.name, str(entry.number))
 
     def aliases(self, name: str) -> Mapping[str, int]:
-        """The number of the version that each alias of a registered model points to."""
+        """Return the version number of each alias of a registered model."""
         with _translated(self._uri):
             found = self._client.get_registered_model(name).aliases
         return {alias: int(number) for alias, number in found.items()}
 
     def point(self, name: str, alias: str, number: int | None) -> None:
-        """Let an alias point to a version, or take it away."""
+        """Set an alias to a version, or remove it."""
         with _translated(self._uri):
             if number is None:
                 self._client.delete_registered_model_alias(name, alias)
@@ -113,9 +113,10 @@ class Tracking:
                 self._client.set_registered_model_alias(name, alias, str(number))
 
     def record_run(self, name: str, title: str, evidence: Evidence, tags: Mapping[str, str]) -> str:
-        """Write a finished run with all its evidence and return its id.
+        """Record a finished run with its metadata, and return its id.
 
-        A run that breaks off is left as failed, or as running if this process dies; no version names it.
+        A run whose recording fails is marked as failed, or stays running if this process dies; no version
+        refers to it.
         """
         with _translated(self._uri):
             run = self._client.create_run(self._experiment(name), run_name=title, tags=dict(tags))
@@ -129,7 +130,7 @@ class Tracking:
         return run_id
 
     def figures(self, name: str) -> Mapping[str, Mapping[str, float]]:
-        """The last value of every figure, by the id of the model's runs."""
+        """Return the last value of every metric, by the ids of the model's runs."""
         with _translated(self._uri):
             experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
@@ -142,18 +143,18 @@ class Tracking:
         return {run.info.run_id: dict(run.data.metrics) for run in runs}
 
     def parameters(self, run_id: str) -> Mapping[str, str]:
-        """A run's parameters."""
+        """Return the parameters of a run."""
         with _translated(self._uri):
             return dict(self._client.get_run(run_id).data.params)
 
     def files(self, run_id: str) -> Sequence[str]:
-        """Addresses of a run's files and folders, the topmost ones."""
+        """Return the URIs of a run's top-level files and folders."""
         with _translated(self._uri):
             where = str(self._client.get_run(run_id).info.artifact_uri)
             return [f"{where}/{file.path}" for file in self._client.list_artifacts(run_id)]
 
     def _experiment(self, name: str) -> str:
-        """The id of the model's experiment, made if it is new."""
+        """Return the id of the model's experiment, which is created if necessary."""
         with _already_there_is_fine():
             self._client.create_experiment(name, artifact_location=f"{self._runs_uri}/{name}")
         experiment: Any = self._client.get_experiment_by_name(name)
@@ -202,7 +203,7 @@ def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _alone(uri: str) -> Any:
-    """One process at a time opens a SQLite file: two that set it up at once would break each other."""
+    """Lock a SQLite file while it is opened: two processes that create its tables would conflict."""
     if not uri.startswith("sqlite:///"):
         return nullcontext()
     database = Path(uri.removeprefix("sqlite:///"))
@@ -223,7 +224,7 @@ def _already_there_is_fine() -> Iterator[None]:
 
 @contextmanager
 def _translated(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors, and those it lets through, into ours."""
+    """Translate errors of MLflow and its dependencies into the registry's."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -233,12 +234,12 @@ def _translated(uri: str) -> Iterator[None]:
         yield
     except Timeout as error:
         raise RegistryUnavailable(
-            f"{where}: another process has been opening it for {_OPEN_TIMEOUT_S:.0f} s; try again"
+            f"{where}: another process has been opening it for {_OPEN_TIMEOUT_S:.0f} s; retry"
         ) from error
     except MlflowException as error:
-        said = error.message.replace(uri, shown)
+        message = error.message.replace(uri, shown)
         raise RegistryUnavailable(
-            f"{where} answered {error.error_code}: {said}; check that it runs, and its log"
+            f"{where} answered {error.error_code}: {message}; check that it is running, and its log"
         ) from error
     except (SQLAlchemyError, OSError) as error:
         raise RegistryUnavailable(f"{where}: {error}; check the address and the disk") from error

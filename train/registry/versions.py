@@ -1,4 +1,4 @@
-"""A version, and how it is referred to: `NAME/VERSION` or `NAME@ALIAS`."""
+"""Versions, and references to them: `NAME/VERSION` or `NAME@ALIAS`."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _GRAMMAR = "NAME/VERSION or NAME@ALIAS, such as senti/7 or senti@champion"
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The version that a training run went on from."""
+    """Version from which a training run continued."""
 
     name: str
     version: str
@@ -28,28 +28,28 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One immutable version of a model."""
+    """Immutable version of a model."""
 
     name: str
     version: str
-    """The bundle's own version, which with the name is its identity."""
+    """Version of the bundle, which together with the name identifies it."""
     number: int
-    """MLflow's, counted from 1 in the order of registration."""
+    """MLflow's number, from 1 in the order of registration."""
     uri: str
-    """Address of the bundle, which `serve_app.model.store.fetch` and a replica's `user_config` take."""
+    """URI of the bundle, for `serve_app.model.store.fetch` and for a replica's `user_config`."""
     digest: str
-    """SHA-256 in hex of the bundle's manifest, and through it of every file."""
+    """SHA-256 in hex of the bundle's manifest, which lists that of every file."""
     created_at: datetime
     run_id: str
-    """MLflow's run: parameters, figures, report and plots."""
+    """Id of MLflow's run with parameters, metrics, report and plots."""
     aliases: tuple[str, ...] = ()
     parent: Parent | None = None
     source: str | None = None
-    """Where an imported model came from."""
+    """Source of an imported model."""
     data_digest: str | None = None
     code_commit: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """By dotted name, such as `held_out.sst2.balanced_accuracy`."""
+    """Metrics by dotted name, such as `held_out.sst2.balanced_accuracy`."""
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
@@ -57,7 +57,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One of `version` and `alias` is set."""
+    """Reference to a version; either `version` or `alias` is set."""
 
     name: str
     version: str | None
@@ -65,12 +65,12 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Read `NAME/VERSION` or `NAME@ALIAS`, with or without `registry:` in front.
+    """Parse `NAME/VERSION` or `NAME@ALIAS`, with or without the prefix `registry:`.
 
     Raises:
-        RegistryRefused: It is neither.
+        RegistryRefused: The text is neither.
     """
     found = _REFERENCE.fullmatch(text.removeprefix(SCHEME))
     if found is None:
-        raise RegistryRefused(f"{text!r} is not a version of the registry; write {_GRAMMAR}")
+        raise RegistryRefused(f"{text!r} is not a version of the registry; expected {_GRAMMAR}")
     return Reference(found["name"], found["version"], found["alias"])

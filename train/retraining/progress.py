@@ -86,7 +86,7 @@ def retrainings(work: Path, name: str, champion: str, log: str) -> list[Retraini
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Be the only one at work in a folder. Raises RetrainingRefused if another process is."""
+    """Acquire an exclusive lock on a folder. Raises RetrainingRefused if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:

@@ -98,7 +98,7 @@ def test_names_of_aliases(alias: str) -> None:
 
 @pytest.mark.parametrize("alias", ["", "Champion", "latest", "v7", "7", "a b", "a/b", "../a", "-a", "a" * 65])
 def test_names_that_no_alias_has(alias: str) -> None:
-    with pytest.raises(RegistryRefused, match="no name for an alias"):
+    with pytest.raises(RegistryRefused, match="not a valid name of an alias"):
         check_alias(alias)
 
 

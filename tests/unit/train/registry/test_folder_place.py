@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_leaves_what_was_there(tmp_path: Path) -> Non
 def test_addresses(tmp_path: Path) -> None:
     here = FolderPlace(tmp_path / "a b")
     assert open_place(str(tmp_path / "a b")) == open_place((tmp_path / "a b").as_uri()) == here
-    with pytest.raises(RegistryRefused, match="cannot lie at 'gs://bucket'"):
+    with pytest.raises(RegistryRefused, match="cannot be stored at 'gs://bucket'"):
         open_place("gs://bucket")
     with pytest.raises(RegistryRefused, match="names no bucket"):
         open_place("s3://")

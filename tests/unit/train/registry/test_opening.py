@@ -23,5 +23,5 @@ def test_a_server_needs_to_be_told_where_files_go(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(RegistryRefused, match="SENTIMENT_REGISTRY_ARTIFACTS, such as s3://"):
         open_registry()
-    with pytest.raises(RegistryRefused, match="lie in a folder, 'here'"):
+    with pytest.raises(RegistryRefused, match="files in a folder, 'here'"):
         open_registry(artifacts="here")
