@@ -128,7 +128,7 @@ def fit_options(job: Job, out: Path) -> list[str]:
 
 
 def _option(name: str, given: Any, texts: Path) -> list[str]:
-    """Return a hyperparameter as options; SageMaker passes strings, some of them in JSON by its SDK."""
+    """Return a hyperparameter as options; SageMaker passes strings, and its SDK encodes some as JSON."""
     if name in _OWN:
         raise SettingsInvalid(f"the hyperparameter {name!r} is the job's to say, by its channels and outputs")
     value = _plain(given)
@@ -143,7 +143,7 @@ def _option(name: str, given: Any, texts: Path) -> list[str]:
 
 
 def _plain(given: Any) -> str | bool | list[Any]:
-    """Return a JSON string without its quotes; numbers keep their spelling."""
+    """Decode a JSON string, boolean or list; return anything else as text, so numbers keep their spelling."""
     try:
         value = json.loads(given) if isinstance(given, str) else given
     except ValueError:

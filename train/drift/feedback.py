@@ -81,7 +81,7 @@ class FeedbackCounts:
     audit: AuditSums = field(default_factory=AuditSums)
 
     def bounds(self, texts: int) -> tuple[int, int]:
-        """Return the minimum and maximum of correct predictions among so many texts.
+        """Return the minimum and maximum number of correct predictions among `texts` texts.
 
         At the minimum, all predictions without a label are wrong; at the maximum, all are correct.
         """

@@ -69,7 +69,7 @@ def segments(traffic: Traffic, history: SegmentHistory, thresholds: Thresholds) 
 
 
 def label_p_values(past: Counts, now: Counts, label: int) -> Floats:
-    """Return each segment's two-sided p-value that a label's share differs as much by chance.
+    """Return each segment's two-sided p-value of the difference of a label's share from its history.
 
     The number of predictions with the label is beta-binomial (Skellam 1948) with the segment's past mean m
     and the correlation r + (1 - r) / (n + 1), where r is the correlation between the texts of a period, and n

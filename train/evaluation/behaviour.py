@@ -201,7 +201,7 @@ def _plain(expected: Pole, words: Sequence[str], verb: str) -> list[Case]:
 
 
 def _changes_of_mind() -> Iterator[Case]:
-    """Yield sixteen cases per pole: every thing twice, each time with another pair of words."""
+    """Yield sixteen cases per pole: two of each noun, with different pairs of words."""
     words = zip(cycle(_GOOD), cycle(reversed(_BAD)), strict=False)
     for thing, (good, bad) in zip(_THINGS * 2, islice(words, 2 * len(_THINGS)), strict=True):
         yield Case((f"I used to think this {thing} was {bad}, but now I find it {good}.",), "positive")
@@ -209,6 +209,6 @@ def _changes_of_mind() -> Iterator[Case]:
 
 
 def _sentences(template: str) -> list[str]:
-    """Return a template with every thing and a few words of either pole."""
+    """Return a template filled with every noun and a few words of either pole."""
     words = (*_GOOD[:3], *_BAD[:3])
     return [template.format(thing=thing, word=word) for thing, word in product(_THINGS, words)]

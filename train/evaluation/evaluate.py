@@ -50,7 +50,7 @@ class LocalModel:
     Args:
         uri: URI of the model: a bundle's folder, `builtin:`, `s3://...`.
         labels: Labels in the order of the columns; by default the model's own.
-        address: Name of the model that the user gave; by default the URI.
+        address: URI as the user wrote it, for the report; by default `uri`.
         clock: Clock in seconds, for the speed of the forward pass.
 
     Raises:

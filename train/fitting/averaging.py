@@ -42,7 +42,7 @@ class WeightAverage:
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint: the averages, their count, and the current weights in order.
 
-        Within `applied`, the current weights are the stored ones.
+        Within `applied`, the current weights are those that the average replaces.
         """
         live = self._aside if self._aside is not None else [value.detach() for value in self._live]
         return {"average": self._average, "updates": self._updates, "live": live}

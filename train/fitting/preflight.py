@@ -47,7 +47,7 @@ def check_base(base: Base, settings: FitSettings, folder: Path) -> ServedInput:
     Args:
         base: Base model of the run.
         settings: Settings of the run.
-        folder: Temporary folder for the result; it is removed again.
+        folder: Existing folder, in which the result is written to a temporary subfolder.
 
     Raises:
         BaseInvalid: The result cannot be loaded or run, or its logits differ from the trained model's.

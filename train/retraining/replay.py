@@ -56,7 +56,7 @@ def old_sets(sets: Sequence[DataSettings], root: str) -> list[DataSettings]:
 
 
 def with_replay(settings: FitSettings, replay: float, *, most_passes: float) -> FitSettings:
-    """Return the settings with so many passes over the old sets that `replay` old texts are used per new one.
+    """Return the settings with the passes over the old sets that use `replay` old texts per new one.
 
     Only trained texts are counted: not those that are held out, in a test set, or duplicates.
 

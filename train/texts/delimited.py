@@ -68,7 +68,7 @@ class DelimitedFile:
         """Names of the columns, in order."""
 
     def detected(self, layout: Layout) -> str | None:
-        """Return the detected delimiter and encoding if they are not the default, else None."""
+        """Return a description of the detected delimiter and encoding, or None for the default ones."""
         found = []
         if layout.delimiter is None and self.delimiter != self._usual:
             found.append(f"{_DELIMITERS.get(self.delimiter, self.delimiter)} as delimiter")
