@@ -47,8 +47,7 @@ class Retrainer:
     registry: Registry
     log: Log
     work: Path
-    """Parent folder of the retrainings' folders. If `texts` is not set, later retrainings read their
-    texts."""
+    """Folder of one folder per retraining. Without `texts`, later ones read earlier texts here."""
     bounds: Bounds
     gate: Thresholds
     texts: str | None = None
