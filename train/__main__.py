@@ -1,4 +1,4 @@
-"""`python -m train <verb>`: the command line of training."""
+"""Command line of training: `python -m train <verb>`."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ _VERBS = (fit, evaluate, gate, registry, score, sentences, publish, log, feedbac
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 if it did what was asked, 1 with a message if not, and what a verb says besides."""
+    """Run one command; return 0 on success, 1 after an error message, or another exit code of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m train", description="Train, measure and keep text classifiers."
     )

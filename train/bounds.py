@@ -1,4 +1,4 @@
-"""Files of bounds: TOML in which every key must stand, read into a frozen model."""
+"""Files of limits: TOML in which every key is required, read into a frozen model."""
 
 import tomllib
 from pathlib import Path
@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Frozen(BaseModel):
-    """A part of a file: its keys, and no others."""
+    """Section of a file, which allows no other keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,12 +25,13 @@ def read_bounds(kind: type[Bounds], path: Path, example: Path) -> Bounds:
     """Read a file.
 
     Args:
-        kind: What it must say.
-        path: Of the file.
-        example: The file of this project that has every key, for the messages.
+        kind: Model of the contents.
+        path: Path of the file.
+        example: File of this project with every key, named in error messages.
 
     Raises:
-        SettingsInvalid: No such file, not TOML, a key missing or unknown, or a value out of range.
+        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+            range.
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

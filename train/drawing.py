@@ -1,4 +1,4 @@
-"""Figures without pyplot: no global state, no display, the Agg canvas whatever is configured."""
+"""Figures without pyplot: no global state, no display, and always the Agg canvas."""
 
 import io
 from typing import Any
@@ -7,7 +7,7 @@ _DPI = 110
 
 
 def new_figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, list[Any]]:
-    """A figure and its panels, row by row; width and height in inches."""
+    """Return a figure and its panels, row by row; width and height are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -17,7 +17,7 @@ def new_figure(rows: int, columns: int, *, width: float, height: float) -> tuple
 
 
 def png(figure: Any) -> bytes:
-    """The figure as a file; panels without data are left out."""
+    """Return the figure as PNG bytes, without panels that have no data."""
     for panel in figure.axes:
         if not panel.has_data():
             panel.remove()

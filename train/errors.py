@@ -1,32 +1,32 @@
-"""Every error that training raises on purpose.
+"""Exceptions of training.
 
-TrainError            base; a verb prints it and exits with 1
+TrainError            base class; a command prints it and exits with 1
 ├── SettingsInvalid   the TOML file
 ├── DataInvalid       a file of texts; names file, row and column
-├── BaseInvalid       the model to start from
+├── BaseInvalid       the base model
 ├── FitFailed         the run itself, such as a loss that is not a number
 ├── LogInvalid        the prediction log or the feedback
-├── RetrainingRefused another is at work on it, or its folder is damaged
+├── RetrainingRefused another process runs it, or its folder is damaged
 └── RegistryError     the registry of versions
-    ├── RegistryUnavailable  MLflow, S3 or the disk did not do its part
-    ├── RegistryRefused      what was asked for cannot be done like that
+    ├── RegistryUnavailable  MLflow, S3 or the disk failed
+    ├── RegistryRefused      the request is invalid
     ├── VersionUnknown       no such version or alias
-    ├── VersionConflict      the version is taken, by another bundle
+    ├── VersionConflict      another bundle has the version
     ├── AliasConflict        another writer moved the alias first
-    └── CopyDamaged          the files at a version's address are not its own
+    └── CopyDamaged          the files of a version differ from the registered ones
 """
 
 
 class TrainError(Exception):
-    """Base of every error here."""
+    """Base class of all errors of training."""
 
 
 class SettingsInvalid(TrainError):
-    """The settings file is missing, is not TOML, or says something that is not understood."""
+    """The settings file is missing, is not TOML, or contains an invalid key or value."""
 
 
 class DataInvalid(TrainError):
-    """A file of labelled texts is missing or is not what the settings say it is."""
+    """A file of labelled texts is missing or does not match the settings."""
 
 
 class BaseInvalid(TrainError):
@@ -38,36 +38,36 @@ class FitFailed(TrainError):
 
 
 class LogInvalid(TrainError):
-    """The prediction log or the feedback cannot be read or written, or is not what it should be."""
+    """The prediction log or the feedback cannot be read or written, or is invalid."""
 
 
 class RetrainingRefused(TrainError):
-    """A retraining cannot be begun or gone on with: another process has it, or its folder is damaged."""
+    """A retraining cannot be started or continued: another process runs it, or its folder is damaged."""
 
 
 class RegistryError(TrainError):
-    """Base of what the registry says no to."""
+    """Base class of the errors of the registry."""
 
 
 class RegistryUnavailable(RegistryError):
-    """MLflow, S3 or the disk did not do its part; trying again may help."""
+    """MLflow, S3 or the disk failed; a retry may succeed."""
 
 
 class RegistryRefused(RegistryError):
-    """What was asked for cannot be done like that: a reference, an alias' name, an address, a run's files."""
+    """The request is invalid: a reference, an alias' name, a URI, or a run's files."""
 
 
 class VersionUnknown(RegistryError):
-    """There is no such version, or the alias points to none."""
+    """The version does not exist, or the alias points to none."""
 
 
 class VersionConflict(RegistryError):
-    """The name and version are those of another bundle, and versions do not change."""
+    """The name and version belong to another bundle, and versions are immutable."""
 
 
 class AliasConflict(RegistryError):
-    """The alias is not what the writer took it for: somebody else moved it first."""
+    """The alias does not have the expected value, because another writer moved it first."""
 
 
 class CopyDamaged(RegistryError):
-    """The files at a version's address are not the ones that were registered, or not all of them."""
+    """The files of a version differ from the registered ones, or are incomplete."""

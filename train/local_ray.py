@@ -1,4 +1,4 @@
-"""The Ray cluster that a verb runs on: the one at RAY_ADDRESS, or one of its own on this machine."""
+"""Ray cluster of a command: the one at RAY_ADDRESS, or a temporary one on this machine."""
 
 import logging
 import os
@@ -10,10 +10,10 @@ _DASHBOARD_PORT = 8265
 
 
 def start_ray(cpus: int) -> None:
-    """Join the cluster at RAY_ADDRESS, or start one with so many CPUs; a second call does nothing."""
+    """Connect to the cluster at RAY_ADDRESS, or start one with `cpus` CPUs; a second call has no effect."""
     import ray
 
-    # The workers' lines reach the terminal through Ray's log already; the patch would print each twice.
+    # Ray's log already prints the workers' lines on the terminal; with the patch, each would appear twice.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     if ray.is_initialized():
         return
@@ -21,12 +21,12 @@ def start_ray(cpus: int) -> None:
         ray.init(address)
         return
     port = _free_port(_DASHBOARD_PORT)
-    # Ray Train removes a run whose controller it does not find in the cluster that this address names; by
-    # default that is the last one started on the machine, which may be another.
+    # Ray Train removes a run whose controller is not in the cluster of this address; by default that is the
+    # last cluster that was started on the machine, which may be another one.
     os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    # A worker's report waits for the controller's next look, by default up to two seconds each.
+    # A worker's report waits for the controller's next health check, by default up to two seconds.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    # Without "local" Ray would join whatever cluster it finds on the machine, such as a serving one.
+    # Without "local", Ray would connect to any cluster on the machine, such as a serving one.
     ray.init(
         "local",
         num_cpus=cpus,
@@ -37,9 +37,10 @@ def start_ray(cpus: int) -> None:
 
 @contextmanager
 def ray_for_a_while() -> Iterator[None]:
-    """Have what the block starts of Ray end with it; a cluster that was joined before stays joined.
+    """Shut down Ray at the end of the block, except a cluster that was connected before.
 
-    What Ray sets in the environment, such as RAY_AUTH_MODE, is not the user's wish for what is started later.
+    Environment variables that Ray sets, such as RAY_AUTH_MODE, are restored, because they are not the user's
+    settings for later processes.
     """
     import ray
 
@@ -59,7 +60,7 @@ def _ray_variables() -> dict[str, str]:
 
 
 def quiet_data() -> None:
-    """Have Ray Data keep its progress, its advice and its tracebacks to itself; what fails is raised."""
+    """Disable the progress bars, hints and logged tracebacks of Ray Data; errors are still raised."""
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -67,7 +68,7 @@ def quiet_data() -> None:
 
 
 def _free_port(wanted: int) -> int:
-    """That port of this machine if it is free, else any that is."""
+    """Return the wanted port of this machine if it is free, else any free port."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             try:

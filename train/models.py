@@ -1,22 +1,22 @@
-"""Addresses of models on the command line: what the service takes, and versions of the registry."""
+"""URIs of models on the command line: those that the service supports, and versions of the registry."""
 
 from pathlib import Path
 
 CACHE = Path.home() / ".cache" / "sentiment-service"
-"""Where fetched models are kept, as the service keeps them."""
+"""Cache folder of fetched models, the same as the service's."""
 
 _REGISTRY = "registry:"
 
 
 def model_uri(address: str) -> str:
-    """The concrete address of a model, as `serve_app.model.store.fetch` takes it.
+    """Return the concrete URI of a model, for `serve_app.model.store.fetch`.
 
     Args:
-        address: Passed through, but for `registry:NAME/VERSION` and `registry:NAME@ALIAS`, which become the
-            address of that version's bundle.
+        address: URI, returned unchanged, except `registry:NAME/VERSION` and `registry:NAME@ALIAS`, which are
+            replaced by the URI of that version's bundle.
 
     Raises:
-        TrainError: The registry has no such version, or cannot be asked.
+        TrainError: The registry has no such version, or cannot be read.
     """
     if not address.startswith(_REGISTRY):
         return address

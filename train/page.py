@@ -1,4 +1,4 @@
-"""HTML reports as one file: the style and the plots inside it, no script, nothing loaded from anywhere."""
+"""HTML reports as one self-contained file, with style and plots, and without scripts."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -11,13 +11,13 @@ _STYLE = Path(__file__).with_name("page.css")
 def page(
     template: Path, images: Mapping[str, bytes], filters: Mapping[str, Callable[..., Any]], **facts: Any
 ) -> str:
-    """Fill a Jinja template; every fact is escaped.
+    """Render a Jinja template, with all values escaped.
 
     Args:
-        template: Shows `style`, and `images` as base64 by name.
-        images: PNG by name.
+        template: Template that uses `style`, and `images` as base64 by name.
+        images: PNG images by name.
         filters: Further filters of the template.
-        facts: What the template is about.
+        facts: Values of the template.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup

@@ -1,7 +1,7 @@
-"""The reference profile: what a model's own texts were like, kept in its bundle for drift to be held against.
+"""Reference profile: statistics of a model's own texts, stored in its bundle for drift checks.
 
-No text is stored, and none can be put together again from the counts. The embeddings are another matter: each
-belongs to one text, and whoever has the model can guess at words behind it (Morris et al. 2023, Text
+The profile contains no text, and no text can be reconstructed from the counts. The embeddings are different:
+each one belongs to one text, and with the model, some of its words can be inferred (Morris et al. 2023, Text
 Embeddings Reveal (Almost) As Much As Text, arXiv:2310.06816). Keep a bundle as private as its texts.
 """
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 PROFILE = "reference_profile.json"
 EMBEDDINGS = "reference_embeddings.safetensors"
 SAMPLE_TEXTS = 512
-"""Embeddings kept: 512 x 384 float16 are 393 kB, and 512 against 512 show a shift of a fifth of a standard
-deviation in one dimension."""
+"""Number of stored embeddings: 512 x 384 float16 are 393 kB, and 512 against 512 show a shift of a fifth of a
+standard deviation in one dimension."""
 
 LENGTH_EDGES = (0, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024)
-"""Of the token lengths' histogram: half powers of two, fixed so that versions can be compared. A bin has its
-lower edge and not its upper; the last one has all that is longer."""
+"""Edges of the histogram of token lengths: half powers of two, fixed so that versions can be compared. A bin
+contains its lower edge and not its upper one; the last bin contains all longer texts."""
 
 SCORE_BINS = 20
 _BATCH_TEXTS = 32
@@ -56,7 +56,7 @@ class Histogram(_Frozen):
 
 
 class EmbeddingSample(_Frozen):
-    """What the file of embeddings holds."""
+    """Description of the file of embeddings."""
 
     file: Literal["reference_embeddings.safetensors"] = "reference_embeddings.safetensors"
     texts: Annotated[int, Field(ge=1, le=SAMPLE_TEXTS)]
@@ -64,7 +64,7 @@ class EmbeddingSample(_Frozen):
 
 
 class ReferenceProfile(_Frozen):
-    """What `reference_profile.json` says."""
+    """Contents of `reference_profile.json`."""
 
     format: Literal[1] = 1
     labels: tuple[str, ...] = Field(min_length=2)
@@ -109,14 +109,14 @@ def profile_texts(
     """Run a classifier over texts, and describe them as `build_profile` does.
 
     Args:
-        classifier: The bundle's model.
-        texts: What it was trained on, or was held out; at least one.
+        classifier: Model of the bundle.
+        texts: At least one training or held-out text.
         truth: Index of each text's label.
-        temperature: The bundle's.
-        unknown_token: The tokenizer's `unk_token_id`.
+        temperature: Temperature of the bundle.
+        unknown_token: Id `unk_token_id` of the tokenizer.
 
     Raises:
-        BundleInvalid: The model has no head whose input alone decides the logits.
+        BundleInvalid: The model has no head whose input alone determines the logits.
     """
     encoded = classifier.preprocess(texts)
     logits, embeddings = ask(classifier, encoded)
@@ -132,14 +132,14 @@ def profile_texts(
 
 
 def ask(classifier: "Classifier", encoded: Sequence["Encoded"]) -> tuple[Floats, Floats]:
-    """A model's logits and embeddings of any number of texts, at least one, in their order.
+    """Return a model's logits and embeddings of at least one text, in order.
 
     Returns:
-        logits: float32 (texts, labels), before temperature.
-        embeddings: float32 (texts, hidden), what the head was given.
+        logits: float32 (texts, labels), before temperature scaling.
+        embeddings: float32 (texts, hidden), inputs of the classification head.
 
     Raises:
-        BundleInvalid: The model has no head whose input alone decides the logits.
+        BundleInvalid: The model has no head whose input alone determines the logits.
     """
     logits, embeddings = [], []
     for begin in range(0, len(encoded), _BATCH_TEXTS):
@@ -160,17 +160,17 @@ def build_profile(
     unknown_token: int | None,
     accuracy_set: str | None = None,
 ) -> tuple[ReferenceProfile, Halves]:
-    """Describe texts by what the model saw and said; the order of the texts makes no difference.
+    """Describe texts by the model's inputs and outputs, independent of the order of the texts.
 
     Args:
-        token_ids: Of each text, as the model reads it: special tokens included, cut to its limit.
-        logits: float32 (texts, labels), before temperature.
-        embeddings: float32 (texts, hidden), what the head was given.
-        truth: Index of each text's label; None of traffic, which has no labels.
-        labels: In the order of the logits.
-        temperature: Divides the logits.
-        unknown_token: The id that counts as unknown; None if the tokenizer has none.
-        accuracy_set: The set whose held-out texts measure the accuracy on these texts.
+        token_ids: Token ids of each text as the model reads them: with special tokens, cut to its limit.
+        logits: float32 (texts, labels), before temperature scaling.
+        embeddings: float32 (texts, hidden), inputs of the classification head.
+        truth: Index of each text's label; None for traffic, which has no labels.
+        labels: Labels in the order of the logits.
+        temperature: Divisor of the logits.
+        unknown_token: Id that counts as unknown; None if the tokenizer has none.
+        accuracy_set: Name of the set whose held-out texts measure the accuracy on these texts.
 
     Returns:
         The profile, and the embeddings of the sample: float16 (at most 512, hidden).
@@ -197,21 +197,21 @@ def build_profile(
 
 
 def length_histogram(lengths: npt.NDArray[np.int64]) -> Histogram:
-    """Texts by their tokens, between `LENGTH_EDGES`; the last bin takes all that is longer."""
+    """Return the texts by number of tokens, between `LENGTH_EDGES`; the last bin has all longer texts."""
     places = np.searchsorted(LENGTH_EDGES[1:-1], lengths, side="right")
     counts = np.bincount(places, minlength=len(LENGTH_EDGES) - 1)
     return Histogram(edges=LENGTH_EDGES, counts=tuple(counts.tolist()))
 
 
 def score_histogram(top_scores: npt.NDArray[np.float64]) -> Histogram:
-    """Texts by the score of their answer, in 20 bins of equal width between 0 and 1."""
+    """Return the texts by score of the prediction, in 20 bins of equal width between 0 and 1."""
     counts, _ = np.histogram(top_scores, bins=SCORE_BINS, range=(0, 1))
     edges = tuple(i / SCORE_BINS for i in range(SCORE_BINS + 1))
     return Histogram(edges=edges, counts=tuple(counts.tolist()))
 
 
 def sample_places(token_ids: Sequence[Sequence[int]], most: int = SAMPLE_TEXTS) -> list[int]:
-    """The texts whose token ids have the least SHA-256, in that order: the same texts in whatever order."""
+    """Return the indices of the texts with the lowest SHA-256 of the token ids, for any order of texts."""
     keys = [hashlib.sha256(np.asarray(ids, dtype="<i8").tobytes()).digest() for ids in token_ids]
     return sorted(range(len(keys)), key=keys.__getitem__)[:most]
 
@@ -220,15 +220,15 @@ def write_profile(folder: Path, profile: ReferenceProfile, embeddings: npt.NDArr
     """Write both files into a bundle's folder, before its manifest is written.
 
     Args:
-        folder: The bundle's.
-        profile: What `build_profile` gave.
-        embeddings: The sample it gave: float (texts, hidden), kept as float16.
+        folder: Folder of the bundle.
+        profile: Profile from `build_profile`.
+        embeddings: Sample from `build_profile`: float (texts, hidden), stored as float16.
 
     Returns:
-        The profile's file name, for the manifest's `reference_profile`.
+        File name of the profile, for the manifest's `reference_profile`.
 
     Raises:
-        DataInvalid: The embeddings are not those the profile speaks of, or not finite as float16.
+        DataInvalid: The embeddings do not match the profile, or are not finite as float16.
     """
     from safetensors.numpy import save_file
 
@@ -243,7 +243,7 @@ def read_profile(folder: Path) -> tuple[ReferenceProfile, Halves]:
     """Read both files.
 
     Raises:
-        DataInvalid: One is missing, or they are not what `write_profile` writes.
+        DataInvalid: A file is missing, or was not written by `write_profile`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

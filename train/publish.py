@@ -1,4 +1,4 @@
-"""`publish`: a bundle put into the folder that ships, beside the model card that lies there."""
+"""Operation `publish`: copies a bundle into the shipped folder, next to the model card there."""
 
 import shutil
 from pathlib import Path
@@ -7,14 +7,14 @@ from serve_app.model.bundle import MANIFEST, BundleManifest, read_manifest, rewr
 
 
 def publish(bundle: Path, to: Path) -> BundleManifest:
-    """Copy a verified bundle and write its manifest anew, so that it covers the model card there, too.
+    """Copy a verified bundle and rewrite its manifest, so that it includes the existing model card.
 
     Args:
-        bundle: What `fit` wrote.
-        to: Made if missing. Files of it that the bundle does not have stay.
+        bundle: Bundle that `fit` wrote.
+        to: Target folder, created if missing. Files in it that the bundle does not have are kept.
 
     Raises:
-        serve_app.errors.BundleError: The bundle is not what its manifest says.
+        serve_app.errors.BundleError: The bundle does not match its manifest.
     """
     manifest = read_manifest(bundle)
     verify(bundle, manifest)

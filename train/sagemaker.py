@@ -1,7 +1,8 @@
-"""A SageMaker training job: its folders, what it is told in them, and the options of `fit` that follow.
+"""SageMaker training job: its folders and inputs, and the resulting options of `fit`.
 
-The contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html. The platform
-gives folders and files; the SM_* variables are its training toolkit's, and go first where they are set.
+The contract is https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html. The
+platform provides folders and files; the SM_* variables are those of its training toolkit, and take precedence
+if set.
 """
 
 import json
@@ -16,27 +17,27 @@ from train.errors import SettingsInvalid
 _ROOT = Path("/opt/ml")
 _TEXTS, _HELD_OUT = ("training", "train"), "validation"
 _SEVERAL = ("label_names", "label_map", "drop_labels", "labels", "set")
-"""Options that take several values."""
+"""Options with several values."""
 _OWN = ("data", "validation", "out", "checkpoints", "resume")
-"""Options that the job's folders decide."""
+"""Options that the job's folders determine."""
 _FAILURE_MAX = 1024
-"""Characters that SageMaker shows of a failure."""
+"""Maximum number of characters of a failure that SageMaker shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Where a job's parts are.
+    """Locations and inputs of a job.
 
     Attributes:
         settings: Folder of hyperparameters.json and resourceconfig.json.
         channels: Folder of each input channel, by name.
-        model: What lies there at the end becomes the model artifact.
-        output: What lies there becomes the output data.
-        failure: The file whose text becomes the FailureReason.
-        checkpoints: What is kept for the next start of this job; None where it keeps nothing.
-        gpus: Of this machine.
-        name: Of the job, if it has one.
-        told: Hyperparameters and hosts by variables, instead of the files.
+        model: Folder that becomes the model artifact.
+        output: Folder that becomes the output data.
+        failure: File whose text becomes the FailureReason.
+        checkpoints: Folder that is kept for the next start of this job; None if the job keeps nothing.
+        gpus: Number of GPUs of this machine.
+        name: Name of the job, if it has one.
+        told: Hyperparameters and hosts from variables, instead of the files.
     """
 
     settings: Path
@@ -50,18 +51,18 @@ class Job:
     told: Mapping[str, str]
 
     def fail(self, reason: str) -> None:
-        """Have SageMaker show a reason."""
+        """Report a failure reason to SageMaker."""
         self.failure.parent.mkdir(parents=True, exist_ok=True)
         self.failure.write_text(reason[:_FAILURE_MAX], encoding="utf-8")
 
 
 def job_of(environment: Mapping[str, str], root: Path = _ROOT, devices: Path = Path("/dev")) -> Job:
-    """The job that this process runs in.
+    """Return the job that this process runs in.
 
     Args:
-        environment: Of the process.
-        root: Where SageMaker mounts its folders.
-        devices: Where GPUs show, as `nvidia0`.
+        environment: Environment variables of the process.
+        root: Folder in which SageMaker mounts its folders.
+        devices: Folder of device files such as `nvidia0`.
     """
 
     def folder(name: str, default: Path) -> Path:
@@ -91,14 +92,14 @@ def job_of(environment: Mapping[str, str], root: Path = _ROOT, devices: Path = P
 
 
 def fit_options(job: Job, out: Path) -> list[str]:
-    """The options of `python -m train fit` for a job.
+    """Return the options of `python -m train fit` for a job.
 
     Args:
-        job: The job.
-        out: Folder for all that the run writes.
+        job: Job to run.
+        out: Output folder of the run.
 
     Raises:
-        SettingsInvalid: The job has no texts, has several machines, or names an option that is not its own.
+        SettingsInvalid: The job has no texts, has several machines, or names an option that it cannot set.
     """
     hosts = _json(job.told.get("SM_HOSTS")) or _file(job.settings / "resourceconfig.json").get("hosts", [])
     if len(hosts) > 1:
@@ -121,13 +122,13 @@ def fit_options(job: Job, out: Path) -> list[str]:
     if _HELD_OUT in job.channels and "config" not in told:
         options += ["--validation", str(job.channels[_HELD_OUT])]
     for name, value in told.items():
-        if not name.startswith("sagemaker_"):  # its own toolkit's
+        if not name.startswith("sagemaker_"):  # hyperparameters of SageMaker's toolkit
             options += _option(name.replace("-", "_"), value, texts)
     return options
 
 
 def _option(name: str, given: Any, texts: Path) -> list[str]:
-    """One hyperparameter as an option: SageMaker makes all of them strings, its SDK some of them JSON."""
+    """Return a hyperparameter as options; SageMaker passes strings, and its SDK encodes some as JSON."""
     if name in _OWN:
         raise SettingsInvalid(f"the hyperparameter {name!r} is the job's to say, by its channels and outputs")
     value = _plain(given)
@@ -142,7 +143,7 @@ def _option(name: str, given: Any, texts: Path) -> list[str]:
 
 
 def _plain(given: Any) -> str | bool | list[Any]:
-    """Without the quotes of JSON where it was JSON; numbers stay as they were written."""
+    """Decode a JSON string, boolean or list; return anything else as text, so numbers keep their spelling."""
     try:
         value = json.loads(given) if isinstance(given, str) else given
     except ValueError:
@@ -158,7 +159,7 @@ def _json(text: str | None) -> Any:
 
 
 def _file(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no such file."""
+    """Return a JSON object, empty if the file is missing."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found

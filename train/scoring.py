@@ -1,4 +1,4 @@
-"""`score`: a model's scores of a data set, or of all sets of a run, offline, through Ray Data."""
+"""Operation `score`: a model's scores of a data set, or of all sets of a run, offline, through Ray Data."""
 
 import json
 import os
@@ -25,25 +25,25 @@ PREDICTED = "predicted_label"
 SET = "set"
 
 _TEXT = "__text"
-"""Where the text stands on its way to the model, whatever the data call it."""
+"""Internal name of the text column, independent of its name in the data."""
 _BATCH_TEXTS = 2048
 _READERS = 2
-"""Tasks that read files at a time, for each worker; each is a process."""
+"""Number of simultaneous read tasks per worker; each is a process."""
 _GROUP_TOKENS = {"cpu": 4096, "cuda": 32_768}
-"""Padded tokens of one forward."""
+"""Maximum number of padded tokens of one forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Files to score, and how they are read.
+    """Files to score, and how to read them.
 
     Attributes:
-        file: Address of a file or folder.
+        file: Path or URI of a file or folder.
         text: Column of the text.
-        layout: Of CSV files.
-        skip_bad_rows: Rows of a file that may have no text.
-        label: Column of the label, of a run's set.
-        name: Of the run's set.
+        layout: Layout of CSV files.
+        skip_bad_rows: Maximum number of rows of a file without a text.
+        label: Column of the label, for a run's set.
+        name: Name of the run's set.
     """
 
     file: str
@@ -67,26 +67,27 @@ def score(
 ) -> int:
     """Write every row of the data with a column of scores for each label.
 
-    Everything is read once before the model starts, so that a fault in the last file costs no scoring.
+    All data are read once before the model starts, so that an error in the last file is found before any
+    scoring.
 
     Args:
-        model: Address of the model.
-        data: File, folder or address of the texts.
-        out: A folder that must not exist; gets Parquet files with all columns of the data, for each label
-            `score_LABEL`: float32, its probability after the model's temperature, and `PREDICTED`: the label
-            with the highest. A column with values of several types, or with lists or objects, becomes JSON
-            text.
+        model: URI of the model.
+        data: File, folder or URI of the texts.
+        out: Output folder, which must not exist, for Parquet files with all columns of the data; for each
+            label `score_LABEL`, float32, its probability after temperature scaling; and `PREDICTED`, the
+            label with the highest score. A column with values of several types, or with lists or objects, is
+            stored as JSON text.
         text: Column of the text.
-        layout: Of CSV files.
-        skip_bad_rows: Rows of a file without a text that may be left out.
-        workers: Processes, each with the model.
-        gpu: One GPU for each.
+        layout: Layout of CSV files.
+        skip_bad_rows: Maximum number of rows of a file without a text, which are omitted.
+        workers: Number of processes, each with the model.
+        gpu: Whether each process gets one GPU.
 
     Returns:
-        How many texts were scored.
+        Number of scored texts.
 
     Raises:
-        TrainError: The data or the folder is not what it should be.
+        TrainError: The data or the folder is invalid.
         serve_app.errors.BundleError: The model cannot be loaded.
     """
     return _score(model, [_Source(data, text, layout, skip_bad_rows)], out, workers=workers, gpu=gpu)
@@ -95,22 +96,22 @@ def score(
 def score_sets(
     model: str, settings: FitSettings, root: str, out: Path, *, workers: int = 1, gpu: bool = False
 ) -> int:
-    """As `score`, every set that a run trains on.
+    """Score every set that a run trains on, as `score` does.
 
     Args:
-        model: Address of the model.
-        settings: Of the run.
-        root: Folder or address of its files.
-        out: A folder that must not exist; gets a folder `set=NAME` for each set, of Parquet files with the
-            columns `text`, `label` and those that `score` adds.
-        workers: Processes, each with the model.
-        gpu: One GPU for each.
+        model: URI of the model.
+        settings: Settings of the run.
+        root: Folder or URI of its files.
+        out: Output folder, which must not exist, with a folder `set=NAME` for each set, of Parquet files with
+            the columns `text`, `label` and those that `score` adds.
+        workers: Number of processes, each with the model.
+        gpu: Whether each process gets one GPU.
 
     Returns:
-        How many texts were scored.
+        Number of scored texts.
 
     Raises:
-        TrainError: The data or the folder is not what it should be.
+        TrainError: The data or the folder is invalid.
         serve_app.errors.BundleError: The model cannot be loaded.
     """
     sources = [
@@ -133,7 +134,7 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
     if not texts:
         raise DataInvalid(f"{', '.join(source.file for source in sources)}: no text; give --data with rows")
     bundle = fetch(model_uri(model), cache_dir=CACHE)
-    Classifier(bundle, device="cpu").close()  # a worker that cannot load it would end in Ray's traceback
+    Classifier(bundle, device="cpu").close()  # fail here, without a worker's traceback
 
     import ray
     import ray.data
@@ -141,7 +142,7 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
     start_ray(os.cpu_count() or 1)
     quiet_data()
     threads = max(1, int(ray.cluster_resources()["CPU"]) // workers)
-    # Reading and writing wait for files; the cores are the models'.
+    # Reading and writing wait for files, so the cores are left to the models.
     rows = ray.data.from_items(list(range(len(files)))).map_batches(
         _read,
         batch_size=1,
@@ -158,7 +159,7 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
         fn_constructor_args=(bundle.uri, threads),
     )
     draft = out.with_name(f".{out.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)  # of an earlier run that was interrupted
+    shutil.rmtree(draft, ignore_errors=True)  # output of an earlier, interrupted run
     try:
         scored.write_parquet(str(draft.absolute()), ray_remote_args={"num_cpus": 0}, **layout)
     except ray.exceptions.RayError as error:
@@ -172,10 +173,10 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
 
 
 def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
-    """Stretches of a file's columns, rows without a text left out; with a label, only text and label.
+    """Yield batches of a file's columns, without rows that have no text; with a label, only text and label.
 
     Raises:
-        DataInvalid: The file cannot be read, or has more rows without a text than may be left out.
+        DataInvalid: The file cannot be read, or has more rows without a text than allowed.
     """
     needed = (source.text, source.label) if source.label else (source.text,)
     wanted = () if source.label else column_names(file, source.layout, needed)
@@ -189,7 +190,7 @@ def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
                 kept.append(number)
         rows = len(columns[source.text])
         row += rows
-        # An object of a JSON file may lack any key, and a stretch of objects, too.
+        # Objects of a JSON file may lack any key, and so may an entire batch of objects.
         whole = {name: columns.get(name, [None] * rows) for name in (*needed, *wanted)}
         yield {name: [values[number] for number in kept] for name, values in whole.items()}
     bad.finish()
@@ -198,7 +199,7 @@ def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
 def _read(
     batch: Mapping[str, Any], *, files: list[tuple[str, _Source]], kinds: Mapping[str, set[type]]
 ) -> Iterator[dict[str, Any]]:
-    """A file's rows: the columns of all files; text, label and set of one among several sets."""
+    """Yield a file's rows: the columns of all files; for one of several sets, text, label and set."""
     file, source = files[int(batch["item"][0])]
     for columns in _rows(file, source):
         texts = columns[source.text]
@@ -216,7 +217,7 @@ def _read(
 
 
 def _storable(values: Sequence[Any] | None, kinds: set[type], rows: int) -> Any:
-    """A column as it is stored of every file: of the one type that it has, otherwise as JSON text."""
+    """Return a column in the form that all files share: its only type, or else JSON text."""
     values = values or [None] * rows
     if len(kinds) > 1 or kinds & {list, dict}:
         values = [None if value is None else json.dumps(value, default=str) for value in values]
@@ -224,7 +225,7 @@ def _storable(values: Sequence[Any] | None, kinds: set[type], rows: int) -> Any:
 
 
 class _Scorer:
-    """One process's model."""
+    """Model of one process."""
 
     def __init__(self, uri: str, threads: int) -> None:
         self._classifier = Classifier(fetch(uri, cache_dir=CACHE), threads=threads)
@@ -241,7 +242,7 @@ class _Scorer:
 
 
 def _groups(lengths: Sequence[int], budget_tokens: int) -> Iterator[list[int]]:
-    """Indices of like lengths, as many as fit the budget when padded; one at least."""
+    """Yield groups of indices with similar lengths, each within the padded budget or of one index."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     begin = 0
     while begin < len(order):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from train.errors import SettingsInvalid
 
 SCORE_PREFIX = "score_"
-"""Of the columns in which `python -m train score` writes the score of each label."""
+"""Prefix of the columns in which `python -m train score` writes the score of each label."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -20,14 +20,14 @@ class _Frozen(BaseModel):
 
 
 class CropSettings(_Frozen):
-    """One length that texts are cut to, and how often."""
+    """Length to which texts are cut, and its frequency."""
 
     tokens: Annotated[int, Field(ge=8, description="Tokens, [CLS] and [SEP] counted.")]
     share: Annotated[float, Field(gt=0, le=1, description="Share of this set's draws cut to that length.")]
 
 
 class FileSettings(_Frozen):
-    """One labelled file: where it is and what its labels mean."""
+    """Labelled file: its location and the mapping of its labels."""
 
     name: Annotated[str, Field(min_length=1)]
     file: Annotated[str, Field(description="CSV, JSONL or Parquet, or a folder of them; relative to --data.")]
@@ -55,10 +55,10 @@ class FileSettings(_Frozen):
     ] = True
 
     def index_of(self, labels: Sequence[str]) -> dict[str, int]:
-        """A value of the label column -> the index of its logit.
+        """Return the index of the logit for each value of the label column.
 
         Raises:
-            SettingsInvalid: `label_names` names a label that is none of `labels`.
+            SettingsInvalid: `label_names` contains a label that is not in `labels`.
         """
         names = self.label_names or {label: label for label in labels}
         if unknown := sorted(set(names.values()) - set(labels)):
@@ -70,7 +70,7 @@ class FileSettings(_Frozen):
 
 
 class DataSettings(FileSettings):
-    """A set to train on: what is held out of it, and how often it is shown."""
+    """Set to train on: its held-out part, and how often it is used."""
 
     held_out: Annotated[
         Fraction, Field(description="Share kept out of training, chosen by a hash of the text.")
@@ -107,7 +107,7 @@ class DataSettings(FileSettings):
 
 
 class LoraSettings(_Frozen):
-    """The adapter's shape."""
+    """Shape of the LoRA adapter."""
 
     rank: Annotated[
         int | None, Field(ge=1, description="By default 32, or the rank of the base's adapter.")
@@ -130,7 +130,7 @@ class LoraSettings(_Frozen):
 
 
 class OptimiserSettings(_Frozen):
-    """How the weights move."""
+    """Settings of the optimiser."""
 
     batch_texts: Annotated[int, Field(ge=1, description="Texts of one step, over all workers.")] = 64
     micro_batch_tokens: Annotated[
@@ -171,7 +171,7 @@ class OptimiserSettings(_Frozen):
 
 
 class ProgressSettings(_Frozen):
-    """How often the run says where it stands."""
+    """Intervals of progress messages and evaluations."""
 
     log_every_steps: Annotated[int, Field(ge=1)] = 50
     evaluations: Annotated[
@@ -192,7 +192,7 @@ class ProgressSettings(_Frozen):
 
 
 class TrafficSettings(_Frozen):
-    """The texts that the version will answer; without them the profile describes what is held out."""
+    """Texts that the version will classify; without them, the profile describes the held-out texts."""
 
     file: Annotated[str, Field(description="Parquet file with a column `text`, on this machine.")]
     accuracy_set: Annotated[
@@ -202,7 +202,7 @@ class TrafficSettings(_Frozen):
 
 
 class FitSettings(_Frozen):
-    """A whole run."""
+    """Settings of an entire run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
@@ -252,7 +252,7 @@ class FitSettings(_Frozen):
 
     @property
     def learning_rates(self) -> tuple[float, float]:
-        """Of the adapter or the encoder, and of the head."""
+        """Return the learning rates of the adapter or the encoder, and of the head."""
         rate = self.optimiser.learning_rate or (1e-3 if self.method == "lora" else 5e-5)
         return rate, self.optimiser.head_learning_rate or rate
 
@@ -261,14 +261,14 @@ def read_settings(path: Path) -> FitSettings:
     """Read a TOML file.
 
     Raises:
-        SettingsInvalid: No such file, not TOML, an unknown key, or a value out of range; the message names
-            each.
+        SettingsInvalid: The file is missing or not TOML, a key is unknown, or a value is out of range; the
+            message lists every problem.
     """
     return settings_of(read_toml(path), where=str(path))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The values of a TOML file; errors as of `read_settings`."""
+    """Return the values of a TOML file; errors are those of `read_settings`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -280,7 +280,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def settings_of(values: Mapping[str, Any], *, where: str) -> FitSettings:
-    """Checked settings; `where` is what errors call their source."""
+    """Return validated settings; `where` is the name of their source in error messages."""
     try:
         return FitSettings.model_validate(values)
     except ValidationError as error:

@@ -1,1 +1,1 @@
-"""What the service has captured: reading it, joining feedback to it, importing feedback, compacting it."""
+"""Prediction log: reading, joining with feedback, importing feedback, and compaction."""

@@ -1,8 +1,8 @@
-"""The audit sample: the marked rows of the log that nobody has labelled yet, as a file to be labelled.
+"""Export of the audit sample: the marked rows of the log without a label, as a file for labelling.
 
-The marks are drawn at random by request (`serve_app.capture.records.is_audited`), so the labels say how often
-the answers are right whoever else gives feedback. That holds as far as every exported row is labelled: who
-leaves out what is hard to label makes another sample of it.
+Requests are marked at random (`serve_app.capture.records.is_audited`), so the labels estimate the accuracy
+without the selection bias of other feedback. This holds only if every exported row is labelled: a sample
+without the rows that are hard to label is biased.
 """
 
 import csv
@@ -24,12 +24,12 @@ _READ = ("request_id", "index", "text", "audit_fraction")
 
 @dataclass(frozen=True, slots=True)
 class AuditSample:
-    """What was exported; texts.
+    """Numbers of texts of an export.
 
     Attributes:
-        rows: marked, in the window, to be labelled.
-        labelled: marked and labelled already, not exported again.
-        without_text: marked, of which the log keeps no text: nobody can label them.
+        rows: marked texts in the window that were exported for labelling.
+        labelled: marked texts that have a label already and were not exported again.
+        without_text: marked texts that the log does not store, so that they cannot be labelled.
     """
 
     rows: int
@@ -42,13 +42,14 @@ def export_sample(
 ) -> AuditSample:
     """Write the marked rows of a window to a CSV file with an empty column `label`.
 
-    The model's answer is not in the file: a label given in sight of it agrees with it too often.
+    The file does not contain the model's prediction: a person who sees it agrees with it too often.
 
     Args:
-        log: Of the service.
-        window: Of the predictions.
-        path: Replaced if it exists; `python -m train feedback import --audit` reads it once it is labelled.
-        tell: Told how many rows are written so far.
+        log: prediction log of the service.
+        window: window of the predictions.
+        path: output file, replaced if it exists; `python -m train feedback import --audit` reads the labelled
+            file.
+        tell: callback that receives the number of rows written so far.
 
     Raises:
         LogInvalid: The log cannot be read.

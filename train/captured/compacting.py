@@ -1,13 +1,13 @@
-"""Compaction: the many small files of a day become few of a size that is read fast; every row stays, once.
+"""Compaction: many small files of a day are merged into few files of a size that is fast to read.
 
-A compacted file is written whole and names, in its metadata, the files whose rows it has; from that moment
-readers pass those over. They are removed by a later run, when nobody can be reading them any more. So a run
-that ends anywhere leaves a log with every row once, and the next run goes on where it ended:
+A compacted file is written atomically, and its metadata lists the files whose rows it contains; from then on,
+readers ignore those files. A later run removes them, after the readers that still use them have finished. So
+each row is readable exactly once, also if a run is interrupted, and the next run continues:
 
-    small files ──> compacted file appears, small ones are passed over ──> after a while: small ones removed
+    small files ──> compacted file is written, small files are ignored ──> later: small files are removed
 
-A run verifies its lease before each file that it writes or removes. A file that is written after another run
-has taken over, because this one was paused in between, is found by `visibility` and is not read.
+A run verifies its lease before it writes or removes a file. If a paused run writes a file after another run
+has taken over the lease, `visibility` detects the file and readers ignore it.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ GRACE = timedelta(hours=1)
 
 @dataclass(slots=True)
 class Compaction:
-    """What a run did; `files_before` and `files_after` are those that readers see."""
+    """Result of a compaction; `files_before` and `files_after` count the files that readers see."""
 
     files_before: int = 0
     files_after: int = 0
@@ -51,17 +51,17 @@ def compact(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Compaction:
-    """Compact the days before `before`, which replicas no longer write to, but for what comes late.
+    """Compact the days before `before`; replicas write only late rows to them.
 
-    One run at a time: another one is refused while it lasts.
+    Only one run is possible at a time; a second one is refused.
 
     Args:
-        log: to be compacted.
-        before: the first day that is left alone.
-        file_bytes: size of the files to make; those over half of it are left as they are.
-        grace: how long what is replaced stays for those who are reading it.
-        now: the clock.
-        tell: told of each folder, one line.
+        log: log to compact.
+        before: first day that is not compacted.
+        file_bytes: target size of the files in bytes; files larger than half of it are not changed.
+        grace: time for which replaced files are kept for current readers.
+        now: clock.
+        tell: callback that receives one line per folder.
 
     Raises:
         LogInvalid: the log cannot be read or written, or another run is compacting it.
@@ -87,7 +87,7 @@ def compact(
 
 
 def groups(files: Sequence[LogFile], file_bytes: int) -> list[list[LogFile]]:
-    """Which files become one: in the order of their names, up to `file_bytes`; a file alone is left alone."""
+    """Return groups of files to merge, in the order of their names, up to `file_bytes`; omit single files."""
     found: list[list[LogFile]] = []
     size_bytes = 0
     for file in sorted(files, key=lambda file: file.name):
@@ -103,12 +103,12 @@ def groups(files: Sequence[LogFile], file_bytes: int) -> list[list[LogFile]]:
 
 @dataclass(frozen=True, slots=True)
 class _Cleaned:
-    """A folder without what was replaced long ago.
+    """Folder after its replaced files were removed.
 
     Attributes:
-        seen: the files that readers see.
-        resting: names of compacted ones whose sources are still there: not to be compacted again yet.
-        removed: files that went.
+        seen: files that readers see.
+        resting: names of compacted files whose sources still exist; they cannot be compacted again yet.
+        removed: number of removed files.
     """
 
     seen: list[LogFile]
@@ -119,7 +119,7 @@ class _Cleaned:
 def _clean(
     log: Log, files: Sequence[LogFile], *, older_than: datetime, renew: Callable[[], None]
 ) -> _Cleaned:
-    """Remove what compacted files of before `older_than` replace, and void files of before it."""
+    """Remove the sources of compacted files, and void files, where these are older than `older_than`."""
     renew()
     by_name = {file.name: file for file in files}
     read = log.visibility(files)
@@ -139,7 +139,7 @@ def _clean(
 
 
 def _alike(log: Log, found: Sequence[Sequence[LogFile]]) -> Iterator[list[LogFile]]:
-    """Of each group the files with the same columns and labels, where there are several."""
+    """Yield, for each group, the sets of several files with the same columns and labels."""
     for group in found:
         kinds: dict[Any, list[LogFile]] = {}
         for file in group:
@@ -150,7 +150,7 @@ def _alike(log: Log, found: Sequence[Sequence[LogFile]]) -> Iterator[list[LogFil
 
 
 def _write(log: Log, folder: str, sources: Sequence[LogFile], renew: Callable[[], None]) -> None:
-    """Put the rows of the sources into one file; the same sources always make the same name."""
+    """Write the rows of the sources to one file; the same sources always result in the same name."""
     names = "\n".join(file.name for file in sources)
     name = f"{COMPACTED}{hashlib.sha256(names.encode()).hexdigest()[:32]}.parquet"
     claims = frozenset(file.name for file in sources).union(*(log.claims(file) for file in sources))
@@ -168,7 +168,7 @@ def _write(log: Log, folder: str, sources: Sequence[LogFile], renew: Callable[[]
 
 
 def _filled(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The rows in tables of about `BATCH_ROWS`, each of which becomes a row group."""
+    """Yield tables of about `BATCH_ROWS` rows; each becomes a row group."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)

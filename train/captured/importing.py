@@ -1,4 +1,4 @@
-"""Bulk import of feedback: request ids and labels in CSV, JSONL or Parquet become files of the log."""
+"""Bulk import of feedback: request ids and labels from CSV, JSONL or Parquet files into the log."""
 
 import hashlib
 from array import array
@@ -22,14 +22,14 @@ from train.texts.reading import normalised, read_columns
 _FILE_ROWS = 50_000
 _MOST_INDEX = (1 << 31) - 1
 _CLOCKS_DIFFER = timedelta(minutes=1)
-"""How far a time may lie ahead of this machine's clock and not be in the future."""
+"""Maximum difference between a time and this machine's clock at which the time does not count as future."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportColumns:
-    """What the columns of the file are called; `index` (else 0) and `time` (else now) may be missing.
+    """Column names of the file; `index` (default 0) and `time` (default: now) are optional.
 
-    `label_names`: a value of the label column -> a label of the model; none: the values are labels.
+    `label_names` maps values of the label column to labels of the model; without it, the values are labels.
     """
 
     request_id: str = "request_id"
@@ -41,14 +41,14 @@ class ImportColumns:
 
 @dataclass(slots=True)
 class ImportCounts:
-    """What an import wrote, and what was remarkable about it; rows, but for `contradicting`.
+    """Result of an import: numbers of rows, except `contradicting`.
 
     Attributes:
-        rows: Written.
-        decimal_index: With an index such as 1.0, read as 1.
-        future_time: With a time in the future, written with the time of the import instead.
-        duplicate: That say what another row says of the same text.
-        contradicting: Texts that were given different labels.
+        rows: rows written.
+        decimal_index: rows with an index such as 1.0, which was read as 1.
+        future_time: rows with a time in the future, which were written with the time of the import.
+        duplicate: rows with the same text and label as another row.
+        contradicting: texts with different labels.
     """
 
     rows: int = 0
@@ -71,22 +71,22 @@ def import_feedback(
 ) -> ImportCounts:
     """Add the rows of a file, or of all files of a folder, to the feedback of a log.
 
-    Every row is checked before the first is written. Importing a file twice does no harm: what is said twice
-    counts once.
+    Every row is checked before the first one is written. A file can be imported twice: readers count
+    duplicate feedback once.
 
     Args:
-        address: a path, or s3://bucket/prefix.
-        log_uri: the log, as SENTIMENT_LOG_URI.
-        labels: that the model has.
-        columns: of the file.
-        now: the time of rows that have none.
-        layout: of CSV files.
-        audit: whether the rows label the audit sample; those without a label are then not labelled yet.
-        tell: told how many rows are written so far.
+        address: path or s3://bucket/prefix of the files.
+        log_uri: URI of the log, as in SENTIMENT_LOG_URI.
+        labels: labels of the model.
+        columns: column names of the file.
+        now: time of rows without a time.
+        layout: layout of CSV files.
+        audit: whether the rows label the audit sample; rows without a label are then skipped.
+        tell: callback that receives the number of rows written so far.
 
     Raises:
-        DataInvalid: the file cannot be read, or a row is not feedback; names file, row and column. Nothing is
-            written then.
+        DataInvalid: the file cannot be read, or a row is not feedback; the message names the file, row and
+            column. Nothing is written then.
         LogInvalid: the log cannot be written.
     """
     _check_names(columns.label_names, labels)
@@ -109,8 +109,8 @@ def import_feedback(
 
 
 def _count_repeats(truths: Iterable[Truth], counts: ImportCounts) -> None:
-    """Count rows on the same text, by 64-bit hashes: 16 bytes a row, however long the ids are."""
-    said = array("Q")  # the text and its label, one after the other
+    """Count repeated texts by 64-bit hashes: 16 bytes per row, independent of the length of the ids."""
+    said = array("Q")  # alternating: hash of the text, hash of the text and its label
     for truth in truths:
         text = f"{truth.request_id}\n{truth.index}"
         said.extend((_hash(text), _hash(f"{text}\n{truth.label}")))
@@ -188,7 +188,7 @@ def _label(value: object, known: Mapping[str, str], where: str) -> str:
 
 
 def _check_names(names: Mapping[str, str], labels: Sequence[str]) -> None:
-    """Refuse a label that no value can mean."""
+    """Raise DataInvalid if a value is mapped to an unknown label."""
     for value, label in names.items():
         if label not in labels:
             raise DataInvalid(

@@ -1,15 +1,16 @@
-"""Joining feedback to predictions by (request_id, index), in memory that does not grow with the log.
+"""Join of feedback and predictions by (request_id, index), in memory that is independent of the log's size.
 
-A hash join in parts: both sides are dealt out by a hash of the request id to files on the local disk, so that
-what belongs together lies in the same part; then one part after another is joined in memory.
+This is a partitioned hash join: the rows of both sides are written to files on the local disk by a hash of
+the request id, so that matching rows are in the same partition; then the partitions are joined in memory, one
+after another.
 
-What people say is not always one thing:
+Feedback can be late, repeated or contradictory:
 
-    late           more than `late_s` after the answer: counts, however late it is
-    duplicate      said again, the same: counts once
-    contradicting  said again, otherwise: the last one counts; two labels at the very same time: none
-    unknown        of no prediction in the window: not kept, answered at another time or by another version
-    ambiguous      two texts were answered under the same request id and index: left out, for it is of either
+    late           more than `late_s` after the prediction: counts, without an upper limit
+    duplicate      same text with the same label: counts once
+    contradicting  same text with another label: the last label counts; none if two labels have the same time
+    unknown        no such prediction in the window: not logged, or of another time or version
+    ambiguous      two texts have the same request id and index: ignored, because it could belong to either
 """
 
 import math
@@ -29,12 +30,13 @@ from serve_app.capture.records import AUDIT, FEEDBACK, PREDICTIONS
 from train.captured.reading import Log, Window
 
 TRUTH, TRUTH_TIME, AUDITED = "truth", "truth_time", "audited"
-"""Columns that the join adds: what somebody said the label is, and when; whether it labels the audit sample.
-A label of the audit sample, which was drawn at random, counts whatever else was said."""
+"""Columns that the join adds: the label from feedback, its time, and whether it labels the audit sample. A
+label of the audit sample, which was drawn at random, takes precedence over other feedback."""
 LATE_S = 86_400.0
 
 _PART_BYTES = 16 << 20
-"""Of the log's files, for each part: about 200,000 rows, and some 100 MB while it is joined."""
+"""Bytes of the log's files per partition: about 200,000 rows, which need about 100 MB while they are
+joined."""
 _MOST_PARTS = 512
 _BATCH_ROWS = 65_536
 _NEEDED = ("request_id", "index", "time", "text_sha256", "audit_fraction")
@@ -42,7 +44,7 @@ _NEEDED = ("request_id", "index", "time", "text_sha256", "audit_fraction")
 
 @dataclass(slots=True)
 class JoinCounts:
-    """What became of the feedback; texts, but for `feedback` and `duplicate`, which are rows."""
+    """Results of the join: numbers of texts, except `feedback` and `duplicate`, which count rows."""
 
     feedback: int = 0
     joined: int = 0
@@ -50,24 +52,24 @@ class JoinCounts:
     duplicate: int = 0
     contradicting: int = 0
     undecided: int = 0
-    """Of the contradicting, those with two labels at the same time."""
+    """Number of contradicting texts that have two labels with the same time."""
     unknown: int = 0
     ambiguous: int = 0
 
 
 class Join:
-    """The predictions of a window that have feedback, with it.
+    """Predictions of a window that have feedback, joined with it.
 
-    Iterate it once: batches with `columns`, `truth`, `truth_time` and `audited`, in no order. After that
-    `counts` is complete.
+    Iterate it once. It yields batches with `columns`, `truth`, `truth_time` and `audited`, in no order. After
+    that, `counts` is complete.
 
     Args:
-        log: where both lie.
-        window: of the predictions; feedback is read from its beginning on, without an end.
-        columns: of the predictions.
-        late_s: after how long feedback counts as late.
-        scratch: folder for the parts, which take about as much of the disk as the columns that are read; the
-            system's temporary folder by default.
+        log: log of the predictions and the feedback.
+        window: window of the predictions; feedback is read from its start, without an end.
+        columns: columns of the predictions.
+        late_s: delay in seconds from which feedback counts as late.
+        scratch: folder for the partitions, which need about as much disk space as the columns that are read;
+            by default the system's temporary folder.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Join:
                     yield from joined.to_batches(max_chunksize=_BATCH_ROWS)
 
     def _join(self, predictions: pa.Table | None, feedback: pa.Table | None) -> pa.Table | None:
-        """One part; None if it holds no feedback that can be joined."""
+        """Join one partition; return None if it has no feedback that matches."""
         if feedback is None:
             return None
         keys = pc.unique(feedback["key"])
@@ -123,7 +125,7 @@ class Join:
         return joined.append_column(AUDITED, marked)
 
     def _decide(self, feedback: pa.Table) -> pa.Table:
-        """One row (key, label, time, audit) for each text on which the feedback says one thing."""
+        """Return one row (key, label, time, audit) for each text with a decided label."""
         of_key = feedback.group_by("key").aggregate([("label", "count"), ("label", "count_distinct")])
         said, labels = of_key["label_count"], of_key["label_count_distinct"]
         self.counts.feedback += feedback.num_rows
@@ -145,7 +147,7 @@ class Join:
         return decided.append_column("audit", pc.is_in(decided["key"], audited))
 
     def _one_each(self, predictions: pa.Table) -> pa.Table:
-        """A row for each key: of the same text asked twice the first, of different texts none."""
+        """Return one row per key: the first one if all have the same text, none if the texts differ."""
         rows = predictions.append_column("row", pa.array(np.arange(predictions.num_rows)))
         of_key = rows.group_by("key").aggregate([("row", "min"), ("text_sha256", "count_distinct")])
         clear = of_key.filter(pc.equal(of_key["text_sha256_count_distinct"], 1))
@@ -154,7 +156,7 @@ class Join:
 
 
 def _deal(batches: Iterable[pa.RecordBatch], folder: Path, parts: int) -> None:
-    """Write each row, with its key, to the part of its request id."""
+    """Write each row, with its key, to the partition of its request id."""
     folder.mkdir()
     options = ipc.IpcWriteOptions(compression="lz4")
     with ExitStack() as stack:
@@ -182,12 +184,12 @@ def _part(folder: Path, part: int) -> pa.Table | None:
 
 
 def keys(batch: pa.RecordBatch) -> pa.Array:
-    """(request_id, index) as one string."""
+    """Return (request_id, index) as one string per row."""
     return pc.binary_join_element_wise(batch["request_id"], batch["index"].cast(pa.string()), "\n")
 
 
 def hashes(strings: pa.Array) -> Any:
-    """uint64 (rows,): the same for the same string, in every run."""
+    """Return uint64 (rows,): a hash that is the same for the same string in every run."""
     from pandas.util import hash_array
 
     return hash_array(strings.to_numpy(zero_copy_only=False), categorize=False)

@@ -1,4 +1,4 @@
-"""One at a time: a lease on the log, kept beside it in a document that only one writer can win."""
+"""Lease on the log, so that one writer runs at a time: a document next to the log, written conditionally."""
 
 import json
 import uuid
@@ -11,7 +11,8 @@ from train.registry.place import Place, Stored, open_place
 
 _KEY = "compacting.json"
 _LEASE = timedelta(hours=1)
-"""After so long without a renewal the holder is taken for dead. It renews before each file that it writes."""
+"""Time without a renewal after which the lease expires. The holder renews it before each file that it
+writes."""
 
 
 @contextmanager
@@ -19,11 +20,11 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
     """Hold the lease while the block runs.
 
     Yields:
-        What renews the lease; raises LogInvalid if somebody else has had it since, even if they have given
-        it back: what the holder knows of the log is then out of date.
+        Function that renews the lease. It raises LogInvalid if another holder has had the lease since, even
+            if that one has released it: the caller's view of the log is then outdated.
 
     Raises:
-        LogInvalid: somebody else has it, or the place cannot be reached.
+        LogInvalid: another run holds the lease, or the location cannot be reached.
     """
     try:
         place = open_place(uri)
@@ -53,7 +54,7 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
 
 
 def _give_back(place: Place, name: str) -> None:
-    """Nobody holds it from now on; if somebody else has taken it, it is theirs."""
+    """Release the lease, unless another run has taken it."""
     stored = place.read(_KEY)
     if stored is not None and _holder(stored) == name:
         _swap(place, name, datetime.fromtimestamp(0, UTC), stored)

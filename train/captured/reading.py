@@ -1,6 +1,6 @@
-"""Reading the prediction log and the feedback, a batch of rows at a time: a window of time or a version.
+"""Reader of the prediction log and the feedback: batches of rows of a time window or a version.
 
-The layout and the columns are the writer's: `serve_app/capture/records.py` and `parquet.py`.
+`serve_app/capture/records.py` and `parquet.py` define the layout and the columns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,19 +26,19 @@ from train.texts.files import absolute, open_filesystem
 
 BATCH_ROWS = 65_536
 COMPACTED = "compacted-"
-"""How names of files begin that `compacting` wrote."""
+"""Prefix of the names of files that `compacting` wrote."""
 REPLACES = b"replaces"
-"""Key in a compacted file's metadata: names of the files whose rows it has, one a line."""
+"""Key in a compacted file's metadata: names of the files whose rows it contains, one per line."""
 
 _LATER = {"audit_fraction": written.PREDICTION_COLUMNS.field("audit_fraction").type}
-"""Columns that files of earlier releases do not have; they are null there."""
+"""Columns that files of earlier releases do not have; their values are then null."""
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which predictions: from `since` on, before `until`, by `version` or by any.
+    """Selection of predictions: from `since` on, before `until`, of `version` or of all versions.
 
     Both times need a time zone and are stored in UTC, because the partitions of the log are UTC days.
     """
@@ -57,14 +57,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A file of the log.
+    """File of the log.
 
     Attributes:
-        path: in the log's file system.
-        day: of its rows, UTC.
-        version: of the model; None of feedback.
-        size_bytes: of the file.
-        modified: when it was written.
+        path: path in the log's file system.
+        day: UTC day of its rows.
+        version: version of the model; None for feedback.
+        size_bytes: size of the file.
+        modified: modification time.
     """
 
     path: str
@@ -75,17 +75,17 @@ class LogFile:
 
     @property
     def folder(self) -> str:
-        """Where it lies."""
+        """Return the path of its folder."""
         return str(PurePosixPath(self.path).parent)
 
     @property
     def name(self) -> str:
-        """Its name in the folder."""
+        """Return its name in the folder."""
         return PurePosixPath(self.path).name
 
 
 class Log:
-    """What lies at a folder or `s3://bucket/prefix`, as a replica's SENTIMENT_LOG_URI names it."""
+    """Prediction log in a folder or at `s3://bucket/prefix`, as in a replica's SENTIMENT_LOG_URI."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -93,17 +93,17 @@ class Log:
 
     @property
     def address(self) -> str:
-        """The absolute address: the same log has the same, whatever the working folder is."""
+        """Return the absolute URI, which does not depend on the working folder."""
         return absolute(self._address)
 
     def predictions(
         self, window: Window = Window(), columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a window, in no order; at most `BATCH_ROWS` at a time.
+        """Yield the rows of a window, in no order, at most `BATCH_ROWS` at a time.
 
         Args:
-            window: which.
-            columns: which to read, in this order; all by default. Others are not read from the disk.
+            window: selection of the rows.
+            columns: columns to read, in this order; all by default. Other columns are not read from the disk.
 
         Raises:
             LogInvalid: the log cannot be read, or has no such column.
@@ -117,7 +117,7 @@ class Log:
             yield from self.rows(file, window, written.FEEDBACK_COLUMNS.names)
 
     def labels(self, window: Window = Window()) -> tuple[str, ...]:
-        """The labels of the window's models, in the order of `scores`.
+        """Return the labels of the window's models, in the order of `scores`.
 
         Raises:
             LogInvalid: there are no predictions, or their models have different labels.
@@ -130,7 +130,7 @@ class Log:
         return found.pop()
 
     def files(self, kind: str, window: Window = Window()) -> list[LogFile]:
-        """The files that hold each row of a window once, sorted by path."""
+        """Return the files that together contain each row of a window once, sorted by path."""
         files: list[LogFile] = []
         for _, of_folder in groupby(self.every_file(kind, window), key=lambda file: file.folder):
             found = list(of_folder)
@@ -139,17 +139,17 @@ class Log:
         return files
 
     def visibility(self, files: Sequence[LogFile]) -> Visibility:
-        """Which files of one folder are read, given all of them."""
+        """Decide which files of one folder are read; `files` must be all of its files."""
         claims = {file.name: self.claims(file) for file in files if file.name.startswith(COMPACTED)}
         return visibility([file.name for file in files], claims)
 
     def every_file(self, kind: str, window: Window = Window()) -> list[LogFile]:
-        """As `files`, with those that are not read and not removed yet."""
+        """Return the same as `files`, and also the files that are ignored but not removed yet."""
         folder = f"{self.root}/{kind}"
         with self._translated(folder):
             infos = self.system.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
         files = [_log_file(info) for info in infos if info.type == FileType.File and _is_whole(info.path)]
-        # A day more on either side costs nothing: rows are looked at one by one.
+        # One more day on either side is harmless, because rows are filtered one by one.
         first, last = window.since.date(), window.until.date()
         return sorted(
             (
@@ -163,7 +163,7 @@ class Log:
     def rows(
         self, file: LogFile, window: Window = Window(), columns: Sequence[str] = ()
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of one file that lie in the window's time."""
+        """Yield the rows of one file that are in the window's time."""
         names = list(dict.fromkeys([*columns, "time"]))
         with self._translated(file.path), self._open(file) as source:
             self._check_version(file, source.schema_arrow.metadata or {})
@@ -179,18 +179,18 @@ class Log:
                     yield chosen
 
     def schema(self, file: LogFile) -> pa.Schema:
-        """Columns and metadata of a file."""
+        """Return the columns and metadata of a file."""
         with self._translated(file.path), self._open(file) as source:
             return source.schema_arrow
 
     def count(self, file: LogFile) -> int:
-        """Rows of a file, from its footer."""
+        """Return the number of rows of a file, from its footer."""
         with self._translated(file.path), self._open(file) as source:
             rows: int = source.metadata.num_rows
             return rows
 
     def claims(self, file: LogFile) -> frozenset[str]:
-        """Names of the files of the same folder whose rows a compacted file has; none of another file."""
+        """Return the names of the files whose rows a compacted file contains; empty for other files."""
         names: bytes = (self.schema(file).metadata or {}).get(REPLACES, b"")
         return frozenset(names.decode().splitlines())
 
@@ -205,12 +205,12 @@ class Log:
 
     @property
     def system(self) -> Any:
-        """The `pyarrow.fs.FileSystem` of the files' paths."""
+        """Return the `pyarrow.fs.FileSystem` of the files' paths."""
         return self._located[0]
 
     @property
     def root(self) -> str:
-        """The log's folder, in that file system."""
+        """Return the log's folder in that file system."""
         return self._located[1]
 
     def _open(self, file: LogFile) -> Any:

@@ -1,4 +1,4 @@
-"""What a log holds: rows, files and bytes of each day and version, and of each day's feedback."""
+"""Contents of a log: rows, files and bytes by day and version, and of the feedback by day."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from train.captured.reading import Log, Window
 
 @dataclass(slots=True)
 class Holding:
-    """What lies in one folder of the log; `version` is None of feedback."""
+    """Contents of one folder of the log; `version` is None for feedback."""
 
     kind: str
     day: str
@@ -20,12 +20,12 @@ class Holding:
 
 
 def summarise(log: Log, window: Window, tell: Callable[[int], None] = lambda _: None) -> list[Holding]:
-    """The folders of a window's days, feedback after predictions; only the files' footers are read.
+    """Return the contents of the folders of a window's days, predictions first; read only the files' footers.
 
     Args:
-        log: to look at.
-        window: its days count, not its hours.
-        tell: told how many files were looked at.
+        log: log to summarise.
+        window: window, of which only the days are used, not the hours.
+        tell: callback that receives the number of files read so far.
 
     Raises:
         LogInvalid: the log cannot be read.

@@ -1,7 +1,7 @@
-"""Which files of a folder are read: every row once, although several files may hold it. Pure.
+"""Decision which files of a folder are read, so that each row is read once although several files contain it.
 
-A compacted file claims the files whose rows it has. Two runs of which one lost its lease while it wrote can
-leave compacted files whose claims overlap; then one of them is void.
+A compacted file claims the files whose rows it contains. If a run loses its lease while it writes, two runs
+can leave compacted files whose claims overlap; then one of the two is void. The module has no side effects.
 """
 
 from collections.abc import Collection, Mapping, Set
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """What is not read.
+    """Files that are not read.
 
     Attributes:
-        replaced: names whose rows a compacted file has, whether these files still exist or not.
-        void: names of compacted files whose rows all are in other files.
+        replaced: names of files whose rows a compacted file contains, whether they still exist or not.
+        void: names of compacted files whose rows are all in other files.
     """
 
     replaced: frozenset[str]
     void: frozenset[str]
 
     def __contains__(self, name: str) -> bool:
-        """Whether the file is read."""
+        """Return whether the file is read."""
         return name not in self.replaced and name not in self.void
 
 
 def visibility(names: Collection[str], claims: Mapping[str, Set[str]]) -> Visibility:
     """Decide which files are read.
 
-    A compacted file is void if it shares a claimed file with another one, and everything else that it claims
-    still exists or is claimed by others: without it, no row is missing. Where two files could be void, the
-    one with the greater name is. A void file stays void, because what it shares stays claimed.
+    A compacted file is void if it shares a claimed file with another one, and every other file that it claims
+    still exists or is claimed by another one: no row is missing without it. If two files could be void, the
+    one with the greater name is void. A void file stays void, because the shared files stay claimed.
 
     Args:
-        names: of the existing files.
-        claims: a compacted file's name -> names of the files whose rows it has, those that were compacted
-            before together with what they claimed themselves.
+        names: names of the existing files.
+        claims: names of the claimed files, by name of the compacted file; if it was made from compacted
+            files, they include the files that those claimed.
     """
     valid = {name: set(claimed) for name, claimed in claims.items()}
     void: set[str] = set()
@@ -48,7 +48,7 @@ def visibility(names: Collection[str], claims: Mapping[str, Set[str]]) -> Visibi
 
 
 def _redundant(valid: Mapping[str, Set[str]], existing: Set[str]) -> str | None:
-    """The greatest name of a compacted file that can be void; None if there is none."""
+    """Return the greatest name of a compacted file that can be void, or None."""
     for name in sorted(valid, reverse=True):
         claimed = valid[name]
         others = [of for other, of in valid.items() if other != name and other not in claimed]

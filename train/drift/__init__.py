@@ -1,1 +1,1 @@
-"""Drift: is what comes in still what the model was made for, and are its answers still right?"""
+"""Drift detection: changes of the input texts, of the predictions and of the accuracy of a version."""

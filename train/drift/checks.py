@@ -1,4 +1,4 @@
-"""The checks of a whole window: each a pure function of reference and traffic that measures one thing."""
+"""Checks of an entire window: each is a pure function of reference and traffic that measures one change."""
 
 import math
 
@@ -17,7 +17,7 @@ from train.profile import Histogram
 
 
 def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -> Measure | None:
-    """Do the texts look different to the model? None if no label has enough texts on both sides."""
+    """Measure covariate shift of the embeddings; return None if no label has enough texts on both sides."""
     found = discrepancy(reference, current)
     if found is None:
         return None
@@ -35,7 +35,7 @@ def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -
 
 
 def lengths(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
-    """Are the texts longer or shorter?"""
+    """Measure the shift of the text lengths."""
     of_reference = reference.profile.token_lengths
     effect, p = _moved(of_reference, traffic.lengths)
     before, now = (
@@ -54,7 +54,7 @@ def lengths(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> M
 
 
 def unknown_tokens(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
-    """Are there more words, signs or scripts that the tokenizer does not know?"""
+    """Measure the rise of the unknown-token rate: words, symbols or scripts outside the vocabulary."""
     before, now = reference.profile.unknown_token_rate, traffic.tokens.rate
     return Measure(
         check="unknown tokens",
@@ -68,7 +68,7 @@ def unknown_tokens(reference: Reference, traffic: Traffic, thresholds: Threshold
 
 
 def label_shares(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
-    """Are the answers distributed differently?"""
+    """Measure the shift of the predicted labels."""
     profile = reference.profile
     before = np.array([round(profile.predicted_shares[label] * profile.texts) for label in traffic.labels])
     moved = shares(traffic.answers) - shares(before)
@@ -86,7 +86,7 @@ def label_shares(reference: Reference, traffic: Traffic, thresholds: Thresholds)
 
 
 def scores(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
-    """Are the scores distributed differently?"""
+    """Measure the shift of the scores."""
     effect, p = _moved(reference.profile.top_scores, traffic.top_scores)
     before, _ = mean_score(reference.profile.top_scores.edges, np.array(reference.profile.top_scores.counts))
     now, _ = mean_score(reference.profile.top_scores.edges, traffic.top_scores)
@@ -104,15 +104,15 @@ def scores(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Me
 def accuracy(
     reference: Reference, now: float, right: int, judged: int, what: str, thresholds: Thresholds
 ) -> Measure:
-    """Is the model wrong more often? Both have been judged at least once.
+    """Measure the fall of the accuracy. Reference and window need at least one labelled text each.
 
     Args:
-        reference: Of the version.
-        now: Share of the window's answers that are right.
-        right: Right answers in a random sample that knows this share as well.
-        judged: Of how many.
-        what: How they were judged, the end of "… are right".
-        thresholds: The bounds.
+        reference: Reference of the version.
+        now: Accuracy in the window, 0..1.
+        right: Number of correct predictions in a simple random sample of equal precision.
+        judged: Size of that sample.
+        what: Description of the labelled texts, the end of "… are right".
+        thresholds: Limits.
     """
     before = reference.right / reference.judged
     fall = thresholds.accuracy.fall
@@ -129,7 +129,7 @@ def accuracy(
 
 
 def estimated_accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
-    """Do the scores themselves let expect more wrong answers? The fall of their mean."""
+    """Measure the fall of the mean score, which estimates the fall of the accuracy without labels."""
     of_reference = reference.profile.top_scores
     before, variance_before = mean_score(of_reference.edges, np.array(of_reference.counts))
     now, variance = mean_score(of_reference.edges, traffic.top_scores)
@@ -150,12 +150,12 @@ def estimated_accuracy(reference: Reference, traffic: Traffic, thresholds: Thres
 
 
 def _moved(reference: Histogram, current: Counts) -> tuple[float, float]:
-    """PSI and p-value of a histogram."""
+    """Return the PSI and p-value of a histogram."""
     coarse = coarsen(np.array(reference.counts), current)
     return psi(*coarse), homogeneity_p(*coarse)
 
 
 def _median(edges: tuple[float, ...], counts: Counts) -> float:
-    """Where half of the texts are below, spread evenly within a bin."""
+    """Return the median, with the texts of a bin taken as spread evenly."""
     below = np.r_[0, np.cumsum(counts)] / counts.sum()
     return float(np.interp(0.5, below, edges))

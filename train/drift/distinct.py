@@ -1,4 +1,4 @@
-"""Which of many keys have not occurred before, with 8 bytes of memory for each of them."""
+"""Detection of keys that have not occurred before, with 8 bytes of memory per key."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,13 +7,13 @@ from train.captured.joining import hashes
 from train.captured.reading import Log, Window
 
 MOST_KEYS = 1 << 24
-"""128 MiB of them. A key beyond so many counts as new each time it occurs."""
+"""Maximum number of stored keys: 128 MiB. Any further key counts as new each time it occurs."""
 
 Keys = npt.NDArray[np.uint64]
 
 
 class DistinctKeys:
-    """The keys that have occurred, in sorted runs that are merged when they reach a similar length."""
+    """Set of the keys that have occurred: sorted runs, which are merged when their lengths become similar."""
 
     def __init__(self, most: int = MOST_KEYS) -> None:
         self._most = most
@@ -23,10 +23,10 @@ class DistinctKeys:
         return sum(len(run) for run in self._runs)
 
     def add(self, keys: Keys) -> npt.NDArray[np.bool_]:
-        """Remember keys.
+        """Add keys.
 
         Returns:
-            bool (keys,): whether each occurs for the first time.
+            bool (keys,): whether each key occurs for the first time.
         """
         values, first = np.unique(keys, return_index=True)
         for run in self._runs:
@@ -44,7 +44,7 @@ class DistinctKeys:
 
 
 def distinct_texts(log: Log, window: Window, most: int = MOST_KEYS) -> int:
-    """Count the distinct texts of a window's predictions; reading stops at `most` of them.
+    """Count the distinct texts of a window's predictions, up to `most`.
 
     Raises:
         LogInvalid: The log cannot be read.

@@ -1,4 +1,4 @@
-"""`drift.json`: a report for programs. Numbers are rounded to six digits, times are ISO 8601 in UTC."""
+"""Document `drift.json`: a report for programs, with numbers of six digits and times in ISO 8601, UTC."""
 
 import json
 from dataclasses import asdict
@@ -9,13 +9,13 @@ from train.drift.findings import Report
 
 
 def as_document(report: Report) -> dict[str, Any]:
-    """The report as JSON has it, `verdict` and `reasons` first."""
+    """Return the report as JSON values, `verdict` and `reasons` first."""
     fields = _plain(asdict(report))
     return {"format": 1, "verdict": fields.pop("verdict"), "reasons": list(report.reasons), **fields}
 
 
 def to_json(report: Report) -> str:
-    """The document, indented."""
+    """Return the document as indented JSON."""
     return json.dumps(as_document(report), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Texts as the version's own model sees them: a window's anew, the reference's from its bundle."""
+"""Embeddings by the version's own model: computed for a window, read from the bundle for the reference."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def embed_texts(classifier: "Classifier", texts: Sequence[str]) -> Embedded:
-    """Run the model over texts, at least one.
+    """Compute the embeddings and predictions of at least one text.
 
     Raises:
-        BundleInvalid: The model's head does not read a first token.
+        BundleInvalid: The model's head does not use the first token.
     """
     logits, embeddings = ask(classifier, classifier.preprocess(texts))
     return Embedded(embeddings, logits.argmax(axis=1))
 
 
 def answered(classifier: "Classifier", embeddings: Halves) -> Embedded:
-    """Embeddings of a profile, with what the model's head answers to them.
+    """Return embeddings of a profile with the predictions that the model's head makes for them.
 
     Raises:
-        BundleInvalid: The model's head does not read a first token.
+        BundleInvalid: The model's head does not use the first token.
     """
     import torch
 

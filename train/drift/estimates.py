@@ -1,9 +1,9 @@
-"""Accuracy without labels, from calibrated scores. Both ways read the scores' histogram and nothing else.
+"""Accuracy estimates without labels, from calibrated scores. Both methods use only the scores' histogram.
 
-They assume that a score of 0.8 is still right 8 times in 10. Where the world turned and the texts did not, or
-where the model is sure of texts it has never seen, that no longer holds, and both are too high. An estimate
-is a reason to ask for labels, never their replacement: none is right under every shift (Garg et al. 2022,
-section 3).
+They assume that the scores stay calibrated: that a score of 0.8 is still correct in 8 of 10 cases. If the
+meaning of the texts changes while the texts do not, or if the model is confident about unfamiliar texts, the
+assumption fails and both estimates are too high. An estimate is a reason to collect labels and does not
+replace them: no estimator is correct under every shift (Garg et al. 2022, section 3).
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from train.profile import Histogram
 
 
 def mean_score(edges: Sequence[float], counts: Counts) -> tuple[float, float]:
-    """Mean top score and its variance over the texts, each text at the middle of its bin.
+    """Return the mean top score and its variance over the texts, with each text at the middle of its bin.
 
     Args:
-        edges: Of the bins, rising, one more than `counts`.
+        edges: Edges of the bins, rising, one more than `counts`.
         counts: int64 (bins,), at least one text.
     """
     middles = _middles(edges)
@@ -28,14 +28,15 @@ def mean_score(edges: Sequence[float], counts: Counts) -> tuple[float, float]:
 
 
 def by_mean_score(reference: Histogram, accuracy: float, counts: Counts) -> float:
-    """The reference's accuracy less what the mean score has fallen: difference of confidences.
+    """Estimate the accuracy as the reference's accuracy minus the fall of the mean score.
 
-    Guillory et al. 2021, Predicting with Confidence on Unseen Distributions, arXiv:2107.03315, section 3.
+    The method is the difference of confidences: Guillory et al. 2021, Predicting with Confidence on Unseen
+    Distributions, arXiv:2107.03315, section 3.
 
     Args:
-        reference: Of the top scores.
-        accuracy: Measured on the reference's texts, 0..1.
-        counts: Of the window, in the reference's bins.
+        reference: Histogram of the reference's top scores.
+        accuracy: Accuracy on the reference's texts, 0..1.
+        counts: Counts of the window, in the reference's bins.
     """
     before, _ = mean_score(reference.edges, np.array(reference.counts))
     now, _ = mean_score(reference.edges, counts)
@@ -43,20 +44,23 @@ def by_mean_score(reference: Histogram, accuracy: float, counts: Counts) -> floa
 
 
 def by_threshold(reference: Histogram, accuracy: float, counts: Counts) -> float:
-    """Average thresholded confidence: the share of scores above a threshold.
+    """Estimate the accuracy by average thresholded confidence: the share of scores above a threshold.
 
-    The threshold is the score that as many of the reference's are below as were wrong.
+    The threshold is chosen so that the share of the reference's scores below it equals the reference's error
+    rate.
 
-    Garg et al. 2022, Leveraging Unlabeled Data to Predict Out-of-Distribution Performance, arXiv:2201.04234,
-    equations 1 and 2, the score being the greatest softmax. Within a bin, texts are taken as spread evenly.
+    Source: Garg et al. 2022, Leveraging Unlabeled Data to Predict Out-of-Distribution Performance,
+    arXiv:2201.04234, equations 1 and 2, with the greatest softmax as score. Within a bin, texts are taken as
+    spread evenly.
 
     Args:
-        reference: Of the top scores.
-        accuracy: Measured on the reference's texts, 0..1.
-        counts: Of the window, in the reference's bins.
+        reference: Histogram of the reference's top scores.
+        accuracy: Accuracy on the reference's texts, 0..1.
+        counts: Counts of the window, in the reference's bins.
     """
     below = _cumulative(np.array(reference.counts))
-    # Bins in which the sum stands still would leave the threshold open: each is left at its lower edge.
+    # In an empty bin the sum is constant and the threshold is not unique, so the lower edge of the bin is
+    # used.
     rises = np.r_[True, np.diff(below) > 0]
     threshold = np.interp(1 - accuracy, below[rises], np.array(reference.edges)[rises])
     return float(1 - np.interp(threshold, reference.edges, _cumulative(counts)))

@@ -1,9 +1,9 @@
-"""How often the answers are right, from labels: of the audit sample, or bounds from feedback.
+"""Accuracy from labels: an estimate from the audit sample, or bounds from feedback.
 
-Feedback is no random sample: whether somebody gives it depends on whether the answer was right, which cannot
-be corrected by what is known of the answer alone (label and score). So feedback gives bounds: the answers
-without it may all be right, or all be wrong (Manski 1989, Anatomy of the Selection Problem, Journal of Human
-Resources 24). Only the audit sample, drawn at random by request, gives an estimate.
+Feedback is not a random sample: whether a client gives it depends on whether the prediction was correct, and
+the prediction alone (label and score) is not enough to correct this. So feedback gives bounds: the
+predictions without it may all be correct, or all be wrong (Manski 1989, Anatomy of the Selection Problem,
+Journal of Human Resources 24). Only the audit sample, which is drawn at random by request, gives an estimate.
 """
 
 from collections.abc import Iterable
@@ -17,16 +17,17 @@ from train.captured.joining import AUDITED, TRUTH, hashes
 from train.drift.distinct import DistinctKeys
 
 COLUMNS = ("request_id", "text_sha256", "label", "audit_fraction")
-"""Of the predictions, what `count_feedback` needs beside the labels."""
+"""Columns of the predictions that `count_feedback` needs in addition to the labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSums:
-    """Distinct texts of the audit sample, as sums over its requests.
+    """Sums over the requests of the audit sample, of its distinct texts.
 
-    A request was drawn with the chance `audit_fraction`, so each of its texts has the weight 1 / fraction.
-    The texts of a request were drawn together, so the request is the unit of the variance. Per request, w is
-    the sum of the weights of its texts and y of those whose answer is right.
+    A request is drawn with the probability `audit_fraction`, so each of its texts has the weight 1 /
+    fraction. The texts of a request are drawn together, so the request is the unit of the variance. Per
+    request, w is the sum of the weights of its texts, and y the sum of the weights of the texts with a
+    correct prediction.
     """
 
     texts: int = 0
@@ -42,16 +43,16 @@ class AuditSums:
 
     @property
     def accuracy(self) -> float:
-        """Weighted share of right answers (Hájek's estimator); needs one text."""
+        """Return the weighted accuracy (Hájek's estimator); needs at least one text."""
         return self.y / self.w
 
     @property
     def effective_texts(self) -> int:
-        """Size of the simple random sample of texts that knows the share as well, at least 1.
+        """Return the size of the simple random sample of texts of equal precision, at least 1.
 
-        Its binomial variance is that of the ratio (Cochran 1977, Sampling Techniques, equation 6.13, without
-        the corrections for finite populations and for small samples). Where all are right or all wrong, the
-        size that the unequal weights alone leave (Kish 1965, Survey Sampling).
+        Its binomial variance is the variance of the ratio (Cochran 1977, Sampling Techniques, equation 6.13,
+        without the corrections for finite populations and for small samples). If all predictions are correct
+        or all are wrong, the size follows from the unequal weights alone (Kish 1965, Survey Sampling).
         """
         p = self.accuracy
         residuals = self.yy - 2 * p * self.wy + p**2 * self.ww
@@ -61,18 +62,18 @@ class AuditSums:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Right answers, and of how many, in that simple random sample."""
+        """Return the number of correct predictions and the size of that simple random sample."""
         return round(self.accuracy * self.effective_texts), self.effective_texts
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackCounts:
-    """Labels of a window's distinct texts.
+    """Numbers of labelled distinct texts of a window.
 
     Attributes:
-        right: texts whose answer agrees with the label, whoever gave it.
+        right: texts whose prediction agrees with the label, from any source.
         judged: texts with a label.
-        audit: those of the audit sample.
+        audit: sums of the audit sample.
     """
 
     right: int = 0
@@ -80,15 +81,18 @@ class FeedbackCounts:
     audit: AuditSums = field(default_factory=AuditSums)
 
     def bounds(self, texts: int) -> tuple[int, int]:
-        """Right answers among so many texts: if all without a label are wrong, and if all are right."""
+        """Return the minimum and maximum number of correct predictions among `texts` texts.
+
+        At the minimum, all predictions without a label are wrong; at the maximum, all are correct.
+        """
         return self.right, self.right + max(texts - self.judged, 0)
 
 
 def count_feedback(batches: Iterable[Any]) -> FeedbackCounts:
-    """Count labels, of each text one.
+    """Count labels, one per text.
 
     Args:
-        batches: Arrow record batches as `train.captured.joining.Join` gives them of `COLUMNS`.
+        batches: Arrow record batches of `train.captured.joining.Join` with `COLUMNS`.
     """
     seen, seen_in_audit = DistinctKeys(), DistinctKeys()
     right = judged = 0
@@ -103,7 +107,7 @@ def count_feedback(batches: Iterable[Any]) -> FeedbackCounts:
 
 
 def _sums(batch: Any) -> AuditSums:
-    """Sums of a batch's requests."""
+    """Return the sums of a batch's requests."""
     if not batch.num_rows:
         return AuditSums()
     _, request = np.unique(hashes(batch["request_id"]), return_inverse=True)

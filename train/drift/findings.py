@@ -1,4 +1,4 @@
-"""What a check finds, and what becomes of it: a finding with its level, and all of them as a report."""
+"""Results of the checks: a finding with its level, and the report of all findings."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,32 +7,32 @@ from typing import Literal
 Kind = Literal["covariate", "prediction", "segment", "accuracy"]
 Level = Literal["ok", "drift", "retrain"]
 LEVELS: tuple[Level, ...] = ("ok", "drift", "retrain")
-"""In rising order."""
+"""Levels in rising order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One thing that was measured, before it is known how many others were."""
+    """Result of one check, before the correction for the number of checks."""
 
     check: str
     kind: Kind
     effect: float
-    """How much; what it is a measure of is the check's affair."""
+    """Effect size; its unit depends on the check."""
     bound: float
-    """An effect from here on counts."""
+    """Minimum effect size that counts."""
     p: float
-    """p-value of no change."""
+    """p-value of the hypothesis of no change."""
     claim: str
-    """What has changed, if the effect counts."""
+    """Description of the change, if the effect counts."""
     measured: str
-    """What was measured: true whether the effect counts or not."""
+    """Description of the measured values, whether the effect counts or not."""
     retrain_bound: float | None = None
-    """An effect from here on asks for retraining; None: none does."""
+    """Minimum effect size that requires retraining; None if no effect does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A measure and its level."""
+    """Result of a check with its level."""
 
     check: str
     kind: Kind
@@ -40,14 +40,14 @@ class Finding:
     effect: float
     bound: float
     p: float
-    """After the correction for all that was asked in one go."""
+    """p-value, corrected for the number of simultaneous checks."""
     reason: str
-    """What was measured, after what has changed unless the level is `ok`."""
+    """Description of the change, unless the level is `ok`, and of the measured values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unmeasured:
-    """What could not be checked, and why."""
+    """Check that could not be made, and the reason."""
 
     check: str
     why: str
@@ -55,47 +55,47 @@ class Unmeasured:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyFigures:
-    """How often the answers are right, as fractions; None where it is not known."""
+    """Accuracy figures as fractions; None if unknown."""
 
     reference: float | None
-    """On what was held out of training."""
+    """Accuracy on the texts held out of training."""
     measured: float | None
-    """By the audit sample."""
+    """Accuracy by the audit sample."""
     low: float | None
     """Wilson's 95 % interval of `measured`."""
     high: float | None
     audited: int
-    """Texts of the audit sample that have a label."""
+    """Number of texts of the audit sample that have a label."""
     judged: int
-    """Texts with a label, whoever gave it."""
+    """Number of texts with a label, from any source."""
     feedback_low: float | None
-    """Bounds from those labels alone: all other answers are wrong, or all are right."""
+    """Bounds from those labels alone: all other predictions are wrong, or all are correct."""
     feedback_high: float | None
     by_mean_score: float | None
-    """Estimated without feedback: see `train.drift.estimates`."""
+    """Estimate without feedback: see `train.drift.estimates`."""
     by_threshold: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that is said of a window."""
+    """Result of a drift check of a window."""
 
     name: str
     version: str
     begin: datetime | None
     end: datetime | None
     rows: int
-    """Distinct texts."""
+    """Number of distinct texts."""
     repeated: int
-    """Further answers to the same texts, which are not judged."""
+    """Number of further predictions of the same texts, which are not evaluated."""
     verdict: Level
     findings: tuple[Finding, ...]
-    """Of the whole window: every check that was made."""
+    """Findings of all checks of the entire window."""
     segments: tuple[Finding, ...]
-    """Those that drifted, the greatest effect first."""
+    """Findings of the segments that drifted, the greatest effect first."""
     segments_judged: int
     segments_not_yet: int
-    """Those whose own past is too short to judge them."""
+    """Number of segments whose history is too short."""
     unmeasured: tuple[Unmeasured, ...]
     accuracy: AccuracyFigures
 

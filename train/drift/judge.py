@@ -1,4 +1,4 @@
-"""The judge: is this window drift? Reference, traffic and bounds in, report with verdict and reasons out."""
+"""Drift verdict: computes a report with verdict and reasons from reference, traffic and thresholds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from train.evaluation.compare import holm, wilson
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Texts of the reference and of the window, as the version's model sees them."""
+    """Embedded texts of the reference and of the window."""
 
     reference: Embedded
     current: Embedded
@@ -31,20 +31,20 @@ def judge(
     samples: Samples | None = None,
     history: SegmentHistory | None = None,
 ) -> Report:
-    """Hold a window against its version's reference; the same arguments give the same report.
+    """Compare a window with its version's reference; the same arguments give the same report.
 
-    `retrain` is what retraining can help against: fewer right answers, or texts of another domain. `drift` is
-    any other change, such as a product that turned: the model may well be right about it.
+    `retrain` means changes that retraining can correct: lower accuracy, or texts of another domain. `drift`
+    means any other change, such as a product with worse reviews, which the model may predict correctly.
 
     Args:
-        reference: Of the version that answered.
-        traffic: Of the window.
-        thresholds: The bounds.
-        samples: Of texts; None where the log has none.
-        history: The segments' own past, of the same version; without it no segment is judged.
+        reference: Reference of the version.
+        traffic: Traffic of the window.
+        thresholds: Limits.
+        samples: Embedded texts; None if the log has no texts.
+        history: History of the segments, of the same version; without it no segment is checked.
 
     Raises:
-        DataInvalid: The window has too few texts to be judged, or other labels than the reference.
+        DataInvalid: The window has too few texts, or other labels than the reference.
     """
     least = thresholds.evidence.min_rows
     if traffic.rows < least:
@@ -89,7 +89,7 @@ def judge(
 def _measured(
     reference: Reference, traffic: Traffic, thresholds: Thresholds, samples: Samples | None
 ) -> tuple[list[Measure], list[Unmeasured]]:
-    """Every check of the whole window that can be made, and the others with what they lack."""
+    """Return the results of all checks of the entire window, and the checks that were not possible."""
     arguments = (reference, traffic, thresholds)
     measures: list[Measure] = []
     unmeasured: list[Unmeasured] = []
@@ -112,7 +112,7 @@ def _measured(
 
 
 def _accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure | Unmeasured:
-    """The accuracy by the audit sample; without one by feedback, if even its upper bound is a fall."""
+    """Measure the accuracy by the audit sample; without one by feedback, if its upper bound is a fall."""
     feedback, least = traffic.feedback, thresholds.evidence.min_feedback
     if not reference.judged:
         return Unmeasured("accuracy", "nothing was held out of training to compare it with")
@@ -147,7 +147,10 @@ def _corrected(measures: Sequence[Measure]) -> list[tuple[Measure, float]]:
 
 
 def _finding(measure: Measure, p: float, significance: float, *, spared: bool = False) -> Finding:
-    """Effect and significance together make the level; `spared` is what feedback has shown to do no harm."""
+    """Return the finding with the level that effect and significance imply.
+
+    `spared` marks a change that, by the labels, has not lowered the accuracy.
+    """
     level: Level = "ok"
     reason = measure.measured
     if p <= significance and measure.effect >= measure.bound:
@@ -160,7 +163,7 @@ def _finding(measure: Measure, p: float, significance: float, *, spared: bool = 
 
 
 def _accuracy_held(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> bool:
-    """Whether labels show that no more accuracy was lost than the bound, with 95 % confidence."""
+    """Return whether labels show, with 95 % confidence, that the accuracy fell by less than the limit."""
     feedback, least = traffic.feedback, thresholds.evidence.min_feedback
     if reference.accuracy is None:
         return False

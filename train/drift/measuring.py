@@ -1,4 +1,4 @@
-"""One look for drift: a log, a bundle and a window of time in, a report out."""
+"""Drift check of a time window: reads the log and the bundle, and returns the report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look found, and what it was found from."""
+    """Result of a drift check, and its inputs."""
 
     report: Report
     reference: Reference
@@ -42,19 +42,19 @@ def look(
     past_periods: int | None = None,
     tell: Tell = lambda _: None,
 ) -> Look:
-    """Hold what a version answered from `since` until before `until` against its own reference.
+    """Compare the predictions of a version from `since` until before `until` with the version's reference.
 
-    Reads the log once, a batch at a time, and the feedback to it; embeds at most 512 of the texts.
+    The function reads the log once, batch by batch, with its feedback, and embeds at most 512 of the texts.
 
     Args:
-        log: Of the service.
-        bundle: The version's.
-        thresholds: The bounds.
-        since: With a time zone, as the others.
-        until: The window's end.
-        past_periods: How many periods before `since`, each as long as the window, are the segments' own past;
-            None: as many as the bounds say.
-        tell: Told what is done.
+        log: Prediction log of the service.
+        bundle: Bundle of the version.
+        thresholds: Limits.
+        since: Start of the window; all times need a time zone.
+        until: End of the window.
+        past_periods: Number of periods before `since`, each as long as the window, that are the segments'
+            history; None for the number in the thresholds.
+        tell: Callback that receives progress messages.
 
     Raises:
         DataInvalid: The bundle has no reference, or the window too few rows.
@@ -79,7 +79,7 @@ def look(
 
 def _read(log: Log, window: Window, labels: tuple[str, ...], tell: Tell) -> Traffic:
     traffic = count(_told(log.predictions(window, COLUMNS), tell), labels)
-    # The join deals the whole window out to the disk: not without cause.
+    # The join writes the entire window to the disk, so it is skipped if there is no feedback.
     if not log.files(FEEDBACK, replace(window, until=Window().until, version=None)):
         return traffic
     tell("joining feedback")

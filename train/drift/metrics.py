@@ -1,4 +1,4 @@
-"""What monitoring is told of a look for drift: every name once, as Prometheus text and for CloudWatch."""
+"""Metrics of a drift check for monitoring: Prometheus text format and CloudWatch JSON."""
 
 import json
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from train.drift.findings import LEVELS, Report
 
 NAMESPACE = "Sentiment"
-"""Of the CloudWatch metrics: the service's."""
+"""Namespace of the CloudWatch metrics, the same as the service's."""
 
 Unit = Literal["None", "Count", "Seconds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric; its name in Prometheus begins with `sentiment_`."""
+    """Metric of a drift check; its name in Prometheus begins with `sentiment_`."""
 
     name: str
     unit: Unit
@@ -26,7 +26,7 @@ class Metric:
 
     @property
     def prometheus(self) -> str:
-        """Its name there."""
+        """Return its name in Prometheus."""
         return f"sentiment_{self.name}"
 
 
@@ -42,7 +42,10 @@ METRICS = (VERDICT, WINDOW_ROWS, CHECK, EFFECT, SEGMENTS, ACCURACY, ESTIMATED, C
 
 
 def prometheus(report: Report, now: datetime) -> bytes:
-    """Text for a node exporter's textfile collector or a push gateway; labels `version` and `check`."""
+    """Return text in Prometheus format, with labels `version` and `check`.
+
+    A node exporter's textfile collector or a push gateway can read it.
+    """
     registry = CollectorRegistry()
     gauges: dict[Metric, Gauge] = {}
     for metric, check, value in _values(report, now):
@@ -54,10 +57,11 @@ def prometheus(report: Report, now: datetime) -> bytes:
 
 
 def cloudwatch(report: Report, now: datetime) -> str:
-    """JSON for `aws cloudwatch put-metric-data --cli-input-json`, or `put_metric_data(**json.loads(...))`.
+    """Return JSON for `aws cloudwatch put-metric-data --cli-input-json` or boto3's `put_metric_data`.
 
-    Every value is given with the version and without, for alarms that outlive a version. The dimension
-    `service` is the model's name, as in cluster/monitoring/metrics.yaml.
+    With boto3, call `put_metric_data(**json.loads(...))`. Every value is listed with and without the version,
+    for alarms that are independent of the version. The dimension `service` is the model's name, as in
+    cluster/monitoring/metrics.yaml.
     """
     data: list[dict[str, Any]] = []
     for metric, check, value in _values(report, now):
@@ -76,7 +80,7 @@ def cloudwatch(report: Report, now: datetime) -> str:
 
 
 def _values(report: Report, now: datetime) -> Iterator[tuple[Metric, str, float]]:
-    """Each metric with its check, or "" for those of the whole window, and its value."""
+    """Yield each metric with its check, which is "" for metrics of the entire window, and its value."""
     yield VERDICT, "", LEVELS.index(report.verdict)
     yield WINDOW_ROWS, "", report.rows
     yield SEGMENTS, "", len(report.segments)

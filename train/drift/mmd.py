@@ -1,10 +1,12 @@
-"""Maximum mean discrepancy: do two samples of embeddings come from the same distribution, label by label?
+"""Maximum mean discrepancy: a test whether two samples of embeddings have the same distribution, per label.
 
 Gretton et al. 2012, A Kernel Two-Sample Test, JMLR 13: the unbiased estimate of lemma 6 with a Gaussian
-kernel, its width the median distance between the points of both samples (section 8), its p by permutation.
+kernel, whose width is the median distance between the points of both samples (section 8); the p-value is
+computed by permutation.
 
-What a classifier's head is given tells its labels apart before anything else: more complaints among the same
-texts would look like another domain. So only texts with the same answer are compared, and permuted.
+The inputs of a classifier's head differ mostly by label, so a higher share of complaints among the same kind
+of texts would appear as another domain. Therefore only texts with the same predicted label are compared and
+permuted.
 """
 
 from dataclasses import dataclass
@@ -15,41 +17,41 @@ import numpy.typing as npt
 from train.drift.shift import Counts, Floats
 
 PERMUTATIONS = 2_000
-"""The least p-value is 1 / 2,001: small enough to stay below 0.01 after a correction for ten checks."""
+"""The minimum p-value is 1 / 2,001, which stays below 0.01 after a correction for ten checks."""
 
 LEAST_TEXTS = 10
-"""Of a label, in both samples, for it to be compared."""
+"""Minimum number of texts of a label in each sample for a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A sample of texts as the model sees them."""
+    """Embeddings of a sample of texts, with the predictions."""
 
     embeddings: npt.NDArray[np.floating]
-    """(texts, hidden), what the head was given."""
+    """(texts, hidden), inputs of the classification head."""
     answers: Counts
-    """Index of each text's answered label: int64 (texts,)."""
+    """Index of each text's predicted label: int64 (texts,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """What the test found."""
+    """Result of the test."""
 
     squared: float
-    """MMD squared, unbiased, mean over the labels: 0 where nothing differs, at most 2, at any size."""
+    """Squared MMD, unbiased, mean over the labels: 0 without a difference, at most 2, for any sample size."""
     p: float
 
 
 def discrepancy(
     x: Embedded, y: Embedded, *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> Discrepancy | None:
-    """Compare two samples; None if no label has `LEAST_TEXTS` in both.
+    """Compare two samples; return None if no label has `LEAST_TEXTS` in both.
 
     Args:
-        x: One sample.
-        y: The other.
+        x: First sample.
+        y: Second sample.
         permutations: Number of random permutations of a label's texts between the two samples.
-        seed: The same seed gives the same p.
+        seed: Random seed; the same seed gives the same p-value.
     """
     points = np.concatenate([x.embeddings, y.embeddings]).astype(np.float64)
     kernel = gaussian_kernel(points)
@@ -64,7 +66,8 @@ def discrepancy(
         if min(n, m) >= LEAST_TEXTS:
             of_label = kernel[np.ix_(places, places)]
             anew = rng.permuted(np.repeat(chosen, permutations, axis=1), axis=0)
-            # The variance of an estimate falls with this: a label with few texts says little.
+            # The variance of an estimate is inversely proportional to this, so labels with few texts have a
+            # low weight.
             weights.append(n * m / (n + m))
             measured.append(squared(of_label, chosen))
             dealt.append(squared(of_label, anew))
@@ -77,13 +80,13 @@ def discrepancy(
 
 
 def gaussian_kernel(points: Floats) -> Floats:
-    """exp(-d^2 / (2 w^2)) of the distances d between points, w their median; the diagonal is 0.
+    """Return exp(-d^2 / (2 w^2)) of the distances d between points, w their median; the diagonal is 0.
 
     Args:
         points: float64 (points, size), at least two.
 
     Returns:
-        float64 (points, points); all ones beside the diagonal if most points are the same.
+        float64 (points, points); all ones outside the diagonal if most points are the same.
     """
     norms = (points**2).sum(axis=1)
     squares = np.maximum(norms[:, None] + norms[None, :] - 2 * points @ points.T, 0)
@@ -94,11 +97,12 @@ def gaussian_kernel(points: Floats) -> Floats:
 
 
 def squared(kernel: Floats, chosen: Floats) -> Floats:
-    """MMD squared, unbiased, for ways to divide the points into x and y.
+    """Return the squared MMD, unbiased, for each way to divide the points into x and y.
 
     Args:
         kernel: float64 (points, points), 0 on the diagonal.
-        chosen: float64 (points, ways): 1 for x and 0 for y; as many of each in every column, at least two.
+        chosen: float64 (points, ways): 1 for x and 0 for y; the same number of each in every column, at least
+            two.
 
     Returns:
         float64 (ways,).

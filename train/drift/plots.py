@@ -1,4 +1,4 @@
-"""The plots of a look for drift, as PNG bytes: lengths, scores, label shares, effects, accuracy."""
+"""Plots of a drift check, as PNG bytes: lengths, scores, label shares, effects, accuracy."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ _LEVEL_COLOURS = {"ok": "#176b2c", "drift": "#b3761d", "retrain": "#a11"}
 
 
 def plots(look: Look) -> dict[str, bytes]:
-    """Every plot, by name."""
+    """Return all plots by name."""
     return {"distributions": distributions(look), "effects": effects(look)}
 
 
 def distributions(look: Look) -> bytes:
-    """Reference beside window: texts by tokens, by score, by answered label."""
+    """Plot reference and window next to each other: texts by tokens, by score, by predicted label."""
     profile, traffic = look.reference.profile, look.traffic
     figure, panels = new_figure(1, 3, width=12, height=3.4)
     lengths = profile.token_lengths
@@ -36,7 +36,7 @@ def distributions(look: Look) -> bytes:
 
 
 def effects(look: Look) -> bytes:
-    """Every check's effect as a multiple of its bound: from 1 on it counts, if it is no chance."""
+    """Plot each effect as a multiple of its limit: a significant effect counts from 1 on."""
     findings = [*look.report.findings, *look.report.segments[:20]]
     figure, panels = new_figure(1, 1, width=8, height=0.9 + 0.26 * len(findings))
     panel = panels[0]

@@ -1,4 +1,4 @@
-"""Rates and what chance makes of them: accuracy, unknown tokens, the negative share of a segment."""
+"""Rates and their significance: accuracy, unknown tokens, the negative share of a segment."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from scipy import stats
 
 @dataclass(frozen=True, slots=True)
 class TokenSums:
-    """Tokens of all texts, t of each text and u of them unknown, as the sums that a ratio needs."""
+    """Sums over the texts for a ratio and its variance: t tokens per text, u of them unknown."""
 
     texts: int = 0
     tokens: int = 0
@@ -29,12 +29,12 @@ class TokenSums:
 
     @property
     def rate(self) -> float:
-        """Share of the tokens that are unknown, 0..1."""
+        """Return the share of the tokens that are unknown, 0..1."""
         return self.unknown / self.tokens
 
     @property
     def rate_variance(self) -> float:
-        """Variance of `rate`, texts drawn one by one: an unknown name occurs more than once in its text.
+        """Return the variance of `rate`, with texts as the unit: an unknown name recurs in its text.
 
         Cochran 1977, Sampling Techniques, equation 6.13, without the correction for finite populations.
         """
@@ -44,15 +44,15 @@ class TokenSums:
 
 
 def rate_rise_p(current: TokenSums, reference_rate: float, reference_texts: int) -> float:
-    """One-sided p-value that the unknown rate has not risen, by the normal distribution.
+    """Return the one-sided p-value that the unknown rate has not risen, by the normal distribution.
 
-    The reference keeps its rate and not its variance: a text of the reference is taken to vary like one of
-    the window. Where the window shows no variance, a rise needs none to be certain.
+    The reference stores its rate without a variance, so its texts are assumed to vary like those of the
+    window. If the window has no variance, any rise is significant.
 
     Args:
-        current: Of the window.
-        reference_rate: 0..1.
-        reference_texts: That it was taken over.
+        current: Sums of the window.
+        reference_rate: Rate of the reference, 0..1.
+        reference_texts: Number of texts of that rate.
     """
     rise = current.rate - reference_rate
     deviation = math.sqrt(current.rate_variance * (1 + current.texts / reference_texts))
@@ -62,12 +62,12 @@ def rate_rise_p(current: TokenSums, reference_rate: float, reference_texts: int)
 
 
 def fisher_p(count: int, of: int, other_count: int, other_of: int) -> float:
-    """Fisher's exact two-sided p-value that two shares are the same (Fisher 1935)."""
+    """Return Fisher's exact two-sided p-value that two shares are the same (Fisher 1935)."""
     return float(stats.fisher_exact(_table(count, of, other_count, other_of)).pvalue)
 
 
 def fall_p(right: int, of: int, right_before: int, of_before: int) -> float:
-    """Fisher's exact one-sided p-value that a share has not fallen."""
+    """Return Fisher's exact one-sided p-value that a share has not fallen."""
     return float(stats.fisher_exact(_table(right, of, right_before, of_before), alternative="less").pvalue)
 
 

@@ -1,4 +1,4 @@
-"""The reference: what a version's own texts were like and how often it was right, read from its bundle."""
+"""Reference of a version, read from its bundle: statistics of its texts, and its accuracy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ from train.profile import Halves, ReferenceProfile, read_profile
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One version's."""
+    """Reference of one version."""
 
     name: str
     version: str
     profile: ReferenceProfile
     embeddings: Halves
-    """What the head was given of a sample of its texts: float16 (at most 512, hidden)."""
+    """Inputs of the classification head for a sample of its texts: float16 (at most 512, hidden)."""
     right: int = 0
-    """Held-out texts that it answered right."""
+    """Number of held-out texts with a correct prediction."""
     judged: int = 0
-    """Held-out texts; 0 where nothing was held out, and the accuracy is not known."""
+    """Number of held-out texts; 0 if no text was held out, so that the accuracy is unknown."""
 
     @property
     def accuracy(self) -> float | None:
-        """On what was held out of training; 0..1."""
+        """Return the accuracy on texts held out of training, 0..1."""
         return self.right / self.judged if self.judged else None
 
 
 def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
-    """The reference of a bundle.
+    """Read the reference of a bundle.
 
     Raises:
-        DataInvalid: It has no profile, or a damaged one.
+        DataInvalid: The bundle has no profile, or a damaged one.
     """
     if manifest.reference_profile is None:
         raise DataInvalid(
@@ -47,7 +47,7 @@ def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
 
 
 def _held_out(metrics: Mapping[str, Any], profile: ReferenceProfile) -> tuple[int, int]:
-    """How many held-out texts were right, and of how many: of those that measure the profile's texts."""
+    """Return the correct predictions and the number of the held-out texts that the profile describes."""
     everything = profile.source == "held out" and profile.accuracy_set is None
     held_out = metrics.get("held_out") or {}
     sets = [of_set for name, of_set in held_out.items() if everything or name == profile.accuracy_set]

@@ -14,12 +14,12 @@ _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 def write_report(look: Look, folder: Path, now: datetime) -> None:
-    """Write every file; the folder is made if missing.
+    """Write all files; create the folder if it is missing.
 
     Args:
-        look: What was found.
-        folder: Where.
-        now: When the look was made, with a time zone.
+        look: Result of the drift check.
+        folder: Output folder.
+        now: Time of the drift check, with a time zone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     images = plots(look)

@@ -1,9 +1,9 @@
-"""Segments that turned: the share of a label in a segment, compared with the segment's own past.
+"""Segment shift: the share of a label in a segment, compared with the segment's own history.
 
-A share varies from day to day by more than the texts' number explains: other customers, another campaign. So
-the past is divided into periods as long as the window, and the answers of one period are taken as
-beta-binomial: the share itself varies around the segment's mean. The intraclass correlation of that variation
-is estimated from the past of all segments, and of the segment itself where it varies more.
+A share varies between days by more than the number of texts explains: other customers, another campaign.
+Therefore the history is divided into periods as long as the window, and the predictions of a period are
+modelled as beta-binomial: the share itself varies around the segment's mean. The intraclass correlation of
+that variation is estimated from the history of all segments, and of the segment itself if it varies more.
 """
 
 import math
@@ -19,23 +19,23 @@ from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 
 SegmentHistory = Mapping[str, Counts]
-"""By the segment's name, texts of its past by period and answered label: int64 (periods, labels)."""
+"""Texts by period and predicted label, by name of the segment: int64 (periods, labels)."""
 
 _PRIOR_PERIODS = 6
-"""Periods that the variation of all segments counts in the estimate for one. Of 3 and 6 as good in
-`python -m tests.bench.segment_power`."""
+"""Weight in periods of the variation of all segments in the estimate for one. In `python -m
+tests.bench.segment_power`, 3 and 6 are equally good."""
 _PRIOR_TEXTS = (1.0, 200.0)
-"""Limits of what the mean of all segments counts in the mean of one, in texts."""
+"""Minimum and maximum weight of the mean of all segments in the mean of one, in texts."""
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedSegments:
-    """What was found.
+    """Result for all segments.
 
     Attributes:
-        measures: one of each segment that has a past.
-        not_yet: segments with enough rows whose past is too short.
+        measures: one result for each segment with a sufficient history.
+        not_yet: number of segments with enough rows whose history is too short.
     """
 
     measures: tuple[Measure, ...]
@@ -43,12 +43,12 @@ class JudgedSegments:
 
 
 def segments(traffic: Traffic, history: SegmentHistory, thresholds: Thresholds) -> JudgedSegments:
-    """Compare every segment with enough rows with its own past.
+    """Compare every segment that has enough rows with its own history.
 
     Args:
-        traffic: Of the window.
-        history: Of the same version before it.
-        thresholds: The bounds.
+        traffic: Traffic of the window.
+        history: History of the same version before the window.
+        thresholds: Limits.
     """
     bounds = thresholds.segments
     large = [name for name, counts in traffic.segments.items() if counts.sum() >= bounds.min_rows]
@@ -69,13 +69,14 @@ def segments(traffic: Traffic, history: SegmentHistory, thresholds: Thresholds) 
 
 
 def label_p_values(past: Counts, now: Counts, label: int) -> Floats:
-    """Two-sided p-value of each segment that a label's share differs as much as it does by chance.
+    """Return each segment's two-sided p-value of the difference of a label's share from its history.
 
-    The number of answers with the label is beta-binomial (Skellam 1948) with the segment's past mean m and
-    the correlation r + (1 - r) / (n + 1): r between the texts of a period, n the number of independent texts
-    that m is known from. The mean, its weights and its prior are moment estimators (Kleinman 1973,
-    Proportions with Extraneous Variance, JASA 68); r is estimated by the analysis of variance (Ridout,
-    Demetrio and Firth 1999, Estimating Intraclass Correlation for Binary Data, Biometrics 55).
+    The number of predictions with the label is beta-binomial (Skellam 1948) with the segment's past mean m
+    and the correlation r + (1 - r) / (n + 1), where r is the correlation between the texts of a period, and n
+    the number of independent texts that m is estimated from. The mean, its weights and its prior are moment
+    estimators (Kleinman 1973, Proportions with Extraneous Variance, JASA 68); r is estimated by the analysis
+    of variance (Ridout, Demetrio and Firth 1999, Estimating Intraclass Correlation for Binary Data,
+    Biometrics 55).
 
     Args:
         past: int64 (segments, periods, labels); a period without texts does not count.
@@ -98,7 +99,7 @@ def label_p_values(past: Counts, now: Counts, label: int) -> Floats:
     r_all = _correlation(
         between.sum() / freedom.sum(), within / max((texts - freedom - 1).sum(), 1), size.mean()
     )
-    # What a share's variance is, in units of the binomial one: the segment's own together with all segments'.
+    # Variance of a share in units of the binomial variance: the segment's own, combined with all segments'.
     expected = 1 + (size - 1) * r_all
     dispersion = between / (of_segment * (1 - of_segment)) + _PRIOR_PERIODS * expected
     dispersion /= freedom + _PRIOR_PERIODS - 2  # the variance of a t distribution is freedom / (freedom - 2)
@@ -125,14 +126,14 @@ def _correlation(between: float, within: float, size: float) -> float:
 
 
 def _prior_texts(shares: Floats, independent: Floats, mean: float) -> float:
-    """How many texts the mean of all segments counts in the mean of each: fewer, the more they differ."""
+    """Return the weight, in texts, of the overall mean in each segment's mean: lower if they differ more."""
     spread = float(((shares - mean) ** 2 - mean * (1 - mean) / independent).mean())
     texts = mean * (1 - mean) / spread - 1 if spread > 0 else math.inf
     return float(np.clip(texts, *_PRIOR_TEXTS))
 
 
 def _periods(history: Counts | None) -> int:
-    """Periods of the past in which a segment has texts."""
+    """Return the number of periods of the history in which a segment has texts."""
     return 0 if history is None else int((history.sum(axis=1) > 0).sum())
 
 
@@ -152,7 +153,7 @@ def _measure(
     thresholds: Thresholds,
 ) -> Measure:
     most = int(rises.argmax())
-    # Of two labels one says it all; of more, the one that rose most was chosen among them.
+    # With two labels, one is sufficient; with more, the label that rose most was selected among them.
     p = float(min(1.0, p_values[most] * (len(labels) if len(labels) > 2 else 1)))
     return Measure(
         check=name,

@@ -1,4 +1,4 @@
-"""How far counts have moved: the population stability index, total variation, and the chi-squared test."""
+"""Measures of distribution shift: population stability index, total variation, and chi-squared test."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,20 @@ Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _LEAST_FRACTION = 0.05
-"""Of the reference in a bin. With windows of 100 a bin then expects five: what the chi-squared test needs
-(Cochran 1954, Some Methods for Strengthening the Common chi-squared Tests)."""
+"""Minimum share of the reference in a bin. The expected count of a bin is then five for a window of 100, the
+minimum for the chi-squared test (Cochran 1954, Some Methods for Strengthening the Common chi-squared
+Tests)."""
 
 
 def coarsen(reference: Counts, current: Counts) -> tuple[Counts, Counts]:
-    """Join neighbouring bins until each has a twentieth of the reference.
+    """Merge adjacent bins until each has at least 5 % of the reference.
 
     Args:
         reference: Counts by bin, int64 (bins,), at least one text.
-        current: Of the same bins.
+        current: Counts of the same bins.
 
     Returns:
-        Both, with the same joins; one bin at least.
+        Both counts with the same merges; at least one bin.
     """
     least = _LEAST_FRACTION * reference.sum()
     begins, filled = [0], 0
@@ -37,14 +38,15 @@ def coarsen(reference: Counts, current: Counts) -> tuple[Counts, Counts]:
 
 
 def psi(reference: Counts, current: Counts) -> float:
-    """Population stability index: sum of (q - p) ln(q / p) over the bins, p and q the shares of each.
+    """Return the population stability index: sum of (q - p) ln(q / p) over the bins, p and q the shares.
 
-    Symmetric, 0 for equal shares. Siddiqi 2006, Credit Risk Scorecards, chapter 11: below 0.1 nothing to
-    speak of, above 0.25 a shift. Half a text is added to every bin, so that an empty one is not infinite.
+    The index is symmetric, and 0 for equal shares. Siddiqi 2006, Credit Risk Scorecards, chapter 11: no
+    significant change below 0.1, a shift above 0.25. Half a text is added to every bin, so that the index
+    stays finite with an empty bin.
 
     Args:
         reference: Counts by bin, int64 (bins,).
-        current: Of the same bins.
+        current: Counts of the same bins.
     """
     p = (reference + 0.5) / (reference + 0.5).sum()
     q = (current + 0.5) / (current + 0.5).sum()
@@ -52,14 +54,14 @@ def psi(reference: Counts, current: Counts) -> float:
 
 
 def total_variation(reference: Counts, current: Counts) -> float:
-    """Half the sum of the absolute differences of the shares, in 0..1: what share of the texts has moved."""
+    """Return half the sum of the absolute differences of the shares, 0..1: the share of texts that moved."""
     return float(np.abs(reference / reference.sum() - current / current.sum()).sum() / 2)
 
 
 def homogeneity_p(reference: Counts, current: Counts) -> float:
-    """P-value that both were drawn from the same shares: Pearson's chi-squared test of 2 x bins counts.
+    """Return the p-value that both have the same shares: Pearson's chi-squared test of 2 x bins counts.
 
-    Bins that neither has anything in are left out; a table of one bin gives 1.
+    Bins that are empty in both are ignored; a table of one bin gives 1.
     """
     table = np.stack([reference, current])
     table = table[:, table.sum(axis=0) > 0]
@@ -69,6 +71,6 @@ def homogeneity_p(reference: Counts, current: Counts) -> float:
 
 
 def shares(counts: Sequence[int] | Counts) -> Floats:
-    """Counts as shares of their sum, float64, which is not 0."""
+    """Return the counts divided by their sum, float64; the sum must not be 0."""
     found: Floats = np.asarray(counts) / np.sum(counts)
     return found

@@ -1,4 +1,4 @@
-"""A report as people read it on a terminal."""
+"""Drift report as tables for a terminal."""
 
 import math
 from collections.abc import Iterator
@@ -10,27 +10,27 @@ _SHOWN_SEGMENTS = 20
 
 
 def summary(report: Report) -> str:
-    """Verdict last, as the eye ends there."""
+    """Return the report with the verdict last, where a terminal user reads first."""
     return "\n\n".join(_parts(report))
 
 
 def percent(value: float | None) -> str:
-    """A fraction in points of a hundred."""
+    """Return a fraction as a percentage."""
     return "-" if value is None else f"{value:.1%}"
 
 
 def effect(value: float) -> str:
-    """An effect, rounded down: it does not seem to reach a bound that it does not reach."""
+    """Return an effect rounded down, so that it never appears to reach a limit that it does not reach."""
     return f"{math.floor(value * 10_000) / 10_000:.4f}"
 
 
 def p_value(p: float) -> str:
-    """A p-value in at most six characters, rounded up: likewise."""
+    """Return a p-value in at most six characters, rounded up, for the same reason."""
     return f"{math.ceil(p * 1000) / 1000:.3f}" if p >= 0.001 else "<0.001"
 
 
 def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
-    """What is known of the accuracy, a line each: what it is, the figure."""
+    """Yield one row per accuracy figure: its description and its value."""
     yield ["held out of training", percent(found.reference)]
     interval = "" if found.low is None else f" [{percent(found.low)}, {percent(found.high)}]"
     yield [f"audit sample of {found.audited:,} texts", percent(found.measured) + interval]

@@ -1,4 +1,4 @@
-"""From rows of the prediction log to a window's traffic: one pass, in bounded memory."""
+"""Counting of prediction log rows into a window's traffic: one pass, in bounded memory."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -20,29 +20,29 @@ from train.errors import DataInvalid
 from train.profile import LENGTH_EDGES, SAMPLE_TEXTS, SCORE_BINS, length_histogram, score_histogram
 
 COLUMNS = ("time", "text", "text_sha256", "segment", "label", "score", "tokens", "unknown_tokens")
-"""Of the prediction log, what a window's traffic is counted from."""
+"""Columns of the prediction log from which a window's traffic is counted."""
 
 SEGMENT_COLUMNS = ("time", "text_sha256", "segment", "label")
-"""Of the prediction log, what the segments' past is counted from."""
+"""Columns of the prediction log from which the segments' history is counted."""
 
 SEGMENTS = 10_000
-"""Told apart; what comes after so many is counted in `OTHER`, and never judged."""
+"""Maximum number of distinct segments; further ones are counted in `OTHER`, and never checked."""
 OTHER = ""
 
 
 def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> Traffic:
-    """Count rows: each text once, and in each segment once, however often it was asked.
+    """Count rows: each text once, and once per segment, independent of the number of its requests.
 
-    A text that is repeated, by a load test or because it is popular, is one observation of the traffic and
-    not many: rows that depend on each other would make any test of their shares invalid.
+    A text that is repeated, by a load test or because it is popular, is one observation of the traffic:
+    dependent rows would invalidate any test of their shares.
 
     Args:
         batches: Arrow record batches with `COLUMNS`.
-        labels: Of the version, in the order of the logits.
-        seed: Of the choice of texts.
+        labels: Labels of the version, in the order of the logits.
+        seed: Random seed of the sample of texts.
 
     Raises:
-        DataInvalid: A row was answered with another label: it is another version's.
+        DataInvalid: A row has an unknown label: it belongs to another version.
     """
     tally = _Tally(labels, seed)
     for batch in batches:
@@ -58,12 +58,12 @@ def segment_history(
 
     Args:
         batches: Arrow record batches with `SEGMENT_COLUMNS`.
-        labels: Of the version, in the order of the logits.
-        window: Of the batches, divided into `periods` of equal length.
-        periods: How many.
+        labels: Labels of the version, in the order of the logits.
+        window: Window of the batches, divided into `periods` of equal length.
+        periods: Number of periods.
 
     Raises:
-        DataInvalid: A row was answered with another label: it is another version's.
+        DataInvalid: A row has an unknown label: it belongs to another version.
     """
     segments = _Segments(labels, periods)
     length_us = (window.until - window.since) / timedelta(microseconds=periods)
@@ -128,7 +128,7 @@ class _Tally:
 
 
 class _Segments:
-    """Texts by segment, period and label."""
+    """Counter of texts by segment, period and label."""
 
     def __init__(self, labels: tuple[str, ...], periods: int = 1) -> None:
         self._shape = (periods, len(labels))
@@ -141,7 +141,7 @@ class _Segments:
         if not len(known):
             return
         places = (codes.astype(np.int64) * self._shape[0] + period)[known]
-        # The key of a text in a segment and period; odd factors keep the hashes of the texts apart.
+        # Key of a text in a segment and period; odd factors keep the hashes of the texts distinct.
         both = (
             keys * _ODD + hashes(pa.array(names))[codes] + np.asarray(period).astype(np.uint64) * _ODD * _ODD
         )
@@ -154,12 +154,12 @@ class _Segments:
             self._counts[key] = self._counts.get(key, 0) + counts
 
     def counts(self) -> dict[str, Counts]:
-        """By name int64 (periods, labels), but for those that were not told apart."""
+        """Return int64 (periods, labels) by segment name, without the segments counted in `OTHER`."""
         return {name: counts for name, counts in self._counts.items() if name != OTHER}
 
 
 class _Draw:
-    """So many of any number of texts, each with the same chance: those with the least random keys."""
+    """Uniform random sample of a stream of texts: those with the lowest random keys."""
 
     def __init__(self, most: int, seed: int) -> None:
         self._most = most
@@ -169,7 +169,7 @@ class _Draw:
 
     def offer(self, column: Any) -> None:
         keys = self._rng.random(len(column))
-        keys[~_numpy(column.is_valid())] = 1.0  # random() is below 1
+        keys[~_numpy(column.is_valid())] = 1.0  # so that a null is never selected: random() is below 1
         for place in np.flatnonzero(keys < self._last).tolist():
             self._kept.append((float(keys[place]), column[place].as_py()))
         if len(self._kept) > self._most:
@@ -203,7 +203,7 @@ def _sums(tokens: Counts, unknown: Counts) -> TokenSums:
 
 
 def _codes(column: Any) -> tuple[npt.NDArray[np.int32], list[str]]:
-    """Each row's place among the distinct names, -1 without a name; and the names."""
+    """Return each row's index among the distinct names, -1 without a name; and the names."""
     encoded = column.dictionary_encode()
     return _numpy(pc.fill_null(encoded.indices, -1)), encoded.dictionary.to_pylist()
 

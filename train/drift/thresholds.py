@@ -1,4 +1,4 @@
-"""What counts as drift, read from one TOML file; train/drift.toml says what each bound was calibrated on."""
+"""Thresholds of drift, read from one TOML file; train/drift.toml states how each one was calibrated."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ Index = Annotated[float, Field(ge=0)]
 
 
 class Evidence(Frozen):
-    """How much there must be at all."""
+    """Minimum amounts of data."""
 
     min_rows: Annotated[int, Field(ge=2)]
     min_texts: Annotated[int, Field(ge=2)]
@@ -22,7 +22,7 @@ class Evidence(Frozen):
 
 
 class Covariate(Frozen):
-    """What the texts are like."""
+    """Thresholds of covariate shift."""
 
     mmd: Fraction
     retrain_mmd: Fraction
@@ -31,14 +31,14 @@ class Covariate(Frozen):
 
 
 class Prediction(Frozen):
-    """What the model says."""
+    """Thresholds of prediction shift."""
 
     label_share: Fraction
     score_psi: Index
 
 
 class Segments(Frozen):
-    """Every segment, compared with its own past."""
+    """Thresholds of segments, each compared with its own history."""
 
     significance: Significance
     label_share: Fraction
@@ -48,14 +48,14 @@ class Segments(Frozen):
 
 
 class Accuracy(Frozen):
-    """How often it is right."""
+    """Thresholds of the accuracy."""
 
     fall: Fraction
     estimated_fall: Fraction
 
 
 class Thresholds(Frozen):
-    """The whole file."""
+    """Contents of the entire file."""
 
     significance: Significance
     evidence: Evidence
@@ -66,9 +66,10 @@ class Thresholds(Frozen):
 
 
 def read_thresholds(path: Path = DEFAULT) -> Thresholds:
-    """Read a TOML file; every key must be there, and no other.
+    """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsInvalid: No such file, not TOML, a key missing or unknown, or a value out of range.
+        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+            range.
     """
     return read_bounds(Thresholds, path, DEFAULT)

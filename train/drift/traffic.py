@@ -1,4 +1,4 @@
-"""What came in and what was answered in a window of time: counts of the distinct texts, and a sample."""
+"""Traffic of a time window: counts of the distinct texts and of their predictions, and a sample of texts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,29 +11,29 @@ from train.drift.shift import Counts
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Texts that one version answered, each counted once."""
+    """Texts that one version predicted, each counted once."""
 
     labels: tuple[str, ...]
     answers: Counts
-    """Texts by answered label: int64 (labels,)."""
+    """Texts by predicted label: int64 (labels,)."""
     lengths: Counts
-    """Texts by tokens: int64, in the bins of `train.profile.LENGTH_EDGES`."""
+    """Texts by number of tokens: int64, in the bins of `train.profile.LENGTH_EDGES`."""
     top_scores: Counts
-    """Texts by the score of their answer: int64, in the bins of `train.profile.score_histogram`."""
+    """Texts by score of the prediction: int64, in the bins of `train.profile.score_histogram`."""
     tokens: TokenSums
     segments: Mapping[str, Counts]
-    """By the segment's name, texts by answered label: int64 (labels,)."""
+    """Texts by predicted label, by name of the segment: int64 (labels,)."""
     texts: tuple[str, ...] = ()
-    """Drawn at random from the rows that have their text; none where the log keeps no texts."""
+    """Random sample of the rows that store their text; empty if the log stores no texts."""
     feedback: FeedbackCounts = field(default_factory=FeedbackCounts)
     repeated: int = 0
-    """Further answers to the same texts, which no count has."""
+    """Further predictions of the same texts, which are not in the counts."""
     begin: datetime | None = None
-    """Of the first row."""
+    """Time of the first row."""
     end: datetime | None = None
-    """Of the last one."""
+    """Time of the last row."""
 
     @property
     def rows(self) -> int:
-        """Distinct texts."""
+        """Return the number of distinct texts."""
         return int(self.answers.sum())

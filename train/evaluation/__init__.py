@@ -1,1 +1,1 @@
-"""Measuring a model on labelled texts."""
+"""Evaluation of models on labelled texts."""

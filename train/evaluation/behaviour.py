@@ -1,8 +1,8 @@
-"""Behavioural tests: what any model of polarity must get right, whatever data it was trained on.
+"""Behavioural tests that any polarity model must pass, independent of its training data.
 
 The kinds are those of Ribeiro et al. 2020, Beyond Accuracy: Behavioral Testing of NLP Models with CheckList,
 arXiv:2005.04118: minimum functionality, invariance, direction. Templates and words are this project's own;
-they are about things, places and people at large, so that they suit products as well as films.
+they describe things, places and people in general, so that they suit products as well as films.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ Kind = Literal["minimum", "negation", "invariance", "direction"]
 Pole = Literal["negative", "positive"]
 
 RISE_TOLERANCE = 0.05
-"""By how much a score may go the wrong way before a directional case fails: below it is noise of the scores'
-flat ends, where everything is 0.99 already."""
+"""Minimum change of a score in the wrong direction for a directional case to fail. Smaller changes are noise
+where the scores are saturated near 0.99."""
 
 _NAMES = (
     {"negative", "neg"},
@@ -33,7 +33,7 @@ _PRAISE = " I love it and would buy it again at once."
 
 @dataclass(frozen=True, slots=True)
 class Polarity:
-    """Which columns of the scores are the two poles."""
+    """Columns of the scores of the negative and the positive label."""
 
     negative: int
     positive: int
@@ -41,7 +41,7 @@ class Polarity:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One text with the answer it must get, or several of which the later are held against the first."""
+    """One text with its expected label, or several texts, of which each is compared with the first."""
 
     texts: tuple[str, ...]
     expected: Pole | None = None
@@ -49,7 +49,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class BehaviourTest:
-    """A claim and the cases that could refute it."""
+    """Claim about a model, with the cases that test it."""
 
     name: str
     kind: Kind
@@ -59,7 +59,7 @@ class BehaviourTest:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A model's answer to one text."""
+    """Prediction of a model for one text."""
 
     label: int
     positive: float
@@ -67,7 +67,7 @@ class Said:
 
 
 def polarity(labels: Sequence[str]) -> Polarity | None:
-    """The two poles by name, case apart, whatever lies between; None where the labels are no polarity."""
+    """Return the two poles by name, ignoring case and labels between them; None if there are no two poles."""
     names = [label.casefold() for label in labels]
     places = [[i for i, name in enumerate(names) if name in pole] for pole in _NAMES]
     if any(len(found) != 1 for found in places):
@@ -76,7 +76,7 @@ def polarity(labels: Sequence[str]) -> Polarity | None:
 
 
 def behaviour_tests() -> tuple[BehaviourTest, ...]:
-    """All tests; the same ones every time."""
+    """Return all tests, which are the same in every call."""
     return (
         BehaviourTest(
             "plain",
@@ -159,13 +159,13 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
 
 
 def fails(test: BehaviourTest, case: Case, said: Sequence[Said], poles: Polarity) -> bool:
-    """Judge one case.
+    """Return whether a case fails.
 
     Args:
-        test: The test it belongs to.
+        test: Test of the case.
         case: The case.
-        said: The answers to the case's texts, in their order.
-        poles: Which labels are the poles.
+        said: Predictions for the case's texts, in their order.
+        poles: Columns of the poles.
     """
     if case.expected is not None:
         return said[0].label != (poles.negative if case.expected == "negative" else poles.positive)
@@ -176,9 +176,9 @@ def fails(test: BehaviourTest, case: Case, said: Sequence[Said], poles: Polarity
 
 
 def swap_letters(text: str) -> str:
-    """Swap two neighbouring letters inside one word of five letters or more, chosen by a hash of the text.
+    """Swap two adjacent letters within one word of five letters or more, selected by a hash of the text.
 
-    The first and the last letter of a word stay, so that people still read it at once.
+    The first and the last letter of a word are unchanged, so that the word stays readable.
     """
     words = text.split(" ")
     choices = [
@@ -201,7 +201,7 @@ def _plain(expected: Pole, words: Sequence[str], verb: str) -> list[Case]:
 
 
 def _changes_of_mind() -> Iterator[Case]:
-    """Sixteen of each pole: every thing twice, each time with another pair of words."""
+    """Yield sixteen cases per pole: two of each noun, with different pairs of words."""
     words = zip(cycle(_GOOD), cycle(reversed(_BAD)), strict=False)
     for thing, (good, bad) in zip(_THINGS * 2, islice(words, 2 * len(_THINGS)), strict=True):
         yield Case((f"I used to think this {thing} was {bad}, but now I find it {good}.",), "positive")
@@ -209,6 +209,6 @@ def _changes_of_mind() -> Iterator[Case]:
 
 
 def _sentences(template: str) -> list[str]:
-    """A template with every thing and a few words of either pole."""
+    """Return a template filled with every noun and a few words of either pole."""
     words = (*_GOOD[:3], *_BAD[:3])
     return [template.format(thing=thing, word=word) for thing, word in product(_THINGS, words)]

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes scores mean what they say: Guo et al. 2017, arXiv:1706.04599."""
+"""Temperature scaling, which calibrates scores by a single parameter: Guo et al. 2017, arXiv:1706.04599."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ _GOLDEN = (5**0.5 - 1) / 2
 def negative_log_likelihood(
     logits: npt.NDArray[np.float32], labels: Sequence[int], temperature: float
 ) -> float:
-    """Mean over the texts of -log p(label), p the softmax of logits / temperature.
+    """Return the mean over the texts of -log p(label), p the softmax of logits / temperature.
 
     Args:
         logits: float32 (texts, labels).
         labels: Index of the true label of each text.
-        temperature: > 0.
+        temperature: Temperature, > 0.
     """
     scaled = logits.astype(np.float64) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
@@ -31,15 +31,15 @@ def fit_temperature(
     low: float = 0.1,
     high: float = 10.0,
 ) -> float:
-    """The temperature with the least mean likelihood loss, every set counting alike.
+    """Return the temperature with the minimum mean negative log-likelihood, with equal weight for each set.
 
-    The loss is convex in 1 / temperature and so has one valley: a golden-section search finds it.
+    The loss is convex in 1 / temperature, so it has one minimum, which a golden-section search finds.
 
     Args:
-        logits: One array (texts, labels) a set.
-        labels: The truth of each set.
-        low: Least temperature looked at.
-        high: Greatest.
+        logits: One array (texts, labels) per set.
+        labels: True labels of each set.
+        low: Minimum temperature.
+        high: Maximum temperature.
     """
 
     def loss(log_temperature: float) -> float:

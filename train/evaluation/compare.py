@@ -1,9 +1,9 @@
-"""One model's accuracy, and the difference of two models on the same texts, with what chance makes of them.
+"""Confidence intervals and tests for one model's accuracy and for the difference of two models.
 
-The differences follow from four counts a class: texts that both answer right, only one, only the other,
-neither.
-Drawing texts with replacement, both models on the same draw, is drawing those counts from a multinomial
-distribution: the paired bootstrap (Efron and Tibshirani 1993, chapter 8) without touching a text twice.
+The difference is measured on the same texts and follows from four counts per class: texts that both models
+predict correctly, only one, only the other, neither. Resampling texts with replacement, with the same sample
+for both models, is the same as sampling those counts from a multinomial distribution. This is the paired
+bootstrap (Efron and Tibshirani 1993, chapter 8) without a pass over the texts.
 """
 
 import math
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 10_000
-"""The least p-value is 1 / 10,001: fine enough to stay significant after a correction for 200 slices."""
+"""The minimum p-value is 1 / 10,001, which stays significant after a correction for 200 slices."""
 
 _ROUNDING = 1e-12
-"""Sums of the same fractions in another order differ by less."""
+"""Maximum rounding difference of sums of the same fractions in different orders."""
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value and where it lies with the stated confidence."""
+    """Value with its confidence interval."""
 
     estimate: float
     low: float
@@ -34,7 +34,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Candidate minus the other, in each resample and as measured; one of each for every resample."""
+    """Differences, candidate minus the other, as measured and in each resample."""
 
     accuracy: Floats
     balanced_accuracy: Floats
@@ -48,22 +48,22 @@ def paired_counts(
     against: Sequence[int] | Counts,
     classes: int,
 ) -> Counts:
-    """Count by class who was right: int64 (classes, 4): both, only the candidate, only the other, neither."""
+    """Return int64 (classes, 4): texts correct for both, only the candidate, only the other, neither."""
     labels = np.asarray(truth, dtype=np.int64)
     outcome = 2 * (np.asarray(candidate) != labels) + (np.asarray(against) != labels)
     return np.bincount(labels * 4 + outcome, minlength=classes * 4).reshape(classes, 4)
 
 
 def bootstrap(groups: Sequence[Counts], *, resamples: int = RESAMPLES, seed: int = 0) -> Differences:
-    """Resample each group's texts; the differences are means over the groups, every group counting alike.
+    """Resample each group's texts; the differences are means over the groups, with equal weight.
 
-    A class that a resample happens to have no text of is left out of that resample's balanced accuracy, as
-    one that does not occur is left out of the figure.
+    If a resample has no text of a class, the class is omitted from that resample's balanced accuracy, as a
+    class that does not occur is omitted from the measured one.
 
     Args:
-        groups: What `paired_counts` gave of each set; one for a single set.
-        resamples: How many.
-        seed: The same seed gives the same differences.
+        groups: Counts of `paired_counts`, one array per set.
+        resamples: Number of resamples.
+        seed: Random seed; the same seed gives the same differences.
     """
     rng = np.random.default_rng(seed)
     drawn = [
@@ -80,7 +80,7 @@ def bootstrap(groups: Sequence[Counts], *, resamples: int = RESAMPLES, seed: int
 
 
 def _differences(draws: Counts, like: Counts) -> tuple[Floats, Floats]:
-    """Differences of accuracy and balanced accuracy of each draw: both float64 (draws,)."""
+    """Return the differences of accuracy and balanced accuracy of each draw: both float64 (draws,)."""
     cells = draws.reshape(len(draws), *like.shape)
     of_class = cells.sum(axis=2)
     won = cells[:, :, 1] - cells[:, :, 2]
@@ -91,15 +91,15 @@ def _differences(draws: Counts, like: Counts) -> tuple[Floats, Floats]:
 
 
 def interval(measured: float, drawn: Floats, confidence: float) -> Interval:
-    """The percentile interval of the resamples: as much is left out below as above."""
+    """Return the percentile interval of the resamples, with equal tails."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(measured, float(low), float(high))
 
 
 def wilson(right: int, of: int, confidence: float = 0.95) -> Interval:
-    """Wilson's interval of a share (Wilson 1927, Probable Inference, JASA 22); `of` is at least 1."""
-    from scipy import stats  # a second, which `python -m train --help` can do without
+    """Return Wilson's interval of a share (Wilson 1927, Probable Inference, JASA 22); `of` is at least 1."""
+    from scipy import stats  # imported here: it takes a second, which would delay `--help`
 
     found = stats.binomtest(right, of).proportion_ci(confidence, method="wilson")
     return Interval(right / of, float(found.low), float(found.high))
@@ -108,47 +108,50 @@ def wilson(right: int, of: int, confidence: float = 0.95) -> Interval:
 def balanced_accuracy_interval(
     right: Counts, texts: Counts, confidence: float = 0.95, *, draws: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The interval of one model's balanced accuracy, drawn from the posterior of each class's recall.
+    """Return one model's balanced accuracy with its interval, from the posterior of each class's recall.
 
-    Each recall has Jeffreys' prior, as in `difference_draws`; a bootstrap has no width where all are right.
+    Each recall has Jeffreys' prior, as in `difference_draws`; a bootstrap interval has no width if all
+    predictions are correct.
 
     Args:
-        right: int64 (classes,), right answers of each class.
-        texts: int64 (classes,); a class without texts is left out.
-        confidence: Of the interval.
-        draws: How many.
-        seed: The same seed gives the same interval.
+        right: int64 (classes,), correct predictions of each class.
+        texts: int64 (classes,); a class without texts is omitted.
+        confidence: Confidence level of the interval.
+        draws: Number of draws.
+        seed: Random seed; the same seed gives the same interval.
     """
     right, texts = right[texts > 0], texts[texts > 0]
     recalls = np.random.default_rng(seed).beta(right + 0.5, texts - right + 0.5, (draws, len(texts)))
     measured = float((right / texts).mean())
     found = interval(measured, recalls.mean(axis=1), confidence)
-    # Jeffreys' interval excludes the measured share where that is 0 or 1.
+    # Jeffreys' interval excludes a measured share of 0 or 1.
     return Interval(measured, min(found.low, measured), max(found.high, measured))
 
 
 def difference_draws(
     sample: Counts, selected: Counts | None = None, *, draws: int = RESAMPLES, seed: int = 0
 ) -> Floats:
-    """Where the difference of the balanced accuracies lies, drawn from its posterior distribution.
+    """Return draws from the posterior distribution of the difference of the balanced accuracies.
 
-    For each class, the difference of the recalls is e a - (1 - e) b: e is how often the other one is wrong, a
-    how often the candidate is right then, b how often it is wrong where the other one is right. Each has
-    Jeffreys' prior, whose intervals cover a binomial share well also where nothing was counted (Brown, Cai
-    and DasGupta 2001, Interval Estimation for a Binomial Proportion, Statistical Science 16).
+    For each class, the difference of the recalls is e a - (1 - e) b: e is the error rate of the other model,
+    a the rate at which the candidate is correct where the other one is wrong, and b the rate at which it is
+    wrong where the other one is correct. Each has Jeffreys' prior, whose intervals have a good coverage for a
+    binomial share even with a count of 0 (Brown, Cai and DasGupta 2001, Interval Estimation for a Binomial
+    Proportion, Statistical Science 16).
 
-    `selected` are texts that came in because the other one was right or wrong, such as feedback. They say
-    nothing of e, and as much of a and b as the sample does: they are weighted by post-stratification (Holt
-    and Smith 1979, Post Stratification, JRSS A 142), the strata being class and correctness.
+    `selected` are texts whose selection depends on the correctness of the other model, such as feedback. They
+    contain no information about e, and the same about a and b as the sample: they are weighted by
+    post-stratification (Holt and Smith 1979, Post Stratification, JRSS A 142), with class and correctness as
+    strata.
 
     Args:
-        sample: What `paired_counts` gave of a random sample.
-        selected: Of texts that were selected by class and by whether the other one is right, if any.
-        draws: How many.
-        seed: The same seed gives the same draws.
+        sample: Counts of `paired_counts` of a random sample.
+        selected: Counts of texts that were selected by class and by correctness of the other model, if any.
+        draws: Number of draws.
+        seed: Random seed; the same seed gives the same draws.
 
     Returns:
-        float64 (draws,); classes without a text in the sample are left out.
+        float64 (draws,); classes without a text in the sample are omitted.
     """
     rng = np.random.default_rng(seed)
     both = sample if selected is None else sample + selected
@@ -165,17 +168,19 @@ def difference_draws(
 
 
 def p_not_worse(counts: Counts, margin: float, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
-    """How well the balanced accuracies agree with "not worse by more than `margin`"; small means it is worse.
+    """Return the p-value of "not worse by more than `margin`" for the balanced accuracies.
 
-    McNemar's test for balanced accuracy: if the two are equally good, each text that only one of them answers
-    right is a fair coin, so those coins are thrown anew, class by class. The bootstrap's own tail is too thin
-    for this: of equally good models, 3 in 20 were called worse on one of 40 slices where 1 in 40 was agreed.
+    The test is McNemar's test for balanced accuracy: if the two models are equally good, the one that is
+    correct, among texts that only one predicts correctly, is random with probability 1/2; these outcomes are
+    resampled class by class. The tail of the bootstrap is too thin for this purpose: of equally good models,
+    3 in 20 were found worse on one of 40 slices, where 1 in 40 was nominal.
 
     Args:
-        counts: What `paired_counts` gave.
-        margin: The loss that is not held against the candidate.
-        resamples: Throws; p is never below 1 / (resamples + 1) (Davison and Hinkley 1997, section 4.2).
-        seed: The same seed gives the same p.
+        counts: Counts of `paired_counts`.
+        margin: Accepted loss of balanced accuracy, a fraction.
+        resamples: Number of resamples; p is at least 1 / (resamples + 1) (Davison and Hinkley 1997, section
+            4.2).
+        seed: Random seed; the same seed gives the same p-value.
     """
     present = counts[counts.sum(axis=1) > 0]
     of_class, discordant = present.sum(axis=1), present[:, 1] + present[:, 2]
@@ -186,9 +191,9 @@ def p_not_worse(counts: Counts, margin: float, *, resamples: int = RESAMPLES, se
 
 
 def mcnemar_p(counts: Counts) -> float:
-    """Exact two-sided p-value that the two are right equally often (McNemar 1947).
+    """Return the exact two-sided p-value that both have the same accuracy (McNemar 1947).
 
-    Under that hypothesis each text that only one of them answers right is a fair coin.
+    Under that hypothesis, each text that only one model predicts correctly has probability 1/2 for either.
     """
     only_candidate, only_against = (int(count) for count in counts.sum(axis=0)[1:3])
     discordant = only_candidate + only_against
@@ -197,13 +202,13 @@ def mcnemar_p(counts: Counts) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust for having asked so often: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """Adjust p-values for multiple tests: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
 
-    Rejecting where the adjusted value is at most alpha keeps the chance of even one wrong rejection at alpha,
-    whatever the dependence between the tests.
+    Rejecting if the adjusted value is at most alpha limits the probability of at least one wrong rejection to
+    alpha, for any dependence between the tests.
 
     Returns:
-        Adjusted p-values in the order given.
+        Adjusted p-values in the given order.
     """
     adjusted = [0.0] * len(p_values)
     least = 0.0

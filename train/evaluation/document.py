@@ -1,7 +1,7 @@
-"""`evaluation.json`: what one evaluation found; `evaluate` writes it, the gate judges it.
+"""Schema of `evaluation.json`, the result of one evaluation: `evaluate` writes it, and the gate reads it.
 
-Fractions are between 0 and 1; differences are candidate minus `against`, so below zero is worse. Whatever
-belongs to `against` is null where there was none.
+Fractions are between 0 and 1; differences are candidate minus `against`, so a negative difference is worse.
+Fields of `against` are null if the evaluation had only one model.
 """
 
 import json
@@ -21,7 +21,7 @@ class _Frozen(BaseModel):
 
 
 class ModelCard(_Frozen):
-    """Which model was measured."""
+    """Description of an evaluated model."""
 
     address: str = Field(description="As the user named it.")
     uri: str
@@ -36,7 +36,7 @@ class ModelCard(_Frozen):
 
 
 class ModelOnSet(_Frozen):
-    """One model on one set."""
+    """Results of one model on one set."""
 
     figures: Figures
     calibration: Calibration
@@ -56,12 +56,12 @@ class Difference(_Frozen):
 
 
 Role = Literal["sample", "audit", "feedback"]
-"""What the texts of a set are: a random sample of what is asked; the audit sample of the traffic; or feedback
-on that traffic, which comes in because an answer was right or wrong."""
+"""Origin of the texts of a set: a random sample of the requests; the audit sample of the traffic; or feedback
+on that traffic, whose selection depends on the correctness of the predictions."""
 
 
 class SetResult(_Frozen):
-    """One set."""
+    """Results on one set."""
 
     name: str
     role: Role = "sample"
@@ -72,14 +72,14 @@ class SetResult(_Frozen):
 
 
 class Headline(_Frozen):
-    """The main figures of a slice."""
+    """Main figures of a slice."""
 
     accuracy: float
     balanced_accuracy: float
 
 
 class SliceResult(_Frozen):
-    """The texts of one set that have one value in a column; `(other)` joins the rare values."""
+    """Results on the texts of one set with the same value in a column; `(other)` joins the rare values."""
 
     set: str
     column: str
@@ -91,7 +91,7 @@ class SliceResult(_Frozen):
 
 
 class AverageFigures(_Frozen):
-    """Means over the sets, every set counting alike."""
+    """Means over the sets, with equal weight."""
 
     accuracy: float
     balanced_accuracy: float
@@ -101,14 +101,14 @@ class AverageFigures(_Frozen):
 
 
 class AverageDifference(_Frozen):
-    """Difference of the means; every set's texts are resampled by themselves."""
+    """Difference of the means; the texts of each set are resampled separately."""
 
     accuracy: Interval
     balanced_accuracy: Interval
 
 
 class Average(_Frozen):
-    """All sets together."""
+    """Results for all sets together."""
 
     candidate: AverageFigures
     against: AverageFigures | None
@@ -116,7 +116,7 @@ class Average(_Frozen):
 
 
 class Speed(_Frozen):
-    """Of the forwards over all sets, in batches, in the order of the texts; whole requests for a service."""
+    """Speed of batched forward passes over all sets, in the order of the texts; for a service, requests."""
 
     batch_texts: int
     texts: int
@@ -127,7 +127,7 @@ class Speed(_Frozen):
 
 
 class SpeedResult(_Frozen):
-    """Both models took turns batch by batch, so what else the machine did met both alike."""
+    """Speed of both models, which alternate batch by batch, so that other load affects both equally."""
 
     candidate: Speed
     against: Speed | None
@@ -137,7 +137,7 @@ class SpeedResult(_Frozen):
 
 
 class Failures(_Frozen):
-    """One model on one behavioural test."""
+    """Failed cases of one model on one behavioural test."""
 
     failed: int
     rate: float
@@ -145,7 +145,7 @@ class Failures(_Frozen):
 
 
 class BehaviourTestResult(_Frozen):
-    """One behavioural test."""
+    """Results of one behavioural test."""
 
     name: str
     kind: Literal["minimum", "negation", "invariance", "direction"]
@@ -156,17 +156,17 @@ class BehaviourTestResult(_Frozen):
 
 
 class BehaviourResult(_Frozen):
-    """All behavioural tests, or why there are none."""
+    """Results of all behavioural tests, or the reason why they were skipped."""
 
     skipped: str | None
     tests: tuple[BehaviourTestResult, ...]
 
 
 class Evaluation(_Frozen):
-    """The whole file."""
+    """Contents of the entire file."""
 
     format: Literal[1, 2] = 2
-    """2: with the intervals of each model's accuracies."""
+    """Format 2 adds the intervals of each model's accuracies."""
     created_at: str = Field(description="UTC, ISO 8601.")
     candidate: ModelCard
     against: ModelCard | None
@@ -182,7 +182,7 @@ class Evaluation(_Frozen):
 
 
 def to_json(evaluation: Evaluation) -> str:
-    """The file's text; numbers to six digits, which is finer than any set is large."""
+    """Return the file's text, with numbers to six digits, which is finer than 1 / texts of any set."""
     return json.dumps(_rounded(evaluation.model_dump(mode="json")), indent=2, ensure_ascii=False) + "\n"
 
 

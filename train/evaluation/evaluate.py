@@ -1,4 +1,4 @@
-"""A model's answers on labelled sets, in this process, as a replica gives them."""
+"""Predictions of a model on labelled sets, computed in this process in the same way as by a replica."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,38 +24,38 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a model said to one batch."""
+    """Predictions of a model for one batch."""
 
     scores: Scores
-    """Probabilities: float32 (texts, labels), the greatest of a row is the answer."""
+    """Probabilities: float32 (texts, labels); the label with the maximum of a row is the prediction."""
     tokens: int
-    """That the model read."""
+    """Number of tokens of the batch."""
     forward_s: float
-    """Of the forward alone in this process; of the whole request where the model is asked over HTTP."""
+    """Seconds of the forward pass in this process, or of the entire request over HTTP."""
 
 
 class Model(Protocol):
-    """Anything that scores texts."""
+    """Model that scores texts."""
 
     labels: tuple[str, ...]
     card: ModelCard
 
     def answer(self, texts: Sequence[str]) -> Answers:
-        """Score one batch of texts; one row a text, in order, one column a label."""
+        """Score one batch of texts: one row per text, in order, and one column per label."""
 
 
 class LocalModel:
-    """A model at any address that the service takes, run in this process as a replica runs it.
+    """Model at any URI that the service supports, run in this process in the same way as by a replica.
 
     Args:
-        uri: A bundle's folder, `builtin:`, `s3://...`.
-        labels: In the order of the columns to give; by default the model's own.
-        address: How the user named it; by default the URI.
-        clock: Seconds, for the speed of the forward.
+        uri: URI of the model: a bundle's folder, `builtin:`, `s3://...`.
+        labels: Labels in the order of the columns; by default the model's own.
+        address: URI as the user wrote it, for the report; by default `uri`.
+        clock: Clock in seconds, for the speed of the forward pass.
 
     Raises:
-        serve_app.errors.BundleError: Nothing there, or it is not a bundle.
-        TrainError: It has other labels.
+        serve_app.errors.BundleError: The bundle is missing or invalid.
+        TrainError: The model has other labels.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class LocalModel:
         )
 
     def answer(self, texts: Sequence[str]) -> Answers:
-        """Score one batch through the very path that serves: after temperature, as a replica would answer."""
+        """Score one batch with the code of the service: after temperature scaling, as a replica does."""
         encoded = self._classifier.preprocess(texts)
         begun_s = self._clock()
         scores = self._classifier.forward(encoded)
@@ -111,7 +111,7 @@ class LocalModel:
         )
 
     def logits(self, texts: Sequence[str]) -> Scores:
-        """Of any number of texts, before temperature: float32 (texts, labels)."""
+        """Return the logits of any number of texts, before temperature scaling: float32 (texts, labels)."""
         encoded = self._classifier.preprocess(texts)
         rows = [
             self._classifier.logits(list(batch)).float().cpu().numpy()
@@ -121,18 +121,19 @@ class LocalModel:
 
 
 class HasLogits(Protocol):
-    """What `evaluate_sets` needs of a model."""
+    """Interface that `evaluate_sets` needs of a model."""
 
     def logits(self, texts: Sequence[str]) -> Any:
-        """Before temperature: float32 (texts, labels)."""
+        """Return the logits before temperature scaling: float32 (texts, labels)."""
 
 
 def evaluate_sets(
     model: HasLogits, sets: Mapping[str, Sequence[Example]], labels: Sequence[str]
 ) -> tuple[dict[str, Figures], dict[str, Scores]]:
-    """Figures and logits of every set, each row in the order of its set's texts.
+    """Return figures and logits of every set, each row in the order of its set's texts.
 
-    The logits are those before temperature: one is fitted on them, and it changes no answer.
+    The logits are before temperature scaling, because a temperature is fitted on them; it changes no
+    prediction.
     """
     found, logits = {}, {}
     for name, examples in sets.items():
@@ -143,7 +144,7 @@ def evaluate_sets(
 
 
 def read_sets(settings: FitSettings, root: str, columns: Sequence[str] = ()) -> dict[str, Sequence[Example]]:
-    """What no training saw: the held-out part of every set, and the whole of every test set."""
+    """Read the texts that were not trained on: the held-out part of each set, and all of each test set."""
     held_out: dict[str, Sequence[Example]] = {
         name: split.held_out for name, split in read_splits(settings, root, columns).items() if split.held_out
     }

@@ -1,4 +1,4 @@
-"""What is said of a model's answers on one set: accuracies, F1, recall, precision, confusion matrix."""
+"""Classification metrics on one set: accuracies, F1, recall, precision, confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,32 +11,32 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one set; fractions between 0 and 1."""
+    """Classification metrics of one set; fractions between 0 and 1."""
 
     texts: int
     accuracy: float
     balanced_accuracy: float
-    """Mean of the classes' recalls: a model that says one label to everything gets 1 / classes."""
+    """Mean of the classes' recalls; it is 1 / classes for a model that always predicts the same label."""
     macro_f1: float
-    """Mean of the F1 of every class that occurs in the truth or in the answers, as scikit-learn takes it."""
+    """Mean of the F1 of every class that occurs in the labels or in the predictions, as in scikit-learn."""
     recall: dict[str, float]
-    """Of each class that occurs, by its name."""
+    """Recall of each class that occurs, by its name."""
     precision: dict[str, float]
-    """Of each class that was answered at least once."""
+    """Precision of each class that was predicted at least once, by its name."""
     class_texts: dict[str, int]
     confusion: dict[str, dict[str, int]]
-    """True class -> answered class -> texts; every class is there."""
+    """Texts by true class and predicted class; every class is included."""
 
 
 def figures(
     truth: Sequence[int] | Labels, predicted: Sequence[int] | Labels, labels: Sequence[str]
 ) -> Figures:
-    """Compare labels, both as indices of logits, text by text; at least one text."""
+    """Compute the metrics of at least one text from true and predicted labels, both as indices of logits."""
     matrix = confusion(truth, predicted, len(labels))
     right, of_class, answered = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
     occurs = of_class > 0
     recalls = right[occurs] / of_class[occurs]
-    # F1 = 2 right / (true + answered): harmonic mean of precision and recall with the fractions cleared.
+    # F1 = 2 correct / (true + predicted): the harmonic mean of precision and recall without fractions.
     known = of_class + answered > 0
     f1 = 2 * right[known] / (of_class + answered)[known]
     return Figures(
@@ -55,13 +55,13 @@ def figures(
 
 
 def confusion(truth: Sequence[int] | Labels, predicted: Sequence[int] | Labels, classes: int) -> Labels:
-    """Counts: int64 (classes, classes), a row a true class, a column an answered one."""
+    """Return counts: int64 (classes, classes), one row per true class, one column per predicted class."""
     pairs = np.asarray(truth, dtype=np.int64) * classes + np.asarray(predicted, dtype=np.int64)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def as_json(by_set: Mapping[str, Figures]) -> dict[str, dict[str, object]]:
-    """JSON-ready, rounded to four digits: finer is noise with these sizes."""
+    """Return JSON values, rounded to four digits; further digits are noise for sets of this size."""
     return {name: _rounded(asdict(of_set)) for name, of_set in by_set.items()}
 
 
@@ -75,7 +75,7 @@ def _rounded(value: dict[str, object]) -> dict[str, object]:
 
 
 def as_table(by_set: Mapping[str, Figures], labels: Sequence[str]) -> str:
-    """A Markdown table, one set a row."""
+    """Return a Markdown table with one row per set."""
     head = ["set", "texts", "accuracy", "balanced accuracy", *(f"recall {label}" for label in labels)]
     rows = [head, ["---"] * len(head)]
     for name, of_set in by_set.items():

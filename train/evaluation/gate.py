@@ -1,6 +1,6 @@
-"""The gate: may this candidate take the champion's place? An evaluation in, verdict and reasons out.
+"""Gate: the decision whether a candidate may replace the champion, from an evaluation, with reasons.
 
-It has three answers: passed, refused, and not enough evidence, with the number of labelled texts that are
+It has three results: passed, refused, and not enough evidence, with the number of labelled texts that are
 missing. Every check is evaluated, also after the first one has failed, and all reasons are reported at once.
 """
 
@@ -33,7 +33,7 @@ Answer = Literal["passed", "refused", "not enough evidence"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was held against a bound; fractions, not points, in `value` and `limit`."""
+    """Comparison of a value with a limit; `value` and `limit` are fractions, not percentage points."""
 
     name: str
     value: float
@@ -41,28 +41,28 @@ class Check:
     limit: float
     passed: bool
     measured: str
-    """The value as people read it."""
+    """Formatted value."""
     bound: str
     reason: str
-    """What to say if it failed."""
+    """Message if the check fails."""
     undecided: bool = False
-    """It did not pass, and more evidence may let it pass."""
+    """Whether the check failed, but may pass with more evidence."""
 
     @property
     def outcome(self) -> str:
-        """One word for a table."""
+        """Return one word for a table."""
         return "pass" if self.passed else "OPEN" if self.undecided else "FAIL"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gate's answer; it passes when every check does."""
+    """Result of the gate; it passes if every check passes."""
 
     checks: tuple[Check, ...]
 
     @property
     def answer(self) -> Answer:
-        """Refused if any check fails for good; not enough evidence if more of it may let all checks pass."""
+        """Return "not enough evidence" if every failed check is undecided, and "refused" otherwise."""
         if self.passed:
             return "passed"
         failed = (check for check in self.checks if not check.passed)
@@ -70,21 +70,21 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the candidate may go on."""
+        """Return whether the candidate passes the gate."""
         return all(check.passed for check in self.checks)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why not, in words; none where it passed."""
+        """Return the messages of the failed checks; empty if all passed."""
         return tuple(check.reason for check in self.checks if not check.passed)
 
 
 def decide(evaluation: Evaluation, thresholds: Thresholds) -> Verdict:
-    """Judge a candidate; the same arguments give the same verdict.
+    """Evaluate a candidate; the same arguments give the same verdict.
 
     Args:
-        evaluation: Of the candidate against the champion, or of the candidate alone where there is none.
-        thresholds: The bounds.
+        evaluation: Evaluation of the candidate against the champion, or of the candidate alone.
+        thresholds: Limits.
     """
     if evaluation.against is None:
         first = (_evidence, _first, _calibration)
@@ -95,7 +95,7 @@ def decide(evaluation: Evaluation, thresholds: Thresholds) -> Verdict:
 
 
 def same_labels(candidate: Sequence[str], champion: Sequence[str]) -> Check:
-    """Callers know the labels by name: the names must be the same, their order may differ."""
+    """Check that both have the same label names, which clients use; their order may differ."""
     lacking = [label for label in champion if label not in candidate]
     new = [label for label in candidate if label not in champion]
     faults = [f"lacks {', '.join(lacking)}"] if lacking else []
@@ -113,19 +113,19 @@ def same_labels(candidate: Sequence[str], champion: Sequence[str]) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class PairedSample:
-    """Paired counts of a random sample of texts, and of feedback on the same traffic if there is any."""
+    """Paired counts of a random sample of texts, and of feedback on the same traffic, if any."""
 
     sample: Counts
     feedback: Counts | None = None
 
     @property
     def texts(self) -> int:
-        """Of the sample."""
+        """Return the number of texts of the sample."""
         return int(self.sample.sum())
 
 
 def paired_sample(evaluation: Evaluation, of_set: SetResult) -> PairedSample | None:
-    """A set's counts, those of an audit sample with the feedback on its traffic; None of feedback itself.
+    """Return a set's counts, for an audit sample with the feedback on its traffic; None for feedback itself.
 
     The sets `audit-NAME` and `feedback-NAME` belong together.
     """
@@ -177,7 +177,7 @@ def _evidence(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]
 
 
 def _sampled(evaluation: Evaluation) -> list[SetResult]:
-    """The sets that are random samples."""
+    """Return the sets that are random samples."""
     return [of_set for of_set in evaluation.sets if of_set.role != "feedback"]
 
 
@@ -208,11 +208,11 @@ def _first(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
 
 
 def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
-    """Non-inferiority: is the difference above -margin, beyond doubt?
+    """Check non-inferiority: the confidence interval of the difference must be above -margin.
 
-    The interval inclusion rule with three answers: ICH E9 (1998), Statistical Principles for Clinical Trials,
-    section 3.3.2; the number of texts by the normal approximation (Chow, Shao and Wang 2008, Sample Size
-    Calculations in Clinical Research).
+    The check is the interval inclusion rule with three results: ICH E9 (1998), Statistical Principles for
+    Clinical Trials, section 3.3.2. The number of texts follows from the normal approximation (Chow, Shao and
+    Wang 2008, Sample Size Calculations in Clinical Research).
     """
     groups = [group for of_set in evaluation.sets if (group := paired_sample(evaluation, of_set))]
     if not groups:
@@ -248,7 +248,7 @@ def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
 
 
 def mean_draws(groups: Sequence[PairedSample], evaluation: Evaluation) -> Floats:
-    """Draws of the mean difference over the groups, every group counting alike."""
+    """Return draws of the mean difference over the groups, with equal weight."""
     found: Floats = np.mean(
         [
             difference_draws(
@@ -268,10 +268,10 @@ def interval_of(drawn: Floats, confidence: float) -> Interval:
 
 
 def more_texts(texts: int, drawn: Floats, bound: float, bounds: OverallBounds) -> int:
-    """How many more texts let a difference lie above `bound` with the power of `bounds`.
+    """Return the number of additional texts for a difference above `bound` with the power of `bounds`.
 
-    The difference is taken as 0 where a margin is allowed, or as it was measured if that is closer to the
-    bound, but no closer than half the margin.
+    The expected difference is 0 if a margin is allowed, or the measured one if that is closer to the bound,
+    but no closer than half the margin.
     """
     distance = max(min(float(drawn.mean()) - bound, bounds.margin), bounds.margin / 2)
     deviations = float(stats.norm.ppf(bounds.confidence) + stats.norm.ppf(bounds.power))
@@ -280,7 +280,7 @@ def more_texts(texts: int, drawn: Floats, bound: float, bounds: OverallBounds) -
 
 
 def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
-    """Every set and slice that is large enough, with Holm's correction over all of them."""
+    """Check every set and slice that is large enough, with Holm's correction for all of them."""
     margin, least = thresholds.parts.margin, thresholds.parts.min_texts
     judged = [(name, counts) for name, counts in _paired(evaluation) if counts.sum() >= least]
     drawn = [
@@ -408,7 +408,7 @@ def _counts(difference: Difference) -> Counts:
 
 
 def of_labels(difference: Difference, labels: Sequence[str]) -> Counts:
-    """Paired counts of every label: int64 (labels, 4)."""
+    """Return the paired counts of every label: int64 (labels, 4)."""
     return np.array([difference.paired.get(label, (0, 0, 0, 0)) for label in labels], dtype=np.int64)
 
 
@@ -418,7 +418,7 @@ def in_points(found: Interval) -> str:
 
 
 def _points(fraction: float) -> str:
-    return f"{100 * fraction + 0.0:+.1f}"  # adding 0 takes the sign from a zero
+    return f"{100 * fraction + 0.0:+.1f}"  # adding 0 removes the sign of -0
 
 
 def _thousandths(value: float) -> str:

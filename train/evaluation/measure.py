@@ -1,4 +1,4 @@
-"""One evaluation: a model, alone or against another, on labelled sets, slices and behavioural tests."""
+"""Evaluation of one model, alone or against another, on labelled sets, slices and behavioural tests."""
 
 import statistics
 import time
@@ -55,7 +55,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A set with what each model said to it."""
+    """Labels of a set, with the scores of each model."""
 
     truth: Indices
     candidate: Scores
@@ -79,21 +79,21 @@ def measure(
     """Run inference with the models on every dataset, and compute the metrics.
 
     Args:
-        candidate: The model to measure.
-        against: With the same labels in the same order of columns; None for no comparison.
-        sets: Labelled texts by name; none of them empty.
-        roles: Of the sets that are no random sample of what is asked, by name.
-        columns: To slice every set by that has them.
-        least_slice_texts: Smaller slices are joined.
-        resamples: Of every bootstrap.
-        seed: Of every bootstrap.
-        tell: Told the progress, a line each time.
-        clock: Seconds, to tell the progress now and then.
-        now: The time that is written.
+        candidate: Model to evaluate.
+        against: Model to compare with, which has the same labels in the same order; None for no comparison.
+        sets: Labelled texts by name; none of the sets is empty.
+        roles: Roles of the sets that are not random samples of the requests, by name.
+        columns: Columns for slices, used for every set that has them.
+        least_slice_texts: Minimum number of texts of a slice; smaller slices are joined.
+        resamples: Number of resamples of every bootstrap.
+        seed: Random seed of every bootstrap.
+        tell: Callback that receives progress messages, one line each.
+        clock: Clock in seconds, for the interval of the messages.
+        now: Clock for the time stamp of the evaluation.
 
     Raises:
-        DataInvalid: No set, an empty set, or no set has one of the columns.
-        TrainError: A model did not answer.
+        DataInvalid: There is no set, a set is empty, or no set has one of the columns.
+        TrainError: A model failed to return predictions.
     """
     if empty := [name for name, examples in sets.items() if not examples]:
         raise DataInvalid(f"the set {empty[0]!r} has no text to measure on")
@@ -138,7 +138,7 @@ def assemble(
     seed: int,
     created_at: datetime,
 ) -> Evaluation:
-    """All figures from what the models said; nothing is asked any more."""
+    """Compute all metrics from the predictions, without further inference."""
     labels = candidate.labels
 
     def difference(of: Answered, places: Indices | slice) -> Difference | None:
@@ -202,7 +202,7 @@ def assemble(
 
 
 def speed(turns: Sequence[tuple[Answers, ...]]) -> SpeedResult:
-    """The speed of both models from their turns, and the typical ratio."""
+    """Return the speed of both models from their batches, and the typical ratio."""
     of_each = []
     for answers in zip(*turns, strict=True):
         texts = sum(len(answer.scores) for answer in answers)
@@ -225,7 +225,7 @@ def speed(turns: Sequence[tuple[Answers, ...]]) -> SpeedResult:
 
 
 def behave(candidate: Model, against: Model | None) -> BehaviourResult:
-    """Run the behavioural tests, where the labels are a polarity."""
+    """Run the behavioural tests, if the labels are a polarity."""
     poles = polarity(candidate.labels)
     if poles is None:
         return BehaviourResult(
@@ -254,9 +254,9 @@ def _in_turn(
     tell: Callable[[str], None],
     clock: Callable[[], float],
 ) -> Iterable[tuple[Answers, ...]]:
-    """Answers of all models to each batch; who goes first changes from batch to batch.
+    """Yield the predictions of all models for each batch; the order of the models alternates.
 
-    The first batch is asked once before, so that no model's first forward counts.
+    The first batch is run once before, so that the first forward pass of each model is not measured.
     """
     told_s = clock()
     for model in models:
@@ -347,7 +347,7 @@ def _failures(model: Model, test: BehaviourTest, poles: Polarity) -> Failures:
 
 
 def _shown(case: Case, said: Sequence[Said], labels: Sequence[str]) -> str:
-    """A failing case on one line: its texts with the answers, of several equal answers only the first."""
+    """Return a failing case on one line: its texts with the predictions, each distinct prediction once."""
     shown: dict[int | str, str] = {}
     for text, answer in zip(case.texts, said, strict=True):
         key = answer.label if len(case.texts) > 2 else text

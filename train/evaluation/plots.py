@@ -1,4 +1,4 @@
-"""The plots of an evaluation, as PNG bytes: reliability, confusion, differences."""
+"""Plots of an evaluation, as PNG bytes: reliability, confusion, differences."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,13 +16,13 @@ _CANDIDATE, _AGAINST = "#1f5fa8", "#b3561d"
 
 
 def plots(evaluation: Evaluation) -> dict[str, bytes]:
-    """Every plot that the evaluation has something for, by name."""
+    """Return all plots for which the evaluation has values, by name."""
     found = {"reliability": reliability(evaluation), "confusion": confusion(evaluation)}
     return found | ({"differences": differences(evaluation)} if evaluation.against else {})
 
 
 def reliability(evaluation: Evaluation) -> bytes:
-    """A panel a set: share of right answers over the score, the size of a point by its texts."""
+    """Plot one panel per set: accuracy by score, with point sizes by number of texts."""
     figure, panels = _panels(len(evaluation.sets))
     for panel, of_set in zip(panels, evaluation.sets, strict=False):
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=1)
@@ -35,7 +35,7 @@ def reliability(evaluation: Evaluation) -> bytes:
 
 
 def confusion(evaluation: Evaluation) -> bytes:
-    """A panel a set: of each true class, the share that got each answer."""
+    """Plot one panel per set: the share of each predicted class, by true class."""
     labels = evaluation.labels
     figure, panels = _panels(len(evaluation.sets))
     for panel, of_set in zip(panels, evaluation.sets, strict=False):
@@ -61,7 +61,7 @@ def confusion(evaluation: Evaluation) -> bytes:
 
 
 def differences(evaluation: Evaluation) -> bytes:
-    """A line a set and slice: the difference of balanced accuracy with its interval."""
+    """Plot one line per set and slice: the difference of balanced accuracy with its interval."""
     rows = list(_rows(evaluation))
     figure, panels = new_figure(1, 1, width=2.4 * _PANEL_INCHES, height=0.8 + 0.24 * len(rows))
     panel = panels[0]
@@ -99,6 +99,6 @@ def _curve(panel: Any, model: ModelOnSet, color: str, name: str) -> None:
 def _panels(count: int) -> tuple[Any, list[Any]]:
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
-    # A title and a legend need more than one panel's width.
+    # A title and a legend need more than the width of one panel.
     width = max(_PANEL_INCHES * columns, _PANEL_INCHES + 1)
     return new_figure(rows, columns, width=width, height=_PANEL_INCHES * rows)

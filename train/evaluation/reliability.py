@@ -1,4 +1,4 @@
-"""Whether scores mean what they say: calibration error, the reliability curve's points, likelihood loss."""
+"""Calibration metrics: expected calibration error, reliability curve, negative log-likelihood."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,48 +7,48 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 15
-"""Equal-width bins of the top score, as in Guo et al. 2017, On Calibration of Modern Neural Networks,
-arXiv:1706.04599, section 2 and the tables of section 4."""
+"""Number of equal-width bins of the top score, as in Guo et al. 2017, On Calibration of Modern Neural
+Networks, arXiv:1706.04599, section 2 and the tables of section 4."""
 
 _LEAST_SCORE = 1e-12
-"""A score of 0 for the true label would make the likelihood loss infinite: one text would hide all others."""
+"""Minimum score of the true label: with 0, one text would make the negative log-likelihood infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The texts whose top score is above `low` and at most `high`; the first bin also has 0."""
+    """Texts whose top score is above `low` and at most `high`; the first bin also contains 0."""
 
     low: float
     high: float
     texts: int
     mean_score: float
-    """Of the answered label; 0 without texts."""
+    """Mean score of the predicted label; 0 without texts."""
     accuracy: float
-    """Share of right answers; 0 without texts. Calibrated scores have the two alike."""
+    """Accuracy; 0 without texts. It is equal to the mean score if the scores are calibrated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far the scores of one set are from what they say."""
+    """Calibration of the scores on one set."""
 
     error: float
-    """Expected calibration error: mean over the texts of |accuracy - mean score| of their bin. A small
-    set shows some even where scores are perfect: compare it between models on the same texts."""
+    """Expected calibration error: mean over the texts of |accuracy - mean score| of their bin. It is above 0
+    on a small set even for perfect scores, so compare models only on the same texts."""
     negative_log_likelihood: float
     """Mean of -ln(score of the true label)."""
     bins: tuple[Bin, ...]
-    """The reliability curve's points, all of them, in order."""
+    """All points of the reliability curve, in order."""
 
 
 def calibration(
     scores: npt.NDArray[np.float32], truth: Sequence[int] | npt.NDArray[np.int64], *, bins: int = BINS
 ) -> Calibration:
-    """Hold scores against the truth.
+    """Compute the calibration of scores.
 
     Args:
         scores: Probabilities, float32 (texts, labels), at least one text.
         truth: Index of each text's label.
-        bins: How many, of equal width between 0 and 1.
+        bins: Number of bins of equal width between 0 and 1.
     """
     exact = scores.astype(np.float64)
     top = exact.max(axis=1)

@@ -1,4 +1,4 @@
-"""`report.html`: an evaluation, and the gate's verdict on it, as one file that needs nothing else."""
+"""Writer of `report.html`: an evaluation and the gate's verdict in one self-contained file."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ def write_report(evaluation: Evaluation, folder: Path, verdict: Verdict | None =
     """Write `evaluation.json`, `report.html`, `reliability.png` and `confusion.png`.
 
     Args:
-        evaluation: What was found.
-        folder: Made if missing.
-        verdict: The gate's, shown first.
+        evaluation: Results of the evaluation.
+        folder: Output folder, created if missing.
+        verdict: Verdict of the gate, shown first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     images = plots(evaluation)

@@ -1,4 +1,4 @@
-"""A running service as a model to measure: asked over HTTP, patient with a full queue."""
+"""Running service as a model to evaluate: requests over HTTP, with retries if its queue is full."""
 
 import json
 import time
@@ -14,20 +14,20 @@ from train.evaluation.document import ModelCard
 from train.evaluation.evaluate import Answers
 
 _ATTEMPTS = 10
-"""A service that is asked for all it can do answers 429 now and then, with a time to come again."""
+"""Maximum number of attempts: under full load, a service sometimes responds with 429 and a Retry-After."""
 
 
 class ServedModel:
-    """A running service; its scores are the probabilities it answers, after temperature.
+    """Running service as a model; its scores are the returned probabilities, after temperature scaling.
 
     Args:
-        url: Such as `http://127.0.0.1:8000`.
-        labels: In the order of the columns to give; by default in the order in which the service names them.
-        timeout_s: Of one request.
-        clock: Seconds, for the speed.
+        url: Base URL such as `http://127.0.0.1:8000`.
+        labels: Labels in the order of the columns; by default in the order of the service.
+        timeout_s: Timeout of one request in seconds.
+        clock: Clock in seconds, for the speed.
 
     Raises:
-        TrainError: The service does not answer GET /v1/model, or has other labels.
+        TrainError: The service does not respond to GET /v1/model, or has other labels.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ServedModel:
         """Score one batch by one request.
 
         Raises:
-            TrainError: The request failed ten times, or the answer has the wrong shape.
+            TrainError: The request failed ten times, or the response has the wrong shape.
         """
         body = json.dumps({"inputs": list(texts), "top_k": len(self.labels)}).encode()
         begun_s = self._clock()
@@ -87,7 +87,7 @@ class ServedModel:
         return Answers(np.array(rows, dtype=np.float32), tokens, wall_s)
 
     def _request(self, url: str, body: bytes | None) -> Any:
-        """POST a body, or GET without one; the answer's JSON."""
+        """Send a POST with the body, or a GET without one; return the JSON of the response."""
         request = urllib.request.Request(url, body, {"content-type": "application/json"})
         for attempt in range(_ATTEMPTS):
             try:

@@ -1,4 +1,4 @@
-"""Slices: the texts of one set that share a column's value, the small ones joined."""
+"""Slices: the texts of one set that have the same value in a column, with small slices joined."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from train.texts.examples import Example
 
 OTHER = "(other)"
 LEAST_TEXTS = 30
-"""A slice with fewer is joined with the other small ones: its figures would say nothing."""
+"""Minimum number of texts of a slice; smaller slices are joined, because their figures are too noisy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Some texts of a set."""
+    """Selected texts of a set."""
 
     set: str
     column: str
     value: str
     places: tuple[int, ...]
-    """Which of the set's texts."""
+    """Indices of the texts in the set."""
 
 
 def slices_of(
     sets: Mapping[str, Sequence[Example]], columns: Sequence[str], *, least_texts: int = LEAST_TEXTS
 ) -> list[Slice]:
-    """The slices of every set by every column it has, the largest first, `(other)` last.
+    """Return the slices of every set by every column that it has, the largest first, `(other)` last.
 
     Raises:
-        DataInvalid: A column that no set has.
+        DataInvalid: No set has one of the columns.
     """
     found = []
     for column in columns:

@@ -1,4 +1,4 @@
-"""An evaluation as people read it on a terminal: one table a question, widths by content."""
+"""Evaluation as tables for a terminal."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,12 +7,12 @@ from train.evaluation.document import Evaluation, ModelCard, SetResult
 
 
 def summary(evaluation: Evaluation) -> str:
-    """All tables, in the order in which one asks."""
+    """Return all tables, the most general first."""
     return "\n\n".join(_parts(evaluation))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as columns of equal width, the first row as head; all but the first column to the right."""
+    """Return rows as aligned columns, the first row as header; all but the first column are right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -25,22 +25,22 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def signed(of: Interval) -> str:
-    """A difference in points of a hundred, with its interval."""
+    """Return a difference in percentage points, with its interval."""
     return f"{100 * of.estimate:+.1f} [{100 * of.low:+.1f}, {100 * of.high:+.1f}]"
 
 
 def share(value: float, of: Interval | None) -> str:
-    """A share with its interval, where it is known."""
+    """Return a share with its interval, if known."""
     return fraction(value) + (f" [{fraction(of.low)}, {fraction(of.high)}]" if of else "")
 
 
 def fraction(value: float | None) -> str:
-    """A fraction to three digits."""
+    """Return a fraction to three digits."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def named(card: ModelCard) -> str:
-    """A model on one line."""
+    """Return the description of a model on one line."""
     temperature = f", temperature {card.temperature:g}" if card.temperature is not None else ""
     return f"{card.name} {card.version} ({card.address}, {card.device}, {card.dtype}{temperature})"
 

@@ -1,4 +1,4 @@
-"""The gate's thresholds, read from one TOML file; train/gate.toml says what each was chosen for."""
+"""Thresholds of the gate, read from one TOML file; train/gate.toml states the reason for each one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +11,14 @@ DEFAULT = Path(__file__).parents[1] / "gate.toml"
 
 
 class Evidence(Frozen):
-    """How many texts there must be at all."""
+    """Minimum numbers of texts."""
 
     min_texts: Count
     min_label_texts: Count
 
 
 class Overall(Frozen):
-    """The mean of the sets: a test of non-inferiority."""
+    """Thresholds of the non-inferiority test of the mean of the sets."""
 
     margin: Annotated[float, Field(gt=0, le=1)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
@@ -26,40 +26,40 @@ class Overall(Frozen):
 
 
 class Parts(Frozen):
-    """Every set and slice, tested together."""
+    """Thresholds of sets and slices, which are tested together."""
 
     min_texts: Count
     margin: Fraction
 
 
 class CalibrationBounds(Frozen):
-    """Expected calibration error."""
+    """Thresholds of the expected calibration error."""
 
     max_error: Fraction
     max_rise: Fraction
 
 
 class SpeedBounds(Frozen):
-    """Against the champion's."""
+    """Thresholds of the speed, compared with the champion's."""
 
     min_ratio: Annotated[float, Field(ge=0)]
 
 
 class BehaviourBounds(Frozen):
-    """Against the champion's."""
+    """Thresholds of the behavioural tests, compared with the champion's."""
 
     max_rise: Fraction
 
 
 class First(Frozen):
-    """Where there is no champion yet."""
+    """Thresholds for a first champion."""
 
     above_chance: Fraction
     max_minimum_failures: Fraction
 
 
 class Thresholds(Frozen):
-    """The whole file."""
+    """Contents of the entire file."""
 
     significance: Annotated[float, Field(gt=0, lt=0.5)]
     evidence: Evidence
@@ -72,9 +72,10 @@ class Thresholds(Frozen):
 
 
 def read_thresholds(path: Path = DEFAULT) -> Thresholds:
-    """Read a TOML file; every key must be there, and no other.
+    """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsInvalid: No such file, not TOML, a key missing or unknown, or a value out of range.
+        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+            range.
     """
     return read_bounds(Thresholds, path, DEFAULT)

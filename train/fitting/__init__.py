@@ -1,1 +1,1 @@
-"""One training run on Ray Train, from settings and data to a bundle."""
+"""Training run on Ray Train, from settings and data to a bundle."""

@@ -1,4 +1,4 @@
-"""The running average of the trained weights: steadier than the last step's, at no cost in serving."""
+"""Exponential moving average of the trained weights, which is less noisy than the last step's weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ import torch
 
 
 class WeightAverage:
-    """An exponential moving average of a model's trainable parameters.
+    """Exponential moving average of a model's trainable parameters.
 
-    The decay starts low, min(decay, (1 + t) / (10 + t)), so that the first, bad weights are soon forgotten.
+    The decay is min(decay, (1 + t) / (10 + t)), so that the initial weights have little influence.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
@@ -22,7 +22,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights of one more step in."""
+        """Add the weights of one more step."""
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
         for average, live in zip(self._average, self._live, strict=True):
@@ -30,7 +30,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the block the model has the average as its weights."""
+        """Use the average as the model's weights within the block."""
         self._aside = [parameter.detach().clone() for parameter in self._live]
         self._copy(self._average)
         try:
@@ -40,16 +40,16 @@ class WeightAverage:
             self._aside = None
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: the averages, their count, and the live weights, of which it knows the order.
+        """Return the state for a checkpoint: the averages, their count, and the current weights in order.
 
-        Within `applied` the live weights are those that were put aside.
+        Within `applied`, the current weights are those that the average replaces.
         """
         live = self._aside if self._aside is not None else [value.detach() for value in self._live]
         return {"average": self._average, "updates": self._updates, "live": live}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a checkpoint's averages, and give the model its live weights."""
+        """Restore the averages of a checkpoint, and the model's current weights."""
         for average, found in zip(self._average, state["average"], strict=True):
             average.copy_(found)
         self._updates = state["updates"]

@@ -1,4 +1,4 @@
-"""Cutting the texts of one step into forwards of like lengths, so that little of the work is padding."""
+"""Micro-batches of texts with similar lengths within one step, which keep the padding low."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -7,25 +7,27 @@ T = TypeVar("T")
 L = TypeVar("L")
 
 FORWARD_COST_TOKENS = 160
-"""What one more forward costs beside its tokens, in tokens: keeps a step from falling into single texts."""
+"""Fixed cost of a forward pass in addition to its tokens, in tokens; it prevents micro-batches of single
+texts."""
 
 GPU_FORWARD_COST_TOKENS = 16_384
-"""The same on a GPU, which waits for the launches of a small forward and not for its products."""
+"""The same cost on a GPU, where small forward passes are bound by kernel launches and not by matrix
+products."""
 
 
 def steps(draws: Sequence[T], batch_texts: int) -> Iterator[Sequence[T]]:
-    """Consecutive runs of `batch_texts`; the last may be shorter."""
+    """Yield consecutive slices of `batch_texts` draws; the last one may be shorter."""
     for begin in range(0, len(draws), batch_texts):
         yield draws[begin : begin + batch_texts]
 
 
 def deal(texts: Sequence[tuple[Sequence[int], L]], rank: int, workers: int) -> list[tuple[Sequence[int], L]]:
-    """One worker's share of a step: dealt by length, so that all shares cost about as much.
+    """Return one worker's share of a step, dealt by length, so that all shares have a similar cost.
 
     Args:
         texts: Token ids and label of every text of the step; at least as many as workers.
-        rank: Of the worker, from 0.
-        workers: How many share the step.
+        rank: Rank of the worker, from 0.
+        workers: Number of workers that share the step.
     """
     return sorted(texts, key=lambda text: len(text[0]))[rank::workers]
 
@@ -33,17 +35,18 @@ def deal(texts: Sequence[tuple[Sequence[int], L]], rank: int, workers: int) -> l
 def micro_batches(
     lengths: Sequence[int], budget_tokens: int, forward_cost_tokens: int = FORWARD_COST_TOKENS
 ) -> list[list[int]]:
-    """Group texts so that the padded tokens plus a fixed cost a forward are least, under a budget a forward.
+    """Group texts to minimise the padded tokens plus a fixed cost per forward pass, within a token budget.
 
-    Sorted by length, the best grouping is into neighbours, so a shortest path over the cuts finds it.
+    After sorting by length, the optimal groups are contiguous, so a shortest path over the cuts finds them.
 
     Args:
-        lengths: Tokens of each text.
-        budget_tokens: Most padded tokens (longest x texts) of a group; a longer text is a group of its own.
-        forward_cost_tokens: What a forward costs beside its padded tokens.
+        lengths: Number of tokens of each text.
+        budget_tokens: Maximum number of padded tokens (longest x texts) of a group; a longer text is a group
+            of its own.
+        forward_cost_tokens: Cost of a forward pass in addition to its padded tokens, in tokens.
 
     Returns:
-        Groups of indices into `lengths`; every index is in exactly one.
+        Groups of indices into `lengths`; every index is in exactly one group.
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     best = [0.0] * (len(order) + 1)

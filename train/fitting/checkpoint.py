@@ -1,8 +1,8 @@
-"""A checkpoint: everything a run needs to go on as if it had never stopped, in a folder.
+"""Checkpoint: a folder with the complete state of a run, from which it resumes with the same result.
 
-weights.safetensors   float32: the averaged weights, which are what is kept; names as in the model
-state.pt              live weights, averages' count, optimiser, learning-rate schedule (tensors and numbers)
-progress.json         the step, and the history of all looks so far
+weights.safetensors   float32: averaged weights, which become the result; names as in the model
+state.pt              current weights, averages' count, optimiser, learning-rate schedule (tensors, numbers)
+progress.json         the step, and the history of all evaluations so far
 """
 
 import json
@@ -24,14 +24,15 @@ _PROGRESS = "progress.json"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     step: int = 0
     history: tuple[Mapping[str, float], ...] = ()
-    """One entry a look: step, loss, what the held-out samples gave, seconds and tokens so far."""
+    """One entry per evaluation: step, loss, results on the held-out samples, and cumulative seconds and
+    tokens."""
 
     def looks_without_better(self, score: str) -> int:
-        """How many looks ago the best score was; the first of equal ones counts."""
+        """Return the number of evaluations since the best score; of equal scores the first one counts."""
         scores = [look[score] for look in self.history if score in look]
         return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
@@ -42,11 +43,11 @@ def save_checkpoint(
     """Write a checkpoint.
 
     Args:
-        folder: Exists.
-        trained: Has the averaged weights at this moment.
-        average: Keeps the live ones meanwhile.
-        parts: What else has a `state_dict`, by name.
-        progress: So far.
+        folder: Existing output folder.
+        trained: Model, which currently has the averaged weights.
+        average: Moving average, which currently holds the model's own weights.
+        parts: Further objects with a `state_dict`, by name.
+        progress: Progress so far.
     """
     from safetensors.torch import save_file
 
@@ -60,7 +61,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, trained: TrainModel, average: WeightAverage, parts: Mapping[str, Any]
 ) -> Progress:
-    """Put the state of a checkpoint into newly built parts; arguments as of `save_checkpoint`."""
+    """Restore the state of a checkpoint into new objects; the arguments are those of `save_checkpoint`."""
     load_weights(folder, trained)
     device = next(iter(trained.trained.values())).device
     state = torch.load(folder / _STATE, map_location=device, weights_only=True)
@@ -71,10 +72,10 @@ def load_checkpoint(
 
 
 def load_weights(folder: Path, trained: TrainModel) -> None:
-    """Give a model the averaged weights of a checkpoint.
+    """Load the averaged weights of a checkpoint into a model.
 
     Raises:
-        FitFailed: They are of another model.
+        FitFailed: The weights are of another model.
     """
     from safetensors.torch import load_file
 
@@ -89,6 +90,6 @@ def load_weights(folder: Path, trained: TrainModel) -> None:
 
 
 def read_progress(folder: Path) -> Progress:
-    """How far the run of a checkpoint was."""
+    """Return the progress that a checkpoint stores."""
     found = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
     return Progress(found["step"], tuple(found["history"]))

@@ -1,15 +1,15 @@
-"""The learning curves of a run, as a PNG."""
+"""Learning curves of a run, as a PNG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the losses over the steps, and the balanced accuracy of every held-out sample.
+    """Draw the losses by step, and the balanced accuracy of every held-out sample.
 
     Args:
-        history: One entry a look, as in a checkpoint.
-        path: Of the picture.
+        history: One entry per evaluation, as in a checkpoint.
+        path: Output file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

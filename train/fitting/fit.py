@@ -1,4 +1,4 @@
-"""`fit`: one training run on Ray Train, from settings and labelled texts to a bundle with its figures."""
+"""Operation `fit`: a training run on Ray Train, from settings and labelled texts to a bundle with metrics."""
 
 import json
 import os
@@ -23,20 +23,20 @@ _SETTINGS = "settings.json"
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a run may use."""
+    """Resources of a run."""
 
     workers: int = 1
-    """Processes that share each step."""
+    """Number of processes that share each step."""
     cpus: int = 0
-    """Cores of each; 0 shares this machine's among them."""
+    """Cores of each worker; 0 divides this machine's cores among them."""
     gpu: bool = False
-    """One GPU for each."""
+    """Whether each worker gets one GPU."""
     max_failures: int = 3
-    """How often workers that died are started again."""
+    """Maximum number of restarts after failures of workers."""
 
     @property
     def threads(self) -> int:
-        """Of each worker."""
+        """Return the number of threads of each worker."""
         return self.cpus or max(1, (os.cpu_count() or 1) // self.workers)
 
 
@@ -50,22 +50,22 @@ def fit(
     max_steps: int = 0,
     resume: bool = False,
 ) -> Path:
-    """Train a model, measure it on the held-out parts, and write the bundle.
+    """Train a model, evaluate it on the held-out parts, and write the bundle.
 
     Args:
-        settings: The run.
-        root: Folder or address that the settings' files are relative to.
-        out: Made if missing; gets `bundle/`, `report.json`, `learning_curves.png` and `prepared/`.
+        settings: Settings of the run.
+        root: Folder or URI that the settings' files are relative to.
+        out: Output folder, created if missing: `bundle/`, `report.json`, `learning_curves.png`, `prepared/`.
         resources: Workers and their cores.
-        checkpoints: Where Ray Train keeps its checkpoints: a folder or s3://; `out/ray` by default.
-        max_steps: Stop early, for a trial; 0 is the whole run.
-        resume: Go on from the last checkpoint of a run of the same settings, if there is one.
+        checkpoints: Folder or s3:// URI of Ray Train's checkpoints; `out/ray` by default.
+        max_steps: Maximum number of steps, for a trial; 0 for the complete run.
+        resume: Whether to continue from the last checkpoint of a run of the same settings, if there is one.
 
     Returns:
-        The bundle's folder.
+        Folder of the bundle.
 
     Raises:
-        TrainError: What is wrong with the settings, the data or the run.
+        TrainError: The settings or the data are invalid, or the run failed.
     """
     if settings.optimiser.batch_texts < resources.workers:
         raise SettingsInvalid(
@@ -96,10 +96,10 @@ def fit(
 
 
 def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> None:
-    """Refuse to mix two runs in one place; note the settings for the one that resumes.
+    """Refuse to mix two runs in one folder; store the settings for a resumed run.
 
     Raises:
-        SettingsInvalid: An earlier run is there and is not to be resumed, or it had other settings.
+        SettingsInvalid: The folder has an earlier run that is not resumed, or that has other settings.
     """
     path = out / _SETTINGS
     wanted = settings.model_dump(mode="json")
@@ -150,7 +150,7 @@ def _train(
             resources_per_worker={"CPU": resources.threads},
         ),
         run_config=RunConfig(
-            # The name is what Ray Train finds the checkpoints of an earlier attempt by.
+            # Ray Train finds the checkpoints of an earlier attempt by this name.
             name=_RUN,
             storage_path=path if is_remote(storage) else storage,
             storage_filesystem=system if is_remote(storage) else None,

@@ -1,4 +1,4 @@
-"""Running a classifier over tokenised texts, in groups of like lengths."""
+"""Forward passes of a classifier over tokenised texts, in groups of similar lengths."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ Logits = npt.NDArray[np.float32]
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Matrix products in `precision`, as in `OptimiserSettings`; nothing changes for float32."""
+    """Return a context with matrix products in `precision` of `OptimiserSettings`; no change for float32."""
     if precision == "float32" or (precision == "auto" and not _has_bfloat16(device)):
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -30,7 +30,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 def groups_of(
     lengths: Sequence[int], budget_tokens: int, device: torch.device, padding: Padding
 ) -> list[list[int]]:
-    """`micro_batches` by the cost of a forward on the device; equal lengths where padding changes logits."""
+    """Return `micro_batches` for the device, or groups of equal lengths if padding changes the logits."""
     if padding.lengths != "similar":
         most = [max(1, budget_tokens // length) for length in lengths]
         return [
@@ -51,7 +51,7 @@ def predict(
     precision: str = "float32",
     budget_tokens: int = 8192,
 ) -> Logits:
-    """Logits of each text, in order: float32 (texts, labels). The model is left in evaluation mode."""
+    """Return the logits of each text, in order: float32 (texts, labels). Leaves the model in eval mode."""
     model.eval()
     rows: list[npt.NDArray[np.float32] | None] = [None] * len(token_ids)
     for group in groups_of([len(text) for text in token_ids], budget_tokens, device, padding):

@@ -1,9 +1,9 @@
-"""The training loop that every Ray Train worker runs; the same code for one worker and for many.
+"""Training loop of every Ray Train worker, with the same code for one worker and for several.
 
-Every worker maps the same data, makes the same schedule from the same seed, and takes its share of each
-step's texts. Gradients are averaged by torch's DistributedDataParallel. A look at held-out texts every so
-often ends in a checkpoint; a run that is started again goes on from the last one, and its result is that of
-a run that was never stopped.
+Every worker maps the same data, creates the same schedule from the same seed, and processes its share of each
+step's texts. DistributedDataParallel of torch averages the gradients. After each periodic evaluation on
+held-out texts, a checkpoint is written; a restarted run continues from the last one, with the same result as
+an uninterrupted run.
 """
 
 import logging
@@ -33,28 +33,27 @@ from train.texts.mix import Draw, Frame, Schedule, TrainPart, cut, schedule
 from train.texts.tokens import first_of_each_label
 
 SCORE = "held_out_balanced_accuracy"
-"""The mean over the held-out samples: what early stopping goes by."""
+"""Mean balanced accuracy over the held-out samples, which decides early stopping."""
 
 _Text = tuple[Sequence[int], list[float]]
-"""Token ids, and the share of each label in what is to be answered."""
+"""Token ids, and the target share of each label."""
 
 
 def train_loop(config: dict[str, Any]) -> str | None:
     """Train one model and report it to Ray Train as checkpoints.
 
     Args:
-        config: `settings` (a dumped `FitSettings`), `padding` and `max_tokens` (of a `ServedInput`, as
-            a dict), `prepared` (a folder, or an address of one), `threads` (of torch; 0 leaves it alone) and
-            `max_steps` (0: all of the schedule).
+        config: `settings` (a dumped `FitSettings`), `padding` and `max_tokens` (of a `ServedInput`, as a
+            dict), `prepared` (a folder or its URI), `threads` (of torch; 0 for no change) and `max_steps` (0
+            for the complete schedule).
 
     Returns:
-        What went wrong for good, in words, or None. An exception, on the other hand, has Ray Train start the
-        workers again.
+        Description of a permanent failure, or None. An exception makes Ray Train restart the workers.
     """
     import ray.train
     import ray.train.torch
 
-    # Ray Train says each report at length, through a logger that is named by its file.
+    # Ray Train logs each report in full, through a logger that is named after its file.
     logging.getLogger().setLevel(logging.WARNING)
     settings = FitSettings.model_validate(config["settings"])
     if config["threads"]:
@@ -88,7 +87,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
     for number in range(progress.step + 1, total + 1):
         step = plan.draws((number - 1) * batch, number * batch)
         mine = deal([_text(data, settings, draw, frame) for draw in step], rank, workers)
-        # The same dropout in a run that was stopped and one that was not; another for each worker.
+        # Dropout is the same in an interrupted and an uninterrupted run, and different for each worker.
         torch.manual_seed(hash((settings.seed, number, rank)))
         loss, tokens, finite = trainer.step(mine, of_texts=len(step))
         if not finite:
@@ -123,7 +122,7 @@ def _plan(data: Prepared, settings: FitSettings) -> Schedule:
 
 
 def _text(data: Prepared, settings: FitSettings, draw: Draw, frame: Frame) -> _Text:
-    """What one draw shows."""
+    """Return the text and target of one draw."""
     source = settings.data[draw.source]
     table = data.tables[source.name]
     row = int(table.parts.train[draw.index])
@@ -151,7 +150,7 @@ def _class_weights(plan: Schedule, data: Prepared, settings: FitSettings) -> tor
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Held-out texts of one set that every look uses."""
+    """Held-out texts of one set, which every evaluation uses."""
 
     ids: list[list[int]]
     labels: list[int]
@@ -168,7 +167,7 @@ def _samples(data: Prepared, settings: FitSettings, frame: Frame) -> dict[str, _
 
 
 class _Trainer:
-    """The optimiser's state; one call a step."""
+    """Optimiser state; `step` is called once per step."""
 
     def __init__(
         self,
@@ -201,19 +200,19 @@ class _Trainer:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What has a `state_dict`, by name."""
+        """Return the objects that have a `state_dict`, by name."""
         return {"optimiser": self._optimiser, "schedule": self._schedule}
 
     def step(self, texts: list[_Text], *, of_texts: int) -> tuple[float, int, bool]:
-        """Move the weights by one step.
+        """Update the weights by one step.
 
         Args:
-            texts: This worker's part.
-            of_texts: Texts of the step over all workers.
+            texts: Texts of this worker.
+            of_texts: Number of texts of the step over all workers.
 
         Returns:
-            The mean loss of this worker's texts, how many tokens they had, and whether the gradient was a
-            number: every worker says the same of that, and the weights are left alone if it was not.
+            Mean loss of this worker's texts, number of their tokens, and whether the gradient was finite,
+            which is the same for every worker. If it was not finite, the weights are not changed.
         """
         self._model.train()
         lengths, budget = [len(ids) for ids, _ in texts], self._settings.micro_batch_tokens
@@ -222,7 +221,7 @@ class _Trainer:
         for number, group in enumerate(groups, start=1):
             inputs = self._padding.tensors([texts[i][0] for i in group], self._device)
             shares = torch.tensor([texts[i][1] for i in group], device=self._device)
-            # Workers exchange gradients once a step, in its last backward pass.
+            # Workers exchange gradients once per step, in its last backward pass.
             exchange = self._workers == 1 or number == len(groups)
             with nullcontext() if exchange else cast(Any, self._model).no_sync():
                 with autocast(self._device, self._settings.precision):
@@ -246,7 +245,7 @@ class _Trainer:
 
 
 def learning_rate_factor(step: int, total_steps: int, settings: OptimiserSettings) -> float:
-    """The share of the learning rate at a step, from 0: a linear rise, then a linear fall towards 0."""
+    """Return the learning-rate factor at a step, from 0: a linear rise, then a linear fall towards 0."""
     warmup = max(1, round(settings.warmup_fraction * total_steps))
     if step < warmup:
         return (step + 1) / warmup
@@ -254,7 +253,7 @@ def learning_rate_factor(step: int, total_steps: int, settings: OptimiserSetting
 
 
 def look_steps(total_steps: int, evaluations: int) -> set[int]:
-    """The steps after which held-out texts are looked at, evenly spread, the last one among them."""
+    """Return the steps after which held-out texts are evaluated: evenly spread, including the last step."""
     return {max(1, round(total_steps * look / evaluations)) for look in range(1, evaluations + 1)}
 
 
@@ -278,7 +277,7 @@ def _look(
 
 
 def _is_over(progress: Progress, patience: int, workers: int) -> bool:
-    """Whether the looks have not improved for too long; the first worker decides for all."""
+    """Return whether the score has stopped improving; the first worker decides for all."""
     over = patience > 0 and progress.looks_without_better(SCORE) >= patience
     if workers == 1:
         return over

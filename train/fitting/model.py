@@ -1,4 +1,4 @@
-"""The model in training: built from its base, and written as the files of a bundle."""
+"""Model in training: construction from its base, and writing of the files of a bundle."""
 
 import json
 import warnings
@@ -23,35 +23,35 @@ _HEAD_DROPOUT = ("classifier_dropout", "seq_classif_dropout")
 
 @dataclass(frozen=True, slots=True)
 class TrainModel:
-    """A classifier and which of its weights are trained."""
+    """Classifier with the names of its trained weights."""
 
     model: Any
-    """A `peft.PeftModel` or a plain one."""
+    """A `peft.PeftModel` or a plain model."""
     head: tuple[str, ...]
     """Names of the modules on top of the encoder."""
     as_adapter: bool
-    """Whether the bundle gets an adapter, or the whole weights."""
+    """Whether the bundle contains an adapter, or all weights."""
 
     @property
     def trained(self) -> dict[str, torch.nn.Parameter]:
-        """The trained parameters by name, always in the same order."""
+        """Return the trained parameters by name, always in the same order."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
     def is_head(self, name: str) -> bool:
-        """Whether a parameter is one of the head's, by its name."""
+        """Return whether a parameter belongs to the head, by its name."""
         return _is_below(name, self.head)
 
 
 def build(base: Base, settings: FitSettings) -> TrainModel:
-    """The model to train; torch's seed decides the first values of what is new in it.
+    """Build the model to train; torch's random seed determines the initial values of new weights.
 
-    An adapter goes on where the base's own one is, if the labels stay. Where an adapter of its own would not
-    fit what the service loads (other labels than the base's head, or an adapter of another shape below it),
-    the result is written as whole weights.
+    If the labels stay the same, the base's own adapter is trained further. If the service could not load a
+    separate adapter (other labels than the base's head, or an adapter of another shape below it), the result
+    is written as full weights.
 
     Args:
-        base: What to start from.
-        settings: Of the run.
+        base: Base model.
+        settings: Settings of the run.
 
     Raises:
         BaseInvalid: The base cannot be loaded.
@@ -68,7 +68,8 @@ def build(base: Base, settings: FitSettings) -> TrainModel:
     if goes_on and base.adapter is not None:
         return TrainModel(_go_on(plain, base.adapter, settings), head, as_adapter=True)
     fits = base.adapter is None and (same_labels or base.labels is None)
-    # What the base does not have, such as the pooler of a masked language model, is stored with the head.
+    # Modules that the base does not have, such as the pooler of a masked language model, are stored with the
+    # head.
     modules = [*head, *sorted({name.rpartition(".")[0] for name in new if not _is_below(name, head)})]
     return TrainModel(_new_adapter(plain, modules, settings), head, as_adapter=fits)
 
@@ -76,9 +77,10 @@ def build(base: Base, settings: FitSettings) -> TrainModel:
 def write_product(
     trained: TrainModel, base: Base, settings: FitSettings, tokenizer: Any, bundle: Path
 ) -> None:
-    """Write all of a bundle but its manifest: configuration, and adapter or whole weights with tokenizer.
+    """Write all files of a bundle except its manifest.
 
-    Weights of an adapter are float16, the others as they are.
+    These are the configuration, and an adapter or full weights with the tokenizer. Weights of an adapter are
+    float16, the others keep their type.
     """
     bundle.mkdir(parents=True, exist_ok=True)
     if trained.as_adapter:
@@ -96,9 +98,9 @@ def write_product(
 
 
 def _load(base: Base, settings: FitSettings, *, merged: bool) -> tuple[Any, set[str]]:
-    """The base as a plain classifier with the settings' labels, and the names of the weights it lacks.
+    """Load the base as a plain classifier with the settings' labels; return it and its missing weights.
 
-    Its adapter is merged if asked.
+    The missing weights are names of parameters. With `merged`, the base's adapter is merged into the weights.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
     from transformers.utils import logging
@@ -119,14 +121,14 @@ def _load(base: Base, settings: FitSettings, *, merged: bool) -> tuple[Any, set[
             output_loading_info=True,
             ignore_mismatched_sizes=base.labels is None,  # such as the head of a regression
             dtype=torch.float32,
-            # On a CPU the backward pass through SDPA is the slower one for short, masked texts. None takes
-            # the fastest that the architecture has.
+            # On a CPU, the backward pass through SDPA is slower for short, masked texts. None selects the
+            # fastest implementation of the architecture.
             attn_implementation=None if torch.cuda.is_available() else "eager",
         )
         new = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
         if merged and base.adapter is not None:
             new -= lora.merge(model, base.adapter)
-    except Exception as error:  # whatever a library raises for files that it cannot read
+    except Exception as error:  # libraries raise various exceptions for unreadable files
         raise BaseInvalid(f"the base in {base.weights} cannot be loaded: {error}") from error
     _refuse_other_weights(model, new, base)
     _complete_pad_token(model, base)
@@ -144,7 +146,7 @@ def _refuse_other_weights(model: Any, new: set[str], base: Base) -> None:
 
 
 def _complete_pad_token(model: Any, base: Base) -> None:
-    """A decoder's head finds a text's end by the pad token, which GPT-2 and Llama do not name."""
+    """Set the pad token, by which a decoder's head finds a text's end; GPT-2 and Llama have none."""
     config, embeddings = model.config.get_text_config(), model.get_input_embeddings().weight.shape[0]
     if config.pad_token_id is None or not 0 <= config.pad_token_id < embeddings:
         tokenizer = load_tokenizer(base)
@@ -153,7 +155,7 @@ def _complete_pad_token(model: Any, base: Base) -> None:
 
 
 def _head(model: Any, settings: FitSettings) -> tuple[str, ...]:
-    """Names of the modules on top of the encoder, unless the settings name one."""
+    """Return the names of the modules on top of the encoder, or the one in the settings."""
     if settings.lora.head is not None:
         return (settings.lora.head,)
     return tuple(
@@ -168,7 +170,7 @@ def _is_below(name: str, modules: tuple[str, ...]) -> bool:
 
 
 def _with_new_head(model: Any, settings: FitSettings) -> Any:
-    """The same encoder under a new, randomly set head for the settings' labels."""
+    """Return the same encoder with a new, randomly initialised head for the settings' labels."""
     import copy
 
     config = copy.deepcopy(model.config)
@@ -184,11 +186,11 @@ def _set_labels(config: Any, labels: tuple[str, ...]) -> None:
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     if config.problem_type is not None:
-        config.problem_type = "single_label_classification"  # what is trained, and served
+        config.problem_type = "single_label_classification"  # the problem type of training and serving
 
 
 def _set_dropout(config: Any, settings: FitSettings) -> None:
-    """Each architecture has its own names for the three kinds of dropout."""
+    """Set the three kinds of dropout, whose names differ between architectures."""
     inside, before_head = settings.optimiser.encoder_dropout, settings.optimiser.dropout
     for names, value in (
         (_HIDDEN_DROPOUT, inside),
@@ -201,7 +203,7 @@ def _set_dropout(config: Any, settings: FitSettings) -> None:
 
 
 def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
-    """The model with a new adapter; the modules named by `whole` are trained and stored whole."""
+    """Return the model with a new adapter; the modules in `whole` are trained and stored with all weights."""
     from peft import LoraConfig, TaskType, get_peft_model
 
     targets = settings.lora.targets
@@ -215,7 +217,7 @@ def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what peft sets by itself for GPT-2 and for mixtures of experts
+            warnings.simplefilter("ignore")  # for the settings that peft adjusts by itself
             wrapped = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         raise SettingsInvalid(
@@ -230,7 +232,7 @@ def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
 
 
 def _go_on(model: Any, adapter: Path, settings: FitSettings) -> Any:
-    """The base's own adapter, trainable; it keeps its shape."""
+    """Return the model with the base's own adapter, trainable and of the same shape."""
     from peft import PeftModel
 
     with warnings.catch_warnings():

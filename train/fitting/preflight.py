@@ -1,7 +1,7 @@
-"""The check before the first step: what a run will write can be served, and answers as it was trained.
+"""Preflight check before the first step: the result of a run can be served with the trained model's logits.
 
-The product is built with random updates, written, loaded as a replica loads it and asked. A base whose result
-could not be served is refused before any data is read.
+The result is built with random updates, written, loaded in the same way as by a replica, and run. A base
+whose result could not be served is refused before any data is read.
 """
 
 from dataclasses import dataclass
@@ -28,30 +28,30 @@ _TEXTS = ("I had a good day at work, and the food was great.", "The room was cle
 _UPDATE = 0.02
 """Standard deviation of the random updates."""
 _TOLERANCE = 0.02
-"""Largest difference of logits, as a fraction of the largest (at least 1). Adapters are stored in float16 (11
-bits of mantissa); a part that is missing or merged wrongly differs by more."""
+"""Maximum difference of logits, as a fraction of the largest (at least 1). Adapters are stored in float16 (11
+bits of mantissa); a part that is missing or merged incorrectly differs by more."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedInput:
-    """How the service gives texts to the model, which training follows."""
+    """Properties of the service's model input, which the training uses too."""
 
     padding: Padding
     max_tokens: int
-    """At which a text is cut, special tokens included."""
+    """Length in tokens to which a text is cut, including special tokens."""
 
 
 def check_base(base: Base, settings: FitSettings, folder: Path) -> ServedInput:
-    """Check a base, and return how its result is given texts.
+    """Check a base, and return the properties of the service's input for its result.
 
     Args:
-        base: What the run starts from.
-        settings: Of the run.
-        folder: Where the product may be written for the check; removed again.
+        base: Base model of the run.
+        settings: Settings of the run.
+        folder: Existing folder, in which the result is written to a temporary subfolder.
 
     Raises:
-        BaseInvalid: The product would not load, not answer, or not as the trained model does.
-        SettingsInvalid: As of `build`.
+        BaseInvalid: The result cannot be loaded or run, or its logits differ from the trained model's.
+        SettingsInvalid: As for `build`.
     """
     try:
         with TemporaryDirectory(prefix=".check-", dir=folder) as draft:

@@ -1,7 +1,7 @@
-"""Data made ready for a run: read and tokenised through Ray Data, divided, and written to disk.
+"""Data preparation for a run: reads and tokenises through Ray Data, splits, and writes to disk.
 
-Texts stream from their files through tokenising tasks into `train.texts.tokens` tables; neither a task nor
-this process holds more than a few thousand of them, so the data may be larger than memory.
+Texts stream from their files through tokenising tasks into `train.texts.tokens` tables; a task or this
+process holds at most a few thousand of them, so the data may be larger than memory.
 """
 
 import json
@@ -32,15 +32,15 @@ _DIGEST = "data.json"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run's data on the local disk."""
+    """Data of a run on the local disk."""
 
     tables: dict[str, TokenTable]
-    """By the set's name: those of `data`, then those of `validation`."""
+    """Tables by the set's name: those of `data`, then those of `validation`."""
     digest: str
 
     @property
     def texts(self) -> dict[str, dict[str, int]]:
-        """How many texts each part of each set has."""
+        """Return the number of texts of each part of each set."""
         return {
             name: {"train": len(table.parts.train), "held_out": len(table.parts.held_out)}
             for name, table in self.tables.items()
@@ -48,15 +48,15 @@ class Prepared:
 
 
 def prepare(settings: FitSettings, root: str, folder: Path) -> Prepared:
-    """Read, tokenise and divide every set of the settings. Ray must be up.
+    """Read, tokenise and split every set of the settings. Ray must be running.
 
     Args:
-        settings: Of the run.
-        root: Folder or address of the settings' files.
-        folder: Gets the tables; what lies there is replaced.
+        settings: Settings of the run.
+        root: Folder or URI of the settings' files.
+        folder: Output folder of the tables; its contents are replaced.
 
     Raises:
-        DataInvalid: A file is not what the settings say; the message names file, row and column.
+        DataInvalid: A file does not match the settings; the message names file, row and column.
     """
     shutil.rmtree(folder, ignore_errors=True)
     sources = [*settings.data, *settings.validation]
@@ -94,13 +94,13 @@ def prepare(settings: FitSettings, root: str, folder: Path) -> Prepared:
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """What `prepare` wrote."""
+    """Open the output of `prepare`."""
     found = json.loads((folder / _DIGEST).read_text(encoding="utf-8"))
     return Prepared({name: open_table(folder / name) for name in found["sets"]}, found["digest"])
 
 
 def _stream(settings: FitSettings, files: list[dict[str, Any]]) -> Iterator[Any]:
-    """Arrow tables of tokenised rows, each of one source, in any order."""
+    """Yield Arrow tables of tokenised rows, each of one source, in any order."""
     import ray.data
 
     quiet_data()
@@ -133,7 +133,7 @@ def _tokenised(
     sources: list[dict[str, Any]],
     keys_only_from: int,
 ) -> Iterator[Any]:
-    """One file as tables of its tokenised rows; a fault in it becomes a row that says so."""
+    """Yield tables of the tokenised rows of one file; an error in it becomes a row with the message."""
     index, file = int(batch["source"][0]), str(batch["file"][0])
     fields = {name: sources[index][name] for name in FileSettings.model_fields}
     try:
@@ -155,7 +155,7 @@ def _tokenised(
 
 
 def _teacher(file: str, examples: list[Example], columns: list[str]) -> list[list[float]]:
-    """The teacher's scores of each text, one a label; none if no columns are wanted."""
+    """Return the teacher's scores of each text, one per label; empty if no columns are requested."""
     try:
         return [[float(example.columns[name]) for name in columns] for example in examples]
     except (KeyError, ValueError) as error:

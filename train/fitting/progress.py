@@ -1,4 +1,4 @@
-"""Says where a run stands: loss, speed, when it will be done, and what held-out texts gave."""
+"""Progress messages of a run: loss, speed, remaining time, and results on held-out texts."""
 
 import time
 
@@ -8,13 +8,13 @@ from train.fitting.checkpoint import Progress
 
 
 class Reporter:
-    """Counts steps and keeps the history of the looks.
+    """Counter of steps, with the history of the evaluations.
 
     Args:
-        total_steps: Of the run.
-        every: Steps between two lines.
-        so_far: Of the run before it was stopped, if it was.
-        speaks: Whether to print; one worker does.
+        total_steps: Number of steps of the run.
+        every: Number of steps between two messages.
+        so_far: Progress of an interrupted run before this one.
+        speaks: Whether to print; only one worker does.
     """
 
     def __init__(self, total_steps: int, every: int, so_far: Progress, *, speaks: bool) -> None:
@@ -32,7 +32,7 @@ class Reporter:
             self._say(f"going on after step {so_far.step} of {total_steps}")
 
     def after_step(self, number: int, loss: float, tokens: int) -> None:
-        """Count one step in; say something every so often."""
+        """Count one step; print a message every few steps."""
         self._since_line.append(loss)
         self._since_look.append(loss)
         self._tokens += tokens
@@ -48,7 +48,7 @@ class Reporter:
         self._since_line.clear()
 
     def after_look(self, number: int, found: dict[str, float]) -> Progress:
-        """Say what the held-out samples gave, and add it to the history."""
+        """Print the results on the held-out samples, and add them to the history."""
         if found:
             listed = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
             self._say(f"step {number}/{self._total}  {listed}")

@@ -1,4 +1,4 @@
-"""What a run leaves: the bundle with its reference profile, the report, and the learning curves."""
+"""Results of a run: the bundle with its reference profile, the report, and the learning curves."""
 
 import json
 import os
@@ -29,16 +29,17 @@ from train.texts.parts import Rows
 from train.texts.tokens import TokenTable
 
 _MEASURED_TEXTS = 10_000
-"""Of each held-out part, for the figures, the temperature and the profile: bounds time and memory."""
+"""Maximum number of texts of each held-out part for metrics, temperature and profile; it limits time and
+memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What the model said to texts of one set."""
+    """Outputs of the model for texts of one set."""
 
     ids: list[list[int]]
     labels: list[int]
-    """Empty for traffic, which has none."""
+    """Index of each text's label; empty for traffic, which has no labels."""
     logits: Any
     """float32 (texts, labels), before temperature."""
     embeddings: Any
@@ -56,20 +57,20 @@ def write_result(
     workers: int,
     wall_s: float,
 ) -> Path:
-    """Write a run's bundle, `report.json` and `learning_curves.png`, and print the figures.
+    """Write a run's bundle, `report.json` and `learning_curves.png`, and print the metrics.
 
     Args:
-        settings: Of the run.
-        base: What it started from.
-        prepared: Its data.
+        settings: Settings of the run.
+        base: Base model of the run.
+        prepared: Data of the run.
         checkpoint: Folder of the checkpoint to keep.
-        out: The run's folder.
-        location: Where the data came from.
-        workers: That shared the steps.
-        wall_s: Seconds that reading and training took.
+        out: Output folder of the run.
+        location: Path or URI of the data.
+        workers: Number of workers that shared the steps.
+        wall_s: Seconds for reading and training.
 
     Returns:
-        The bundle's folder.
+        Folder of the bundle.
     """
     bundle = out / "bundle"
     trained = build(base, settings)
@@ -116,10 +117,10 @@ def write_result(
 
 
 def _ask(bundle: Path, prepared: Prepared, tokenizer: Any) -> tuple[dict[str, _Answers], bool]:
-    """The bundle's answers, as a replica gives them, to what is held out of every set.
+    """Return the bundle's outputs for the held-out texts of every set, computed as by a replica.
 
-    Where nothing is held out, to what it was trained on: the second value is then false, for such answers
-    describe the data and measure nothing.
+    If no text is held out, the training texts are used, and the second value is false: such outputs describe
+    the data and must not be used for metrics.
     """
     classifier = Classifier(fetch(str(bundle.resolve()), cache_dir=CACHE))
     frame = frame_of(tokenizer, max_tokens=classifier.max_length)
@@ -140,7 +141,7 @@ def _ask_one(classifier: Classifier, table: TokenTable, rows: Rows, frame: Frame
 
 
 def _ask_traffic(bundle: Path, settings: FitSettings) -> list[_Answers]:
-    """The bundle's answers to the sample of its traffic; none without a sample."""
+    """Return the bundle's outputs for the sample of its traffic; empty without a sample."""
     if settings.traffic is None:
         return []
     texts = parquet.read_table(settings.traffic.file, columns=["text"])["text"].to_pylist()
@@ -172,7 +173,7 @@ def _write_profile(
 
 @dataclass(frozen=True, slots=True)
 class _Manifest:
-    """What `bundle.json` says of this run, whatever the figures turn out to be."""
+    """Contents of `bundle.json` that do not depend on the metrics."""
 
     settings: FitSettings
     base: Base | None
@@ -211,9 +212,10 @@ def _say(found: Mapping[str, Figures], settings: FitSettings, temperature: float
 
 
 def code_commit() -> str | None:
-    """The commit of this checkout, with `-dirty` if train/ differs from it.
+    """Return the commit of this checkout, with `-dirty` if train/ differs from it.
 
-    Outside of a checkout, as in an image or a job's working folder, what GIT_COMMIT says; None without it.
+    Outside of a checkout, as in an image or a job's working folder, return GIT_COMMIT, or None if it is
+    unset.
     """
     train = Path(__file__).parents[1]
 

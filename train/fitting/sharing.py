@@ -1,4 +1,4 @@
-"""Prepared data for workers on other machines: put beside the checkpoints, fetched once a machine."""
+"""Prepared data for workers on other machines: stored with the checkpoints, and fetched once per machine."""
 
 import hashlib
 import tempfile
@@ -11,7 +11,7 @@ from train.texts.files import copy_to, is_remote, open_filesystem
 
 
 def share(prepared: Path, storage: str) -> str:
-    """Copy prepared data to where the run's checkpoints go, if that is a store; its address from now on."""
+    """Copy prepared data to the store of the run's checkpoints, if it is a store; return the new location."""
     if not is_remote(storage):
         return str(prepared.resolve())
     digest = open_prepared(prepared).digest
@@ -21,7 +21,7 @@ def share(prepared: Path, storage: str) -> str:
 
 
 def local_copy(address: str) -> Prepared:
-    """Prepared data at an address that `share` gave, on this machine's disk."""
+    """Return prepared data of a location from `share`, on this machine's disk."""
     from pyarrow.fs import LocalFileSystem, copy_files
 
     if not is_remote(address):

@@ -1,1 +1,1 @@
-"""Retraining: from feedback and the old texts to a registered version that the gate has let pass."""
+"""Retraining: creates a registered version that passed the gate from feedback and the earlier texts."""

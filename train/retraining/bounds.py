@@ -1,4 +1,4 @@
-"""When feedback is enough and how a retraining learns, read from one TOML file: train/retrain.toml."""
+"""Limits of a retraining, read from one TOML file: train/retrain.toml."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -15,24 +15,24 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class WindowBounds(Frozen):
-    """Which predictions."""
+    """Selection of the predictions."""
 
     hours: Positive
 
 
 class LabelBounds(Frozen):
-    """How many labels there must be, and may be."""
+    """Minimum and maximum numbers of labels."""
 
     min_texts: Count
     min_label_texts: Count
     max_texts: Annotated[int, Field(ge=1)]
 
     def lacking(self, by_label: Mapping[str, int], labels: Sequence[str]) -> tuple[str, ...]:
-        """What is too few, in words; nothing if there is enough.
+        """Return descriptions of the labels with too few texts; empty if there are enough.
 
         Args:
             by_label: Texts with feedback by label.
-            labels: All that the model has.
+            labels: All labels of the model.
         """
         texts = sum(by_label.values())
         short = [f"{texts:,} texts have feedback, {self.min_texts:,} are needed"] * (texts < self.min_texts)
@@ -47,7 +47,7 @@ class LabelBounds(Frozen):
 
 
 class MixBounds(Frozen):
-    """What is shown."""
+    """Training data mix."""
 
     held_out: Annotated[float, Field(gt=0, lt=1)]
     passes: Positive
@@ -57,31 +57,31 @@ class MixBounds(Frozen):
 
 
 class GateBounds(Frozen):
-    """What must be shown besides the gate's own bounds."""
+    """Requirements in addition to the gate's thresholds."""
 
     gain: Annotated[float, Field(ge=0, lt=1)]
     max_set_texts: Annotated[int, Field(ge=1)]
 
 
 class PaceBounds(Frozen):
-    """How often the loop acts."""
+    """Intervals of the continuous training loop."""
 
     look_hours: Positive
     pause_hours: Positive
 
     @property
     def look(self) -> timedelta:
-        """Between two looks for drift."""
+        """Return the interval between two drift checks."""
         return timedelta(hours=self.look_hours)
 
     @property
     def pause(self) -> timedelta:
-        """After a refusal."""
+        """Return the pause after a refusal."""
         return timedelta(hours=self.pause_hours)
 
 
 class Bounds(Frozen):
-    """The whole file."""
+    """Contents of the entire file."""
 
     window: WindowBounds
     labels: LabelBounds
@@ -91,9 +91,10 @@ class Bounds(Frozen):
 
 
 def read_retrain_bounds(path: Path = DEFAULT) -> Bounds:
-    """Read a TOML file; every key must be there, and no other.
+    """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsInvalid: No such file, not TOML, a key missing or unknown, or a value out of range.
+        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+            range.
     """
     return read_bounds(Bounds, path, DEFAULT)

@@ -1,4 +1,4 @@
-"""Whether a retrained version answers the traffic better than the champion."""
+"""Check that a retrained version is more accurate on the traffic than the champion."""
 
 from train.evaluation.document import Evaluation
 from train.evaluation.gate import Check, in_points, interval_of, mean_draws, more_texts, paired_sample
@@ -6,21 +6,21 @@ from train.evaluation.thresholds import Overall
 from train.retraining.planning import AUDIT, FEEDBACK
 
 _LEAST_AUDIT = 400
-"""Texts of an audit sample that are asked for where there is none; `python -m tests.bench.gate_power
---feedback` has what so many are good for."""
+"""Requested number of texts of an audit sample if there is none; `python -m tests.bench.gate_power
+--feedback` shows the power of that number."""
 
 
 def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) -> Check:
-    """Check that the candidate answers the traffic better, from the audit sample and the held-out feedback.
+    """Check that the candidate is more accurate on the traffic, by the audit sample and held-out feedback.
 
-    Feedback alone is no random sample, so it counts by itself only where every text has it. With an audit
-    sample it is weighted (`train.evaluation.compare.difference_draws`).
+    Feedback alone is not a random sample, so it is sufficient only if every text has it. With an audit sample
+    it is weighted (`train.evaluation.compare.difference_draws`).
 
     Args:
-        evaluation: Of both; has the version's feedback and audit sample among its sets.
-        version: The candidate's.
-        least: Gain in balanced accuracy above which the interval must lie; a fraction.
-        bounds: Confidence of the interval, one-sided, and power by which more texts are asked for.
+        evaluation: Evaluation of both; its sets include the version's feedback and audit sample.
+        version: Version of the candidate.
+        least: Minimum gain in balanced accuracy, a fraction; the interval must be above it.
+        bounds: Confidence of the one-sided interval, and power for the number of additional texts.
     """
     names = (f"{AUDIT}{version}", f"{FEEDBACK}{version}")
     sets = [of_set for of_set in evaluation.sets if of_set.name in names]

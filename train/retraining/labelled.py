@@ -1,4 +1,4 @@
-"""What people said of logged texts, as a labelled set on the disk; memory does not grow with the log."""
+"""Export of logged texts with feedback as a labelled set, in memory that is independent of the log's size."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,24 +26,25 @@ _COLUMNS = pa.schema([("text", pa.string()), ("label", pa.string()), ("time", pa
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A labelled set, as the training will see it."""
+    """Labelled set for the training."""
 
     by_label: Mapping[str, int]
-    """Texts by label, each text once; those with contradicting labels are left out."""
+    """Texts by label, each text once; those with contradicting labels are excluded."""
     rows: int
-    """Answers with feedback and text that are not of the audit sample."""
+    """Number of predictions with feedback and text that are not in the audit sample."""
     without_text: int
-    """Answers with feedback whose text the log does not keep."""
+    """Number of predictions with feedback whose text is not in the log."""
     audited: int
-    """Answers of the audit sample with text: never learned from, they measure the result."""
+    """Number of predictions of the audit sample with text, which are used for evaluation and never for
+    training."""
     complete: bool
-    """Whether every text of the window has a label, so that feedback is no selection of them."""
+    """Whether every text of the window has a label, so that feedback has no selection bias."""
 
 
 def label_counts(log: Log, window: Window) -> dict[str, int]:
-    """Answers of a window that can be learned from, by their label; a text asked twice counts twice.
+    """Return the trainable predictions of a window by true label; a repeated text counts each time.
 
-    They have feedback and text, and are not of the audit sample.
+    They have feedback and text, and are not in the audit sample.
     """
     found: Counter[str] = Counter()
     for batch in Join(log, window, ("text",)):
@@ -57,14 +58,14 @@ def write_labelled(
 ) -> Labelled:
     """Write `feedback.parquet`, and `audit.parquet` if there is an audit sample.
 
-    Columns are text, label, and the time of the answer in microseconds.
+    The columns are text, label, and the time of the prediction in microseconds.
 
     Args:
-        log: Of the service.
-        window: Of the predictions.
-        labels: That the model has; what is said otherwise is left out.
-        folder: Made if missing; a file of an earlier try is replaced.
-        max_texts: The newest so many rows are kept.
+        log: Prediction log of the service.
+        window: Window of the predictions.
+        labels: Labels of the model; feedback with other labels is excluded.
+        folder: Output folder, created if missing; files of an earlier attempt are replaced.
+        max_texts: Maximum number of rows; the newest ones are kept.
 
     Raises:
         LogInvalid: The log cannot be read.
@@ -96,10 +97,10 @@ def write_labelled(
 
 
 def keep(path: Path, address: str) -> None:
-    """Copy a file to where later retrainings find it, a path or an s3:// address.
+    """Copy a file to a path or s3:// URI where later retrainings read it.
 
     Raises:
-        DataInvalid: It cannot be written there.
+        DataInvalid: The file cannot be written there.
     """
     try:
         copy_to(path, address)
@@ -112,7 +113,7 @@ def keep(path: Path, address: str) -> None:
 def _rows(
     log: Log, window: Window, labels: Sequence[str], counts: Counter[str], labelled: DistinctKeys
 ) -> Iterator[tuple[Any, Any]]:
-    """Rows that can be learned from or measured by, and which of them are of the audit sample."""
+    """Yield rows for training or evaluation, with a mask of those in the audit sample."""
     known = pa.array(labels)
     for batch in Join(log, window, ("text", "text_sha256", "time")):
         labelled.add(hashes(batch["text_sha256"]))
@@ -127,7 +128,7 @@ def _rows(
 
 
 def _keep_newest(source: Path, target: Path, most: int) -> None:
-    """Copy the rows whose time is among the newest `most`, a batch at a time."""
+    """Copy the rows whose time is among the newest `most`, batch by batch."""
     times = parquet.read_table(source, columns=["time"])["time"].to_numpy()
     since = np.partition(times, -most)[-most] if len(times) > most else 0
     with (

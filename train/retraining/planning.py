@@ -1,4 +1,4 @@
-"""What a retraining is called and what it is told, from champion, window and texts. Pure."""
+"""Name and settings of a retraining, from champion, window and texts, without side effects."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from train.settings import (
 )
 
 FEEDBACK = "feedback-"
-"""How the names of sets begin that were made from feedback; the version follows."""
+"""Prefix of the names of sets of feedback; the version follows."""
 AUDIT = "audit-"
-"""How those begin that are the audit sample of the same traffic."""
+"""Prefix of the names of sets of the audit sample of the same traffic."""
 
 _MAX_LENGTH = 512
-"""Where the champion's bundle names none."""
+"""Maximum length in tokens if the champion's bundle has none."""
 _LOOKS = ProgressSettings(evaluations=2, sample_texts=60, sample_tokens=128)
 
 
 def version_name(champion: Version, window: Window, log: str) -> str:
-    """The same window, champion and log give the same name: the window's end, and a hash of all of them."""
+    """Return a name of the window's end and a hash of window, champion and log; it is deterministic."""
     said = f"{champion}\n{champion.digest}\n{window.since.isoformat()}\n{window.until.isoformat()}\n{log}"
     return f"{window.until:%Y%m%dT%H%M%S}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def roles_of(settings: FitSettings, *, complete: bool) -> dict[str, Role]:
-    """Which sets are no plain random samples: feedback, unless every text has it, and the audit sample."""
+    """Return the roles of sets that are not random samples: the audit sample, and incomplete feedback."""
     roles: dict[str, Role] = {of.name: "feedback" for of in settings.data if of.name.startswith(FEEDBACK)}
     if complete:
         del roles[f"{FEEDBACK}{settings.version}"]
@@ -54,22 +54,22 @@ def settings_for(
     complete: bool,
     mix: MixBounds,
 ) -> FitSettings:
-    """The run that goes on from the champion.
+    """Return the settings of a training run that starts from the champion.
 
     Args:
-        champion: In the registry.
-        manifest: Its bundle's.
-        version: The name of what is to be made.
-        feedback: Where the texts with feedback lie: an absolute path, or an address.
-        old: The champion's sets, as they are to be shown again.
-        held_back: Sets that the champion was never trained on, to be measured by; files absolute.
-        traffic: Path of a sample of the texts that the version will answer, if there is one.
-        audit: Where the audit sample lies, if there is one; nothing is learned from it.
+        champion: Version of the champion in the registry.
+        manifest: Manifest of its bundle.
+        version: Name of the new version.
+        feedback: Absolute path or URI of the texts with feedback.
+        old: Sets of the champion for the replay.
+        held_back: Sets that the champion was never trained on, for the evaluation; their files are absolute.
+        traffic: Path of a sample of the texts that the version will classify, if any.
+        audit: Path or URI of the audit sample, if any; it is not used for training.
         complete: Whether every text of the window has feedback.
-        mix: How it learns.
+        mix: Training data mix.
     """
     adapter = manifest.base is not None
-    # Feedback alone is a selection of the texts, and says nothing of the accuracy on all of them.
+    # Feedback alone is a biased selection, from which the accuracy on all texts cannot be estimated.
     accuracy_set = f"{AUDIT}{version}" if audit else f"{FEEDBACK}{version}" if complete else None
     return FitSettings(
         name=champion.name,

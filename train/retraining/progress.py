@@ -1,4 +1,4 @@
-"""How far a retraining is: one document in its folder, written anew after each stage."""
+"""Progress of a retraining: a document in its folder, replaced after each stage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ Status = Literal["under way", "too few labels", "refused", "registered"]
 
 
 class Retraining(BaseModel):
-    """The document."""
+    """Stored progress of one retraining."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,20 +42,20 @@ class Retraining(BaseModel):
 
     @property
     def window(self) -> Window:
-        """Of the log."""
+        """Return its window of the log."""
         return Window(self.since, self.until, self.champion)
 
     @property
     def reference(self) -> str:
-        """As the other verbs take it."""
+        """Return its reference, as for the other commands."""
         return f"registry:{self.name}/{self.version}"
 
 
 def read_retraining(folder: Path) -> Retraining | None:
-    """The document in a folder; None if there is none.
+    """Return the document in a folder; None if there is none.
 
     Raises:
-        RetrainingRefused: It is not one that was written here.
+        RetrainingRefused: The document was not written by this module.
     """
     path = folder / _FILE
     try:
@@ -70,14 +70,14 @@ def read_retraining(folder: Path) -> Retraining | None:
 
 
 def write_retraining(folder: Path, retraining: Retraining) -> None:
-    """Replace the document; it is whole at any time."""
+    """Replace the document atomically."""
     draft = folder / f".{_FILE}"
     draft.write_text(retraining.model_dump_json(indent=2) + "\n", encoding="utf-8")
     draft.replace(folder / _FILE)
 
 
 def retrainings(work: Path, name: str, champion: str, log: str) -> list[Retraining]:
-    """Those of a champion on a log, given by its absolute address; the earliest window first."""
+    """Return the retrainings of a champion on a log (absolute URI), the earliest window first."""
     found = (read_retraining(path.parent) for path in work.glob(f"*/{_FILE}"))
     of = (name, champion, log)
     own = [one for one in found if one is not None and (one.name, one.champion, one.log) == of]

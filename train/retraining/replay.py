@@ -1,4 +1,4 @@
-"""The old texts: which sets the champion learned from, and how often a retraining shows them again."""
+"""Replay of earlier texts: the sets that the champion was trained on, and how often they are used again."""
 
 import json
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from train.texts.sets import training_labels
 
 
 def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, str]:
-    """The settings that made a version, and where its texts were, from its report in the registry.
+    """Return the settings that made a version, and the root of its texts, from its report in the registry.
 
     Raises:
-        RegistryRefused: The registry keeps no report of it, as of imported models.
+        RegistryRefused: The registry has no report of it, as for imported models.
     """
     reports = [file for file in registry.files(champion) if file.rsplit("/", 1)[-1] == REPORT]
     if not reports:
@@ -33,19 +33,19 @@ def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, st
 
 
 def located(source: FileSettings, root: str) -> str:
-    """The absolute address of a set's file."""
+    """Return the absolute path or URI of a set's file."""
     return absolute(join(root, source.file))
 
 
 def old_sets(sets: Sequence[DataSettings], root: str) -> list[DataSettings]:
-    """The champion's sets as a retraining shows them again, all texts equally often.
+    """Return the champion's sets for a retraining, in which all texts are used equally often.
 
-    A set stays divided as it was, so that nothing of what is held out was ever trained on. Sets without
-    labels of their own are left out.
+    A set keeps its split, so that no held-out text was ever trained on. Sets without labels of their own are
+    excluded.
 
     Args:
-        sets: What the champion trained on.
-        root: Where the sets lie.
+        sets: Sets that the champion was trained on.
+        root: Path or URI of the sets.
     """
     changes = {"passes": 1.0, "long_passes": 0.0, "balance": False, "teacher_weight": 0.0}
     return [
@@ -56,17 +56,17 @@ def old_sets(sets: Sequence[DataSettings], root: str) -> list[DataSettings]:
 
 
 def with_replay(settings: FitSettings, replay: float, *, most_passes: float) -> FitSettings:
-    """The run with as many passes over its old sets as give `replay` old showings for each new one.
+    """Return the settings with the passes over the old sets that use `replay` old texts per new one.
 
-    What is counted are the texts that are trained on: not those that are held out, in a test, or the same.
+    Only trained texts are counted: not those that are held out, in a test set, or duplicates.
 
     Args:
-        settings: Of the run; the first set is the feedback, the others are the old ones.
-        replay: Old texts shown for each showing of a new one; with 0 no old set is left.
-        most_passes: Over each old set, however few they are.
+        settings: Settings of the run; the first set is the feedback, the others are the old ones.
+        replay: Number of old texts per new one, with repetitions; with 0, the old sets are removed.
+        most_passes: Maximum number of passes over each old set.
 
     Raises:
-        DataInvalid: An old set is not where it was.
+        DataInvalid: An old set is missing.
     """
     new, *old = settings.data
     for of_set in old:

@@ -1,9 +1,9 @@
-"""`retrain`: feedback and old texts to a registered version, a stage at a time; each is done once.
+"""Stages of `retrain`, from feedback and old texts to a registered version; each stage runs once.
 
     window ──▶ labelled texts ──▶ fit ──▶ gate ──▶ registered
                      └▶ too few labels      └▶ refused
 
-A retraining that was killed goes on with the stage it was in, and `fit` with its last checkpoint.
+An interrupted retraining continues with its current stage, and `fit` with its last checkpoint.
 """
 
 from collections.abc import Callable
@@ -42,22 +42,22 @@ _EVALUATION = "evaluation"
 
 @dataclass(frozen=True, slots=True)
 class Retrainer:
-    """What every retraining of a model needs."""
+    """Configuration for all retrainings of a model."""
 
     registry: Registry
     log: Log
     work: Path
-    """Folder of folders, one for each retraining. Unless `texts` is set, later ones read its texts again."""
+    """Folder of one folder per retraining. Without `texts`, later ones read earlier texts here."""
     bounds: Bounds
     gate: Thresholds
     texts: str | None = None
-    """Folder or s3:// address where the labelled texts stay for later retrainings; by default in `work`."""
+    """Folder or s3:// URI of the labelled texts for later retrainings; by default in `work`."""
     checkpoints: str | None = None
-    """Folder or s3:// address that every worker reaches; by default in `work`."""
+    """Folder or s3:// URI that every worker can access; by default in `work`."""
     old: tuple[FitSettings, str] | None = None
-    """Settings that name the old texts, and where those lie; by default what the registry says."""
+    """Settings that name the old texts, and the root of these; by default from the registry."""
     forget: bool = False
-    """Learn from the feedback alone."""
+    """Whether to train on the feedback alone."""
     resources: Resources = field(default_factory=Resources)
     tell: Callable[[str], None] = lambda _: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -65,22 +65,22 @@ class Retrainer:
     def retrain(
         self, name: str, since: datetime, until: datetime, version: str | None = None
     ) -> tuple[Retraining, bool]:
-        """Retrain the champion on what people said of its answers from `since` until before `until`.
+        """Retrain the champion on feedback to its predictions from `since` until before `until`.
 
         Args:
-            name: The registered model.
-            since: With a time zone, as `until`.
-            until: The window's end. Feedback to it may be later.
-            version: What is to be made; by default named by window and champion. One that was begun
-                keeps its window.
+            name: Name of the registered model.
+            since: Start of the window; both times need a time zone.
+            until: End of the window; its feedback may be later.
+            version: Name of the new version; by default derived from window and champion. An existing
+                retraining keeps its window.
 
         Returns:
-            The retraining at its end, and whether this call did anything: a window that the champion was
-            retrained on, or refused for, is not done again.
+            The finished retraining, and whether this call did any work: a window that the champion was
+                retrained on, or refused for, is not repeated.
 
         Raises:
-            RetrainingRefused: Another process is at work on it, or it was begun from another champion or log.
-            TrainError: A stage failed; the same call goes on with it.
+            RetrainingRefused: Another process runs it, or it was started from another champion or log.
+            TrainError: A stage failed; the same call repeats that stage.
         """
         champion = self.registry.get(f"{name}@{CHAMPION}")
         window = Window(since, until, champion.version)
@@ -111,14 +111,14 @@ class Retrainer:
             return _Work(self, champion, folder).carry_on(retraining), True
 
     def unfinished(self, name: str) -> Retraining | None:
-        """The latest retraining of the present champion on this log that was begun and has not ended."""
+        """Return the latest unfinished retraining of the current champion on this log."""
         champion = self.registry.get(f"{name}@{CHAMPION}")
         found = retrainings(self.work, name, champion.version, self.log.address)
         return next((one for one in reversed(found) if one.status == "under way"), None)
 
 
 class _Work:
-    """The stages of one retraining, with its folder held."""
+    """Stages of one retraining, with a lock on its folder."""
 
     def __init__(self, retrainer: Retrainer, champion: Version, folder: Path) -> None:
         self._with, self._champion, self._folder = retrainer, champion, folder
@@ -187,7 +187,7 @@ class _Work:
         )
 
     def _settings(self, retraining: Retraining) -> FitSettings:
-        """The same for the same retraining, or `fit` would not go on with it."""
+        """Return settings that are the same for each attempt: `fit` resumes only with equal settings."""
         mix, manifest = self._with.bounds.mix, self._bundle.manifest
         old, root = self._old()
         traffic = self._folder / _DATA / TRAFFIC
@@ -209,7 +209,7 @@ class _Work:
         return with_replay(settings, mix.replay, most_passes=mix.passes)
 
     def _kept(self, retraining: Retraining, file: str) -> str:
-        """Where its labelled texts lie, so that every worker and every later retraining finds them."""
+        """Return the path of its labelled texts, which every worker and every later retraining can read."""
         kept = self._with.texts and join(self._with.texts, retraining.version)
         return absolute(join(kept or str(self._folder / _DATA), file))
 

@@ -1,4 +1,4 @@
-"""A sample of the traffic that a retrained version will answer: what its reference profile describes."""
+"""Sample of the traffic that a retrained version will classify, which its reference profile describes."""
 
 from pathlib import Path
 
@@ -11,24 +11,24 @@ from train.texts.keys import NO_KEY, hash64, text_key
 
 FILE = "traffic.parquet"
 _MOST_TEXTS = 2_000
-"""More would not be seen in the profile: of so many, a share of a half is known to about a point."""
+"""Maximum number of texts: with 2,000, a share of 50 % has a standard error of about one percentage point."""
 
 
 def write_traffic(log: Log, window: Window, folder: Path, *, held_out: float) -> int:
-    """Write `traffic.parquet`: distinct texts of a window, whether they have feedback or not.
+    """Write `traffic.parquet`: distinct texts of a window, with or without feedback.
 
-    The texts are those with the least hashes, below `held_out`. That is a uniform sample of the distinct
+    The texts are those with the lowest hashes, below `held_out`. They are a uniform sample of the distinct
     texts, because the hashes are uniform; and `train.texts.parts` holds the same texts out of training, so
-    the version answers them as it answers new ones.
+    the version predicts them as it predicts new texts.
 
     Args:
-        log: Of the service.
-        window: Of the predictions.
-        folder: Exists; a file of an earlier try is replaced.
-        held_out: Share of the hashes, as of the feedback that is held out of training.
+        log: Prediction log of the service.
+        window: Window of the predictions.
+        folder: Existing output folder; a file of an earlier attempt is replaced.
+        held_out: Share of the hashes, the same as the share of feedback that is held out of training.
 
     Returns:
-        How many texts there are; 0 if the log keeps no texts, and nothing is written.
+        Number of texts; 0 if the log stores no texts, in which case no file is written.
     """
     kept: dict[int, str] = {}
     least = int(held_out * 2**64)

@@ -1,1 +1,1 @@
-"""Labelled texts: reading them, holding parts out, and the order a run shows them in."""
+"""Labelled texts: readers, train and held-out split, and the order in which a run uses the texts."""

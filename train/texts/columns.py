@@ -1,7 +1,7 @@
-"""Files of texts as columns by name, a stretch of rows at a time, whatever their format.
+"""Reader of files of texts as columns by name, in batches of rows, for all supported formats.
 
-CSV, TSV, JSON lines and JSON arrays, each also as .gz, Parquet, and .xlsx where openpyxl is installed. A
-folder's name such as `label=POSITIVE` is a column of all files below it, as Hive and Spark write them.
+The formats are CSV, TSV, JSON lines and JSON arrays, each also as .gz, Parquet, and .xlsx if openpyxl is
+installed. A folder's name such as `label=POSITIVE` is a column of all files below it, as in Hive and Spark.
 """
 
 import io
@@ -24,16 +24,16 @@ Columns = Mapping[str, Sequence[Any]]
 def read_columns(
     file: str, needed: Sequence[str], wanted: Sequence[str], layout: Layout = USUAL
 ) -> Iterator[Columns]:
-    """Yield stretches of a file as columns by name: all of `needed`, and of `wanted` those that the file has.
+    """Yield batches of rows as columns by name: all of `needed`, and those of `wanted` that the file has.
 
     Args:
-        file: One of `list_files`.
-        needed: Columns that must be there.
-        wanted: Further ones.
-        layout: Of a CSV or TSV file.
+        file: File of `list_files`.
+        needed: Required columns.
+        wanted: Optional columns.
+        layout: Layout of a CSV or TSV file.
 
     Raises:
-        DataInvalid: The file cannot be read, or a needed column is missing.
+        DataInvalid: The file cannot be read, or a required column is missing.
     """
     kind = format_of(file)
     names, of_path = [*needed, *wanted], partition_columns(file)
@@ -51,7 +51,7 @@ def read_columns(
 
 
 def column_names(file: str, layout: Layout = USUAL, needed: Sequence[str] = ()) -> list[str]:
-    """Names of the columns of a file, sorted; arguments and errors as of `read_columns`."""
+    """Return the sorted column names of a file; arguments and errors are those of `read_columns`."""
     kind = format_of(file)
     with _faults_of(file):
         if kind == "parquet":
@@ -67,7 +67,7 @@ def column_names(file: str, layout: Layout = USUAL, needed: Sequence[str] = ()) 
 
 @contextmanager
 def _faults_of(file: str) -> Iterator[None]:
-    """Turn what a reader raises into DataInvalid."""
+    """Convert the exceptions of a reader to DataInvalid."""
     import pyarrow
 
     try:
@@ -77,14 +77,14 @@ def _faults_of(file: str) -> Iterator[None]:
 
 
 def partition_columns(file: str) -> dict[str, str]:
-    """Columns that the folders of a path say, as `label=POSITIVE` does."""
+    """Return the columns that the folders of a path define, such as `label=POSITIVE`."""
     pairs = (part.partition("=") for part in PurePosixPath(file).parts[:-1])
     return {unquote(name): unquote(value) for name, equals, value in pairs if equals and name}
 
 
 @contextmanager
 def open_delimited(file: str, layout: Layout, needed: Sequence[str]) -> Iterator[DelimitedFile]:
-    """Open a CSV or TSV file, compressed or not; arguments as of `DelimitedFile`."""
+    """Open a CSV or TSV file, compressed or not; the arguments are those of `DelimitedFile`."""
     of_path = partition_columns(file)
     with _open(file) as stream:
         delimited = DelimitedFile(file, stream, layout, [name for name in needed if name not in of_path])
@@ -132,7 +132,7 @@ def _csv(file: str, names: Sequence[str], needed: Sequence[str], layout: Layout)
 
 
 def _of_rows(rows: Iterator[Any], names: Sequence[str] | None) -> Iterator[Columns]:
-    """Columns of objects; a key that an object lacks is None. All keys if `names` is None."""
+    """Yield columns of objects, all keys if `names` is None; a missing key of an object gives None."""
     stretch: list[dict[str, Any]] = []
 
     def columns() -> Columns:
@@ -168,7 +168,7 @@ def _json_array(file: str) -> Iterator[Any]:
     except ValueError:
         if content.lstrip().startswith("["):
             raise
-        yield from _json_lines(file)  # one object a line, under the name of an array
+        yield from _json_lines(file)  # one object per line, in a file named as an array
         return
     if not isinstance(found, list):
         found = [found] if "\n" not in content.strip() else None
@@ -178,7 +178,7 @@ def _json_array(file: str) -> Iterator[Any]:
 
 
 def _sheet(file: str) -> Iterator[Any]:
-    """The rows of the first sheet, whose first row holds the names."""
+    """Yield the rows of the first sheet, whose first row has the names."""
     try:
         from openpyxl import load_workbook  # type: ignore[import-untyped]
     except ImportError as error:

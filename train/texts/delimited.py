@@ -1,4 +1,4 @@
-"""CSV and TSV files as columns of strings, in the encoding and with the delimiter that a file has."""
+"""Reader of CSV and TSV files as columns of strings, with detection of encoding and delimiter."""
 
 import csv
 import io
@@ -17,25 +17,25 @@ _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a delimited file is written, as far as it is known; None is found out."""
+    """Known layout of a delimited file; None is detected."""
 
     delimiter: str | None = None
     encoding: str | None = None
     has_header: bool = True
-    """Without one, the columns are called 1, 2, 3 and so on."""
+    """Whether the file has a header; without one, the columns are named 1, 2, 3 and so on."""
 
 
 USUAL = Layout()
 
 
 class DelimitedFile:
-    """An open CSV or TSV file.
+    """Reader of an open CSV or TSV file.
 
     Args:
-        file: What errors call it.
-        stream: Its bytes.
-        layout: What is known of it.
-        needed: Columns by which a delimiter is recognised.
+        file: Name of the file for error messages.
+        stream: Binary stream of its contents.
+        layout: Known layout.
+        needed: Columns by which the delimiter is detected.
 
     Raises:
         DataInvalid: The header is not readable, or no delimiter fits.
@@ -65,10 +65,10 @@ class DelimitedFile:
             self._first = [names]
             names = [str(number) for number in range(1, len(names) + 1)]
         self.names = [name.strip() for name in names]
-        """Of the columns, in order."""
+        """Names of the columns, in order."""
 
     def detected(self, layout: Layout) -> str | None:
-        """What was found out that is not the usual: another delimiter or encoding; None if nothing."""
+        """Return a description of the detected delimiter and encoding, or None for the default ones."""
         found = []
         if layout.delimiter is None and self.delimiter != self._usual:
             found.append(f"{_DELIMITERS.get(self.delimiter, self.delimiter)} as delimiter")
@@ -77,7 +77,7 @@ class DelimitedFile:
         return " and ".join(found) or None
 
     def columns(self, names: Sequence[str], rows: int) -> Iterator[Mapping[str, Sequence[str]]]:
-        """Yield stretches of at most `rows` rows of those columns that the file has.
+        """Yield batches of at most `rows` rows of those columns that the file has.
 
         Raises:
             DataInvalid: A row has another number of values than the header, or cannot be read.
@@ -96,7 +96,7 @@ class DelimitedFile:
         while (row := self._next_row(number)) is not None:
             if len(row) != len(self.names):
                 if not row:
-                    continue  # an empty line
+                    continue  # empty line
                 raise DataInvalid(
                     f"{self._at(number)}: {len(row)} values, expected {len(self.names)} by the header (with "
                     f"{_DELIMITERS.get(self.delimiter, self.delimiter)} as delimiter); put quotes around a "
@@ -106,7 +106,7 @@ class DelimitedFile:
             number += 1
 
     def _next_row(self, number: int) -> list[str] | None:
-        limit = csv.field_size_limit(sys.maxsize)  # of the process: others read requests by it
+        limit = csv.field_size_limit(sys.maxsize)  # the limit is global, and requests use it too
         try:
             return next(self._reader)
         except StopIteration:
@@ -145,7 +145,7 @@ class DelimitedFile:
         return f"{self._file} cannot be read as csv: {place}"
 
     def _detect(self, header: str, needed: Sequence[str]) -> str:
-        """The delimiter that makes the needed columns of the header; the usual one if none does."""
+        """Return the delimiter that gives the needed columns of the header, or the default one."""
         fitting = [
             delimiter
             for delimiter in _DELIMITERS

@@ -1,4 +1,4 @@
-"""Where labelled texts lie: a file, a folder, an s3:// prefix or an hf: data set, as single files."""
+"""Location of labelled texts: lists the files of a path, a folder, an s3:// prefix or an hf: data set."""
 
 import logging
 import os
@@ -24,29 +24,29 @@ _log = logging.getLogger(__name__)
 
 
 def format_of(file: str) -> str:
-    """The format of a file by its name: csv, jsonl, json, parquet or xlsx."""
+    """Return the format of a file by its name: csv, jsonl, json, parquet or xlsx."""
     return _KINDS[PurePosixPath(file.lower().removesuffix(".gz")).suffix]
 
 
 def join(root: str, name: str) -> str:
-    """The address of `name` below `root`; an address, or an absolute path, stays what it is."""
+    """Return the path or URI of `name` below `root`; a URI or an absolute path is returned unchanged."""
     if is_remote(name) or Path(name).is_absolute():
         return name
     return f"{root.rstrip('/')}/{name}" if root else name
 
 
 def is_remote(address: str) -> bool:
-    """Whether the address is of a store, not a path of this machine."""
+    """Return whether the location is a URI of a store, not a local path."""
     return address.startswith(("s3://", "hf:"))
 
 
 def absolute(address: str) -> str:
-    """The address, which the working folder does not change."""
+    """Return the absolute path or URI, which does not depend on the working folder."""
     return address if is_remote(address) else str(Path(address).absolute())
 
 
 def copy_to(source: Path, address: str) -> None:
-    """Copy a file, or all that is in a folder, to a path or into a store. Raises OSError if it cannot."""
+    """Copy a file, or the contents of a folder, to a path or a store. Raises OSError if this fails."""
     from pyarrow.fs import LocalFileSystem, copy_files
 
     system, target = open_filesystem(address)
@@ -56,14 +56,14 @@ def copy_to(source: Path, address: str) -> None:
 
 
 def list_files(address: str) -> list[str]:
-    """Every file of a known format at an address, sorted; those passed over are logged.
+    """Return all files of a known format at a location, sorted; log the ignored ones.
 
     Args:
-        address: A path, `s3://bucket/prefix`, or `hf:organisation/dataset[@revision][/path]`, which is
-            downloaded into the hub's own cache first. What is hidden is left out.
+        address: Path, `s3://bucket/prefix`, or `hf:organisation/dataset[@revision][/path]`, which is first
+            downloaded into the hub's own cache. Hidden files are excluded.
 
     Raises:
-        DataInvalid: Nothing there, no such file, or the store cannot be reached.
+        DataInvalid: There is no such file, or the store cannot be reached.
     """
     from pyarrow.fs import FileSelector, FileType
 
@@ -96,9 +96,10 @@ def list_files(address: str) -> list[str]:
 
 
 def open_filesystem(address: str) -> tuple[Any, str]:
-    """The `pyarrow.fs.FileSystem` of a path or an s3:// address, and the path in it.
+    """Return the `pyarrow.fs.FileSystem` of a path or an s3:// URI, and the path in it.
 
-    S3 is reached as boto3 would: credentials, AWS_REGION and AWS_ENDPOINT_URL from the environment.
+    S3 is accessed in the same way as by boto3: credentials, AWS_REGION and AWS_ENDPOINT_URL from the
+    environment.
     """
     from pyarrow.fs import LocalFileSystem, S3FileSystem
 
@@ -119,14 +120,14 @@ def open_filesystem(address: str) -> tuple[Any, str]:
 
 
 def _some(files: Sequence[str]) -> str:
-    """The names of some files, and how many more there are."""
+    """Return the names of some files, and the number of further ones."""
     names = ", ".join(PurePosixPath(file).name for file in files[:5])
     return f"{names} and {len(files) - 5} more" if len(files) > 5 else names
 
 
 @lru_cache(maxsize=64)
 def say_once(message: str) -> None:
-    """Log a warning, once however often a file is read."""
+    """Log a warning once, even if a file is read several times."""
     _log.warning(message)
 
 

@@ -1,4 +1,4 @@
-"""The order in which a run shows its texts: how often each set and class, and which part of a long text."""
+"""Training schedule: how often each set and class is used, in which order, and crops of long texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class TrainPart:
-    """What the schedule needs to know of the texts that a set trains on, in their order."""
+    """Properties of the training texts of a set that the schedule needs, in their order."""
 
     labels: npt.NDArray[np.int16]
     words: npt.NDArray[np.int32]
@@ -21,21 +21,21 @@ class TrainPart:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One showing of one text."""
+    """One use of one text."""
 
     source: int
     """Index of the set."""
     index: int
     """Index of the text in the set's training part."""
     max_tokens: int
-    """What it is cut to, [CLS] and [SEP] counted."""
+    """Maximum length of the crop in tokens, including [CLS] and [SEP]."""
     start: float
-    """Where the cut begins: 0 the text's beginning, towards 1 its end."""
+    """Relative position of the crop: 0 at the start of the text, towards 1 at its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All draws of a run, in order: arrays of one length, 14 bytes a draw, with the fields of `Draw`."""
+    """All draws of a run, in order: arrays of one length, 14 bytes per draw, with the fields of `Draw`."""
 
     source: npt.NDArray[np.int16]
     index: npt.NDArray[np.int32]
@@ -46,21 +46,21 @@ class Schedule:
         return len(self.index)
 
     def draws(self, begin: int = 0, end: int | None = None) -> list[Draw]:
-        """A stretch of the run."""
+        """Return a range of the draws."""
         part = slice(begin, len(self) if end is None else end)
         columns = (self.source[part], self.index[part], self.max_tokens[part], self.start[part])
         return [Draw(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def schedule(parts: Sequence[TrainPart], settings: Sequence[DataSettings], seed: int) -> Schedule:
-    """All draws of a run, in order; the same arguments give the same ones.
+    """Return all draws of a run, in order; the same arguments give the same draws.
 
-    Every set is spread evenly over the whole run, so each stretch of it holds the mix.
+    Every set is spread evenly over the entire run, so each range of it has the same mix.
 
     Args:
-        parts: The training part of each set.
-        settings: What the settings say of each, in the same order.
-        seed: Of all that is drawn.
+        parts: Training part of each set.
+        settings: Settings of each set, in the same order.
+        seed: Random seed.
     """
     rng = np.random.default_rng(seed)
     sources, indices, lengths, starts, positions = [], [], [], [], []
@@ -73,7 +73,7 @@ def schedule(parts: Sequence[TrainPart], settings: Sequence[DataSettings], seed:
         sources.append(np.full(count, source, dtype=np.int16))
         indices.append(order.astype(np.int32))
         lengths.append(crops.astype(np.int32))
-        # Serving sees a long text's beginning: half of the cuts begin there, the others anywhere.
+        # The service reads the start of a long text: half of the crops start there, the others at random.
         starts.append(np.where(rng.random(count) < 0.5, 0.0, rng.random(count)).astype(np.float32))
         positions.append((np.arange(count) + rng.random(count)) / max(count, 1))
     order = np.argsort(np.concatenate(positions), kind="stable")
@@ -100,7 +100,7 @@ def _order(part: TrainPart, of_set: DataSettings, rng: np.random.Generator) -> I
 
 
 def _repeat(members: Indices, count: int, rng: np.random.Generator) -> Indices:
-    """`count` draws, pass after pass, each pass in a new order: no text comes twice before all came once."""
+    """Return `count` draws in shuffled passes: no text is repeated before all texts were drawn once."""
     passes = [rng.permutation(members) for _ in range(-(-count // max(len(members), 1)))]
     return np.concatenate([np.empty(0, dtype=np.int64), *passes])[:count]
 
@@ -114,26 +114,26 @@ def _spread(parts: Sequence[Indices], rng: np.random.Generator) -> Indices:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What a tokenizer puts around a text, and which part of a long one serving reads."""
+    """Special tokens that a tokenizer adds to a text, and the part of a long text that the service reads."""
 
     before: int = 1
-    """Special tokens before the text, such as [CLS]; a decoder has none."""
+    """Number of special tokens before the text, such as [CLS]; 0 for a decoder."""
     after: int = 1
-    """The same after it."""
+    """Number of special tokens after the text."""
     reads_end: bool = False
-    """Whether serving reads a long text's end, and not its beginning."""
+    """Whether the service reads the end of a long text, and not its start."""
     max_tokens: int = 1 << 20
-    """That the model reads, special tokens included."""
+    """Maximum number of tokens that the model reads, including special tokens."""
 
 
 def cut(token_ids: Sequence[int], max_tokens: int, start: float, frame: Frame = Frame()) -> list[int]:
-    """A window of a tokenised text, between its own special tokens.
+    """Return a crop of a tokenised text, between its own special tokens.
 
     Args:
-        token_ids: The whole text, special tokens first and last.
-        max_tokens: Of the result, those counted; never more than the model reads.
-        start: Where the window begins, as in `Draw.start`; 0 is the part that serving reads.
-        frame: The special tokens.
+        token_ids: All tokens of the text, special tokens first and last.
+        max_tokens: Maximum length of the result, including special tokens; limited by the model's maximum.
+        start: Relative position of the crop, as in `Draw.start`; 0 is the part that the service reads.
+        frame: Special tokens.
     """
     after = len(token_ids) - frame.after
     body = token_ids[frame.before : after]

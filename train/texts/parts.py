@@ -1,7 +1,7 @@
-"""Which texts of a set are trained on and which are held out, decided by hashes alone.
+"""Split of sets into training and held-out texts, by hashes alone.
 
-Pure functions over arrays: 18 bytes a text, whatever its length, so that no set is too large to divide. The
-result depends on what the texts are and not on the order in which they were read.
+The functions are pure and use arrays of 18 bytes per text, independent of its length, so that large sets can
+be split. The result depends on the texts, and not on the order in which they were read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ _SHORT_PHRASE_WORDS = 2
 
 @dataclass(frozen=True, slots=True)
 class SetKeys:
-    """What is known of each row of one set."""
+    """Hashes and labels of the rows of one set."""
 
     keys: Hashes
-    """`hash64` of the text's key: the same for all its spellings."""
+    """`hash64` of the text's key, which is the same for all spellings of a text."""
     exact: Hashes
     """`hash64` of the text itself."""
     labels: npt.NDArray[np.int16]
@@ -32,7 +32,7 @@ class SetKeys:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Rows of one set, each in ascending order of their keys."""
+    """Rows of one set, each part in ascending order of the keys."""
 
     train: Rows
     held_out: Rows
@@ -40,18 +40,18 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """What of a set is held out, and what else must not be trained on."""
+    """Texts of a set that are held out, and further texts that are excluded from training."""
 
     fraction: float = 0.0
-    """Texts whose key's hash falls below this share of all hashes."""
+    """Share of all hashes below which the hash of a held-out text's key is."""
     held: Hashes | None = None
-    """If given, these texts instead."""
+    """Hashes of the texts that are held out instead, if given."""
     barred: Hashes | None = None
-    """Neither trained on nor held out, unless it is among `held`."""
+    """Hashes of texts that are excluded from both parts, unless they are in `held`."""
 
 
 def keys_of(examples: Sequence[Example]) -> SetKeys:
-    """The hashes of examples, in their order."""
+    """Return the hashes of examples, in their order."""
     return SetKeys(
         keys=np.array([hash64(text_key(example.text)) for example in examples], dtype=np.uint64),
         exact=np.array([hash64(example.text) for example in examples], dtype=np.uint64),
@@ -60,7 +60,7 @@ def keys_of(examples: Sequence[Example]) -> SetKeys:
 
 
 def one_of_each(of_set: SetKeys) -> Rows:
-    """One row of every text; texts with contradicting labels, or with no letter or digit, are left out."""
+    """Return one row per text, without texts that have contradicting labels, or no letter or digit."""
     order = np.lexsort((of_set.exact, of_set.keys))
     if not len(order):
         return order
@@ -74,12 +74,12 @@ def one_of_each(of_set: SetKeys) -> Rows:
 def divide(
     sets: Mapping[str, SetKeys], hold_out: Mapping[str, HoldOut], tests: Sequence[SetKeys] = ()
 ) -> dict[str, Parts]:
-    """The parts of every set; no text that is held out anywhere, or is a test, is in any training part.
+    """Return the parts of every set; training parts contain no text that is held out or tested in any set.
 
     Args:
-        sets: By name.
-        hold_out: What is held out of each.
-        tests: Sets that nothing is trained on.
+        sets: Hashes of the sets by name.
+        hold_out: Held-out texts of each set.
+        tests: Names of the sets that are not trained on.
     """
     rows = {name: one_of_each(of_set) for name, of_set in sets.items()}
     held = {name: _is_held(sets[name].keys[rows[name]], hold_out[name]) for name in sets}
@@ -109,20 +109,21 @@ def _is_held(keys: Hashes, hold_out: HoldOut) -> npt.NDArray[np.bool_]:
 
 
 def hold_out_sentences(texts: Sequence[str], fraction: float) -> HoldOut:
-    """Hold out whole sentences of a set that also holds their phrases.
+    """Hold out complete sentences of a set that also contains their phrases.
 
     A sentence is a text that is part of no other text. A phrase of more than two words that is part of a
-    held-out sentence is in neither part: it would tell the model about the sentence, and would be easier.
+    held-out sentence is excluded from both parts: it would leak the sentence into the training, and would be
+    easier to classify.
 
     Args:
-        texts: The whole set; this one way of dividing has to see the texts.
-        fraction: Of the sentences.
+        texts: All texts of the set; unlike other splits, this one needs the texts.
+        fraction: Share of the sentences that are held out.
     """
     words = [word_keys(text) for text in texts]
     phrases: set[str] = set()
     held: set[str] = set()
     held_phrases: set[str] = set()
-    # Longest first: whatever is a phrase has been seen inside something longer by then.
+    # Longest first, so that a phrase is always processed after the texts that contain it.
     for of_text in sorted(words, key=len, reverse=True):
         key = "".join(of_text)
         if key in phrases:

@@ -1,4 +1,4 @@
-"""Reading labelled texts from one file, a stretch of rows at a time, each row checked.
+"""Reader of labelled texts from one file, in batches of rows, with a check of each row.
 
 Rows are counted from 0 below a header; an error names file, row and column.
 """
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class BadRows:
-    """The rows of a file that cannot be used: all counted, the first ones named."""
+    """Unusable rows of a file: the number of all, and the first ones by name."""
 
     file: str
     allowed: int
@@ -38,7 +38,7 @@ class BadRows:
             self.first.append(f"row {row} column {column!r}: {reason}")
 
     def finish(self) -> None:
-        """Raise DataInvalid if there are more than allowed, and log them if there are fewer."""
+        """Raise DataInvalid if there are more than allowed; otherwise log them."""
         if not self.count:
             return
         rows = "; ".join(self.first)
@@ -57,10 +57,10 @@ def read_file(
     """Yield the rows of one file in order, at most `BATCH_ROWS` at a time, without those of dropped labels.
 
     Args:
-        file: One of `list_files`.
-        source: Its columns and what its labels mean.
-        labels: In the order of the logits.
-        columns: Further columns to keep, as strings; one that the file lacks is left out.
+        file: File of `list_files`.
+        source: Its columns and the mapping of its labels.
+        labels: Labels in the order of the logits.
+        columns: Further columns to keep, as strings; those that the file lacks are omitted.
 
     Raises:
         DataInvalid: The file cannot be read or a column is missing; after the last row, if more rows than
@@ -94,7 +94,7 @@ def read_file(
 
 
 def text_fault(text: object, known: Collection[str] = ()) -> str | None:
-    """Why a text cannot be used, or None; `known` are the values of labels, where there are any."""
+    """Return why a text cannot be used, or None; `known` are the values of the label column, if any."""
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return "the text is empty"
     if not isinstance(text, str):
@@ -102,7 +102,7 @@ def text_fault(text: object, known: Collection[str] = ()) -> str | None:
     if not text.strip():
         return "the text is empty"
     if known and len(lines := text.splitlines()) > 1:
-        # A quote that opens a text and is closed in another row: what lies between are rows.
+        # A quote was opened in a text and closed in another row, so the lines between them are rows.
         ends = [normalised(re.split(r"[,;\t|]", line)[-1].strip('"')) for line in lines[:-1]]
         starts = [normalised(re.split(r"[,;\t|]", line)[0].strip('"')) for line in lines[1:]]
         if any(re.search(r"[,;\t|]", line) for line in lines) and (
@@ -113,19 +113,19 @@ def text_fault(text: object, known: Collection[str] = ()) -> str | None:
 
 
 def layout_of(source: FileSettings) -> Layout:
-    """How the set's CSV files are written."""
+    """Return the layout of the set's CSV files."""
     return Layout(source.delimiter, source.encoding, source.header)
 
 
 def read_examples(
     root: str, source: FileSettings, labels: Sequence[str], columns: Sequence[str] = ()
 ) -> list[Example]:
-    """All rows of all files of a set, in memory; arguments and errors as of `read_file`.
+    """Return all rows of all files of a set, in memory; arguments and errors are those of `read_file`.
 
     Args:
-        root: Folder or address that `source.file` is relative to.
-        source: The set.
-        labels: In the order of the logits.
+        root: Folder or URI that `source.file` is relative to.
+        source: Set to read.
+        labels: Labels in the order of the logits.
         columns: Further columns to keep.
     """
     return [
@@ -137,7 +137,7 @@ def read_examples(
 
 
 def label_values(root: str, source: FileSettings) -> list[str]:
-    """The distinct values of a set's label column, sorted, those to be dropped left out."""
+    """Return the distinct values of a set's label column, sorted, without those to be dropped."""
     found: set[str] = set()
     for file in list_files(join(root, source.file)):
         for batch in read_columns(file, (source.label,), (), layout_of(source)):
@@ -146,9 +146,9 @@ def label_values(root: str, source: FileSettings) -> list[str]:
 
 
 def normalised(value: object) -> str | None:
-    """A label as it is compared: 1, 1.0, "1.0" and " 1 " are the same, and so are true, True and "TRUE".
+    """Return a label in normal form: 1, 1.0, "1.0" and " 1 " are equal, and so are true, True and "TRUE".
 
-    None for what is empty or no number.
+    Return None for an empty value or NaN.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None

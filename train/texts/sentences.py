@@ -1,4 +1,4 @@
-"""The sentences of what a set trains on: texts without a label, to learn a teacher's scores of."""
+"""Sentences of a set's training texts: unlabelled texts for distillation of a teacher's scores."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ MIN_WORDS, MAX_WORDS = 4, 50
 
 
 def sentences_of(texts: Iterable[str]) -> Iterator[str]:
-    """Each sentence of 4 to 50 words once, in order, its spaces single and mark-up like `<br />` left out."""
+    """Yield each sentence of 4 to 50 words once, in order, with single spaces, without mark-up (`<br />`)."""
     seen: set[str] = set()
     for text in texts:
         for sentence in _END.split(_TAG.sub(" ", text)):
@@ -27,19 +27,19 @@ def sentences_of(texts: Iterable[str]) -> Iterator[str]:
 
 
 def write_sentences(settings: FitSettings, root: str, name: str, out: Path) -> int:
-    """Write the sentences of what a run trains on of one set; nothing that is held out is among them.
+    """Write the sentences of a run's training texts of one set, without held-out texts.
 
     Args:
-        settings: Of the run, which say what is held out.
-        root: Folder or address of its files.
-        name: Of the set.
-        out: A Parquet file that must not exist; gets the column `text`.
+        settings: Settings of the run, which define the held-out texts.
+        root: Folder or URI of its files.
+        name: Name of the set.
+        out: Parquet file with the column `text`; it must not exist.
 
     Returns:
-        How many sentences there are.
+        Number of sentences.
 
     Raises:
-        TrainError: The settings have no such set, the data are not what they say, or the file exists.
+        TrainError: The settings have no such set, the data do not match the settings, or the file exists.
     """
     import pyarrow as pa
     from pyarrow import parquet

@@ -1,4 +1,4 @@
-"""The sets of a run as its settings describe them: in memory, each text once, divided without leaks."""
+"""Sets of a run according to its settings: in memory, each text once, split without leaks."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -23,17 +23,17 @@ from train.texts.reading import read_examples, read_file
 
 
 def read_splits(settings: FitSettings, root: str, columns: Sequence[str] = ()) -> dict[str, Split]:
-    """The two parts of every set, by the set's name and in the settings' order.
+    """Return the two parts of every set, by the set's name and in the settings' order.
 
-    No text of any held-out part, nor of a test set, is in any training part.
+    No text of a held-out part or a test set is in any training part.
 
     Args:
-        settings: Of the run.
-        root: Folder or address of the settings' files.
+        settings: Settings of the run.
+        root: Folder or URI of the settings' files.
         columns: Further columns to keep with each text.
 
     Raises:
-        DataInvalid: A file is not what the settings say, or a set has nothing left to train on.
+        DataInvalid: A file does not match the settings, or a set has no text left to train on.
     """
     sources = [*settings.data, *settings.validation]
     examples = {source.name: read_examples(root, source, settings.labels, columns) for source in sources}
@@ -55,14 +55,14 @@ def read_splits(settings: FitSettings, root: str, columns: Sequence[str] = ()) -
 
 
 def training_labels(settings: FitSettings, root: str) -> dict[str, npt.NDArray[np.int16]]:
-    """Labels of the texts of each set of `data` that are trained on; only hashes of texts are held in memory.
+    """Return the training labels of each set of `data`; only hashes of texts are kept in memory.
 
     Args:
-        settings: Of the run.
-        root: Folder or address of the settings' files.
+        settings: Settings of the run.
+        root: Folder or URI of the settings' files.
 
     Raises:
-        DataInvalid: As of `read_splits`.
+        DataInvalid: As for `read_splits`.
     """
 
     def keys(source: FileSettings) -> SetKeys:
@@ -87,16 +87,16 @@ def divide_sets(
     tests: Sequence[SetKeys],
     sentences: Mapping[str, Sequence[str]],
 ) -> dict[str, Parts]:
-    """`divide`, with what the settings say of each set.
+    """Call `divide` with the held-out texts that the settings define for each set.
 
     Args:
-        settings: Of the run.
-        sets: Of `data` and `validation`, by name.
-        tests: Of `test`.
-        sentences: All texts of those sets that are divided by sentence.
+        settings: Settings of the run.
+        sets: Sets of `data` and `validation`, by name.
+        tests: Sets of `test`.
+        sentences: All texts of those sets that are split by sentence.
 
     Raises:
-        DataInvalid: A set has nothing left to train on, or all that is left has one label.
+        DataInvalid: A set has no text left to train on, or only texts with one label.
     """
     hold_out = {source.name: HoldOut(held=sets[source.name].keys) for source in settings.validation}
     for source in settings.data:
@@ -124,13 +124,13 @@ def divide_sets(
 def read_set(
     source: FileSettings, labels: Sequence[str], root: str, columns: Sequence[str] = ()
 ) -> tuple[Example, ...]:
-    """One set, each text once, with the values of further `columns`."""
+    """Return one set, each text once, with the values of further `columns`."""
     examples = read_examples(root, source, labels, columns)
     return tuple(examples[row] for row in one_of_each(keys_of(examples)))
 
 
 def data_digest(sets: Mapping[str, SetKeys], parts: Mapping[str, Parts]) -> str:
-    """SHA-256 in hex of every text, label and part: the same digest means the same data, in any order."""
+    """Return a hex SHA-256 of every text, label and part, independent of the order of the rows."""
     digest = hashlib.sha256()
     for name, of_set in parts.items():
         for part, rows in (("train", of_set.train), ("held_out", of_set.held_out)):

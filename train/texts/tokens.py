@@ -1,10 +1,10 @@
-"""Tokenised texts on disk, read through a memory map: a set may be larger than memory.
+"""Tokenised texts on disk, read through a memory map, so that a set may be larger than memory.
 
-SET/tokens.bin    int32, little-endian: the texts' token ids end to end, [CLS] and [SEP] included
-SET/offsets.npy   int64 (texts + 1): where each begins
+SET/tokens.bin    int32, little-endian: concatenated token ids of the texts, [CLS] and [SEP] included
+SET/offsets.npy   int64 (texts + 1): offset of each text
 SET/labels.npy    int16 (texts)
-SET/words.npy     int32 (texts): words with a letter or a digit
-SET/teacher.npy   float16 (texts, labels): a teacher's scores; (texts, 0) where there is none
+SET/words.npy     int32 (texts): number of words with a letter or a digit
+SET/teacher.npy   float16 (texts, labels): a teacher's scores; (texts, 0) without a teacher
 SET/train.npy     int64: rows to train on;  SET/held_out.npy: rows held out
 """
 
@@ -26,7 +26,7 @@ Int32s = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class TokenTable:
-    """One set, tokenised, and its two parts."""
+    """Tokenised set with its two parts."""
 
     tokens: Int32s
     offsets: npt.NDArray[np.int64]
@@ -36,14 +36,14 @@ class TokenTable:
     parts: Parts
 
     def ids(self, row: int) -> list[int]:
-        """Token ids of one text."""
+        """Return the token ids of one text."""
         ids: list[int] = self.tokens[self.offsets[row] : self.offsets[row + 1]].tolist()
         return ids
 
 
 @dataclass(slots=True)
 class TokenWriter:
-    """Writes one set, a batch of texts at a time, in any order; keeps 32 bytes a text in memory."""
+    """Writer of one set, in batches of texts in any order; it keeps 32 bytes per text in memory."""
 
     folder: Path
     _file: BinaryIO = field(init=False)
@@ -66,7 +66,7 @@ class TokenWriter:
         keys: SetKeys,
         teacher: npt.NDArray[np.float16] | None = None,
     ) -> None:
-        """More texts: their tokens end to end, and what is known of each."""
+        """Add texts: their concatenated tokens, and the properties of each."""
         self._teacher.append(np.empty((len(lengths), 0), np.float16) if teacher is None else teacher)
         self._file.write(tokens.astype(_TOKEN, copy=False).tobytes())
         self._lengths.append(lengths)
@@ -76,7 +76,7 @@ class TokenWriter:
         self._exact.append(keys.exact)
 
     def finish(self) -> SetKeys:
-        """Write all but the parts."""
+        """Write all files except the parts."""
         self._file.close()
         lengths = _joined(self._lengths, np.int32)
         labels = _joined(self._labels, np.int16)
@@ -89,13 +89,13 @@ class TokenWriter:
 
 
 def write_parts(folder: Path, parts: Parts) -> None:
-    """Put a set's two parts beside its tokens."""
+    """Write a set's two parts next to its tokens."""
     np.save(folder / "train.npy", parts.train)
     np.save(folder / "held_out.npy", parts.held_out)
 
 
 def open_table(folder: Path) -> TokenTable:
-    """A set that a `TokenWriter` and `write_parts` wrote; its tokens stay on disk."""
+    """Open a set that a `TokenWriter` and `write_parts` wrote; its tokens stay on disk."""
 
     def load(name: str) -> npt.NDArray[np.int64]:
         array: npt.NDArray[np.int64] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -115,7 +115,7 @@ def open_table(folder: Path) -> TokenTable:
 
 
 def first_of_each_label(table: TokenTable, rows: Rows, count: int) -> list[int]:
-    """The first `count` rows of each label, in their order: the same choice every time."""
+    """Return the first `count` rows of each label, in their order, so that the choice is deterministic."""
     labels = table.labels[rows]
     chosen = [rows[labels == label][:count] for label in np.unique(labels)]
     return [int(row) for of_label in chosen for row in of_label]

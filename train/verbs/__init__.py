@@ -1,1 +1,1 @@
-"""The command line: one file a verb, or a family of verbs."""
+"""Command line: one file per command, or per family of commands."""

@@ -1,4 +1,4 @@
-"""The options that say which labelled texts: a settings file with its folder, or one file and its columns."""
+"""Options for labelled texts: a settings file with its folder, or one file and its columns."""
 
 import argparse
 import re
@@ -21,7 +21,7 @@ _OF_ONE_FILE = (
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """The options, for a verb's parser."""
+    """Add the options to the parser of a command."""
     group = parser.add_argument_group(
         "data", "With --config, --data is the folder of its files; without, it is the labelled texts."
     )
@@ -47,13 +47,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 class _Options(Protocol):
-    """Where options are declared: a parser, or a group of one."""
+    """Object to which options can be added: a parser, or a group of one."""
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action: ...
 
 
 def add_layout(parser: _Options) -> None:
-    """The options that say how a CSV file is written."""
+    """Add the options for the layout of a CSV file."""
     parser.add_argument("--delimiter", metavar="C", help="of a CSV, `tab` for \\t (default: by its header)")
     parser.add_argument("--encoding", metavar="NAME", help="of a CSV, such as cp1252 (default: utf-8)")
     parser.add_argument(
@@ -64,13 +64,13 @@ def add_layout(parser: _Options) -> None:
 
 
 def layout_from(chosen: argparse.Namespace) -> Layout:
-    """The layout that the options of `add_layout` describe."""
+    """Return the layout that the options of `add_layout` describe."""
     delimiter = _DELIMITERS.get(chosen.delimiter, chosen.delimiter)
     return Layout(delimiter, chosen.encoding, has_header=not chosen.no_header)
 
 
 def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
-    """The one set that the options describe, and where it lies, without a settings file."""
+    """Return the set that the options describe without a settings file, and its folder or URI."""
     root, _, file = chosen.data.rstrip("/").rpartition("/")
     layout = layout_from(chosen)
     source = FileSettings(
@@ -91,15 +91,15 @@ def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
 def labelled_sets(
     chosen: argparse.Namespace, labels: Sequence[str], columns: Sequence[str] = ()
 ) -> dict[str, Sequence[Example]]:
-    """What to measure a model on, by name: what the settings hold out and test on, or the whole of one file.
+    """Return the evaluation sets by name: held-out and test sets of the settings, or all texts of a file.
 
     Args:
-        chosen: The options of `add_data`.
-        labels: The model's, in the order of its logits.
+        chosen: Options of `add_data`.
+        labels: Labels of the model, in the order of its logits.
         columns: Further columns to keep with each text.
 
     Raises:
-        TrainError: The settings or the data are not what they should be.
+        TrainError: The settings or the data are invalid.
     """
     if chosen.config is None:
         source, root = file_settings(chosen)
@@ -112,7 +112,7 @@ def labelled_sets(
 
 
 def refuse_with_config(chosen: argparse.Namespace) -> None:
-    """Refuse the options of one file next to a settings file. Raises SettingsInvalid."""
+    """Refuse the options of one file together with a settings file. Raises SettingsInvalid."""
     for option in _OF_ONE_FILE:
         if getattr(chosen, option, None):
             raise SettingsInvalid(
@@ -121,7 +121,7 @@ def refuse_with_config(chosen: argparse.Namespace) -> None:
 
 
 def label_pair(text: str) -> tuple[str, str]:
-    """A value and the label it means, of an option's `VALUE=LABEL`. Raises SettingsInvalid."""
+    """Return the value and its label of an option `VALUE=LABEL`. Raises SettingsInvalid."""
     value, equals, label = text.partition("=")
     if not equals or not label:
         raise SettingsInvalid(f"--label-names takes VALUE=LABEL, such as 0=NEGATIVE, got {text!r}")

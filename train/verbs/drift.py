@@ -1,4 +1,4 @@
-"""`drift`: is what comes in still what the version was made for, and are its answers still right?"""
+"""Command `drift`: checks logged traffic of a version for drift and for a loss of accuracy."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 EXIT_CODES = {"ok": 0, "drift": 3, "retrain": 4}
-"""By verdict; 1 is an error: nothing was judged."""
+"""Exit codes by verdict; 1 is an error without a verdict."""
 
 _HELP = """\
 Hold what a version answered in a window of time against the reference profile in its bundle.
@@ -37,7 +37,7 @@ exit codes: 0 ok, 3 drift, 4 retrain, 1 an error: nothing was judged
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "drift",
         help="hold the prediction log against a version's reference",

@@ -1,4 +1,4 @@
-"""`evaluate`: measure a model on labelled texts, alone or against another."""
+"""Command `evaluate`: evaluates a model on labelled texts, alone or against another."""
 
 import argparse
 import sys
@@ -41,7 +41,7 @@ examples:
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "evaluate",
         help="measure a bundle or a running service, alone or against another version",
@@ -63,7 +63,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-    """The options that say which sets, and how they are sliced."""
+    """Add the options that select sets and slices."""
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="only these sets (default: all)")
     parser.add_argument(
         "--slice",
@@ -102,7 +102,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def local(address: str, labels: Sequence[str] | None = None) -> "Model":
-    """The model at an address, loaded."""
+    """Load the model at a path or URI."""
     from train.evaluation.evaluate import LocalModel
     from train.models import model_uri
 
@@ -110,7 +110,7 @@ def local(address: str, labels: Sequence[str] | None = None) -> "Model":
 
 
 def labels_of(address: str) -> tuple[str, ...]:
-    """The labels of the model at an address, without loading it."""
+    """Return the labels of the model at a path or URI, without loading it."""
     from serve_app.model.store import fetch
     from train.models import CACHE, model_uri
 
@@ -118,10 +118,10 @@ def labels_of(address: str) -> tuple[str, ...]:
 
 
 def measured(chosen: argparse.Namespace, model: "Model", against: "Model | None") -> "Evaluation":
-    """What the options ask to measure, with the progress on standard error.
+    """Run the evaluation that the options describe, with the progress on standard error.
 
     Raises:
-        TrainError: The data, or a set that is not there.
+        TrainError: The data are invalid, or a set is missing.
     """
     from train.errors import TrainError
     from train.evaluation.measure import measure

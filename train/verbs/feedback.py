@@ -1,4 +1,4 @@
-"""`feedback`: right labels from a file into the log, and the audit sample from the log into a file."""
+"""Command `feedback`: imports labels from a file into the log, and exports the audit sample to a file."""
 
 import argparse
 import json
@@ -39,7 +39,7 @@ exit codes: 0 done, 1 a row is not feedback (nothing was written) or the log can
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parsers."""
+    """Add the parsers of the command."""
     group = verbs.add_parser("feedback", help="right labels: import, sample", epilog=_EXAMPLE)
     group.formatter_class = argparse.RawDescriptionHelpFormatter
     what = group.add_subparsers(required=True, metavar="what")

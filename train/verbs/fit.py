@@ -1,4 +1,4 @@
-"""`fit`: train a model on Ray Train and write it as a bundle."""
+"""Command `fit`: trains a model on Ray Train and writes it as a bundle."""
 
 import argparse
 import time
@@ -36,7 +36,7 @@ examples:
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "fit",
         help="train a model and write a bundle",
@@ -105,7 +105,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _from_options(chosen: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
-    """Settings of one set, where it lies, and what errors call them."""
+    """Return the settings of one set, its folder or URI, and the name of the settings in error messages."""
     from train.base import find_base
     from train.texts.reading import label_values
 
@@ -123,7 +123,7 @@ def _from_options(chosen: argparse.Namespace) -> tuple[dict[str, Any], str, str]
         )
         values["validation"] = [{"name": "validation", "file": validation, **columns}]
     values["data"] = [of_set]
-    inherited = find_base(base).labels  # first, since the data may be large
+    inherited = find_base(base).labels  # first, because the data may be large
     found = list(dict.fromkeys(source.label_names.values())) or label_values(root, source)
     values["labels"] = inherited if inherited and set(found) <= set(inherited) else sorted(found)
     if len(values["labels"]) < 2:
@@ -133,7 +133,7 @@ def _from_options(chosen: argparse.Namespace) -> tuple[dict[str, Any], str, str]
 
 
 def _version(chosen: argparse.Namespace) -> str:
-    """A new version's name; the earlier one's if the run is resumed."""
+    """Return the name of a new version, or of the earlier one if the run is resumed."""
     import json
 
     path = chosen.out / "settings.json"
@@ -143,7 +143,7 @@ def _version(chosen: argparse.Namespace) -> str:
 
 
 def _put(values: dict[str, Any], pair: str) -> None:
-    """Set `a.b=value`, the value read as TOML where it is TOML, and as a string where not."""
+    """Set `a.b=value`, with the value parsed as TOML if possible, and a string otherwise."""
     key, equals, text = pair.partition("=")
     if not equals:
         raise SettingsInvalid(f"--set takes KEY=VALUE, such as optimiser.learning_rate=1e-4, got {pair!r}")

@@ -1,4 +1,4 @@
-"""`gate`: may a candidate take the champion's place?"""
+"""Command `gate`: decides whether a candidate may replace the champion."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from train.evaluation.gate import Verdict
 
 EXIT_CODES = {"passed": 0, "refused": 2, "not enough evidence": 3}
-"""By the gate's answer; 1 is an error: nothing was decided."""
+"""Exit codes by the gate's result; 1 is an error without a decision."""
 
 _HELP = """\
 Measure a candidate against the champion on the same texts, and say whether it may take its place.
@@ -36,7 +36,7 @@ examples:
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "gate",
         help="pass or refuse a candidate against the champion",
@@ -68,7 +68,7 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.champion != "none":
         labels = same_labels(candidate.labels, labels_of(chosen.champion))
         if not labels.passed:
-            # Models that do not answer the same question cannot be measured against each other.
+            # Models with different labels cannot be compared.
             return _tell(chosen, Verdict((labels,)))
         champion = local(chosen.champion, candidate.labels)
     evaluation = measured(chosen, candidate, champion)

@@ -1,4 +1,4 @@
-"""`log show` and `log compact`: what a prediction log holds, and its small files made into large ones."""
+"""Commands `log show` and `log compact`: show the contents of a prediction log, and merge its small files."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ exit codes: 0 done, 1 failed or refused
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parsers."""
+    """Add the parsers of the commands."""
     group = verbs.add_parser("log", help="what the service has captured: show, compact", epilog=_EXAMPLE)
     group.formatter_class = argparse.RawDescriptionHelpFormatter
     of_log = group.add_subparsers(required=True, metavar="what")

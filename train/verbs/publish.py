@@ -1,11 +1,11 @@
-"""`publish`: copy a bundle into the folder that ships."""
+"""Command `publish`: copies a bundle into the folder of the shipped model."""
 
 import argparse
 from pathlib import Path
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "publish",
         help="copy a bundle into the folder that ships",

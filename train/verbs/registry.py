@@ -1,4 +1,4 @@
-"""`register`, `list`, `show`, `compare`, `alias`, `export`, `import`: the versions of the registry."""
+"""Commands of the registry: `register`, `list`, `show`, `compare`, `alias`, `export`, `import`."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ _EXIT = "exit codes: 0 done, 1 failed or refused"
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verbs' parsers."""
+    """Add the parsers of the commands."""
     register = _verb(
         verbs,
         "register",

@@ -1,4 +1,4 @@
-"""`retrain`: the champion, taught by what people said of its answers, and registered if it passes."""
+"""Command `retrain`: retrains the champion on feedback, and registers the result if it passes the gate."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from train.retraining.retrain import Retrainer
 
 EXIT_CODES = {"registered": 0, "refused": 2, "too few labels": 3}
-"""By what came of it; 1 is an error: the same command goes on."""
+"""Exit codes by result; 1 is an error, after which the same command continues."""
 
 _HELP = """\
 Go on training the champion on the logged texts that have feedback, and on its own old texts, so that it keeps
@@ -45,7 +45,7 @@ exit codes: 0 registered (now or earlier), 2 refused by the gate or not enough e
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "retrain",
         help="teach the champion what feedback says, and register the result",
@@ -67,7 +67,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def add_retraining(parser: argparse.ArgumentParser) -> None:
-    """The options that say from what and with what is retrained."""
+    """Add the options for the data and the resources of a retraining."""
     parser.add_argument("--log", required=True, metavar="URI", help="folder or s3://bucket/prefix")
     parser.add_argument(
         "--work",
@@ -98,7 +98,7 @@ def add_retraining(parser: argparse.ArgumentParser) -> None:
 
 
 def retrainer(chosen: argparse.Namespace) -> "Retrainer":
-    """What the options of `add_retraining` describe."""
+    """Return the retrainer that the options of `add_retraining` describe."""
     from train.captured.reading import Log
     from train.evaluation.thresholds import DEFAULT as GATE
     from train.evaluation.thresholds import read_thresholds
@@ -124,7 +124,7 @@ def retrainer(chosen: argparse.Namespace) -> "Retrainer":
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    with redirect_stdout(sys.stderr):  # what training prints is progress here
+    with redirect_stdout(sys.stderr):  # training prints its progress
         found = retrainer(chosen)
         since, until = _window(chosen, found)
         retraining, anew = found.retrain(chosen.name, since, until, chosen.version)
@@ -151,7 +151,7 @@ def _window(chosen: argparse.Namespace, found: "Retrainer") -> tuple[datetime, d
 
 
 def summary(retraining: "Retraining", *, anew: bool) -> str:
-    """What came of it, for people."""
+    """Return the result as text."""
     labels = ", ".join(f"{count:,} {label}" for label, count in sorted(retraining.by_label.items()))
     lines = [
         f"window      {_time(retraining.since)} to {_time(retraining.until)}",

@@ -1,4 +1,4 @@
-"""`sagemaker`: `fit` as a SageMaker training job asks for it."""
+"""Command `sagemaker`: runs `fit` as a SageMaker training job."""
 
 import argparse
 import contextlib
@@ -30,7 +30,7 @@ _KEPT = ("report.json", "learning_curves.png")
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "sagemaker",
         help="fit, inside a SageMaker training job",
@@ -47,10 +47,10 @@ def _run(_: argparse.Namespace) -> int:
 
 
 def run_job(job: "Job") -> int:
-    """Run `fit` for a job and put what it leaves where SageMaker collects it.
+    """Run `fit` for a job and copy its results to the folders that SageMaker collects.
 
     Raises:
-        TrainError: What `fit` raises; it is the job's FailureReason by then.
+        TrainError: `fit` failed; the reason is already in the job's FailureReason.
     """
     from train.sagemaker import fit_options
 
@@ -70,7 +70,7 @@ def run_job(job: "Job") -> int:
 
 
 def _parsed(options: Sequence[str]) -> argparse.Namespace:
-    """The options as `fit` reads them; what it says to the terminal becomes an error."""
+    """Return the options as parsed by `fit`; convert its usage messages to an error."""
     parser = argparse.ArgumentParser()
     fit.add(parser.add_subparsers())
     said = io.StringIO()

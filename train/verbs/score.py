@@ -1,4 +1,4 @@
-"""`score`: a model's scores of a whole data set, offline."""
+"""Command `score`: computes a model's scores of a complete data set, offline."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ examples:
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "score",
         help="score a data set offline",

@@ -1,4 +1,4 @@
-"""`sentences`: the sentences of a set's long texts, as texts of their own."""
+"""Command `sentences`: extracts the sentences of a set's long texts as separate texts."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ example:
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The verb's parser."""
+    """Add the parser of the command."""
     parser = verbs.add_parser(
         "sentences",
         help="cut a set's texts into sentences",
