@@ -32,7 +32,7 @@ class Registered:
     versions: Sequence[Version]
 
     def champion_version(self, served_uri: str) -> str | None:
-        """What the registry calls the bundle that is served; if that is none of its own, its champion."""
+        """Return the version of the served bundle; if the registry lacks the bundle, that of its champion."""
         by_uri = [version.version for version in self.versions if version.uri == served_uri]
         by_alias = [version.version for version in self.versions if CHAMPION in version.aliases]
         return next(iter(by_uri + by_alias), None)

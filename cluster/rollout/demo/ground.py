@@ -36,7 +36,7 @@ QUICK = Plan(
     # others.
     tolerances=Tolerances(latency_factor=3, late_ms=10_000),
 )
-"""A plan for minutes: smaller samples than the default one's, the same tests and the same evidence."""
+"""Plan for rollouts of minutes: smaller samples than in the default plan, same tests and evidence."""
 
 _ENVIRONMENT = {
     "RAY_metrics_report_interval_ms": "1000",
