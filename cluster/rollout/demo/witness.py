@@ -48,7 +48,7 @@ class Witness:
         )
 
     def tells_apart(self) -> bool:
-        """Whether any two versions differ in their scores of some text, so that a mixture would show."""
+        """Return whether every two versions differ in the scores of some text, which shows mixed answers."""
         firsts = [rows[0] for rows in self.scores.values()]
         return all(
             any(abs(one - other) > _SAME for one, other in zip(first, second, strict=True))
