@@ -215,11 +215,11 @@ class Bench:
         yield Row("HAProxy, direct ingress: texts", f"{texts[True]:.0f} texts/s", texts[True] / texts[False])
 
     def overload(self) -> Iterator[Row]:
-        """Alternate floods of ten times the capacity with half a minute of one and a half times the capacity.
+        """Alternate floods of ten times the capacity with shorter turns of one and a half times the capacity.
 
-        One flood lasts half a minute, too, and has such a turn before and after it. Its p99 is divided by
-        that of its two neighbours, and the median over the floods is reported: the machine's speed changes
-        within minutes, and a one-second stall determines the p99 of a single flood.
+        The p99 of a flood is divided by that of the turns before and after it, and the median over the floods
+        is reported: the machine's speed changes within minutes, and a one-second stall determines the p99 of
+        a single flood.
         """
         with _running() as plan:
             capacity = self._loop(plan, seconds=10)
