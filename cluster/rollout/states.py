@@ -26,7 +26,7 @@ from cluster.rollout.target import Mix
 
 
 class State(StrEnum):
-    """State of a rollout."""
+    """States of a rollout."""
 
     IDLE = "idle"
     CANARY = "canary"
@@ -103,7 +103,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """State of a rollout with everything that a controller needs.
+    """Complete data of a rollout at one point of its journal, as a controller needs it.
 
     Attributes:
         state: current state.

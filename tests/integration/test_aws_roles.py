@@ -200,7 +200,7 @@ def test_a_role_may_what_it_needs_and_no_more(installed: Installed, role: str) -
     statements = installed.statements(f"sentiment-{role}")
     needed, forbidden = ROLES[role]
     assert [one for one in needed if not allowed(statements, *one)] == []
-    # No role may remove the protections of all.
+    # No role may remove a protection that applies to all roles.
     for action, resource in [
         *forbidden,
         *((action, "*") for action in KEY_ACTIONS),

@@ -119,7 +119,7 @@ def test_other_texts_are_drift_and_wrong_answers_a_cause_to_retrain(
     bundle: Path, classifier: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = scored(classifier, OTHER)
-    # Nine in ten of the built-in model's held-out texts are correct; here it is half of these.
+    # Nine in ten predictions on the built-in model's held-out texts are correct; here every second one is.
     said = [int(np.argmax(of.scores)) for of in answers]
     truths = [classifier.labels[label ^ i % 2] for i, label in enumerate(said)]
     log_of(tmp_path / "log", OTHER, answers, feedback=truths)

@@ -243,7 +243,7 @@ def test_a_proxy_actor_that_dies_takes_no_request_with_it(actors: Callable[..., 
 def test_haproxy_that_ends_with_its_actor_is_replaced_until_a_successor_comes(
     actors: Callable[..., Actor], replica: int
 ) -> None:
-    """Kill the actor and HAProxy: the raylet ends the children of a killed actor."""
+    """Kill the actor and its HAProxy, since the raylet ends the children of a killed actor."""
     actor = actors()
     actor.serve(replica)
     with Client(actor.url) as client:

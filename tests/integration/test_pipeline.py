@@ -198,7 +198,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             port=free_port(),
             dashboard_port=free_port(),
             replicas=2,
-            cpus=4,  # two for the pods, and one or more for a training worker
+            cpus=4,  # two for the pods, and room for a training worker
             environment={
                 "SENTIMENT_REPLICA_CPUS": "1",
                 "RAY_metrics_report_interval_ms": "1000",

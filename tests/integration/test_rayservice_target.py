@@ -148,7 +148,7 @@ def test_it_is_promoted_though_some_calls_are_never_answered(cluster: Cluster) -
 
 
 def test_an_operator_that_writes_all_the_time_is_no_conflict(cluster: Cluster) -> None:
-    """Reject a change of an older version: each status creates a new one, and the change is made again."""
+    """Write a status before each change: the change of the older version is refused, and made again."""
     cluster.operator.busy = True
     turns = itertools.cycle((True, False))
 
