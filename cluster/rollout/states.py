@@ -240,8 +240,8 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
 
 def _window(given: Mapping[str, Any]) -> Window:
     def counts(of: Mapping[str, Any]) -> Counts:
-        # Journals from before requests were the unit hold counts of texts, which do not compare: they are
-        # left out.
+        # Journals of earlier releases contain counts of texts instead of requests. They are left out: the two
+        # do not compare.
         known = {name: value for name, value in of.items() if name in Counts.__dataclass_fields__}
         for name in ("latency", "score_shares"):
             known[name] = tuple(known.get(name, getattr(Counts(), name)))

@@ -157,7 +157,7 @@ def address(run: Path) -> str:
 
 
 def whole_weights(folder: Path, name: str) -> Path:
-    """Create a run whose bundle would be accepted as a plain model without its manifest."""
+    """Create a run whose bundle would pass as a plain model if its manifest were missing."""
     save(folder / "bundle")
     write_manifest(folder / "bundle", name=name, version="1", labels=["a", "b", "c"], temperature=2.0)
     return folder

@@ -175,7 +175,7 @@ def test_a_stream_that_breaks_is_continued(wire: Wire, source: BundleManifest, t
     assert wire.gets["model.safetensors"] == 4 + 3
     assert (
         wire.sent_bytes["model.safetensors"] < len(WEIGHTS) + 340 * KIB
-    )  # not all of the rest was sent twice
+    )  # the bytes before the cuts were not all sent twice
 
 
 def test_a_download_that_was_killed_is_continued_by_the_next_process(
