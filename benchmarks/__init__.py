@@ -1,1 +1,1 @@
-"""Benchmarks and reliability runs against the real service on this machine."""
+"""Benchmarks and reliability tests of the real service on this machine."""

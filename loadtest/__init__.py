@@ -1,1 +1,4 @@
-"""Load tests: Locust users, shapes and the SLO verdict. Speaks HTTP alone and imports no other room."""
+"""Load tests: Locust users, arrival schedules and the SLO verdict.
+
+The package uses only HTTP and imports no other package of the project.
+"""

@@ -38,7 +38,7 @@ exit codes: 0 promise kept · 1 promise broken · 2 could not run (the message s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the scenario that the arguments name and return the exit code."""
+    """Run the scenario that the arguments select and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         return _slo(options)
@@ -80,7 +80,7 @@ def _slo(options: argparse.Namespace) -> int:
     if options.json is not None and not options.json.parent.is_dir():
         raise BadPlan(f"--json {options.json}: there is no folder {options.json.parent}")
     plan = plan_from(options, os.environ)
-    # these take a second and patch the sockets, which --help and a mistyped option can do without
+    # These imports take a second and patch the sockets; --help and an invalid option do not need them.
     from loadtest.drive import drive
     from loadtest.samples import recording
     from loadtest.target import look, require_ours

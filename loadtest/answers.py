@@ -9,12 +9,12 @@ NO_VERSION = "not stated"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's outcome.
+    """Outcome of one request.
 
     Attributes:
-        failure: None when the answer is right; otherwise what is wrong, in words that can be counted.
+        failure: None for a correct answer; otherwise the fault, as a text that can be counted.
         version: The model version in `X-Model-Version`, or `NO_VERSION`.
-        tokens: Tokens the service says it classified; 0 for a failure.
+        tokens: Number of classified tokens that the service reports; 0 for a failure.
     """
 
     failure: str | None
@@ -26,10 +26,11 @@ def classified(body: bytes, headers: Mapping[str, str], request_id: str, texts: 
     """Check the body of a 200 from `POST /v1/classify`.
 
     Args:
-        body: As received.
-        headers: As received, keys in lower case.
-        request_id: What was sent as `X-Request-ID`; another one in the body means somebody else's answer.
-        texts: How many texts were sent, 1 or more.
+        body: Body as received.
+        headers: Headers as received, keys in lower case.
+        request_id: The `X-Request-ID` that was sent; a different one in the body is the answer to another
+            request.
+        texts: Number of texts that were sent, 1 or more.
     """
     version = headers.get("x-model-version", NO_VERSION)
     try:
@@ -51,7 +52,7 @@ def classified(body: bytes, headers: Mapping[str, str], request_id: str, texts: 
 
 
 def refused(status: int, headers: Mapping[str, str]) -> Answer:
-    """Name the failure of any status but 200; a 429 has to say when to come back."""
+    """Name the failure of any status other than 200; a 429 must have a Retry-After header."""
     silent = status == 429 and "retry-after" not in headers
     failure = f"HTTP {status}" + (" without Retry-After" if silent else "")
     return Answer(failure, headers.get("x-model-version", NO_VERSION))

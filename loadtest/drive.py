@@ -1,4 +1,7 @@
-"""Runs one plan with Locust as a library. Importing this patches the process's sockets (gevent)."""
+"""Execution of one plan with Locust as a library.
+
+Importing this module patches the process's sockets (gevent).
+"""
 
 import locust  # noqa: F401, I001  # first of all: it patches the standard library
 
@@ -27,17 +30,17 @@ def drive(
     duration_s: float,
     record: Callable[[Sample], None] = lambda sample: None,
 ) -> tuple[Observations, Verdict]:
-    """Offer `pods` pods' load to `host`, with progress on stderr, and judge what comes back.
+    """Send the load of `pods` pods to `host`, print progress on stderr, and evaluate the answers.
 
     Args:
-        host: Base URL, already found to be ours.
-        plan: What to send and the promise.
-        pods: 1 or more.
+        host: Base URL that `require_ours` has accepted.
+        plan: What to send, and the SLO.
+        pods: Number of pods, 1 or more.
         duration_s: Length of the measured window; the warm-up comes before it, at most one timeout after it.
-        record: Is told each request as it finishes, those of the warm-up among them.
+        record: Called with each request when it finishes, including those of the warm-up.
 
     Raises:
-        CannotRun: The users could not be started; Locust's log says why.
+        CannotRun: The users could not be started; Locust's log contains the reason.
         KeyboardInterrupt: After the load has been stopped.
     """
     outcome: list[tuple[Observations, Verdict]] = []

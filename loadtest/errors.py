@@ -1,28 +1,28 @@
-"""The errors of the load test: why a test could not run (exit code 2), never how it went.
+"""Exceptions of the load test: why a test could not run (exit code 2), never its result.
 
 CannotRun
-├── NotOurHost           the host is not loopback and nobody said it is theirs
-├── ServiceUnreachable   nothing answers there, or it is not ready
+├── NotOurHost           the host is not loopback and was not confirmed as the caller's own
+├── ServiceUnreachable   no service answers at the host, or it is not ready
 ├── BadTexts             the file of texts cannot be used
-└── BadPlan              the numbers asked for contradict each other
+└── BadPlan              the options contradict each other
 """
 
 
 class CannotRun(Exception):
-    """The load test could not run; the message says what, where and the next step."""
+    """Failure to run the load test; the message states the fault, its position and the next step."""
 
 
 class NotOurHost(CannotRun):
-    """The host is not this machine, and `--i-own-this-host` was not given."""
+    """Host that is not this machine, without `--i-own-this-host`."""
 
 
 class ServiceUnreachable(CannotRun):
-    """No service answers `GET /v1/model` at the host with 200."""
+    """Host at which no service answers `GET /v1/model` with 200."""
 
 
 class BadTexts(CannotRun):
-    """A file of texts is missing, unreadable, of an unknown kind, or holds no text."""
+    """File of texts that is missing, unreadable, of an unknown kind, or without a text."""
 
 
 class BadPlan(CannotRun):
-    """The options contradict each other, or go beyond what one process may send."""
+    """Options that contradict each other, or exceed what one process may send."""

@@ -1,10 +1,11 @@
-"""Invented product talk of real lengths: the texts a load test sends when no file is given.
+"""Generated product comments of realistic lengths: the texts of a load test when no file is given.
 
-Sentences are put together from the short word lists below, which were written for this purpose; no data set's
-sentence is in them. What has to be real is the length, because length is what a request costs.
+The sentences are combined from the short word lists below, which were written for this purpose; they contain
+no sentence of a data set. Only the length must be realistic, because the length determines the cost of a
+request.
 
-Lengths are lognormal, cut at 3 and 250 words: median 27 words and a tenth above 108, which the
-all-MiniLM-L6-v2 word-piece tokenizer makes 35 and 128 tokens. That lies between the kinds of text the
+Lengths are lognormal, cut at 3 and 250 words: median 27 words and a tenth above 108, which are 35 and 128
+tokens of the all-MiniLM-L6-v2 word-piece tokenizer. This length is between those of the texts that the
 built-in model was made for (tokens at the 50th/90th percentile, in the README of the training data): tweets
 27/37, single review sentences 25/40, drugstore product reviews 41/193, clothing reviews 75/124.
 `MEDIAN_WORDS` and `SPREAD` are solved from the two points.
@@ -76,11 +77,11 @@ _ENDINGS = (".", ".", ".", ".", "!", "!!", "...")
 
 
 def invent(count: int, seed: int) -> tuple[str, ...]:
-    """Return `count` invented texts; the same seed gives the same texts.
+    """Return `count` generated texts; the same seed gives the same texts.
 
     Args:
-        count: How many, 0 or more.
-        seed: Of the lengths and the words.
+        count: Number of texts, 0 or more.
+        seed: Seed of the lengths and the words.
     """
     draw = random.Random(seed)
     return tuple(_text(draw, _length_words(draw)) for _ in range(count))

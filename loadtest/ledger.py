@@ -1,4 +1,4 @@
-"""Keeps every request of a run, sent or answered, until the window is judged."""
+"""Record of all requests of a run, sent or answered, until the window is evaluated."""
 
 from array import array
 from collections.abc import Callable
@@ -6,15 +6,18 @@ from collections.abc import Callable
 from loadtest.observations import Observations, Sample, Window, observe
 
 MOST_REQUESTS = 1_000_000
-"""Requests kept: 28 hours at 600 a minute. The window ends where the ledger is full: memory is bounded."""
+"""Maximum number of recorded requests, which bounds the memory: 28 hours at 600 per minute.
+
+The window ends when the ledger is full.
+"""
 
 
 class Ledger:
-    """Requests sent and finished in one run; times in seconds of the clock the caller uses throughout.
+    """Requests sent and finished in one run, with times in seconds of the clock that the caller uses.
 
     Args:
-        most: Requests kept.
-        record: Is told each request as it finishes.
+        most: Maximum number of requests.
+        record: Called with each request when it finishes.
     """
 
     def __init__(
@@ -30,44 +33,44 @@ class Ledger:
         self._pods = 0
 
     def open(self, start_s: float, pods: int) -> None:
-        """Measure from `start_s` on, with `pods` pods' load; called again when the load changes."""
+        """Measure from `start_s` on, with the load of `pods` pods; called again when the load changes."""
         self._start_s = start_s
         self._pods = pods
 
     @property
     def start_s(self) -> float | None:
-        """Where the window starts; None until it was opened."""
+        """Return the start of the window; None before it was opened."""
         return self._start_s
 
     def close(self, end_s: float) -> None:
-        """End the window at `end_s`; the first call counts."""
+        """End the window at `end_s`; only the first call has an effect."""
         if self._end_s is None:
             self._end_s = end_s
 
     def sent(self, due_s: float) -> None:
-        """Note that the request due at `due_s` is being sent."""
+        """Record that the request due at `due_s` is being sent."""
         if len(self._due_s) >= self._most:
             self.close(due_s)
         if self._end_s is None or due_s < self._end_s:
             self._due_s.append(due_s)
 
     def unsent(self, due_s: float) -> None:
-        """Note that the request due at `due_s` was not sent before its user stopped."""
+        """Record that the request due at `due_s` was not sent before its user stopped."""
         self._unsent_due_s.append(due_s)
 
     def finished(self, sample: Sample) -> None:
-        """Note a finished request, right or failed."""
+        """Record a finished request, correct or failed."""
         if self._end_s is None or sample.due_s < self._end_s:
             self._samples.append(sample)
             self._record(sample)
 
     def counts(self) -> tuple[int, int, int]:
-        """Return requests sent, waiting for an answer, and failed, since the run began (warm-up included)."""
+        """Return requests sent, waiting for an answer, and failed, since the run began (with warm-up)."""
         failed = sum(sample.answer.failure is not None for sample in self._samples)
         return len(self._due_s), len(self._due_s) - len(self._samples), failed
 
     def observations(self) -> Observations | None:
-        """Return what the window saw, or None when it never opened or ended before it began."""
+        """Return the observations of the window, or None if it never opened or ended before it began."""
         if self._start_s is None or self._end_s is None or self._end_s <= self._start_s:
             return None
         window = Window(self._start_s, self._end_s, self._pods)

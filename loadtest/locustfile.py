@@ -1,10 +1,10 @@
-"""Locust's own entry, with its web page or `--headless`.
+"""Entry file for Locust, with its web page or `--headless`.
 
 `locust -f loadtest/locustfile.py --host http://127.0.0.1:8000`
 
-The number of users is the number of pods: each user is all the callers of one pod. The verdict is printed
-when a test stops, and is the exit code. The window is measured from the warm-up's end (all users started)
-until the test stops.
+The number of users is the number of pods: each user represents all callers of one pod. The verdict is printed
+when a test stops, and determines the exit code. The window lasts from the end of the warm-up (all users
+started) until the test stops.
 """
 
 import os
@@ -38,7 +38,7 @@ def _start(environment: Any, **_: object) -> None:
     try:
         plan_from(
             environment.parsed_options, os.environ
-        )  # a mistake in the options shows now, not when a test starts
+        )  # an invalid option is reported here, not when a test starts
         if environment.host:
             require_ours(environment.host, environment.parsed_options.i_own_this_host)
     except CannotRun as error:

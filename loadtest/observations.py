@@ -1,4 +1,4 @@
-"""What was seen in the measured window: raw samples in, the figures a verdict needs out."""
+"""Observations in the measured window: the figures for a verdict, computed from raw samples."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,13 @@ UNFINISHED = "no answer when the test ended"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One finished request; times in seconds of one monotonic clock.
+    """One finished request, with times in seconds of one monotonic clock.
 
     Attributes:
-        due_s: When the schedule wanted it sent.
-        sent_s: When it was sent; later than `due_s` only as far as the load generator itself was late.
-        done_s: When its answer was complete, or its failure known.
-        answer: What came back.
+        due_s: Scheduled time.
+        sent_s: Time at which it was sent; later than `due_s` only if the load generator itself was late.
+        done_s: Time at which its answer was complete, or its failure was known.
+        answer: Outcome of the request.
     """
 
     due_s: float
@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The measured time: what was due from `start_s` to before `end_s`, offered to `pods` pods."""
+    """Measured time: requests due from `start_s` to before `end_s`, offered to `pods` pods."""
 
     start_s: float
     end_s: float
@@ -37,21 +37,22 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """The measured window in figures.
+    """Figures of the measured window.
 
     Attributes:
-        pods: Pods the load was meant for, 1 or more.
+        pods: Number of pods that the load was meant for, 1 or more.
         window_s: Length of the window.
         sent: Requests due in the window and sent.
         unsent: Requests due in the window that the load generator never sent.
-        latencies_ms: From the due time to the whole answer, of every right answer to those, rising.
-        failures: Requests of the window that got no right answer, by kind.
-        versions: Right answers by model version.
-        answered_in_window: Right answers that arrived within the window, whenever they were due. The
-            achieved rate is made of these: a service that falls behind answers the rest later, and that must
-            not count.
+        latencies_ms: Time from the due time to the entire answer, of every correct answer to those,
+            ascending.
+        failures: Requests of the window without a correct answer, by kind.
+        versions: Correct answers by model version.
+        answered_in_window: Correct answers that arrived within the window, regardless of when they were due.
+            The achieved rate is computed from these: a service that falls behind answers the rest later, and
+            that must not count.
         tokens_in_window: Tokens in those answers.
-        lags_ms: How late the load generator itself sent each request, rising.
+        lags_ms: Delay of the load generator itself in sending each request, ascending.
     """
 
     pods: int
@@ -67,12 +68,12 @@ class Observations:
 
     @property
     def failed(self) -> int:
-        """Requests of the window that got no right answer."""
+        """Return the number of requests of the window without a correct answer."""
         return sum(self.failures.values())
 
     @property
     def saturated(self) -> bool:
-        """Whether the load generator fell behind its schedule, beyond a last request of each pod."""
+        """Return whether the load generator fell behind its schedule, beyond a last request of each pod."""
         return self.unsent > max(self.pods, self.sent // 100)
 
 
@@ -84,7 +85,7 @@ def observe(
     Args:
         due_s: The due time of every request that was sent, finished or not; same clock as the samples.
         samples: Every finished request.
-        window: Which of them count.
+        window: Window that selects the requests.
         unsent_due_s: The due time of every request that was not sent when its user stopped.
     """
     samples = list(samples)

@@ -1,7 +1,7 @@
-"""When requests are due: an open-loop schedule, fixed before the first answer comes.
+"""Arrival schedule of requests: open-loop, fixed before the first answer arrives.
 
 A caller that waits for an answer before it sends again slows down with the service and so hides its overload
-("coordinated omission"). Here the arrivals are a sequence of times that no answer can move.
+("coordinated omission"). Here the arrivals are a sequence of times that no answer can change.
 """
 
 import math
@@ -16,13 +16,12 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast and how evenly one pod's share of the requests arrives.
+    """Rate and regularity of one pod's requests.
 
     Attributes:
-        per_minute: Mean requests a minute offered to one pod, > 0.
-        kind: `poisson`: as many independent callers would send, in bursts and gaps; `constant`: evenly
-            spaced.
-        seed: Same seed, same schedule.
+        per_minute: Mean number of requests per minute offered to one pod, > 0.
+        kind: `poisson`: as from many independent callers, in bursts and gaps; `constant`: evenly spaced.
+        seed: Seed of the schedule.
     """
 
     per_minute: float
@@ -34,11 +33,12 @@ def arrivals(pace: Pace, pod: int) -> Iterator[float]:
     """Yield without end the times at which one pod's requests are due.
 
     Args:
-        pace: The rate and its evenness.
-        pod: Which pod's share, 0 or more: each has a schedule of its own, so that pods do not fire in step.
+        pace: The rate and its regularity.
+        pod: Number of the pod, 0 or more: each pod has its own schedule, so that pods do not send at the same
+            times.
 
     Yields:
-        Seconds since the schedule's start, never falling.
+        Seconds since the start of the schedule, never decreasing.
     """
     draw = random.Random(f"{pace.seed}/{pod}")
     mean_gap_s = 60 / pace.per_minute
@@ -54,10 +54,10 @@ def arrivals(pace: Pace, pod: int) -> Iterator[float]:
 
 
 def in_flight_bound(pace: Pace, timeout_s: float) -> int:
-    """Return how many requests of one pod can wait for an answer at once, so that none must wait to be sent.
+    """Return how many requests of one pod can be open at once, so that none must wait to be sent.
 
     No request outlives its timeout, so at most those of the last `timeout_s` are open: Little's law with the
-    longest stay. Poisson arrivals spread around that mean by its square root; six of those and ten cover it.
+    longest stay. Poisson arrivals vary around that mean by its square root; six of those plus ten cover it.
     """
     mean = pace.per_minute / 60 * timeout_s
     return math.ceil(mean + 6 * math.sqrt(mean) + 10)

@@ -1,4 +1,4 @@
-"""What to send, how fast, and what is promised: the options of a load test, checked at the door."""
+"""Plan of a load test: what to send, how fast, and the SLO, from validated command-line options."""
 
 import argparse
 from collections.abc import Mapping
@@ -12,25 +12,25 @@ from loadtest.slo import SLO
 from loadtest.texts import corpus
 
 KEY_VARIABLE = "LOADTEST_API_KEY"
-"""Environment variable with the service's API key: an option would show it to everybody on the machine."""
+"""Environment variable with the service's API key; other users of the machine could see an option."""
 
 MOST_PER_MINUTE = 60_000
-"""Requests a minute a pod: more than one process can send evenly."""
+"""Maximum requests per minute and pod: more than one process can send evenly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One load test, complete but for the host and the number of pods.
+    """Plan of one load test, complete except for the host and the number of pods.
 
     Attributes:
-        pace: Each pod's schedule.
-        warmup_s: Sent and answered, but not counted, before the window.
-        timeout_s: Longest wait for one whole answer; then the request has failed.
-        slo: The promise to hold it against.
-        texts: What is sent, one a request.
-        texts_from: Where they come from, for the report.
-        owned: Hosts beyond this machine are the caller's to load.
-        api_key: Sent as `Authorization: Bearer KEY`; empty for a service without keys.
+        pace: Arrival schedule of each pod.
+        warmup_s: Seconds of load before the window; its requests are sent and answered, but not counted.
+        timeout_s: Maximum wait for one entire answer in seconds; after it the request has failed.
+        slo: The SLO that the observations are compared with.
+        texts: Texts to send, one per request.
+        texts_from: Source of the texts, for the report.
+        owned: Whether hosts other than this machine belong to the caller.
+        api_key: Key sent as `Authorization: Bearer KEY`; empty for a service without keys.
     """
 
     pace: Pace
@@ -44,18 +44,18 @@ class Plan:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that every request bears."""
+        """Return the headers of every request."""
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
 
 class _Arguments(Protocol):
-    """Where options are declared: argparse's parser, one of its groups, or Locust's own parser."""
+    """Object that options are added to: argparse's parser, one of its groups, or Locust's own parser."""
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action: ...
 
 
 def add_arguments(parser: _Arguments) -> None:
-    """Declare the options that a scenario and the locustfile share."""
+    """Add the options that a scenario and the locustfile share."""
     promise = SLO()
     add = parser.add_argument
     add(
@@ -103,14 +103,14 @@ def add_arguments(parser: _Arguments) -> None:
 
 
 def plan_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
-    """Return the plan that parsed options of `add_arguments` describe.
+    """Return the plan that the parsed options of `add_arguments` describe.
 
     Args:
-        options: As parsed.
-        environment: Of the process; only `KEY_VARIABLE` is read.
+        options: Parsed options.
+        environment: Environment variables; only `KEY_VARIABLE` is read.
 
     Raises:
-        BadPlan: A number out of its range, or a rate promised that is not even offered.
+        BadPlan: A number is out of its range, or the SLO's rate is higher than the offered rate.
         BadTexts: The file of texts cannot be used.
     """
     _require(

@@ -1,4 +1,4 @@
-"""The verdict as people read it (a table) and as programs do (a JSON document)."""
+"""Report of the verdict as a text table and as a JSON document."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ METHOD = "nearest rank over all requests, from the due time; failed requests ran
 
 
 def table(host: str, plan: Plan, seen: Observations, verdict: Verdict) -> str:
-    """Return the verdict as lines of text, the total last."""
+    """Return the verdict as lines of text, with the overall result last."""
     lag_p99 = percentile(seen.lags_ms, 99, len(seen.lags_ms))
     figures = [
         ("requests sent", f"{seen.sent} ({per_pod_minute(seen.sent, seen):.1f}/min/pod)"),
@@ -46,11 +46,11 @@ def document(
     """Return the verdict as a JSON object; a percentile without an answer is null.
 
     Args:
-        host: The service that was driven.
-        plan: What was offered.
-        seen: What came back.
-        verdict: Of `seen`.
-        started_at: UTC, ISO 8601.
+        host: The tested service.
+        plan: The offered load.
+        seen: The observations.
+        verdict: Verdict on `seen`.
+        started_at: Start time, UTC, ISO 8601.
     """
     return {
         "scenario": "slo",

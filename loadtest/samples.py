@@ -1,4 +1,4 @@
-"""Every request of a run in a file, for whoever holds them against what else happened at the time."""
+"""Record of every request of a run in a file, for comparison with other events at the same time."""
 
 import json
 import time
@@ -12,12 +12,13 @@ from loadtest.observations import Sample
 
 @contextmanager
 def recording(path: Path | None) -> Iterator[Callable[[Sample], None]]:
-    """Take the run's requests while the block runs, and write each at once as a JSON object a line.
+    """Yield a function that writes each request immediately as a JSON object on one line.
 
-    An object has `due_s`, `sent_s`, `done_s` (Unix time), `version`, and `failure` (null of a right answer).
+    An object has `due_s`, `sent_s`, `done_s` (Unix time), `version`, and `failure` (null for a correct
+    answer).
 
     Args:
-        path: The file, written anew; None takes the requests and drops them.
+        path: The file, which is replaced; with None the requests are discarded.
 
     Raises:
         CannotRun: The file cannot be written.

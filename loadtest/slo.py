@@ -1,16 +1,17 @@
-"""The verdict: was the promise kept? A pure function of what was observed.
+"""Verdict on the SLO: a pure function of the observations.
 
-The promise is that of one pod: at least 480 right answers a minute, offered 600, with p95 at or below 100 ms.
+The SLO is that of one pod: at least 480 correct answers per minute at an offered rate of 600, with p95 at or
+below 100 ms.
 
-The rate is judged against what was sent. Random arrivals send fewer than their mean rate in half of the
-windows, and no service can answer what it was not sent: so the limit is the smaller of the promised rate and
-the rate sent, less what may be in flight at the window's end while p95 is kept. A saturated load generator
-sends fewer than its schedule has; then the limit is the promised rate, since less load proves less.
+The rate is compared with what was sent. Random arrivals send fewer than their mean rate in half of the
+windows, and no service can answer requests that it did not receive. The limit is therefore the smaller of the
+SLO's rate and the rate sent, less the number of requests that may be in flight at the window's end while p95
+is kept. A saturated load generator sends fewer requests than scheduled; then the limit is the SLO's rate,
+since less load proves less.
 
-Percentiles are nearest-rank over raw samples (Hyndman & Fan 1996, type 1): the smallest latency that at
-least that share of **all** requests of the window did not exceed, so it is always a latency that occurred. A
-request that failed was never answered: it ranks behind every answer, and fast refusals cannot make a
-percentile look better.
+Percentiles are nearest-rank over raw samples (Hyndman & Fan 1996, type 1): the smallest latency that at least
+that share of **all** requests of the window did not exceed, so it is always a latency that occurred. A failed
+request was never answered: it ranks after every answer, so fast refusals cannot improve a percentile.
 """
 
 import math
@@ -26,12 +27,12 @@ _Z = 3.72
 
 @dataclass(frozen=True, slots=True)
 class SLO:
-    """What one pod promises.
+    """SLO of one pod.
 
     Attributes:
-        p95_ms: Highest p95 latency from the due time, > 0.
-        per_minute: Lowest rate of right answers a minute a pod, > 0.
-        failed_fraction: Highest share of requests without a right answer, 0 to 1.
+        p95_ms: Maximum p95 latency from the due time, > 0.
+        per_minute: Minimum rate of correct answers per minute and pod, > 0.
+        failed_fraction: Maximum fraction of requests without a correct answer, 0 to 1.
     """
 
     p95_ms: float = 100.0
@@ -41,7 +42,7 @@ class SLO:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Latencies in ms; `math.inf` where that rank is a request without a right answer."""
+    """Latencies in ms; `math.inf` where that rank is a request without a correct answer."""
 
     p50: float
     p95: float
@@ -50,7 +51,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the verdict: `measured` against `limit`, both in `unit`."""
+    """One line of the verdict: `measured` compared with `limit`, both in `unit`."""
 
     name: str
     measured: float
@@ -60,13 +61,13 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the line holds."""
+        """Return whether the measured value meets the limit."""
         return self.measured <= self.limit if self.relation == "<=" else self.measured >= self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Every check with its figures; the whole passes when each does."""
+    """All checks with their figures; the verdict passes if each check passes."""
 
     checks: tuple[Check, ...]
     latency: Percentiles
@@ -76,20 +77,20 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every check holds."""
+        """Return whether every check passes."""
         return all(check.passed for check in self.checks)
 
 
 def judge(seen: Observations, slo: SLO) -> Verdict:
-    """Compare one window with the promise.
+    """Compare one window with the SLO.
 
     Args:
-        seen: What came back.
-        slo: The promise.
+        seen: The observations.
+        slo: The SLO.
 
     Returns:
-        The checks; `latency` over all requests and `answered` over the right answers alone; a sentence in
-        `reasons` for each broken check, and in `warnings` for each sign of a saturated load generator.
+        The checks; `latency` over all requests and `answered` over the correct answers only; a sentence in
+            `reasons` for each failed check, and in `warnings` for each sign of a saturated load generator.
     """
     latency = _percentiles(seen.latencies_ms, seen.sent)
     checks = (
@@ -110,30 +111,30 @@ def judge(seen: Observations, slo: SLO) -> Verdict:
 
 
 def per_pod_minute(count: float, seen: Observations) -> float:
-    """Return `count` events of the window as a rate a minute a pod."""
+    """Return `count` events of the window as a rate per minute and pod."""
     return count * 60 / seen.window_s / seen.pods
 
 
 def percentile(rising: Sequence[float], percent: int, of: int) -> float:
-    """Return the nearest-rank percentile of `of` requests, those beyond `rising` never answered.
+    """Return the nearest-rank percentile of `of` requests; those beyond `rising` were never answered.
 
     Args:
-        rising: The values that are known, sorted, at most `of`.
-        percent: 1 to 100, a whole number so that the rank is exact.
-        of: All requests; with 0 there is no rank.
+        rising: The known values, sorted, at most `of`.
+        percent: 1 to 100, an integer so that the rank is exact.
+        of: Number of all requests; with 0 there is no rank.
 
     Returns:
-        A value of `rising`, or `math.inf` where the rank lies beyond it.
+        A value of `rising`, or `math.inf` if the rank is beyond it.
     """
     rank = -(-percent * of // 100)
     return rising[rank - 1] if 1 <= rank <= len(rising) else math.inf
 
 
 def _lowest_rate(seen: Observations, slo: SLO) -> float:
-    """Return the right answers a minute a pod that the window must hold."""
+    """Return the minimum rate of correct answers per minute and pod for the window."""
     if seen.saturated:
         return slo.per_minute
-    in_flight = seen.sent / seen.window_s * slo.p95_ms / 1000  # Little's law with the promised latency
+    in_flight = seen.sent / seen.window_s * slo.p95_ms / 1000  # Little's law with the SLO's latency
     answered = seen.sent - in_flight - _Z * math.sqrt(in_flight)
     return min(slo.per_minute, max(0.0, per_pod_minute(answered, seen)))
 

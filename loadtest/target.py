@@ -1,4 +1,4 @@
-"""The service to be driven: whose host it is, and what is live there."""
+"""Service under test: check that the host belongs to the caller, and read its loaded model."""
 
 import json
 import urllib.error
@@ -14,24 +14,23 @@ from loadtest.plan import KEY_VARIABLE
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What `GET /v1/model` says is live."""
+    """Loaded model that `GET /v1/model` reports."""
 
     name: str
     version: str
 
 
 def require_ours(host: str, owned: bool) -> None:
-    """Let a host pass that is this machine's loopback, or that the caller says is theirs.
+    """Accept a host that is this machine's loopback, or that the caller has confirmed as their own.
 
-    Names other than `localhost` are not looked up: what they point to can change between the look and the
-    load.
+    Names other than `localhost` are not resolved: their address can change between the check and the load.
 
     Args:
         host: A base URL such as `http://127.0.0.1:8000`.
-        owned: `--i-own-this-host` was given.
+        owned: Whether `--i-own-this-host` was given.
 
     Raises:
-        NotOurHost: Neither holds, or it is not an http(s) URL.
+        NotOurHost: The host is not accepted, or is not an http(s) URL.
     """
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -46,10 +45,10 @@ def require_ours(host: str, owned: bool) -> None:
 
 
 def look(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> Live:
-    """Ask the service what is live, without any proxy and following no redirect.
+    """Request the loaded model from the service, without any proxy and without following redirects.
 
     Raises:
-        ServiceUnreachable: It does not answer 200 with a JSON object.
+        ServiceUnreachable: The service does not answer 200 with a JSON object.
     """
     url = f"{host.rstrip('/')}/v1/model"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
@@ -68,13 +67,13 @@ def look(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> Live:
 
 
 def live_from(said: object) -> Live:
-    """Read the answer of `GET /v1/model`."""
+    """Parse the answer of `GET /v1/model`."""
     model = said if isinstance(said, dict) else {}
     return Live(name=str(model.get("name", "unnamed")), version=str(model.get("version", "unknown")))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect, so that nothing, a key least of all, goes to a host that was not named."""
+    """Handler that follows no redirect, so that nothing, in particular no key, goes to an unnamed host."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None

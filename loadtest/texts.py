@@ -1,4 +1,4 @@
-"""The texts that are sent: a file's, or invented ones of real lengths."""
+"""Texts to send: from a file, or generated with realistic lengths."""
 
 import csv
 import json
@@ -10,10 +10,10 @@ from loadtest.errors import BadTexts
 from loadtest.invented import invent
 
 MOST_TEXTS = 20_000
-"""Texts kept of a file, drawn by seed over the whole of it, so that a file sorted by label is no trouble."""
+"""Maximum number of texts from a file, drawn by seed over the entire file: it may be sorted by label."""
 
 INVENTED_TEXTS = 4_096
-"""Enough that no text comes twice in six minutes at 600 a minute: a cache in the service gains nothing."""
+"""Number of generated texts: none repeats within six minutes at 600 per minute, so no cache can help."""
 
 COLUMN = "text"
 
@@ -22,12 +22,12 @@ def corpus(path: Path | None, seed: int) -> tuple[str, ...]:
     """Return the texts to send, in an order drawn by `seed`; at least one, none of them blank.
 
     Args:
-        path: A .txt (one text a line), or a .csv, .parquet or .jsonl with a column `text`; None invents
+        path: A .txt (one text per line), or a .csv, .parquet or .jsonl with a column `text`; None generates
             texts.
-        seed: Of the order, of the choice from a large file, and of what is invented.
+        seed: Seed of the order, of the selection from a large file, and of generated texts.
 
     Raises:
-        BadTexts: No such file, an unknown ending, no column `text`, or no text in it.
+        BadTexts: The file does not exist, has an unknown ending or no column `text`, or contains no text.
     """
     if path is None:
         return invent(INVENTED_TEXTS, seed)
@@ -62,7 +62,7 @@ def _jsonl(path: Path) -> Iterator[str]:
 
 
 def _parquet(path: Path) -> Iterator[str]:
-    import pyarrow.parquet  # half a second and 100 MB that only this kind of file needs
+    import pyarrow.parquet  # half a second and 100 MB that only this file type needs
 
     with pyarrow.parquet.ParquetFile(path) as file:
         if COLUMN not in file.schema_arrow.names:

@@ -1,8 +1,8 @@
-"""The Locust user: one of them is the callers of one pod.
+"""Locust user that represents all callers of one pod.
 
-Open-loop: the user walks through its schedule and starts a greenlet for each request when it is due, whether
-or not earlier ones were answered. Latency counts from the due time, so also the wait for a late load
-generator is in it.
+Open-loop: the user follows its schedule and starts a greenlet for each request when it is due, regardless of
+whether earlier ones were answered. Latency counts from the due time, so it includes the delay of a late load
+generator.
 """
 
 import itertools
@@ -29,14 +29,14 @@ PATH = "/v1/classify"
 
 
 class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed by mypy
-    """Everybody who calls one pod, on that pod's share of the schedule: as many users as pods.
+    """All callers of one pod, on that pod's share of the schedule: there are as many users as pods.
 
-    `loadtest.wiring` sets the class attributes when a test starts, before any user is made.
+    `loadtest.wiring` sets the class attributes when a test starts, before any user is created.
 
     Attributes:
         plan: What to send and when.
-        ledger: Where every request is noted.
-        pods: Numbers the users, from 0.
+        ledger: Record of every request.
+        pods: Iterator that numbers the users, from 0.
     """
 
     plan: ClassVar[Plan]
@@ -46,11 +46,11 @@ class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed 
     def __init__(self, environment: Any) -> None:
         try:
             require_ours(str(self.host), self.plan.owned)
-        except NotOurHost as error:  # the web page lets the host be changed
+        except NotOurHost as error:  # the host can be changed on the web page
             raise StopTest(str(error)) from error
         self.concurrency = in_flight_bound(self.plan.pace, self.plan.timeout_s)
         super().__init__(environment)
-        # the load stays on the host it was meant for
+        # the load must stay on the given host
         self.client.client.redirect_response_codes = frozenset()
 
     def on_start(self) -> None:
@@ -70,7 +70,7 @@ class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed 
         self._waiting.spawn(self._classify, due_s, next(self._texts))
 
     def on_stop(self) -> None:
-        """Note what is due and was not sent; let those still waiting have their answer or their timeout."""
+        """Record due requests that were not sent, and wait for the answer or timeout of the open ones."""
         elapsed_s = time.monotonic() - self._start_s
         for due_s in itertools.takewhile(lambda due_s: due_s < elapsed_s, self._schedule):
             self.ledger.unsent(self._start_s + due_s)
@@ -81,7 +81,7 @@ class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed 
     def _classify(self, due_s: float, text: str) -> None:
         request_id = uuid.uuid4().hex
         sent_s = time.monotonic()
-        # of the whole exchange; the client has one for each read only
+        # timeout of the entire exchange; the client has only a timeout for each read
         with gevent.Timeout(self.plan.timeout_s):
             response = self.client.post(
                 PATH,
@@ -101,14 +101,14 @@ class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed 
 
 
 def _answer(response: Any, request_id: str) -> Answer:
-    """Judge one response of Locust's client, which keeps transport errors as its exception."""
+    """Evaluate one response of Locust's client, which stores transport errors as its exception."""
     headers = {name.lower(): value for name, value in (response.headers or {}).items()}
     if response.status_code not in (0, 200):
         return refused(response.status_code, headers)
     error = response.request_meta["exception"]
     if error is None:
         return classified(response.content, headers, request_id, texts=1)
-    error = getattr(error, "original", error)  # the client wraps some in its RetriesExceeded, after no retry
+    error = getattr(error, "original", error)  # the client wraps some without a retry
     if isinstance(error, gevent.Timeout | TimeoutError):
         return Answer("timeout")
     return Answer(f"connection: {type(error).__name__}")

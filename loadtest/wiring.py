@@ -1,7 +1,7 @@
-"""Ties a plan to Locust's events, the same for `python -m loadtest` and for the locustfile.
+"""Connection of a plan to Locust's events, shared by `python -m loadtest` and the locustfile.
 
-test start → a fresh ledger · all users started → the window opens after the warm-up · test stopping → it
-closes · test stop (every answer in, or timed out) → the verdict · quitting → the exit code.
+test start → a new ledger · all users started → the window opens after the warm-up · test stopping → it closes
+· test stop (every answer received, or timed out) → the verdict · quitting → the exit code.
 """
 
 import itertools
@@ -19,15 +19,15 @@ from loadtest.slo import Verdict, judge
 from loadtest.users import PodCallers
 
 Listener = Callable[[str, Plan, Observations, Verdict], None]
-"""Is told the host that was driven, what was offered, what came back, and the verdict."""
+"""Callback with the tested host, the offered load, the observations, and the verdict."""
 
 
 class Referee:
-    """Listens to one Locust environment and judges each test it runs.
+    """Listener on one Locust environment that evaluates each test it runs.
 
     Attributes:
-        ledger: The current test's requests.
-        verdict: The last test's, None until one ended with a measured window.
+        ledger: Requests of the current test.
+        verdict: Verdict on the last test; None before a test with a measured window has ended.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Referee:
         self.ledger = Ledger(record=self._record)
         try:
             self._plan = self._make_plan()
-        except CannotRun as error:  # the web page lets the options be changed
+        except CannotRun as error:  # the options can be changed on the web page
             self._environment.process_exit_code = 2
             raise StopTest(str(error)) from error
         self._host = str(self._environment.host)
@@ -79,7 +79,7 @@ class Referee:
     def _quit(self, **_: object) -> None:
         if self._plan is None:
             return  # no test was started
-        self._environment.runner.quit()  # on Ctrl-C, Locust says it is quitting before it stops
+        self._environment.runner.quit()  # on Ctrl-C, Locust reports that it is quitting before it stops
         if self.verdict is None:
             self._environment.process_exit_code = 2  # nothing was measured
         else:

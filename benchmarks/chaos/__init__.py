@@ -1,1 +1,1 @@
-"""Fault injection: what clients see while parts of the service are killed, stopped, filled or flooded."""
+"""Fault injection: effects on clients while parts of the service are killed, stopped, filled or flooded."""

@@ -21,11 +21,11 @@ from benchmarks.chaos.service import SharedService
 from benchmarks.chaos.verdict import Result, bounds_table, exit_code, row, table
 
 _CLEAN_UP_S = 60.0
-"""Seconds that an ended scenario has to stop what it started."""
+"""Seconds that a terminated scenario has to stop what it started."""
 
 
 class ScenarioTimeoutError(Exception):
-    """A scenario took longer than its limit."""
+    """Scenario exceeded its time limit."""
 
 
 def main(
@@ -34,7 +34,7 @@ def main(
     scenarios: Mapping[str, Scenario] = SCENARIOS,
     bounds: Mapping[str, Mapping[str, float]] = BOUNDS,
 ) -> int:
-    """Run the chosen scenarios and print the table; return 1 if any bound is missed, otherwise 0."""
+    """Run the selected scenarios and print the table; return 1 if any bound is missed, otherwise 0."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.chaos",
         description=__doc__,
@@ -82,12 +82,12 @@ def main(
 
 
 def _run(name: str, scenario: Scenario, context: Context) -> Result:
-    """Run a scenario within its limit; whatever goes wrong is its result."""
+    """Run a scenario within its time limit; an exception becomes its result."""
     limit_s = scenario.limit_s + (context.soak_s if scenario.soaks else 0)
     try:
         with _limited(limit_s):
             return scenario.run(context, name)
-    except Exception as error:  # one scenario's end must not be the run's
+    except Exception as error:  # the failure of one scenario must not end the run
         with _limited(_CLEAN_UP_S):
             context.shared.close()
         return Result(name, error=f"{type(error).__name__}: {error}")
@@ -95,7 +95,7 @@ def _run(name: str, scenario: Scenario, context: Context) -> Result:
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raise ScenarioTimeoutError in the block after so many seconds."""
+    """Raise ScenarioTimeoutError in the block after `seconds`."""
 
     def end(_number: int, _frame: object) -> None:
         raise ScenarioTimeoutError(f"not done after {seconds:.0f} s")

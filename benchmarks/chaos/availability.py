@@ -1,4 +1,4 @@
-"""What clients saw of a fault: failures, the longest gap, and the time until the service was normal."""
+"""Effects of a fault on clients: failures, the longest gap, and the time until the service was normal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.chaos.traffic import OK, RecordedRequest
 
 STEADY_S = 3.0
-"""Seconds in a row in which every request has to be normal, for the service to count as normal."""
+"""Consecutive seconds in which every request must be normal before the service counts as normal."""
 MIN_SLOW_S = 0.25
-"""Latency below which no request counts as slow: what a stall of a shared machine costs."""
+"""Latency below which no request counts as slow: stalls of a shared machine take as long."""
 SLOW_FACTOR = 3.0
-"""A request is slow above this factor of the p99 before the fault."""
+"""Multiple of the p99 before the fault above which a request is slow."""
 
 
 def failures(requests: Sequence[RecordedRequest], *, allowed: Collection[str] = (OK,)) -> Counter[str]:
@@ -35,7 +35,7 @@ def slow_limit_s(before: Sequence[RecordedRequest]) -> float:
 
 
 def longest_gap_s(requests: Sequence[RecordedRequest], start: float, end: float) -> float:
-    """Return the longest time between `start` and `end` in which no answer with status 200 came."""
+    """Return the longest time between `start` and `end` without an answer with status 200."""
     answered = sorted(
         request.done
         for request in requests
@@ -49,9 +49,9 @@ def time_to_normal_s(
 ) -> float:
     """Return the seconds from the fault until the service is normal.
 
-    It is normal from the first time on after which `STEADY_S` seconds bring nothing but answers with status
-    200 faster than `slow_s`, and after which no request fails. A single slow answer later, which a shared
-    machine gives now and then, does not count. Infinite if there is no such time before `end`.
+    The service is normal from the first time that is followed by `STEADY_S` seconds with only answers with
+    status 200 faster than `slow_s`, and after which no request fails. A single slow answer later, which
+    occurs on a shared machine, does not count. The result is infinite if there is no such time before `end`.
     """
     after = sorted((request for request in requests if request.due >= fault_at), key=lambda r: r.due)
     after += [request for request in requests if request.due < fault_at and request.in_flight(fault_at)]

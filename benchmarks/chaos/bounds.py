@@ -1,6 +1,6 @@
-"""The bound of every measure of every scenario: the reliability that the service promises.
+"""Bounds of every measure of every scenario: the guaranteed reliability of the service.
 
-docs/reliability.md gives the reason for each. A measure is at most its bound, or the run fails.
+docs/reliability.md states the reason for each bound. The run fails if a measure is above its bound.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 RATE_PER_S = 30.0
-"""Small requests a second beside every fault."""
+"""Small requests per second during every fault."""
 
 MEASURES: Mapping[str, str] = {
     "failed": "requests failed",
@@ -29,7 +29,7 @@ MEASURES: Mapping[str, str] = {
     "refused_fraction": "fraction of the requests refused",
     "growing_series": "series of memory or descriptors that grow",
 }
-"""What each measure is."""
+"""Description of each measure."""
 
 _UNNOTICED = {"failed": 0, "gap_s": 2, "lost_rows": 0}
 
@@ -60,4 +60,4 @@ BOUNDS: Mapping[str, Mapping[str, float]] = {
     "GCS restarted on Redis": {**_UNNOTICED, "normal_s": 10, "whole_s": 60},
     "parent killed": {"exit_s": 20, "processes_left": 0},
 }
-"""Scenario, measure, greatest value."""
+"""Maximum value by scenario and measure."""

@@ -1,4 +1,4 @@
-"""One fault with traffic beside it: before, during and after, and what is measured of it."""
+"""Experiment with one fault under traffic: traffic before, during and after it, and the measures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmarks.chaos.verdict import Result
 BEFORE_S = 5.0
 """Seconds of traffic before a fault."""
 AFTER_S = STEADY_S + 2.0
-"""Seconds of traffic after the last thing that a scenario does or waits for."""
+"""Seconds of traffic after the last action or wait of a scenario."""
 
 SMALL_TEXTS = (
     "I love this cream",
@@ -39,12 +39,12 @@ SMALL_TEXTS = (
 
 
 class Experiment:
-    """A fault on a service under traffic.
+    """Fault on a service under traffic.
 
     Args:
-        service: that the fault is done to.
-        traffic: beside it.
-        result: that the measures go to.
+        service: service that has the fault.
+        traffic: traffic during the fault.
+        result: result that receives the measures.
     """
 
     def __init__(self, service: Service, traffic: Traffic, result: Result) -> None:
@@ -53,36 +53,36 @@ class Experiment:
         self.fault_at = self.ended_at = time.monotonic()
 
     def fault(self) -> None:
-        """Note that the fault begins now."""
+        """Record that the fault begins now."""
         self.fault_at = time.monotonic()
 
     def observe(self, seconds: float) -> None:
-        """Let the traffic go on for so long."""
+        """Continue the traffic for `seconds`."""
         time.sleep(seconds)
 
     def wait_until_whole(self, timeout_s: float, *, also: Callable[[], bool] = lambda: True) -> None:
-        """Wait for all the processes, and for what `also` says; the time from the fault is a measure."""
+        """Wait until the service is complete and `also` holds; the time from the fault is a measure."""
         waited_s = wait_until(lambda: also() and self.service.is_whole(), timeout_s, poll_s=0.25)
         whole = waited_s < float("inf")
         self.result.measures["whole_s"] = time.monotonic() - self.fault_at if whole else waited_s
 
     @property
     def before(self) -> list[RecordedRequest]:
-        """Requests that were due before the fault."""
+        """Return the requests that were due before the fault."""
         return [request for request in self.traffic.requests if request.due < self.fault_at]
 
     def between(self, start: float, end: float) -> list[RecordedRequest]:
-        """Requests that were due in a time."""
+        """Return the requests that were due in a time span."""
         return [request for request in self.traffic.requests if start <= request.due < end]
 
     def measure(
         self, *, allowed: Collection[str] = (OK,), beside: Sequence[RecordedRequest] = ()
     ) -> list[RecordedRequest]:
-        """Fill in what every scenario measures, and return the rows that the log has lost.
+        """Store the measures that every scenario has, and return the requests whose rows the log has lost.
 
         Args:
-            allowed: outcomes that are no failures.
-            beside: requests of further streams.
+            allowed: outcomes that are not failures.
+            beside: requests of additional streams.
         """
         requests, result = [*self.traffic.requests, *beside], self.result
         result.sent = len(requests)
@@ -97,11 +97,11 @@ class Experiment:
         return lost
 
     def measure_kill(self, gone_at: float, lost: Sequence[RecordedRequest]) -> None:
-        """Fill in which failures and which lost rows a killed replica explains.
+        """Store which failures and which lost rows the killed replica does not explain.
 
         Args:
-            gone_at: when the process had ended: its kernel closes its connections until then.
-            lost: rows that the log has lost.
+            gone_at: time at which the process had ended: its kernel closes its connections until then.
+            lost: requests whose rows the log has lost.
         """
         failed = [request for request in self.traffic.requests if request.outcome != OK]
         unexplained = [
@@ -123,7 +123,7 @@ class Experiment:
 def under_traffic(
     service: Service, scenario: str, *, per_s: float = RATE_PER_S, before_s: float = BEFORE_S
 ) -> Iterator[Experiment]:
-    """Send small requests while the block runs, from `before_s` before it until `AFTER_S` after it."""
+    """Send small requests while the block runs, and from `before_s` before it until `AFTER_S` after it."""
     with Traffic(service.url, SMALL_TEXTS, per_s) as traffic:
         experiment = Experiment(service, traffic, Result(scenario))
         time.sleep(before_s)
@@ -135,12 +135,12 @@ def under_traffic(
 def p99_ratio(
     experiment: Experiment, start: float, end: float, *, settle_s: float = 1.0
 ) -> tuple[float, str]:
-    """Return the p99 during a fault over that before and after it, and both as a note.
+    """Return the p99 during a fault divided by that before and after it, and both as a note.
 
     Args:
-        experiment: that has ended.
-        start: of the fault.
-        end: of the fault.
+        experiment: completed experiment.
+        start: start of the fault.
+        end: end of the fault.
         settle_s: seconds after the fault's end that count for neither.
     """
     during = p99_s(experiment.between(start, end))

@@ -1,4 +1,4 @@
-"""Clients that no service wants: bodies made to cost much, uploads that trickle, connections that vanish."""
+"""Hostile clients: bodies that are expensive to process, slow uploads, and connections that vanish."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from urllib.parse import urlsplit
 import uvloop
 
 _BYTES = 900_000
-"""Of a body, below the service's limit of 1 MiB."""
+"""Bytes of a body, below the service's limit of 1 MiB."""
 _ANSWER_S = 30.0
 
 Client = Callable[[str, int, Counter[str]], Awaitable[None]]
-"""Called with the host, the port and the outcomes that it counts into."""
+"""Coroutine function called with the host, the port and the counter of outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorstCase:
-    """A request whose body is made to cost the service as much as its size allows."""
+    """Request whose body is designed to cost the service as much as its size allows."""
 
     name: str
     path: str
@@ -34,14 +34,14 @@ class WorstCase:
     content_type: str = "application/json"
 
     def request(self, host: str) -> bytes:
-        """Return it as it goes over the connection."""
+        """Return the bytes that are sent over the connection."""
         head = f"POST {self.path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n"
         head += f"content-type: {self.content_type}\r\ncontent-length: {len(self.body)}\r\n\r\n"
         return head.encode() + self.body
 
 
 def worst_cases() -> list[WorstCase]:
-    """Return a body for each way in which work could grow faster than the body."""
+    """Return a body for each way in which the work could grow faster than the body."""
     deep = 100_000
     keys = {f"key{number}": number for number in range(60_000)}
     run = "a" * 19_000
@@ -66,12 +66,12 @@ def worst_cases() -> list[WorstCase]:
 
 @dataclass
 class HostileClients:
-    """Coroutines that call the service from a thread of their own, while the block runs.
+    """Coroutines that call the service from a separate thread while the block runs.
 
     Attributes:
-        url: of the service.
-        clients: each is called with the host, the port and `outcomes`, again and again until the end.
-        outcomes: counted by the clients.
+        url: address of the service.
+        clients: clients, each called repeatedly with the host, the port and `outcomes`.
+        outcomes: counts of outcomes, incremented by the clients.
     """
 
     url: str
@@ -113,7 +113,7 @@ class HostileClients:
 
 
 def sends_worst_cases(pause_s: float, offset: int) -> Client:
-    """Return a client that sends every worst case in turn, the next one `pause_s` after an answer."""
+    """Return a client that sends every worst case in turn, each `pause_s` after the previous answer."""
     cases = worst_cases()
     turn = itertools.cycle(cases[offset % len(cases) :] + cases[: offset % len(cases)])
 
@@ -130,7 +130,7 @@ def sends_worst_cases(pause_s: float, offset: int) -> Client:
 
 
 async def trickles(host: str, port: int, outcomes: Counter[str]) -> None:
-    """Send a request a byte a second, head and body, until the service has enough of it."""
+    """Send a request body at one byte per second until the service answers or closes the connection."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         body = _json({"inputs": "a text that comes slowly " * 20})
@@ -151,7 +151,7 @@ async def trickles(host: str, port: int, outcomes: Counter[str]) -> None:
 
 
 async def stalls_in_the_head(host: str, port: int, outcomes: Counter[str]) -> None:
-    """Send half a head and then nothing."""
+    """Send half a request head and then nothing."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(b"POST /v1/classify HTTP/1.1\r\nhost: x\r\nx-half: ")
@@ -163,7 +163,7 @@ async def stalls_in_the_head(host: str, port: int, outcomes: Counter[str]) -> No
 
 
 def leaves(*, sends: float, pause_s: float) -> Client:
-    """Return a client that closes its connection after a fraction of its request (1: while it waits)."""
+    """Return a client that closes its connection after a fraction of its request; with 1, while it waits."""
 
     async def client(host: str, port: int, outcomes: Counter[str]) -> None:
         body = _json({"inputs": ["a text whose client does not wait for its answer"] * 4})

@@ -1,4 +1,4 @@
-"""Which answers are missing in the prediction log."""
+"""Detection of answers that are missing in the prediction log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from train.captured.reading import Log
 from train.errors import LogInvalid
 
 FLUSH_S = 2.0
-"""SENTIMENT_LOG_FLUSH_S of the service under test: what a killed replica may lose."""
+"""SENTIMENT_LOG_FLUSH_S of the service under test: a killed replica may lose the rows of this time."""
 _PATIENCE_S = 20.0
-"""Seconds for rows to arrive: flushes, and the writer's longest pause after a failure (5 s)."""
+"""Seconds to wait for rows: flushes, and the writer's longest pause after a failure (5 s)."""
 
 
 class PredictionLog:
-    """The folder that the service logs to; each file is read once."""
+    """Prediction log of the service; each file is read once."""
 
     def __init__(self, folder: str) -> None:
         self._log = Log(folder)
@@ -27,7 +27,7 @@ class PredictionLog:
     def lost(
         self, requests: Sequence[RecordedRequest], *, patience_s: float = _PATIENCE_S
     ) -> list[RecordedRequest]:
-        """Wait until every answered request is in the log, and return those that are not in the end."""
+        """Wait until every answered request is in the log; return those that are missing at the timeout."""
         deadline = time.monotonic() + patience_s
         answered = [request for request in requests if request.outcome == OK]
         while True:
@@ -45,5 +45,5 @@ class PredictionLog:
                 for batch in self._log.rows(file, columns=("request_id",)):
                     self._request_ids.update(batch["request_id"].to_pylist())
             except LogInvalid:
-                continue  # a truncated file: its rows count as lost
+                continue  # the rows of a truncated file count as lost
             self._read.add(file.path)

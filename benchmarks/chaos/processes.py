@@ -1,4 +1,4 @@
-"""The processes of one service: descendants of its launcher, found by what they are to Ray."""
+"""Processes of one service: descendants of its launcher, identified by their role in Ray."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 class ServiceProcesses:
-    """The process tree below a launcher.
+    """Process tree below a launcher.
 
     Args:
-        launcher: `python -m serve_app`.
+        launcher: process of `python -m serve_app`.
         mark: value of `MARK` in the environment of the launcher.
     """
 
@@ -27,7 +27,7 @@ class ServiceProcesses:
 
     @property
     def node(self) -> psutil.Process:
-        """`ray start`, which owns the processes of the Ray node."""
+        """Return `ray start`, which owns the processes of the Ray node."""
         node = self.gcs.parent()
         if node is None:
             raise LookupError("the GCS has no parent")
@@ -35,47 +35,47 @@ class ServiceProcesses:
 
     @property
     def gcs(self) -> psutil.Process:
-        """Ray's global control store."""
+        """Return Ray's global control store."""
         return self._one("gcs_server")
 
     def gcs_port(self) -> int:
-        """Return the port that the GCS listens on, as the raylet was told it."""
+        """Return the port of the GCS, from the raylet's command line."""
         [address] = [word for word in self._one("raylet").cmdline() if word.startswith("--gcs-address=")]
         return int(address.rpartition(":")[2])
 
     @property
     def haproxy(self) -> psutil.Process:
-        """The HAProxy that listens: during a reload, the newest. Raises LookupError if there is none."""
+        """Return the listening HAProxy, during a reload the newest. Raises LookupError if there is none."""
         if not (running := self.haproxies):
             raise LookupError("no HAProxy below the launcher")
         return max(running, key=lambda process: process.create_time())
 
     @property
     def haproxies(self) -> list[psutil.Process]:
-        """Every HAProxy: during a reload there are two."""
+        """Return every HAProxy process: during a reload there are two."""
         return self._titled("haproxy")
 
     @property
     def replicas(self) -> list[psutil.Process]:
-        """The replicas, in order of their start."""
+        """Return the replicas in order of their start."""
         return sorted(self._titled("ray::ServeReplica:"), key=lambda process: process.create_time())
 
     def actors(self, name: str) -> list[psutil.Process]:
-        """Every actor of Ray Serve with this class name."""
+        """Return every Ray Serve actor with this class name."""
         return self._titled(f"ray::{name}")
 
     def actor(self, name: str) -> psutil.Process:
-        """The only actor of Ray Serve with this class name."""
+        """Return the only Ray Serve actor with this class name."""
         return self._one(f"ray::{name}")
 
     def descendants(self) -> list[psutil.Process]:
-        """All of them, without the launcher."""
+        """Return all descendants of the launcher, without the launcher."""
         with suppress(psutil.NoSuchProcess):
             return list(self.launcher.children(recursive=True))
         return []
 
     def marked(self) -> list[psutil.Process]:
-        """Every process with the mark in its environment, children of nobody included."""
+        """Return every process with the mark in its environment, including orphans."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -100,7 +100,7 @@ class ServiceProcesses:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Whether it still runs; a zombie does not, unless other threads of it have not ended yet.
+    """Return whether a process is running; a zombie is not, unless it has other threads that have not ended.
 
     The first thread of a killed process may be a zombie while others still hold its connections open.
     """
@@ -111,7 +111,7 @@ def is_running(process: psutil.Process) -> bool:
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float, *, poll_s: float = 0.05) -> float:
-    """Wait for a condition and return the seconds that it took; infinite if it did not come in time."""
+    """Wait for a condition and return the seconds that it took; infinite after the timeout."""
     began = time.monotonic()
     while not holds():
         if time.monotonic() - began > timeout_s:
@@ -121,7 +121,7 @@ def wait_until(holds: Callable[[], bool], timeout_s: float, *, poll_s: float = 0
 
 
 def kill(processes: Sequence[psutil.Process]) -> None:
-    """Send SIGKILL to each, and wait until none runs."""
+    """Send SIGKILL to each process, and wait until none is running."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -1,4 +1,4 @@
-"""The service under test: its launcher as a process of its own, with two replicas and a prediction log."""
+"""Service under test: its launcher as a separate process, with two replicas and a prediction log."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from train.models import CACHE
 REPLICAS = 2
 _ROOT = Path(__file__).parents[2]
 _STARTED = "is live"
-"""What the launcher prints at the end of its start."""
+"""Text that the launcher prints when the start is complete."""
 _START_S = 120.0
 _STOP_S = 40.0
 
 
 class ServiceError(Exception):
-    """The service under test did not start."""
+    """Failure of the service under test to start."""
 
 
 class Service:
-    """A running service.
+    """Running service.
 
     Attributes:
-        launcher: `python -m serve_app`.
-        url: of the service.
-        dashboard: of Ray.
-        folder: that everything below lies in.
+        launcher: process of `python -m serve_app`.
+        url: address of the service.
+        dashboard: address of the Ray dashboard.
+        folder: folder that contains the following ones.
         model: folder of the bundle that is served.
         log: folder of the prediction log.
-        processes: of the service.
+        processes: processes of the service.
         target: Serve's API.
     """
 
@@ -80,7 +80,7 @@ class Service:
         self.target = ServeTarget(self.dashboard, client=self._client)
 
     def is_whole(self, replicas: int = REPLICAS) -> bool:
-        """Whether every replica and HAProxy run, Serve has nothing left to do, and a request is answered."""
+        """Return whether all replicas and HAProxy run, Serve is settled, and a request is answered."""
         try:
             state = self.target.read()
             return (
@@ -93,11 +93,14 @@ class Service:
             return False
 
     def wait_until_whole(self, timeout_s: float, *, replicas: int = REPLICAS) -> float:
-        """Return the seconds until it is whole; infinite if it is not in time."""
+        """Return the seconds until `is_whole` holds; infinite after the timeout."""
         return wait_until(lambda: self.is_whole(replicas), timeout_s, poll_s=0.25)
 
     def wait_until_live(self) -> None:
-        """Wait for the launcher to have started it. Raises ServiceError, with the output, if it fails."""
+        """Wait until the launcher has started the service.
+
+        Raises ServiceError, with the output, if it fails.
+        """
         deadline = time.monotonic() + _START_S
         while _STARTED not in self.output.read_text(errors="replace") or not self.is_whole():
             if not is_running(self.launcher) or time.monotonic() > deadline:
@@ -105,22 +108,22 @@ class Service:
             time.sleep(0.25)
 
     def output_tail(self) -> str:
-        """Return the end of what the launcher printed."""
+        """Return the end of the launcher's output."""
         return self.output.read_text(errors="replace")[-2000:]
 
     def version(self) -> str:
-        """Return the version of a fresh answer."""
+        """Return the model version of a new answer."""
         answer = self._client.post(f"{self.url}/v1/classify", json={"inputs": "fine"})
         answer.raise_for_status()
         return answer.headers["x-model-version"]
 
     def model_state(self) -> str:
-        """Return what a replica reports of its model: "live", "loading" or "failed"."""
+        """Return the model state that a replica reports: "live", "loading" or "failed"."""
         state: str = self._client.get(f"{self.url}/v1/model").raise_for_status().json()["state"]
         return state
 
     def stop(self) -> None:
-        """End everything that was started: in order, and by force what is left."""
+        """Stop everything that was started: in order, and then kill the remaining processes."""
         with suppress(psutil.NoSuchProcess):
             for process in [self.launcher, *self.processes.descendants()]:
                 if process.status() == psutil.STATUS_STOPPED:
@@ -147,14 +150,14 @@ def running(environment: Mapping[str, str] | None = None) -> Iterator[Service]:
 
 
 class SharedService:
-    """One service for many scenarios: started when it is asked for, and again when a fault has broken it."""
+    """One service for many scenarios: started on first use, and again after a fault has broken it."""
 
     def __init__(self) -> None:
         self._context: AbstractContextManager[Service] | None = None
         self._service: Service | None = None
 
     def get(self) -> Service:
-        """Return a service that is whole."""
+        """Return a service for which `is_whole` holds."""
         if self._service is not None and self._service.wait_until_whole(10) == float("inf"):
             self.close()
         if self._service is None:
@@ -163,12 +166,12 @@ class SharedService:
         return self._service
 
     def close(self) -> None:
-        """Stop it, if it runs."""
+        """Stop the service if it runs."""
         if self._context is not None:
             context, self._context, self._service = self._context, None, None
             context.__exit__(None, None, None)
 
 
 def copy_builtin_model(folder: Path) -> None:
-    """Put the built-in model's bundle into a folder."""
+    """Copy the built-in model's bundle into a folder."""
     shutil.copytree(store.fetch("builtin:", cache_dir=CACHE).folder, folder)

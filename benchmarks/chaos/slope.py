@@ -1,8 +1,8 @@
-"""Whether a series of memory or descriptors grows: a confidence interval of its slope.
+"""Detection of growth in a series of memory or descriptors, by a confidence interval of its slope.
 
-Resident memory is no stationary series around a line: an allocator takes pages in steps and keeps them, so
-that levels behave like a random walk, for which least squares with any of the usual corrections for
-autocorrelation reports slopes that are none. The estimate here is therefore the mean of the increments
+Resident memory is not a stationary series around a line: an allocator takes pages in steps and keeps them, so
+that levels behave like a random walk. For a random walk, least squares with any of the usual corrections for
+autocorrelation reports slopes that do not exist. The estimate here is therefore the mean of the increments
 between points equally spaced in time, with Student's t: exact for a random walk with drift, whose increments
 are independent, and conservative for a stationary series, whose increments are correlated negatively. One
 step among steady values is not significant; a leak, which shows in most increments, is.
@@ -18,14 +18,14 @@ import numpy as np
 from scipy import stats
 
 INCREMENTS = 10
-"""Increments that a series is cut into."""
+"""Number of increments per series."""
 _WINDOW_FRACTION = 0.3
-"""Each point is the median over this fraction of an increment's duration: single peaks are no level."""
+"""Fraction of an increment's duration over which each point is the median: single peaks are not a level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A slope per second, and the ends of its confidence interval."""
+    """Slope per second, and the ends of its confidence interval."""
 
     per_s: float
     low: float
@@ -33,7 +33,7 @@ class Slope:
 
     @property
     def grows(self) -> bool:
-        """Whether the slope is distinguishable from 0 upwards."""
+        """Return whether the slope is significantly above 0."""
         return self.low > 0
 
 
@@ -43,7 +43,8 @@ def slope(times_s: Sequence[float], values: Sequence[float], *, error: float = 0
     Args:
         times_s: times of the samples, ascending, in seconds; at least three per increment.
         values: the samples.
-        error: probability that the interval does not contain the slope, e.g. 0.05 over the number of series.
+        error: probability that the interval does not contain the slope, for example 0.05 divided by the
+            number of series.
 
     Raises:
         ValueError: there are too few samples.
@@ -63,6 +64,6 @@ def slope(times_s: Sequence[float], values: Sequence[float], *, error: float = 0
 
 
 def _level(times: np.ndarray, series: np.ndarray, centre: float, half_s: float) -> float:
-    """The median around a time; of the nearest sample if none is that near."""
+    """Return the median around a time, or the nearest sample if there is none in the window."""
     distance = np.abs(times - centre)
     return float(np.median(series[distance <= max(half_s, float(distance.min()))]))

@@ -1,4 +1,4 @@
-"""Open-loop traffic: small requests at a fixed rate, whatever the service does, and a record of each."""
+"""Open-loop traffic: small requests at a fixed rate, independent of the service, with a record of each."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import uvloop
 from tests.bench.http import Answer, Connection
 
 TIMEOUT_S = 30.0
-"""Seconds after which a client gives up: the service's own default deadline."""
+"""Timeout of a client in seconds: the service's own default deadline."""
 MAX_OPEN = 1000
-"""Requests that one stream keeps open at most; one more is recorded as "not sent"."""
+"""Maximum number of open requests of one stream; further ones are recorded as "not sent"."""
 OK, REFUSED, NOT_SENT = "200", "429", "not sent"
 WRONG_ANSWER = "wrong answer"
 
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """One request. Times are seconds of `time.monotonic`.
+    """Record of one request. Times are seconds of `time.monotonic`.
 
     Attributes:
-        due: when the schedule wanted it sent; its latency counts from here.
-        sent: when it was sent.
-        done: when it was answered or failed; None while it is open.
+        due: scheduled time; the latency counts from here.
+        sent: time at which it was sent.
+        done: time at which it was answered or failed; None while it is open.
         outcome: status code, name of the client's error, or `WRONG_ANSWER`; empty while it is open.
-        request_id: of the answer; empty without one.
+        request_id: request id in the answer; empty without an answer.
     """
 
     due: float
@@ -42,21 +42,22 @@ class RecordedRequest:
 
     @property
     def latency_s(self) -> float:
-        """Seconds from the time that it was due; infinite while it is open."""
+        """Return the seconds from the scheduled time to the answer; infinite while the request is open."""
         return float("inf") if self.done is None else self.done - self.due
 
     def in_flight(self, at: float) -> bool:
-        """Whether it was sent and not answered at a time."""
+        """Return whether the request was sent and not yet answered at a time."""
         return self.sent <= at and (self.done is None or self.done > at)
 
 
 class Traffic:
-    """A stream of requests from a thread of its own, while the block runs.
+    """Stream of requests from a separate thread, while the block runs.
 
     Args:
-        url: of the service.
-        texts: sent in turn, one per request. An answer whose label is not the first one's is wrong.
-        per_s: requests a second.
+        url: address of the service.
+        texts: texts that are sent in turn, one per request. If the label of a text changes, the answer is
+            wrong.
+        per_s: requests per second.
     """
 
     def __init__(self, url: str, texts: Sequence[str], per_s: float) -> None:
@@ -76,7 +77,7 @@ class Traffic:
         self.stop()
 
     def stop(self) -> None:
-        """Send no more, and wait until every request is answered or has timed out."""
+        """Stop sending, and wait until every request is answered or has timed out."""
         self._stopping.set()
         self._thread.join(TIMEOUT_S + 10)
 
@@ -90,7 +91,7 @@ class Traffic:
         texts = itertools.cycle(self._texts)
         for number in itertools.count():
             due = began + number / self._per_s
-            # Behind the schedule it sends at once, but answers must still be read now and then.
+            # When it is late it sends immediately, but it must still read answers regularly.
             if (wait_s := due - time.monotonic()) > 0 or number % 20 == 0:
                 await asyncio.sleep(max(0, wait_s))
             if self._stopping.is_set():

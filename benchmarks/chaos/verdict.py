@@ -1,4 +1,4 @@
-"""The result of one scenario, its verdict against the bounds, and the table of all of them."""
+"""Result of one scenario, its verdict against the bounds, and the table of all results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 from benchmarks.chaos.bounds import BOUNDS, MEASURES
 
 _COLUMNS = ("failed", "gap_s", "normal_s", "lost_rows")
-"""Measures with a column of their own; the others are listed under "further"."""
+"""Measures with their own column; the others are listed under "further"."""
 
 
 @dataclass
 class Result:
-    """What a scenario measured.
+    """Measurements of a scenario.
 
     Attributes:
-        scenario: its name, a key of `BOUNDS`.
+        scenario: name of the scenario, a key of `BOUNDS`.
         sent: requests during the scenario.
         failures: failed requests by outcome.
         measures: values by name, each a key of `MEASURES`.
-        notes: what a reader should know besides.
-        skipped: why it did not run; None if it did.
-        error: why it did not come to its end; None if it did.
+        notes: additional information for the reader.
+        skipped: why the scenario did not run; None if it ran.
+        error: why the scenario did not finish; None if it did.
     """
 
     scenario: str
@@ -37,7 +37,7 @@ class Result:
     error: str | None = None
 
     def missed(self, bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> list[str]:
-        """Say which bounds are missed; a measure that is not there misses its bound."""
+        """Return the missed bounds as messages; an absent measure misses its bound."""
         if self.skipped is not None:
             return []
         missed = [] if self.error is None else [f"did not come to its end: {self.error}"]
@@ -66,13 +66,13 @@ class Result:
 
 
 def exit_code(results: Sequence[Result], bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> int:
-    """Return 1 if any bound is missed or if nothing was run, otherwise 0."""
+    """Return 1 if any bound is missed or if no scenario was run, otherwise 0."""
     ran = [result for result in results if result.skipped is None]
     return int(not ran or any(result.missed(bounds) for result in ran))
 
 
 def table(results: Sequence[Result], bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> str:
-    """Return the results as a Markdown table, a row each, and the notes below it."""
+    """Return the results as a Markdown table with one row each, followed by the notes."""
     lines = [
         "| fault | sent | failed | longest gap (s) | normal after (s) | rows lost | further | verdict |",
         "| --- | ---: | --- | ---: | ---: | ---: | --- | --- |",

@@ -1,7 +1,9 @@
-"""The closed loop, without a scheduler: what comes next, and one step at a time. `python -m cluster loop`.
+"""Continuous training loop without a scheduler: it decides the next step and executes one step at a time.
 
-step        from what is known to the next step and why: pure
-facts       what is known, read from log, registry, the folder of retrainings and the rollout's journal
-work        carries a step out
-demo        all of it on one machine, in minutes
+Run by `python -m cluster loop`. Modules:
+
+step        decision on the next step and its reason: pure functions
+facts       inputs of the decision, read from prediction log, registry, retraining folder and rollout journal
+work        execution of a step
+demo        demonstration of the entire loop on one machine, in minutes
 """

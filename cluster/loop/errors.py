@@ -1,7 +1,7 @@
-"""The error of the loop."""
+"""Exception of the training loop."""
 
 from cluster.errors import ClusterError
 
 
 class LoopFailed(ClusterError):
-    """A step could not be carried out, or what is known could not be read; the same call tries again."""
+    """Failure to execute a step or to read the facts; the same call tries again."""

@@ -1,4 +1,4 @@
-"""What the loop knows, read where it lies: log, registry, folder of retrainings, the rollout's journal."""
+"""Facts for the loop's decision: from prediction log, registry, retraining folder and rollout journal."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _LOOK = "look.json"
 
 
 def read_facts(model: str, retrainer: Retrainer, journal: Journal, *, least_rows: int) -> Facts:
-    """Read everything anew.
+    """Read all facts again.
 
     Args:
         model: The registered model.
-        retrainer: Has log, registry and the folder of retrainings.
-        journal: Of rollouts.
-        least_rows: New distinct texts are counted up to here.
+        retrainer: Retrainer with log, registry and the folder of retrainings.
+        journal: Journal of the rollouts.
+        least_rows: Number at which the count of new distinct texts stops.
     """
     entries = journal.entries()
     rollout = journal.rollout()
@@ -57,7 +57,7 @@ def read_facts(model: str, retrainer: Retrainer, journal: Journal, *, least_rows
 
 
 def last_try(entries: Sequence[Entry], uri: str) -> Tried | None:
-    """The last rollout of a bundle in a journal; None if there is none."""
+    """Return the last rollout of a bundle in a journal; None if there is none."""
     rollout, found = Rollout(), None
     for entry in entries:
         rollout = after(rollout, entry)
@@ -67,7 +67,7 @@ def last_try(entries: Sequence[Entry], uri: str) -> Tried | None:
 
 
 def read_look(work: Path, champion: str) -> Looked | None:
-    """The last look, if it was at this champion."""
+    """Return the last drift check, if it was for this champion."""
     path = work / _LOOK
     try:
         found = json.loads(path.read_bytes())
@@ -86,7 +86,7 @@ def read_look(work: Path, champion: str) -> Looked | None:
 
 
 def write_look(work: Path, looked: Looked) -> None:
-    """Replace the note of the last look; it is whole at any time."""
+    """Replace the stored result of the last drift check atomically."""
     work.mkdir(parents=True, exist_ok=True)
     draft = work / f".{_LOOK}"
     draft.write_text(json.dumps(asdict(looked), indent=2, default=datetime.isoformat) + "\n")

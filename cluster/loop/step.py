@@ -1,4 +1,4 @@
-"""What the loop does next, and why: a pure function of what is known and of the time.
+"""Decision on the next step of the loop: a pure function of the facts and of the time.
 
 drift-check ──retrain──▶ retrain ──registered──▶ rollout ──promoted──▶ done
 │ ok, drift             │ refused               │ rolled back
@@ -19,7 +19,7 @@ from train.retraining.progress import Retraining
 
 
 class Step(StrEnum):
-    """What can be next."""
+    """Steps of the loop."""
 
     WAIT = "wait"
     DRIFT_CHECK = "drift-check"
@@ -30,46 +30,46 @@ class Step(StrEnum):
 
     @property
     def works(self) -> bool:
-        """Whether there is something to carry out."""
+        """Return whether the step has something to execute."""
         return self in (Step.DRIFT_CHECK, Step.RETRAIN, Step.ROLLOUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The last look for drift in the champion's answers."""
+    """Last drift check of the champion's predictions."""
 
     champion: str
     since: datetime
     until: datetime
-    """Also when it was made."""
+    """End of the window, and the time of the check."""
     verdict: Level
     reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """The last rollout of a bundle."""
+    """Last rollout of a bundle."""
 
     state: State
     reason: str
     at: datetime
-    """Of its last transition."""
+    """Time of its last transition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known.
+    """Inputs of the decision.
 
     Attributes:
         model: the registered model.
-        champion: its champion's version; None if it has none.
-        under_way: address of the bundle whose rollout is under way, or None.
-        came_by_rollout: whether the last rollout brought the champion.
-        rows: the champion's answers since the last look, counted up to what a look needs.
-        looked: the last look at the champion, or None.
-        lacking: what there is too little of for a retraining on the look's window, in words.
-        retraining: the champion's last one, or None.
-        tried: the rollout of what that made, or None.
+        champion: version of its champion; None if it has none.
+        under_way: address of the bundle whose rollout is active, or None.
+        came_by_rollout: whether the last rollout promoted the current champion.
+        rows: the champion's predictions since the last drift check, counted up to what a check needs.
+        looked: last drift check of the champion, or None.
+        lacking: labels that are too few for a retraining on the window of the check, as text.
+        retraining: last retraining of the champion, or None.
+        tried: rollout of the retrained version, or None.
     """
 
     model: str
@@ -85,20 +85,20 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The answer."""
+    """Next step with its reason."""
 
     step: Step
     reason: str
 
 
 def next_step(facts: Facts, pace: PaceBounds, *, least_rows: int, now: datetime) -> Next:
-    """What to do next.
+    """Decide the next step.
 
     Args:
-        facts: What is known.
-        pace: How often the loop acts.
-        least_rows: New answers below which a look for drift is not worth making.
-        now: With a time zone.
+        facts: Inputs of the decision.
+        pace: Bounds of how often the loop acts.
+        least_rows: Minimum number of new predictions for a drift check.
+        now: Current time, with a time zone.
     """
     if facts.under_way is not None:
         return Next(Step.ROLLOUT, f"the rollout of {facts.under_way} is under way")
@@ -112,7 +112,7 @@ def next_step(facts: Facts, pace: PaceBounds, *, least_rows: int, now: datetime)
 
 
 def _of_retraining(facts: Facts, pace: PaceBounds, now: datetime) -> Next | None:
-    """What a retraining of this champion asks for, if anything."""
+    """Return the step that follows from a retraining of this champion, or None."""
     made, tried = facts.retraining, facts.tried
     if made is None:
         return None

@@ -1,4 +1,4 @@
-"""`loop`: what comes next for a model, from its log to its rollout, and that step carried out."""
+"""`loop`: decides the next step for a model, from its prediction log to its rollout, and executes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cluster.loop.work import Loop
 
 BLOCKED = 2
-"""Exit code; 0 of all else but errors."""
+"""Exit code if the loop is blocked; 0 for everything else except errors."""
 _MOST_STEPS = 10
 
 _HELP = """\
@@ -45,7 +45,7 @@ exit codes: 0 done or nothing to do, 2 blocked, 1 an error: the same call tries 
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The verb's parser."""
+    """Add the parser of the verb."""
     parser = verbs.add_parser(
         "loop",
         help="from drift to a retrained version on every pod, a step at a time",
@@ -75,7 +75,7 @@ def _run(chosen: argparse.Namespace) -> int:
         _say(chosen, found)
         if chosen.dry_run or not found.step.works:
             break
-        with redirect_stdout(sys.stderr):  # what the step prints is progress here
+        with redirect_stdout(sys.stderr):  # messages of the step are progress output here
             loop.carry_out(facts, found.step)
         if chosen.once:
             break

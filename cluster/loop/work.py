@@ -1,4 +1,4 @@
-"""Carries out one step of the loop. A step that fails, or is killed, is the next step again."""
+"""Execution of one step of the loop. A step that fails or is killed becomes the next step again."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from train.registry.aliases import CHAMPION
 from train.retraining.retrain import Retrainer
 
 RollOut = Callable[[str], None]
-"""Carries the rollout of an address, `registry:NAME/VERSION`, to its end."""
+"""Function that runs the rollout of an address, `registry:NAME/VERSION`, to its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One model's loop.
+    """Training loop of one model.
 
     Attributes:
-        model: as it is registered.
-        retrainer: retrains, and has log, registry, folder and clock.
-        drift: the bounds of a look.
-        journal: of rollouts.
-        roll_out: begins one.
-        go_on: goes on with the one under way.
+        model: name of the registered model.
+        retrainer: retrainer with registry, log, folder and clock.
+        drift: thresholds of a drift check.
+        journal: journal of the rollouts.
+        roll_out: starts a rollout.
+        go_on: continues the active rollout.
     """
 
     model: str
@@ -46,7 +46,7 @@ class Loop:
     go_on: Callable[[], None]
 
     def decide(self) -> tuple[Facts, Next]:
-        """Read what is known, and what is next. Raises LoopFailed."""
+        """Read the facts and decide the next step. Raises LoopFailed."""
         with _translated():
             least = self.drift.evidence.min_rows
             facts = read_facts(self.model, self.retrainer, self.journal, least_rows=least)
@@ -54,13 +54,13 @@ class Loop:
             return facts, next_step(facts, pace, least_rows=least, now=now)
 
     def carry_out(self, facts: Facts, step: Step) -> None:
-        """Do what `decide` said. Raises LoopFailed, and ClusterError from a rollout."""
+        """Execute the step that `decide` returned. Raises LoopFailed, and ClusterError from a rollout."""
         with _translated():
             if step is Step.DRIFT_CHECK:
                 self._look()
             elif step is Step.RETRAIN:
                 window = facts.retraining if _unfinished(facts) else facts.looked
-                assert window is not None  # or it would not be next
+                assert window is not None  # otherwise this step would not be next
                 self.retrainer.retrain(self.model, window.since, window.until)
             elif step is Step.ROLLOUT:
                 if facts.under_way is not None:

@@ -1,6 +1,6 @@
-"""Monitoring in CloudWatch: what is collected, and what raises an alarm.
+"""Monitoring in CloudWatch: collected metrics and alarms.
 
 metrics.yaml   names, dimensions and thresholds; Terraform reads the same file
 catalog        metrics.yaml as typed data
-agent          the CloudWatch agent's manifests, which send Ray's metrics
+agent          manifests of the CloudWatch agent, which sends Ray's metrics
 """

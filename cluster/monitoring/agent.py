@@ -1,7 +1,8 @@
-"""The CloudWatch agent's manifests: it reads Ray's Prometheus endpoints and sends what the catalog names.
+"""Manifests of the CloudWatch agent, which reads Ray's Prometheus endpoints and sends the catalog's metrics.
 
-The agent turns counters into what was added since its last reading, and drops histograms (AWS: "Prometheus
-metric type conversion by the CloudWatch Agent"): so latency is told as requests later than the promise.
+The agent converts counters to the increase since its last reading, and drops histograms (AWS: "Prometheus
+metric type conversion by the CloudWatch Agent"). Latency is therefore sent as the number of requests that
+exceed the SLO's latency.
 """
 
 import json
@@ -15,36 +16,41 @@ from cluster.kuberay.settings import Environment
 from cluster.monitoring.catalog import SERVICE, Catalog
 
 NAME = "cloudwatch-agent"
-"""Of the service account too: Terraform binds a role to it."""
+"""Name of the agent, also of its service account, to which Terraform binds a role."""
 IMAGE = "public.ecr.aws/cloudwatch-agent/cloudwatch-agent:1.300062.0b1304"
 _JOB = "ray"
 _AGENT, _PROMETHEUS = "cwagentconfig.json", "prometheus.yaml"
 _FOLDERS = {_AGENT: "/etc/cwagentconfig", _PROMETHEUS: "/etc/prometheusconfig"}
-"""Where each part of the configuration is mounted: the agent takes every file of the first for its own."""
+"""Folder in which each part of the configuration is mounted.
+
+The agent reads every file in the first folder as its own configuration.
+"""
 _POD_LABEL = "__meta_kubernetes_pod_label_" + INSTANCE_LABEL.replace(".", "_").replace("/", "_")
 _OUTCOMES = {"answered": "[1-4]..", "refused": "429", "failed": "5..|422"}
-"""Class of an inference request's status, by the later pattern that matches it: 422 is of a text on which the
-model fails."""
+"""Class of an inference request's status, by the last pattern that matches it.
+
+Status 422 means a text on which the model fails.
+"""
 _DROPPED = (
-    ("ray_sentiment_requests_total", "kind", "rejected|other"),  # not what the promise is about
-    ("ray_sentiment_tokens_total", "kind", "padding"),  # costs time, and nobody pays for it
-    ("ray_sentiment_model_info", "role", "shadow"),  # is no pod more
+    ("ray_sentiment_requests_total", "kind", "rejected|other"),  # outside the SLO
+    ("ray_sentiment_tokens_total", "kind", "padding"),  # takes device time but is not billed
+    ("ray_sentiment_model_info", "role", "shadow"),  # is not an additional pod
 )
 """Series that are not sent: metric, label, values."""
 
 
 def log_group(service: str) -> str:
-    """Where the agent writes; CloudWatch takes the metrics out of the lines (embedded metric format)."""
+    """Return the log group of the agent; CloudWatch extracts the metrics from it (embedded metric format)."""
     return f"/{service}/metrics"
 
 
 def agent_documents(environment: Environment, catalog: Catalog, *, region: str) -> list[dict[str, Any]]:
-    """Everything of the agent, in the order of applying.
+    """Return all manifests of the agent, in the order of applying.
 
     Args:
-        environment: the service that is read; the agent lives in the namespace `network.monitoring`.
-        catalog: what is sent.
-        region: of CloudWatch.
+        environment: service whose metrics are read; the agent runs in the namespace `network.monitoring`.
+        catalog: metrics to send.
+        region: AWS region of CloudWatch.
     """
     namespace = environment.network.monitoring
     place = {"name": NAME, "namespace": namespace}
@@ -66,7 +72,7 @@ def agent_documents(environment: Environment, catalog: Catalog, *, region: str) 
 
 
 def _sent(environment: Environment, catalog: Catalog, region: str) -> dict[str, Any]:
-    """The agent's own configuration: each set of dimensions with the metrics that are sent by it."""
+    """Return the agent's own configuration: each set of dimensions with the metrics that it applies to."""
     by_dimensions: dict[str, tuple[Sequence[Sequence[str]], list[str]]] = {}
     for name, metric in catalog.sent_by("replica", "ray").items():
         sets = metric.dimensions
@@ -99,7 +105,7 @@ def _sent(environment: Environment, catalog: Catalog, region: str) -> dict[str, 
 
 
 def _read(environment: Environment, catalog: Catalog) -> dict[str, Any]:
-    """Prometheus's configuration: which pods are read, and which of their series are kept."""
+    """Return Prometheus's configuration: which pods are scraped, and which of their series are kept."""
     names = "|".join(catalog.sent_by("replica", "ray"))
     return {
         "global": {"scrape_interval": f"{catalog.period_s}s", "scrape_timeout": "10s"},
@@ -144,7 +150,7 @@ def _read(environment: Environment, catalog: Catalog) -> dict[str, Any]:
 
 
 def _reads_pods(environment: Environment, namespace: str) -> list[dict[str, Any]]:
-    """A role in the service's namespace: the agent finds its pods, and nothing else."""
+    """Return a role in the service's namespace that permits the agent to list its pods, and nothing else."""
     place = {"name": NAME, "namespace": environment.namespace}
     return [
         {
@@ -170,7 +176,7 @@ def _deployment(namespace: str) -> dict[str, Any]:
         "kind": "Deployment",
         "metadata": {"name": NAME, "namespace": namespace, "labels": labels},
         "spec": {
-            "replicas": 1,  # two would count everything twice
+            "replicas": 1,  # two replicas would count everything twice
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels},
             "template": {
@@ -207,5 +213,5 @@ def _deployment(namespace: str) -> dict[str, Any]:
 
 
 def _volume(part: str) -> str:
-    """A volume's name may hold no dot."""
+    """Return the part as a volume name, which must not contain a dot."""
     return part.partition(".")[0]

@@ -1,4 +1,4 @@
-"""`metrics.yaml` as typed data: names, dimensions and thresholds, each checked against the others."""
+"""Contents of `metrics.yaml` as typed data: names, dimensions and thresholds, checked for consistency."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 CATALOG = Path(__file__).with_name("metrics.yaml")
 SERVICE = "service"
-"""The dimension that every metric has: the name of the RayService."""
+"""Dimension that every metric has: the name of the RayService."""
 
 
 class _Frozen(BaseModel):
@@ -17,7 +17,7 @@ class _Frozen(BaseModel):
 
 
 class Promise(_Frozen):
-    """What one pod promises, as `loadtest.slo.SLO`."""
+    """SLO of one pod, as `loadtest.slo.SLO`."""
 
     requests_per_minute: float
     offered_per_minute: float
@@ -25,14 +25,14 @@ class Promise(_Frozen):
 
 
 class Metric(_Frozen):
-    """One metric: who sends it, and by which sets of labels it can be asked for."""
+    """Metric with its sender, and the sets of labels by which it can be queried."""
 
     sender: Literal["replica", "ray", "function", "aws"]
     dimensions: Annotated[list[list[str]], Field(min_length=1)]
 
 
 class Query(_Frozen):
-    """Values of one metric in each period."""
+    """Query for the values of one metric in each period."""
 
     metric: str
     statistic: Literal["Sum", "Average", "Maximum", "Minimum", "SampleCount"]
@@ -40,19 +40,19 @@ class Query(_Frozen):
 
     @property
     def labels(self) -> set[str]:
-        """The set of dimensions asked for."""
+        """Return the queried set of dimensions."""
         return {SERVICE, "outcome"} if self.outcome else {SERVICE}
 
 
 class Alarm(_Frozen):
-    """When CloudWatch speaks up."""
+    """Condition of a CloudWatch alarm."""
 
     says: str
     queries: Annotated[dict[str, Query], Field(min_length=1)]
     expression: str | None = None
     comparison: Literal["GreaterThanThreshold", "LessThanThreshold"] = "GreaterThanThreshold"
     threshold: float | None = None
-    """None: the rate above which the environment's autoscaler adds pods, a variable of Terraform."""
+    """None stands for the rate above which the environment's autoscaler adds pods, a Terraform variable."""
     period_s: Annotated[int | None, Field(ge=60, multiple_of=60)] = None
     breaking: Annotated[int, Field(alias="for", ge=1)]
     looked_at: Annotated[int, Field(alias="of", ge=1)]
@@ -69,7 +69,7 @@ class Alarm(_Frozen):
 
 
 class Catalog(_Frozen):
-    """All of the file."""
+    """Contents of the entire file."""
 
     namespace: str
     period_s: Annotated[int, Field(ge=60, multiple_of=60)]
@@ -91,10 +91,10 @@ class Catalog(_Frozen):
         return self
 
     def sent_by(self, *senders: str) -> Mapping[str, Metric]:
-        """Metrics of some senders, by name."""
+        """Return the metrics of the given senders, by name."""
         return {name: metric for name, metric in self.metrics.items() if metric.sender in senders}
 
 
 def read_catalog(path: Path = CATALOG) -> Catalog:
-    """The catalog that ships. A fault in it is a bug: pydantic's error names the place."""
+    """Load the catalog. An error in the shipped file is a bug; pydantic's error names the position."""
     return Catalog.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -1,13 +1,16 @@
-"""A new version on one pod first, watched, then on all, or taken back. `python -m cluster rollout <verb>`.
+"""Canary rollout of a new model version: first on one pod, then on all pods, or rolled back.
 
-states      what can follow what; a rollout is the fold of its journal
-plan        stages, sample sizes, tolerances
-observations, samples   what each version did in a window, and where that is read
-duration    how long the stages take at the observed rate of requests
-shares, evidence, decision   go on, promote or roll back, and why: pure
-target, serve_target    which model every pod is to serve: the seam, and Ray Serve behind it
-aliases, registry   names of versions that move with a rollout, and the registry behind them
-journals, journal, stored_journal   a rollout's memory, in a folder or in S3
-effects, controller     what is changed, fenced, and in an order that survives the controller's death
-demo        all of it on this machine, to look at
+Run by `python -m cluster rollout <verb>`. Modules:
+
+states      state machine; a rollout is the fold over the entries of its journal
+plan        stages, sample sizes and tolerances
+observations, samples   counts of each version in a time window, and the metrics that they are read from
+duration    how long the stages take at the observed request rate
+shares, evidence, decision   continue, promote or roll back, with the reason: pure functions
+target, serve_target    interface to the deployment that serves the models, and its Ray Serve implementation
+aliases, registry   registry aliases that move with a rollout, and the registry that holds them
+journals, journal, stored_journal   stored state of a rollout, in a folder or in S3
+effects, controller     fenced changes of pods and aliases, in an order that survives a crash of the
+controller
+demo        demonstration of a complete rollout on the local machine
 """

@@ -1,4 +1,4 @@
-"""The seam to the registry: its aliases move with a rollout. A rollout of plain addresses moves none."""
+"""Interface to the registry aliases that move with a rollout; models given by plain addresses have none."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Aliases(Protocol):
-    """Names of versions of a registered model. A move made twice is made once."""
+    """Aliases of a registered model. Every move is idempotent."""
 
     def move(self, model: str, alias: str, version: str | None) -> None:
-        """Have an alias mean a version, or nothing for None. Raises RegistryFailed."""
+        """Point an alias at a version, or delete the alias if the version is None. Raises RegistryFailed."""
 
     def restore(self, model: str, alias: str, version: str | None) -> None:
-        """Have an alias mean what it did before its last move, as if that had not been made; see `move`."""
+        """Undo the last move of an alias, as if that move had not happened; raises as `move`."""
 
 
 class NoAliases:
-    """For models that no registry keeps."""
+    """Aliases of models that are in no registry."""
 
     def move(self, model: str, alias: str, version: str | None) -> None:
         """Do nothing."""

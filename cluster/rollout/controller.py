@@ -1,7 +1,7 @@
-"""The controller: carries a rollout from where its journal says it is to an end. All effects are here.
+"""Rollout controller: continues a rollout from the state in its journal to its end, and makes all changes.
 
-Every entry of the journal is written before what it leads to is done, and everything done may be done twice.
-So a controller that dies anywhere is taken up by the next one, which reads the journal and goes on.
+The controller writes a journal entry before it makes the change that the entry announces, and every change is
+idempotent. If a controller dies at any point, the next controller reads the journal and continues.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from cluster.rollout.states import Command, Rollout, Side, State, Verb, after, r
 from cluster.rollout.target import Mix, Serving, Target
 
 Clock = Callable[[], float]
-"""Unix time in seconds: it is written down, and read by another process. It never goes back."""
+"""Unix time in seconds, monotonic: it is stored in the journal and read by other processes."""
 Tell = Callable[[Rollout, str, Decision | None], None]
-"""Told each step: the rollout, a line for people, and the decision that was just made, if one was."""
+"""Progress callback: receives the rollout, a message, and the decision that was just made, or None."""
 
 _LOOK_S = 1.0
-"""Between two looks at the cluster, or at what a person asks for."""
+"""Seconds between two reads of the cluster state or of the pending command."""
 _PATIENCE_S = 120.0
-"""For another controller to take a command: the lease of one that was killed, and half a minute."""
+"""Seconds that a command waits for another controller: the lease of a killed controller, plus 30 s."""
 
 
 class Controller:
-    """Works on one rollout at a time, with the journal's lock held.
+    """Controller of one rollout at a time, which holds the lock of the journal while it runs.
 
     Args:
-        journal: where it stands.
-        target: what serves.
-        source: what is observed.
-        aliases: of the registry.
+        journal: stored state of the rollout.
+        target: deployment that serves the models.
+        source: source of the metrics.
+        aliases: registry aliases; by default none are moved.
         clock: Unix time; by default `steady_clock`.
-        sleep: waits for seconds.
-        tell: told each step.
+        sleep: waits for a number of seconds.
+        tell: progress callback.
     """
 
     def __init__(
@@ -91,22 +91,22 @@ class Controller:
         hold: bool = False,
         little_traffic: LittleTraffic = LittleTraffic.REFUSE,
     ) -> Rollout:
-        """Begin a rollout and carry it to its end; or go on with the one of this canary that is under way.
+        """Start a rollout and run it to its end, or continue the active rollout if it has the same canary.
 
         Args:
-            canary: what to try.
-            plan: how.
-            champion_version: what the registry calls the model that is served now.
-            model: the registered model whose aliases move.
-            raise_to_two: with one replica, have two until the end.
-            hold: come back once the first stage is passed, and leave the canary there until `resume`.
-            little_traffic: what to do where the stages would take longer than the plan allows.
+            canary: model under trial.
+            plan: stages, sample sizes and tolerances.
+            champion_version: registry version of the model that is served now.
+            model: registered model whose aliases move.
+            raise_to_two: scale a deployment with one replica to two until the rollout ends.
+            hold: return after the first stage has passed, and keep the canary in that stage until `resume`.
+            little_traffic: reaction if a stage would take longer than the plan allows.
 
         Raises:
-            InvalidState: another rollout is under way, or the cluster is in no state to begin one.
-            PlanInvalid: there are too few replicas, or too few requests.
-            Busy: another controller is at work.
-            TargetFailed: the cluster cannot be read or, for longer than the plan's time, changed back.
+            InvalidState: another rollout is active, or the state of the cluster does not permit a rollout.
+            PlanInvalid: the deployment has too few replicas, or the request rate is too low.
+            Busy: another controller holds the journal.
+            TargetFailed: the cluster cannot be read, or cannot be rolled back within the plan's timeout.
         """
         self._hold = hold
         with self._journal.held():
@@ -127,7 +127,7 @@ class Controller:
             _check_fit(serving, canary)
             raised_from = serving.least if serving.replicas < RAISED and raise_to_two else None
             if (command := self._journal.asked()) is not None:
-                self._journal.answered(command)  # it was for an earlier rollout
+                self._journal.answered(command)  # it was meant for an earlier rollout
             self._write(
                 "started",
                 reason=f"{canary.uri} against {serving.mix.champion}",
@@ -142,16 +142,16 @@ class Controller:
             return self._run()
 
     def ask(self, verb: Verb) -> Rollout:
-        """Promote or abort: by the controller at work, or here once there is none.
+        """Request that the running controller promotes or aborts, or do it here if no controller runs.
 
-        A controller that was killed may keep its lock until its lease runs out; this is waited for.
+        A killed controller may hold its lock until its lease expires; this method waits for that.
 
         Returns:
-            The rollout: on its way to what was asked for, by another controller, or at its end.
+            The rollout: in transition to the requested state under another controller, or at its end.
 
         Raises:
-            InvalidState: the verb does not fit, or came too late.
-            Busy: another controller holds the journal and does not answer.
+            InvalidState: the verb does not fit the state, or the command came too late.
+            Busy: another controller holds the journal and does not accept the command.
         """
         self._rollout = self._journal.rollout()
         require(self._rollout, verb)
@@ -175,7 +175,7 @@ class Controller:
         return self._done(command, self._journal.rollout())
 
     def _done(self, command: Command, rollout: Rollout) -> Rollout:
-        """The rollout, if the command was carried out. Raises InvalidState."""
+        """Return the rollout if the command was executed. Raises InvalidState."""
         self._journal.answered(command)
         if all(entry.get("command") != command.token for entry in self._journal.entries()):
             raise InvalidState(
@@ -185,17 +185,17 @@ class Controller:
         return rollout
 
     def resume(self) -> Rollout:
-        """Go on with what is under way.
+        """Continue the active rollout.
 
         Raises:
-            Busy: another controller is at work.
+            Busy: another controller holds the journal.
         """
         with self._journal.held():
             self._rollout = self._journal.rollout()
             return self._run()
 
     def _observed_rate(self, champion: str, seconds: float) -> float | None:
-        """Answered requests per second of all pods, in a window before the rollout; None if unknown."""
+        """Return the answered requests/s of all pods in a window before the rollout; None if unknown."""
         self._say(f"observing the rate of requests for {seconds:g} s")
         before, began = self._read(), self._clock()
         self._wait(seconds)
@@ -220,18 +220,18 @@ class Controller:
         return self._rollout
 
     def _heed(self) -> bool:
-        """Do what a person asks for, if it fits."""
+        """Execute the pending command if it fits the state; return whether it does."""
         command = self._journal.asked()
         if command is None:
             return False
         if fits := self._fits(command):
             event = {Verb.ABORT: "rolling_back", Verb.PROMOTE: "promoting"}[command.verb]
             self._write(event, reason=f"{command.verb} by hand", command=command.token)
-        self._journal.answered(command)  # else it is done, or came too late
+        self._journal.answered(command)  # a command that does not fit is already done, or came too late
         return fits
 
     def _fits(self, command: Command) -> bool:
-        """Whether a command is for this rollout in this state."""
+        """Return whether a command is meant for this rollout and fits its state."""
         if command.rollout not in (None, self._rollout.number):
             return False
         try:
@@ -252,7 +252,7 @@ class Controller:
             self._watch()
 
     def _let_in(self) -> None:
-        """Put the stage's models in place."""
+        """Deploy the models of the stage."""
         rollout = self._rollout
         fault = self._settle()
         if fault is None:
@@ -275,7 +275,7 @@ class Controller:
         if self._wait(max(plan.settle_s, _LOOK_S) if before is None else plan.window_s):
             return
         now = self._read()
-        if isinstance(now, str):  # the window goes on until every endpoint answers
+        if isinstance(now, str):  # the window stays open until every endpoint answers
             if self._clock() - rollout.applied_at >= plan.max_stage_s:
                 reason = f"no metrics to decide by within {plan.max_stage_s:.0f} s (max_stage_s): {now}"
                 self._write("rolling_back", reason=reason)
@@ -287,7 +287,7 @@ class Controller:
             self._observe(rollout, before, now, seconds)
 
     def _observe(self, rollout: Rollout, before: Reading, now: Reading, seconds: float) -> None:
-        """Write down what was added between two readings, and decide."""
+        """Store the counts between two readings in the journal, and decide."""
         added = between(before, now)
         champion, canary = version_of(now, rollout.champion.uri), version_of(now, rollout.canary.uri)
         window = Window(
@@ -321,7 +321,7 @@ class Controller:
             self._before = None
 
     def _promote(self) -> None:
-        """Have every pod serve the canary, which is then the champion."""
+        """Switch every pod to the canary, which then becomes the champion."""
         rollout = self._rollout
         fault = self._settle(self._effects.apply, {rollout.mix})
         if fault is None and not self._wait(max(rollout.plan.settle_s, _LOOK_S)):
@@ -334,7 +334,7 @@ class Controller:
                         f"{unconfirmed}; the rollout stays {rollout.state}; go on with `rollout resume`, or "
                         "end it with `rollout abort`"
                     )
-                return  # and read again
+                return  # and read the metrics again
             assert isinstance(reading, Reading)
             reasons = [load.reason for load in failed_loads(reading) if load.uri == rollout.canary.uri]
             if reasons:
@@ -348,7 +348,7 @@ class Controller:
             self._write("rolling_back", reason=fault)
 
     def _unconfirmed(self, reading: Reading) -> str | None:
-        """Why it is not known that every pod has done as it was told."""
+        """Return why the metrics do not yet confirm that every pod serves the canary; None if they do."""
         uri = self._rollout.canary.uri
         try:
             replicas = self._effects.serving(self._rollout).replicas
@@ -360,7 +360,7 @@ class Controller:
         return f"{reported} of {replicas} pods report it"
 
     def _roll_back(self) -> None:
-        """Have every pod serve the champion."""
+        """Switch every pod back to the champion."""
         rollout = self._rollout
         fault = self._settle(self._effects.apply, {rollout.mix})
         if fault is not None:
@@ -368,7 +368,7 @@ class Controller:
                 f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
                 "the cluster, then go on with `rollout resume`"
             )
-        # A controller that died while it promoted may have moved the champion already.
+        # A controller that died during the promotion may have moved the champion alias already.
         self._effects.restore(rollout, "champion", rollout.champion.version)
         self._effects.move(rollout, "canary", None)
         self._effects.put_back_replicas(rollout)
@@ -380,15 +380,16 @@ class Controller:
         mixes: Collection[Mix] | None = None,
         replicas: int = 0,
     ) -> str | None:
-        """Make a change, and wait until every pod has settled on one of some mixes, and there are so many.
+        """Make a change and wait until every pod serves one of the given mixes with enough replicas.
 
         Args:
-            change: of the pods; made again where the cluster did not answer.
-            mixes: those that are waited for; None is any of this rollout.
-            replicas: the fewest.
+            change: change of the pods; repeated if the cluster did not answer.
+            mixes: mixes to wait for; None accepts every mix of this rollout.
+            replicas: minimum number of replicas.
 
         Returns:
-            None once it is done; what went wrong, within the plan's time; "" if a person asks for something.
+            None after success; the fault if the change fails or exceeds the plan's timeout; "" if a command
+                is pending.
         """
         plan, began, said, told = self._rollout.plan, self._clock(), "", False
         mixes = self._rollout.told if mixes is None else mixes
@@ -406,7 +407,7 @@ class Controller:
                 said = serving.message
             except TargetRefused as error:
                 return str(error)
-            except TargetFailed as error:  # it may be back in a moment
+            except TargetFailed as error:  # the cluster may answer again in a moment
                 said = str(error)
                 self._say(said)
             if self._wait(_LOOK_S):
@@ -415,7 +416,7 @@ class Controller:
         return f"{late}: {said or 'pods still load'}"
 
     def _disturbed(self) -> str | None:
-        """Why the comparison no longer holds, if it does not. Raises ForeignChange."""
+        """Return why the two versions can no longer be compared, or None. Raises ForeignChange."""
         try:
             serving = self._effects.serving(self._rollout)
         except TargetFailed as error:
@@ -426,7 +427,7 @@ class Controller:
         return None
 
     def _read(self) -> Reading | str:
-        """A reading of all endpoints, or why there is none."""
+        """Return a reading of all endpoints, or the reason why there is none."""
         try:
             reading = self._source.read()
         except SourceFailed as error:
@@ -439,7 +440,7 @@ class Controller:
         return fault
 
     def _wait(self, seconds: float) -> bool:
-        """Wait, but not when a person asks for something that fits; then True."""
+        """Wait, and return True early if a command that fits the state is pending."""
         end = self._clock() + seconds
         while (left := end - self._clock()) > 0:
             command = self._journal.asked()
@@ -464,13 +465,16 @@ class Controller:
 def steady_clock(
     wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
 ) -> Clock:
-    """Unix time when this was called, and what has passed since; a clock that is set does not change it."""
+    """Return a clock: Unix time at this call plus the monotonic time since.
+
+    Setting the system clock later does not change it.
+    """
     offset = wall() - monotonic()
     return lambda: offset + monotonic()
 
 
 def _check_fit(serving: Serving, canary: Side) -> None:
-    """Raise InvalidState if the cluster is in no state to begin with."""
+    """Raise InvalidState if the state of the cluster does not permit a rollout."""
     mix = serving.mix
     if mix.canary is not None:
         raise InvalidState(

@@ -1,9 +1,10 @@
-"""The decision: from what was observed, go on, promote or roll back, with the reason in words. Pure.
+"""Rollout decision: continue, promote or roll back, with the reason as text. Pure functions.
 
-A canary is rolled back at once for what needs no statistics (it cannot be loaded, it calls itself what the
-champion does), else when the evidence that some share is beyond its tolerance is strong enough. Each test
-gets an equal part of the plan's false rollbacks. It is promoted when the stage has its sample, and no share
-looks worse than its tolerance at that moment; a stage that gets there too late is rolled back.
+A canary is rolled back immediately for a fault that needs no statistics: it cannot be loaded, or it reports
+the same version as the champion. Otherwise it is rolled back when the evidence is strong enough that a share
+exceeds its tolerance. The plan's false-rollback probability is divided equally among the tests. The canary is
+promoted when the stage has its sample and no observed share exceeds its tolerance at that moment. A stage
+that does not reach this point in time is rolled back.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _ROUNDING = 1e-3
 
 
 class Verdict(StrEnum):
-    """What to do next; promote is on to the next stage, and after the last to all pods."""
+    """Next action; PROMOTE continues with the next stage, and after the last stage with all pods."""
 
     CONTINUE = "continue"
     PROMOTE = "promote"
@@ -39,17 +40,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One test over the whole rollout so far.
+    """Result of one test over the entire rollout so far.
 
     Attributes:
         test: one of `TESTS`.
-        what: what is counted, e.g. "answered 5xx".
-        champion: the champion's share; None where only the canary is looked at, or nothing was counted.
-        canary: the canary's share; None where nothing was counted.
-        tolerance: on the difference, or on the canary's share alone.
+        what: what is counted, for example "answered 5xx".
+        champion: the champion's share; None if the test uses only the canary, or if there are no counts.
+        canary: the canary's share; None if there are no counts.
+        tolerance: maximum of the difference, or of the canary's share if the test uses only the canary.
         evidence: natural logarithm of the e-process.
-        limit: of the evidence, at which the canary is rolled back.
-        worse: whether the shares as they stand are beyond the tolerance.
+        limit: critical value of the evidence, at which the canary is rolled back.
+        worse: whether the observed shares exceed the tolerance.
     """
 
     test: str
@@ -63,7 +64,7 @@ class Finding:
 
     @property
     def alarms(self) -> bool:
-        """Whether the evidence is enough to roll back."""
+        """Return whether the evidence is strong enough to roll back."""
         return self.evidence >= self.limit
 
     def __str__(self) -> str:
@@ -75,7 +76,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, why, and what it rests on."""
+    """Next action with its reason and the findings that it is based on."""
 
     verdict: Verdict
     reason: str
@@ -88,12 +89,12 @@ def decide(
     """Decide after a window.
 
     Args:
-        windows: of the whole rollout, oldest first.
-        stage: the number of the present one.
-        shadow: whether that is a shadow stage.
+        windows: windows of the entire rollout, oldest first.
+        stage: number of the current stage.
+        shadow: whether the current stage is a shadow stage.
         canary_uri: address of the canary.
-        plan: the plan.
-        stage_s: seconds since the stage's models were in place.
+        plan: plan of the rollout.
+        stage_s: seconds since the models of the stage were deployed.
     """
     if windows and (reason := _disqualified(windows[-1], canary_uri)):
         return Decision(Verdict.ROLL_BACK, reason)
@@ -115,7 +116,7 @@ def decide(
 
 
 def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
-    """Every test that has something to go by."""
+    """Return the finding of every test that has counts."""
     if not windows:
         return ()
     limit = math.log(len(TESTS) / plan.false_rollback_share)
@@ -131,7 +132,7 @@ def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
         ),
         _alone("shadow errors", "texts failed on", windows, shares.failing, t.error_share, limit),
         _rate("accuracy", "texts called wrong by feedback", windows, shares.wrong, t.wrong_share, limit),
-        # Of the canary alone: they need no traffic of the champion.
+        # These two tests use only the canary, so they need no traffic of the champion.
         _alone("errors alone", "requests answered 5xx", windows, shares.errors, t.error_limit, limit),
         _alone(
             "latency alone",
@@ -146,7 +147,7 @@ def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
 
 
 def _arrays(windows: Sequence[Window], share: Share) -> tuple[Array, Array, Array, Array]:
-    """(windows,) each: champion's hits and trials, canary's hits and trials."""
+    """Return four arrays (windows,): champion's hits and trials, canary's hits and trials."""
     rows = [(*share(window.champion), *share(window.canary)) for window in windows]
     a_hits, a_trials, b_hits, b_trials = np.array(rows, dtype=float).T
     return a_hits, a_trials, b_hits, b_trials
@@ -165,7 +166,11 @@ def _rate(
 
 
 def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) -> Finding | None:
-    """Slow is over the boundary at the champion's p95, as known before the window, times the factor."""
+    """Test the share of slow requests.
+
+    A request is slow above the histogram boundary at or above the champion's p95 times the factor. The p95
+    comes from the windows before the tested one.
+    """
     rows: list[tuple[int, int, int, int]] = []
     known = [0] * (len(BOUNDARIES_MS) + 1)
     for window in windows:
@@ -191,7 +196,7 @@ def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) ->
 def _distribution(
     test: str, windows: Sequence[Window], components: Sequence[Component], tolerance: float, limit: float
 ) -> Finding | None:
-    """One test over several shares; the one that differs most is named."""
+    """Run one test over several shares; the finding names the share that differs most."""
     evidence, found = [], []
     for component in components:
         champion, canary = _shares(_arrays(windows, component.share))
@@ -210,7 +215,7 @@ def _distribution(
 def _alone(
     test: str, what: str, windows: Sequence[Window], share: Share, tolerance: float, limit: float
 ) -> Finding | None:
-    """The canary's share against a fixed limit, where the champion has no such share or no traffic."""
+    """Test the canary's share against a fixed limit, where the champion has no such share or no traffic."""
     _, _, hits, trials = _arrays(windows, share)
     if not trials.sum():
         return None
@@ -225,7 +230,7 @@ def _shares(arrays: tuple[Array, Array, Array, Array]) -> tuple[float | None, fl
 
 
 def _disqualified(latest: Window, canary_uri: str) -> str | None:
-    """What speaks against the canary without any statistics."""
+    """Return the fault that disqualifies the canary without statistics, or None."""
     for failed in latest.failed:
         if failed.uri == canary_uri:
             return f"{failed.uri} could not be loaded: {failed.reason}; GET /v1/model of its pod says more"
@@ -239,7 +244,7 @@ def _disqualified(latest: Window, canary_uri: str) -> str | None:
 
 
 def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
-    """What the stage's sample lacks."""
+    """Return what the sample of the stage lacks, or None if it is complete."""
     if shadow:
         seen = sum(window.canary.shadowed for window in windows)
         active = sum(window.canary.shadowed > 0 for window in windows)
@@ -257,7 +262,7 @@ def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
 
 
 def _unnamed(latest: Window) -> str:
-    """Whose requests cannot be counted, since the metrics do not say what it calls itself or answered."""
+    """Return why requests cannot be counted: the metrics lack the version, or its answered requests."""
     sides = zip(("champion", "canary"), latest.versions, strict=True)
     unnamed = " nor of the ".join(side for side, version in sides if version is None)
     if unnamed:

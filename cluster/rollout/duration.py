@@ -1,4 +1,7 @@
-"""How long the stages take at the observed rate of requests, and a plan that fits little traffic. Pure."""
+"""Duration of the stages at the observed request rate, and a plan adapted to little traffic.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,34 @@ from cluster.rollout.plan import Plan, Step
 from cluster.rollout.simulate import Traffic, scenarios, simulate
 
 _FITS_FRACTION = 0.8
-"""Of the requests expected within `max_stage_s`: the rate is observed on few requests, and traffic varies."""
+"""Used part of the requests expected in `max_stage_s`: the observed rate is uncertain, and traffic varies."""
 _MIN_REQUESTS = 50
-"""A smaller sample finds little that a person would not see at once."""
+"""Minimum adapted sample; a smaller one detects only differences that are obvious without a test."""
 _SIMULATED = 100
 _SHOWN = (("5xx", 0.02), ("5xx", 0.05), ("label", 0.75))
-"""The differences for which the loss of power is stated: kind of test, and the canary's share."""
+"""Differences for which the loss of power is reported: kind of test, and the canary's share."""
 
 
 class LittleTraffic(StrEnum):
-    """What to do where a stage would not get its sample within `max_stage_s`."""
+    """Reaction if a stage would not get its sample within `max_stage_s`."""
 
     REFUSE = "refuse"
     ADAPT = "adapt"
-    """Take a smaller sample."""
+    """Use a smaller sample."""
     IGNORE = "ignore"
 
 
 def fitted(
     plan: Plan, steps: Sequence[Step], replicas: int, rate: float, little: LittleTraffic
 ) -> tuple[Plan, str]:
-    """The plan to go by, and what people should know of it.
+    """Return the plan to use and a message about its duration.
 
     Args:
-        plan: as it was given.
-        steps: its stages, in pods.
+        plan: plan as given.
+        steps: stages of the plan, in pods.
         replicas: pods during the rollout.
         rate: answered requests per second, of all pods.
-        little: what to do where it takes too long.
+        little: reaction if a stage takes longer than `max_stage_s`.
 
     Raises:
         PlanInvalid: a stage takes longer than `max_stage_s`, and the plan may not or cannot be adapted.
@@ -64,7 +67,7 @@ def fitted(
 
 
 def _sampled_pods(step: Step, replicas: int) -> int:
-    """Pods of the version that gets fewer requests, which the sample waits for."""
+    """Return the number of pods of the version with fewer requests, which limits the sample."""
     return step.pods if step.shadow else min(step.pods, replicas - step.pods)
 
 
@@ -74,7 +77,7 @@ def _needed_s(plan: Plan, rate: float) -> float:
 
 
 def _loss(plan: Plan, smaller: Plan, rate: float, share: float) -> str:
-    """What the smaller sample lets through more, by simulation of both."""
+    """Describe how many more faulty canaries pass with the smaller sample, by simulation of both plans."""
     told = []
     for scenario in scenarios(plan):
         if (scenario.name, scenario.canary) not in _SHOWN or scenario.texts != 1:

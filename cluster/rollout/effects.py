@@ -1,4 +1,4 @@
-"""What a controller changes outside its journal: pods and aliases, each change fenced and noted."""
+"""Changes that a controller makes outside its journal: pods and aliases, each fenced and recorded."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cluster.rollout.states import Rollout
 from cluster.rollout.target import Guard, Serving, Target
 
 RAISED = 2
-"""Replicas that a rollout with one has until its end."""
+"""Number of replicas during the rollout if the deployment had one."""
 
 
 class Effects:
-    """The changes that a controller makes, each only while it holds its journal.
+    """Changes of a controller, each made only while the controller holds its journal.
 
     Args:
-        journal: whose lock must be held.
-        target: what serves.
-        aliases: of the registry.
+        journal: journal whose lock must be held.
+        target: deployment that serves the models.
+        aliases: registry aliases.
     """
 
     def __init__(self, journal: AnyJournal, target: Target, aliases: Aliases) -> None:
@@ -30,28 +30,28 @@ class Effects:
         self._done: list[str] = []
 
     def serving(self, rollout: Rollout) -> Serving:
-        """Return what the cluster says of itself.
+        """Return the reported state of the cluster.
 
         Raises:
-            TargetFailed: it cannot be read.
-            ForeignChange, LeaseLost: the pods serve what this rollout has not had them serve.
+            TargetFailed: the cluster cannot be read.
+            ForeignChange, LeaseLost: the pods are configured with a mix that this rollout did not set.
         """
         serving = self._target.read()
         Guard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
         return serving
 
     def apply(self, rollout: Rollout) -> None:
-        """Have the pods serve what the rollout's state asks for; raises as `serving`."""
+        """Configure the pods with the mix of the rollout's state; raises as `serving`."""
         guard = Guard(rollout.told, rollout.fence)
         self._make(f"pods told {rollout.mix}", partial(self._target.apply, rollout.mix, guard))
 
     def raise_replicas(self, rollout: Rollout) -> None:
-        """Have at least two replicas; raises as `serving`."""
+        """Scale to at least two replicas; raises as `serving`."""
         if self.serving(rollout).least < RAISED:
             self._make(f"scaled to {RAISED}", partial(self._target.scale, RAISED))
 
     def put_back_replicas(self, rollout: Rollout) -> None:
-        """Undo the rollout's own scaling, unless somebody has scaled since; raises as `serving`."""
+        """Undo the rollout's own scaling, unless the deployment was scaled since; raises as `serving`."""
         before = rollout.raised_from
         if before is not None and self.serving(rollout).least == RAISED:
             self._make(f"scaled to {before}", partial(self._target.scale, before))
@@ -61,15 +61,15 @@ class Effects:
         self._move(self._aliases.move, rollout, alias, version)
 
     def restore(self, rollout: Rollout, alias: str, version: str | None) -> None:
-        """Take the rollout's move of an alias back, if it made one; raises as `move`."""
+        """Undo the rollout's move of an alias, if it made one; raises as `move`."""
         self._move(self._aliases.restore, rollout, alias, version)
 
     def forget(self) -> None:
-        """Begin the list of what was done again, after a transition."""
+        """Clear the list of changes, after a transition."""
         self._done.clear()
 
     def so_far(self, rollout: Rollout) -> str:
-        """Describe what was changed since the last transition, for a controller that stops in between."""
+        """Describe the changes since the last transition, for a controller that stops before the next one."""
         done = "; ".join(self._done) or "nothing"
         return f" (since {rollout.state}, {rollout.reason!r}, this controller has done: {done})"
 

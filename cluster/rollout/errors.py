@@ -1,71 +1,71 @@
-"""Every error of a rollout.
+"""Exceptions of a rollout.
 
 ClusterError
 └── RolloutError      base
-    ├── InvalidState  the verb does not fit the state; both are named
+    ├── InvalidState  the verb does not fit the state; the message names both
     ├── Busy          another controller holds the journal
-    │   └── LeaseLost   this one held it, and does so no longer: its effects are not made
-    ├── ForeignChange  somebody else changed what the pods serve: it stays
-    ├── PlanInvalid   the plan, or a plan that the deployment is too small for
-    ├── JournalDamaged  a line before the last is not what was written
-    ├── JournalUnreached  the place that a journal lies in did not answer, or refused
+    │   └── LeaseLost   this controller no longer holds the journal: its changes are not made
+    ├── ForeignChange  something else changed what the pods serve; that change is kept
+    ├── PlanInvalid   the plan is invalid, or the deployment is too small for it
+    ├── JournalDamaged  an entry is damaged, or does not follow from the entries before it
+    ├── JournalUnreached  the storage of the journal did not answer, or refused
     ├── TargetFailed  the cluster that serves did not answer, or refused
-    │   └── TargetRefused  and will again: asking once more does not help
+    │   └── TargetRefused  permanent refusal: a retry does not help
     ├── SourceFailed  the metrics could not be read
-    ├── RegistryFailed  no such version, or the registry did not do its part
-    └── DemoFailed    the demonstration could not be carried through
+    ├── RegistryFailed  the version does not exist, or the registry failed
+    └── DemoFailed    the demonstration could not be completed
 """
 
 from cluster.errors import ClusterError
 
 
 class RolloutError(ClusterError):
-    """Base of every error here."""
+    """Base class of the exceptions of this package."""
 
 
 class InvalidState(RolloutError):
-    """A verb that does not fit the rollout's state."""
+    """Verb that does not fit the state of the rollout."""
 
 
 class Busy(RolloutError):
-    """Another controller is at work on this journal."""
+    """Lock of the journal held by another controller."""
 
 
 class LeaseLost(Busy):
-    """This controller no longer holds the journal, or a later one has changed what the pods serve."""
+    """Lock lost by this controller, or pods already changed by a later controller."""
 
 
 class ForeignChange(RolloutError):
-    """What the pods serve is not what this rollout had them serve."""
+    """Model mix on the pods that this rollout did not configure."""
 
 
 class PlanInvalid(RolloutError):
-    """The plan says something that is not understood or cannot be done."""
+    """Plan with an invalid value, or one that the deployment cannot follow."""
 
 
 class JournalDamaged(RolloutError):
-    """The journal is not one that was written here."""
+    """Journal with an entry that is damaged, missing or out of order."""
 
 
 class JournalUnreached(RolloutError):
-    """The journal cannot be read or written where it lies."""
+    """Failure to read or write the journal in its storage."""
 
 
 class TargetFailed(RolloutError):
-    """The cluster that serves did not answer, or did not take what it was told."""
+    """Failure of the serving cluster to answer or to accept a change."""
 
 
 class TargetRefused(TargetFailed):
-    """The cluster will not take it, however often it is told."""
+    """Permanent refusal of a change by the cluster; a retry does not help."""
 
 
 class SourceFailed(RolloutError):
-    """No metrics could be read."""
+    """Failure to read any metrics."""
 
 
 class RegistryFailed(RolloutError):
-    """The registry has no such version, or could not be asked or written."""
+    """Unknown version, or failure to read or write the registry."""
 
 
 class DemoFailed(RolloutError):
-    """The demonstration, or what it needs, could not be carried through."""
+    """Failure of the demonstration, or of something that it needs."""

@@ -1,33 +1,35 @@
-"""Evidence that a share is worse by more than a tolerance, which may be looked at after every window.
+"""Sequential evidence that a share is worse by more than a tolerance, valid after every window.
 
-Each test keeps an e-process: a bet against the hypothesis "the canary is within the tolerance" that, if the
-hypothesis holds, multiplies its stake by 1 at most in expectation. By Ville's inequality it then ever reaches
-1/alpha with probability alpha at most, however often it is looked at, and for any number of requests.
+Each test keeps an e-process: a bet against the hypothesis "the canary is within the tolerance". If the
+hypothesis holds, the expected factor of the stake is at most 1. By Ville's inequality the e-process then ever
+reaches 1/alpha with probability at most alpha, regardless of how often it is evaluated and of the number of
+requests.
 
 One window is a block of champion's and canary's trials with shares (a, b). The bet is the likelihood ratio
 
     E = p(block | a1, b1) / p(block | a0, b0)
 
-of an alternative (a1, b1), chosen from earlier windows only, over the point (a0, b0) of the hypothesis that
-is nearest to it in Kullback-Leibler divergence. The hypothesis b <= a + tolerance is a convex set of (a, b);
-so for each of its points the expectation of E is at most 1: with s_g the slope of the ratio in group g,
-log E[E] = sum_g n_g log(1 + s_g (t_g - t0_g)) <= sum_g n_g s_g (t_g - t0_g) <= 0, the last step being the
+of an alternative (a1, b1), chosen from earlier windows only, to the point (a0, b0) of the hypothesis that is
+nearest to it in Kullback-Leibler divergence. The hypothesis b <= a + tolerance is a convex set of (a, b); so
+for each of its points the expectation of E is at most 1: with s_g the slope of the ratio in group g, log E[E]
+= sum_g n_g log(1 + s_g (t_g - t0_g)) <= sum_g n_g s_g (t_g - t0_g) <= 0, where the last step is the
 optimality of (a0, b0). The shares may change from window to window, as traffic does.
 
-A trial is a request, and its outcome any number from 0 to 1: 1 for a 5xx, or the share of its texts that have
-some label. Texts of one request are alike, so they are not trials. The hits of a block are the sum of the
-outcomes, which is all that the metrics need to give. The bet stays valid: as a function of one outcome x the
-ratio is r(x) = (t1/t0)^x ((1-t1)/(1-t0))^(1-x), which is convex, and so at most 1 + s_g (x - t0), its chord
-between x = 0 and x = 1. The expectation of that is 1 + s_g (t_g - t0), as of a trial that only hits or misses
-(Hoeffding, "Probability inequalities for sums of bounded random variables" (1963), inequality 4.1; bets on
-means of bounded outcomes: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting"
-(2024, arXiv:2010.09686)). It loses power where a request's outcomes vary less than hits and misses do.
+A trial is a request, and its outcome is any number from 0 to 1: 1 for a 5xx, or the share of its texts that
+have some label. Texts of one request are correlated, so they are not trials. The hits of a block are the sum
+of the outcomes, which is all that the metrics must provide. The bet stays valid: as a function of one outcome
+x the ratio is r(x) = (t1/t0)^x ((1-t1)/(1-t0))^(1-x), which is convex, and so at most 1 + s_g (x - t0), its
+chord between x = 0 and x = 1. The expectation of the chord is 1 + s_g (t_g - t0), as for a trial with only
+the outcomes 0 and 1 (Hoeffding, "Probability inequalities for sums of bounded random variables" (1963),
+inequality 4.1; bets on means of bounded outcomes: Waudby-Smith, Ramdas, "Estimating means of bounded random
+variables by betting" (2024, arXiv:2010.09686)). The test loses power where the outcomes of requests vary less
+than outcomes of 0 and 1 do.
 
 Sources: Turner, Ly, Gruenwald, "Generic E-variables for exact sequential k-sample tests that allow for
 optional stopping" (2021, arXiv:2106.02693); Turner, Gruenwald, "Exact anytime-valid confidence intervals for
 contingency tables and beyond" (2022, arXiv:2203.09785), for the tolerance; Ville, "Etude critique de la
 notion de collectif" (1939). Averages of e-processes are e-processes: over the sizes of the alternative, over
-the window in which the bet begins (so that a version that turns bad late is found, too), and over labels.
+the window in which the bet begins (which also detects a version that becomes worse late), and over labels.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ _BISECTIONS = 50
 def worse(
     champion_hits: Array, champion_trials: Array, canary_hits: Array, canary_trials: Array, tolerance: float
 ) -> Array:
-    """Evidence that the canary's share of hits is above the champion's by more than a tolerance.
+    """Return the evidence that the canary's share of hits exceeds the champion's by more than a tolerance.
 
     Args:
         champion_hits: (..., windows), sums of outcomes from 0 to 1, so at most the trials.
@@ -60,7 +62,8 @@ def worse(
 
     Returns:
         (..., windows): the natural logarithm of the e-process after each window. The first window with trials
-        of the champion is only learnt from.
+            of the champion only provides the first estimate of the champion's share: the test does not bet on
+            it.
     """
     before_hits = np.cumsum(champion_hits, axis=-1) - champion_hits
     before_trials = np.cumsum(champion_trials, axis=-1) - champion_trials
@@ -78,7 +81,7 @@ def worse(
 def differs(
     champion_hits: Array, champion_trials: Array, canary_hits: Array, canary_trials: Array, tolerance: float
 ) -> Array:
-    """Evidence that the two shares of hits differ by more than a tolerance, either way; as `worse`."""
+    """Return the evidence that two shares of hits differ by more than a tolerance, either way; as `worse`."""
     more = worse(champion_hits, champion_trials, canary_hits, canary_trials, tolerance)
     champion_misses, canary_misses = champion_trials - champion_hits, canary_trials - canary_hits
     fewer = worse(champion_misses, champion_trials, canary_misses, canary_trials, tolerance)
@@ -86,10 +89,10 @@ def differs(
 
 
 def above(hits: Array, trials: Array, limit: float) -> Array:
-    """Evidence that a share of hits is above a limit; (..., windows) as `worse`.
+    """Return the evidence that a share of hits is above a limit; (..., windows) as `worse`.
 
-    The ratio of a larger share's likelihood to the limit's rises with the hits, so the limit itself is the
-    hypothesis's hardest case.
+    The likelihood ratio of a larger share to the limit rises with the hits, so the limit itself is the least
+    favorable point of the hypothesis.
     """
     limit = max(limit, _NEAR)
     b1 = limit + LIFTS
@@ -99,7 +102,7 @@ def above(hits: Array, trials: Array, limit: float) -> Array:
 
 
 def mixture(evidence: Sequence[float], stakes: Sequence[float]) -> float:
-    """The evidence of several e-processes that each get a part of one stake; what is left of it stays.
+    """Return the evidence of several e-processes that share one stake; the rest of the stake stays unchanged.
 
     A process may begin late, at a time that only earlier windows decide, and counts as 1 (evidence 0) before.
     """
@@ -109,10 +112,10 @@ def mixture(evidence: Sequence[float], stakes: Sequence[float]) -> float:
 
 
 def _nearest(a1: Array, b1: Array, na: Array, nb: Array, tolerance: float) -> Array:
-    """The champion's share a0 of the nearest point (a0, a0 + tolerance) on the hypothesis's edge.
+    """Return the champion's share a0 of the nearest point (a0, a0 + tolerance) on the edge of the hypothesis.
 
-    It is where the derivative of na KL(a1 || a) + nb KL(b1 || a + tolerance), which rises in a, is 0; that is
-    between a1 and b1 - tolerance.
+    The point is where the derivative of na KL(a1 || a) + nb KL(b1 || a + tolerance), which rises in a, is 0;
+    that is between a1 and b1 - tolerance.
     """
     low = np.broadcast_to(a1, np.broadcast_shapes(a1.shape, b1.shape, na.shape)).copy()
     high = np.maximum(low, b1 - tolerance)
@@ -126,14 +129,14 @@ def _nearest(a1: Array, b1: Array, na: Array, nb: Array, tolerance: float) -> Ar
 
 
 def _log_ratio(one: Array, zero: Array, hits: Array, trials: Array) -> Array:
-    """Logarithm of the likelihood ratio of two shares."""
+    """Return the logarithm of the likelihood ratio of two shares."""
     return np.asarray(hits * np.log(one / zero) + (trials - hits) * np.log((1 - one) / (1 - zero)))
 
 
 def _bet(gain: Array) -> Array:
-    """(..., windows, lifts), logarithms of one-window bets -> (..., windows), of the whole stake.
+    """Combine one-window bets (..., windows, lifts), as logarithms, into the entire stake (..., windows).
 
-    1 / ((k + 1) (k + 2)) of the stake begins with window k; what has not begun stays as it is.
+    1 / ((k + 1) (k + 2)) of the stake begins with window k; the part that has not begun stays unchanged.
     """
     windows = gain.shape[-2]
     begins = 1 / (np.arange(1, windows + 1) * np.arange(2, windows + 2))

@@ -1,8 +1,8 @@
-"""The journal: one JSON line an entry, on the disk before the next effect; and who may write it.
+"""Journal in a folder: one JSON line per entry, flushed to disk before the next change, and its writer lock.
 
-A folder holds `journal.jsonl`, `lock` (held by the one controller at work) and `asked` (what a person asks of
-that controller: promote or abort). A process that dies while it writes leaves a torn last line, which was
-never acted upon: it is dropped.
+The folder holds `journal.jsonl`, `lock` (held by the running controller) and `asked` (pending command to that
+controller: promote or abort). A process that dies while it writes leaves an incomplete last line. No
+controller has acted on that line, so it is dropped.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cluster.rollout.errors import Busy, JournalDamaged
 from cluster.rollout.states import Command, Entry, Rollout, parse_command, replay
 
 _PATIENCE_S = 2.0
-"""For the lock: `is_held` takes it for a moment, and must not keep a controller out."""
+"""Seconds to wait for the lock: `is_held` takes it for a moment, and must not block a controller."""
 
 
 class Journal:
-    """A rollout's memory.
+    """Stored state of a rollout in a folder.
 
     Args:
-        folder: made when the first entry is written.
+        folder: folder of the files; created with the first entry.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,20 +37,23 @@ class Journal:
         self._asked = folder / "asked"
 
     def entries(self) -> list[Entry]:
-        """Every whole entry, oldest first. Raises JournalDamaged, naming the line, if one is no JSON."""
+        """Return every complete entry, oldest first.
+
+        Raises JournalDamaged with the line number of invalid JSON.
+        """
         try:
             lines = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        # What follows the last line end was being written when its process died.
+        # The bytes after the last line end are an entry that was being written when its process died.
         return [self._entry(number, line) for number, line in enumerate(lines[:-1], start=1)]
 
     def rollout(self) -> Rollout:
-        """What the entries add up to."""
+        """Return the rollout that results from all entries."""
         return replay(self.entries())
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Append an entry; it is on the disk when this returns. Only with the lock held."""
+        """Append an entry; it is on disk when this method returns. The caller must hold the lock."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab+") as file:
             self._drop_torn_line(file.fileno())
@@ -65,7 +68,7 @@ class Journal:
 
     @contextmanager
     def held(self, patience_s: float = _PATIENCE_S) -> Iterator[None]:
-        """Be the one who writes while the block runs. Raises Busy if another process or thread is."""
+        """Hold the writer lock while the block runs. Raises Busy if another process or thread holds it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._folder / "lock")
         try:
@@ -81,7 +84,7 @@ class Journal:
             lock.release()
 
     def is_held(self) -> bool:
-        """Whether a controller is at work."""
+        """Return whether a controller holds the lock."""
         if not self._folder.exists():
             return False
         try:
@@ -91,30 +94,30 @@ class Journal:
             return True
 
     def check_held(self) -> None:
-        """Nothing to check: the operating system keeps the lock for a process that lives, paused or not."""
+        """Do nothing: the operating system keeps the lock of a live process, even while it is paused."""
 
     def ask(self, command: Command) -> None:
-        """Leave a command for the controller at work, in the place of an earlier one."""
+        """Store a command for the running controller; it replaces an earlier command."""
         draft = self._asked.with_name(f"asked.{os.getpid()}")
         draft.write_text(json.dumps(asdict(command)))
         with self._commands():
             draft.replace(self._asked)
 
     def asked(self) -> Command | None:
-        """The command that waits, if any."""
+        """Return the pending command, if any."""
         try:
             return parse_command(self._asked.read_text())
         except FileNotFoundError:
             return None
 
     def answered(self, command: Command) -> None:
-        """Remove a command after the entry that carries it out is written, unless another has replaced it."""
+        """Remove a command after its entry was written, unless another command has replaced it."""
         with self._commands():
             if self.asked() == command:
                 self._asked.unlink()
 
     def _commands(self) -> FileLock:
-        """Between reading a command and removing it, nobody else may write one."""
+        """Return the lock that prevents a new command between the read of a command and its removal."""
         return FileLock(self._folder / "asked.lock")
 
     def _entry(self, number: int, line: bytes) -> Entry:

@@ -1,4 +1,4 @@
-"""The seam to a rollout's memory: a folder of this machine, or a place that several machines reach."""
+"""Interface of the journal, which is stored in a local folder or in storage that several machines reach."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from cluster.rollout.states import Command, Entry, Rollout
 
 
 class AnyJournal(Protocol):
-    """What a controller needs; `cluster.rollout.journal.Journal` says what each method does."""
+    """Methods that a controller needs; `cluster.rollout.journal.Journal` documents them."""
 
     def entries(self) -> list[Entry]:
-        """Every whole entry, oldest first."""
+        """Return every complete entry, oldest first."""
 
     def rollout(self) -> Rollout:
-        """What the entries add up to."""
+        """Return the rollout that results from all entries."""
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Append an entry; only with the lock held."""
+        """Append an entry. The caller must hold the lock."""
 
     def held(self) -> AbstractContextManager[None]:
-        """Be the one who writes while the block runs. Raises Busy if somebody else is."""
+        """Hold the writer lock while the block runs. Raises Busy if another controller holds it."""
 
     def is_held(self) -> bool:
-        """Whether a controller is at work."""
+        """Return whether a controller holds the lock."""
 
     def check_held(self) -> None:
-        """Raise LeaseLost if this process no longer holds the lock; for immediately before an effect."""
+        """Raise LeaseLost if this process no longer holds the lock; call it immediately before a change."""
 
     def ask(self, command: Command) -> None:
-        """Leave a command for the controller at work, in the place of an earlier one."""
+        """Store a command for the running controller; it replaces an earlier command."""
 
     def asked(self) -> Command | None:
-        """The command that waits, if any."""
+        """Return the pending command, if any."""
 
     def answered(self, command: Command) -> None:
-        """Remove a command that was read, unless another one has replaced it since."""
+        """Remove a command that was read, unless another command has replaced it since."""
 
 
 def open_journal(address: str) -> AnyJournal:
-    """The journal in a folder, or at `s3://bucket/prefix`.
+    """Open the journal in a folder, or at `s3://bucket/prefix`.
 
     Raises:
         JournalUnreached: the address names no bucket.

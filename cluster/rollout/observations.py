@@ -1,4 +1,4 @@
-"""What the two versions did in a window of time: counts, and nothing that needs a clock or a network."""
+"""Counts of the two versions in a time window. Pure data without clock or network."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BOUNDARIES_MS = (1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000)
-"""Upper ends of the latency histogram, as `serve_app.metrics` declares them; one more class is open."""
+"""Upper ends of the latency histogram in ms, as in `serve_app.metrics`; one more class is open-ended."""
 TENTHS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one version did.
+    """Counts of one version.
 
     Attributes:
-        requests: with texts, by whatever route, refused ones included.
-        errors: of those, answered 5xx.
-        refused: of those, answered 429.
-        latency: requests by time to the answer, one class a boundary and the open one; not in each case those
-            that were refused.
+        requests: requests with texts on any route, including the refused ones.
+        errors: requests answered 5xx.
+        refused: requests answered 429.
+        latency: requests by time to the answer: one class per boundary and the open-ended class; it does not
+            always include the refused requests.
         label_shares: answered requests, each divided among labels by the share of its texts.
-        score_shares: the same by the label's score, in tenths.
-        shadow_shares: requests scored aside, each divided by the share of its texts into `agree` (with the
-            champion's label), `disagree` and `failed`.
+        score_shares: answered requests, divided likewise among the tenths of the label's score.
+        shadow_shares: requests scored by the shadow model, each divided by the share of its texts into
+            `agree` (with the champion's label), `disagree` and `failed`.
         feedback_shares: requests with feedback, each divided into `right` and `wrong`.
     """
 
@@ -38,18 +38,18 @@ class Counts:
 
     @property
     def answered(self) -> float:
-        """Requests that were answered with labels."""
+        """Return the number of requests that were answered with labels."""
         return sum(self.label_shares.values())
 
     @property
     def shadowed(self) -> float:
-        """Requests scored aside."""
+        """Return the number of requests that the shadow model scored."""
         return sum(self.shadow_shares.values())
 
 
 @dataclass(frozen=True, slots=True)
 class FailedLoad:
-    """A model that some replica is to serve and could not load: its address, and the error's type."""
+    """Model that a replica could not load: its address, and the error's type."""
 
     uri: str
     reason: str
@@ -57,15 +57,15 @@ class FailedLoad:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Both versions side by side.
+    """Counts of both versions in one time window.
 
     Attributes:
         stage: number of the stage, from 0.
-        seconds: how long the window was.
-        champion: what the champion did.
-        canary: what the canary did.
-        failed: models that replicas could not load, at the window's end.
-        versions: the versions that champion and canary call themselves; None for one that nobody serves.
+        seconds: length of the window.
+        champion: counts of the champion.
+        canary: counts of the canary.
+        failed: models that replicas could not load, at the end of the window.
+        versions: versions that champion and canary report; None for a model that no replica serves.
     """
 
     stage: int
@@ -77,9 +77,9 @@ class Window:
 
 
 def p95_ms(latency: tuple[int, ...]) -> float | None:
-    """The 95th percentile of a latency histogram, linear within its class; None of an empty one.
+    """Return the 95th percentile of a latency histogram, linear within its class; None if it is empty.
 
-    In the open class it is the last boundary: at least so much.
+    In the open-ended class the result is the last boundary, which is a lower bound.
     """
     total, below = sum(latency), 0
     if not total:

@@ -1,4 +1,4 @@
-"""Which cluster a rollout works on: the options that name it, and the target and the source behind them."""
+"""Options that select the cluster of a rollout, and the target and the metric source that they select."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 30.0
 _PATIENCE_S = 10.0
-"""For one call to the Kubernetes API: the controller asks again itself, and hears a person in between."""
+"""Seconds to retry one call to the Kubernetes API.
+
+The controller also retries, and reads commands in between.
+"""
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
-    """The options, for a verb's parser."""
+    """Add the options to the parser of a verb."""
     parser.add_argument(
         "--target",
         choices=("serve", "rayservice"),
@@ -49,10 +52,10 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
-    """What serves, and where its metrics are read.
+    """Yield the deployment that serves and the source of its metrics.
 
     Raises:
-        TargetFailed: there is no Kubernetes cluster to speak to.
+        TargetFailed: no Kubernetes cluster can be reached.
     """
     import httpx
 

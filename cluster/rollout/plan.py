@@ -1,4 +1,4 @@
-"""The plan of a rollout: its stages, how long each is watched, and how much worse a canary may be."""
+"""Plan of a rollout: its stages, how long each is observed, and the tolerances of a canary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Frozen(BaseModel):
 
 
 class Stage(_Frozen):
-    """How far the canary is let in."""
+    """Stage of a rollout: how many pods the canary gets."""
 
     pods: Annotated[int, Field(ge=1)] | Literal["half"] = Field(description="Pods that serve the canary.")
     shadow: bool = Field(
@@ -28,7 +28,7 @@ class Stage(_Frozen):
 
 
 class Tolerances(_Frozen):
-    """How much worse, or other, a canary may be. What is beyond, with enough evidence, is rolled back."""
+    """Tolerances of a canary: with enough evidence that it exceeds one of them, it is rolled back."""
 
     error_share: Share = Field(default=0.005, description="More requests answered 5xx, as a share of all.")
     refused_share: Share = Field(default=0.05, description="More requests answered 429, as a share of all.")
@@ -54,7 +54,7 @@ class Tolerances(_Frozen):
 
 
 class Plan(_Frozen):
-    """What a rollout goes through. The last step, all pods, follows the last stage."""
+    """Plan of a rollout. After the last stage, all pods switch to the canary."""
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(pods=1), Stage(pods="half"))
     window_s: Annotated[float, Field(gt=0, description="Between two readings of the metrics, seconds.")] = 15
@@ -78,17 +78,17 @@ class Plan(_Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stage for a number of pods: so many serve the canary, or shadow it."""
+    """Stage with its number of pods that serve the canary, or that score with it in shadow."""
 
     pods: int
     shadow: bool
 
 
 def steps(plan: Plan, replicas: int) -> tuple[Step, ...]:
-    """The stages as pods, without those that change nothing; at least one pod stays the champion's.
+    """Return the stages in pods, without those that change nothing; at least one pod stays with the champion.
 
     Raises:
-        PlanInvalid: there are fewer than two replicas.
+        PlanInvalid: the deployment has fewer than two replicas.
     """
     if replicas < 2:
         raise PlanInvalid(
@@ -105,10 +105,10 @@ def steps(plan: Plan, replicas: int) -> tuple[Step, ...]:
 
 
 def read_plan(path: Path | None) -> Plan:
-    """The plan in a TOML file, or the default one.
+    """Load the plan from a TOML file, or return the default plan.
 
     Raises:
-        PlanInvalid: the file is not there, is not TOML, or says something that is not understood.
+        PlanInvalid: the file does not exist, is not TOML, or has an invalid key or value.
     """
     if path is None:
         return Plan()

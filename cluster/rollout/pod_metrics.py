@@ -1,7 +1,7 @@
-"""The replicas' metrics in a Kubernetes cluster without Prometheus: each pod's own, through the API server.
+"""Metrics of the replicas in a Kubernetes cluster without Prometheus, read from each pod via the API server.
 
-The API server's proxy is the one way to a pod that is the same from a laptop and from inside. It asks for the
-right to `get` on `pods/proxy`, and a NetworkPolicy must let the API server in.
+The proxy of the API server is the only path to a pod that is the same from a laptop and from inside the
+cluster. It needs the permission to `get` `pods/proxy`, and a NetworkPolicy must admit the API server.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from cluster.rollout.errors import SourceFailed
 from cluster.rollout.samples import Reading, gathered
 
 _PORT_NAME, _PORT = "metrics", 8080
-"""KubeRay has every Ray node export there, and names the port so."""
+"""Port name and number: KubeRay makes every Ray node export metrics there, and names the port so."""
 
 
 class PodMetrics:
-    """The Prometheus endpoints of a RayService's pods.
+    """Prometheus endpoints of the pods of a RayService.
 
     Args:
-        client: of the cluster.
-        namespace: of the service.
-        name: of the service.
+        client: client of the cluster.
+        namespace: namespace of the service.
+        name: name of the service.
     """
 
     def __init__(self, client: KubeRay, namespace: str, name: str) -> None:
@@ -33,9 +33,10 @@ class PodMetrics:
         self._name = name
 
     def read(self) -> Reading:
-        """All running pods' series; a pod that does not answer is missing. SourceFailed if none answers.
+        """Read the series of all running pods; a pod that does not answer is missing.
 
-        A pod that is being deleted is not expected to answer, and is not read.
+        A pod that is being deleted is not expected to answer, and is not read. Raises SourceFailed if no pod
+        answers.
         """
         try:
             clusters = self._client.clusters(RAY_SERVICE, self._namespace, self._name)
@@ -59,7 +60,7 @@ class PodMetrics:
 
 
 def _port(pod: dict[str, Any]) -> int:
-    """Where a pod exports its metrics."""
+    """Return the port on which a pod exports its metrics."""
     named = (
         port["containerPort"]
         for container in pod["spec"]["containers"]

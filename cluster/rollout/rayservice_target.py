@@ -1,7 +1,8 @@
-"""The target that is a RayService: the rollout owns its `serveConfigV2`, and KubeRay tells Serve.
+"""Rollout target that is a RayService: the rollout owns its `serveConfigV2`, and KubeRay applies it to Serve.
 
-Not Serve's own API: the operator says its serveConfigV2 again whenever it starts anew, and would take back a
-canary that Serve alone knows of. All that is read stands in the one object: to get and to patch it is enough.
+The target does not use Serve's own API: the operator applies its serveConfigV2 again whenever it restarts,
+and would remove a canary that is configured only in Serve. Everything is read from this one object, so the
+permissions to get and to patch it are sufficient.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from cluster.rollout.told import Options, fence_of, mix_of, options_of, override
 
 _OURS = frozenset((FIELD_MANAGER, ROLLOUT_MANAGER))
 _FINAL = (Forbidden, NoKind, NotFound, Rejected)
-"""What asking again does not help against."""
+"""Errors for which a retry does not help."""
 
 
 class RayServiceTarget:
-    """A RayService in a Kubernetes cluster.
+    """RayService in a Kubernetes cluster.
 
     Args:
-        client: of the cluster.
-        namespace: of the service.
-        name: of the service.
+        client: client of the cluster.
+        namespace: namespace of the service.
+        name: name of the service.
         application: name of the application in its serveConfigV2.
-        deployment: name of the deployment in that.
-        take_over: own serveConfigV2 even where a field manager does that is not of this project.
+        deployment: name of the deployment in that application.
+        take_over: own serveConfigV2 even if a field manager outside this project owns it.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class RayServiceTarget:
         self._take_over = take_over
 
     def read(self) -> Serving:
-        """What its serveConfigV2 says, and what its status says of that; see `Target`.
+        """Return the serving state from the RayService's serveConfigV2 and status; see `Target`.
 
-        A pod holds one replica, so the replicas are the endpoints that the operator counts. A pod that is not
-        ready for a moment is missing there, so they are never taken for fewer than the least that may run.
+        A pod holds one replica, so the replicas are the endpoints that the operator counts. A pod that is
+        temporarily not ready is not counted, so the result is never below the minimum number of replicas.
         """
         with _translated():
             service = self._client.get(RAY_SERVICE, self._namespace, self._name)
@@ -81,7 +82,7 @@ class RayServiceTarget:
         )
 
     def apply(self, mix: Mix, guard: Guard | None = None) -> None:
-        """Put the mix into the deployment's `user_config`; see `Target`."""
+        """Write the mix into the deployment's `user_config`; see `Target`."""
         self._change(lambda options: replaced(options.get("user_config"), mix, guard))
 
     def scale(self, replicas: int) -> None:
@@ -107,7 +108,7 @@ class RayServiceTarget:
             edit(self._client, self._namespace, self._name, edited)
 
     def _blocked(self, service: Document) -> str:
-        """Why the configuration is not this rollout's to change, or an empty text."""
+        """Return why this rollout may not change the configuration, or an empty text."""
         others = ", ".join(sorted(holders(service) - _OURS))
         if not others or self._take_over:
             return ""
@@ -140,7 +141,7 @@ def _config(service: Document) -> dict[str, Any]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """The Kubernetes API's errors as a rollout's."""
+    """Translate exceptions of the Kubernetes API to those of a rollout."""
     try:
         yield
     except _FINAL as error:

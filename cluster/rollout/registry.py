@@ -1,6 +1,6 @@
-"""The registry's side of a rollout: `registry:` addresses made concrete, and aliases that move with it.
+"""Registry side of a rollout: resolution of `registry:` addresses, and aliases that move with the rollout.
 
-The pods never ask the registry: what they are told is the address of a bundle.
+The pods never read the registry: their configuration contains the address of a bundle.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from train.registry.versions import SCHEME
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A version of the registry that is to be tried.
+    """Registry version that is the canary.
 
     Attributes:
-        canary: its bundle's address, and its version.
-        model: the registered model whose aliases move.
-        versions: of that model, all of them.
+        canary: address of its bundle, and its version.
+        model: registered model whose aliases move.
+        versions: all versions of that model.
     """
 
     canary: Side
@@ -32,17 +32,17 @@ class Registered:
     versions: Sequence[Version]
 
     def champion_version(self, served_uri: str) -> str | None:
-        """What the registry calls the bundle that is served; if that is none of its own, its champion."""
+        """Return the version of the served bundle; if the registry lacks the bundle, that of its champion."""
         by_uri = [version.version for version in self.versions if version.uri == served_uri]
         by_alias = [version.version for version in self.versions if CHAMPION in version.aliases]
         return next(iter(by_uri + by_alias), None)
 
 
 def find(address: str, open_it: Callable[[], Registry] = open_registry) -> Registered | None:
-    """The version of `registry:NAME/VERSION` or `registry:NAME@ALIAS`; None for any other address.
+    """Return the version of `registry:NAME/VERSION` or `registry:NAME@ALIAS`; None for any other address.
 
     Raises:
-        RegistryFailed: there is no such version, or the registry cannot be asked.
+        RegistryFailed: the version does not exist, or the registry cannot be read.
     """
     if not address.startswith(SCHEME):
         return None
@@ -53,7 +53,7 @@ def find(address: str, open_it: Callable[[], Registry] = open_registry) -> Regis
 
 
 class RegistryAliases:
-    """Moves the aliases of the registry; see `Aliases`. It is opened with the first move.
+    """Aliases in the model registry, which is opened for the first move; see `Aliases`.
 
     Args:
         open_it: opens the registry.
@@ -64,14 +64,14 @@ class RegistryAliases:
         self._registry: Registry | None = None
 
     def move(self, model: str, alias: str, version: str | None) -> None:
-        """Have an alias mean a version, or nothing for None. Raises RegistryFailed.
+        """Point an alias at a version, or delete the alias if the version is None. Raises RegistryFailed.
 
-        `previous` moves with `champion`, in one step.
+        `previous` moves together with `champion` in one step.
         """
         self._set(model, alias, version, undo=False)
 
     def restore(self, model: str, alias: str, version: str | None) -> None:
-        """Take an alias's last move back, if that came from this version; else as `move`."""
+        """Undo the last move of an alias if it came from this version; otherwise move it as `move` does."""
         self._set(model, alias, version, undo=True)
 
     def _set(self, model: str, alias: str, version: str | None, *, undo: bool) -> None:
@@ -80,7 +80,7 @@ class RegistryAliases:
             if version is not None:
                 self._registry.set_alias(model, alias, version, undo=undo)
                 return
-            with suppress(VersionUnknown):  # it meant nothing before
+            with suppress(VersionUnknown):  # the alias did not exist before
                 self._registry.delete_alias(model, alias)
 
 

@@ -1,4 +1,4 @@
-"""A rollout as a person reads it, and as a pipeline does."""
+"""Reports of a rollout as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cluster.rollout.target import Serving
 
 
 def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
-    """What `--json` prints."""
+    """Return the object that `--json` prints."""
     return {
         "state": rollout.state,
         "rollout": rollout.number,
@@ -51,12 +51,12 @@ def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
 
 
 def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str:
-    """What `status` prints.
+    """Return the text that `status` prints.
 
     Args:
-        rollout: from the journal.
-        serving: from the cluster, or None if it could not be asked.
-        at_work: whether a controller is.
+        rollout: rollout from the journal.
+        serving: state of the cluster, or None if it could not be read.
+        at_work: whether a controller is running.
     """
     lines = [f"rollout {rollout.number}: {rollout.state}" if rollout.number else "no rollout yet"]
     if rollout.number:
@@ -84,7 +84,7 @@ def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str
 
 
 def table(rollout: Rollout) -> list[str]:
-    """Both versions side by side, and every test."""
+    """Return the table rows of both versions and of every test."""
     rows = [f"  {'':<10}{'requests':>10}{'5xx':>8}{'429':>8}{'p95 ms':>9}  labels"]
     for name, counts in _sides(rollout):
         p95 = p95_ms(counts.latency)
@@ -101,7 +101,7 @@ def table(rollout: Rollout) -> list[str]:
 
 
 def history(entries: Iterable[Entry]) -> list[str]:
-    """Every transition, a line each."""
+    """Return one line for every transition."""
     return [
         f"{_time(float(entry['at']))}  {str(entry['event']).replace('_', ' '):<13} {entry.get('reason', '')}"
         for entry in entries
@@ -159,7 +159,7 @@ def _serving(serving: Serving) -> str:
 
 
 def _changed_by(fence: int, last: int) -> str:
-    """Who wrote what the pods serve, by the number of the change; `last` is this rollout's last one."""
+    """Describe the writer of the served mix by its change number; `last` is this rollout's last change."""
     if fence > last:
         return f"change {fence} of another rollout"
     return f"a controller that was overtaken: change {fence} of {last}" if fence else "someone else"

@@ -1,10 +1,11 @@
-"""From the replicas' metrics to counts by version: from Ray's endpoints, or from a Prometheus server.
+"""Counts by version from the metrics of the replicas: from Ray's endpoints, or from a Prometheus server.
 
-Both give the same samples, running totals by label; a window is the difference of two readings. A process
-that the earlier reading lacks has no difference yet: what it shows is its baseline, since it may be the total
-of weeks (as Prometheus's `increase` has it). A known process starts every series at 0. A process that started
-again under the same labels, which its start time tells, has counted from 0 since. A series that is gone for a
-while keeps what it had; a reading that lacks an endpoint is incomplete, and neither begins nor ends a window.
+Both sources give the same samples, running totals by label; a window is the difference of two readings. A
+process that is not in the earlier reading has no difference yet: its totals are its baseline, since they may
+have been counted for weeks (Prometheus's `increase` does the same). A known process starts every series at 0.
+A process that restarted under the same labels, which its start time shows, has counted from 0 since then. A
+series that is temporarily absent keeps its last value. A reading without one of the endpoints is incomplete,
+and neither begins nor ends a window.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _FAILED = "ray_sentiment_failed_load"
 _START = "ray_sentiment_process_start_time_seconds"
 _GAUGES = (_MODEL, _FAILED, _START)
 NAMES = (_REQUESTS, _LATENCY, _LABELS, _SCORES, _SHADOW, _FEEDBACK, *_GAUGES)
-"""What is read. Feedback is there only where a service stores it (`outcome` right or wrong)."""
-_ROUTES = ("/v1/classify", "/predict", "/invocations")  # and all that end in /infer: those that take texts
+"""Metrics that are read. Feedback exists only if a service stores it (`outcome` right or wrong)."""
+_ROUTES = ("/v1/classify", "/predict", "/invocations")  # those with texts, and all that end in /infer
 
 _SERVED_WITHIN = "1h"
 _TRIES = 3
 _PROCESS = frozenset(("endpoint", "instance", "pod", "NodeAddress", "SessionName", "WorkerId"))
-"""Labels that together name the process that counts."""
+"""Labels that together identify the process that counts."""
 
 Labels = frozenset[tuple[str, str]]
 Key = tuple[str, Labels]
@@ -47,35 +48,35 @@ Key = tuple[str, Labels]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Every series with its running total or value, at one moment.
+    """Values of all series at one moment: running totals or gauges.
 
     Attributes:
         series: values by name and labels.
-        missing: endpoints that are known and did not answer; with any, the reading is incomplete.
+        missing: known endpoints that did not answer; the reading is incomplete if there are any.
     """
 
     series: Mapping[Key, float]
     missing: frozenset[str] = frozenset()
 
     def followed_by(self, later: Reading) -> Reading:
-        """The later reading, with what is missing in it as it was."""
+        """Return the later reading, with the values of this one for the series that it lacks."""
         return Reading({**self.series, **later.series}, later.missing)
 
 
 class Source(Protocol):
-    """Where the replicas' metrics are read."""
+    """Source of the replicas' metrics."""
 
     def read(self) -> Reading:
-        """What the metrics say now. Raises SourceFailed if no endpoint answers."""
+        """Return the current metrics. Raises SourceFailed if no endpoint answers."""
 
 
 class Endpoints:
-    """Ray's own Prometheus endpoints, one a node, found through the dashboard; no Prometheus needed.
+    """Ray's own Prometheus endpoints, one per node, listed by the dashboard; they need no Prometheus server.
 
     Args:
         dashboard: address of the Ray dashboard, which lists the nodes' endpoints.
-        urls: the endpoints, instead of asking the dashboard.
-        client: speaks HTTP; the caller's to close.
+        urls: endpoints to use instead of those that the dashboard lists.
+        client: HTTP client, which the caller closes.
     """
 
     def __init__(self, dashboard: str, urls: Sequence[str] = (), *, client: httpx.Client) -> None:
@@ -84,7 +85,10 @@ class Endpoints:
         self._client = client
 
     def read(self) -> Reading:
-        """All nodes' series; a node that does not answer is missing. SourceFailed if none answers."""
+        """Read the series of all nodes; a node that does not answer is missing.
+
+        Raises SourceFailed if none answers.
+        """
         return gathered(self._urls or self._listed(), self._fetch)
 
     def _fetch(self, url: str) -> str:
@@ -115,12 +119,12 @@ class Endpoints:
 
 
 class Prometheus:
-    """A Prometheus server that scrapes the cluster.
+    """Prometheus server that scrapes the cluster.
 
     Args:
-        url: of the server, e.g. http://prometheus:9090.
-        selector: what narrows the series down to this service, e.g. `namespace="prod"`.
-        client: speaks HTTP; the caller's to close.
+        url: address of the server, for example http://prometheus:9090.
+        selector: label matchers that select the series of this service, for example `namespace="prod"`.
+        client: HTTP client, which the caller closes.
     """
 
     def __init__(self, url: str, selector: str = "", *, client: httpx.Client) -> None:
@@ -129,10 +133,11 @@ class Prometheus:
         self._client = client
 
     def read(self) -> Reading:
-        """The latest value of every series; SourceFailed if the server does not answer, or not with one."""
+        """Return the latest value of every series. Raises SourceFailed if the server does not provide it."""
         chosen = f"{{{self._selector}}}"
         series = {(name, labels): value for name in NAMES for labels, value in self._query(f"{name}{chosen}")}
-        # A target whose last scrape failed has no series; of those, the ones that have served a model.
+        # A target has no series after a failed scrape; only targets that have served a model count as
+        # missing.
         down = f"up{chosen} == 0 and on (job, instance) last_over_time({_MODEL}{chosen}[{_SERVED_WITHIN}])"
         missing = frozenset(dict(labels).get("instance", "") for labels, _ in self._query(down))
         return Reading(series, missing)
@@ -153,14 +158,15 @@ class Prometheus:
 
 
 def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
-    """The series of every place that answers; those that do not, of several tries, are missing.
+    """Return the series of every endpoint that answers; those that fail several attempts are missing.
 
     Args:
-        places: address or name of each; it becomes the label `endpoint`, since two may have equal series.
-        fetch: gives a place's metrics in Prometheus's text format, or raises SourceFailed.
+        places: address or name of each endpoint; it becomes the label `endpoint`, since two endpoints may
+            have equal series.
+        fetch: returns the metrics of an endpoint in Prometheus's text format, or raises SourceFailed.
 
     Raises:
-        SourceFailed: none answered.
+        SourceFailed: no endpoint answered.
     """
     found: dict[Key, float] = {}
     left, faults = list(places), dict[str, str]()
@@ -184,13 +190,13 @@ def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
 
 
 def auth_headers(environment: Mapping[str, str]) -> dict[str, str]:
-    """What Ray's dashboard asks for with RAY_AUTH_MODE=token: the token of RAY_AUTH_TOKEN, if that is set."""
+    """Return the headers that Ray's dashboard needs with RAY_AUTH_MODE=token: the token of RAY_AUTH_TOKEN."""
     token = environment.get("RAY_AUTH_TOKEN")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def parse(text: str) -> Iterable[tuple[Key, float]]:
-    """The series of interest in Prometheus's text format."""
+    """Yield the series in `NAMES` from Prometheus's text format."""
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name in NAMES:
@@ -198,7 +204,7 @@ def parse(text: str) -> Iterable[tuple[Key, float]]:
 
 
 def between(before: Reading, after: Reading) -> Reading:
-    """What known processes added from one reading to the next; gauges are those of the later one."""
+    """Return the increase of known processes between two readings; gauges have their later value."""
     known = {_process_of(labels) for _, labels in before.series}
     began, begins = _starts(before), _starts(after)
     added = {}
@@ -214,7 +220,7 @@ def between(before: Reading, after: Reading) -> Reading:
 
 
 def pods_of(reading: Reading, uri: str) -> int:
-    """The number of processes that report the model of an address."""
+    """Return the number of processes that report the model of an address."""
     return len(
         {
             _process_of(labels)
@@ -229,12 +235,12 @@ def _process_of(labels: Labels) -> Labels:
 
 
 def _starts(reading: Reading) -> dict[Labels, float]:
-    """Unix time of each process's start, where it is reported."""
+    """Return the Unix time of each process's start, where it is reported."""
     return {_process_of(labels): value for (name, labels), value in reading.series.items() if name == _START}
 
 
 def version_of(reading: Reading, uri: str) -> str | None:
-    """The version that the model of an address calls itself, or None if no replica has loaded it."""
+    """Return the version that the model of an address reports, or None if no replica has loaded it."""
     versions = {
         dict(labels).get("version", "")
         for (name, labels), value in reading.series.items()
@@ -244,7 +250,7 @@ def version_of(reading: Reading, uri: str) -> str | None:
 
 
 def failed_loads(reading: Reading) -> tuple[FailedLoad, ...]:
-    """The models that replicas are to serve and could not load."""
+    """Return the models that replicas could not load."""
     found = {
         FailedLoad(dict(labels).get("uri", ""), dict(labels).get("reason", ""))
         for (name, labels), value in reading.series.items()
@@ -254,7 +260,7 @@ def failed_loads(reading: Reading) -> tuple[FailedLoad, ...]:
 
 
 def counts_of(added: Reading, version: str | None) -> Counts:
-    """What one version did between two readings; nothing for None."""
+    """Return the counts of one version between two readings; empty counts for None."""
     if version is None:
         return Counts()
     sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -279,12 +285,12 @@ def counts_of(added: Reading, version: str | None) -> Counts:
 
 
 def _shares(sums: Mapping[str, float]) -> dict[str, float]:
-    """Sums of shares without the noise of floating-point differences, in the labels' order."""
+    """Return the sums in the labels' order, rounded to remove the noise of floating-point differences."""
     return {name: round(total, 6) for name, total in sorted(sums.items()) if round(total, 6)}
 
 
 def _is_inference(tags: Mapping[str, str]) -> bool:
-    """Whether a series counts inference requests; pods of earlier releases name the route alone."""
+    """Return whether a series counts inference requests; pods of earlier releases report only the route."""
     route = tags.get("route", "")
     return (
         tags.get("kind", "inference" if route in _ROUTES or route.endswith("/infer") else "") == "inference"
@@ -292,7 +298,7 @@ def _is_inference(tags: Mapping[str, str]) -> bool:
 
 
 def _class_of(name: str, tags: Mapping[str, str]) -> str:
-    """The label by which a metric is counted here; texts on which the model fails (422) count as errors."""
+    """Return the label value by which a metric is counted; a 422 from a failed model counts as an error."""
     if name == _REQUESTS and (tags.get("status"), tags.get("kind")) == ("422", "inference"):
         return "500"
     by = {_REQUESTS: "status", _LATENCY: "le", _LABELS: "label", _SCORES: "tenth"}.get(name, "outcome")
@@ -300,7 +306,7 @@ def _class_of(name: str, tags: Mapping[str, str]) -> str:
 
 
 def _classes(cumulative: Mapping[str, float]) -> tuple[int, ...]:
-    """Prometheus's buckets, each with all before it, as classes of their own."""
+    """Convert Prometheus's cumulative buckets to counts per class."""
     by_end = {float(end): count for end, count in cumulative.items()}
     classes, before = [], 0.0
     for end in (*BOUNDARIES_MS, math.inf):

@@ -1,7 +1,7 @@
-"""The target that is an application of Ray Serve: its REST API on the dashboard's port.
+"""Rollout target that is a Ray Serve application, through the REST API on the dashboard's port.
 
-Serve takes a whole configuration at once and gives back the one in force, so a change is: read, change the
-one deployment's `user_config`, put back. Whatever else is configured stays as it is.
+Serve accepts only an entire configuration and returns the current one. A change therefore reads it, changes
+the `user_config` of one deployment, and writes it back. All other configuration stays unchanged.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _GLOBAL = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 
 
 class ServeTarget:
-    """An application of Serve, on this machine or another.
+    """Serve application, on this machine or another.
 
     Args:
-        dashboard: address of the Ray dashboard, e.g. http://127.0.0.1:8265.
+        dashboard: address of the Ray dashboard, for example http://127.0.0.1:8265.
         application: name of the application.
-        deployment: name of the deployment in it.
-        client: speaks HTTP; the caller's to close.
+        deployment: name of the deployment in the application.
+        client: HTTP client, which the caller closes.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ServeTarget:
         self._client = client
 
     def read(self) -> Serving:
-        """What the deployment is told and how far it is; see `Target`."""
+        """Return the configuration of the deployment and its progress; see `Target`."""
         application = self._found(self._details())
         deployment = self._deployment_in(application)
         config = deployment["deployment_config"]
@@ -65,7 +65,7 @@ class ServeTarget:
         )
 
     def apply(self, mix: Mix, guard: Guard | None = None) -> None:
-        """Put the mix into the deployment's `user_config`; see `Target`."""
+        """Write the mix into the deployment's `user_config`; see `Target`."""
         self._change(lambda config: replaced(config.get("user_config"), mix, guard))
 
     def scale(self, replicas: int) -> None:
@@ -73,9 +73,10 @@ class ServeTarget:
         self._change(lambda config: scaled(config, replicas))
 
     def _change(self, change: Callable[[Options], Options]) -> None:
-        """Put the configuration that was read back with options of the deployment changed, if any are.
+        """Write the configuration back with changed options of the deployment, if any change.
 
-        Serve takes no condition with a change, so what others change in the milliseconds since is lost.
+        Serve has no conditional writes, so a change by others in the milliseconds between read and write is
+        lost.
         """
         details = self._details()
         options = change(self._deployment_in(self._found(details))["deployment_config"])

@@ -1,4 +1,4 @@
-"""What the tests compare: shares of a version's requests, alone or several in one test. Pure."""
+"""Shares of a version's requests that the tests compare, alone or several in one test. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,53 +10,56 @@ from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window
 
 _SCORE_FLOORS = (6, 7, 8, 9)
 _LATE_STAKE = 0.1
-"""Of the test of labels, for labels that nobody knew when it began."""
+"""Part of the label test's stake for labels that were unknown when the test began."""
 
 Share = Callable[[Counts], tuple[float, float]]
-"""The sum of the requests' shares, each 0 to 1, and the number of the requests."""
+"""Function that returns the sum of the requests' shares, each 0 to 1, and the number of requests."""
 
 
 def errors(counts: Counts) -> tuple[float, float]:
-    """Requests answered 5xx, of all."""
+    """Return the requests answered 5xx, and all requests."""
     return counts.errors, counts.requests
 
 
 def late(ms: float) -> Share:
-    """Of requests that take longer, to the next boundary of the histogram."""
+    """Return the share of requests that take longer than `ms`, rounded up to a boundary of the histogram."""
     after = min(bisect.bisect_left(BOUNDARIES_MS, ms), len(BOUNDARIES_MS) - 1) + 1
     return lambda counts: (sum(counts.latency[after:]), sum(counts.latency))
 
 
 def refused(counts: Counts) -> tuple[float, float]:
-    """Requests answered 429, of all."""
+    """Return the requests answered 429, and all requests."""
     return counts.refused, counts.requests
 
 
 def wrong(counts: Counts) -> tuple[float, float]:
-    """Requests' shares of texts that feedback calls wrong, of those with feedback."""
+    """Return the requests' shares of texts that are wrong by feedback, and the requests with feedback."""
     return counts.feedback_shares.get("wrong", 0.0), sum(counts.feedback_shares.values())
 
 
 def differing(counts: Counts) -> tuple[float, float]:
-    """Requests' shares of texts that the canary labels otherwise, of those scored aside."""
+    """Return the requests' shares of texts that the shadow model labels differently, and those requests.
+
+    Requests in which the shadow model failed are not counted.
+    """
     return counts.shadow_shares.get("disagree", 0.0), counts.shadowed - counts.shadow_shares.get(
         "failed", 0.0
     )
 
 
 def failing(counts: Counts) -> tuple[float, float]:
-    """Requests' shares of texts that the canary failed on, of those scored aside."""
+    """Return the requests' shares of texts that the shadow model failed on, and all shadowed requests."""
     return counts.shadow_shares.get("failed", 0.0), counts.shadowed
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A share that is one of several of the same test.
+    """Share that is tested together with other shares.
 
     Attributes:
-        what: is counted.
-        share: of a version.
-        since: number of the window in which it was first known: only later ones are bet on.
+        what: what is counted.
+        share: function that returns the share of a version.
+        since: number of the window in which the share was first known: the test only uses later windows.
         stake: part of the test's stake.
     """
 
@@ -67,11 +70,11 @@ class Component:
 
 
 def labels(windows: Sequence[Window]) -> list[Component]:
-    """Of each label, its share of the requests' texts.
+    """Return one component per label: its share of the requests' texts.
 
-    Which labels there are is known from what was observed. So that this costs no validity, the stakes follow
-    from earlier windows alone: the labels known when the champion is first observed have equal parts, and a
-    label that appears later gets its part, less from one to the next, of what is kept for such.
+    The labels are known only from the observations. The stakes depend only on earlier windows, so the test
+    stays valid: the labels known when the champion is first observed have equal parts, and each label that
+    appears later gets a part, smaller from one to the next, of the reserve for late labels.
     """
 
     def share(label: str) -> Share:
@@ -93,7 +96,7 @@ def labels(windows: Sequence[Window]) -> list[Component]:
 
 
 def scores() -> list[Component]:
-    """Of each floor, the share of the requests' texts whose label has at least that score."""
+    """Return one component per score floor: the share of texts whose label has at least that score."""
 
     def share(floor: int) -> Share:
         return lambda counts: (sum(counts.score_shares[floor:]), sum(counts.score_shares))

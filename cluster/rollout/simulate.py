@@ -1,7 +1,7 @@
-"""The tests' error rates, by simulation: rollouts whose canary is as good, or worse.
+"""Error rates of the tests, from simulated rollouts whose canary is equally good or worse.
 
-A simulated rollout has so many windows of traffic and one test of the plan. Whether it would be rolled back
-is asked of the same functions that `decision` asks, all rollouts at once.
+A simulated rollout has a number of windows of traffic and one test of the plan. The functions that `decision`
+uses also decide here whether it is rolled back, for all rollouts at once.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ Test = Callable[[Array, Array, Array, Array, float], Array]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What one test meets.
+    """Conditions of one simulated test.
 
     Attributes:
-        name: for the table.
+        name: name in the table.
         test: `worse` or `differs`.
         champion: share of hits.
         canary: share of hits.
-        tolerance: of the plan.
-        texts: of a request.
-        likeness: alpha + beta of the beta distribution by which a request's texts are hits with a probability
-            of its own, with the share of hits as its mean; None where all requests have the same.
+        tolerance: tolerance of the plan.
+        texts: texts per request.
+        likeness: alpha + beta of the beta distribution from which each request draws the probability that its
+            texts are hits, with the share of hits as its mean; None if all requests have the same
+            probability.
     """
 
     name: str
@@ -49,9 +50,9 @@ class Traffic:
     """Requests in a window.
 
     Attributes:
-        windows: of a rollout.
-        canary: requests to the canary in a window, on average; Poisson.
-        champion: requests to the champion in a window, on average; Poisson.
+        windows: windows of a rollout.
+        canary: mean number of requests to the canary in a window (Poisson).
+        champion: mean number of requests to the champion in a window (Poisson).
     """
 
     windows: int = 40
@@ -61,13 +62,13 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of many rollouts of one scenario.
+    """Statistics of many rollouts of one scenario.
 
     Attributes:
-        rolled_back: share of them, if watched to the last window.
-        goes_on: share of them that leave the first stage for the next one before that.
-        median_requests: requests to the canary until half of all rollouts were rolled back; None if not so
-            many were.
+        rolled_back: share of rollouts that are rolled back if they are observed to the last window.
+        goes_on: share of rollouts that pass the first stage before that.
+        median_requests: requests to the canary until half of all rollouts were rolled back; None if fewer
+            were.
         most_requests: the same for nine tenths.
     """
 
@@ -101,7 +102,7 @@ def simulate(scenario: Scenario, traffic: Traffic, plan: Plan, *, rollouts: int,
 
 
 def scenarios(plan: Plan) -> tuple[Scenario, ...]:
-    """Differences that matter, and none, for each kind of test."""
+    """Return scenarios with relevant differences, and without any, for each kind of test."""
     t = plan.tolerances
     errors = [
         Scenario("5xx", worse, 0.001, canary, t.error_share)
@@ -116,18 +117,18 @@ def scenarios(plan: Plan) -> tuple[Scenario, ...]:
     alike = [
         Scenario("label", differs, 0.5, canary, t.label_share, texts, likeness)
         for texts in (16, 64)
-        for likeness in (4.0, 1.0)  # beta(2, 2) and beta(0.5, 0.5) where the mean is a half
+        for likeness in (4.0, 1.0)  # beta(2, 2) and beta(0.5, 0.5) if the mean is a half
         for canary in (0.5, 0.6, 0.65, 0.75)
     ]
     return (*errors, *slow, *labels, *alike)
 
 
 def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
-    """The table of `rollout power`.
+    """Return the table of `rollout power`.
 
-    "goes on" is the share of rollouts that leave the first stage; "rolled back" the share that are, if the
-    first stage is watched to the end whatever the sample says; the last two, after how many requests to the
-    canary half of them are, and nine tenths.
+    "goes on" is the share of rollouts that pass the first stage. "rolled back" is the share that are rolled
+    back if the first stage is observed to the end regardless of the sample. The last two columns are the
+    numbers of requests to the canary after which half and nine tenths of the rollouts are rolled back.
     """
     head = [
         "share of",
@@ -162,11 +163,11 @@ def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
 
 
 def _hits(rng: np.random.Generator, scenario: Scenario, share: float, trials: Array) -> Array:
-    """(rollouts, windows): sums of the requests' shares of hits."""
-    if scenario.texts == 1:  # however requests differ, each is a hit with this probability
+    """Return the sums of the requests' shares of hits: (rollouts, windows)."""
+    if scenario.texts == 1:  # regardless of how requests differ, each is a hit with this probability
         return rng.binomial(trials.astype(int), share).astype(float)
     hits = np.empty_like(trials)
-    for rollout, requests in enumerate(trials.astype(int)):  # one at a time: the memory of one rollout
+    for rollout, requests in enumerate(trials.astype(int)):  # one at a time, to hold one rollout in memory
         window = np.repeat(np.arange(len(requests)), requests)
         like = scenario.likeness
         chance = share if like is None else rng.beta(like * share, like * (1 - share), len(window))
@@ -178,7 +179,7 @@ def _hits(rng: np.random.Generator, scenario: Scenario, share: float, trials: Ar
 def _passes(
     scenario: Scenario, plan: Plan, a_hits: Array, a_trials: Array, b_hits: Array, b_trials: Array
 ) -> npt.NDArray[np.bool_]:
-    """(rollouts, windows): whether the sample is complete and the shares look no worse than the tolerance."""
+    """Return (rollouts, windows): whether the sample is complete and no share exceeds its tolerance."""
     a_all, b_all = a_trials.cumsum(axis=1), b_trials.cumsum(axis=1)
     gap = b_hits.cumsum(axis=1) / np.maximum(b_all, 1) - a_hits.cumsum(axis=1) / np.maximum(a_all, 1)
     if scenario.test is differs:
@@ -198,6 +199,6 @@ def _requests(value: float | None) -> str:
 
 
 def within(plan: Plan) -> Sequence[Scenario]:
-    """The scenarios in which the canary is as good as the champion, or just within the tolerance."""
+    """Return the scenarios in which the canary equals the champion, or is just within the tolerance."""
     near = 1e-9
     return [s for s in scenarios(plan) if s.canary <= s.champion + s.tolerance + near]

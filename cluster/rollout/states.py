@@ -1,13 +1,14 @@
-"""The states of a rollout, what may follow what, and a rollout as the fold of its journal. Pure.
+"""State machine of a rollout; a rollout is the fold over the entries of its journal. Pure functions.
 
     idle ──start──> canary ──promote──> promoting ──> promoted
                       │                     │
                       └──────abort──────────┴──> rolling_back ──> rolled_back
 
-From each of the three in the middle a change by others leads to `stopped`: what they changed stays in place.
-`idle`, `promoted`, `rolled_back` and `stopped` are rest: `start` is for them alone. The others are work,
-which a controller goes on with from wherever an earlier one was when it ended. An entry that leads into a
-state is the intention; `applied`, and the entries that lead to rest, are written once it is done.
+From each of the three middle states, a change by others leads to `stopped`, and that change is kept. `idle`,
+`promoted`, `rolled_back` and `stopped` are resting states: only they permit `start`. The others are active
+states, in which a controller continues from the point where an earlier one ended. An entry that leads into an
+active state records the intention; `applied`, and the entries that lead to a resting state, are written after
+the change is made.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cluster.rollout.target import Mix
 
 
 class State(StrEnum):
-    """Where a rollout stands."""
+    """States of a rollout."""
 
     IDLE = "idle"
     CANARY = "canary"
@@ -37,7 +38,7 @@ class State(StrEnum):
 
     @property
     def rests(self) -> bool:
-        """Whether nothing is under way."""
+        """Return whether the rollout is inactive."""
         return self in _REST
 
 
@@ -45,7 +46,7 @@ _REST = (State.IDLE, State.PROMOTED, State.ROLLED_BACK, State.STOPPED)
 
 
 class Verb(StrEnum):
-    """What a person may ask for."""
+    """Commands of a person."""
 
     START = "start"
     PROMOTE = "promote"
@@ -54,12 +55,12 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a person asks of the controller at work.
+    """Command of a person to the running controller.
 
     Attributes:
         verb: promote or abort.
-        rollout: number of the rollout that it is for; None in what earlier versions wrote.
-        token: tells two commands of the same words apart.
+        rollout: number of the rollout that it is for; None in commands of earlier versions.
+        token: identifier that distinguishes two otherwise equal commands.
     """
 
     verb: Verb
@@ -74,7 +75,7 @@ _FITS = {
 }
 
 _LEADS = {
-    # event: (states it may come in, state it leads to)
+    # event: (states that permit it, state it leads to)
     "started": (_REST, State.CANARY),
     "applied": ((State.CANARY,), State.CANARY),
     "observed": ((State.CANARY,), State.CANARY),
@@ -89,7 +90,7 @@ _LEADS = {
 EVENTS = tuple(_LEADS)
 
 Entry = Mapping[str, Any]
-"""A line of the journal: `event`, `at` (Unix time, seconds), and what belongs to the event."""
+"""Entry of the journal: `event`, `at` (Unix time, seconds), and the members of the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +103,24 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Everything a controller must know.
+    """Complete data of a rollout at one point of its journal, as a controller needs it.
 
     Attributes:
-        state: where it stands.
-        number: of the rollout in this journal, from 1; 0 before the first.
-        plan: as it was at the start.
-        champion: what every pod served at the start.
-        canary: what is tried.
-        model: the registered model whose aliases move, or None.
-        steps: the stages, in pods.
-        stage: number of the present one.
-        applied_at: when the stage's models were in place, Unix time; None while they are not.
-        held: whether the stage is passed, and a person is to say whether it goes on.
-        windows: what was observed.
+        state: current state.
+        number: number of the rollout in this journal, from 1; 0 before the first.
+        plan: plan at the start.
+        champion: model that every pod served at the start.
+        canary: model under trial.
+        model: registered model whose aliases move, or None.
+        steps: stages, in pods.
+        stage: number of the current stage.
+        applied_at: Unix time at which the models of the stage were deployed; None before that.
+        held: whether the stage is passed, and the rollout waits for approval.
+        windows: observed windows.
         raised_from: replicas before the rollout, if it raised them; None if it did not.
-        reason: of the last transition.
-        since: when that was, Unix time.
-        told: the mixes that the pods may have been told to serve since one was last in place.
+        reason: reason of the last transition.
+        since: Unix time of the last transition.
+        told: mixes that the pods may have been configured with since a mix was last confirmed.
         fence: number of the last transition; it rises from rollout to rollout of a service.
     """
 
@@ -142,12 +143,12 @@ class Rollout:
 
     @property
     def step(self) -> Step:
-        """The present stage."""
+        """Return the current stage."""
         return self.steps[self.stage]
 
     @property
     def mix(self) -> Mix:
-        """What the pods are to serve in the present state."""
+        """Return the mix that the pods should serve in the current state."""
         if self.state in (State.ROLLING_BACK, State.ROLLED_BACK):
             return Mix(self.champion.uri)
         if self.state in (State.PROMOTING, State.PROMOTED):
@@ -156,7 +157,10 @@ class Rollout:
 
 
 def parse_command(text: str) -> Command | None:
-    """The command in what a journal keeps, a JSON object or, as earlier versions wrote it, a verb alone."""
+    """Parse a stored command: a JSON object or, from earlier versions, a verb alone.
+
+    Return None if invalid.
+    """
     try:
         given: Any = json.loads(text) if text.startswith("{") else {"verb": text}
         rollout = given.get("rollout")
@@ -176,7 +180,10 @@ def require(rollout: Rollout, verb: Verb) -> None:
 
 
 def replay(entries: Iterable[Entry]) -> Rollout:
-    """The rollout that a journal tells of. Raises JournalDamaged if its entries cannot follow each other."""
+    """Return the rollout that results from journal entries.
+
+    Raises JournalDamaged if their order is impossible.
+    """
     rollout = Rollout()
     for entry in entries:
         rollout = after(rollout, entry)
@@ -184,7 +191,7 @@ def replay(entries: Iterable[Entry]) -> Rollout:
 
 
 def after(rollout: Rollout, entry: Entry) -> Rollout:
-    """The rollout after one more entry; raises as `replay`."""
+    """Return the rollout after one more entry; raises as `replay`."""
     event = entry.get("event")
     if event not in _LEADS or rollout.state not in _LEADS[event][0]:
         raise JournalDamaged(f"{event!r} cannot follow in state {rollout.state} (rollout {rollout.number})")
@@ -224,7 +231,8 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
             reason=told.reason,
             since=told.since,
             told=frozenset((Mix(entry["champion"]["uri"]),)),
-            # What an earlier rollout, of this journal or of another, wrote into the pods' configuration.
+            # The number of the last change that an earlier rollout, of this journal or another, wrote to the
+            # pods.
             fence=max(told.fence, int(entry.get("fence", 0)) + 1),
         )
     return told
@@ -232,7 +240,8 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
 
 def _window(given: Mapping[str, Any]) -> Window:
     def counts(of: Mapping[str, Any]) -> Counts:
-        # Journals from before requests were the unit hold counts of texts, which do not compare: left out.
+        # Journals of earlier releases contain counts of texts instead of requests. They are left out: the two
+        # do not compare.
         known = {name: value for name, value in of.items() if name in Counts.__dataclass_fields__}
         for name in ("latency", "score_shares"):
             known[name] = tuple(known.get(name, getattr(Counts(), name)))

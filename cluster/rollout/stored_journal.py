@@ -1,13 +1,14 @@
-"""The journal where several machines reach it, such as S3: an object an entry, written if it is not there.
+"""Journal in storage that several machines reach, such as S3: one object per entry, written conditionally.
 
-A build that carries a rollout has no disk that outlives it. Below the address lie
+A build that runs a rollout has no disk that outlives it. The keys below the address are:
 
-    entries/00000017.json   an entry, with its rollout's number and models, as who watches wants them
-    lock                    who is at work, and until when if nothing more is heard of it
-    asked                   what a person asks of the controller at work
+    entries/00000017.json   entry, with its rollout's number and models for consumers that watch the journal
+    lock                    writer that holds the lock, and the time at which its lease expires
+    asked                   pending command to the running controller
 
-Entries never change and their numbers have no gap, so the conditional write of the next one is also the
-fence: of two controllers that both believe to hold the lock, one fails with its first entry, before it acts.
+Entries never change and their numbers have no gap. The conditional write of the next entry is therefore also
+the fence: of two controllers that both believe to hold the lock, one fails with its first entry, before it
+makes a change.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from train.errors import RegistryError
 from train.registry.place import Place, Stored
 
 LEASE_S = 90.0
-"""How long a lock holds that is not renewed: a controller that died keeps the next one out for so long."""
+"""Lease of the lock in seconds: for so long a controller that died blocks the next one."""
 _RENEW_S = 20.0
 _NOTHING = b"{}"
 
 
 class StoredJournal:
-    """A rollout's memory in a place; its methods are those of `cluster.rollout.journal.Journal`.
+    """Stored state of a rollout in object storage, with the methods of `cluster.rollout.journal.Journal`.
 
     Args:
-        place: a folder, or a prefix of a bucket; this journal's own.
-        clock: Unix time, seconds; of machines that agree within half a minute.
-        monotonic: seconds since any moment; no change of the clock changes it.
+        place: folder, or prefix of a bucket, that only this journal uses.
+        clock: Unix time in seconds; the machines must agree within 30 s.
+        monotonic: monotonic time in seconds, unaffected by changes of the system clock.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class StoredJournal:
         self._folded = Rollout()
 
     def entries(self) -> list[Entry]:
-        """Every entry, oldest first. Raises JournalDamaged if one is missing or is not what was written."""
+        """Return every entry, oldest first. Raises JournalDamaged if an entry is missing or damaged."""
         for key in self._keys()[len(self._known) :]:
             if key != self._next_key():
                 raise JournalDamaged(
@@ -66,12 +67,12 @@ class StoredJournal:
         return list(self._known)
 
     def rollout(self) -> Rollout:
-        """What the entries add up to."""
+        """Return the rollout that results from all entries."""
         self.entries()
         return self._folded
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Append an entry; everyone sees it when this returns. Only with the lock held.
+        """Append an entry; every reader sees it when this method returns. The caller must hold the lock.
 
         Raises:
             LeaseLost: another controller wrote the next entry.
@@ -85,11 +86,11 @@ class StoredJournal:
         }
         if not self._swap(self._next_key(), document, tag=None):
             raise LeaseLost(f"another controller wrote {self._place.uri(self._next_key())}, the next entry")
-        self._take(json.loads(json.dumps(entry)))  # as the next one reads it
+        self._take(json.loads(json.dumps(entry)))  # in the form in which the next controller reads it
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Be the one who writes while the block runs. Raises Busy if another process or machine is."""
+        """Hold the writer lock while the block runs. Raises Busy if another process or machine holds it."""
         stored = self._read("lock")
         if self._holds(stored) or not self._lease(stored, LEASE_S):
             raise self._busy()
@@ -101,21 +102,21 @@ class StoredJournal:
         finally:
             over.set()
             renewing.join()
-            with suppress(JournalUnreached):  # then the lease runs out by itself
+            with suppress(JournalUnreached):  # the lease then expires by itself
                 self._lease_again(-LEASE_S)
 
     def is_held(self) -> bool:
-        """Whether a controller is at work."""
+        """Return whether a controller holds the lock."""
         return self._holds(self._read("lock"))
 
     def check_held(self) -> None:
-        """Raise LeaseLost unless the lock is still this journal's; renew it where that was some time ago.
+        """Raise LeaseLost unless this journal still holds the lock; renew a lease that is due.
 
-        A renewal succeeds only if nobody else has had the lock since, so it also brings back a lease that ran
-        out while the process paused.
+        A renewal succeeds only if no other controller has held the lock since, so it also restores a lease
+        that expired while the process was paused.
         """
         since = self._monotonic() - self._leased_at
-        for _ in range(2):  # the first may fail against this journal's own thread, which renews, too
+        for _ in range(2):  # the first may fail against the renewal thread of this journal
             stored = self._read("lock")
             mine = stored is not None and json.loads(stored.content).get("by") == self._writer
             if mine and (since < _RENEW_S or self._lease(stored, LEASE_S)):
@@ -126,19 +127,19 @@ class StoredJournal:
         )
 
     def ask(self, command: Command) -> None:
-        """Leave a command for the controller at work, in the place of an earlier one."""
+        """Store a command for the running controller; it replaces an earlier command."""
         while True:
             stored = self._read("asked")
             if self._swap("asked", asdict(command), tag=stored.tag if stored else None):
                 return
 
     def asked(self) -> Command | None:
-        """The command that waits, if any."""
+        """Return the pending command, if any."""
         stored = self._read("asked")
         return parse_command(stored.content.decode()) if stored else None
 
     def answered(self, command: Command) -> None:
-        """Remove a command after the entry that carries it out is written, unless another has replaced it."""
+        """Remove a command after its entry was written, unless another command has replaced it."""
         stored = self._read("asked")
         if stored is not None and parse_command(stored.content.decode()) == command:
             self._swap("asked", {}, tag=stored.tag)  # if it fails, a later command is there
@@ -164,7 +165,7 @@ class StoredJournal:
             ) from error
 
     def _renew(self, over: threading.Event) -> None:
-        """Keep the lock while its holder works. One that cannot be kept is noticed by the next entry."""
+        """Renew the lock while its holder works. The next entry detects a lock that could not be renewed."""
         while not over.wait(_RENEW_S):
             with suppress(JournalUnreached):
                 self._lease_again(LEASE_S)
@@ -180,7 +181,7 @@ class StoredJournal:
         return leased
 
     def _lease_again(self, seconds: float) -> None:
-        """Change the lease, if it is still this one's."""
+        """Change the lease if this journal still holds it."""
         stored = self._read("lock")
         if stored is not None and json.loads(stored.content).get("by") == self._writer:
             self._lease(stored, seconds)
@@ -192,7 +193,7 @@ class StoredJournal:
         )
 
     def _swap(self, key: str, document: Mapping[str, Any], *, tag: str | None) -> bool:
-        # Who writes it, so that no two writers write the same bytes: `Place.swap` tells them apart by these.
+        # The writer's identifier makes the bytes unique: `Place.swap` distinguishes writers by their bytes.
         content = json.dumps({**document, "by": self._writer}, separators=(",", ":"), allow_nan=False)
         with self._reached():
             return self._place.swap(key, content.encode(), tag=tag)

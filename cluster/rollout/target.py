@@ -1,4 +1,4 @@
-"""The seam to what serves: read which model every pod is to serve, and say it anew."""
+"""Interface of the deployment that serves: read which models the pods should serve, and change them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cluster.rollout.plan import Step
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Which model every pod is to serve.
+    """Models that the pods should serve.
 
     Attributes:
-        champion: address of the model that all serve but the canary's pods.
+        champion: address of the model on all pods except those of the canary.
         canary: address of the model under trial, or None.
-        step: how far that is let in; None exactly where there is no canary.
+        step: pods of the canary; None exactly if there is no canary.
     """
 
     champion: str
@@ -26,17 +26,17 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What the cluster says of itself.
+    """State that the cluster reports.
 
     Attributes:
-        mix: what the pods are told.
-        replicas: that are to run.
-        least: the fewest that may run: the autoscaler's minimum, or `replicas` without one.
-        settled: whether every pod runs, and has done what it was told.
-        message: what the cluster says where it is not.
-        failed: whether it has given up.
-        blocked: why nothing of it can be changed from here; empty where it can.
-        fence: number of the rollout's change that wrote the mix; 0 where no rollout did.
+        mix: configured mix of models.
+        replicas: desired number of replicas.
+        least: minimum number of replicas: the autoscaler's minimum, or `replicas` without an autoscaler.
+        settled: whether every pod runs and has applied its configuration.
+        message: message of the cluster if it is not settled.
+        failed: whether the cluster has given up.
+        blocked: why nothing can be changed by this rollout; empty if it can.
+        fence: number of the rollout change that wrote the mix; 0 if no rollout did.
     """
 
     mix: Mix
@@ -51,12 +51,12 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What must hold where a mix is changed, checked against exactly what is replaced.
+    """Condition for the change of a mix, checked against exactly the configuration that is replaced.
 
     Attributes:
-        told: the mixes that the rollout may have had the pods serve so far.
+        told: mixes that the rollout may have configured so far.
         fence: number of the change; it rises with every transition of every rollout of a service, so a
-            controller that was overtaken has a lower one (a fencing token: Kleppmann, "Designing
+            controller that was replaced has a lower one (a fencing token: Kleppmann, "Designing
             Data-Intensive Applications" (2017), chapter 8).
     """
 
@@ -64,11 +64,11 @@ class Guard:
     fence: int
 
     def check(self, there: Mix, fence: int) -> None:
-        """Compare with what the pods are told now, and by which change.
+        """Check the mix that is configured now, and the number of the change that configured it.
 
         Raises:
             LeaseLost: a later change is in place.
-            ForeignChange: the rollout has never had the pods serve this.
+            ForeignChange: the rollout has never configured this mix.
         """
         if fence > self.fence:
             raise LeaseLost(
@@ -80,18 +80,18 @@ class Guard:
 
 
 class Target(Protocol):
-    """What serves. Every call may be made again with the same result."""
+    """Deployment that serves the models. Every call is idempotent."""
 
     def read(self) -> Serving:
-        """What is told and what runs. Raises TargetFailed."""
+        """Return the configured and the running state. Raises TargetFailed."""
 
     def apply(self, mix: Mix, guard: Guard | None = None) -> None:
-        """Have every pod serve a mix, and touch nothing else.
+        """Configure every pod with a mix, and change nothing else.
 
         Raises:
-            TargetFailed: see `read`.
-            ForeignChange, LeaseLost: the guard does not let what is there be replaced.
+            TargetFailed: as `read`.
+            ForeignChange, LeaseLost: the guard does not permit the replacement of the existing mix.
         """
 
     def scale(self, replicas: int) -> None:
-        """Have so many pods: exactly, or at least where they are scaled by demand. Raises TargetFailed."""
+        """Set the number of pods, or its minimum if the deployment is autoscaled. Raises TargetFailed."""

@@ -1,4 +1,4 @@
-"""A mix as the deployment's options in a configuration of Serve, and back: the same for every target."""
+"""Conversion between a mix and the deployment's options in a Serve configuration; used by every target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Options = dict[str, Any]
 
 
 def user_config_of(mix: Mix, fence: int = 0) -> Options:
-    """What the pods are told, with the number of the change that tells them, if it has one."""
+    """Return the `user_config` for a mix, with the number of the change if it has one."""
     canary = None
     if mix.canary is not None and mix.step is not None:
         canary = {"model": mix.canary, "replicas": mix.step.pods, "shadow": mix.step.shadow}
@@ -24,10 +24,10 @@ def user_config_of(mix: Mix, fence: int = 0) -> Options:
 
 
 def replaced(user_config: Any, mix: Mix, guard: Guard | None) -> Options:
-    """The options that have the pods serve a mix in the place of what they are told; none if they do.
+    """Return the options that replace the configured mix; none if the mix is configured already.
 
     Raises:
-        ForeignChange, LeaseLost: the guard does not let it be replaced.
+        ForeignChange, LeaseLost: the guard does not permit the replacement.
     """
     there, fence = mix_of(user_config), fence_of(user_config)
     if guard is not None:
@@ -37,12 +37,12 @@ def replaced(user_config: Any, mix: Mix, guard: Guard | None) -> Options:
 
 
 def fence_of(user_config: Any) -> int:
-    """The number of the change that told the pods. Raises TargetFailed as `mix_of`."""
+    """Return the number of the change that configured the pods. Raises TargetFailed as `mix_of`."""
     return _parsed(user_config).fence
 
 
 def mix_of(user_config: Any) -> Mix:
-    """What the pods were told. Raises TargetFailed if it is nothing of this service."""
+    """Return the configured mix. Raises TargetFailed if the configuration is not one of this service."""
     config = _parsed(user_config)
     if config.canary is None:
         return Mix(config.champion.model)
@@ -60,7 +60,7 @@ def _parsed(user_config: Any) -> UserConfig:
 
 
 def scaled(options: Options, replicas: int) -> Options:
-    """The options that change for so many pods: their number, or the autoscaler's least."""
+    """Return the changed options for a number of pods: the number itself, or the autoscaler's minimum."""
     scaling = options.get("autoscaling_config")
     if scaling is None:
         return {"num_replicas": replicas}
@@ -69,7 +69,7 @@ def scaled(options: Options, replicas: int) -> Options:
 
 
 def options_of(application: dict[str, Any], deployment: str) -> Options:
-    """What an application's configuration says of one deployment; nothing if it does not name it."""
+    """Return the options of one deployment in an application's configuration; none if it is not listed."""
     for entry in application.get("deployments") or []:
         if entry["name"] == deployment:
             return dict(entry)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from train.registry import Registry
 
 PROMOTED, ROLLED_BACK, STOPPED = 0, 2, 3
-"""Exit codes of what carries a rollout to its end; 0 of the others says that they did what was asked."""
+"""Exit codes of verbs that run a rollout to its end. Code 0 of the other verbs means that they succeeded."""
 Open = Callable[[], "Registry"]
-"""Opens the registry."""
+"""Function that opens the registry."""
 
 _EXAMPLE = """\
 examples:
@@ -39,7 +39,7 @@ docs/rollout.md has the plan's keys
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The verb's parser, with verbs of its own."""
+    """Add the parser of the verb, with its own verbs."""
     parser = verbs.add_parser(
         "rollout",
         help="a new version on one pod first, watched, then on all, or taken back",
@@ -108,7 +108,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The options that say which cluster, which metrics and which journal."""
+    """Add the options that select the cluster, the metrics and the journal."""
     add_place(parser)
     parser.add_argument(
         "--journal",
@@ -120,18 +120,18 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def open_default() -> Registry:
-    """The registry that the environment names."""
+    """Open the registry that the environment selects."""
     from train.registry import open_registry
 
     return open_registry()
 
 
 def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> int:
-    """Begin the rollout of `chosen.canary` and carry it to its end; gives the exit code.
+    """Start the rollout of `chosen.canary`, run it to its end, and return the exit code.
 
     Args:
-        chosen: The options of `rollout start`.
-        open_it: Opens the registry.
+        chosen: options of `rollout start`.
+        open_it: opens the registry.
     """
     from cluster.rollout.duration import LittleTraffic
     from cluster.rollout.plan import read_plan
@@ -154,7 +154,7 @@ def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> i
 
 
 def resume_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> int:
-    """Carry what is under way to its end; arguments as of `start_rollout`."""
+    """Run the active rollout to its end; arguments as for `start_rollout`."""
     with _controller(chosen, open_it) as controller:
         rollout = controller.resume()
     return _ended(chosen, rollout)
@@ -169,7 +169,7 @@ def _ask(chosen: argparse.Namespace) -> int:
         print(f"the controller at work has taken {chosen.verb}; see `rollout status --watch`")
         return PROMOTED
     _ended(chosen, rollout)
-    return PROMOTED  # it is what was asked for
+    return PROMOTED  # the request was executed
 
 
 def _status(chosen: argparse.Namespace) -> int:
@@ -244,7 +244,10 @@ def _journal(chosen: argparse.Namespace) -> AnyJournal:
 
 
 def _serving(chosen: argparse.Namespace) -> Serving | None:
-    """What the cluster says, or None with a word on stderr: the journal can be read without it."""
+    """Return the state of the cluster, or None with a warning on stderr.
+
+    The journal can be read without it.
+    """
     from cluster.rollout.errors import TargetFailed
 
     try:
@@ -270,7 +273,7 @@ def _teller(chosen: argparse.Namespace) -> Tell:
 
 
 def _ended(chosen: argparse.Namespace, rollout: Rollout) -> int:
-    """The last line, and the exit code."""
+    """Print the last line and return the exit code."""
     from cluster.rollout.report import as_json
     from cluster.rollout.states import State
 

@@ -47,7 +47,7 @@ _ALONE = "tests.bench.alone"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `target` is what the ratio should reach, if something was promised."""
+    """Row of the table; `target` is the promised ratio, if there is one."""
 
     what: str
     value: str
@@ -56,7 +56,7 @@ class Row:
 
 
 def main() -> int:
-    """Run the benchmarks asked for; 0 whatever they show, for a benchmark is no test."""
+    """Run the selected benchmarks; return 0 regardless of the results, since a benchmark is not a test."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", default=["model", "service", "peer", "proxy", "overload"])
     parser.add_argument("--texts", type=int, default=600)
@@ -91,7 +91,7 @@ def main() -> int:
 
 @dataclass
 class Bench:
-    """The comparisons, each a generator of rows."""
+    """Comparisons, each a generator of rows."""
 
     texts: list[str]
     bundle: store.Bundle
@@ -106,7 +106,7 @@ class Bench:
         self.items = self.classifier.preprocess(self.texts)
 
     def model(self) -> Iterator[Row]:
-        """In process: padded, sorted and packed, eager and as a graph, float32 and bfloat16."""
+        """Compare padded, sorted and packed batches in process: eager and as a graph, float32, bfloat16."""
         items, forward = self.items, self.classifier.forward
         padded, eager = in_process.padded(self.plain), partial(self.classifier.logits, eager=True)
         coarse = Classifier(self.bundle, threads=self.threads, dtype="bfloat16").forward
@@ -135,10 +135,10 @@ class Bench:
             yield Row(f"in process: {name}", f"{rate:.0f} texts/s", rate / base)
 
     def service(self) -> Iterator[Row]:
-        """The service at 32 connections and at one, as a fraction of the model in process.
+        """Measure the service at 32 connections and at one, as a fraction of the model in process.
 
-        The two take turns, since the machine's speed changes, and every process of the service stands still
-        while it is the turn of the model in process, which so has the machine for itself.
+        The two take turns, since the machine's speed changes. Every process of the service is stopped during
+        the turn of the model in process, which then has the machine for itself.
         """
         padded = [self._padded_rate()]
         many: list[Outcome] = []
@@ -151,7 +151,7 @@ class Bench:
             one = self._loop(plan, connections=1)
         padded.append(self._padded_rate())
         rate = statistics.mean(outcome.rate for outcome in many)
-        # Each turn of the service against the turns in process just before and just after it.
+        # Each turn of the service is compared with the in-process turns immediately before and after it.
         shares = [2 * of.rate / sum(pair) for of, pair in zip(many, itertools.pairwise(packed), strict=True)]
         low, middle, high = np.quantile(shares, (0.25, 0.5, 0.75))
         yield Row(f"service, {CONNECTIONS} connections", f"{rate:.0f} texts/s")
@@ -173,7 +173,7 @@ class Bench:
         yield Row("  added to the forward, median", f"{1000 * added:.1f} ms", None, "<= 5 ms")
 
     def peer(self) -> Iterator[Row]:
-        """This batcher against @serve.batch, both behind HAProxy."""
+        """Compare this batcher with @serve.batch, both behind HAProxy."""
         apps = {"ours": "serve_app.app:app", "@serve.batch": "tests.bench.peer:app"}
         seen = self._in_turn({name: partial(_running, import_path=path) for name, path in apps.items()})
         ours, theirs = (statistics.mean(outcome.rate for outcome in seen[name]) for name in apps)
@@ -183,7 +183,7 @@ class Bench:
         yield Row(f"this batcher, {CONNECTIONS} connections", f"{ours:.0f} texts/s", ours / theirs, ">= 2.5")
 
     def bfloat16(self) -> Iterator[Row]:
-        """The service with its model in bfloat16 against float32."""
+        """Compare the service with its model in bfloat16 and in float32."""
         dtypes = ("float32", "bfloat16")
         seen = self._in_turn(
             {dtype: partial(_running, environment={"SENTIMENT_DTYPE": dtype}) for dtype in dtypes}
@@ -195,7 +195,7 @@ class Bench:
             yield Row("  p99", f"{1000 * p99_s:.0f} ms")
 
     def proxy(self) -> Iterator[Row]:
-        """Serve's own proxy against HAProxy with direct ingress: a route that does no work, and texts."""
+        """Compare Serve's own proxy with HAProxy and direct ingress: a route that does no work, and texts."""
         empty: dict[bool, float] = {}
         texts: dict[bool, float] = {}
         for one_hop in (False, True):
@@ -215,10 +215,11 @@ class Bench:
         yield Row("HAProxy, direct ingress: texts", f"{texts[True]:.0f} texts/s", texts[True] / texts[False])
 
     def overload(self) -> Iterator[Row]:
-        """Turns of ten times the capacity for half a minute, one and a half times before and after each.
+        """Alternate floods of ten times the capacity with shorter turns of one and a half times the capacity.
 
-        A flood's p99 is divided by that of its two neighbours, and the median over the floods is told: the
-        machine's speed changes within minutes, and a second in which it stands still is one flood's p99.
+        The p99 of a flood is divided by that of the turns before and after it, and the median over the floods
+        is reported: the machine's speed changes within minutes, and a one-second stall determines the p99 of
+        a single flood.
         """
         with _running() as plan:
             capacity = self._loop(plan, seconds=10)
@@ -286,9 +287,9 @@ class Bench:
         yield Row("normal again after", f"{recovered} s", None, "<= 2 s")
 
     def capture(self) -> Iterator[Row]:
-        """Two services side by side, one of which captures every text in full; the load goes to and fro.
+        """Compare two services, one of which captures every text in full; the load alternates between them.
 
-        The CPU seconds of the replicas are compared, too: they hold on a machine that others use.
+        The CPU seconds of the replicas are compared, too: they are valid on a machine that others use.
         """
         cpu_s = {False: 0.0, True: 0.0}
         turns: dict[bool, list[Outcome]] = {False: [], True: []}
@@ -307,7 +308,7 @@ class Bench:
                     began_s = _cpu_s(replicas[captures])
                     turns[captures].append(self._loop(plans[captures], seconds=CAPTURE_TURN_S))
                     cpu_s[captures] += _cpu_s(replicas[captures]) - began_s
-            # A file is put in place while the next turn runs, but for the last: it must come, too.
+            # The last file must arrive, too: each is stored during the next turn.
             asked = sum(outcome.statuses[200] for outcome in [warm_up[True], *turns[True]])
             kept, size_bytes = _captured(Path(log), at_least=asked)
         answers = {captures: sum(o.statuses[200] for o in of) for captures, of in turns.items()}
@@ -329,7 +330,10 @@ class Bench:
         yield Row("  bytes of the log a row", f"{size_bytes / kept:.0f}")
 
     def fairness(self) -> Iterator[Row]:
-        """Small requests next to large ones, large ones alone, bursts, and open loops below the capacity."""
+        """Measure small requests next to large ones, large ones alone, bursts, and open loops.
+
+        The open loops offer less than the capacity.
+        """
         short = [text for text, item in zip(self.texts, self.items, strict=True) if item.tokens <= 20]
         long = [fairness.long_text(self.texts)]
         with _running(environment={"SENTIMENT_MAX_TEXTS_PER_REQUEST": "256"}) as plan:
@@ -356,7 +360,7 @@ class Bench:
                 yield Row("  p95", f"{1000 * seen.latency_s(0.95):.0f} ms")
 
     def _next_to_bulk(self, plan: Plan, short: Sequence[str], long: Sequence[str]) -> Iterator[Row]:
-        """Short texts at 10 a second, alone and next to a client that sends 64 long texts at a time."""
+        """Measure short texts at 10 per second, alone and next to a client with requests of 64 long texts."""
         seconds = self.seconds / 2
         alone, beside = [], {"bulk": [], "": []}
         for _ in range(3):
@@ -378,7 +382,7 @@ class Bench:
             yield Row("    large ones answered / refused", _answered([large for _, large in seen]))
 
     def _large_requests(self, plan: Plan) -> Iterator[Row]:
-        """Requests of many texts by themselves, in turns with the model in process."""
+        """Measure requests of many texts alone, in turns with the model in process."""
         for connections, per_request in ((4, 32), (2, 256)):
             shares, refused = [], 0
             before = self._packed_rate_alone()
@@ -402,7 +406,7 @@ class Bench:
     def _in_turn(
         self, services: dict[str, Callable[[], AbstractContextManager[Plan]]]
     ) -> dict[str, list[Outcome]]:
-        """A closed loop on each service, warmed up, and on the first once more at the end."""
+        """Run a closed loop on each service after a warm-up, and on the first service again at the end."""
         seen: dict[str, list[Outcome]] = {name: [] for name in services}
         for name in [*services, next(iter(services))]:
             with services[name]() as plan:
@@ -411,11 +415,11 @@ class Bench:
         return seen
 
     def _padded_rate(self) -> float:
-        """Texts a second in process, padded, in batches of 32 in arrival order."""
+        """Return the texts per second in process, padded, in batches of 32 in arrival order."""
         return in_process.rate(in_process.padded(self.plain), in_process.cut(self.items, CONNECTIONS))
 
     def _packed_rate_alone(self) -> float:
-        """Texts a second in process, with 32 texts waiting at any time and the service standing still."""
+        """Return the texts per second in process, with 32 texts always waiting and the service stopped."""
         with _stopped():
             return in_process.rate(self.classifier.forward, in_process.cut(self.items, CONNECTIONS))
 
@@ -426,7 +430,7 @@ class Bench:
 
 
 def _captured_to(log: str) -> dict[str, str]:
-    """A log that is flushed ten times as often as by default, beside another cluster of this machine."""
+    """Return variables for a log that is flushed ten times as often as by default, on a second cluster."""
     return {
         "SENTIMENT_LOG_URI": log,
         "SENTIMENT_LOG_PRIVACY": "full",
@@ -439,7 +443,7 @@ def _captured_to(log: str) -> dict[str, str]:
 
 
 def _captured(log: Path, *, at_least: int) -> tuple[int, int]:
-    """Rows of a log and its bytes, once there are enough of them, or a minute is over."""
+    """Return the rows and bytes of a log when it has enough rows, or after a minute."""
     deadline = time.monotonic() + 60
     while True:
         held = summarise(Log(str(log)), Window())
@@ -458,12 +462,12 @@ def _answered(outcomes: Sequence[fairness.Seen]) -> str:
 
 
 def _latency_s(outcomes: Sequence[Outcome], q: float) -> float:
-    """A quantile over several runs."""
+    """Return a latency quantile over several runs."""
     return float(np.quantile([latency for outcome in outcomes for latency in outcome.latencies_s], q))
 
 
 def _accepted_s(floods: Sequence[Flood], q: float, after_s: float = 0.0) -> float:
-    """A quantile of the latency of what was accepted, over several runs, from `after_s` of each on."""
+    """Return a latency quantile of the accepted requests over several runs, from `after_s` of each on."""
     latencies = [
         latency for seen in floods for sent, latency, _ in seen.accepted if sent - seen.began >= after_s
     ]
@@ -495,9 +499,9 @@ def _running(
 
 @contextmanager
 def _stopped() -> Iterator[None]:
-    """Let every process that this one started stand still while the block runs: seconds, not a minute.
+    """Stop every process that this one started while the block runs, for seconds and not for a minute.
 
-    What they put off meanwhile, they do before this returns.
+    The processes complete their delayed work before this function returns.
     """
     started = psutil.Process().children(recursive=True)
     for process in started:
@@ -512,7 +516,7 @@ def _stopped() -> Iterator[None]:
 
 @contextmanager
 def _alone(*, environment: Mapping[str, str] | None = None) -> Iterator[Plan]:
-    """A replica without Ray and HAProxy in front of it."""
+    """Run a replica without Ray and HAProxy."""
     plan = Plan(port=free_port())
     threads = {"SENTIMENT_REPLICA_CPUS": str(plan.cpus)}
     command = [sys.executable, "-m", _ALONE, str(plan.port)]
@@ -543,7 +547,7 @@ def _replicas() -> list[psutil.Process]:
 
 
 def _replica_with(variables: Mapping[str, str]) -> psutil.Process:
-    """The one with these in its environment: others may run on the machine."""
+    """Return the replica with these variables in its environment: others may run on the machine."""
     [replica] = [process for process in _replicas() if variables.items() <= process.environ().items()]
     return replica
 

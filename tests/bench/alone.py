@@ -1,4 +1,4 @@
-"""`python -m tests.bench.alone PORT`: the replica in a process of its own, as Serve holds it, without Ray."""
+"""Replica in a separate process, configured as in Serve, without Ray: `python -m tests.bench.alone PORT`."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ from serve_app.settings import Settings
 
 
 async def main(port: int) -> None:
-    """Load the model of the settings, then answer."""
+    """Load the model of the settings, then serve requests."""
     replica = ClassifierReplica()
     await replica.reconfigure({"champion": Settings().model})
     config = uvicorn.Config(replica.__serve_build_asgi_app__(), port=port, log_level="warning")

@@ -1,6 +1,6 @@
-"""`python -m tests.bench.capture_cost`: the CPU that capture takes of a replica, a text.
+"""CPU time of a replica per text that capture costs: `python -m tests.bench.capture_cost`.
 
-CPU time of this process, not time on the clock: it holds on a machine that others use.
+The CPU time of this process is measured, not elapsed time: it is valid on a machine that others use.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from serve_app.settings import LogPrivacy, Settings
 from tests.unit.train.captured.logs import answered
 
 ROWS = 1000
-"""Of a file: ten seconds of a hundred texts a second."""
+"""Rows per file: ten seconds of a hundred texts per second."""
 ROUNDS = 5
 
 
 def main() -> int:
-    """Measure and print a table: the best of a few rounds."""
+    """Measure and print a table with the best of several rounds."""
     records = [answered(f"{number}", text) for number, text in enumerate(invent(ROWS, 0))]
     print("| where | CPU a text |\n| --- | --- |")
     with tempfile.TemporaryDirectory() as folder:

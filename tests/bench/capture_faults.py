@@ -43,20 +43,20 @@ PATIENCE_S = 90.0
 
 @dataclass
 class Asked:
-    """Answers by request id, each with its time on `time.monotonic`; and how often which status came."""
+    """Answers by request id, each with its time on `time.monotonic`; and the count of each status."""
 
     answered: dict[str, float] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
 
     def missing(self) -> set[str]:
-        """Request ids that are not in the log."""
+        """Return the request ids that are not in the log."""
         there: set[str] = set()
         for batch in Log(URI).predictions(columns=("request_id",)):
             there.update(batch["request_id"].to_pylist())
         return set(self.answered) - there
 
     def wait_until_kept(self) -> set[str]:
-        """What is still missing when nothing is, or when patience ends."""
+        """Wait until no answer is missing in the log or the timeout expires; return the missing ones."""
         deadline = time.monotonic() + PATIENCE_S
         while (missing := self.missing()) and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -64,14 +64,14 @@ class Asked:
 
 
 class Bucket:
-    """S3 at one port, which can be closed and opened again; what it holds stays."""
+    """S3 server at one port, which can be closed and opened again without losing its contents."""
 
     def __init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
         self.port = free_port()
 
     def open(self) -> None:
-        """Answer."""
+        """Accept connections."""
         self._server = make_server("127.0.0.1", self.port, self._app, threaded=True)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
@@ -84,7 +84,7 @@ class Bucket:
 
 
 def main() -> int:
-    """Do all three and print a table."""
+    """Run all three scenarios and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -126,7 +126,7 @@ def main() -> int:
 
 @contextmanager
 def _served(environment: dict[str, str]) -> Iterator[tuple[str, Callable[[], psutil.Process]]]:
-    """As `make serve` does it."""
+    """Run the service like `make serve`."""
     plan = Plan(port=free_port(), dashboard_port=free_port(), environment=environment)
     with serving(plan, lambda line: print(f"  {line}", file=sys.stderr)):
         yield plan.url, _replica
@@ -134,7 +134,7 @@ def _served(environment: dict[str, str]) -> Iterator[tuple[str, Callable[[], psu
 
 @contextmanager
 def _alone(environment: dict[str, str]) -> Iterator[tuple[str, Callable[[], psutil.Process]]]:
-    """The routes and the log in one process."""
+    """Run the routes and the log in one process."""
     port = free_port()
     command = [sys.executable, "-m", "tests.contract.serve_fake", str(port)]
     process = psutil.Popen(command, env=os.environ | environment)
@@ -154,7 +154,7 @@ def _tell(what: str, asked: Asked, lost: set[str]) -> None:
 
 @contextmanager
 def _environment(bucket: Bucket) -> Iterator[dict[str, str]]:
-    """Credentials and endpoint, for this process and for the replicas."""
+    """Yield credentials and endpoint, for this process and for the replicas."""
     variables = INVENTED | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{bucket.port}"}
     os.environ.update(variables)
     yield dict(variables)
@@ -189,7 +189,7 @@ async def _until_it_answers(url: str) -> None:
 
 
 def _replica() -> psutil.Process:
-    """The replica of this service, and of no other on the machine: the one that knows the bucket's port."""
+    """Return the replica of this service, identified by the bucket's port in its environment."""
     endpoint = os.environ["AWS_ENDPOINT_URL"]
     [replica] = [
         process

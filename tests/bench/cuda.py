@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _seconds(forward: Callable[[Sequence[Encoded]], object], batches: list[Sequence[Encoded]]) -> float:
-    """Of all batches, one after the other, until the last answer is there."""
+    """Return the seconds for all batches in sequence, until the last answer is complete."""
     torch.cuda.synchronize()
     began = time.perf_counter()
     for batch in batches:

@@ -34,13 +34,13 @@ NAME, VERSION = "builtin-sentiment", "1"
 FILE_ROWS = 250_000
 SEGMENTS = 1_000
 JUDGED = 100
-"""One row in so many has feedback."""
+"""One row in this many has feedback."""
 DAY = datetime(2026, 11, 25, tzinfo=UTC)
 _TEXTS = 2_000
 
 
 def main() -> int:
-    """Make the logs, look for drift, print a table."""
+    """Generate the logs, run the drift check, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.drift_memory", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 1_000_000, 10_000_000])
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def write_bundle(folder: Path) -> Path:
-    """The built-in model with a reference profile of invented texts."""
+    """Write the built-in model with a reference profile of generated texts."""
     bundle = fetch("builtin:", cache_dir=CACHE)
     shutil.copytree(bundle.folder, folder)
     texts = short_texts(256, 1)
@@ -73,12 +73,12 @@ def write_bundle(folder: Path) -> Path:
 
 
 def short_texts(count: int, seed: int) -> list[str]:
-    """Invented texts of a sentence or two: the model is the same share of every line."""
+    """Return generated texts of one or two sentences, so that the model's share is equal in every line."""
     return [text for text in invent(3 * count, seed) if len(text.split()) <= 20][:count]
 
 
 def write_log(root: Path, rows: int) -> int:
-    """A day's log of so many rows in files of a quarter of a million, with feedback; its bytes."""
+    """Write a log of one day with feedback, in files of 250,000 rows; return its bytes."""
     rng = np.random.default_rng(0)
     texts = pa.array(short_texts(_TEXTS, 0))
     predictions = root / predictions_folder(DAY.date().isoformat(), VERSION)
@@ -100,7 +100,7 @@ def write_log(root: Path, rows: int) -> int:
 
 
 def _predictions(numbers: np.ndarray, texts: pa.Array, rng: np.random.Generator) -> pa.Table:
-    """Rows as the service writes them, at even distances over the day."""
+    """Return rows in the service's format, at equal distances over the day."""
     count = len(numbers)
     score = rng.uniform(0.5, 1, count).astype(np.float32)
     positive = rng.random(count) < 0.5
@@ -131,7 +131,7 @@ def _predictions(numbers: np.ndarray, texts: pa.Array, rng: np.random.Generator)
 
 
 def peak_bytes(log: Path, bundle: Path) -> int:
-    """The highest resident memory of one run, as the kernel counts it."""
+    """Return the peak resident memory of one run, as counted by the kernel."""
     window = ["--since", DAY.isoformat(), "--until", "2026-12-30T00:00:00+00:00"]
     command = [sys.executable, "-m", "train", "drift", "--log", str(log), "--bundle", str(bundle), *window]
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}

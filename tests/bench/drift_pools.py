@@ -1,6 +1,6 @@
-"""The texts that drift is drawn from: what the built-in model reads, says and embeds of each, computed once.
+"""Pools of texts for the drift benchmarks: tokens, predictions and embeddings of the built-in model.
 
-A pool is kept in a folder of the temporary ones, for the model takes minutes over all of them.
+They are computed once and cached in a temporary folder, since the model takes minutes for all of them.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from train.texts.sets import read_set
 
 LABELS = ("NEGATIVE", "POSITIVE")
 TEMPERATURE, UNKNOWN_TOKEN = 1.1153, 100
-"""Of the built-in model: its bundle's temperature, and the id of its tokenizer's [UNK]."""
+"""Temperature in the built-in model's bundle, and the id of its tokenizer's [UNK]."""
 
 SIZES = {"sst2_train": 12_000, "tweets_sentiment": 1_500, "clothing_reviews": 2_000, "long_reviews": 1_000}
-"""Texts of each set: enough for windows of 1,000 that differ, and few enough for minutes."""
+"""Texts of each set: enough for different windows of 1,000 texts, and few enough for a run of minutes."""
 
 _STEP = 1_024
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Texts of one set in random order; a row of every array is a text."""
+    """Texts of one set in random order; each row of every array is a text."""
 
     truth: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
@@ -46,24 +46,24 @@ class Pool:
         return len(self.truth)
 
     def rows(self, chosen: npt.NDArray[np.int64] | slice) -> Pool:
-        """Some of the texts."""
+        """Return a selection of the texts."""
         return Pool(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     @property
     def answers(self) -> npt.NDArray[np.int64]:
-        """Index of each text's answered label."""
+        """Return the index of each text's predicted label."""
         return self.logits.argmax(axis=1)
 
 
 def joined(pools: Sequence[Pool]) -> Pool:
-    """Several pools as one, in their order."""
+    """Concatenate several pools in their order."""
     return Pool(
         **{field.name: np.concatenate([getattr(p, field.name) for p in pools]) for field in fields(Pool)}
     )
 
 
 def read_pools(data: Path, sizes: Mapping[str, int] = SIZES) -> dict[str, Pool]:
-    """Every pool, from the folder of the last time or through the model."""
+    """Load every pool from the cache, or compute it with the model."""
     folder = Path(tempfile.gettempdir()) / "drift_pools"
     folder.mkdir(exist_ok=True)
     classifier: Classifier | None = None
@@ -79,7 +79,7 @@ def read_pools(data: Path, sizes: Mapping[str, int] = SIZES) -> dict[str, Pool]:
 
 
 def texts_of(name: str, data: Path, size: int) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Texts and labels of a set in random order, neutral ones left out."""
+    """Return texts and labels of a set in random order, without neutral ones."""
     names = {"0": "NEGATIVE", "1": "POSITIVE"}
     source = FileSettings(name=name, file=f"{name}.parquet", label_names=names, drop_labels=("2",))
     examples = read_set(source, LABELS, str(data))

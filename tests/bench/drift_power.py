@@ -46,10 +46,10 @@ from train.profile import SAMPLE_TEXTS, build_profile, length_histogram, score_h
 REFERENCE, REFERENCE_TEXTS = "sst2_train", 2_000
 SEGMENTS = 20
 PRAISED = 0.05
-"""Negative share where segments are looked at: of the reference, and of every segment that has not turned."""
+"""Share of negative predictions in the segment checks: in the reference and in every unchanged segment."""
 TURNED = 0.35
 PERIODS = 14
-"""Of the segments' past."""
+"""Number of past periods of the segments."""
 SEGMENT, FIRST = "product {}", "product 0"
 NEGATIVE = LABELS.index("NEGATIVE")
 
@@ -59,7 +59,7 @@ Draw = Callable[[int, np.random.Generator], tuple[Pool, Segments]]
 
 @dataclass(frozen=True)
 class Known:
-    """A reference, and its sample as the model sees it."""
+    """Reference, and its sample as the model sees it."""
 
     reference: Reference
     sample: Embedded
@@ -67,20 +67,20 @@ class Known:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of window, and what it is held against."""
+    """Kind of window, and what it is compared with."""
 
     windows: str
     known: Known
     draw: Draw
     usual: Draw | None = None
-    """Draws the segments' past: windows of the same size in which none has turned."""
+    """Function that draws the past of the segments: windows of the same size in which none has changed."""
     turned: bool = False
-    """Whether the first segment must be named for the window to be noticed."""
+    """Whether the window counts as detected only if the first segment is named."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of window at one size; counts of windows."""
+    """Counts of windows of one kind and size."""
 
     windows: str
     texts: int
@@ -88,15 +88,15 @@ class Row:
     noticed: int
     retrain: int
     by: dict[str, int]
-    """Where each check spoke up."""
+    """Number of windows in which each check raised an alarm."""
     effects: dict[str, list[float]]
-    """Of each check: least, median and greatest."""
+    """Effect size of each check: minimum, median and maximum."""
     accuracy: list[float]
-    """Medians: as it was, by the mean score, by the threshold."""
+    """Median accuracies: the true one, the estimate by mean score, and the estimate by threshold."""
 
 
 def main() -> int:
-    """Draw, judge and print."""
+    """Draw and evaluate the windows, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.drift_power", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of labelled texts (DATA_DIR)")
     parser.add_argument("--draws", type=int, default=20)
@@ -120,7 +120,7 @@ def main() -> int:
 
 
 def kinds(data: Path) -> list[Kind]:
-    """Every kind of window."""
+    """Return every kind of window."""
     pools = read_pools(data)
     bundle = store.fetch("builtin:", cache_dir=CACHE)
     classifier = Classifier(bundle, threads=1)
@@ -128,7 +128,7 @@ def kinds(data: Path) -> list[Kind]:
     ids = [text.ids for text in classifier.preprocess(texts[:REFERENCE_TEXTS])]
 
     def known(rows: npt.NDArray[np.int64]) -> Known:
-        """As a fit writes the profile of texts into a bundle, and as a run reads it."""
+        """Return the profile as a fit writes it into a bundle and as a drift check reads it."""
         pool = pools[REFERENCE].rows(rows)
         profile, embeddings = build_profile(
             [ids[row] for row in rows],
@@ -181,7 +181,7 @@ def kinds(data: Path) -> list[Kind]:
 
 
 def measure(kind: Kind, size: int, draws: int) -> Row:
-    """Judge so many windows."""
+    """Evaluate `draws` windows."""
     thresholds = read_thresholds()
     history = _history(kind.usual, size) if kind.usual else None
     reports: list[Report] = []
@@ -226,7 +226,10 @@ def measure(kind: Kind, size: int, draws: int) -> Row:
 
 
 def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
-    """Markdown: how often each kind was noticed by size (and the verdict `retrain`); the accuracies."""
+    """Return a Markdown table of the detection rates by kind and size, and of the accuracies.
+
+    A cell also contains the rate of the verdict `retrain`.
+    """
     lines = [
         "| windows | " + " | ".join(f"{size:,} texts" for size in sizes) + " | spoke up at the last size |"
     ]
@@ -250,7 +253,7 @@ def _cell(row: Row) -> str:
 
 
 def traffic_of(pool: Pool, segment: Segments) -> Traffic:
-    """A pool's texts as the traffic that the log would give."""
+    """Return the texts of a pool as traffic in the log's format."""
     scores = np.exp(pool.logits.astype(np.float64) / TEMPERATURE)
     top = (scores / scores.sum(axis=1, keepdims=True)).max(axis=1)
     names = range(SEGMENTS) if segment is not None else ()
@@ -284,14 +287,17 @@ def _some(pool: Pool, size: int, rng: np.random.Generator) -> Pool:
 
 
 def _in_segments(pool: Pool, labels: npt.NDArray[np.int64], first: float) -> Draw:
-    """Segments of equal size; the negative share, by `labels`, of the first one is `first`."""
+    """Return a function that draws segments of equal size.
+
+    `first` is the share of negative `labels` in the first segment.
+    """
 
     def draw(size: int, rng: np.random.Generator) -> tuple[Pool, Segments]:
         each = size // SEGMENTS
         negative = [first] + [PRAISED] * (SEGMENTS - 1)
         pools = [_mixed(pool, labels, each, share, rng) for share in negative]
         segment = np.repeat(np.arange(SEGMENTS), each)
-        order = rng.permutation(len(segment))  # the first texts are those that are embedded
+        order = rng.permutation(len(segment))  # only the first texts are embedded
         return joined(pools).rows(order), segment[order]
 
     return draw
@@ -300,7 +306,7 @@ def _in_segments(pool: Pool, labels: npt.NDArray[np.int64], first: float) -> Dra
 def _mixed(
     pool: Pool, labels: npt.NDArray[np.int64], size: int, negative: float, rng: np.random.Generator
 ) -> Pool:
-    """Texts of which each is negative with a chance."""
+    """Return texts that are each negative with a given probability."""
     count = rng.binomial(size, negative)
     bad, good = np.flatnonzero(labels == NEGATIVE), np.flatnonzero(labels != NEGATIVE)
     chosen = [rng.choice(bad, count, replace=False), rng.choice(good, size - count, replace=False)]

@@ -1,4 +1,4 @@
-"""Small requests next to large ones: latency, refusals and throughput of each."""
+"""Measurements of small requests next to large ones: latency, refusals and throughput of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RAMP_S = 1.0
 
 @dataclass
 class Seen:
-    """What clients of one kind saw; durations in seconds."""
+    """Results of clients of one kind; durations in seconds."""
 
     seconds: float
     statuses: Counter[int] = field(default_factory=Counter)
@@ -29,16 +29,16 @@ class Seen:
 
     @property
     def rate(self) -> float:
-        """Texts answered per second."""
+        """Return the texts answered per second."""
         return self.texts / (self.seconds - RAMP_S)
 
     @property
     def failures(self) -> int:
-        """Answers with any other status than 200."""
+        """Return the answers with any status other than 200."""
         return sum(self.statuses.values()) - self.statuses[200]
 
     def latency_s(self, q: float) -> float:
-        """A quantile of the latencies, 0..1."""
+        """Return a quantile `q` (0..1) of the latencies."""
         return float(np.quantile(self.latencies_s, q))
 
 
@@ -60,7 +60,7 @@ async def closed_loops(
 
 
 async def open_loop(url: str, texts: Sequence[str], *, per_s: float, seconds: float) -> Seen:
-    """Send one text every 1 / per_s seconds, whether the earlier ones are answered or not."""
+    """Send one text every 1 / per_s seconds, regardless of whether the earlier ones are answered."""
     seen, began, free = Seen(seconds), time.perf_counter(), list[Connection]()
     running: set[asyncio.Task[None]] = set()
 
@@ -84,7 +84,10 @@ async def open_loop(url: str, texts: Sequence[str], *, per_s: float, seconds: fl
 async def next_to_bulk(
     url: str, small: Sequence[str], large: Sequence[str], *, per_s: float, seconds: float, priority: str
 ) -> tuple[Seen, Seen]:
-    """An open loop of small requests while one connection sends 64 long texts at a time; both outcomes."""
+    """Run an open loop of small requests next to a client with 64 long texts per request.
+
+    Return the results of both.
+    """
     bulk = asyncio.create_task(
         closed_loops(url, large, connections=1, per_request=64, seconds=seconds, priority=priority)
     )
@@ -94,7 +97,7 @@ async def next_to_bulk(
 
 
 async def burst(url: str, texts: Sequence[str]) -> Seen:
-    """Send all texts at once, each on a connection of its own that is open already."""
+    """Send all texts at once, each on its own connection, which is open already."""
     connections = [Connection(url) for _ in texts]
     await asyncio.gather(*(connection.get("/v2/health/live") for connection in connections))
     seen, began = Seen(2 * RAMP_S), time.perf_counter()
@@ -117,5 +120,5 @@ def _record(seen: Seen, answer: Answer, sent: float, began: float, texts: int) -
 
 
 def long_text(texts: Sequence[str], words: int = 600) -> str:
-    """A text that is cut at the model's limit: about as many tokens as the model can take."""
+    """Return a text that is truncated at the model's limit: about as many tokens as the model accepts."""
     return " ".join(itertools.islice(itertools.cycle(" ".join(texts).split()), words))

@@ -23,20 +23,20 @@ from train.drift.thresholds import read_thresholds
 
 RATIOS = (1.0, 0.5, 0.2, 0.1, 0.0)
 RATE = 0.3
-"""Of feedback on wrong answers."""
+"""Rate of feedback on wrong answers."""
 FALL_P = 0.01 / 6
-"""Significance of one of six checks."""
+"""Significance level of one of six checks."""
 
 
 @dataclass(frozen=True)
 class FeedbackWorld:
-    """A window of distinct texts and its feedback.
+    """Window of distinct texts and its feedback.
 
     Attributes:
-        ratio: rate of feedback on right answers, over that on wrong ones.
+        ratio: rate of feedback on correct answers, divided by that on wrong ones.
         audit_texts: size of the audit sample.
-        fall: of the accuracy, over all scores alike.
-        texts: of the window.
+        fall: decrease of the accuracy, equal for all scores.
+        texts: number of texts in the window.
     """
 
     ratio: float
@@ -47,7 +47,7 @@ class FeedbackWorld:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One window: of each text its score, whether the answer is right, and whether it has feedback."""
+    """One window: score of each text, whether the answer is correct, and whether it has feedback."""
 
     score: npt.NDArray[np.float64]
     right: npt.NDArray[np.bool_]
@@ -65,7 +65,7 @@ def draw(world: FeedbackWorld, seed: int) -> Drawn:
 
 
 def judge_feedback(world: FeedbackWorld, seed: int) -> Level:
-    """The project's verdict."""
+    """Return the project's verdict."""
     drawn = draw(world, seed)
     labels = FeedbackCounts(
         int(drawn.right[drawn.judged].sum()),
@@ -77,7 +77,10 @@ def judge_feedback(world: FeedbackWorld, seed: int) -> Level:
 
 
 def at_its_word(world: FeedbackWorld, seed: int, *, weighted: bool) -> bool:
-    """Whether feedback alone says that the accuracy has fallen, weighted by label and score or not."""
+    """Return whether feedback alone shows a decrease of the accuracy.
+
+    With `weighted`, feedback is weighted by label and score.
+    """
     drawn = draw(world, seed)
     stratum = np.minimum((drawn.score * 20).astype(int), 19)
     of_all, judged = np.bincount(stratum, minlength=20), np.bincount(stratum[drawn.judged], minlength=20)

@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def write_texts(path: Path, count: int) -> Path:
-    """A CSV of invented texts, each made different by its number."""
+    """Write a CSV of generated texts, each made unique by its number."""
     texts = [text.replace('"', "'").replace("\n", " ") for text in invent(_DISTINCT, 0)]
     rng = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
@@ -55,7 +55,7 @@ def write_texts(path: Path, count: int) -> Path:
 
 
 def measure(data: Path, out: Path, base: str) -> float:
-    """The most private memory of one run, in MB."""
+    """Return the peak private memory of one run in MB."""
     command = [sys.executable, "-m", "train", "fit", "--data", str(data), "--base", base, "--out", str(out)]
     command += ["--epochs", "1", "--max-steps", "10", "--held-out", "0.02"]
     command += ["--set", "progress.sample_texts=50"]
@@ -77,7 +77,7 @@ def measure(data: Path, out: Path, base: str) -> float:
 
 
 def private_bytes(process: psutil.Process) -> int:
-    """Of the process and of what it started, but for Ray's own processes."""
+    """Return the private memory of the process and its descendants, without Ray's own processes."""
     total = 0
     for each in [process, *process.children(recursive=True)]:
         try:

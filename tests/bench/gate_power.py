@@ -25,17 +25,17 @@ from train.retraining.gain import gain
 from train.retraining.planning import AUDIT, FEEDBACK
 
 RESAMPLES = 10_000
-"""As in production; short tests take fewer."""
+"""Same number as in production; short tests use fewer."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a candidate is like.
+    """Properties of a candidate.
 
     Attributes:
-        difference: of the accuracies, candidate minus champion.
-        disagreement: share of the texts that only one of them answers right.
-        accuracy: of the champion.
+        difference: accuracy of the candidate minus that of the champion.
+        disagreement: share of the texts that only one of them answers correctly.
+        accuracy: accuracy of the champion.
     """
 
     difference: float
@@ -44,7 +44,7 @@ class Candidate:
 
 
 def outcomes(candidate: Candidate, count: int, rng: np.random.Generator) -> tuple[Counts, Counts, Counts]:
-    """Of each text its label, whether the champion is right, and whether the candidate is."""
+    """Return for each text its label, whether the champion is correct, and whether the candidate is."""
     label = rng.integers(0, 2, count)
     champion = rng.random(count) < candidate.accuracy
     won = (candidate.disagreement + candidate.difference) / 2 / (1 - candidate.accuracy)
@@ -55,13 +55,13 @@ def outcomes(candidate: Candidate, count: int, rng: np.random.Generator) -> tupl
 
 
 def paired(label: Counts, champion: Counts, right: Counts) -> Counts:
-    """As `train.evaluation.compare.paired_counts`."""
+    """Return the counts like `train.evaluation.compare.paired_counts`."""
     cell = 2 * ~right.astype(bool) + ~champion.astype(bool)
     return np.bincount(label * 4 + cell, minlength=8).reshape(2, 4)
 
 
 def evaluation_of(sets: dict[str, tuple[Role, Counts]], resamples: int = RESAMPLES) -> Evaluation:
-    """An evaluation of which everything but the paired counts is a good one's."""
+    """Return an evaluation in which everything except the paired counts is good."""
     base = _base()
     [of_base] = base.sets
     level = Interval(0.0, 0.0, 0.0)
@@ -87,7 +87,7 @@ def _base() -> Evaluation:
 
 
 def gate(candidate: Candidate, count: int, seed: int, *, resamples: int = RESAMPLES) -> Answer:
-    """The gate's answer on one set of so many texts."""
+    """Return the gate's answer on one set of `count` texts."""
     counts = paired(*outcomes(candidate, count, np.random.default_rng([seed, count])))
     return decide(evaluation_of({"set": ("sample", counts)}, resamples), read_thresholds()).answer
 
@@ -102,19 +102,19 @@ def retrained(
     old: int = 2_000,
     resamples: int = RESAMPLES,
 ) -> Answer:
-    """The answer after a retraining, with the check on the gain.
+    """Return the gate's answer after a retraining, with the check on the gain.
 
     Args:
-        candidate: As good or bad on the old texts as on the new ones.
-        seed: Of all that is drawn.
-        ratio: Rate of right : that on wrong ones.
-        audit: Texts of the audit sample.
-        feedback: Held-out texts with feedback.
-        old: Texts of the old domain.
+        candidate: Candidate whose difference is the same on the old and the new texts.
+        seed: Seed of all draws.
+        ratio: Rate of feedback on correct answers, divided by that on wrong ones.
+        audit: Number of texts in the audit sample.
+        feedback: Number of held-out texts with feedback.
+        old: Number of texts of the old domain.
         resamples: Draws of each interval.
     """
     rng = np.random.default_rng([seed, round(100 * ratio), audit])
-    rate = 1 - candidate.accuracy + candidate.accuracy * ratio  # half as many again suffice
+    rate = 1 - candidate.accuracy + candidate.accuracy * ratio  # half as many again are enough
     label, champion, right = outcomes(candidate, round(1.5 * feedback / rate), rng)
     given = np.flatnonzero(rng.random(len(label)) < np.where(champion, ratio, 1.0))[:feedback]
     sets: dict[str, tuple[Role, Counts]] = {"old": ("sample", paired(*outcomes(candidate, old, rng)))}
@@ -133,7 +133,7 @@ def _row(name: str, answers: Sequence[Answer]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table that is asked for."""
+    """Print the requested table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.gate_power", description=__doc__)
     parser.add_argument("--draws", type=int, default=500, help="evaluations of each cell (default: 500)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client for one kind of request, so that the load costs little of the machine it shares."""
+"""Minimal HTTP/1.1 client for one kind of request: the load uses little of the machine that it shares."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response: its head as it came, and its body."""
+    """Response with its unparsed head and its body."""
 
     head: bytes
     body: bytes
 
     @property
     def status(self) -> int:
-        """The status code."""
+        """Return the status code."""
         return int(self.head[9:12])
 
     def header(self, name: str) -> str:
-        """The value of a header, given in small letters; empty without it."""
+        """Return the value of a header, given in lower case; empty if it is absent."""
         _, _, after = self.head.lower().partition(f"\r\n{name}:".encode())
         return after.partition(b"\r\n")[0].strip().decode()
 
     def json(self) -> Any:
-        """The body, parsed."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
 
 class Connection:
-    """One kept-alive connection, one request at a time; opened anew after the server closed it."""
+    """Keep-alive connection for one request at a time; it reconnects after the server closed it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -54,16 +54,16 @@ class Connection:
             self._wire = None
 
     async def classify(self, text: str) -> Answer:
-        """POST one text."""
+        """Send one text with POST."""
         return await self._ask(_question(self._host, text))
 
     async def classify_many(self, texts: Sequence[str], *, priority: str = "") -> Answer:
-        """POST several texts in one request, with a priority if one is given."""
+        """Send several texts in one POST request, with an optional priority."""
         header = f"x-request-priority: {priority}\r\n" if priority else ""
         return await self._ask(_request(self._host, json.dumps({"inputs": list(texts)}).encode(), header))
 
     async def get(self, path: str) -> Answer:
-        """GET a path."""
+        """Send a GET request for a path."""
         return await self._ask(f"GET {path} HTTP/1.1\r\nhost: {self._host}\r\n\r\n".encode())
 
     async def _ask(self, request: bytes) -> Answer:
@@ -77,7 +77,7 @@ class Connection:
 
 
 class _Wire(asyncio.Protocol):
-    """An open connection: a question goes out, and its answer is handed over when it is complete."""
+    """Open connection that sends a request and returns its answer when it is complete."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

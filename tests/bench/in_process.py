@@ -1,4 +1,4 @@
-"""The model alone, in this process: what padding costs, and the rate that a service is measured against."""
+"""Model alone in this process: the cost of padding, and the reference rate for a service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serve_app.model.classifier import Classifier, Encoded
 
 
 def rate(forward: Callable[[Sequence[Encoded]], object], batches: Sequence[Sequence[Encoded]]) -> float:
-    """Texts a second of a forward over batches, one after the other."""
+    """Return the texts per second of a forward function over batches, in sequence."""
     began = time.perf_counter()
     for batch in batches:
         forward(batch)
@@ -17,14 +17,14 @@ def rate(forward: Callable[[Sequence[Encoded]], object], batches: Sequence[Seque
 
 
 def cut(items: Sequence[Encoded], size: int) -> list[Sequence[Encoded]]:
-    """Batches of `size` in arrival order."""
+    """Return batches of `size` in arrival order."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def cut_by_length(
     items: Sequence[Encoded], size: int, *, window: int | None = None
 ) -> list[Sequence[Encoded]]:
-    """Batches of `size` of like lengths: sorted within a window of arrivals, or over all of them."""
+    """Return batches of `size` with similar lengths, sorted within a window of arrivals or over all texts."""
     batches: list[Sequence[Encoded]] = []
     for group in cut(items, window or len(items)):
         batches += cut(sorted(group, key=lambda item: item.tokens), size)
@@ -32,5 +32,5 @@ def cut_by_length(
 
 
 def padded(classifier: Classifier) -> Callable[[Sequence[Encoded]], object]:
-    """The forward that pads a batch to its longest text, as libraries do."""
+    """Return a forward function that pads a batch to its longest text, as libraries do."""
     return lambda batch: classifier.padded_logits([item.ids for item in batch])

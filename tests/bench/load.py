@@ -1,4 +1,4 @@
-"""A closed loop of connections: each asks for its next text when its last was answered."""
+"""Closed loop of connections: each sends its next text when its last one was answered."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ import numpy as np
 from tests.bench.http import Answer, Connection
 
 RAMP_S = 1.0
-"""At the start, when the answers have not come round yet: not part of the rate."""
+"""Seconds at the start that do not count towards the rate, until every connection has had an answer."""
 
 
 @dataclass
 class Outcome:
-    """What a run of a closed loop gave; durations in seconds."""
+    """Results of a closed loop; durations in seconds."""
 
     steady_s: float
-    """For how long every connection had a question open."""
+    """Seconds for which every connection had an open request."""
     steady: int = 0
-    """Answers with status 200 in that time."""
+    """Number of answers with status 200 in that time."""
     statuses: Counter[int] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
     forwards_s: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Answers with status 200, a second, while every connection had a question open."""
+        """Return the answers with status 200 per second, while every connection had an open request."""
         return self.steady / self.steady_s
 
     @property
     def failures(self) -> int:
-        """Answers with any other status."""
+        """Return the number of answers with any other status."""
         return sum(self.statuses.values()) - self.statuses[200]
 
     def latency_s(self, q: float) -> float:
-        """A quantile of the latencies of the 200s, 0..1."""
+        """Return a quantile `q` (0..1) of the latencies of the answers with status 200."""
         return float(np.quantile(self.latencies_s, q))
 
 
 async def closed_loop(url: str, texts: Sequence[str], *, connections: int, seconds: float) -> Outcome:
-    """Ask for `seconds`, over RAMP_S, `connections` requests at a time, one text each, the texts in turn."""
+    """Send texts for `seconds` plus RAMP_S on `connections` connections, one text per request, in turn."""
     outcome = Outcome(steady_s=seconds - RAMP_S)
     turn = itertools.cycle(texts)
     began = time.perf_counter()
@@ -66,7 +66,7 @@ async def closed_loop(url: str, texts: Sequence[str], *, connections: int, secon
 
 
 async def get_rate(url: str, path: str, *, connections: int, seconds: float) -> float:
-    """Requests a second of a GET that does no work."""
+    """Return the requests per second of a GET that does no work."""
     count = 0
     began = time.perf_counter()
 
@@ -82,6 +82,6 @@ async def get_rate(url: str, path: str, *, connections: int, seconds: float) -> 
 
 
 def _forward_s(answer: Answer) -> float:
-    """Seconds on the device, as Server-Timing says; 0 from a server that does not say."""
+    """Return the seconds on the device from the Server-Timing header; 0 if it is absent."""
     _, found, after = answer.header("server-timing").partition("forward;dur=")
     return float(after.partition(",")[0]) / 1000 if found else 0.0

@@ -54,7 +54,7 @@ print(json.dumps([rows, time.monotonic() - began, most_kib * 1024 / 1e6]))
 
 
 def main() -> int:
-    """Make the logs, measure, and print a table."""
+    """Generate the logs, measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--what", nargs="+", choices=WORK, default=list(WORK), help="(default: all)")
@@ -124,7 +124,10 @@ def _predictions(
 
 
 def _feedback(rng: np.random.Generator, predictions: pa.Table, day: datetime) -> Iterator[pa.Table]:
-    """A quarter of the rows; of these a twentieth again, and a fiftieth again with the other label."""
+    """Yield feedback on a quarter of the rows.
+
+    A twentieth of it is repeated, and a fiftieth is repeated with the other label.
+    """
     chosen = pa.array(np.flatnonzero(rng.random(predictions.num_rows) < 0.25))
     said = predictions.select(["request_id", "index", "label"]).take(chosen)
     other = pa.array(np.where(said["label"].to_numpy() == "POSITIVE", "NEGATIVE", "POSITIVE"))

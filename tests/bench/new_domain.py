@@ -64,7 +64,7 @@ label_names = { 0 = "NEGATIVE", 1 = "POSITIVE" }
 
 
 def main() -> int:
-    """Train the three models, measure, judge, and print a table; 0 if all came out as promised."""
+    """Train the three models, measure, evaluate, and print a table; return 0 if all targets are met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of labelled texts")
     parser.add_argument("--set", default="clothing_reviews", help="the new domain (default clothing_reviews)")
@@ -106,14 +106,14 @@ def main() -> int:
 
 
 def shuffle_labels(source: Path, target: Path) -> None:
-    """The same texts, each with the label of another."""
+    """Copy the texts, each with the label of another text."""
     table = parquet.read_table(source, columns=["text", "label"])
     labels = np.random.default_rng(0).permutation(table["label"].to_numpy())
     parquet.write_table(pa.table({"text": table["text"], "label": labels}), target)
 
 
 def fit(work: Path, name: str, base: str, rate: str, sets: str, workers: int) -> Path:
-    """The bundle of a run; one that is there is taken."""
+    """Return the bundle of a training run; an existing one is reused."""
     config, out = work / f"{name}.toml", work / name
     config.write_text(HEAD.format(name=name, base=base, rate=rate) + sets, encoding="utf-8")
     if not (out / "report.json").is_file():
@@ -122,7 +122,7 @@ def fit(work: Path, name: str, base: str, rate: str, sets: str, workers: int) ->
 
 
 def evaluate(work: Path, champion: Path, candidate: Path) -> dict[str, tuple[float, float]]:
-    """Balanced accuracy of both, by set, on what neither has seen."""
+    """Return the balanced accuracy of both models by set, on texts that neither has seen."""
     out = work / "evaluation.json"
     run(["evaluate", "--bundle", candidate, "--against", champion, *held_out(work), "--json", out])
     sets = json.loads(out.read_text(encoding="utf-8"))["sets"]
@@ -135,7 +135,7 @@ def evaluate(work: Path, champion: Path, candidate: Path) -> dict[str, tuple[flo
 
 
 def gate(work: Path, champion: Path, candidate: Path) -> str:
-    """The verdict and its reasons."""
+    """Return the verdict and its reasons."""
     out = work / f"gate-{candidate.parent.name}.json"
     models = ["--candidate", candidate, "--champion", champion]
     run(["gate", *models, *held_out(work), "--json", out], fine=(0, 2))
@@ -144,12 +144,12 @@ def gate(work: Path, champion: Path, candidate: Path) -> str:
 
 
 def held_out(work: Path) -> list[object]:
-    """The options that name what both are measured on."""
+    """Return the options that name the sets on which both models are measured."""
     return ["--config", work / "moved.toml", "--data", work / "data"]
 
 
 def run(arguments: list[object], fine: tuple[int, ...] = (0,)) -> None:
-    """One verb of training."""
+    """Run one verb of the training command."""
     command = [sys.executable, "-m", "train", *map(str, arguments)]
     print("$", " ".join(command[1:]), flush=True)
     status = subprocess.run(command, check=False).returncode

@@ -1,4 +1,4 @@
-"""Ten times what the service can do, for a while: what is accepted, what is told to the others, and after."""
+"""Ten times the capacity for a while: accepted requests, refused requests, and the recovery."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ import psutil
 from tests.bench.http import Connection
 
 MOST_OPEN = 1000
-"""Requests that the generator keeps open at most; one that would be over it is counted, not sent."""
+"""Maximum number of open requests of the generator; further ones are counted, not sent."""
 
 
 @dataclass
 class Flood:
-    """What an open-loop flood saw. Times in seconds, memory in bytes."""
+    """Results of an open-loop flood. Times in seconds, memory in bytes."""
 
     offered_per_s: float = 0.0
     began: float = 0.0
-    """When the first was sent."""
+    """Time at which the first request was sent."""
     statuses: Counter[int] = field(default_factory=Counter)
     not_sent: int = 0
     accepted: list[tuple[float, float, float]] = field(default_factory=list)
-    """(sent at, latency, time until the device was done with it) of each 200."""
+    """(sent at, latency, time until the device had finished it) of each 200."""
     refused: list[tuple[float, float, float]] = field(default_factory=list)
     """(sent at, latency, Retry-After) of each 429."""
     memory: list[int] = field(default_factory=list)
-    """Resident memory of the replica, twice a second."""
+    """Resident memory of the replica, twice per second."""
     idle_latency_s: float = 0.0
     recovered_s: float = 0.0
-    """From the flood's end until a request is again answered within twice the idle latency."""
+    """Seconds from the flood's end until a request is answered within twice the idle latency again."""
 
     def retry_ratios(self) -> list[float]:
-        """Each Retry-After over the time that the request took which was accepted nearest in time.
+        """Return each Retry-After divided by the time of the accepted request that is nearest in time.
 
-        That is what Retry-After foretells: how long the device takes for what was there before.
+        That time is what Retry-After predicts: how long the device takes for the earlier requests.
         """
         waits = sorted((sent, wait) for sent, _, wait in self.accepted)
         ratios, place = [], 0
@@ -58,7 +58,7 @@ async def flood(
     per_s: float,
     seconds: float,
 ) -> Flood:
-    """Send `per_s` requests a second, open loop, for `seconds`; then wait until the service is normal."""
+    """Send `per_s` requests per second, open loop, for `seconds`; then wait until the service is normal."""
     seen = Flood()
     pool = [Connection(url) for _ in range(MOST_OPEN)]
     running: set[asyncio.Task[float]] = set()

@@ -1,4 +1,4 @@
-"""The peer: the same model behind `@serve.batch`, padded, in a thread, as Ray's guides have it."""
+"""Peer for comparison: the same model behind `@serve.batch`, padded, in a thread, as in Ray's guides."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ api = FastAPI()
 @serve.deployment(name=DEPLOYMENT, max_ongoing_requests=1000)
 @serve.ingress(api)
 class BatchPeer:
-    """Serve's own batching at its best settings here: as many items as connections, a short wait."""
+    """Serve's own batching at its best settings here: as many items as connections, and a short wait."""
 
     def __init__(self) -> None:
         settings = Settings()
@@ -27,7 +27,7 @@ class BatchPeer:
 
     @api.post("/v1/classify")
     async def classify(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The native shape, as far as the benchmark needs it."""
+        """Return the parts of the native response that the benchmark needs."""
         texts = [body["inputs"]] if isinstance(body["inputs"], str) else body["inputs"]
         rows = await asyncio.gather(*(self._score(text) for text in texts))
         results = [dict(zip(self._classifier.labels, scores, strict=True)) for scores in rows]

@@ -23,15 +23,15 @@ PERIODS = 14
 
 @dataclass(frozen=True)
 class World:
-    """How the negative share of segments moves from day to day.
+    """Model of how the negative share of segments moves from day to day.
 
     Attributes:
-        name: for the table.
+        name: name in the table.
         own: standard deviation of each segment's own movement, on the logit scale.
-        common: of the movement of all segments together.
-        unequal: half of the segments move by 0.4, the others by 1.5 times `own`.
+        common: standard deviation of the movement of all segments together.
+        unequal: whether half of the segments move by 0.4 and the others by 1.5 times `own`.
         share: mean of every segment; None: beta(2, 8), a different one for each.
-        sizes: texts of a segment and day, mean, from and to.
+        sizes: mean number of texts per segment and day, minimum and maximum.
     """
 
     name: str
@@ -52,7 +52,7 @@ WORLDS = (
 
 
 def window(world: World, segments: int, rng: np.random.Generator, *, turned: float | None = None) -> Report:
-    """Judge one window after `PERIODS` days; with `turned`, the first segment has that share today."""
+    """Evaluate one window after `PERIODS` days; with `turned`, the first segment has that share today."""
     base = rng.beta(2, 8, segments) if world.share is None else np.full(segments, world.share)
     own = world.own * (rng.choice([0.4, 1.5], segments) if world.unequal else np.ones(segments))
     sizes = rng.integers(world.sizes[0], world.sizes[1] + 1, segments)
@@ -71,13 +71,13 @@ def window(world: World, segments: int, rng: np.random.Generator, *, turned: flo
 
 
 def alarms(world: World, segments: int, windows: int, seed: int = 0) -> float:
-    """Share of unchanged windows in which any segment is named."""
+    """Return the share of unchanged windows in which any segment is named."""
     rng = np.random.default_rng(seed)
     return sum(bool(window(world, segments, rng).segments) for _ in range(windows)) / windows
 
 
 def found(world: World, segments: int, windows: int, *, turned: float = 0.35, seed: int = 0) -> float:
-    """Share of windows in which the segment that turned is named."""
+    """Return the share of windows in which the changed segment is named."""
     rng = np.random.default_rng(seed)
     reports = (window(world, segments, rng, turned=turned) for _ in range(windows))
     return sum(any(of.check == "product 0" for of in report.segments) for report in reports) / windows

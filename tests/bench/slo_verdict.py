@@ -23,18 +23,18 @@ RIGHT, TIMED_OUT = Answer(None, "1", tokens=30), Answer("timeout")
 
 @dataclass(frozen=True)
 class World:
-    """A service, and the load that is offered to it.
+    """Service, and the load that is offered to it.
 
     Attributes:
-        name: For the table.
-        lost: Share of the requests that get no answer.
+        name: Name in the table.
+        lost: Share of the requests without an answer.
         late: Share of the answers that take `LATE_S` longer.
-        capacity: Requests a minute that a pod works off.
+        capacity: Requests per minute that a pod processes.
         unsent: Share of the schedule that a saturated load generator does not send.
-        per_minute: Requests a minute offered to a pod.
-        duration_s: Length of the measured window.
-        pods: Pods.
-        kind: Of the arrivals.
+        per_minute: Requests per minute offered to a pod.
+        duration_s: Length of the measured window in seconds.
+        pods: Number of pods.
+        kind: Kind of arrivals.
     """
 
     name: str
@@ -90,7 +90,7 @@ def passed(world: World, runs: int) -> int:
 
 
 def _served(world: World, sent_due_s: Iterable[float], chance: random.Random) -> Iterator[Sample]:
-    """Yield what one pod answers to the requests that are sent to it."""
+    """Yield the answers of one pod to the requests that are sent to it."""
     free_s = 0.0
     for due_s in sent_due_s:
         if chance.random() < world.lost:

@@ -1,4 +1,4 @@
-"""The texts of a benchmark: real ones where there are some, the load test's invented ones elsewhere."""
+"""Texts of a benchmark: real ones if they are available, otherwise the load test's generated ones."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 from loadtest.invented import invent
 
 SHARES = {"sst2_dev": 0.35, "tweets_sentiment": 0.45, "clothing_reviews": 0.15, "beauty_amazon": 0.05}
-"""Mixed as a service may meet them: sentences, tweets, and some reviews; about 35 tokens on average."""
+"""Mixture that a service may receive: sentences, tweets, and some reviews; about 35 tokens on average."""
 
 
 def mixed(count: int, data: Path | None, *, seed: int = 0) -> tuple[list[str], str]:
-    """Texts in random order, and where they are from.
+    """Return texts in random order, and their source.
 
     Args:
-        count: how many.
-        data: folder with the sets of `SHARES` as Parquet files with a `text` column; None for invented texts.
-        seed: of the order and the choice.
+        count: number of texts.
+        data: folder with the sets of `SHARES` as Parquet files with a `text` column; None for generated
+            texts.
+        seed: seed of the order and the selection.
     """
     rng = random.Random(seed)
     if data is None:

@@ -1,10 +1,10 @@
-"""The service as the page sees it, with deterministic answers and failures on demand.
+"""Fake of the service for the page's tests, with deterministic answers and failures on demand.
 
-Every answer is a function of its text (`result_of`), so a swapped or lost answer shows. A text in `FAILURES`
-makes the service fail in that way. The page is served under the strictest policy it has to live with;
-violations are kept.
+Every answer is a function of its text (`result_of`), so that a swapped or lost answer is detectable. A text
+in `FAILURES` causes that failure. The page is served under the strictest policy that it must support, and
+violations are recorded.
 
-    python tests/e2e/fake_service.py 8700     # look at the page without a model
+    python tests/e2e/fake_service.py 8700     # show the page without a model
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_TOKENS = 32
 GOOD = frozenset(["love", "lovely", "great", "good", "buy"])
 BAD = frozenset(["ruined", "broke", "bad", "nobody", "worst"])
 
-# text: status, problem+json, further headers
+# text: status, problem+json, additional headers
 FAILURES: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "fail: 422": (
         422,
@@ -60,7 +60,7 @@ API_KEY = "open sesame"
 
 
 def scores_of(text: str, labels: tuple[str, ...]) -> dict[str, float]:
-    """Scores that sum to one, from the text alone."""
+    """Return scores that sum to one, from the text alone."""
     words = text.lower().replace(",", " ").split()
     lean = 1 + 6 * (sum(word in GOOD for word in words) - sum(word in BAD for word in words))
     noise = [1 + byte / 64 for byte in hashlib.shake_128(text.encode("utf-8", "replace")).digest(len(labels))]
@@ -70,7 +70,7 @@ def scores_of(text: str, labels: tuple[str, ...]) -> dict[str, float]:
 
 
 def result_of(text: str, labels: tuple[str, ...]) -> dict[str, Any]:
-    """The answer to one text."""
+    """Return the answer to one text."""
     scores = scores_of(text, labels)
     label = max(scores, key=scores.__getitem__)
     tokens = len(text.split()) + 2
@@ -85,13 +85,13 @@ def result_of(text: str, labels: tuple[str, ...]) -> dict[str, Any]:
 
 @dataclass
 class FakeService:
-    """What was asked of the running service, and what it is told to do.
+    """Requests to the running service, and settings of its behavior.
 
     Attributes:
-        url: Where the page is, with a slash at its end.
-        seen: The `inputs` of every classify request that arrived, in order.
-        violations: What the browser reported against the content security policy.
-        gate: While clear, a request that holds the text `hold` waits.
+        url: Address of the page, with a slash at its end.
+        seen: The `inputs` of every received classify request, in order.
+        violations: Violations of the content security policy that the browser reported.
+        gate: While clear, a request with the text `hold` waits.
     """
 
     url: str = ""

@@ -1,6 +1,6 @@
-"""The page as a person uses it: a headless Chromium, and what can be typed, pressed and read.
+"""Page as a user operates it: a headless Chromium, with actions to type and click, and readers.
 
-Every wait is for a condition; the browser asks nothing of any host but the page's.
+Every wait is for a condition; the browser sends requests only to the page's host.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SWITCHES = (
 
 @contextmanager
 def browser(width: int = 1200, height: int = 900) -> Iterator[WebDriver]:
-    """A fresh Chromium with an empty profile; gone, with its profile, when the block ends."""
+    """Yield a new Chromium with an empty profile; both are removed when the block ends."""
     with TemporaryDirectory(prefix="page-", ignore_cleanup_errors=True) as profile:
         options = ChromeOptions()
         options.binary_location = str(CHROMIUM)
@@ -55,7 +55,7 @@ def browser(width: int = 1200, height: int = 900) -> Iterator[WebDriver]:
 
 
 def look(driver: WebDriver, *, width: int, height: int, scheme: str = "light") -> None:
-    """Set the size of the page in CSS pixels, below a window's least width too, and its colour scheme."""
+    """Set the size of the page in CSS pixels, also below a window's minimum width, and its colour scheme."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -64,7 +64,7 @@ def look(driver: WebDriver, *, width: int, height: int, scheme: str = "light") -
 
 @dataclass(frozen=True)
 class Result:
-    """One text's answer as shown; `bars` holds (label, percent as written, drawn share of the track)."""
+    """Displayed answer to one text; `bars` contains (label, percent as written, drawn share of the track)."""
 
     text: str
     label: str
@@ -74,12 +74,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Page:
-    """What can be done with the page that `driver` shows."""
+    """Actions on the page that `driver` shows."""
 
     driver: WebDriver
 
     def open(self, url: str) -> Page:
-        self.driver.get_log("browser")  # what an earlier page said is not this one's
+        self.driver.get_log("browser")  # discard messages of an earlier page
         self.driver.get_log("performance")
         self.driver.get(url)
         self.until(lambda: self.one("#live").get_attribute("data-state") != "asking", "asks what is live")
@@ -92,7 +92,7 @@ class Page:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def text_of(self, selector: str) -> str:
-        """All text in the element, hidden or scrolled away too, exactly as the document holds it."""
+        """Return all text in the element, including hidden or scrolled text, exactly as in the document."""
         return str(self.one(selector).get_property("textContent"))
 
     def until(self, condition: Any, what: str) -> None:
@@ -101,7 +101,7 @@ class Page:
     # -- doing
 
     def write(self, text: str, *, whole: bool = False) -> Page:
-        """Put `text` in as a paste does: at once, then the input event."""
+        """Insert `text` like a paste: at once, then the input event."""
         self.one(f"input[name=mode][value={'whole' if whole else 'lines'}]").click()
         self.driver.execute_script(
             "const box = document.getElementById('text'); box.value = arguments[0];"
@@ -151,7 +151,7 @@ class Page:
         return self.text_of("#curl")
 
     def overflow_px(self) -> int:
-        """How far the page can be scrolled sideways."""
+        """Return how many pixels the page can be scrolled sideways."""
         script = (
             "const page = document.scrollingElement;"
             "return Math.max(page.scrollWidth, document.body.scrollWidth) - page.clientWidth;"
@@ -159,11 +159,11 @@ class Page:
         return int(self.driver.execute_script(script))
 
     def console(self) -> list[dict[str, Any]]:
-        """What the browser's console holds since the last call: errors, warnings, policy violations."""
+        """Return the browser's console messages since the last call: errors, warnings, policy violations."""
         return list(self.driver.get_log("browser"))
 
     def requested(self) -> list[str]:
-        """Every address that the page asked for since the last call."""
+        """Return every address that the page requested since the last call."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         return [
             message["params"]["request"]["url"]

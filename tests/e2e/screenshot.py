@@ -16,12 +16,12 @@ Not bad at all, I would buy it again"""
 
 
 def take(driver: WebDriver, out: Path, *, width: int, scheme: str = "light") -> None:
-    """Write the whole page as it stands, as high as it is, to `out`."""
+    """Write the entire current page at its full height to `out`."""
     driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     look(driver, width=width, height=800, scheme=scheme)
     script = "return Math.ceil(document.body.getBoundingClientRect().bottom + window.scrollY);"
     look(driver, width=width, height=int(driver.execute_script(script)), scheme=scheme)
-    # animations run to their end before the picture is taken
+    # animations finish before the picture is taken
     driver.execute_async_script(
         "Promise.all(document.getAnimations().map((a) => a.finished)).then(arguments[0]);"
     )
@@ -41,7 +41,7 @@ def main() -> None:
     with browser() as driver:
         look(driver, width=args.width, height=900, scheme=args.scheme)
         page = Page(driver).open(args.url)
-        # a first press warms the browser and the service up: the picture shows the second
+        # the first click warms up the browser and the service; the picture shows the second
         page.classify(args.text, whole=args.whole).classify(args.text, whole=args.whole)
         driver.execute_script("document.activeElement.blur();")
         take(driver, args.out, width=args.width, scheme=args.scheme)

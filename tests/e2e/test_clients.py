@@ -1,4 +1,4 @@
-"""The protocols' own clients against the whole service: HAProxy, Ray Serve, replica and built-in model."""
+"""Tests of the protocols' own clients on the entire service: HAProxy, Ray Serve, replica, built-in model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS = ["POSITIVE", "NEGATIVE"]
 
 @pytest.fixture(scope="module")
 def scores(service: Service) -> list[float]:
-    """Score of each text's label, by the native route."""
+    """Return the score of each text's label, by the native route."""
     answer = httpx.post(f"{service.url}/v1/classify", json={"inputs": TEXTS}, timeout=60).json()
     assert [result["label"] for result in answer["results"]] == LABELS
     return [pytest.approx(result["score"], abs=1e-5) for result in answer["results"]]

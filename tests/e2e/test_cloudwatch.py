@@ -1,4 +1,4 @@
-"""What the running service shows at Ray's endpoint, read as the CloudWatch agent is told to read it."""
+"""Tests of the metrics at Ray's endpoint of the running service, as the CloudWatch agent reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.relabelling import relabelled
 pytestmark = pytest.mark.ray
 PATIENCE_S = 60
 RARE = {"ray_sentiment_late_requests_total", "ray_sentiment_failed_load"}
-"""Shown only once a request was late, or a model could not be loaded."""
+"""Metrics that exist only after a request was late, or a model could not be loaded."""
 
 
 def test_every_metric_of_the_catalog_is_there_and_no_histogram(service: Service) -> None:
@@ -28,11 +28,11 @@ def test_every_metric_of_the_catalog_is_there_and_no_histogram(service: Service)
     found: dict[str, list[tuple[str, Sample]]] = {}
     while not wanted <= found.keys() and time.monotonic() < until:
         found = relabelled(catalog, httpx.get(service.metrics, timeout=PATIENCE_S).text)
-        time.sleep(0.5)  # Ray hands its metrics over every few seconds
+        time.sleep(0.5)  # Ray exports its metrics every few seconds
     assert wanted <= found.keys()
     for name, series in found.items():
         assert name in catalog.metrics
-        assert {kind for kind, _ in series} <= {"counter", "gauge"}  # the agent drops others
+        assert {kind for kind, _ in series} <= {"counter", "gauge"}  # the agent drops other types
     counted = [series.labels for _, series in found["ray_sentiment_requests_total"]]
     assert {labels["kind"] for labels in counted} == {"inference"}
     assert {labels["status"] for labels in counted}.isdisjoint({"422"})

@@ -1,4 +1,4 @@
-"""API keys and the access log on the real service: through HAProxy, and through Serve's own proxy."""
+"""Tests of API keys and the access log on the real service: through HAProxy and Serve's own proxy."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ pytestmark = pytest.mark.ray
 PATIENCE_S = 60
 TEXT = "I love this cream"
 PATHS = ("/health", "/ping", "/v2/health/live", "/v2/health/ready", "/", "/-/healthz", "/-/routes")
-"""What answers without a key."""
+"""Paths that answer without a key."""
 
 
 @dataclass(frozen=True)
 class Keyed:
-    """A service with the key `first` in a file, and its logs."""
+    """Service with the key `first` in a file, and its logs."""
 
     url: str
     keys: Path
     logs: Path
 
     def lines(self) -> list[dict[str, Any]]:
-        """The access log of every replica."""
+        """Return the access log of every replica."""
         records = [
             json.loads(line)
             for log in self.logs.glob("replica_*.log")

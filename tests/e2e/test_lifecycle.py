@@ -1,4 +1,4 @@
-"""A version's way: registered, made the champion, served from the registry's own address, and seen there."""
+"""Test of a version's lifecycle: registered, made the champion, and served from the registry's address."""
 
 from __future__ import annotations
 

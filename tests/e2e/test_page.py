@@ -1,8 +1,8 @@
-"""The page at / does what it shows: driven in headless Chromium, compared with what the service answers.
+"""Tests of the page at / in headless Chromium, compared with the answers of the service.
 
-The checks (`check_*`) take a driver and an address and hold for any service of the contract: they run against
-`fake_service` and against the real one, or against the one at PAGE_URL (it ends with a slash). What only a
-service that fails on demand can show is tried on the fake one.
+The checks (`check_*`) take a driver and an address and are valid for any service with this API: they run
+against `fake_service` and against the real one, or against the one at PAGE_URL (it ends with a slash). Cases
+that need failures on demand run only against the fake.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def wide(driver: WebDriver) -> None:
 
 
 def asked(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the service answers without the page."""
+    """Return the service's answer without the page."""
     data = None if body is None else json.dumps(body).encode()
     request = Request(url + path, data=data, headers={"content-type": "application/json"})
     with urlopen(request, timeout=30) as response:
@@ -87,7 +87,7 @@ def answered(url: str, texts: list[str]) -> list[dict[str, Any]]:
 
 
 def assert_shows(page: Page, url: str, texts: list[str]) -> None:
-    """The page shows the service's answers to `texts`, in order."""
+    """Check that the page shows the service's answers to `texts`, in order."""
     shown = page.results()
     most = asked(url, "v1/model")["limits"]["max_texts_per_request"]
     expected = [
@@ -112,7 +112,7 @@ def problem_of(page: Page) -> str:
     return page.one("#alert").text
 
 
-# ---- what holds for any service ----
+# ---- checks for any service ----
 
 
 def check_text_is_classified(driver: WebDriver, url: str) -> None:
@@ -251,7 +251,7 @@ def check_everything_has_a_name_and_contrast(driver: WebDriver, url: str) -> Non
 
 
 def low_contrast(driver: WebDriver) -> list[str]:
-    """Texts below WCAG 2's 4.5 : 1 against the nearest painted background."""
+    """Return texts below WCAG 2's contrast of 4.5 : 1 with the nearest painted background."""
     script = """
       const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
       const light = (colour) => numbers(colour).slice(0, 3).map((c) => c / 255)
@@ -313,7 +313,7 @@ def test_curl_line_does_the_same(driver: WebDriver, page_url: str, whole: bool) 
     check_curl_line_does_the_same(driver, page_url, whole)
 
 
-# ---- what only a service that fails on demand can show ----
+# ---- checks that need a service that fails on demand ----
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_key_is_asked_for_sent_and_left_out_of_the_curl_line(driver: WebDriver, 
 
 @pytest.fixture(scope="module")
 def keyed_url() -> Iterator[str]:
-    """The service's own routes, where the key is `s3cret`."""
+    """Yield the service's own routes, with the key `s3cret`."""
     port = free_port()
     command = [sys.executable, "-m", "tests.contract.serve_fake", str(port)]
     environment = os.environ | {"SENTIMENT_API_KEYS": "s3cret"}
@@ -441,7 +441,7 @@ def test_the_page_works_where_the_routes_need_a_key(driver: WebDriver, keyed_url
 
 
 def test_the_documentation_works_where_the_routes_need_a_key(driver: WebDriver, keyed_url: str) -> None:
-    # As when the browser asks for the password and somebody types the key: it keeps what an address once had.
+    # A browser that requests the password and receives the key reuses it for this address.
     driver.get(keyed_url.replace("://", "://anybody:s3cret@") + "docs")
     driver.get(keyed_url + "docs")
     page = Page(driver)

@@ -1,4 +1,4 @@
-"""Every command of the README is run by a test: the list, and those with no other test."""
+"""Tests of every command in the README: the list, and the commands without a test of their own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HERE = {
 
 
 def commands() -> set[str]:
-    """Every command in the README's blocks and in its text."""
+    """Return every command in the README's blocks and in its text."""
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     found = {line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()}

@@ -1,4 +1,4 @@
-"""The HTML reports at the width of a phone, in a browser that honours the viewport as a phone's does."""
+"""Tests of the HTML reports at the width of a phone, in a browser that honors the viewport like a phone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_report_is_usable_at_phone_width(phone: WebDriver, make: object, tmp_p
     phone.get((tmp_path / "report.html").as_uri())
     assert phone.execute_script("return innerWidth") == WIDTH, "no zoomed-out page of a desktop's width"
     assert phone.execute_script("return document.documentElement.scrollWidth") <= WIDTH
-    # Plots keep a size at which their words can be read, and tables theirs: each scrolls in its own box.
+    # Plots keep a size at which their text is readable, and tables theirs: each scrolls in its own box.
     images = phone.execute_script("return [...document.images].map((e) => e.getBoundingClientRect().width)")
     assert images and min(images) >= 600
     boxes = phone.execute_script(
@@ -65,7 +65,7 @@ def test_a_report_is_usable_at_phone_width(phone: WebDriver, make: object, tmp_p
         ".filter((e) => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX !== 'auto').length"
     )
     assert boxes == 0
-    # A sentence in a table has room for more than a word a line.
+    # A sentence in a table has room for more than one word per line.
     cells = phone.execute_script(
         "return [...document.querySelectorAll('td.text')].filter((e) => e.innerText.length > 60)"
         ".map((e) => e.getBoundingClientRect().width)"

@@ -1,4 +1,4 @@
-"""The real service, treated as SageMaker's hosting treats a container: pings, payloads, time, concurrency.
+"""Tests of the real service with SageMaker's hosting contract: pings, payloads, time, concurrency.
 
 The contract: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
 """
@@ -19,19 +19,19 @@ from tests.e2e.test_service import distinct_texts
 
 pytestmark = pytest.mark.ray
 PING_S, CONNECT_S, INVOKE_S = 2.0, 0.25, 60.0
-"""A container answers a ping, takes a connection, and answers a request within these."""
+"""Maximum seconds for a container to answer a ping, accept a connection, and answer a request."""
 PAYLOAD_MAX_BYTES = 25 * 1024 * 1024
-"""Of a real-time endpoint; what is longer never reaches the container."""
+"""Maximum payload of a real-time endpoint; a longer one never reaches the container."""
 ATTEMPTS = 100
 LOVE, HATE = "I love this cream", "It ruined my skin, and it smells"
 
 
 class NotSent(Exception):
-    """SageMaker itself refuses: the payload is too long."""
+    """Payload too long for SageMaker, which refuses it."""
 
 
 class ModelError(Exception):
-    """The container answered with something else than 2xx; the caller is shown status and body."""
+    """Answer of the container other than 2xx; the caller receives status and body."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(f"{status}: {body[:200]!r}")
@@ -41,22 +41,22 @@ class ModelError(Exception):
 
 @dataclass
 class Hosting:
-    """An endpoint: what InvokeEndpoint and the health checks do with its container."""
+    """Endpoint that uses its container as InvokeEndpoint and the health checks do."""
 
     container: httpx.AsyncClient
 
     async def ping(self) -> bool:
-        """Whether the container is in service: 200 in time, whatever it says."""
+        """Return whether the container is in service: it answers 200 in time, with any body."""
         answer = await self.container.get("/ping", timeout=httpx.Timeout(PING_S))
         return answer.status_code == 200
 
     async def invoke(
         self, body: bytes, content_type: str = "application/json", accept: str = "*/*"
     ) -> tuple[bytes, str]:
-        """Body and content type of the answer.
+        """Return body and content type of the answer.
 
         Raises:
-            NotSent: the payload is longer than SageMaker takes.
+            NotSent: the payload is longer than SageMaker accepts.
             ModelError: the container did not answer 2xx.
             httpx.TimeoutException: it did not answer in time.
         """
@@ -73,7 +73,7 @@ class Hosting:
         return answer.content, answer.headers["content-type"]
 
     async def invoke_patiently(self, body: bytes) -> bytes:
-        """As a caller does that is refused for want of room: the error's body says when to come again."""
+        """Retry like a caller that is refused because the queue is full: the error's body states when."""
         for _ in range(ATTEMPTS):
             try:
                 answer, _ = await self.invoke(body)
@@ -139,7 +139,7 @@ async def test_callers_at_once_get_their_own_answers_and_pings_are_answered_mean
 
 
 async def test_the_longest_request_is_answered_or_given_up_in_sagemakers_time(endpoint: Hosting) -> None:
-    """As many texts as one request may hold, each of more tokens than are read of it."""
+    """Send as many texts as one request may contain, each with more tokens than the model reads."""
     limits = Settings()
     assert limits.default_timeout_ms / 1000 < INVOKE_S, "the service gives up first, and says so"
     texts = ["a very long text about a cream " * 100] * limits.max_texts_per_request

@@ -1,4 +1,4 @@
-"""The whole service over real HTTP: Ray, HAProxy, the replica and the built-in model."""
+"""Tests of the entire service over real HTTP: Ray, HAProxy, the replica and the built-in model."""
 
 from __future__ import annotations
 
@@ -125,9 +125,10 @@ async def test_bad_input_is_told_and_no_stack_trace_is_shown(
 
 
 async def test_every_survivor_of_200_calls_gets_its_own_answer(client: httpx.AsyncClient) -> None:
-    """Some are cancelled, some have a deadline they cannot keep; nobody gets another's answer.
+    """Cancel some calls, and give some an impossible deadline; no call gets another call's answer.
 
-    Who is told that the queue is full comes again when it says so, on a slow machine more often.
+    A call that is refused because the queue is full is retried at the stated time, on a slow machine more
+    often.
     """
     rng = random.Random(7)
     texts = distinct_texts(200)
@@ -227,7 +228,7 @@ async def test_the_metrics_reach_rays_prometheus_endpoint(
 
 
 # Balanced accuracy. sst2_dev was never trained on; of the others, parts were: the built-in model's card has
-# the figures on what was held out, and this checks that what is served is what was measured.
+# the figures on held-out texts, and this test checks that the served accuracy is the measured one.
 @pytest.mark.parametrize(
     ("name", "most", "least"),
     [("sst2_dev", 435, 0.87), ("tweets_sentiment", 400, 0.86), ("clothing_reviews", 300, 0.84)],

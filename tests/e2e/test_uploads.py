@@ -1,4 +1,4 @@
-"""Uploads through HAProxy to the replica: slow ones, those that end early, ids, encodings."""
+"""Tests of uploads through HAProxy to the replica: slow and aborted ones, ids, encodings."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def head(*, length: int, **headers: str) -> bytes:
 
 
 def texts_run(service: Service) -> float:
-    """Texts in the batches that the model has run, whether anybody waited for them or not."""
+    """Return the number of texts in the batches that the model has run, including abandoned ones."""
     lines = httpx.get(service.metrics, timeout=30).text.splitlines()
     counted = (line for line in lines if line.startswith("ray_sentiment_batch_items_sum{"))
     return sum(float(line.rpartition(" ")[2]) for line in counted)
 
 
 def requests_by_status(service: Service) -> dict[str, float]:
-    """Requests to /v1/classify that the service has counted, by status."""
+    """Return the requests to /v1/classify that the service has counted, by status."""
     counts: dict[str, float] = {}
     for line in httpx.get(service.metrics, timeout=30).text.splitlines():
         if line.startswith("ray_sentiment_requests_total{") and 'route="/v1/classify"' in line:
@@ -64,7 +64,7 @@ def test_a_client_that_leaves_during_its_upload_is_counted_as_499(service: Servi
     for _ in range(5):
         with connected(service) as client:
             client.sendall(head(length=len(BODY)) + BODY[:9])
-            time.sleep(0.2)  # so that the request reaches the replica, and not only HAProxy, before it ends
+            time.sleep(0.2)  # the request must reach the replica, and not only HAProxy, before it ends
     deadline = time.monotonic() + 60
     while (after := requests_by_status(service)).get("499", 0) < before.get("499", 0) + 5:
         assert time.monotonic() < deadline, after
@@ -91,7 +91,7 @@ def test_the_work_of_300_clients_that_have_left_is_dropped(service: Service) -> 
         assert time.monotonic() < deadline, ended
         time.sleep(0.5)
     assert ended["499"] > 150, ended
-    # Some ran before their clients had left. A batch that runs is not stopped.
+    # Some ran before their clients had left. A running batch is not stopped.
     assert texts_run(service) - run_before < 16 * 300 / 2
 
 

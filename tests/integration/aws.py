@@ -1,4 +1,4 @@
-"""AWS at a free port: moto over HTTP, and faults of single operations on the wire before it."""
+"""AWS stand-in at a free port: moto over HTTP, with injected faults of single operations."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ _S3 = {"GET": "Get", "HEAD": "Head", "PUT": "Put", "DELETE": "Delete", "POST": "
 
 @dataclass
 class Wire:
-    """WSGI middleware. An operation is called such as `codebuild StartBuild`, `sns Publish`, `s3 Put`.
+    """WSGI middleware that injects faults.
+
+    Names of operations: `codebuild StartBuild`, `sns Publish`, `s3 Put`.
 
     Attributes:
         app: moto.
-        calls: every operation that came, with its body.
-        refused: operations that are answered 403 and not done.
-        lost: operations that are done, and whose answer is lost, once each.
-        silent: operations that are done, and whose answer comes only after `go_on`.
+        calls: every received operation, with its body.
+        refused: operations that are answered 403 and not executed.
+        lost: operations that are executed, but whose answer is lost, once each.
+        silent: operations that are executed, but whose answer waits for `go_on`.
     """
 
     app: Callable[..., Any]
@@ -58,17 +60,17 @@ class Wire:
         answer = list(self.app(environ, start_response))
         if operation in self.lost:
             self.lost.remove(operation)
-            raise RuntimeError("the answer is lost here")  # the client gets a 500 and asks again
+            raise RuntimeError("the answer is lost here")  # the client receives a 500 and retries
         if operation in self.silent:
             go_on.wait(PATIENCE_S)
         return answer
 
     def point_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have all clients find this account: `point_at`."""
+        """Configure all clients for this account: `point_at`."""
         point_at(self.endpoint, monkeypatch)
 
     def reset(self) -> None:
-        """Let go what is held, work again, and forget everything."""
+        """Release held answers, remove all faults, and empty the account."""
         self.refused.clear()
         self.silent.clear()
         self.go_on.set()
@@ -77,7 +79,7 @@ class Wire:
         self.calls.clear()
 
     def bodies(self, operation: str) -> list[bytes]:
-        """Of every call of an operation, in their order."""
+        """Return the bodies of all calls of an operation, in order."""
         return [body for name, body in self.calls if name == operation]
 
 
@@ -95,19 +97,20 @@ def _operation(environ: dict[str, Any], body: bytes) -> str:
 
 @contextmanager
 def aws() -> Iterator[Wire]:
-    """An empty account."""
+    """Yield an empty account."""
     wire = Wire(moto())
     with listening(wire) as wire.endpoint:
         try:
             yield wire
         finally:
-            wire.go_on.set()  # or a held answer keeps the server from ending
+            wire.go_on.set()  # otherwise a held answer keeps the server from ending
 
 
 def moto() -> Callable[..., Any]:
-    """The WSGI application of all that moto knows of AWS.
+    """Return the WSGI application with all services of moto.
 
-    One request at a time: in S3 a conditional write is one step, moto looks first and writes then.
+    It processes one request at a time: in S3 a conditional write is atomic, whereas moto first checks and
+    then writes.
     """
     app: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
     turn = Lock()
@@ -121,7 +124,10 @@ def moto() -> Callable[..., Any]:
 
 @contextmanager
 def listening(app: Callable[..., Any]) -> Iterator[str]:
-    """Moto, or middleware before it, at a free port; its address. What it holds is forgotten at the end."""
+    """Serve moto, or middleware in front of it, at a free port; yield its address.
+
+    Its state is deleted at the end.
+    """
     server = make_server("127.0.0.1", 0, app, threaded=True)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -136,14 +142,14 @@ def listening(app: Callable[..., Any]) -> Iterator[str]:
 
 
 def point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have boto3, pyarrow and MLflow find this account; the rest is invented: `tests.no_account`.
+    """Configure boto3, pyarrow and MLflow for this account; other settings are invented: `tests.no_account`.
 
-    MLflow keeps its client of an endpoint, and knows it only by its own variable.
+    MLflow caches its client of an endpoint, and reads the endpoint only from its own variable.
     """
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
 
 
 def forget(endpoint: str) -> None:
-    """Empty the account; without this, what moto holds outlives the server."""
+    """Empty the account; otherwise moto's state outlives the server."""
     urlopen(Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=PATIENCE_S).close()

@@ -1,9 +1,9 @@
-"""AWS as far as it can be played: moto's server, and the calls that Terraform makes and moto does not know.
+"""AWS stand-in: moto's server, with the calls that Terraform makes and moto does not implement.
 
     python -m tests.integration.aws_api PORT
 
-What passes here is well formed and wired up; nothing runs. Lambda is not invoked, alarms are not evaluated,
-pipelines do not move.
+It checks that requests are well formed and refer to each other; nothing runs. Lambda is not invoked, alarms
+are not evaluated, pipelines do not move.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from werkzeug.serving import run_simple
 
 ACCOUNT = "123456789012"
 G5_VCPUS = {"L-DB2E81BA": 64.0, "L-3819A6DF": 0.0}
-"""Service quotas that are played: vCPUs of G instances on demand, and of spot ones."""
+"""Simulated service quotas: vCPUs of G instances on demand, and of spot ones."""
 _DATED = re.compile(
     rb'"(creationDate|lastModifiedDate|created|updated|startTime|lastUpdateTime)": ?"(\d{4}-[^"]+)"'
 )
 _IDENTITIES = "pod-identity-associations"
 _IN_SECONDS = ("CodeCommit", "CodePipeline")
-"""Services whose dates moto writes as text, where AWS writes seconds."""
+"""Services for which moto writes dates as text, where AWS writes seconds."""
 
 Answer = dict[str, Any]
 Start = Callable[..., Any]
 
 
 class Missing(Exception):
-    """What was asked for is not there."""
+    """Requested object that does not exist."""
 
 
 def application() -> Gaps:
-    """moto with the gaps filled."""
+    """Return moto with the additional calls."""
     _give_clusters_a_security_group()
     _accept_what_aws_accepts()
-    # moto keeps composite alarms like others, and only lacks the call.
+    # moto stores composite alarms like other alarms, and lacks only the call.
     CloudWatchResponse.put_composite_alarm = CloudWatchResponse.put_metric_alarm
     return Gaps(DomainDispatcherApplication(create_backend_app))
 
 
 class Gaps:
-    """WSGI middleware: answers what moto does not know, and hands on the rest."""
+    """WSGI middleware that answers the calls that moto lacks, and forwards the others."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -120,11 +120,11 @@ _WRAPPED = {
     "access-entries": ("accessEntry", "accessEntries"),
     _IDENTITIES: ("association", "associations"),
 }
-"""How EKS calls one and several of a kind in its answers."""
+"""Names of one and of several objects of a kind in EKS answers."""
 
 
 class Eks:
-    """Add-ons, access entries and pod identities of EKS."""
+    """EKS add-ons, access entries and pod identities."""
 
     _PATH = re.compile(
         r"/clusters/(?P<cluster>[^/]+)/(?P<kind>addons|access-entries|pod-identity-associations)"
@@ -204,7 +204,7 @@ class Eks:
 
 
 def _give_clusters_a_security_group() -> None:
-    """EKS makes one for every cluster, in its subnets' VPC; moto makes none."""
+    """Create a security group for every cluster, in its subnets' VPC, as EKS does and moto does not."""
     make = eks.Cluster.__init__
 
     def make_with_group(self: Any, *given: Any, **named: Any) -> None:
@@ -218,7 +218,7 @@ def _give_clusters_a_security_group() -> None:
 
 
 def _accept_what_aws_accepts() -> None:
-    """Three checks of moto that AWS does not make so."""
+    """Remove three checks of moto that differ from AWS."""
 
     def any_ml_type(self: object, kind: str) -> None:
         assert kind.startswith("ml."), kind
@@ -228,7 +228,7 @@ def _accept_what_aws_accepts() -> None:
         if isinstance(made, type) and "validate_instance_type" in vars(made):
             made.validate_instance_type = any_ml_type
 
-    # What CodePipeline hands over has no location of its own.
+    # A source that CodePipeline provides has no location of its own.
     for name in ("_validate_required_params_source", "_validate_required_params_artifacts"):
         checks = getattr(codebuild, name)
         setattr(
@@ -237,7 +237,8 @@ def _accept_what_aws_accepts() -> None:
             lambda given, checks=checks: None if given["type"] == "CODEPIPELINE" else checks(given),
         )
 
-    # moto reads no Condition in a bucket's policy: a refusal of what is not TLS would refuse everything.
+    # moto ignores a Condition in a bucket's policy: a refusal of requests without TLS would refuse
+    # everything.
     permission = s3.FakeBucket.get_permission
 
     def without_conditions(self: Any, action: str, resource: str) -> PermissionResult:
@@ -258,7 +259,7 @@ def _accept_what_aws_accepts() -> None:
 
 
 def _body(environ: dict[str, Any]) -> bytes:
-    """The request's body, which stays there for moto."""
+    """Return the request's body, and keep it readable for moto."""
     length = int(environ.get("CONTENT_LENGTH") or 0)
     content: bytes = environ["wsgi.input"].read(length) if length else b""
     environ["wsgi.input"] = io.BytesIO(content)
@@ -280,7 +281,7 @@ def _seconds(found: re.Match[bytes]) -> bytes:
 
 
 def _region(signature: str) -> str:
-    """Of `Credential=KEY/DATE/REGION/SERVICE/aws4_request`."""
+    """Return the region in `Credential=KEY/DATE/REGION/SERVICE/aws4_request`."""
     return signature.partition("Credential=")[2].split("/")[2]
 
 

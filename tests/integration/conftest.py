@@ -1,3 +1,3 @@
-"""What integration tests share."""
+"""Fixtures of the integration tests."""
 
 from tests.integration.installed import installed as installed

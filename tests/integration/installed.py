@@ -1,6 +1,7 @@
-"""The installation that tests look at: everything, made once by the command line with the real Terraform.
+"""Installation that the tests examine: created once by the command line with the real Terraform.
 
-It stands at moto, over HTTP. Every call was well formed and everything is wired up; nothing runs there.
+Its objects are in moto, over HTTP. Every call was well formed and all references are valid; nothing runs
+there.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ sagemaker           = { enabled = true, endpoint = true }
 
 @dataclass(frozen=True)
 class Installed:
-    """What stands at the server, and how it came there."""
+    """Objects in the server, and the output of their creation."""
 
     endpoint: str
     said: str
@@ -50,7 +51,7 @@ class Installed:
         return _client(self.endpoint, service)
 
     def statements(self, role: str) -> list[dict[str, Any]]:
-        """Of the role's own policies."""
+        """Return the statements of the role's own policies."""
         iam = self.client("iam")
         return [
             statement
@@ -68,7 +69,7 @@ def _client(endpoint: str, service: str) -> Any:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """`python -m cluster aws up`, into an empty account."""
+    """Run `python -m cluster aws up` in an empty account."""
     folder = tmp_path_factory.mktemp("aws")
     terraform = terraform_environment(folder / "terraform")
     port = free_port()

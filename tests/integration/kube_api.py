@@ -1,8 +1,8 @@
-"""A Kubernetes API over HTTP for the client's tests: server-side apply, watches, and failures on demand.
+"""Kubernetes API stand-in over HTTP for the client's tests: server-side apply, watches, injected failures.
 
-It knows what the client relies on: paths, resourceVersion and generation, field managers with conflicts, dry
-runs, watches, the proxy to pods, bearer tokens, and the Status objects in which a real API server explains
-itself. Lists are owned as a whole.
+It implements the features that the client relies on: paths, resourceVersion and generation, field managers
+with conflicts, dry runs, watches, the proxy to pods, bearer tokens, and the Status objects in which a real
+API server explains errors. A list has one owner as a unit.
 """
 
 from __future__ import annotations
@@ -39,25 +39,26 @@ KINDS = {
 DROP, GONE = "drop", "gone"
 LOST, HANG = "lost", "hang"
 Fault = int | str | None
-"""A status to answer with; DROP: nothing done, no answer; LOST: done, and no answer; HANG: no answer ever."""
+"""Status to answer with; DROP: not executed, no answer; LOST: executed, no answer; HANG: never an answer."""
 Step = Callable[[], None] | str
 
 
 @dataclass
 class KubeApi:
-    """The state of the stand-in, and its faults.
+    """State of the stand-in, and its faults.
 
     Attributes:
-        url: where it listens.
+        url: address at which it listens.
         absent: API groups whose CRDs are not installed.
-        denied: plurals that may not be touched.
-        statuses: HTTP statuses to answer the next calls with, first come first served; watches do not count.
+        denied: plurals to which access is denied.
+        statuses: HTTP statuses for the next calls, in order; watches do not count.
         invalid: field and message with which every apply is refused; empty: none.
-        script: what happens during watches: functions change objects, DROP breaks the watch off, GONE says
-            that its version is too old. When it is empty a watch ends at once.
+        script: events during watches: functions change objects, DROP breaks the watch, GONE reports that its
+            version is too old. If it is empty, a watch ends immediately.
         hang: while set, calls are not answered.
-        before: called with method and path before each call but watches; what it returns befalls the call.
-        pages: what pods answer, by the path through the proxy; a pod that is not here cannot be reached.
+        before: called with method and path before each call except watches; the fault that it returns applies
+            to the call.
+        pages: answers of pods, by the path through the proxy; a pod that is not here cannot be reached.
         calls: method and path of each call.
     """
 
@@ -81,11 +82,11 @@ class KubeApi:
     changed: list[tuple[str, str, Object]] = field(default_factory=list)
 
     def put(self, path: str, document: Object) -> None:
-        """Store an object as if it had always been there."""
+        """Store an object as if it had always existed."""
         self._store(path, copy.deepcopy(document), "ADDED")
 
     def set_status(self, path: str, status: Object, *, seen: bool = True) -> None:
-        """What an operator does: write the status; `seen` says that it has acted on the newest spec."""
+        """Write the status like an operator; `seen` means that the operator has processed the newest spec."""
         document = copy.deepcopy(self.objects[path])
         document["status"] = status
         if seen:
@@ -93,7 +94,7 @@ class KubeApi:
         self._store(path, document, "MODIFIED")
 
     def update(self, path: str, wish: Object, manager: str) -> None:
-        """What `kubectl edit` and the like do: set fields, and own them instead of whoever did."""
+        """Set fields and take over their ownership, like `kubectl edit`."""
         self.apply(path, wish, manager, force=True, dry_run=False)
         mine = self.owners[path][manager]
         self.owners[path] = {
@@ -101,7 +102,7 @@ class KubeApi:
         }
 
     def shown(self, path: str) -> Object:
-        """An object as the server shows it: with who owns what."""
+        """Return an object as the server shows it, with the owners of its fields."""
         return _with_owners(self.objects[path], self.owners.get(path, {}))
 
     def remove(self, path: str) -> None:
@@ -122,7 +123,10 @@ class KubeApi:
     def apply(
         self, path: str, wish: Object, manager: str, *, force: bool, dry_run: bool
     ) -> tuple[int, Object]:
-        """Server-side apply: merge, own, and refuse what another manager holds at another value."""
+        """Execute a server-side apply: merge, own, and refuse fields that another manager holds.
+
+        A field is refused only if the other manager's value is different.
+        """
         before = self.objects.get(path)
         read = wish["metadata"].get("resourceVersion")
         if read and (before is None or read != before["metadata"]["resourceVersion"]):
@@ -177,7 +181,7 @@ class KubeApi:
 
 @contextmanager
 def kube_api() -> Iterator[KubeApi]:
-    """A stand-in that listens on 127.0.0.1 while the block runs."""
+    """Yield a stand-in that listens on 127.0.0.1 while the block runs."""
     api = KubeApi()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
     server.daemon_threads = True
@@ -307,7 +311,7 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             while step is not None:
                 if step == DROP:
-                    # Half an event, and the connection is gone.
+                    # Half an event is sent before the connection breaks.
                     self._chunk(b'{"type": "MODIFIED", "obj')
                     self.wfile.flush()
                     self.connection.close()
@@ -342,7 +346,7 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
 
 
 def _parts(path: str) -> tuple[str, str]:
-    """Plural and name; the name is empty where the path is of all objects."""
+    """Return plural and name; the name is empty if the path is that of all objects."""
     parts = path.strip("/").removesuffix("/log").split("/")
     number = max((index for index, part in enumerate(parts) if part in KINDS), default=-1)
     assert number >= 0, path
@@ -366,7 +370,7 @@ _BETWEEN = "\x1f"
 
 
 def _fixed(place: Place) -> bool:
-    """What nobody owns."""
+    """Return whether a field has no owner."""
     return place[0] in ("apiVersion", "kind") or place[:2] in (
         ("metadata", "name"),
         ("metadata", "namespace"),
@@ -375,7 +379,7 @@ def _fixed(place: Place) -> bool:
 
 
 def _with_owners(document: Object, owners: dict[str, set[str]]) -> Object:
-    """With `managedFields`, as the API server writes them."""
+    """Return the object with `managedFields`, as the API server writes them."""
     managed = []
     for manager, places in owners.items():
         fields: Object = {}
@@ -394,7 +398,7 @@ def _leaves(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
 
 
 def _name(place: Place) -> str:
-    """A place as one string; keys may have dots in them, so they cannot part it."""
+    """Return a place as one string; keys may contain dots, so dots cannot separate them."""
     return _BETWEEN.join(place)
 
 
@@ -411,7 +415,7 @@ def _put(document: Object, place: Place, value: Any) -> None:
 
 
 def _remove(document: Object, place: Place) -> None:
-    """Take a value out, and what is empty without it."""
+    """Remove a value, and the containers that become empty."""
     if len(place) > 1:
         inner = document.get(place[0], {})
         _remove(inner, place[1:])

@@ -1,4 +1,4 @@
-"""Clients of the stand-in of the Kubernetes API, in a process and by a kubeconfig."""
+"""Clients of the Kubernetes API stand-in, in a process and by a kubeconfig."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def client_of(url: str, pace: Pace, token: str = TOKEN) -> KubeRay:
 
 
 def write_kubeconfig(path: Path, url: str) -> None:
-    """One that kubectl could use, too."""
+    """Write a kubeconfig that kubectl could use, too."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,4 +1,4 @@
-"""Requests whose answers the client depends on, and what of an answer it reads."""
+"""Requests whose answers the client depends on, and the parts of an answer that it reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from cluster.kuberay.client import FIELD_MANAGER
 
 RECORDED = Path(__file__).with_name("kube_answers.json")
-"""Answers of kube-apiserver 1.36.2; tests/operator/test_answers.py compares them with a server that runs."""
+"""Answers of kube-apiserver 1.36.2; tests/operator/test_answers.py compares them with a running server."""
 NAMESPACE = "NAMESPACE"
 _ACCOUNT = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/one"
 _RAY = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayservices"
@@ -21,16 +21,16 @@ Ask = Callable[["Exchange"], Answer]
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request.
+    """Request to the Kubernetes API.
 
     Attributes:
-        name: of it in the recorded answers.
-        method: of HTTP.
-        path: with NAMESPACE for the namespace.
-        query: of the URL.
+        name: name of the request in the recorded answers.
+        method: HTTP method.
+        path: path, with NAMESPACE for the namespace.
+        query: query of the URL.
         label: value of the label that an apply sets; None: no body.
         version: resourceVersion that an apply names.
-        user: who asks: the administrator, somebody without rights, or nobody that the server knows.
+        user: sender: the administrator, a user without rights, or a user unknown to the server.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Exchange:
     user: str = "administrator"
 
     def body(self, namespace: str) -> dict[str, Any] | None:
-        """The document of an apply."""
+        """Return the document of an apply."""
         if self.label is None:
             return None
         metadata = {"name": "one", "namespace": namespace, "labels": {"colour": self.label}}
@@ -73,7 +73,7 @@ EXCHANGES = (
 
 
 def read(answer: Answer) -> dict[str, Any]:
-    """What the client reads of an answer; of a message whether there is one, since it is shown as it is."""
+    """Return the parts of an answer that the client reads; of a message only whether there is one."""
     status, text = answer
     try:
         body = json.loads(text)
@@ -93,5 +93,5 @@ def read(answer: Answer) -> dict[str, Any]:
 
 
 def answers(ask: Ask) -> dict[str, dict[str, Any]]:
-    """What the client reads of every answer, in order: the requests build on each other."""
+    """Return the read parts of every answer, in order: the requests build on each other."""
     return {exchange.name: read(ask(exchange)) for exchange in EXCHANGES}

@@ -1,4 +1,4 @@
-"""Tiny random models of many architectures, saved as any Hugging Face model is."""
+"""Tiny random models of many architectures, saved like any Hugging Face model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PACKED = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")
 
 
 def tokenizer(vocabulary: int = 100) -> PreTrainedTokenizerFast:
-    """Whole words of one or two letters; enough for texts made of them."""
+    """Return a tokenizer of one- and two-letter words, which is enough for texts made of them."""
     words = [*_SPECIAL, *LETTERS, *(a + b for a in LETTERS for b in LETTERS)][:vocabulary]
     backend = Tokenizer(
         models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]")
@@ -67,7 +67,7 @@ def tokenizer(vocabulary: int = 100) -> PreTrainedTokenizerFast:
 
 
 def save(folder: Path, architecture: str = "bert", *, seed: int = 0, **changes: Any) -> Path:
-    """A random model of an architecture, large enough in its weights that its answers differ."""
+    """Save a random model of an architecture, with weights large enough that its answers differ."""
     torch.manual_seed(seed)
     size = {**_COMMON, **ARCHITECTURES[architecture], **changes}
     config = AutoConfig.for_model(architecture, vocab_size=100, **size)

@@ -1,9 +1,9 @@
-"""Ray Serve's own HAProxy manager in a process of its own, as its proxy actor, but without a Ray cluster.
+"""Ray Serve's own HAProxy manager in a separate process, as its proxy actor, but without a Ray cluster.
 
     python proxy_actor.py FOLDER PORT METRICS_PORT STATS_PORT
 
-Reads ports of replicas from standard input, a line of them for each change, and writes HAProxy's process id
-when it serves so.
+It reads ports of replicas from standard input, one line for each change, and writes HAProxy's process id when
+the change is in effect.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""An operator for the stand-in of the Kubernetes API: it does to a world of pods what a RayService says.
+"""Operator for the Kubernetes API stand-in: it applies a RayService to a simulated world of pods.
 
-The world is the one of the controller's own tests. What KubeRay does between two calls happens at the calls.
+The world is that of the controller's own tests. KubeRay's actions between two calls are executed at the
+calls.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ CLUSTER = "sentiment-abcde"
 
 @dataclass
 class Operator:
-    """Acts on the RayService each time that somebody calls.
+    """Operator that acts on the RayService at each call.
 
     Attributes:
         api: the stand-in.
         world: the pods.
-        lag: of a change, the calls before the operator acts on it.
+        lag: number of calls after a change before the operator acts on it.
         absent: while set, the operator does nothing.
         refuses: a model that Serve cannot deploy.
-        busy: writes a status at every third call, as an operator with much to tell.
-        fault: befalls a call, by its number from 1, method and path.
+        busy: whether it writes a status at every third call.
+        fault: returns the fault of a call, by its number from 1, method and path.
     """
 
     api: KubeApi
@@ -85,7 +86,7 @@ class Operator:
             self._report("RUNNING")
 
     def _tell(self, service: dict[str, Any]) -> None:
-        """As Serve is told: at once, while the pods load."""
+        """Apply the configuration as Serve does: immediately, while the pods load."""
         [application] = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
         options = options_of(application, "classifier")
         self.world.count()
@@ -116,7 +117,7 @@ class Operator:
 
 
 def exposition(reading: Reading) -> str:
-    """A reading in Prometheus's text format."""
+    """Return a reading in Prometheus's text format."""
     lines = []
     for (name, labels), value in reading.series.items():
         tags = ",".join(f'{label}="{text}"' for label, text in sorted(labels))
@@ -125,7 +126,7 @@ def exposition(reading: Reading) -> str:
 
 
 def pod(name: str) -> dict[str, Any]:
-    """A worker that runs."""
+    """Return a running worker."""
     ports = [{"name": "serve", "containerPort": 8000}, {"name": "metrics", "containerPort": 8080}]
     return {
         "metadata": {"name": name, "labels": {"ray.io/cluster": CLUSTER}},

@@ -1,4 +1,4 @@
-"""What tests of the registry share: runs to register, and places that let writers meet or die."""
+"""Shared helpers of the registry tests: runs to register, and storage that lets writers collide or fail."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ PATIENCE_S = 60
 
 
 def write_run(folder: Path, *, name: str, version: str = "1", seed: int = 3, card: str = "") -> Path:
-    """A run's folder around the built-in model; the seed is among its settings and in its history.
+    """Write a run's folder around the built-in model; the seed is in its settings and in its history.
 
     Another card makes it another bundle.
     """
@@ -40,7 +40,7 @@ def write_run(folder: Path, *, name: str, version: str = "1", seed: int = 3, car
 
 
 class Meeting:
-    """A place whose swaps wait until every writer is about to make one."""
+    """Storage whose swaps wait until every writer is about to make one."""
 
     def __init__(self, place: Place, writers: int) -> None:
         self._place, self._barrier = place, Barrier(writers)
@@ -67,7 +67,7 @@ class Meeting:
 
 
 def together(calls: list[Callable[[], Any]]) -> list[Any]:
-    """Every call in a thread of its own; gives what each returned or raised of ours."""
+    """Run every call in its own thread; return the result or the project's exception of each."""
 
     def answer(call: Callable[[], Any]) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Invented texts of two kinds of letters, and bundles that know them: solved for in one step, no training."""
+"""Generated texts of two kinds of letters, and bundles that classify them, solved in one step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABELS = ["bad", "good"]
 
 
 def invented(count: int, seed: int, kinds: tuple[str, str] = (BAD, GOOD)) -> list[tuple[str, int]]:
-    """Texts of letters, two of them of the label's kind; one label in eight is wrong."""
+    """Return texts of letters, two of them of the label's kind; one label in eight is wrong."""
     rng = random.Random(seed)
     rows = []
     for i in range(count):
@@ -39,7 +39,7 @@ def write_csv(path: Path, rows: list[tuple[str, int]]) -> None:
 
 
 def make(folder: Path, labels: list[int], rows: list[tuple[str, int]]) -> Path:
-    """A bundle of a random BERT whose head is the least-squares answer to these labels, and calibrated."""
+    """Create a calibrated bundle of a random BERT whose head is the least-squares fit to these labels."""
     save(folder, "bert", seed=1, num_labels=2, id2label=dict(enumerate(LABELS)), hidden_size=64)
     classifier = Classifier(fetch(str(folder), cache_dir=folder.parent / "cache"), device="cpu")
     encoded = classifier.preprocess([text for text, _ in rows])

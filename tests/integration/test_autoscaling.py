@@ -1,4 +1,4 @@
-"""The policy in a real Serve controller: taken by its path, fed by the replica, and followed."""
+"""Tests of the policy in a real Serve controller: it is loaded by path, receives the load, and is applied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S = 60
 
 
 def test_the_controller_asks_the_policy_and_the_replica_tells_it_the_load() -> None:
-    # One request a minute is this pod's promise: a few ask for a second pod, for which there is no room.
+    # One request per minute is this pod's SLO: a few more require a second pod, for which there is no room.
     policy = scaling(Aims(requests_per_minute=1, up_window_s=0, step_s=0))
     quick = {"look_back_period_s": 5.0, "metrics_interval_s": 1.0}
     options = {"min_replicas": 1, "max_replicas": 2, **policy, **quick}

@@ -1,4 +1,4 @@
-"""What the command line made on AWS: price first, buckets, events, functions, pipelines, alarms, names."""
+"""Tests of the AWS objects from the command line: price, buckets, events, functions, pipelines, alarms."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_state_lies_in_a_private_versioned_bucket(installed: Installed) -> N
     assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
     assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
     state = json.load(s3.get_object(Bucket=bucket, Key="sentiment.tfstate")["Body"])
-    assert str(ROOT) not in json.dumps(state)  # it is the same from any machine
+    assert str(ROOT) not in json.dumps(state)  # the state is the same from any machine
 
 
 @pytest.mark.parametrize("bucket", [DATA, MODELS, f"sentiment-artifacts-{ACCOUNT}-{REGION}"])
@@ -57,7 +57,7 @@ def test_buckets_are_private_encrypted_and_hear_tls_alone(installed: Installed, 
     statements = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
     everyone = [{**one, "Effect": "Allow"} for one in statements if one["Effect"] == "Deny"]
     plain = {"aws:SecureTransport": "false"}
-    assert allowed(everyone, "s3:GetObject", f"arn:aws:s3:::{bucket}/x", plain)  # as a refusal
+    assert allowed(everyone, "s3:GetObject", f"arn:aws:s3:::{bucket}/x", plain)  # as a denial
     assert not allowed(everyone, "s3:GetObject", f"arn:aws:s3:::{bucket}/x", {"aws:SecureTransport": "true"})
 
 
@@ -140,7 +140,7 @@ def test_every_function_has_its_variables_and_a_timeout(installed: Installed) ->
         found = client.get_function_configuration(FunctionName=f"sentiment-{name.replace('_', '-')}")
         assert found["Handler"] == f"cluster.aws.functions.{name}.handler"
         assert found["Timeout"] <= 30
-        # What its source asks for is there; `probe` alone keeps no marks.
+        # Every setting that its source reads exists; only `probe` stores no marks.
         source = (ROOT / "cluster" / "aws" / "functions" / f"{name}.py").read_text()
         asked = {part.partition('"')[0] for part in source.split('setting("')[1:]}
         optional = {"PROBE_TEXTS", "PROBE_TIMEOUT_MS", "PROBE_API_KEY_SECRET", "OWN_VERSIONS"}
@@ -194,7 +194,7 @@ def test_pipelines_go_their_way_and_builds_find_their_steps(installed: Installed
         path.relative_to(ROOT).as_posix() for path in buildspecs
     }
     for project in found:
-        # A pipeline hands its source over; the others take it themselves.
+        # A pipeline provides the source of its builds; the others fetch it themselves.
         expected = "CODECOMMIT" if project["name"] in outside else "CODEPIPELINE"
         assert project["source"]["type"] == expected
 
@@ -224,7 +224,7 @@ def test_the_alarms_and_the_dashboard_are_the_catalogs(installed: Installed, pro
     body = json.loads(client.get_dashboard(DashboardName="sentiment")["DashboardBody"])
     shown = [one for widget in body["widgets"] for one in widget["properties"]["metrics"]]
     named = {one[1] for one in shown if isinstance(one[0], str)}
-    assert named == catalog.metrics.keys()  # nothing is sent that is not looked at
+    assert named == catalog.metrics.keys()  # no metric is sent without being shown
     assert {one[0] for one in shown if isinstance(one[0], str)} == {catalog.namespace}
     lines = {
         line["value"]
@@ -244,7 +244,7 @@ def test_terraform_and_the_manifests_name_the_same_things(installed: Installed, 
     assert len(ec2.describe_subnets(Filters=[tag])["Subnets"]) == 3
     [group] = ec2.describe_security_groups(Filters=[tag])["SecurityGroups"]
     assert group["GroupId"] == cluster["resourcesVpcConfig"]["clusterSecurityGroupId"]
-    # A role for every service account that a manifest names, and none for others.
+    # There is a role for every service account that a manifest names, and none for others.
     bound = {
         (one["namespace"], one["serviceAccount"])
         for one in eks.list_pod_identity_associations(clusterName="sentiment")["associations"]
@@ -269,7 +269,7 @@ def test_the_image_is_the_same_everywhere(installed: Installed) -> None:
     [container] = task["containerDefinitions"]
     model = installed.client("sagemaker").describe_model(ModelName="sentiment-0-1-0-cuda")
     assert container["image"] == model["PrimaryContainer"]["Image"] == f"{repository}:0.1.0-cuda"
-    assert container["healthCheck"]["command"] == ["CMD", "sentiment", "healthy"]  # as the Dockerfile's
+    assert container["healthCheck"]["command"] == ["CMD", "sentiment", "healthy"]  # as in the Dockerfile
     assert '"sentiment", "healthy"' in (ROOT / "cluster" / "Dockerfile").read_text()
     assert installed.client("sagemaker").describe_endpoint(EndpointName="sentiment")["EndpointStatus"]
 
@@ -293,7 +293,7 @@ def test_data_goes_only_when_told_twice(installed: Installed) -> None:
         assert ended.returncode == 1
         assert "othing was changed" in ended.stderr
     installed.client("s3").head_bucket(Bucket=DATA)
-    # Without being told about data, its module and the repository are not even in the plan.
+    # Without the option for data, its module and the repository are not even in the plan.
     assert "will be destroyed" in ended.stdout
     assert "module.data." not in _destroyed(ended.stdout) and "module.source." not in _destroyed(ended.stdout)
 

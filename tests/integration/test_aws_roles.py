@@ -1,4 +1,4 @@
-"""Who may what: each role's policies, evaluated for what it needs and what it must not."""
+"""Tests of permissions: each role's policies, evaluated for the actions that it needs and must not have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def s3(bucket: str, key: str) -> str:
 
 KEY_ACTIONS = ("kms:ScheduleKeyDeletion", "kms:PutKeyPolicy")
 ROLES: Mapping[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
-    # role: what it needs, what it must not
+    # role: (required actions, forbidden actions)
     "serve": (
         [("s3:GetObject", s3(MODELS, "registry/x")), ("s3:PutObject", s3(DATA, "captured/predictions/x"))],
         [
@@ -200,7 +200,7 @@ def test_a_role_may_what_it_needs_and_no_more(installed: Installed, role: str) -
     statements = installed.statements(f"sentiment-{role}")
     needed, forbidden = ROLES[role]
     assert [one for one in needed if not allowed(statements, *one)] == []
-    # Nobody may undo what protects everybody.
+    # No role may remove a protection that applies to all roles.
     for action, resource in [
         *forbidden,
         *((action, "*") for action in KEY_ACTIONS),
@@ -212,7 +212,7 @@ def test_a_role_may_what_it_needs_and_no_more(installed: Installed, role: str) -
 
 
 def test_every_role_is_tried(installed: Installed) -> None:
-    """A role with policies of its own stands in the table above."""
+    """Check that every role with its own policies is in the table above."""
     iam = installed.client("iam")
     own = {
         role["RoleName"].removeprefix("sentiment-")

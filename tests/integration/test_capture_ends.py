@@ -1,6 +1,6 @@
-"""How a process ends and what its log has then: all of it when told to end, all but the end when killed.
+"""Tests of the log when a process ends: complete after SIGTERM, and complete except its end after SIGKILL.
 
-The routes and the log are the real ones, over HTTP, in a process of their own; the model is not.
+The routes and the log are the real ones, over HTTP, in a separate process; the model is not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATIENCE_S = 60
 
 @contextmanager
 def serving(log: Path, flush_s: float) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    """The routes in a process that captures into `log`, once they answer."""
+    """Run the routes in a process that captures into `log`, and yield when they answer."""
     port = free_port()
     environment = os.environ | {"SENTIMENT_LOG_URI": str(log), "SENTIMENT_LOG_FLUSH_S": f"{flush_s}"}
     command = [sys.executable, "-m", "tests.contract.serve_fake", str(port)]
@@ -64,7 +64,7 @@ def ask(client: httpx.Client, numbers: range) -> None:
 
 
 def kept(log: Path) -> list[int]:
-    """Numbers of the requests in the log."""
+    """Return the numbers of the requests in the log."""
     batches = Log(str(log)).predictions(columns=("request_id",))
     return sorted(int(name) for batch in batches for name in batch["request_id"].to_pylist())
 
@@ -93,7 +93,7 @@ def test_a_killed_process_loses_the_end_and_nothing_before(tmp_path: Path) -> No
 
 
 async def test_a_replica_that_serve_ends_writes_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begun and ended as Serve's replica does it, without a cluster around."""
+    """Start and end the capture as Serve's replica does, without a cluster."""
     monkeypatch.setenv("SENTIMENT_LOG_URI", str(tmp_path))
     monkeypatch.setenv("SENTIMENT_LOG_FLUSH_S", "3600")
     wrapped = serve.ingress()(ClassifierReplica)
@@ -106,4 +106,4 @@ async def test_a_replica_that_serve_ends_writes_all(tmp_path: Path, monkeypatch:
     assert kept(tmp_path) == []
     await wrapped.__del__(replica)
     assert kept(tmp_path) == [3]
-    replica.__dict__.clear()  # it is ended a second time when it is collected
+    replica.__dict__.clear()  # otherwise it would be ended a second time when it is collected

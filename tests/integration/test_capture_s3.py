@@ -1,6 +1,6 @@
-"""The log in S3: nothing is lost while S3 is away, a denied bucket fails nothing, what is there is read.
+"""Tests of the log in S3: no loss during an S3 outage, no failed request with a denied bucket, and reading.
 
-S3 is moto's, over HTTP; the wire in front of it answers for S3 while it is told to.
+S3 is moto's, over HTTP; the middleware in front of it answers for S3 when a status is set.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ URI = f"s3://{BUCKET}/senti/log"
 
 
 class Wire:
-    """WSGI middleware before moto: answers a PUT with `status` while there is one, and counts the answers."""
+    """WSGI middleware in front of moto: answers a PUT with `status` if it is set, and counts the answers."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -52,7 +52,7 @@ class Wire:
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """An S3 with an empty bucket at a free port, which boto3 and pyarrow find through the environment."""
+    """Yield an S3 with an empty bucket at a free port; boto3 and pyarrow find it by the environment."""
     wire = Wire(moto())
     with listening(wire) as endpoint:
         point_at(endpoint, monkeypatch)

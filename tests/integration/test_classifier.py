@@ -1,4 +1,4 @@
-"""The classifier on real models: packed logits are the plain model's, and padded ones too."""
+"""Tests of the classifier on real models: packed and padded logits equal those of the plain model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def texts(count: int = 40, longest: int = 70) -> list[str]:
 
 @torch.inference_mode()
 def plain_logits(folder: Path, batch: list[list[int]]) -> torch.Tensor:
-    """One text at a time through the model as transformers loads it: no padding, no batch, no hook."""
+    """Run one text at a time through the model as transformers loads it: no padding, no batch, no hook."""
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     return torch.cat([model(input_ids=torch.tensor([ids])).logits for ids in batch])
 
@@ -62,7 +62,7 @@ def test_forwards_side_by_side_do_not_touch_each_other(architecture: str, tmp_pa
     def run(lane: int) -> None:
         together.wait(timeout=30)
         for turn in range(4 * len(batches)):
-            place = turn * (lane + 1) % len(batches)  # each lane in an order of its own
+            place = turn * (lane + 1) % len(batches)  # each lane in its own order
             torch.testing.assert_close(classifier.logits(batches[place]), expected[place], atol=SAME, rtol=0)
 
     interval = sys.getswitchinterval()
@@ -115,7 +115,7 @@ def test_models_built_alike_share_a_graph_and_answer_by_their_own_weights(
 
 def test_a_graph_is_not_shared_where_only_the_config_differs(tmp_path: Path) -> None:
     item = [2, *range(5, 30), 3]
-    for heads in (4, 2, 8):  # weights of one shape
+    for heads in (4, 2, 8):  # weights of the same shape
         folder = save(tmp_path / str(heads), num_attention_heads=heads)
         packed = pack(AutoModelForSequenceClassification.from_pretrained(folder).eval())
         assert packed is not None and packed.graph is not None
@@ -127,7 +127,7 @@ def test_a_model_that_a_trace_gets_wrong_runs_eagerly(tmp_path: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
 
     def add_nothing(_module: Any, _args: Any, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden + torch.tensor([0.0] * int(hidden.shape[1])).unsqueeze(-1)  # a trace keeps the length
+        return hidden + torch.tensor([0.0] * int(hidden.shape[1])).unsqueeze(-1)  # a trace fixes the length
 
     model.bert.embeddings.register_forward_hook(add_nothing)
     packed = pack(model)

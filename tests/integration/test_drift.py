@@ -1,4 +1,4 @@
-"""Drift from end to end: the built-in model's reference and answers, a log as replicas write it, the verb."""
+"""Tests of drift from end to end: built-in model with reference profile, log as replicas write it, verb."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="module")
 def bundle(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in model with a reference profile."""
+    """Return the built-in model with a reference profile."""
     folder = tmp_path_factory.mktemp("bundle") / "builtin"
     shutil.copytree(fetch("builtin:", cache_dir=CACHE).folder, folder)
     manifest = read_manifest(folder)
@@ -57,7 +57,7 @@ def bundle(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def own(classifier: Classifier) -> list[Scored]:
-    """The answers to `OWN`."""
+    """Return the answers to `OWN`."""
     return scored(classifier, OWN)
 
 
@@ -77,7 +77,7 @@ def log_of(
     privacy: LogPrivacy = "full",
     feedback: Sequence[str] = (),
 ) -> None:
-    """Write a log of texts asked one by one, a second apart before noon; feedback is to the first of them."""
+    """Write a log of single-text requests, a second apart before noon; the first of them have feedback."""
     noon_us = int(NOON.timestamp() * 1e6)
     model = replace(LIVE, name="builtin-sentiment", version=VERSION, labels=("NEGATIVE", "POSITIVE"))
     records = [
@@ -119,7 +119,7 @@ def test_other_texts_are_drift_and_wrong_answers_a_cause_to_retrain(
     bundle: Path, classifier: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = scored(classifier, OTHER)
-    # Nine in ten of the built-in model's held-out texts are right; of these half.
+    # Nine in ten predictions on the built-in model's held-out texts are correct; here every second one is.
     said = [int(np.argmax(of.scores)) for of in answers]
     truths = [classifier.labels[label ^ i % 2] for i, label in enumerate(said)]
     log_of(tmp_path / "log", OTHER, answers, feedback=truths)
@@ -172,5 +172,5 @@ def test_the_head_answers_to_kept_embeddings_what_the_model_answers_to_the_texts
 
     known, anew = answered(classifier, embeddings), embed_texts(classifier, REFERENCE)
 
-    assert (known.answers == anew.answers[order]).mean() > 0.98  # kept in half precision
+    assert (known.answers == anew.answers[order]).mean() > 0.98  # embeddings are stored in half precision
     np.testing.assert_allclose(known.embeddings, anew.embeddings[order], atol=2e-3)

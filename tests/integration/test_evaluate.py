@@ -1,8 +1,8 @@
-"""`python -m train evaluate` and `gate` for real: real bundles, HTTP, the built-in model on real texts.
+"""Tests of `python -m train evaluate` and `gate`: real bundles, HTTP, the built-in model on real texts.
 
-The head of a random BERT is solved for, in one step, on a few hundred invented texts of two kinds of letters.
-So a good bundle, one made from shuffled labels, one that says one label to everything and one with a broken
-temperature take a second together, and no training.
+The head of a random BERT is solved in one step, on a few hundred generated texts of two kinds of letters. A
+good bundle, one from shuffled labels, one with the same label for every text and one with a wrong temperature
+therefore take one second together, without training.
 """
 
 import json
@@ -31,7 +31,7 @@ SAME = 1e-4
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`texts.csv`, and the bundles `good`, `shuffled`, `constant`, `hot` and `renamed`."""
+    """Return a folder: `texts.csv`, and the bundles `good`, `shuffled`, `constant`, `hot`, `renamed`."""
     where = tmp_path_factory.mktemp("evaluate")
     rows = invented(600, seed=1)
     write_csv(where / "texts.csv", invented(600, seed=2))
@@ -47,12 +47,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> int:
-    """One command line in this process; its exit code."""
+    """Run one command line in this process; return its exit code."""
     return main([str(argument) for argument in arguments])
 
 
 def gate(folder: Path, candidate: str, champion: str, *more: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and verdict; without a bound on the speed, which is noise for models this small."""
+    """Run the gate; return exit code and verdict.
+
+    Speed has no bound, since it is noise for models this small.
+    """
     bounds = folder / "gate.toml"
     text = (Path(__file__).parents[2] / "train" / "gate.toml").read_text()
     assert "min_ratio = 0.8" in text
@@ -123,7 +126,7 @@ def test_scores_are_after_the_bundles_temperature(folder: Path) -> None:
         errors[name] = found["sets"][0]["candidate"]["calibration"]["error"]
         assert found["candidate"]["temperature"] == read_manifest(folder / name).temperature
 
-    # Divided by 60, every score is about one half, and right three times in four or more.
+    # Divided by 60, every score is about one half, but correct at least three times in four.
     assert errors["hot"] > 0.2
     assert errors["good"] < 0.15
 
@@ -190,7 +193,7 @@ def test_what_cannot_be_measured_is_an_error(
 
 
 class _Service(BaseHTTPRequestHandler):
-    """The two routes that are asked, with the real model behind them."""
+    """Service with the two routes that are called, with the real model behind them."""
 
     classifier: Classifier
 
@@ -216,7 +219,7 @@ class _Service(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def log_message(self, *_: object) -> None:
-        """Keep the test's output clean."""
+        """Suppress log output in the test."""
 
 
 @pytest.fixture
@@ -284,7 +287,7 @@ def test_the_built_in_model_on_real_texts(data_dir: Path, tmp_path: Path) -> Non
     assert of_set["against"]["figures"]["balanced_accuracy"] > 0.75
     assert of_set["against"]["calibration"]["error"] < 0.08
     refused = failed(json.loads(target.read_text()))
-    # How fast two copies of one model run is nothing a test may depend on.
+    # The speed ratio of two copies of one model is not deterministic, so the test ignores it.
     assert [name for name in refused if not name.startswith("speed")] == [
         "calibration error, mean of the sets",
         "calibration error above the champion's",
@@ -312,7 +315,7 @@ def test_the_embedding_is_what_the_head_sees_packed_or_padded(architecture: str,
     alone = [packed.logits_and_embeddings([text])[1][0] for text in encoded]
     torch.testing.assert_close(torch.stack(alone), embeddings, atol=SAME, rtol=0)
     torch.testing.assert_close(packed.logits_of_embeddings(embeddings), logits, atol=SAME, rtol=0)
-    # Nothing stays behind: the next forward is the plain one.
+    # The hooks are removed: the next forward is the plain one.
     torch.testing.assert_close(packed.logits(encoded), logits, atol=0, rtol=0)
 
 
@@ -360,7 +363,7 @@ def test_a_profile_of_a_model_is_kept_in_its_bundle(folder: Path, tmp_path: Path
         )
     )
     assert list(read.mean_scores.values()) == pytest.approx(served.mean(axis=0), abs=1e-4)
-    # Another order of the texts, the same profile.
+    # Another order of the texts gives the same profile.
     encoded = classifier.preprocess(texts[::-1])
     logits, states = classifier.logits_and_embeddings(encoded)
     again, _ = build_profile(

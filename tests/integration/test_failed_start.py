@@ -1,4 +1,4 @@
-"""A replica's process ends where it could not start, and nowhere else: whoever serves goes on."""
+"""Tests that a replica's process ends only if it could not start: a serving process continues."""
 
 from __future__ import annotations
 

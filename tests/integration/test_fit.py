@@ -1,4 +1,4 @@
-"""`python -m train fit` for real: Ray Train, a tiny random BERT, two hundred invented texts."""
+"""Tests of `python -m train fit`: Ray Train, a tiny random BERT, two hundred generated texts."""
 
 import contextlib
 import json
@@ -56,8 +56,8 @@ held_out = 0.2
 passes = 8.0
 """
 
-# One Ray cluster for all runs; two workers first, so that the cluster has room for them. The worker of
-# `remote` is killed once a checkpoint of it is in S3.
+# One Ray cluster serves all runs; the run with two workers is first, so that the cluster has room for them.
+# The worker of `remote` is killed after a checkpoint of it is in S3.
 RUNS = """
 import sys, threading, time
 from pathlib import Path
@@ -115,7 +115,7 @@ sys.exit(run_job(job_of({"TRAINING_JOB_NAME": "job-1"}, root=Path(sys.argv[1])))
 
 
 def write_base(folder: Path) -> None:
-    """A BERT of two layers with random weights, and a tokenizer that knows the words above."""
+    """Write a BERT of two layers with random weights, and a tokenizer that knows the words above."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -148,7 +148,7 @@ def write_texts(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base, texts and settings."""
+    """Return a folder with a base model, texts and settings."""
     folder = tmp_path_factory.mktemp("fit")
     write_base(folder / "base")
     (folder / "data").mkdir()
@@ -160,7 +160,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_job(root: Path, source: Path) -> None:
-    """What SageMaker mounts for a job with the same settings and texts, and a checkpoint configuration."""
+    """Write the folders that SageMaker mounts for a job with these settings and texts, with checkpoints."""
     texts = root / "input/data/training"
     for made in (texts, root / "input/config", root / "checkpoints"):
         made.mkdir(parents=True)
@@ -171,13 +171,13 @@ def write_job(root: Path, source: Path) -> None:
 
 
 def start(code: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """Python with `code`, a session of its own, all it says in `log`."""
+    """Start Python with `code` in its own session, with all output in `log`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             cwd=Path(__file__).parents[2],
-            # At Ray's usual niceness of 15 a busy machine would starve the workers.
+            # At Ray's default niceness of 15, a busy machine would starve the workers.
             env=environment | {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -193,7 +193,7 @@ def finish(run: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def kill_all(run: subprocess.Popen[bytes]) -> None:
-    """The process and all of its Ray, at once."""
+    """Kill the process and all of its Ray processes at once."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(run.pid)
         for child in [*process.children(recursive=True), process]:
@@ -203,7 +203,7 @@ def kill_all(run: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for(condition: Callable[[], Any], run: subprocess.Popen[bytes]) -> Any:
-    """What the condition gives once it is true; the run must live until then."""
+    """Wait until the condition is true and return its value; the run must be alive until then."""
     while not (found := condition()):
         assert run.poll() is None, "the run ended before what it was waited for"
         time.sleep(0.02)
@@ -216,7 +216,7 @@ def weights(bundle: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def s3(folder: Path) -> Iterator[None]:
-    """An S3 on this machine with the texts in it, where AWS's clients find it."""
+    """Run an S3 on this machine that contains the texts and is configured for AWS's clients."""
     with listening(moto()) as endpoint, pytest.MonkeyPatch.context() as patch:
         point_at(endpoint, patch)
         client = boto3.session.Session().client("s3")
@@ -227,7 +227,7 @@ def s3(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def runs(folder: Path, s3: None) -> Path:
-    """The folder, with the results of all of RUNS in it."""
+    """Return the folder with the results of all of RUNS."""
     finish(start(RUNS, str(folder), log=folder / "runs.log"), folder / "runs.log")
     return folder
 
@@ -325,7 +325,7 @@ def test_other_labels_get_a_new_head_on_the_encoder_that_was_trained(runs: Path)
 
 @pytest.mark.ray
 def test_all_weights_can_be_trained_and_a_teacher_is_believed_over_the_labels(runs: Path) -> None:
-    """The labels of the set `taught` are the wrong way round, and the teacher's weight is 1."""
+    """Use the set `taught`, whose labels are swapped, with a teacher weight of 1."""
     from serve_app.model.bundle import read_manifest
 
     manifest = read_manifest(runs / "taught" / "bundle")
@@ -380,7 +380,7 @@ def test_a_killed_sagemaker_job_goes_on_and_leaves_its_bundle_where_it_is_collec
     root, log = runs / "ml", runs / "job.log"
     job = start(JOB, str(root), log=log)
     try:
-        # What Ray Train has noted is what a new start begins with.
+        # A new start begins from the state that Ray Train has stored.
         wait_for(lambda: list((root / "checkpoints").rglob("checkpoint_manager_snapshot.json")), job)
     finally:
         kill_all(job)
@@ -399,5 +399,5 @@ def test_a_killed_sagemaker_job_goes_on_and_leaves_its_bundle_where_it_is_collec
 
 
 def steps(run: Path) -> list[int]:
-    """The looks that the report accounts for."""
+    """Return the evaluations in the report."""
     return [look["step"] for look in report(run)["history"]]

@@ -1,6 +1,6 @@
-"""The Lambda functions on real event shapes, against moto over HTTP: each ends right, nothing is done twice.
+"""Tests of the Lambda functions with real event shapes, against moto over HTTP: correct ends, nothing twice.
 
-Of each: the happy path, an AWS error, an answer that does not come in time, and the same event again.
+Cases of each function: success, an AWS error, an answer that is too late, and the same event again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ENTRY = {
 
 @dataclass(frozen=True)
 class Invocation:
-    """A try of an event, with time for its calls, or with too little for a slow one."""
+    """Attempt of an event, with enough time for its calls, or with too little for a slow one."""
 
     aws_request_id: str = "8d4e2a7c-6f7b-4c1e-9a60-0c6f0e6d1f4b"
     left_ms: int = 30_000
@@ -48,7 +48,7 @@ class Invocation:
 
 
 INVOCATION = Invocation()
-HURRIED = Invocation(left_ms=6000)  # half a second for each of two tries
+HURRIED = Invocation(left_ms=6000)  # half a second for each of two attempts
 Handler = Callable[[events.Event, Invocation], dict[str, Any]]
 
 
@@ -60,7 +60,7 @@ def account() -> Iterator[Wire]:
 
 @pytest.fixture
 def wire(account: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """An empty account that works."""
+    """Return an empty account without faults."""
     account.point_at(monkeypatch)
     monkeypatch.setenv("MARKS_BUCKET", MARKS)
     for bucket in (MARKS, DATA):
@@ -71,7 +71,7 @@ def wire(account: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 
 
 def client(service: str) -> Any:
-    """A client of one endpoint for all tests."""
+    """Return a client of one endpoint for all tests."""
     return _client(service, os.environ["AWS_ENDPOINT_URL"])
 
 
@@ -110,7 +110,7 @@ def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 class Service:
-    """A service that answers as told, over HTTP."""
+    """Service with configurable answers, over HTTP."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -226,7 +226,7 @@ def test_the_key_comes_from_secrets_manager(
 
 
 def cloudwatch(wire: Wire) -> str:
-    """The operation by which this botocore sends metrics."""
+    """Return the operation by which this botocore sends metrics."""
     client("cloudwatch").put_metric_data(Namespace="x", MetricData=[{"MetricName": "x", "Value": 1}])
     return wire.calls[-1][0]
 
@@ -284,7 +284,7 @@ def test_a_job_whose_start_is_not_answered_is_asked_for_again_with_the_same_toke
     assert marks() == 0
     drift.silent.clear()
     drift_check.handler(events.schedule(), INVOCATION)
-    # CodeBuild takes the second for the first by its token; moto starts both.
+    # CodeBuild recognizes the second start by its token; moto starts both.
     assert len(drift.bodies("codebuild StartBuild")) >= 2
     assert len(tokens(drift, "codebuild StartBuild", "idempotencyToken")) == 1
 

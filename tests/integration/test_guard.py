@@ -1,4 +1,4 @@
-"""The guard of `make serve` ends whatever its command leaves, however the launcher ends."""
+"""Tests that the guard of `make serve` ends all processes of its command, however the launcher ends."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def guarded(tmp_path: Path) -> list[str]:
 
 
 def family(folder: Path) -> list[psutil.Process]:
-    """All that runs for the folder, the guard included."""
+    """Return all processes for the folder, including the guard."""
     until(lambda: (folder / "ready").exists())
     every = psutil.process_iter(["cmdline"])
     found = [one for one in every if any(str(folder) in word for word in one.info["cmdline"] or ())]
@@ -119,6 +119,6 @@ def test_kill_of_the_guard_leaves_nothing(tmp_path: Path, guarded: list[str]) ->
     processes = family(tmp_path)
     child.kill()
     child.wait()
-    # As the launcher does when it notices.
+    # The launcher does this when it detects the end of the guard.
     guard.end(child, tmp_path)
     assert gone(processes)

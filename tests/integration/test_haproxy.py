@@ -1,4 +1,4 @@
-"""HAProxy as Ray starts it, through this service's program: its errors, its time-outs, and its death."""
+"""Tests of HAProxy as Ray starts it through this service's program: its errors, time-outs and failure."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tests.steady_client import Client
 ACTOR = Path(__file__).with_name("proxy_actor.py")
 PATIENCE_S = 60
 STALLED = 4200
-"""More than Ray's limit on the connections of a HAProxy, 4096."""
+"""More connections than Ray's limit for a HAProxy, 4096."""
 MARGIN_S = 5
 OUTAGE_S = 2
-"""The longest time without an answer when HAProxy dies."""
+"""Maximum seconds without an answer when HAProxy dies."""
 
 
 class Replica(BaseHTTPRequestHandler):
-    """Answers, ends without an answer, or takes too long, as the path says."""
+    """Replica that answers, ends without an answer, or takes too long, depending on the path."""
 
-    # HTTP/1.0: each request has a connection of its own. Where one that HAProxy reuses breaks, it closes the
-    # connection to the client too, without an answer, so that the client may repeat the request.
+    # HTTP/1.0: each request has its own connection. If a reused connection breaks, HAProxy also closes the
+    # connection to the client, without an answer, so that the client may repeat the request.
 
     def do_GET(self) -> None:
         if self.path == "/dies":
@@ -60,12 +60,12 @@ class Replica(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """HAProxy left: it has died, as the test wants."""
+        """Ignore that HAProxy closed the connection: the test has killed it."""
 
 
 @pytest.fixture(scope="module")
 def replica() -> Iterator[int]:
-    """Port of a replica."""
+    """Yield the port of a replica."""
     server = Server(("127.0.0.1", 0), Replica)
     server.slow = threading.Event()  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -78,7 +78,7 @@ def replica() -> Iterator[int]:
 
 
 class Actor:
-    """A proxy actor, whose HAProxy listens on `port` with its files in `folder`."""
+    """Proxy actor whose HAProxy listens on `port` with its files in `folder`."""
 
     def __init__(self, folder: Path, port: int, **environment: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -126,14 +126,14 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def of(folder: Path) -> list[psutil.Process]:
-    """The processes that use the folder: HAProxy and its standby."""
+    """Return the processes that use the folder: HAProxy and its standby."""
     every = psutil.process_iter(["cmdline"])
     return [one for one in every if any(str(folder) in word for word in one.info["cmdline"] or ())]
 
 
 @pytest.fixture
 def actors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Actor]]:
-    """Starts proxy actors of one node."""
+    """Yield a function that starts proxy actors of one node."""
     folder, port = tmp_path_factory.mktemp("h"), free_port()
     started: list[Actor] = []
 
@@ -163,7 +163,7 @@ def test_what_haproxy_answers_itself_is_a_problem(actors: Callable[..., Actor], 
         assert body["request_id"] == answer.headers["x-request-id"] == "mine-1"
         return answer
 
-    # No application yet, a replica that does not listen, one that fails, and one that is slow.
+    # The cases are: no application yet, a replica that does not listen, one that fails, and one that is slow.
     assert int(problem("/", 503).headers["retry-after"]) > 0
     actor.serve(replica)
     problem("/dies", 502)
@@ -193,14 +193,14 @@ def test_haproxy_that_dies_is_replaced_at_once_and_by_ray_without_a_gap(
         until(lambda: client.answers > answers + 10)
         assert client.longest_s <= OUTAGE_S
         assert set(client.statuses) <= {0}
-        # The standby's dies, too.
+        # The standby's HAProxy dies, too.
         (standby,) = [one for one in of(actor.folder) if one.name() == "haproxy"]
         standby.kill()
         answers = client.answers
         until(lambda: client.answers > answers + 10)
         assert client.longest_s <= OUTAGE_S
-        # Ray's health check asks the admin socket three times in vain, then replaces the actor, as here. The
-        # new actor knows no replica at first.
+        # Ray's health check queries the admin socket three times without success, then replaces the actor, as
+        # here. The new actor knows no replica at first.
         until(lambda: not is_healthy(actor))
         time_of_death = time.monotonic()
         until(lambda: time.monotonic() > time_of_death + 4)
@@ -217,7 +217,7 @@ def test_haproxy_that_dies_is_replaced_at_once_and_by_ray_without_a_gap(
 
 
 def is_healthy(actor: Actor) -> bool:
-    """What Ray asks of a proxy: whether the admin socket answers."""
+    """Return whether the admin socket answers, as Ray's health check of a proxy does."""
     with socket.socket(socket.AF_UNIX) as admin:
         try:
             admin.connect(f"{actor.folder}/admin.sock")
@@ -243,7 +243,7 @@ def test_a_proxy_actor_that_dies_takes_no_request_with_it(actors: Callable[..., 
 def test_haproxy_that_ends_with_its_actor_is_replaced_until_a_successor_comes(
     actors: Callable[..., Actor], replica: int
 ) -> None:
-    """The raylet ends the children of an actor that was killed."""
+    """Kill the actor and its HAProxy, since the raylet ends the children of a killed actor."""
     actor = actors()
     actor.serve(replica)
     with Client(actor.url) as client:
@@ -253,7 +253,7 @@ def test_haproxy_that_ends_with_its_actor_is_replaced_until_a_successor_comes(
         answers = client.answers
         until(lambda: client.answers > answers + 10)
         time_of_death = time.monotonic()
-        until(lambda: time.monotonic() > time_of_death + 4)  # longer than a stop on purpose takes
+        until(lambda: time.monotonic() > time_of_death + 4)  # longer than an intended stop takes
         assert client.longest_s <= OUTAGE_S
         client.statuses.clear()
         successor = actors()
@@ -273,7 +273,7 @@ def test_a_proxy_that_is_stopped_leaves_nothing(actors: Callable[..., Actor], re
 
 
 def test_stalled_connections_end_and_hold_nobody_up(actors: Callable[..., Actor], replica: int) -> None:
-    """4,200 clients that never finish the head of their request."""
+    """Open 4,200 connections that never finish the head of their request."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 3 * STALLED:
         pytest.skip(f"a process here may have {hard} open files, and HAProxy needs {3 * STALLED}")
@@ -288,7 +288,7 @@ def test_stalled_connections_end_and_hold_nobody_up(actors: Callable[..., Actor]
         opened = time.monotonic()
         answers = client.answers
         until(lambda: client.answers > answers + 100)
-        # Nobody waited for a stalled connection to end.
+        # No request waited for the end of a stalled connection.
         assert client.longest_s < HEAD_TIMEOUT_S / 2
         said = [one.recv(4096) for one in stalled]
         ended = time.monotonic()

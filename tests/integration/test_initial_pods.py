@@ -1,4 +1,4 @@
-"""A new cluster starts with as many pods as the old one has, and nothing goes back to that number later."""
+"""Tests that a new cluster starts with as many pods as the old one has, and never returns to that number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cli(verb: str, *options: str, **settings: object) -> int:
 
 
 def serving(api: KubeApi, pods: int) -> None:
-    """The operator counts so many ready endpoints."""
+    """Set the number of ready endpoints that the operator counts."""
     api.set_status(PATH, {"numServeEndpoints": pods})
 
 

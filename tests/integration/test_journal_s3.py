@@ -1,4 +1,4 @@
-"""A rollout's journal in S3, which is moto's over HTTP: kept, fenced, taken up by another machine."""
+"""Tests of a rollout's journal in S3, which is moto's over HTTP: storage, fencing, and another machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_another_machine_goes_on_with_a_held_rollout(wire: Wire, tmp_path: Path)
 
 def test_an_entry_whose_answer_is_lost_is_written_once(wire: Wire, tmp_path: Path) -> None:
     world, journal = World(tmp_path), open_journal(ADDRESS)
-    wire.lost.add("s3 Put")  # of the lock
+    wire.lost.add("s3 Put")  # the Put of the lock
     assert world.controller(journal=journal).start(Side("failing"), QUICK).state is State.ROLLED_BACK
     assert open_journal(ADDRESS).entries() == journal.entries()
 
@@ -52,7 +52,7 @@ def test_of_many_at_once_one_is_at_work(wire: Wire) -> None:
         barrier.wait(PATIENCE_S)
         try:
             with journal.held():
-                barrier.wait(PATIENCE_S)  # until everyone has tried
+                barrier.wait(PATIENCE_S)  # until all have tried
                 return True
         except Busy:
             barrier.wait(PATIENCE_S)

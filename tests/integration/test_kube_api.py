@@ -1,4 +1,4 @@
-"""The stand-in of the Kubernetes API answers as a real API server did, in what the client reads."""
+"""Test that the Kubernetes API stand-in answers like a real API server, in what the client reads."""
 
 from __future__ import annotations
 

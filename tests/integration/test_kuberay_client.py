@@ -1,4 +1,4 @@
-"""The client against an API that misbehaves: it ends right, or says why."""
+"""Tests of the client with a faulty API: it succeeds, or reports the reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.integration.kube_client import client_of, write_kubeconfig
 NAMESPACE, NAME = "sentiment", "sentiment"
 PATH = RAY_SERVICE.path(NAMESPACE, NAME)
 ACCOUNTS = {SERVICE_ACCOUNT.path(NAMESPACE, name) for name in ("sentiment", "sentiment-training")}
-"""Without them every wait ends: no pod can be created."""
+"""Service accounts without which every wait ends, since no pod can be created."""
 READY = {
     "conditions": [
         {"type": "Ready", "status": "True", "reason": "NonZeroServeEndpoints", "message": ""},
@@ -59,7 +59,7 @@ STARTING = {
 
 @dataclass
 class Clock:
-    """Time passes when somebody pauses, and at no other time."""
+    """Clock whose time advances only during pauses."""
 
     time_s: float = 1000.0
     pauses: list[float] = field(default_factory=list)

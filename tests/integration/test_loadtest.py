@@ -1,7 +1,7 @@
-"""`python -m loadtest slo` and the locustfile, run as people run them, on services that break in one way.
+"""Tests of `python -m loadtest slo` and the locustfile, as users run them, on services with one fault each.
 
-The services are this file started as a program (`python test_loadtest.py KIND`), over real HTTP, in a process
-of their own; Locust patches its process and so never runs in pytest's.
+The services are this file started as a program (`python test_loadtest.py KIND`), over real HTTP, in a
+separate process; Locust patches its process and so never runs in pytest's.
 """
 
 import json
@@ -22,14 +22,14 @@ from tests.terminal import heed_ctrl_c
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--per-minute", "2400", "--min-per-minute", "1500", "--p95-ms", "400", "--seed", "7"]
-"""40 requests a second; the p95 is generous because other work may share the cores with the test."""
+"""Options for 40 requests per second; the p95 is generous because other processes may share the cores."""
 
 
 # ------------------------------------------------------------------ the services
 
 
 class Service(ThreadingHTTPServer):
-    """Answers the contract, but for what `spoil` does to the n-th classification."""
+    """Service that follows the API, except for what `spoil` does to the n-th classification."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -99,7 +99,7 @@ def good(service: Service, number: int, said: dict[str, object]) -> int:
 
 
 def stalls(service: Service, number: int, said: dict[str, object]) -> int:
-    """Stand still for one second in the middle, once, as a garbage collection or a swapped page would."""
+    """Stop for one second in the middle, once, like a garbage collection or a swapped page."""
     if number == 50:
         service.open.clear()
         threading.Timer(1.0, service.open.set).start()
@@ -124,7 +124,7 @@ def mixes_up(service: Service, number: int, said: dict[str, object]) -> int:
 
 
 def hangs(service: Service, number: int, said: dict[str, object]) -> int:
-    """Never answer from the 40th call on."""
+    """Give no answer from the 40th call on."""
     if number >= 40:
         threading.Event().wait()
     return 200
@@ -143,7 +143,7 @@ def redirects(service: Service, number: int, said: dict[str, object]) -> int:
 
 @contextmanager
 def running(kind: Callable[..., int]) -> Iterator[str]:
-    """Start a service of this kind and yield its address once it is bound."""
+    """Start a service of this kind and yield its address when it is bound."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.integration.test_loadtest", kind.__name__],
         stdout=subprocess.PIPE,
@@ -195,7 +195,7 @@ def test_a_good_service_keeps_its_promise(tmp_path: Path) -> None:
     assert said["window_s"] == 2.5
     assert sum(said["model_versions"].values()) == said["requests_sent"]
     assert set(said["model_versions"]) == {"1.0.0", "1.1.0"}
-    assert 75 <= said["requests_sent"] <= 125  # 100 are meant, drawn by seed
+    assert 75 <= said["requests_sent"] <= 125  # 100 are expected; the number is drawn by seed
     assert said["tokens_per_s"] == pytest.approx(7 * said["answered_per_minute_per_pod"] / 60)
     samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert len(samples) >= said["requests_sent"], "those of the warm-up, too"
@@ -237,9 +237,7 @@ def test_failures_are_counted_by_what_went_wrong(
     assert list(said["failures"]) == [failure]
     assert said["failures"][failure] == pytest.approx(said["requests_sent"] / 5, abs=2)
     assert f"{failure}: {said['failures'][failure]}" in done.stdout
-    assert (
-        said["latency_ms"]["p95"] is None
-    )  # a fifth has no answer, so 95 of 100 were not answered in any time
+    assert said["latency_ms"]["p95"] is None  # a fifth has no answer, so 95 of 100 were never answered
     assert said["answered_latency_ms"]["p95"] < 400
     assert "no answer" in done.stdout
 
@@ -250,12 +248,12 @@ def test_a_service_that_hangs_does_not_hold_the_test_up_nor_the_arrivals(tmp_pat
     assert done.returncode == 1, done.stdout + done.stderr
     said = json.loads((tmp_path / "slo.json").read_text())
     assert list(said["failures"]) == ["timeout"]
-    assert said["requests_sent"] >= 75  # sent on time although none of them was answered
+    assert said["requests_sent"] >= 75  # sent on time although none was answered
     assert said["generator_late_ms"]["p99"] < 400
 
 
 def test_a_load_generator_that_cannot_keep_its_schedule_is_named(tmp_path: Path) -> None:
-    # 4,000 requests a second, of which one process sends a fraction
+    # 4,000 requests per second, of which one process can send only a fraction
     many = ["--pods", "4", "--per-minute", "60000", "--min-per-minute", "60000", "--timeout", "1"]
     with running(good) as host:
         done = slo(host, *many, "--duration", "1", "--json", str(tmp_path / "slo.json"))
@@ -312,7 +310,7 @@ def test_ctrl_c_ends_without_a_verdict_or_a_traceback() -> None:
         assert "measured" in process.stderr.readline()  # it is about to send
         time.sleep(
             1
-        )  # nothing is printed when the first request goes out; either side of it must end cleanly
+        )  # nothing is printed when the first request is sent; an interrupt on either side must end cleanly
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 2

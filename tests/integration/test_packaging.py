@@ -1,4 +1,4 @@
-"""The sdist, the wheel that is built from it, and that wheel at work outside of the checkout."""
+"""Tests of the sdist, the wheel that is built from it, and that wheel outside the checkout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXTRAS = {"serve", "train", "cluster", "loadtest", "dev"}
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist and, made from it alone, the wheel."""
+    """Return a folder with the sdist and the wheel, which is built only from the sdist."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT), cwd=folder)
     return folder
@@ -45,7 +45,7 @@ def metadata(wheel: Path) -> Message:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel in a folder of its own, without its dependencies: those are this environment's."""
+    """Return the wheel in a folder of its own, without its dependencies: those are this environment's."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
     run(*pip, "--target", str(folder), str(wheel), cwd=folder)
@@ -67,7 +67,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 
 
 def sources() -> set[str]:
-    """Every file of the packages that git has or would take."""
+    """Return every file of the packages that git tracks or does not ignore."""
     listed = run(
         *("git", "ls-files", "--cached", "--others", "--exclude-standard", "sentiment.py", *PACKAGES),
         cwd=ROOT,
@@ -76,7 +76,7 @@ def sources() -> set[str]:
 
 
 def names(lines: list[str]) -> set[str]:
-    """The packages that requirements name."""
+    """Return the packages that requirements name."""
     return {found.group().lower() for line in lines if (found := re.match(r"[\w.-]+", line))}
 
 
@@ -165,7 +165,7 @@ def test_help_needs_the_standard_library_alone(installed: Path, tmp_path: Path) 
 def test_a_missing_package_is_named_with_the_extra_that_has_it(
     name: str, installed: Path, tmp_path: Path
 ) -> None:
-    """`-S` is an environment without any package."""
+    """Run in an environment without any package (`-S`)."""
     done = subprocess.run(
         [sys.executable, "-S", "-m", "sentiment", name, *(["slo"] if name == "loadtest" else [])],
         cwd=tmp_path,
@@ -180,7 +180,7 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(
 
 
 def test_image_tags_are_of_this_version() -> None:
-    """Where a file must name the version, it is the one of pyproject.toml."""
+    """Check that every version in these files is that of pyproject.toml."""
     shipped = [path for room in (*PACKAGES, "docs") for path in (ROOT / room).rglob("*") if path.is_file()]
     tags = {
         tag

@@ -1,10 +1,10 @@
-"""The pipelines on this machine: each buildspec's commands, in order, from a commit to a promoted version.
+"""Tests of the pipelines on this machine: each buildspec's commands, from a commit to a promoted version.
 
 S3, SNS and the registry's artifacts are moto's; Ray, training, the gate, the pods and the load are real. The
-model is a tiny BERT of random weights, which learns two kinds of letters. Two
-commands are run with less than CodeBuild has: `make test` with one test file (this one runs inside `make
-test`), and `make images` with a `docker` and an `aws` that only write down what they are told, since there is
-no Docker daemon and no registry of images here.
+model is a tiny BERT of random weights, which learns two kinds of letters. Two commands run with less than in
+CodeBuild: `make test` with one test file (this one runs inside `make test`), and `make images` with a
+`docker` and an `aws` that only record their arguments, since there is no Docker daemon and no image registry
+here.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from train.retraining.replay import champion_run
 
 pytestmark = pytest.mark.ray
 NEW = ("fgh", "opq")
-"""Letters that say nothing in the first texts, and everything in what is asked later."""
+"""Letters that mean nothing in the first texts, and determine the label in the later requests."""
 RUN, NEXT = f"run-{uuid.uuid4()}", f"run-{uuid.uuid4()}"
-"""Of the commit, and of the retraining after it."""
+"""Run of the commit, and of the retraining after it."""
 COMMIT = subprocess.run(
     ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.strip()
@@ -111,13 +111,13 @@ latency_factor = 20
 label_share = 0.99  # the champion has learned nothing
 score_share = 0.99
 """
-# Other than in train/gate.toml: the speed of models this small is noise, and so is some of the calibration.
+# Unlike in train/gate.toml: the speed of models this small is noise, and so is some of the calibration.
 GATE_BOUNDS = {
     "min_ratio = 0.8": "min_ratio = 0.1",
     "max_error = 0.10": "max_error = 0.20",
     "max_rise = 0.02": "max_rise = 0.1",
 }
-# Other than in train/retrain.toml: they learn faster and forget less.
+# Unlike in train/retrain.toml: these models learn faster and forget less.
 RETRAIN_BOUNDS = {
     "passes = 3.0": "passes = 8.0",
     "full_learning_rate = 2e-5": "full_learning_rate = 3e-3",
@@ -126,7 +126,7 @@ RETRAIN_BOUNDS = {
 
 @dataclass
 class Site:
-    """What stands in for the account, and what CodeBuild would set."""
+    """Stand-ins of the account, and the variables that CodeBuild would set."""
 
     plan: Plan
     environment: dict[str, str]
@@ -146,15 +146,15 @@ class Site:
 
 
 def ignorant(folder: Path) -> Path:
-    """The first champion: a bundle of random weights."""
+    """Create the first champion: a bundle of random weights."""
     save(folder, "bert", num_labels=2, id2label=dict(enumerate(LABELS)), hidden_size=64)
-    # Its scores are as sure as a trained model's: what moves in this rollout is the labels.
+    # Its scores are as confident as a trained model's, so only the labels change in this rollout.
     write_manifest(folder, name="sentiment", version="1", labels=LABELS, temperature=0.01)
     return folder
 
 
 def changed(path: Path, bounds: Mapping[str, str]) -> str:
-    """A file of the project's with other bounds."""
+    """Return a file of the project with changed bounds."""
     text = path.read_text()
     for bound, other in bounds.items():
         assert bound in text
@@ -163,7 +163,7 @@ def changed(path: Path, bounds: Mapping[str, str]) -> str:
 
 
 def recorder(folder: Path, name: str) -> None:
-    """A command that writes down its arguments, and answers with a word."""
+    """Create a command that records its arguments, and prints a word."""
     path = folder / name
     path.write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/told\necho word\n')
     path.chmod(0o755)
@@ -227,7 +227,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def users(site: Site) -> Iterator[list[int]]:
-    """Clients that ask all the while; the status of every answer."""
+    """Run clients that send requests all the time; yield the status of every answer."""
     over, answers = threading.Event(), []
 
     def ask() -> None:
@@ -302,7 +302,7 @@ def test_what_comes_in_is_held_against_the_champion(site: Site, tmp_path: Path) 
         labels=LABELS,
         until=datetime.now(UTC),
     )
-    aws_cli = tmp_path / "aws"  # of which `make drift` takes `aws s3 cp FILE s3://BUCKET/KEY`
+    aws_cli = tmp_path / "aws"  # a substitute for `aws s3 cp FILE s3://BUCKET/KEY` in `make drift`
     aws_cli.write_text(
         f"#!{sys.executable}\nimport sys, boto3\nbucket, _, key = sys.argv[4][5:].partition('/')\n"
         "boto3.session.Session().client('s3').upload_file(sys.argv[3], bucket, key)\n"
@@ -322,7 +322,7 @@ def test_what_people_said_makes_the_next_version(site: Site) -> None:
     assert retrained.code == 0, retrained.said
     version = site.registry.get(f"sentiment/{NEXT}")
     assert str(version.parent) == f"sentiment/{champion}" and site.champion() == champion
-    # The next retraining shows these texts again, wherever it runs.
+    # The next retraining trains on these texts again, on any machine.
     kept = boto3.session.Session().client("s3").list_objects_v2(Bucket="data", Prefix="texts/feedback/")
     assert [found["Key"] for found in kept["Contents"]] == [f"texts/feedback/{NEXT}/feedback.parquet"]
     settings, _ = champion_run(site.registry, version)

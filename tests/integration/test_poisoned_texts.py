@@ -1,4 +1,4 @@
-"""Texts on which a real model or tokenizer fails: they fail alone, and the replica stays healthy."""
+"""Tests of texts on which a real model or tokenizer fails: only they fail, and the replica stays healthy."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ GOOD = [f"{first} m {second}" for first in "abcdef" for second in "uvwxyz"]
 
 
 def not_a_number(folder: Path) -> str:
-    """A word for which the model computes no number."""
+    """Create a model that computes no number for one word."""
     save(folder, "bert")
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     with torch.no_grad():
-        # Finite, and too large to be squared.
+        # The value is finite, but too large to be squared.
         model.get_input_embeddings().weight[tokenizer().convert_tokens_to_ids("q")] = 1e30
     model.save_pretrained(folder)
     return "q"

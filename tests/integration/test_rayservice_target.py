@@ -1,6 +1,6 @@
-"""A rollout of a RayService over HTTP, by an API that misbehaves: it ends right, or says why.
+"""Tests of a RayService rollout over HTTP with a faulty API: it succeeds, or reports the reason.
 
-The pods are the simulated ones of the controller's tests; everything up to them is real: controller, journal,
+The pods are the simulated ones of the controller's tests; everything above them is real: controller, journal,
 target, Kubernetes client, and the pods' metrics through the API server's proxy.
 """
 
@@ -38,12 +38,12 @@ ARGO = "argocd-controller"
 
 
 def wish(*changes: str) -> dict[str, Any]:
-    """The service as the settings have it, with the model that the world calls old."""
+    """Return the service of the settings, with the model that the world calls old."""
     return service_documents(read_environment("prod", ["serve.model=old", *changes]))[-1]
 
 
 class Cluster:
-    """A cluster with the service in it, and controllers for it."""
+    """Cluster with the service, and its controllers."""
 
     def __init__(self, api: KubeApi, folder: Path) -> None:
         self.api = api
@@ -56,7 +56,7 @@ class Cluster:
         self.settle()
 
     def settle(self) -> None:
-        """Look until the operator has done what it was told."""
+        """Read until the operator has applied the configuration."""
         looks = iter(range(20))
         while not self.target.read().settled:
             next(looks)
@@ -95,7 +95,7 @@ class Cluster:
         return told
 
     def when_canary_is_in(self, happens: Callable[[], None]) -> None:
-        """Do something once, while the canary is watched."""
+        """Call `happens` once while the canary is observed."""
 
         def look() -> None:
             if self.world.mix.canary and self.world.journal().rollout().applied_at is not None:
@@ -148,7 +148,7 @@ def test_it_is_promoted_though_some_calls_are_never_answered(cluster: Cluster) -
 
 
 def test_an_operator_that_writes_all_the_time_is_no_conflict(cluster: Cluster) -> None:
-    """Each status makes a new version: a change that was made to an older one is refused, and made again."""
+    """Write a status before each change: the change of the older version is refused, and made again."""
     cluster.operator.busy = True
     turns = itertools.cycle((True, False))
 
@@ -207,7 +207,7 @@ def test_what_another_manager_has_the_pods_serve_stays(cluster: Cluster) -> None
 
 
 def test_what_another_manager_owns_cannot_be_taken_back_and_that_is_said(cluster: Cluster) -> None:
-    """It took the field over and left the models as they were."""
+    """Let another manager take the field over and leave the models unchanged."""
 
     def take_over() -> None:
         both = {**wish(), "spec": {"serveConfigV2": cluster.api.objects[PATH]["spec"]["serveConfigV2"]}}

@@ -1,4 +1,4 @@
-"""The registry on MLflow's SQLite and a folder: the verbs end to end, races, and writers that die."""
+"""Tests of the registry on MLflow's SQLite and a folder: verbs end to end, races, and writers that die."""
 
 import json
 import os
@@ -59,25 +59,28 @@ def uri(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def registry(uri: str) -> Registry:
-    """One for all tests, since a new database takes seconds; each test has a model of its own."""
+    """Return one registry for all tests, since a new database takes seconds; each test has its own model."""
     return open_registry(uri)
 
 
 @pytest.fixture(scope="module")
 def mlflow(registry: Registry, uri: str) -> MlflowClient:
-    """What MLflow itself says."""
+    """Return MLflow's own client."""
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A model's name that no other test has."""
+    """Return a model name that no other test uses."""
     return re.sub(r"[^a-z0-9.]+", "-", request.node.name.lower()).strip("-")
 
 
 @pytest.fixture
 def say(uri: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Run a verb against the registry; gives what it printed, as JSON with `--json`, else as text."""
+    """Return a function that runs a verb on the registry and returns its output.
+
+    The output is parsed if the verb prints JSON (`--json`), otherwise it is text.
+    """
 
     def run(verb: str, *arguments: str, exits: int = 0) -> Any:
         capsys.readouterr()
@@ -91,7 +94,7 @@ def say(uri: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
 
 
 def versions(registry: Registry, name: str, tmp_path: Path, *wanted: str) -> list[Version]:
-    """Registered versions of one model."""
+    """Return registered versions of one model."""
     return [
         registry.register(write_run(tmp_path / version, name=name, version=version)) for version in wanted
     ]
@@ -217,7 +220,7 @@ def test_of_two_bundles_registered_at_once_as_one_version_one_is(
     registry: Registry, uri: str, folder: Path, name: str, tmp_path: Path
 ) -> None:
     place = FolderPlace(folder / "artifacts")
-    # Two swaps of each: the mark of an upload under way, and the claim.
+    # Each writer makes two swaps: the mark of an active upload, and the claim.
     racing = Registry(Tracking(uri, place.uri("runs")), Meeting(place, 2), now=lambda: datetime.now(UTC))
     runs = [write_run(tmp_path / card, name=name, card=card) for card in ("one", "other")]
 

@@ -1,6 +1,6 @@
-"""The registry in S3: nothing half-written is registered or served, and of racing writers one wins.
+"""Tests of the registry in S3: nothing incomplete is registered or served, and one of racing writers wins.
 
-S3 is moto's, over HTTP; the wire in front of it holds, refuses or changes what is sent, or loses an answer.
+S3 is moto's, over HTTP; the middleware in front of it holds, refuses or changes requests, or loses an answer.
 """
 
 import functools
@@ -51,23 +51,23 @@ open_registry(sys.argv[1], sys.argv[2]).register(Path(sys.argv[3]))
 
 
 class Wire:
-    """WSGI middleware before moto; every fault is of the PUT of a file with a certain name."""
+    """WSGI middleware in front of moto; every fault applies to the PUT of a file with a given name."""
 
     def __init__(self, app: Any) -> None:
         self._app, self._lock = app, Lock()
         self.forget()
 
     def forget(self) -> None:
-        """No faults, and nothing sent yet."""
+        """Remove all faults and forget the received files."""
         self.puts: list[str] = []
         self.hold: str | None = None
-        """Held before it arrives, until `go_on`; `held` says that it is."""
+        """File held before it arrives, until `go_on`; `held` is set when it is held."""
         self.held, self.go_on = Event(), Event()
         self.refuse: str | None = None
         self.lose_answers: list[str] = []
-        """These arrive, but the answers to them are lost, once each."""
+        """Files that arrive, but whose answers are lost, once each."""
         self.after: dict[str, Callable[[], object]] = {}
-        """Called when the file has arrived."""
+        """Functions that are called when the file has arrived."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "PUT":
@@ -90,13 +90,13 @@ class Wire:
         if follow is not None:
             follow()
         if lost:
-            raise RuntimeError("the answer is lost here")  # the client gets a 500 and sends again
+            raise RuntimeError("the answer is lost here")  # the client receives a 500 and sends again
         return body
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[tuple[str, Wire]]:
-    """S3 at a free port."""
+    """Yield an S3 at a free port."""
     wire = Wire(moto())
     with listening(wire) as url:
         yield url, wire
@@ -104,7 +104,7 @@ def endpoint() -> Iterator[tuple[str, Wire]]:
 
 @pytest.fixture
 def wire(endpoint: tuple[str, Wire], monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """An empty S3 without faults, which boto3 finds through its environment."""
+    """Yield an empty S3 without faults, which boto3 finds through its environment."""
     url, wire = endpoint
     point_at(url, monkeypatch)
     client().create_bucket(Bucket=BUCKET)
@@ -131,7 +131,7 @@ def upload(folder: Path, prefix: str) -> None:
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One database for all tests, since a new one takes seconds; each test has a model of its own."""
+    """Return one database for all tests, since a new one takes seconds; each test has its own model."""
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/registry.db"
 
 
@@ -147,17 +147,17 @@ def place(wire: Wire) -> Place:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A model's name that no other test has."""
+    """Return a model name that no other test uses."""
     return re.sub(r"[^a-z0-9.]+", "-", request.node.name.lower()).strip("-")
 
 
 def address(run: Path) -> str:
-    """Where the copy of a run's bundle belongs."""
+    """Return the address of the copy of a run's bundle."""
     return f"{ARTIFACTS}/{key_of(read_manifest(run / 'bundle'))}"
 
 
 def whole_weights(folder: Path, name: str) -> Path:
-    """A run whose bundle would pass for a plain model, were it not for its manifest."""
+    """Create a run whose bundle would pass as a plain model if its manifest were missing."""
     save(folder / "bundle")
     write_manifest(folder / "bundle", name=name, version="1", labels=["a", "b", "c"], temperature=2.0)
     return folder
@@ -190,7 +190,7 @@ def test_an_upload_killed_half_way_is_neither_registered_nor_served(
     registry: Registry, wire: Wire, uri: str, name: str, tmp_path: Path
 ) -> None:
     run = whole_weights(tmp_path / "run", name)
-    wire.hold = "tokenizer.json"  # configuration and weights are there by then
+    wire.hold = "tokenizer.json"  # configuration and weights have arrived by then
 
     with subprocess.Popen([sys.executable, "-c", REGISTER, uri, ARTIFACTS, str(run)], cwd=ROOT) as writer:
         held = wire.held.wait(PATIENCE_S)
@@ -364,14 +364,14 @@ def test_an_endpoint_that_does_not_answer(
     with monkeypatch.context() as broken:
         point_at(f"http://127.0.0.1:{free_port()}", broken)
         registry = open_registry(uri, ARTIFACTS)
-        broken.setattr("time.sleep", lambda _: None)  # botocore's pauses between its tries
+        broken.setattr("time.sleep", lambda _: None)  # botocore's pauses between its attempts
         with pytest.raises(RegistryUnavailable, match="check the network and AWS_ENDPOINT_URL"):
             registry.register(run)
 
 
 @pytest.fixture
 def server(wire: Wire, tmp_path: Path) -> Iterator[str]:
-    """MLflow's own tracking server, as a team runs it; gives its address."""
+    """Run MLflow's own tracking server, as a team does; yield its address."""
     port = free_port()
     log = (tmp_path / "server.log").open("w")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]

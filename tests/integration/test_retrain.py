@@ -1,4 +1,4 @@
-"""`python -m train retrain` for real: a champion of one vocabulary learns another from a log's feedback."""
+"""Tests of `python -m train retrain`: a champion of one vocabulary learns another from a log's feedback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from train.registry import open_registry
 pytestmark = pytest.mark.ray
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LABELS = ("NEGATIVE", "POSITIVE")
-# Words of both domains: the new one praises and blames in words that the champion was never taught.
+# Vocabularies of both domains: the champion was not trained on the new domain's praise and criticism.
 OLD, NEW = (BAD[:3], GOOD[:3]), (BAD[3:], GOOD[3:])
 BOUNDS = """
 [window]
@@ -51,7 +51,7 @@ max_set_texts = 1000
 look_hours = 1
 pause_hours = 24
 """
-# One process, one log of it; each call's exit code and JSON are a line of `said.jsonl`.
+# One process with one log; exit code and JSON of each call are a line of `said.jsonl`.
 CALLS = """
 import io, json, sys
 from contextlib import redirect_stdout, suppress
@@ -92,7 +92,7 @@ retrain("poisoned", "other")
 
 
 def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tuple[str, int]]:
-    """Texts of both labels in turn, no two alike; those of the new domain are longer."""
+    """Return texts with alternating labels, all different; those of the new domain are longer."""
     rng, found = random.Random(seed), dict[str, int]()
     while len(found) < count:
         label = len(found) % 2
@@ -104,7 +104,7 @@ def texts(words: tuple[tuple[str, ...], ...], count: int, seed: int) -> list[tup
 
 
 def write(root: Path, rows: list[tuple[str, int]], truths: list[int]) -> None:
-    """The champion's answers, and what people said of the first of them."""
+    """Write the champion's answers, and feedback on the first of them."""
     said = [LABELS[label] for label in truths]
     write_unsure(
         FolderStore(root),
@@ -118,7 +118,7 @@ def write(root: Path, rows: list[tuple[str, int]], truths: list[int]) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `CALLS` left."""
+    """Return the folder with the results of `CALLS`."""
     folder = tmp_path_factory.mktemp("retrain")
     write_base(folder / "base")
     rows = [f"{text},{('bad', 'good')[label]}" for text, label in texts(OLD, 600, 1)]
@@ -126,7 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "settings.toml").write_text(SETTINGS.format(base=folder / "base").replace("1e-2", "3e-3"))
     (folder / "bounds.toml").write_text(BOUNDS)
     gate = DEFAULT.read_text()
-    # A model of two tiny layers says nothing of speed or scores; plain praise is not in its vocabulary.
+    # Speed and scores of a model with two tiny layers are meaningless; plain praise is not in its vocabulary.
     gate = gate.replace("min_ratio = 0.8", "min_ratio = 0.0").replace("max_rise = 0.0", "max_rise = 0.9")
     (folder / "gate.toml").write_text(
         gate.replace("min_texts = 400", "min_texts = 200").replace("max_error = 0.10", "max_error = 1.0")
@@ -141,7 +141,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def poisoned(truth: list[int]) -> list[int]:
-    """As many labels, drawn without looking at the texts."""
+    """Return as many labels, drawn independently of the texts."""
     rng = random.Random(3)
     return [rng.getrandbits(1) for _ in truth]
 
@@ -190,7 +190,7 @@ def test_the_same_window_and_champion_are_not_done_again(folder: Path) -> None:
 
 
 def test_a_retrained_version_s_reference_is_the_traffic_that_it_answers(folder: Path, tmp_path: Path) -> None:
-    """The traffic that asked for the retraining goes on: for the version that learned it, it is no drift."""
+    """Continue the traffic that led to the retraining: for the new version it is not drift."""
     _, document = said(folder)[1]
     bundle = fetch(document["uri"], cache_dir=CACHE)
     classifier = Classifier(bundle, device="cpu", threads=1)

@@ -1,4 +1,4 @@
-"""A rollout on real Ray Serve: two replicas under load, a canary on one, then on both, or taken back."""
+"""Tests of rollouts on real Ray Serve: two replicas under load, a canary on one, then on both or on none."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ latency_factor = 20
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Plan]:
-    """Two replicas behind HAProxy, with metrics handed over each second."""
+    """Run two replicas behind HAProxy, with metrics exported each second."""
     plan = Plan(
         port=free_port(),
         dashboard_port=free_port(),
@@ -60,7 +60,7 @@ def service() -> Iterator[Plan]:
 
 @dataclass
 class Load:
-    """Clients that ask until told to stop, and remember every answer: status, versions, labels."""
+    """Clients that send requests until stopped, and record every answer: status, versions, labels."""
 
     url: str
     answers: list[tuple[int, str | None, str | None, tuple[str, ...]]] = field(default_factory=list)
@@ -119,7 +119,7 @@ def read(service: Plan) -> Serving:
 
 
 def reset(service: Plan) -> str:
-    """Have every pod serve the built-in model, and say how the cluster calls it."""
+    """Configure every pod with the built-in model, and return its address in the cluster."""
     with httpx.Client(timeout=60) as client:
         ServeTarget(service.dashboard, client=client).apply(Mix("builtin:"))
     until(lambda: read(service).settled and served(service) == Mix("builtin:"))
@@ -127,7 +127,7 @@ def reset(service: Plan) -> str:
 
 
 def test_the_pods_stay_in_the_metrics_between_health_checks(service: Plan) -> None:
-    """Those are 5 s apart, and here Ray drops a gauge that was not set for 2 s."""
+    """Read metrics between health checks, which are 5 s apart; here Ray drops a gauge not set for 2 s."""
 
     def pods() -> int:
         return httpx.get(service.metrics).text.count("\nray_sentiment_model_info{")
@@ -138,7 +138,7 @@ def test_the_pods_stay_in_the_metrics_between_health_checks(service: Plan) -> No
     for _ in range(30):
         readings.append(pods())
         time.sleep(0.25)
-    assert readings.count(2) > 25, readings  # a report may come late
+    assert readings.count(2) > 25, readings  # a report may be late
 
 
 def test_a_good_canary_reaches_every_pod_without_a_lost_request(
@@ -180,7 +180,7 @@ def test_a_canary_with_other_answers_is_rolled_back_after_its_controller_was_kil
 ) -> None:
     champion = reset(service)
     wrong = version_of_builtin(tmp_path / "wrong", "wrong", swap_labels=True)
-    # Of texts of both kinds in equal parts the shares of the labels would stay: ask for one kind.
+    # With texts of both kinds in equal parts, the labels' shares would not change: send one kind only.
     with load(service) as users:
         TEXTS[:] = ["I love this cream"] * 4
         try:

@@ -1,4 +1,4 @@
-"""A rollout of registered versions: what the registry's aliases mean before, during and after it."""
+"""Tests of the registry's aliases before, during and after a rollout of registered versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from train.registry import Registry, Version, open_registry
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """Versions 1 and 2 of a model."""
+    """Return a registry with versions 1 and 2 of a model."""
     folder = tmp_path_factory.mktemp("registry")
     registry = open_registry(f"sqlite:///{folder}/registry.db")
     for version in ("1", "2"):
@@ -30,7 +30,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 @pytest.fixture
 def registry(registered: Registry) -> Registry:
-    """The champion is version 1, which was never another; there is no canary."""
+    """Return the registry with version 1 as the only champion so far, and no canary."""
     registered.set_alias("senti", "champion", "1")
     RegistryAliases(lambda: registered).move("senti", "canary", None)
     return registered
@@ -41,7 +41,7 @@ def aliases(registry: Registry) -> dict[str, str]:
 
 
 def world(folder: Path, champion: Version) -> World:
-    """Pods that serve version 1's bundle."""
+    """Return pods that serve version 1's bundle."""
     return World(folder, mix=Mix(champion.uri), live=[champion.uri])
 
 
@@ -55,7 +55,7 @@ def roll_out(world: World, registry: Registry, canary: str, plan: Plan = QUICK) 
 
 @pytest.fixture
 def uris(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """How the world's models behave at the bundles' addresses."""
+    """Define the behavior of the world's models at the bundles' addresses."""
     found = {version.version: version.uri for version in registry.versions("senti")}
     monkeypatch.setitem(MODELS, found["1"], MODELS["old"])
     monkeypatch.setitem(MODELS, found["2"], MODELS["good"])
@@ -112,7 +112,7 @@ def test_a_controller_that_died_while_it_moved_them_is_taken_up(
 def test_an_abort_during_the_promotion_leaves_every_alias_as_it_was(
     registry: Registry, uris: dict[str, str], tmp_path: Path, dies_at: tuple[str, str | None]
 ) -> None:
-    """`previous` too: it names no version that was never the champion for good."""
+    """Abort during the promotion: `previous` names no version that was never permanently the champion."""
     pods, before = world(tmp_path, registry.get("senti/1")), aliases(registry)
 
     class Dying(RegistryAliases):

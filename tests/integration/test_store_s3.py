@@ -1,6 +1,6 @@
-"""Models come from S3 whole: what breaks off is continued, what is wrong is refused, what is there is kept.
+"""Tests of models from S3: downloads are resumed, wrong files refused, and existing ones reused.
 
-S3 is moto's, over HTTP; the wire between counts what is sent and can be cut or held.
+S3 is moto's, over HTTP; the middleware in front of it counts what is sent and can cut or hold it.
 """
 
 import functools
@@ -41,16 +41,16 @@ SEND_BYTES = 8 * KIB
 
 
 class Wire:
-    """WSGI middleware: counts what is sent of each object; cuts or holds an answer when told to."""
+    """WSGI middleware that counts the bytes sent of each object, and can cut or hold an answer."""
 
     def __init__(self, app: Any) -> None:
         self._app, self._lock = app, Lock()
         self.gets: Counter[str] = Counter()
         self.sent_bytes: Counter[str] = Counter()
         self.cuts: dict[str, list[int]] = {}
-        """By file name: bytes after which the next answers that are longer break off."""
+        """By file name: bytes after which the next longer answers break off."""
         self.hold_after_bytes: int | None = None
-        """Weights are held after so many bytes of each answer, until `go_on`."""
+        """Bytes of each answer after which weights are held, until `go_on`."""
         self.held, self.go_on = Event(), Event()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
@@ -81,14 +81,14 @@ class Wire:
             yield block
 
     def forget(self) -> None:
-        """Count from here on; answers already under way are not counted."""
+        """Reset the counts; answers in progress are not counted."""
         with self._lock:
             self.gets, self.sent_bytes = Counter(), Counter()
 
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """An empty S3 at a free port, which boto3 finds through its environment."""
+    """Yield an empty S3 at a free port, which boto3 finds through its environment."""
     wire = Wire(moto())
     with listening(wire) as endpoint:
         point_at(endpoint, monkeypatch)
@@ -100,7 +100,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> BundleManifest:
-    """A bundle in `tmp_path/source`, with an empty file and one in a folder."""
+    """Create a bundle in `tmp_path/source`, with an empty file and one in a folder."""
     folder = tmp_path / "source"
     (folder / "1_Pooling").mkdir(parents=True)
     (folder / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}')
@@ -175,7 +175,7 @@ def test_a_stream_that_breaks_is_continued(wire: Wire, source: BundleManifest, t
     assert wire.gets["model.safetensors"] == 4 + 3
     assert (
         wire.sent_bytes["model.safetensors"] < len(WEIGHTS) + 340 * KIB
-    )  # what was cut off was not all sent twice
+    )  # the bytes before the cuts were not all sent twice
 
 
 def test_a_download_that_was_killed_is_continued_by_the_next_process(
@@ -229,7 +229,7 @@ def test_parts_of_an_object_since_replaced_are_not_used(
     wire: Wire, source: BundleManifest, tmp_path: Path
 ) -> None:
     upload(tmp_path / "source")
-    put("model.safetensors", WEIGHTS[::-1])  # the upload of another version, put right below
+    put("model.safetensors", WEIGHTS[::-1])  # the upload of another version, replaced below
     wire.cuts = {"model.safetensors": [72 * KIB] * 2 + [SEND_BYTES] * 38}
     with pytest.raises(StoreUnavailable):
         fetch(URI, cache_dir=tmp_path / "cache")
@@ -396,7 +396,7 @@ def test_an_endpoint_that_does_not_answer(
     wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point_at(NOWHERE, monkeypatch)
-    monkeypatch.setattr("time.sleep", lambda _: None)  # botocore's pauses between its tries
+    monkeypatch.setattr("time.sleep", lambda _: None)  # botocore's pauses between its attempts
 
     with pytest.raises(StoreUnavailable, match="check the network and AWS_ENDPOINT_URL"):
         fetch(URI, cache_dir=tmp_path)
@@ -425,7 +425,7 @@ def test_a_disk_without_room_is_refused_before_the_download(
 
 
 def start_fetch(cache: Path) -> subprocess.Popen[str]:
-    """A process of its own that fetches `URI` and prints the folder."""
+    """Start a process that fetches `URI` and prints the folder."""
     code = (
         "import sys, pathlib; from serve_app.model import s3; from serve_app.model.store import fetch\n"
         f"s3._CHUNK_BYTES = {CHUNK_BYTES}\n"
@@ -435,7 +435,7 @@ def start_fetch(cache: Path) -> subprocess.Popen[str]:
 
 
 def part_bytes(cache: Path) -> int:
-    """Bytes that lie in unfinished downloads."""
+    """Return the bytes of incomplete downloads."""
     return sum(part.stat().st_size for part in cache.rglob("*.part"))
 
 

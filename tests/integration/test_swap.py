@@ -1,4 +1,4 @@
-"""Changing a replica's model under load: requests of one version, failures without harm, freed memory."""
+"""Tests of model changes in a replica under load: one version per request, safe failures, freed memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEXTS = ["a b c", "z y", "m"]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Three bundles whose scores differ, and one whose weights are not those recorded."""
+    """Return three bundles whose scores differ, and one with the wrong weights for its manifest."""
     root = tmp_path_factory.mktemp("models")
     seeds = {"one": 27, "two": 0, "three": 2, "damaged": 3}  # the labels of "one" depend on the text
     for version, seed in seeds.items():
@@ -156,7 +156,7 @@ async def test_what_was_asked_is_counted_on_across_a_change_of_model(
     await until(lambda: batcher.waiting_items == 4)
     with pytest.raises(QueueFull):
         replica.check_room(body_bytes=10)
-    replica.check_room()  # a body of unknown size may be a bulk request, of which none waits
+    replica.check_room()  # a body of unknown size may be a bulk request, and none of these is pending
     seen = replica.record_autoscaling_stats()
     assert (seen["requests"], seen["refused"]) == (4, 1) and seen["ahead_s"] > 0
     go_on.set()
@@ -177,7 +177,7 @@ async def test_the_old_model_is_freed(
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     await ask(replica)
     await replica.reconfigure({"champion": models["two"]}, rank(0))
-    # Without the cycle collector: Serve freezes what was there at the start, and it would not be looked at.
+    # Without the cycle collector: Serve freezes the objects that exist at the start, which it then ignores.
     await until(lambda: made[0]() is None and made[1]() is None)
     assert made[2]() is not None and (await ask(replica)).model.version == "two"
 
@@ -279,7 +279,7 @@ async def test_the_same_twice_does_nothing(replica: ClassifierReplica, models: d
     await replica.reconfigure(wanted, rank(0))
     live = replica._live
     await replica.reconfigure(wanted, rank(0))
-    await replica.reconfigure({"champion": models["two"]}, rank(0))  # promoted: it serves that already
+    await replica.reconfigure({"champion": models["two"]}, rank(0))  # promoted: it serves that model already
     assert replica._live is live and replica.standing.role == "champion"
 
 

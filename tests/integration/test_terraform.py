@@ -1,4 +1,4 @@
-"""The Terraform by itself: its format, its types, and its own tests with a provider that only pretends."""
+"""Tests of the Terraform configuration: format, types, and its own tests with a mock provider."""
 
 from __future__ import annotations
 

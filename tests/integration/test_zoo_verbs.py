@@ -1,4 +1,4 @@
-"""`score` and `fit` on the zoo's data files where Ray reads them: scores, or one sentence of error.
+"""Tests of `score` and `fit` on the zoo's data files in Ray: scores, or an error message of one sentence.
 
 All runs share one process and its Ray cluster; the process is this file, run as a program.
 """
@@ -30,15 +30,15 @@ NESTED = DataFile(
 READ_FILES = [file for file in DATA_FILES if not file.message]
 OF_LAYOUT = {"delimiter", "encoding", "header", "skip_bad_rows"}
 USUAL = [*(file for file in READ_FILES if not OF_LAYOUT & file.options.keys()), NESTED]
-"""Files of one folder, which one run scores although their kinds and columns differ."""
+"""Files in one folder, which one run scores although their formats and columns differ."""
 SAID = [file for file in READ_FILES if OF_LAYOUT & file.options.keys()]
-"""Files whose options the settings of a run say."""
+"""Files whose options are in the settings of a run."""
 REFUSED_BY_FIT = [file for file in DATA_FILES if file.name in ("bad_rows.csv", "no_text.parquet")]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
-    """The folder, and status and output of each run by its name."""
+    """Return the folder, and status and output of each run by its name."""
     folder = tmp_path_factory.mktemp("zoo")
     ended = subprocess.run(
         [sys.executable, "-m", "tests.integration.test_zoo_verbs", str(folder)],
@@ -74,7 +74,7 @@ def test_the_sets_of_settings_are_scored_as_they_are_written(runs: tuple[Path, M
     status, printed = said["score by settings"]
     assert status == 0, printed
     rows = dataset.dataset(folder / "scored-sets", partitioning="hive").to_table().to_pylist()
-    # A text whose label is not known has scores all the same.
+    # A text with an unknown label has scores, too.
     assert sorted(row["text"] for row in rows) == sorted([*texts_of(SAID), "ok"])
 
 
@@ -88,7 +88,7 @@ def test_fit_says_in_one_sentence_what_is_wrong_with_the_rows(
 
 
 def main(folder: Path) -> None:
-    """Run everything and write what came of it."""
+    """Run everything and write the results."""
     from train.__main__ import main as train
 
     model = str(save(folder / "model", labels=LABELS))

@@ -1,4 +1,4 @@
-"""A Kubernetes cluster with the KubeRay operator, as the tests use it: by kubectl, the client and the CLI."""
+"""Kubernetes cluster with the KubeRay operator, used by the tests through kubectl, the client and the CLI."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Cluster:
-    """One cluster.
+    """Kubernetes cluster under test.
 
     Attributes:
-        kubeconfig: of an administrator.
+        kubeconfig: kubeconfig of an administrator.
         kubectl_program: kubectl, by name or path.
-        shared_folder: a folder of this machine that every pod sees at the same path; only the suite's
-            own cluster has one.
+        shared_folder: a folder of this machine that every pod sees at the same path; only the suite's own
+            cluster has one.
     """
 
     kubeconfig: Path
@@ -42,11 +42,11 @@ class Cluster:
 
     @property
     def has_own_kubelet(self) -> bool:
-        """Whether the pods are processes of this machine, started by this suite's kubelet."""
+        """Return whether the pods are processes of this machine, started by this suite's kubelet."""
         return self.shared_folder is not None
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
-        """What kubectl prints.
+        """Return the output of kubectl.
 
         Raises:
             AssertionError: kubectl failed; the message has its standard error.
@@ -63,11 +63,11 @@ class Cluster:
         return done.stdout
 
     def get(self, *arguments: str) -> Any:
-        """The JSON of `kubectl get`: an object, or a List."""
+        """Return the JSON of `kubectl get`: an object, or a List."""
         return json.loads(self.kubectl("get", *arguments, "--output", "json"))
 
     def client(self) -> KubeRay:
-        """The project's client, with the administrator's credentials."""
+        """Return the project's client, with the administrator's credentials."""
         configuration = Configuration()
         configuration.retries = False
         config.load_kube_config(str(self.kubeconfig), client_configuration=configuration)
@@ -87,14 +87,14 @@ class Cluster:
         )
 
     def start(self, *arguments: str, kubeconfig: Path | None = None, **options: Any) -> subprocess.Popen[str]:
-        """Start `python -m cluster ARGUMENTS`; both outputs go to one pipe unless `options` say otherwise."""
+        """Start `python -m cluster ARGUMENTS`; both outputs go to one pipe unless `options` set others."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options}
         return subprocess.Popen(
             _cli(arguments), cwd=ROOT, env=self._variables(kubeconfig), text=True, **options
         )
 
     def execute(self, namespace: str, pod: str, container: str, *command: str) -> str:
-        """What a command prints that runs in a container; whether it succeeds is not checked."""
+        """Return the output of a command that runs in a container; its exit code is not checked."""
         if not self.has_own_kubelet:
             chosen = ["--namespace", namespace, pod, "--container", container]
             return self.kubectl("exec", *chosen, "--", *command)
@@ -104,7 +104,7 @@ class Cluster:
         return self.kubectl("create", "--raw", path, "--filename=-", input="")
 
     def has_container_runtime(self) -> bool:
-        """Whether pods run from images; a kubelet that ignores images reports no container runtime."""
+        """Return whether pods run from images; a kubelet that ignores images reports no container runtime."""
         nodes = self.get("nodes")["items"]
         return all(node["status"].get("nodeInfo", {}).get("containerRuntimeVersion") for node in nodes)
 

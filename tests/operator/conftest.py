@@ -1,8 +1,8 @@
-"""Fixtures of the tests with the real operator: a cluster, a fresh namespace, and the CLI against them.
+"""Fixtures of the tests with the real operator: a cluster, a new namespace, and the CLI for them.
 
-`make operator-test` runs them; `make test` does not. With KUBECONFIG set they run against that cluster, which
-needs the KubeRay operator: pods run OPERATOR_TEST_IMAGE, and OPERATOR_TEST_SET is a list of further settings,
-separated by spaces (`pull_secret=registry workers.0.cpus=2`).
+`make operator-test` runs these tests; `make test` does not. If KUBECONFIG is set, they run on that cluster,
+which needs the KubeRay operator: pods run OPERATOR_TEST_IMAGE, and OPERATOR_TEST_SET is a list of additional
+settings, separated by spaces (`pull_secret=registry workers.0.cpus=2`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SMALL = {
     "workers.0.memory_gib": 2,
     "workers.0.max_pods": 4,
 }
-"""Two pods and a head fit on two cores."""
+"""Settings with which two pods and a head fit on two cores."""
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """The cluster of KUBECONFIG, or the suite's own; skips where there is neither."""
+    """Yield the cluster of KUBECONFIG, or the suite's own; skip if there is neither."""
     if given := os.environ.get("KUBECONFIG"):
         program = shutil.which("kubectl")
         if program is None:
@@ -55,29 +55,33 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A fresh namespace; afterwards everything in it is gone."""
+    """Yield a new namespace; afterwards everything in it is deleted."""
     with fresh_namespace(cluster) as name:
         yield name
 
 
 @pytest.fixture
 def environment(cluster: Cluster, namespace: str) -> Callable[..., list[str]]:
-    """Options of the CLI for a small CPU service in the namespace, with further settings.
+    """Return a function for the CLI options of a small CPU service in the namespace.
 
-    A setting is named as in `--set`, with `__` for a dot: `environment(serve__max_pods=4)`.
+    The function's arguments are additional settings, named as in `--set`, with `__` for a dot:
+    `environment(serve__max_pods=4)`.
     """
     return lambda **settings: environment_options(cluster, namespace, **settings)
 
 
 @pytest.fixture(scope="session")
 def run_cluster(cluster: Cluster) -> Callable[..., Any]:
-    """Run the CLI to its end; see `Cluster.run`."""
+    """Return a function that runs the CLI to its end; see `Cluster.run`."""
     return cluster.run
 
 
 @pytest.fixture
 def start_cluster(cluster: Cluster) -> Iterator[Callable[..., Any]]:
-    """Start the CLI; see `Cluster.start`. A process that still runs after the test is killed."""
+    """Yield a function that starts the CLI; see `Cluster.start`.
+
+    A process that outlives the test is killed.
+    """
     started = []
 
     def start(*arguments: str, **options: Any) -> Any:
@@ -92,12 +96,12 @@ def start_cluster(cluster: Cluster) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., Any]:
-    """See `tests.operator.cluster.wait_until`."""
+    """Return `tests.operator.cluster.wait_until`."""
     return wait
 
 
 def environment_options(cluster: Cluster, namespace: str, **settings: object) -> list[str]:
-    """The options `--env` and `--set`; see the fixture `environment`."""
+    """Return the options `--env` and `--set`; see the fixture `environment`."""
     chosen: dict[str, object] = {"namespace": namespace, **_SMALL}
     if image := os.environ.get("OPERATOR_TEST_IMAGE"):
         chosen["image"] = image

@@ -1,4 +1,4 @@
-"""The builds' user: a kubeconfig with the rights of cluster/aws/deployers.yaml and no others."""
+"""User of the builds: a kubeconfig with exactly the rights of cluster/aws/deployers.yaml."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ GROUP = "sentiment-deployers"
 
 
 def deployers_kubeconfig(cluster: Cluster, namespace: str, path: Path) -> Path:
-    """Put the role into a namespace, bind it to a service account too, and write its kubeconfig.
+    """Create the role in a namespace, bind it also to a service account, and write that account's kubeconfig.
 
     Args:
-        cluster: where an administrator may create roles.
-        namespace: instead of the one in the file.
-        path: of the kubeconfig.
+        cluster: cluster in which an administrator may create roles.
+        namespace: namespace that replaces the one in the file.
+        path: path of the kubeconfig.
     """
     documents = list(yaml.safe_load_all((ROOT / "cluster/aws/deployers.yaml").read_text()))
     account = {"name": _ACCOUNT, "namespace": namespace}

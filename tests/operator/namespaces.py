@@ -1,4 +1,4 @@
-"""Namespaces of single tests: made fresh, and emptied in the order that leaves nothing behind."""
+"""Namespaces of single tests: created new, and deleted in an order that leaves no objects behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GONE_S = 120
 
 @contextmanager
 def fresh_namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace with a name of its own, which begins with the checkout's folder; removed at the end."""
+    """Yield a new namespace whose name begins with the checkout's folder; it is removed at the end."""
     prefix = re.sub(r"[^a-z0-9]+", "-", ROOT.name.lower()).strip("-")[:30] or "test"
     name = f"{prefix}-{secrets.token_hex(3)}"
     cluster.kubectl("create", "namespace", name)
@@ -26,20 +26,20 @@ def fresh_namespace(cluster: Cluster) -> Iterator[str]:
 
 
 def remove_namespace(cluster: Cluster, name: str) -> None:
-    """Delete the Ray objects and wait for their finalizers, then the namespace with everything else."""
+    """Delete the Ray objects and wait for their finalizers, then the namespace and everything else in it."""
     if not cluster.kubectl("get", "namespace", name, "--ignore-not-found", "--output=name"):
         return
     cluster.kubectl("--namespace", name, "delete", RAY_KINDS, "--all", "--wait=false")
 
     def without_ray_objects() -> bool:
-        # A Ray pod's grace period is minutes; nobody waits for the requests of a test that is over.
+        # A Ray pod's grace period is minutes; the requests of a completed test need no grace period.
         _end_pods(cluster, name, "ray.io/cluster")
         return not cluster.get(RAY_KINDS, "--namespace", name)["items"]
 
     wait_until(without_ray_objects, _GONE_S, f"no Ray object is left in namespace {name}")
     cluster.kubectl("delete", "namespace", name, "--wait=false")
     if cluster.has_own_kubelet:
-        return  # the cluster itself is gone with the tests
+        return  # the cluster itself ends with the tests
 
     def is_gone() -> bool:
         if not cluster.kubectl("get", "namespace", name, "--ignore-not-found", "--output=name"):

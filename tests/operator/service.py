@@ -1,4 +1,4 @@
-"""A RayService with Redis, and what the tests ask of it and do to its pods."""
+"""RayService with Redis, with the queries and actions of the tests on its pods."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SETTLED_S = 240
 
 @dataclass
 class Service:
-    """The service of a namespace.
+    """RayService of a namespace.
 
     Attributes:
-        cluster: that it runs in.
-        namespace: of everything.
-        options: `--env` and `--set` as it was applied last.
+        cluster: cluster in which it runs.
+        namespace: namespace of all objects.
+        options: `--env` and `--set` of the last apply.
         timings: seconds that steps took, for the report.
     """
 
@@ -38,32 +38,32 @@ class Service:
     timings: dict[str, float] = field(default_factory=dict)
 
     def traffic(self, rate: float = 10, key: str = KEY) -> Traffic:
-        """Steady requests, with a key, which a service without keys ignores."""
+        """Return steady requests with a key, which a service without keys ignores."""
         return Traffic(self.cluster, self.namespace, NAME, rate, key)
 
     def apply(self, *changes: str) -> None:
-        """Apply the settings with changes, which stay."""
+        """Apply the settings with changes, which are kept for later applies."""
         self.options += [part for change in changes for part in ("--set", change)]
         done = self.cluster.run("apply", *self.options)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def wait(self, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-        """The verb `wait`."""
+        """Run the verb `wait`."""
         done = self.cluster.run("wait", *self.options, "--timeout", str(timeout_s), timeout_s=timeout_s + 60)
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
     def workers(self) -> list[dict[str, Any]]:
-        """Worker pods that are not ending."""
+        """Return the worker pods that are not ending."""
         return self._pods(_WORKER)
 
     def serving(self) -> list[dict[str, Any]]:
-        """Worker pods that are ready endpoints; during an upgrade those of one cluster."""
+        """Return the worker pods that are ready endpoints; during an upgrade those of one cluster."""
         ready = ready_endpoints(self.cluster, self.namespace, NAME)
         return [pod for pod in self.workers() if pod["status"].get("podIP") in ready]
 
     def heads(self) -> list[dict[str, Any]]:
-        """Head pods, the newest last; two of them for a minute after an upgrade."""
+        """Return the head pods, the newest last; there are two for a minute after an upgrade."""
         return sorted(self._pods(_HEAD), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def settle(self, pods: int, within_s: float = _SETTLED_S) -> None:
@@ -86,10 +86,10 @@ class Service:
         self.timings[f"{pods} ready"] = time.monotonic() - began
 
     def kill(self, pod: dict[str, Any]) -> None:
-        """Kill every process of a Ray container but its first, with SIGKILL and at once."""
+        """Kill every process of a Ray container except its first, with SIGKILL and all at once."""
         container = pod["spec"]["containers"][0]["name"]
         script = "import os; os.kill(-1, 9)"
-        with suppress(AssertionError):  # kubectl exec may be among those that end
+        with suppress(AssertionError):  # kubectl exec may be among the processes that end
             self.cluster.execute(self.namespace, pod["metadata"]["name"], container, "python", "-c", script)
 
     def _pods(self, selector: str) -> list[dict[str, Any]]:
@@ -103,14 +103,14 @@ class Service:
 
 
 def make_secrets(cluster: Cluster, namespace: str) -> None:
-    """The Secrets that the settings name: Redis' password and the API keys."""
+    """Create the Secrets that the settings name: Redis' password and the API keys."""
     create = ("--namespace", namespace, "create", "secret", "generic")
     cluster.kubectl(*create, "redis-password", "--from-literal=password=of-this-test")
     cluster.kubectl(*create, "api-keys", f"--from-literal=keys=first: {KEY}\n")
 
 
 def make_disk(cluster: Cluster, namespace: str) -> str | None:
-    """A volume for Redis where no StorageClass makes one; its name."""
+    """Create a volume for Redis if no StorageClass does; return its name."""
     classes = cluster.get("storageclasses")["items"]
     default = "storageclass.kubernetes.io/is-default-class"
     if any((one["metadata"].get("annotations") or {}).get(default) == "true" for one in classes):

@@ -1,4 +1,4 @@
-"""What the tests' stand-in of the Kubernetes API is checked against are the answers of a real API server."""
+"""Tests that a real API server gives the answers with which the tests' stand-in is checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.operator.cluster import Cluster
 
 
 def test_the_recorded_answers_are_those_of_this_api_server(cluster: Cluster, namespace: str) -> None:
-    """With OPERATOR_TEST_RECORD set, they are recorded."""
+    """Compare the recorded answers with this server's; record them if OPERATOR_TEST_RECORD is set."""
     configuration = Configuration()
     configuration.retries = False
     config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)

@@ -1,6 +1,6 @@
-"""Apply against a real API server and operator: what stands is what was rendered, and who owns it.
+"""Tests of apply on a real API server and operator: live objects equal the rendered ones, with their owner.
 
-The pods never start: the head asks for more CPUs than any node has.
+The pods never start: the head requests more CPUs than any node has.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROD = (
     "upgrade.type=NewCluster",  # the other needs the Gateway API's CRDs before the operator does anything
 )
 ODD = ("environment.EMPTY=", "training.keep_s=0", "head.memory_gib=2048", "api_keys_secret=keys")
-"""Values that Go's types would write in another way."""
+"""Values that Go's types would serialize differently."""
 
 
 def options(namespace: str, name: str, *changes: str) -> list[str]:
@@ -46,7 +46,7 @@ def options(namespace: str, name: str, *changes: str) -> list[str]:
 def reconciled(
     cluster: Cluster, kind: Kind, namespace: str, wait_until: Callable[..., Any]
 ) -> dict[str, Any]:
-    """The Ray object once the operator has added its finalizer and written its status."""
+    """Return the Ray object after the operator has added its finalizer and written its status."""
 
     def seen() -> dict[str, Any] | None:
         live = cluster.client().get(kind, namespace, NAMES[kind])
@@ -57,7 +57,7 @@ def reconciled(
 
 
 def as_rendered_before(document: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    """The document with what an older version rendered and the operator's Update changes."""
+    """Return the document with the output of an older version and the changes of the operator's Update."""
     older = copy.deepcopy(document)
     for group in older["spec"][CLUSTER_FIELD[kind]]["workerGroupSpecs"]:
         del group["scaleStrategy"]
@@ -164,7 +164,7 @@ def _apply_older(cluster: Cluster, namespace: str, kind: Kind) -> None:
 
 
 def _remove_nodes(cluster: Cluster, namespace: str, name: str) -> None:
-    """Delete what is not in the namespace."""
+    """Delete objects outside the namespace."""
     if name == "prod":
         for kind in ("nodepools.karpenter.sh", "ec2nodeclasses.karpenter.k8s.aws"):
             cluster.kubectl("delete", kind, f"{namespace}-gpu", "--ignore-not-found", "--wait=false")

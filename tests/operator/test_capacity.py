@@ -1,4 +1,4 @@
-"""How many pods there are: when a model cannot load, a head is lost, an instance type is sold out."""
+"""Tests of the number of pods when a model cannot load, a head is lost, or an instance type is sold out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.operator.traffic import Traffic, ready_endpoints
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 STARTED_S = 240
-"""For a cluster to start on two cores that others use too."""
+"""Seconds for a cluster to start on two cores that other processes use, too."""
 HEAD_BACK_S = 30
 LOAD_PER_S = 8
-"""Requests a second, which two cores answer while they start pods."""
+"""Requests per second that two cores can answer while they start pods."""
 Run = Callable[..., Any]
 Options = Callable[..., list[str]]
 
 
 def pods(cluster: Cluster, namespace: str, role: str) -> list[dict[str, Any]]:
-    """The pods of a role, `head` or `worker`, that are not ending."""
+    """Return the pods of a role, `head` or `worker`, that are not ending."""
     found = cluster.client().find(POD, namespace, f"ray.io/node-type={role}")
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
@@ -42,7 +42,7 @@ def are_ready(found: list[dict[str, Any]]) -> bool:
 
 
 def application(cluster: Cluster, namespace: str) -> dict[str, Any]:
-    """What the operator last heard from Serve about the application."""
+    """Return the last status of the application that the operator received from Serve."""
     status = cluster.client().get(RAY_SERVICE, namespace, "sentiment").get("status") or {}
     heard: dict[str, Any] = {}
     for part in ("activeServiceStatus", "pendingServiceStatus"):
@@ -122,7 +122,7 @@ def test_a_sold_out_instance_type_is_replaced_by_another(
 def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
     cluster: Cluster, namespace: str, environment: Options, run_cluster: Run, wait_until: Run
 ) -> None:
-    """From CPU pods to pods on a GPU instance, since two clusters of four pods do not fit onto the others."""
+    """Upgrade from CPU pods to a GPU instance: two clusters of four pods do not fit on the CPU nodes."""
     kind = "g5.12xlarge"
     if not cluster.get("nodes", "--selector", f"{INSTANCE_TYPE}={kind}")["items"]:
         pytest.skip(f"needs a node of {kind}")
@@ -145,7 +145,7 @@ def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
     assert waited.returncode == 0, waited.stdout + waited.stderr
     old = ready_endpoints(cluster, namespace, service)
     assert len(old) == 4
-    # In place: four stay, since the load of the last ten minutes counts.
+    # In place: four pods stay, since the load of the last ten minutes counts.
     apply("--ray-only", serve__min_pods=1)
     with Traffic(cluster, namespace, service, LOAD_PER_S) as traffic:
         apply("--ray-only", serve__min_pods=1, workers=group, **nodes)
@@ -159,7 +159,7 @@ def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
 
 @contextmanager
 def sold_out(cluster: Cluster, instance_type: str, other: str) -> Iterator[None]:
-    """No pod comes onto a node of the type; skips where there is no node of either."""
+    """Prevent scheduling on nodes of the type; skip if there is no node of either type."""
     nodes = cluster.get("nodes", "--selector", f"{INSTANCE_TYPE}={instance_type}")["items"]
     if not nodes or not cluster.get("nodes", "--selector", f"{INSTANCE_TYPE}={other}")["items"]:
         pytest.skip(f"needs nodes of {instance_type} and {other}")
@@ -172,7 +172,7 @@ def sold_out(cluster: Cluster, instance_type: str, other: str) -> Iterator[None]
 
 
 def _toml_groups(*groups: dict[str, Any]) -> str:
-    """Worker groups as an inline TOML value."""
+    """Return worker groups as an inline TOML value."""
     return str([_Inline(group) for group in groups])
 
 
@@ -182,7 +182,7 @@ class _Inline(dict[str, Any]):
 
 
 def _redis() -> str:
-    """A Redis that keeps nothing on a disk, with its Service and password."""
+    """Return a Redis without persistent storage, with its Service and password."""
     about = {"name": "redis", "labels": {"app": "redis"}}
     secret = {"name": "redis-password"}
     command = ["sh", "-c", 'exec redis-server --requirepass "$PASSWORD"']

@@ -1,4 +1,4 @@
-"""`wait`, `status` and `train` name the cause, with the deployers' role and no other right."""
+"""Tests that `wait`, `status` and `train` name the cause, with no right except the deployers' role."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.operator.cluster import Cluster
 from tests.operator.deployers import deployers_kubeconfig
 
 REPORTED_S = 10.0
-"""A cause is reported within this time after the cluster has it."""
+"""Seconds within which a cause is reported after it occurs in the cluster."""
 _SLOW_S = 5.0
-"""For a CLI that starts next to Ray pods on two cores."""
+"""Additional seconds for a CLI that starts next to Ray pods on two cores."""
 TOO_LARGE = {"workers__0__cpus": 900}
-"""No worker is scheduled: the cases are about other pods, and no Ray starts for nothing."""
+"""No worker is scheduled: the tests are about other pods, so no Ray is started needlessly."""
 NO_POD = {**TOO_LARGE, "head__cpus": 900}
 TRAINING = {"training__version": "'1'", "training__workers__memory_gib": 2}
 
@@ -29,13 +29,13 @@ Document = dict[str, Any]
 
 @pytest.fixture
 def deployer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
-    """A kubeconfig of an account that has the role of cluster/aws/deployers.yaml, and nothing else."""
+    """Return a kubeconfig of an account that has only the role of cluster/aws/deployers.yaml."""
     return deployers_kubeconfig(cluster, namespace, tmp_path / "deployer")
 
 
 @pytest.fixture
 def apply(cluster: Cluster) -> Callable[..., None]:
-    """Apply an environment, with a change to its Ray object, as an administrator."""
+    """Return a function that applies an environment with a changed Ray object as an administrator."""
 
     def applied(
         options: list[str], *, change: Callable[[Document], None] | None = None, only_ray: bool = False
@@ -53,7 +53,7 @@ def apply(cluster: Cluster) -> Callable[..., None]:
 
 
 def in_autoscaler(document: Document) -> None:
-    """A version of KubeRay's API that there is not: the autoscaler reads its own RayCluster at it."""
+    """Set a nonexistent version of KubeRay's API, at which the autoscaler reads its own RayCluster."""
     options = document["spec"]["rayClusterConfig"]["autoscalerOptions"]
     options["env"] = [{"name": "KUBERAY_CRD_VER", "value": "v9"}]
 
@@ -158,7 +158,7 @@ def test_training_ends_without_its_volume(
 ) -> None:
     options = environment(**TRAINING)
     if has_claim:
-        # An empty class: no provisioner may answer, as on a new EKS cluster without a StorageClass.
+        # With an empty class no provisioner may answer, as on a new EKS cluster without a StorageClass.
         spec = {
             "storageClassName": "",
             "accessModes": ["ReadWriteMany"],
@@ -188,7 +188,7 @@ def test_a_cause_is_reported_soon_after_the_cluster_has_it(
     apply(options)
     process = cluster.start("wait", *options, "--timeout", "120", kubeconfig=deployer)
     with process:
-        _until_line(process, "cannot be scheduled")  # the wait runs
+        _until_line(process, "cannot be scheduled")  # the wait is running
         cluster.kubectl("-n", namespace, "delete", "serviceaccount", "sentiment")
         began = time.monotonic()
         _until_line(process, "ServiceAccount sentiment does not exist")

@@ -1,4 +1,4 @@
-"""`delete --all` on an operator: nothing is left, in an order in which the operator's clean-up can work."""
+"""Tests that `delete --all` leaves nothing, in an order in which the operator's clean-up can work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEFT = (
 
 @pytest.fixture
 def disk(cluster: Cluster, namespace: str) -> Iterator[None]:
-    """A volume for Redis, and the Secrets."""
+    """Create a volume for Redis, and the Secrets."""
     make_secrets(cluster, namespace)
     volume = make_disk(cluster, namespace)
     yield
@@ -30,7 +30,7 @@ def disk(cluster: Cluster, namespace: str) -> Iterator[None]:
 
 
 def left(cluster: Cluster, namespace: str) -> list[str]:
-    """Everything in the namespace but what every namespace has, and the Secrets of the test."""
+    """Return everything in the namespace except what every namespace has, and the Secrets of the test."""
     accounts = cluster.kubectl("--namespace", namespace, "get", "serviceaccounts", "--output=name").split()
     found = cluster.kubectl("--namespace", namespace, "get", LEFT, "--output=name").split()
     return found + [name for name in accounts if name != "serviceaccount/default"]

@@ -1,4 +1,4 @@
-"""The suite's own means against the cluster: namespace, CLI and client see the same."""
+"""Test of the suite's own fixtures: namespace, CLI and client see the same cluster."""
 
 from __future__ import annotations
 

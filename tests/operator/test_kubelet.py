@@ -1,4 +1,4 @@
-"""The suite's own kubelet does what the other tests count on."""
+"""Tests that the suite's own kubelet does what the other tests rely on."""
 
 from __future__ import annotations
 

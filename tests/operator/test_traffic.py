@@ -1,6 +1,6 @@
-"""One service through everything that happens to it, under steady traffic: no request fails.
+"""Tests of one service through upgrades, failures and rollouts under steady traffic: no request fails.
 
-The tests build on each other, in this order: the service of the first is upgraded, broken, scaled and gets
+The tests depend on each other, in this order: the service of the first is upgraded, broken, scaled and gets
 other models.
 """
 
@@ -26,7 +26,7 @@ from tests.operator.traffic import Traffic, post, ready_endpoints
 
 _REQUESTS_PER_MINUTE = 360
 _BASE, _HIGH = 10, 21
-"""Requests a second that 2 and 4 pods are counted on for, more than 5 % away from any other number."""
+"""Requests per second for which 2 and 4 pods are computed, more than 5 % away from any other number."""
 _REDIS = shutil.which("redis-server")
 _PLAN = """
 stages = [{ pods = 1 }]
@@ -45,7 +45,7 @@ _ENDPOINT_LEAVES_S = 15
 
 @pytest.fixture(scope="module")
 def service(cluster: Cluster) -> Iterator[Service]:
-    """A service of two pods, with its head's state in Redis."""
+    """Yield a service of two pods, with its head's state in Redis."""
     if cluster.has_own_kubelet and _REDIS is None:
         pytest.skip("redis-server is missing, which the pod of Redis runs: install the package redis-server")
     with fresh_namespace(cluster) as namespace:
@@ -61,7 +61,8 @@ def service(cluster: Cluster) -> Iterator[Service]:
             workers__0__min_pods=2,
             redis__secret="redis-password",
             environment__RAY_metrics_report_interval_ms="'1000'",
-            # Clusters start on the two cores that serve: meanwhile requests wait, and none is refused for it.
+            # Clusters start on the two cores that also serve: requests may wait meanwhile, so that none is
+            # refused.
             environment__SENTIMENT_MAX_QUEUE_WAIT_S="'10'",
         )
         found = Service(cluster, namespace, options)
@@ -100,7 +101,7 @@ def test_the_logs_of_every_container_are_printed(service: Service) -> None:
 
 
 def test_an_upgrade_with_keys_fails_no_request(service: Service) -> None:
-    """A new cluster beside the old one, which asks for keys; then the end of the old one."""
+    """Add a new cluster, which requires keys, next to the old one; then the old one ends."""
     before = ready_endpoints(service.cluster, service.namespace, NAME)
     with service.traffic() as traffic:
         service.apply("api_keys_secret=api-keys")
@@ -121,7 +122,7 @@ def test_a_key_that_is_added_to_the_secret_is_accepted_without_a_restart(service
         cluster.kubectl("--namespace", namespace, "patch", "secret", "api-keys", f"--patch={patch}")
         endpoints = ready_endpoints(cluster, namespace, NAME)
         for address in endpoints:
-            # A kubelet refreshes a mounted Secret within its sync period of a minute and a cache's lifetime.
+            # A kubelet refreshes a mounted Secret within its sync period of a minute plus a cache's lifetime.
             wait_until(lambda at=address: ask(at, OTHER_KEY) == 200, 150, f"{address} accepts the new key")
     assert_nothing_failed(traffic)
     assert {pod["metadata"]["uid"] for pod in service.serving()} == pods
@@ -204,14 +205,14 @@ def test_pods_are_added_under_load_and_no_request_fails(service: Service) -> Non
 
 @pytest.mark.long
 def test_pods_that_the_load_does_not_need_leave_and_no_request_fails(service: Service) -> None:
-    """After the policy's window, Ray's idle time-out of 120 s, and draining."""
+    """Remove pods after the policy's window, Ray's idle time-out of 120 s, and draining."""
     with service.traffic() as traffic:
         service.settle(2, 420)
     assert_nothing_failed(traffic)
 
 
 def roll_out(service: Service, folder: Path, which: str) -> tuple[Any, Traffic]:
-    """Run `rollout start` as the builds do."""
+    """Run `rollout start` like the builds do."""
     cluster, namespace = service.cluster, service.namespace
     kubeconfig = deployers_kubeconfig(cluster, namespace, folder / "kubeconfig")
     may = ("auth", "can-i", "--as=somebody", f"--as-group={GROUP}", "--namespace", namespace)
@@ -229,7 +230,7 @@ def roll_out(service: Service, folder: Path, which: str) -> tuple[Any, Traffic]:
 
 
 def version(cluster: Cluster, which: str) -> str:
-    """Address of a version that pods can read: made here, or that of OPERATOR_TEST_MODEL_GOOD or _BAD."""
+    """Return the address of a version that pods can read: new, or OPERATOR_TEST_MODEL_GOOD or _BAD."""
     if given := os.environ.get(f"OPERATOR_TEST_MODEL_{which.upper()}"):
         return given
     if cluster.shared_folder is None:

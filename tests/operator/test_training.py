@@ -1,6 +1,6 @@
-"""`cluster train` with the deployers' role alone: failed, started again, joined, and another of its name.
+"""Tests of `cluster train` with only the deployers' role: failure, restart, joining, and a name conflict.
 
-Nothing of the environment is applied before: the training brings what it needs.
+No part of the environment is applied before: the training creates what it needs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ PENDING = {**SMALL, "head__cpus": 999}
 
 @pytest.fixture
 def deployer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
-    """A kubeconfig of an account that has the role of cluster/aws/deployers.yaml, and nothing else."""
+    """Return a kubeconfig of an account that has only the role of cluster/aws/deployers.yaml."""
     return deployers_kubeconfig(cluster, namespace, tmp_path / "deployer")
 
 
 @pytest.fixture
 def claim(cluster: Cluster, namespace: str) -> Iterator[None]:
-    """The claim `training` of the environment, with a volume made by hand."""
+    """Create the environment's claim `training`, with a manually created volume."""
     volume = f"{namespace}-training"
     size = {"storage": "1Gi"}
     modes = {"accessModes": ["ReadWriteOnce"]}
@@ -61,7 +61,7 @@ def claim(cluster: Cluster, namespace: str) -> Iterator[None]:
 
 @pytest.fixture
 def folder(cluster: Cluster) -> Iterator[Path]:
-    """Settings, a tiny base and a place for texts, which the pods see; /tmp is each pod's own."""
+    """Yield a folder for settings, a tiny base model and texts that the pods see; /tmp is each pod's own."""
     if cluster.shared_folder is None and cluster.has_container_runtime():
         pytest.skip("the pods do not see this machine's files")
     found = Path(tempfile.mkdtemp(dir=cluster.shared_folder or "/var/tmp"))

@@ -1,4 +1,4 @@
-"""Steady requests to a Service, and what became of each."""
+"""Steady requests to a Service, with the outcome of each."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _CALLERS = 64
 
 @dataclass(frozen=True)
 class Request:
-    """One request and its end.
+    """Request with its outcome.
 
     Attributes:
-        sent_s: when it was sent, on the monotonic clock.
-        address: of the pod; empty where there was no endpoint.
-        outcome: the HTTP status, or what failed.
+        sent_s: time at which it was sent, on the monotonic clock.
+        address: address of the pod; empty if there was no endpoint.
+        outcome: the HTTP status, or the failure.
     """
 
     sent_s: float
@@ -41,15 +41,15 @@ class Request:
 
 
 class Traffic:
-    """Sends requests at a steady rate, each to a ready endpoint and on a connection of its own.
+    """Requests at a steady rate, each to a ready endpoint and on its own connection.
 
-    That is what kube-proxy does to clients without keep-alive.
+    kube-proxy distributes clients without keep-alive in the same way.
 
     Args:
-        cluster: with the Service.
-        namespace: of the Service.
-        service: its name.
-        rate: requests a second.
+        cluster: cluster with the Service.
+        namespace: namespace of the Service.
+        service: name of the Service.
+        rate: requests per second.
         key: API key of every request.
     """
 
@@ -77,11 +77,11 @@ class Traffic:
 
     @property
     def failed(self) -> list[Request]:
-        """Every request without an answer of status 200."""
+        """Return every request without an answer of status 200."""
         return [request for request in self.requests if request.outcome != "200"]
 
     def left_s(self, address: str, after_s: float) -> float | None:
-        """When an address was no longer an endpoint; None while it is."""
+        """Return when an address was no longer an endpoint; None while it is one."""
         return next((at for at, found in self.endpoints if at >= after_s and address not in found), None)
 
     def _follow(self) -> None:
@@ -109,7 +109,7 @@ class Traffic:
 
 
 def ready_endpoints(cluster: Cluster, namespace: str, service: str) -> tuple[str, ...]:
-    """Addresses of the Service's ready endpoints, in order."""
+    """Return the addresses of the Service's ready endpoints, in order."""
     slices: list[dict[str, Any]] = cluster.client().find(
         _ENDPOINT_SLICE, namespace, f"kubernetes.io/service-name={service}"
     )
@@ -125,7 +125,7 @@ def ready_endpoints(cluster: Cluster, namespace: str, service: str) -> tuple[str
 
 
 def post(address: str, text: str, headers: dict[str, str]) -> int:
-    """Ask a pod for the class of a text; the HTTP status."""
+    """Send a text to a pod for classification; return the HTTP status."""
     connection = http.client.HTTPConnection(address, SERVE_PORT, timeout=_TIMEOUT_S)
     try:
         connection.request("POST", "/v1/classify", json.dumps({"inputs": [text]}), headers)

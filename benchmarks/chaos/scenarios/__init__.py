@@ -1,4 +1,4 @@
-"""The scenarios, in the order in which they run, each with the seconds after which it is ended."""
+"""Scenarios in the order in which they run, each with its time limit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.chaos.verdict import Result
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A fault, and how long it may take.
+    """Fault scenario with its time limit.
 
     Attributes:
-        run: does it, and returns what it measured.
-        limit_s: seconds after which it is ended, the start of a service included.
-        soaks: whether the soak's duration comes on top of the limit.
+        run: executes the scenario and returns its measurements.
+        limit_s: seconds after which it is terminated, including the start of a service.
+        soaks: whether the duration of the soak is added to the limit.
     """
 
     run: Callable[[Context, str], Result]

@@ -1,4 +1,4 @@
-"""Hostile and broken clients beside the others' small requests."""
+"""Scenarios with hostile and broken clients next to the small requests of normal clients."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from benchmarks.chaos.verdict import Result
 _ALONE_S, _BESIDE_S = 10.0, 15.0
 _WORST_CASE_CLIENTS, _WORST_CASE_PAUSE_S = 2, 0.5
 _SLOW_CLIENTS = 100
-"""Of each kind of slow client."""
+"""Number of clients of each slow kind."""
 _VANISHING_CLIENTS, _VANISHING_PAUSE_S = 4, 0.4
-"""Of each kind; ten connections a second of each kind."""
+"""Number of clients of each kind; each kind opens ten connections per second."""
 
 
 def worst_case_bodies(context: Context, name: str) -> Result:
-    """Send bodies of up to 900 KB that are made to cost much, from two clients, half a second apart."""
+    """Send expensive bodies of up to 900 KB from two clients, half a second apart."""
     clients = [
         sends_worst_cases(_WORST_CASE_PAUSE_S, offset=6 * number) for number in range(_WORST_CASE_CLIENTS)
     ]
@@ -34,12 +34,12 @@ def worst_case_bodies(context: Context, name: str) -> Result:
 
 
 def slow_clients(context: Context, name: str) -> Result:
-    """Hold 200 connections: uploads of a byte a second, and heads that stop halfway."""
+    """Hold 200 connections: uploads of one byte per second, and request heads that stop halfway."""
     return _beside(context, name, [trickles, stalls_in_the_head] * _SLOW_CLIENTS)
 
 
 def vanishing_clients(context: Context, name: str) -> Result:
-    """Close connections in the middle of uploads, and while an answer is awaited, 20 times a second."""
+    """Close connections during uploads and while an answer is pending, 20 times per second."""
     clients = [leaves(sends=sends, pause_s=_VANISHING_PAUSE_S) for sends in (0.7, 1.0)] * _VANISHING_CLIENTS
     return _beside(context, name, clients)
 

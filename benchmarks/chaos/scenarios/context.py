@@ -1,4 +1,4 @@
-"""What a scenario is given."""
+"""Input of a scenario."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from benchmarks.chaos.service import SharedService
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The service that scenarios share, and the settings of the run.
+    """Service that scenarios share, and settings of the run.
 
     Attributes:
-        shared: the service; a scenario that needs one of its own closes it first.
+        shared: the shared service; a scenario that needs its own service closes it first.
         soak_s: duration of the soak in seconds.
     """
 

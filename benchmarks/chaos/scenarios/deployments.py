@@ -1,4 +1,4 @@
-"""Changes of the deployment: a bundle that cannot be loaded, and fewer replicas."""
+"""Scenarios that change the deployment: a bundle that cannot be loaded, and fewer replicas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCALED_S = 5.0
 
 
 def broken_bundle(context: Context, name: str) -> Result:
-    """Deploy a bundle with truncated weights through `user_config`; then the working one again."""
+    """Deploy a bundle with truncated weights through `user_config`, then the working bundle again."""
     service = context.shared.get()
     version, working = service.version(), Mix(str(service.model))
     broken = _truncated_bundle(service)

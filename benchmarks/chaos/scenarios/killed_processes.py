@@ -1,4 +1,4 @@
-"""A process of the running service is killed with SIGKILL, or stopped for a while."""
+"""Scenarios in which a process of the running service is killed with SIGKILL, or stopped for a while."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from benchmarks.chaos.verdict import Result
 Find = Callable[[ServiceProcesses], psutil.Process]
 
 _BACK_S = 70.0
-"""Seconds to wait for a killed process to be back."""
+"""Seconds to wait for the replacement of a killed process."""
 _LATER_S = 5.0
-"""Further seconds of traffic: Serve's health checks come every 5 s."""
+"""Additional seconds of traffic: Serve's health checks run every 5 s."""
 _REPLACED_S = 20.0
-"""As `_LATER_S` after HAProxy's death: Serve replaces its proxy actor after three failed health checks."""
+"""`_LATER_S` after HAProxy is killed: Serve replaces its proxy actor after three failed health checks."""
 _STOPPED_S = 20.0
 _KILLED_REPLICA_PER_S = 60.0
-"""More traffic than beside other faults, so that requests are in flight."""
+"""More traffic than in other scenarios, so that requests are in flight."""
 
 
 def replica_killed(context: Context, name: str) -> Result:
-    """Kill one of two replicas: only what was in flight there may fail."""
+    """Kill one of two replicas: only requests in flight there may fail."""
     service = context.shared.get()
     with under_traffic(service, name, per_s=_KILLED_REPLICA_PER_S) as experiment:
         victim = service.processes.replicas[0]
@@ -40,7 +40,7 @@ def replica_killed(context: Context, name: str) -> Result:
 
 
 def replica_stopped(context: Context, name: str) -> Result:
-    """Stop one of two replicas with SIGSTOP for 20 s, as a machine that stalls."""
+    """Stop one of two replicas with SIGSTOP for 20 s, like a machine that stalls."""
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
         victim = service.processes.replicas[0]
@@ -58,7 +58,7 @@ def replica_stopped(context: Context, name: str) -> Result:
 
 
 def haproxy_killed(context: Context, name: str) -> Result:
-    """Kill HAProxy, through which every request goes."""
+    """Kill HAProxy, which forwards every request."""
     return _killed(context, name, lambda processes: processes.haproxy, later_s=_REPLACED_S)
 
 
@@ -68,7 +68,7 @@ def proxy_actor_killed(context: Context, name: str) -> Result:
 
 
 def fallback_proxy_killed(context: Context, name: str) -> Result:
-    """Kill Serve's own proxy, which HAProxy falls back to without replicas."""
+    """Kill Serve's own proxy, to which HAProxy falls back when there are no replicas."""
     return _killed(context, name, lambda processes: processes.actor("ProxyActor"))
 
 

@@ -1,4 +1,4 @@
-"""More than the service can do for a short time, and much of what it can do for a long time."""
+"""Scenarios with load above the capacity for a short time, and near the capacity for a long time."""
 
 from __future__ import annotations
 
@@ -25,23 +25,26 @@ _TEXTS = invent(500, 0)
 _SOAK_FRACTION, _SOAK_PROBES_PER_S = 0.7, 5.0
 _WARM_UP_FRACTION, _MAX_WARM_UP_S = 0.4, 240.0
 _MIN_MEMORY_SOAK_S = 600.0
-"""A replica's memory rises by about a fifth during its first 7,500 requests, and by a hundredth during the
-next 5,000 (docs/reliability.md). A shorter soak is over before that, so it does not judge this series."""
+"""Minimum soak in seconds for a verdict on the memory of the replicas.
+
+A replica's memory rises by about a fifth during its first 7,500 requests, and by a hundredth during the next
+5,000 (docs/reliability.md). A shorter soak ends before that, so it does not judge this series.
+"""
 _REPLICA_MEMORY = "replicas, memory"
 _SAMPLE_S = 1.0
 _ERROR = 0.05
 
 
 def overload(context: Context, name: str) -> Result:
-    """Offer ten times the capacity: what is accepted stays fast, the rest is refused with 429."""
+    """Offer ten times the capacity: accepted requests stay fast, and the rest is refused with 429."""
     service = context.shared.get()
     capacity = _capacity(service)
     with under_traffic(service, name) as experiment:
         began = time.monotonic()
         with Traffic(service.url, _TEXTS, _OVERLOAD * capacity) as flood:
             experiment.observe(_FLOOD_S)
-            experiment.fault()  # how long it takes to be normal counts from the flood's end
-    # What the generator could not send says nothing of the service.
+            experiment.fault()  # the time to normal counts from the end of the flood
+    # Requests that the generator could not send are no evidence about the service.
     sent = [request for request in flood.requests if request.outcome != NOT_SENT]
     experiment.measure(allowed=(OK, REFUSED), beside=sent)
     accepted = [request for request in sent if request.outcome == OK]
@@ -60,7 +63,7 @@ def overload(context: Context, name: str) -> Result:
 
 
 def soak(context: Context, name: str) -> Result:
-    """Offer 70 % of the capacity for minutes: nothing fails, and neither memory nor descriptors grow."""
+    """Offer 70 % of the capacity for minutes: no request fails, and neither memory nor descriptors grow."""
     service = context.shared.get()
     capacity = _capacity(service)
     warm_up_s = min(_MAX_WARM_UP_S, _WARM_UP_FRACTION * context.soak_s)
@@ -92,7 +95,10 @@ def soak(context: Context, name: str) -> Result:
 
 
 class ResourceSampler:
-    """Resident memory and open descriptors of the service's processes, once a second while the block runs."""
+    """Sampler of resident memory and open descriptors of the service's processes, once per second.
+
+    It samples while the block runs.
+    """
 
     def __init__(self, service: Service) -> None:
         processes = service.processes
@@ -141,7 +147,7 @@ class ResourceSampler:
 
 
 def _capacity(service: Service) -> float:
-    """Return the answers a second of 32 connections that each wait for their answer."""
+    """Return the answers per second with 32 connections that each wait for their answer."""
     outcome = uvloop.run(closed_loop(service.url, _TEXTS, connections=_CONNECTIONS, seconds=_CAPACITY_S))
     return outcome.rate
 

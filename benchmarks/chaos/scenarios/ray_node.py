@@ -1,4 +1,4 @@
-"""The Ray node and its launcher: GCS killed without and with Redis, and the launcher itself killed."""
+"""Scenarios of the Ray node and its launcher: GCS killed without and with Redis, and launcher killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serve_app.local import free_port
 _END_S = 45.0
 _BACK_S = 70.0
 _CHILDREN_END_S = 5.0
-"""Seconds after the launcher in which helpers of Ray notice that their parent has ended."""
+"""Seconds after the launcher's end in which helper processes of Ray detect that their parent has ended."""
 _GCS_AWAY_S = 5.0
 _REDIS = "redis-server"
 _CONTROLLER = "ServeController"
@@ -29,7 +29,7 @@ _PORT_OPTION = "--gcs_server_port="
 
 
 def gcs_killed(context: Context, name: str) -> Result:
-    """Kill the GCS, without Redis: the node cannot live on, and the launcher has to end with exit code 1."""
+    """Kill the GCS without Redis: the node cannot continue, and the launcher must end with exit code 1."""
     context.shared.close()
     result = Result(name)
     with running() as service:
@@ -45,7 +45,7 @@ def gcs_killed(context: Context, name: str) -> Result:
 
 
 def gcs_restarted(context: Context, name: str) -> Result:
-    """Kill the GCS and start it again with the same command, its state in Redis, as KubeRay does."""
+    """Kill the GCS and start it again with the same command and its state in Redis, as KubeRay does."""
     if shutil.which(_REDIS) is None:
         return Result(name, skipped=f"no {_REDIS} on the PATH")
     context.shared.close()
@@ -55,7 +55,7 @@ def gcs_restarted(context: Context, name: str) -> Result:
             environment, folder, port = gcs.environ(), gcs.cwd(), service.processes.gcs_port()
             command = [word for word in gcs.cmdline() if not word.startswith(_PORT_OPTION)]
             command.append(f"{_PORT_OPTION}{port}")
-            # `ray start --block` would end the node; on a cluster it is the head's pod that is replaced.
+            # `ray start --block` would end the node; on a cluster, the head's pod is replaced instead.
             node.suspend()
             experiment.fault()
             kill([gcs])
@@ -68,7 +68,7 @@ def gcs_restarted(context: Context, name: str) -> Result:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            # What needs the GCS must work again: it starts a killed controller's successor.
+            # Everything that needs the GCS must work again: it starts the successor of a killed controller.
             controller = service.processes.actor(_CONTROLLER)
             kill([controller])
             experiment.wait_until_whole(
@@ -83,7 +83,7 @@ def gcs_restarted(context: Context, name: str) -> Result:
 
 
 def parent_killed(context: Context, name: str) -> Result:
-    """Kill the launcher with SIGKILL: nothing that it started may be left."""
+    """Kill the launcher with SIGKILL: no process that it started may remain."""
     context.shared.close()
     result = Result(name)
     with running() as service:
@@ -104,7 +104,7 @@ def parent_killed(context: Context, name: str) -> Result:
 
 @contextmanager
 def _redis() -> Iterator[str]:
-    """Run a Redis of this scenario's own, in memory, and yield its address."""
+    """Run a Redis server in memory for this scenario only, and yield its address."""
     port = free_port()
     command = [_REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with TemporaryDirectory(prefix="chaos-redis-") as folder:

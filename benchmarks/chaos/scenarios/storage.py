@@ -1,4 +1,4 @@
-"""The folders that the service works with are taken away, filled, and given back."""
+"""Scenarios in which folders of the service are removed or filled, and restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FULL_BYTES = 64 << 10
 
 
 def log_unwritable(context: Context, name: str) -> Result:
-    """Put a file in the place of the log's folder, which stops root as well, and later the folder back."""
+    """Replace the log's folder with a file, which also stops root, and later restore the folder."""
     service = context.shared.get()
     aside = service.folder / "log-aside"
     with under_traffic(service, name) as experiment:
@@ -33,7 +33,7 @@ def log_unwritable(context: Context, name: str) -> Result:
 
 
 def log_full(context: Context, name: str) -> Result:
-    """Mount a full file system over the log's folder, and later take it away."""
+    """Mount a full file system over the log's folder, and unmount it later."""
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
         experiment.fault()
@@ -68,7 +68,7 @@ def model_deleted(context: Context, name: str) -> Result:
 
 
 def _mount_full(service: Service) -> str | None:
-    """Mount a file system without a free byte over the log; the reason if that is not possible."""
+    """Mount a file system without free space over the log; return the reason if that is not possible."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={_FULL_BYTES}", "tmpfs", str(service.log)]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -81,5 +81,5 @@ def _mount_full(service: Service) -> str | None:
             while filler.write(b"\0" * 4096):
                 pass
     except OSError:
-        pass  # it is full
+        pass  # the file system is full
     return None

@@ -1,8 +1,8 @@
-"""The whole loop on one machine, in minutes: `make demo`.
+"""Demonstration of the entire training loop on one machine, in minutes: `make demo`.
 
-texts       two domains with their labels: real ones where there are some, else invented
-champion    a model of the old domain alone
-traffic     asks, says what was right, and remembers what it asked
-run         the story
-report      its table and plot
+texts       labelled texts of two domains: real ones if they are available, otherwise generated ones
+champion    model that is trained on the old domain only
+traffic     clients that send texts and feedback, and record what they sent
+run         sequence of the demonstration
+report      table and plot of the demonstration
 """

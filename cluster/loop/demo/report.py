@@ -1,4 +1,4 @@
-"""The demonstration's end: a table for people, a document for programs, and a plot."""
+"""Results of the demonstration: a table, a JSON document, and a plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster.loop.demo.run import NEW, OLD, Shown
 
 
 def as_text(shown: Shown) -> str:
-    """The table, what is to be read besides, and what was not as it has to be."""
+    """Return the table, the reasons of the steps, the paths of the reports, and the faults."""
     lines = ["", "| | before | after |", "|---|---|---|"]
     for name in (NEW, OLD):
         before, after = shown.accuracy[name]
@@ -30,7 +30,7 @@ def as_text(shown: Shown) -> str:
 
 
 def as_document(shown: Shown) -> dict[str, Any]:
-    """All of it, for JSON."""
+    """Return the entire result as an object for JSON."""
     return {
         "holds": not shown.faults,
         "faults": shown.faults,
@@ -50,12 +50,12 @@ def as_document(shown: Shown) -> dict[str, Any]:
 
 
 def to_json(shown: Shown) -> str:
-    """The document, on one line."""
+    """Return the JSON document on one line."""
     return json.dumps(as_document(shown))
 
 
 def plot(shown: Shown) -> bytes:
-    """Accuracy before and after, by domain, as PNG."""
+    """Plot the accuracy before and after, by domain, as PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3), layout="constrained")

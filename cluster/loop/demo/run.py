@@ -1,4 +1,4 @@
-"""The demonstration's story: customers of another kind come, and the loop notices, retrains, rolls out."""
+"""Sequence of the demonstration: texts of a new domain arrive, and the loop detects, retrains, rolls out."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _AUDIT_FRACTION = 0.2
 _MOST_STEPS = 6
 _TIMEOUT_S = 30.0
 
-# The new version is to answer the new domain otherwise: that is what it was made for.
+# The new version should answer the new domain differently: that is its purpose.
 PLAN = QUICK.model_copy(
     update={"tolerances": QUICK.tolerances.model_copy(update={"label_share": 0.3, "score_share": 0.4})}
 )
-# A look as soon as there is something to look at.
+# A drift check runs as soon as there are texts to check.
 _PACE = PaceBounds(look_hours=1e-4, pause_hours=24)
-# Half of the usual: it is to take minutes.
+# Half of the default, so that the demonstration takes minutes.
 _REPLAY = 1.0
 
 Tell = Callable[[str], None]
@@ -56,19 +56,19 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What came of it.
+    """Result of the demonstration.
 
     Attributes:
-        source: what the texts were.
-        poisoned: whether feedback was random.
-        steps: what the loop did, in order, and why.
-        champion: the version on every pod at the end; the first one is 1.
-        accuracy: by domain, of the version that was live at the beginning, and at the end.
-        requests: that were answered.
-        failed: what went wrong with others.
-        lost: answered requests that the log does not have.
-        said: labels that were given as feedback.
-        reports: of the looks and the gate.
+        source: description of the texts.
+        poisoned: whether the feedback was random.
+        steps: steps that the loop executed, in order, with their reasons.
+        champion: version on every pod at the end; the first one is 1.
+        accuracy: by domain, accuracy of the version that served at the beginning, and at the end.
+        requests: number of answered requests.
+        failed: faults of the other requests.
+        lost: number of answered requests that are not in the prediction log.
+        said: number of labels that were sent as feedback.
+        reports: reports of the drift checks and of the gate.
     """
 
     source: str
@@ -84,7 +84,7 @@ class Shown:
 
     @property
     def faults(self) -> list[str]:
-        """What was not as it has to be, in words."""
+        """Return a message for each result that differs from the expected one."""
         last, (before, after) = self.steps[-1].step, self.accuracy[NEW]
         wanted = Step.BLOCKED if self.poisoned else Step.ROLLOUT
         found = [f"the loop ended {last}, not {wanted}: {self.steps[-1].reason}"] * (last is not wanted)
@@ -97,19 +97,20 @@ class Shown:
 
 
 def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: Tell) -> Shown:
-    """Run it.
+    """Run the demonstration.
 
     Args:
-        domains: The texts.
-        out: Has nothing but the first champion, if that; gets registry, log, retrainings and reports.
-        poison: Feedback is drawn at random.
-        seed: Of that.
-        tell: Told each step, one line.
+        domains: Texts of both domains.
+        out: Folder that contains nothing except the first champion, if that; it receives registry, log,
+            retrainings and reports.
+        poison: Whether the feedback labels are random.
+        seed: Seed of the random feedback.
+        tell: Progress callback, called with one line for each step.
 
     Raises:
         LocalError: The service could not be started.
-        LoopFailed: A step could not be carried out.
-        TrainError: The first champion could not be made.
+        LoopFailed: A step could not be executed.
+        TrainError: The first champion could not be trained.
     """
     out.mkdir(parents=True, exist_ok=True)
     registry = open_registry(f"sqlite:///{out.absolute()}/registry/registry.db")
@@ -173,7 +174,7 @@ def _steps(
     rows: Sequence[Row] = (),
     say: Say = truth,
 ) -> list[Next]:
-    """Carry out steps until there is nothing to do, or a rollout was carried out, under load."""
+    """Execute steps until there is nothing to do, or until a rollout, which runs under load, has ended."""
     done: list[Next] = []
     while len(done) < most:
         facts, found = loop.decide()
@@ -218,7 +219,7 @@ def _loop(
 
     def roll_out(reference: str) -> None:
         found = find(reference, lambda: registry)
-        assert found is not None  # it is the registry's
+        assert found is not None  # the reference is a registry address
         serves = found.champion_version(target.read().mix.champion)
         controller.start(found.canary, PLAN, champion_version=serves, model=found.model)
 
@@ -234,7 +235,7 @@ def _random_labels(seed: int) -> Say:
 
 
 def _accuracy(uri: str, domains: Domains) -> dict[str, float]:
-    """Share of right answers, by domain."""
+    """Return the share of correct answers, by domain."""
     sets = {
         name: [Example(text, label) for text, label in rows]
         for name, rows in ((NEW, domains.new_test), (OLD, domains.old_test))

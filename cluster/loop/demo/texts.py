@@ -1,7 +1,7 @@
-"""The demonstration's texts: an old domain that the champion knows, and a new one that it does not.
+"""Texts of the demonstration: an old domain that the champion is trained on, and a new one that it is not.
 
-Real ones are sentences of films (SST-2) and tweets. Invented ones praise and blame films in plain
-words, and kitchen things in a slang whose words mean something else elsewhere.
+The real texts are sentences from film reviews (SST-2) and tweets. The generated texts praise and criticize
+films in plain words, and kitchen appliances in slang, whose words have another meaning elsewhere.
 """
 
 from __future__ import annotations
@@ -17,35 +17,38 @@ from train.texts.reading import read_examples
 LABELS = ("NEGATIVE", "POSITIVE")
 
 Row = tuple[str, int]
-"""A text and the index of its label."""
+"""Text, and the index of its label."""
 
 _TRAIN, _OLD, _NEW, _TEST = 3000, 400, 1200, 300
 _SENTENCE_WORDS = 12
-"""SST-2 has phrases; from so many words on they are mostly whole sentences."""
+"""Minimum words of a text: SST-2 contains phrases, and texts of this length are mostly entire sentences."""
 _TWEETS = 2400
-"""Real texts of the new domain, instead of `_NEW`: less is gained on them than on invented ones."""
+"""Real texts of the new domain, used instead of `_NEW`: they improve accuracy less than generated ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """Texts of both; no two parts share one, and all but `train` and `old` have as many of either label."""
+    """Texts of both domains.
+
+    No two parts share a text, and all parts except `train` and `old` have equally many texts of each label.
+    """
 
     source: str
-    """What they are, for the report."""
+    """Description of the texts, for the report."""
     train: Sequence[Row]
-    """Old: what the champion learns."""
+    """Old domain: training texts of the champion."""
     old: Sequence[Row]
-    """Old: traffic."""
+    """Old domain: traffic."""
     new: Sequence[Row]
-    """New: traffic, with feedback."""
+    """New domain: traffic, with feedback."""
     old_test: Sequence[Row]
-    """Old: asked of both versions at the end."""
+    """Old domain: texts that both versions classify at the end."""
     new_test: Sequence[Row]
-    """New: the same."""
+    """New domain: texts that both versions classify at the end."""
 
 
 def real(folder: Path, seed: int) -> Domains:
-    """From a folder of labelled texts with sst2_train, sst2_dev and tweets_sentiment.
+    """Load the domains from a folder of labelled texts with sst2_train, sst2_dev and tweets_sentiment.
 
     Raises:
         DataInvalid: A file is missing.
@@ -64,7 +67,7 @@ def real(folder: Path, seed: int) -> Domains:
 
 
 def invented(seed: int) -> Domains:
-    """Made from the word lists below; the same seed gives the same texts."""
+    """Generate the domains from the word lists below; the same seed gives the same texts."""
     films = _invent(_FILMS, _TRAIN + _OLD + _TEST, seed)
     things = _invent(_THINGS, _NEW + _TEST, seed)
     return Domains(
@@ -78,7 +81,7 @@ def invented(seed: int) -> Domains:
 
 
 def balanced(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
-    """So many of the rows, both labels in turn, drawn at random."""
+    """Return `count` rows, drawn at random, with alternating labels."""
     draw = random.Random(seed)
     by_label = [[row for row in rows if row[1] == label] for label in range(len(LABELS))]
     drawn = [draw.sample(of_label, count // len(LABELS)) for of_label in by_label]

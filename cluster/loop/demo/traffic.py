@@ -1,4 +1,4 @@
-"""The demonstration's clients: they ask, say what was right, and remember what was answered."""
+"""Clients of the demonstration: they send texts and feedback, and record which requests were answered."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _TIMEOUT_S = 60.0
 _PATIENCE_S = 120.0
 
 Say = Callable[[Row], str]
-"""The label that feedback gives a row."""
+"""Function that returns the feedback label of a row."""
 
 
 def truth(row: Row) -> str:
-    """What is right."""
+    """Return the correct label."""
     return LABELS[row[1]]
 
 
 @dataclass
 class Clients:
-    """Everyone who asks.
+    """Clients that send texts to the service.
 
     Attributes:
-        url: of the service.
-        answered: request ids that were answered.
-        failed: what went wrong with those that were not, or with feedback.
-        said: labels given as feedback.
-        asked: by request id and index, what was asked.
+        url: address of the service.
+        answered: ids of the answered requests.
+        failed: faults of the failed requests, including those with feedback.
+        said: number of labels sent as feedback.
+        asked: sent texts by request id and index.
     """
 
     url: str
@@ -59,14 +59,14 @@ class Clients:
         self._client = httpx.Client(timeout=_TIMEOUT_S)
 
     def send(self, rows: Sequence[Row], say: Say | None = None) -> None:
-        """Ask about every row, a few in a request, and give feedback to each answer if there is any."""
+        """Send every row, a few per request, and send feedback for each answer if `say` is given."""
         parts = [rows[begin : begin + _BATCH_TEXTS] for begin in range(0, len(rows), _BATCH_TEXTS)]
         with ThreadPoolExecutor(_CLIENTS) as pool:
             list(pool.map(lambda part: self._ask(part, say), parts))
 
     @contextmanager
     def steadily(self, rows: Sequence[Row], say: Say | None = None) -> Iterator[None]:
-        """Ask about the rows over and over while the block runs."""
+        """Send the rows repeatedly while the block runs."""
         endless = itertools.cycle(rows)
 
         def ask() -> None:
@@ -83,7 +83,7 @@ class Clients:
         """Label the audit sample, as a person does with its file.
 
         Returns:
-            Texts labelled.
+            Number of labelled texts.
         """
         sample, labelled = folder / "audit-sample.csv", folder / "audit-labelled.csv"
         export_sample(log, Window(), sample)
@@ -98,7 +98,7 @@ class Clients:
         return import_feedback(str(labelled), log.uri, LABELS, now=datetime.now(UTC), audit=True).rows
 
     def lost(self, log: Log) -> set[str]:
-        """Answered requests that are not in the log, once nothing more comes or patience ends."""
+        """Return the answered requests that the log lacks, after waiting for them up to the timeout."""
         deadline = time.monotonic() + _PATIENCE_S
         while (missing := self.answered - _kept(log)) and time.monotonic() < deadline:
             time.sleep(0.5)

@@ -24,7 +24,7 @@ exit codes: 0 all was as it has to be, 1 it was not, or it could not be run
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The verb's parser."""
+    """Add the parser of the verb."""
     parser = verbs.add_parser(
         "demo",
         help="the closed loop on this machine, in minutes",
@@ -67,7 +67,7 @@ def _run(chosen: argparse.Namespace) -> int:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     try:
         domains = real(chosen.data, chosen.seed) if chosen.data else invented(chosen.seed)
-        with redirect_stdout(sys.stderr):  # what training prints is progress here
+        with redirect_stdout(sys.stderr):  # messages of the training are progress output here
             shown = demonstrate(domains, chosen.out, poison=chosen.poison, seed=chosen.seed, tell=tell)
     except (TrainError, BundleError, LocalError) as error:
         raise LoopFailed(str(error)) from error

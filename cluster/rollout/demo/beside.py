@@ -1,4 +1,4 @@
-"""Something done over and over in a thread, beside what is demonstrated."""
+"""Repeated call in a background thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeating(call: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Make a call again and again while the block runs, with a pause between; its end waits for the last."""
+    """Repeat a call while the block runs, `every_s` seconds apart; the exit waits for the last call."""
     over = threading.Event()
 
     def repeat() -> None:

@@ -1,4 +1,4 @@
-"""The ground of a demonstration: the service on this machine, its load, and what is measured meanwhile."""
+"""Environment of a demonstration: the service on this machine, its load, and the measurements."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ QUICK = Plan(
     min_windows=2,
     max_stage_s=180,
     apply_timeout_s=180,
-    # Pods, proxy and load generator share a few cores: the stage that loads a model may slow the others.
+    # Pods, proxy and load generator share a few cores, so a stage that loads a model may slow down the
+    # others.
     tolerances=Tolerances(latency_factor=3, late_ms=10_000),
 )
-"""A plan for minutes: smaller samples than the default one's, the same tests and the same evidence."""
+"""Plan for rollouts of minutes: smaller samples than in the default plan, same tests and evidence."""
 
 _ENVIRONMENT = {
     "RAY_metrics_report_interval_ms": "1000",
-    # A stall of the shared cores is to show as latency, and not as requests that are refused.
+    # A stall of the shared cores should appear as latency, and not as refused requests.
     "SENTIMENT_MAX_QUEUE_WAIT_S": "20",
 }
 _TIMEOUT_S = 30.0
@@ -48,16 +49,16 @@ _PATIENCE_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The service under load.
+    """Service under load.
 
     Attributes:
-        service: how it was started.
-        folder: for journals and files.
-        target: tells the pods what to serve.
-        client: of the target; speaks HTTP.
-        load: the open-loop requests.
-        witness: looks for answers of two versions.
-        memory: of the replicas that there were at the start.
+        service: settings that the service was started with.
+        folder: folder for journals and files.
+        target: interface that configures the models of the pods.
+        client: HTTP client of the target.
+        load: open-loop requests.
+        witness: client that detects answers with mixed versions.
+        memory: resident memory of the replicas that ran at the start.
     """
 
     service: Service
@@ -69,13 +70,13 @@ class Ground:
     memory: Memory
 
     def roll_out(self, name: str, canary: str, tell: Tell, plan: Plan = QUICK) -> tuple[Rollout, list[Entry]]:
-        """Have the controller carry a canary to its end.
+        """Run a canary rollout to its end.
 
         Args:
-            name: of the journal.
+            name: name of the journal.
             canary: address of the bundle.
-            tell: told each step.
-            plan: how.
+            tell: progress callback.
+            plan: plan of the rollout.
 
         Returns:
             The rollout at its end, and its journal.
@@ -87,12 +88,12 @@ class Ground:
         return rollout, journal.entries()
 
     def settle(self, seconds: float = 0.0) -> None:
-        """Wait until every pod has done what it was told, and then for so long."""
+        """Wait until every pod has applied its configuration, and then `seconds` longer."""
         self.until(lambda: self.target.read().settled, "the pods to settle")
         time.sleep(seconds)
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
-        """Wait for something. Raises DemoFailed if it does not come, or if the load test ended."""
+        """Wait for a condition. Raises DemoFailed after a timeout, or if the load test ended."""
         deadline = time.monotonic() + _PATIENCE_S
         while not holds():
             self.load.check()
@@ -111,15 +112,15 @@ def ground(
     environment: Mapping[str, str] | None = None,
     works_in: Path | None = None,
 ) -> Iterator[Ground]:
-    """Run the service with the built-in model and load on it while the block runs.
+    """Run the service with the built-in model under load while the block runs.
 
     Args:
-        folder: for journals and files.
-        replicas: of the service; they share the cores.
-        per_minute: requests a replica.
-        tell: told each step, one line.
-        environment: more variables for Ray and the replicas.
-        works_in: the folder that Ray works in.
+        folder: folder for journals and files.
+        replicas: number of replicas; they share the cores.
+        per_minute: requests per minute and replica.
+        tell: progress callback, called with one line for each step.
+        environment: additional environment variables for Ray and the replicas.
+        works_in: folder in which Ray runs.
 
     Raises:
         DemoFailed: the service or the load test could not be run.
@@ -150,7 +151,7 @@ def ground(
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """While the block runs, SIGTERM ends it as Ctrl-C does, so that service and load end with it."""
+    """Handle SIGTERM like Ctrl-C while the block runs, so that service and load are stopped, too."""
 
     def end(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -163,7 +164,7 @@ def _ended_in_order() -> Iterator[None]:
 
 
 def pids(dashboard: str, client: httpx.Client) -> list[int]:
-    """Processes of the running replicas, as Serve tells them."""
+    """Return the process ids of the running replicas that Serve reports."""
     details = client.get(f"{dashboard}/api/serve/applications/").json()
     replicas = details["applications"]["sentiment"]["deployments"]["classifier"]["replicas"]
     return sorted(replica["pid"] for replica in replicas if replica["state"] == "RUNNING")

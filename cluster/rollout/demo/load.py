@@ -1,4 +1,4 @@
-"""Requests at a fixed pace, answered or not: the project's load test in a process of its own."""
+"""Open-loop load on the service: the project's load test in a separate process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from serve_app.local import ROOT
 
 _LONGEST_S = 3600
 _TIMEOUT_S = 30
-"""A request without an answer by then has failed: generous, as generator and pods share the cores."""
+"""Timeout of a request in seconds; it is long because generator and pods share the cores."""
 _END_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it was due and answered (Unix time, s), by which version, and what went wrong."""
+    """One request: when it was due and answered (Unix time, s), by which version, and its failure."""
 
     due_s: float
     done_s: float
@@ -31,40 +31,40 @@ class Sample:
 
     @property
     def ms(self) -> float:
-        """From its due time to its answer."""
+        """Return the milliseconds from the due time to the answer."""
         return 1000 * (self.done_s - self.due_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The running load test, and what it has seen so far."""
+    """Running load test, and its results so far."""
 
     process: subprocess.Popen[bytes]
     samples_file: Path
     log_file: Path
 
     def samples(self) -> list[Sample]:
-        """Every finished request up to now, in the order of the answers."""
+        """Return every finished request so far, in the order of the answers."""
         lines = self.samples_file.read_text().splitlines(keepends=True) if self.samples_file.exists() else []
         whole = [json.loads(line) for line in lines if line.endswith("\n")]
         return [Sample(said["due_s"], said["done_s"], said["version"], said["failure"]) for said in whole]
 
     def check(self) -> None:
-        """Raise DemoFailed if the load test has ended before its time."""
+        """Raise DemoFailed if the load test has ended early."""
         if self.process.poll() is not None:
             raise DemoFailed(f"the load test ended: {self.log_file.read_text()[-1000:]}")
 
 
 @contextmanager
 def offering(url: str, folder: Path, texts: Sequence[str], *, pods: int, per_minute: float) -> Iterator[Load]:
-    """Have `python -m loadtest` send texts while the block runs; at its end, every answer is waited for.
+    """Run `python -m loadtest` while the block runs; the exit waits for every answer.
 
     Args:
-        url: of the service.
-        folder: for the texts, the samples and the log.
-        texts: one a request.
-        pods: of the deployment.
-        per_minute: requests a pod.
+        url: address of the service.
+        folder: folder for the texts, the samples and the log.
+        texts: texts to send, one per request.
+        pods: number of pods of the deployment.
+        per_minute: requests per minute and pod.
     """
     given = folder / "texts.txt"
     given.write_text("\n".join(texts))
@@ -74,7 +74,7 @@ def offering(url: str, folder: Path, texts: Sequence[str], *, pods: int, per_min
     command += ["--timeout", str(_TIMEOUT_S), "--duration", str(_LONGEST_S)]
     command += ["--texts", str(given), "--samples", str(load_files[0])]
     with load_files[1].open("wb") as log:
-        # In a session of its own: Ctrl-C is for this process, which then ends the other.
+        # The process has its own session: only this process receives Ctrl-C, and then stops the other one.
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     try:
         yield Load(process, *load_files)

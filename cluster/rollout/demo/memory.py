@@ -1,4 +1,4 @@
-"""Resident memory of every replica on this machine, over time."""
+"""Resident memory of every replica on this machine over time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _EVERY_S = 0.5
 
 @dataclass
 class Memory:
-    """Points of (Unix time, bytes) by process."""
+    """Resident memory by process as points of (Unix time, bytes)."""
 
     points: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
 
     def now(self) -> Mapping[int, int]:
-        """The latest point of every process."""
+        """Return the latest value of every process."""
         return {pid: points[-1][1] for pid, points in self.points.items()}
 
     def most(self, began_s: float, ended_s: float) -> Mapping[int, int]:
-        """The highest point of every process within a time; without a point there, it is left out."""
+        """Return the maximum of every process in a time span, without processes that have no point in it."""
         found = {
             pid: [size for at, size in points if began_s <= at <= ended_s]
             for pid, points in self.points.items()
@@ -35,7 +35,7 @@ class Memory:
 
 @contextmanager
 def watching(pids: Callable[[], list[int]]) -> Iterator[Memory]:
-    """Look at processes while the block runs; `pids` is asked once, at its start."""
+    """Record the memory of processes while the block runs; `pids` is called once, at the start."""
     memory = Memory()
     processes = [psutil.Process(pid) for pid in pids()]
     for process in processes:

@@ -1,4 +1,4 @@
-"""Versions of the built-in model to roll out, and texts that tell them apart."""
+"""Versions of the built-in model for a rollout, and texts that distinguish them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _THINGS = ("kettle", "lamp", "jacket", "soap", "film", "concert", "keyboard", "p
 _PRAISE = ("I love this {}", "What a lovely {}", "This {} works so well, I am happy")
 _BLAME = ("This {} broke after a week",)
 TEXTS = tuple(text.format(thing) for thing in _THINGS for text in (*_PRAISE, *_BLAME))
-"""Three in four are praise: a model that takes praise for blame changes the labels' shares."""
+"""Three in four texts are praise, so a model with swapped labels changes the labels' shares."""
 
 
 def version_of_builtin(
     folder: Path, version: str, *, swap_labels: bool = False, temperature: float | None = None
 ) -> str:
-    """The built-in model as a bundle under another version.
+    """Create a bundle of the built-in model under another version.
 
     Args:
-        folder: made, and the bundle's address.
-        version: of the bundle.
-        swap_labels: it then calls everything its opposite.
-        temperature: divides the logits, so that other scores tell it from the built-in one.
+        folder: new folder, which is the bundle's address.
+        version: version of the bundle.
+        swap_labels: whether its labels are swapped.
+        temperature: divisor of the logits, so that its scores differ from those of the built-in model.
     """
     builtin = store.fetch("builtin:", cache_dir=CACHE)
     shutil.copytree(builtin.folder, folder)

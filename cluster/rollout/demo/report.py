@@ -1,4 +1,4 @@
-"""The demonstration as a table, and as a plot of requests by version."""
+"""Results of the demonstration as a table, and as a plot of requests by version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = ("tab:blue", "tab:green", "tab:red")
 
 
 def table(rows: Mapping[str, Sequence[Row]]) -> list[str]:
-    """A row a stage, by the name of the rollout; the canary's share is that once its pods were in place."""
+    """Return one row per stage and rollout; the canary's share counts from when its pods were deployed."""
     lines = [f"| {'rollout':<8} | stage | seconds | answers by version | canary's share | failed | p95 ms |"]
     lines.append("|---|---|---|---|---|---|---|")
     for name, of_rollout in rows.items():
@@ -30,7 +30,7 @@ def table(rows: Mapping[str, Sequence[Row]]) -> list[str]:
 
 
 def memory_table(phases: Mapping[str, Mapping[int, int]]) -> list[str]:
-    """Resident megabytes of every replica, a row a phase."""
+    """Return the resident megabytes of every replica, one row per phase."""
     replicas = sorted({pid for sizes in phases.values() for pid in sizes})
     lines = [f"| MB by replica | {' | '.join(str(number) for number in range(1, len(replicas) + 1))} |"]
     lines.append("|---|" + "---|" * len(replicas))
@@ -41,12 +41,12 @@ def memory_table(phases: Mapping[str, Mapping[int, int]]) -> list[str]:
 
 
 def draw(path: Path, samples: Sequence[Sample], stages: Sequence[Stage]) -> None:
-    """Draw answers a second by version over time, stacked, with the stages marked.
+    """Plot the answers per second by version over time, stacked, with the stages marked.
 
     Args:
-        path: of the PNG.
+        path: path of the PNG.
         samples: all requests.
-        stages: of all rollouts.
+        stages: stages of all rollouts.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The demonstration: a good version promoted, then a bad one taken back, both by the controller itself."""
+"""Sequence of the demonstration: the controller promotes a good version, then rolls back a bad one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cluster.rollout.states import Rollout, State
 
 GOOD, BAD = "good", "bad"
 _WARM_S = 8.0
-"""Under load before the first rollout, and after each: caches fill, and freed memory is given back."""
+"""Seconds under load before the first rollout and after each: caches fill, and freed memory is returned."""
 _KEPT_FRACTION = 0.5
-"""Of what a second model added while it loaded, a replica may have kept so much: the allocator's share."""
+"""Part of the memory added by loading a second model that a replica may keep, because of the allocator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that the demonstration is to show: what, whether it was so, and the figure."""
+    """Expected result of the demonstration: what is checked, whether it holds, and the measured value."""
 
     what: str
     holds: bool
@@ -35,12 +35,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What was shown.
+    """Result of the demonstration.
 
     Attributes:
-        rows: of every stage, by rollout.
+        rows: rows of every stage, by rollout.
         memory: bytes by replica (process), by phase.
-        checks: what had to hold.
+        checks: expected results.
     """
 
     rows: Mapping[str, Sequence[Row]]
@@ -49,11 +49,11 @@ class Shown:
 
     @property
     def holds(self) -> bool:
-        """Whether everything was as it has to be."""
+        """Return whether every check holds."""
         return all(check.holds for check in self.checks)
 
     def as_json(self) -> str:
-        """All of it."""
+        """Return the entire result as JSON."""
         return json.dumps(
             {
                 "holds": self.holds,
@@ -65,20 +65,20 @@ class Shown:
 
 
 def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[str], None]) -> Shown:
-    """Run it.
+    """Run the demonstration.
 
     Args:
-        out: folder for the plot, `canary.png`; made.
-        replicas: of the service, at least two.
-        per_minute: requests a replica.
-        tell: told each step, one line.
+        out: folder for the plot, `canary.png`; it is created.
+        replicas: number of replicas, at least two.
+        per_minute: requests per minute and replica.
+        tell: progress callback, called with one line for each step.
 
     Raises:
         DemoFailed: the service or the load test could not be run.
         PlanInvalid: there are too few replicas.
-        RolloutError: the controller could not carry a rollout to its end.
+        RolloutError: the controller could not run a rollout to its end.
     """
-    steps(QUICK, replicas)  # better now than after a minute
+    steps(QUICK, replicas)  # fail now instead of after a minute
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="canary-") as scratch:
         folder = Path(scratch)
@@ -97,7 +97,7 @@ def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[
                 began_s, ended_s = journals[name][0]["at"], journals[name][-1]["at"]
                 memory[f"most while {name} was rolled out"] = here.memory.most(began_s, ended_s)
                 memory[f"after {name}"] = here.memory.now()
-        # The load test has its last answers by now.
+        # The load test has received its last answers by now.
         samples = here.load.samples()
     by_stage = {name: rows(journal, samples, replicas, name) for name, journal in journals.items()}
     checks = [*_ends(rollouts), *_answers(here, samples, by_stage[BAD]), _memory(memory)]
@@ -107,7 +107,7 @@ def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[
 
 
 def as_text(shown: Shown) -> str:
-    """The tables, and what held."""
+    """Return the tables and the results of the checks."""
     checks = [
         f"{'ok    ' if check.holds else 'FAILED'} {check.what}: {check.found}" for check in shown.checks
     ]
@@ -130,7 +130,7 @@ def _answers(here: Ground, samples: Sequence[Sample], of_bad: Sequence[Row]) -> 
     during = within(samples, of_bad[0].stage.began_s, of_bad[-1].stage.ended_s)
     seen = sum(sample.version == BAD for sample in during)
     share = 1 / here.service.replicas
-    # Chance, and load balancing by the pods' queues, move the share of one pod a little.
+    # Random variation, and load balancing by the pods' queues, change the share of one pod slightly.
     most = share + 3 * (share * (1 - share) / max(1, len(during))) ** 0.5
     return [
         Check("no request failed", failed == 0, f"{failed} of {len(samples) + witness.answers}"),

@@ -1,4 +1,4 @@
-"""A journal and the requests of the same time, side by side: what every stage did. Pure."""
+"""Stages of a rollout with the requests in each, from a journal and request samples. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ENDS = ("promoted", "rolled_back", "stopped")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of a rollout.
+    """Time span of a rollout.
 
     Attributes:
-        name: as people call it, e.g. "canary on 1 of 4".
-        began_s: when the pods were told, Unix time.
-        applied_s: when the last of them had done it; None if the stage ended before.
-        ended_s: when the next stage began.
-        reason: of its end.
+        name: display name, for example "canary on 1 of 4".
+        began_s: Unix time at which the pods were configured.
+        applied_s: Unix time at which the last pod was done; None if the stage ended before.
+        ended_s: Unix time at which the next stage began.
+        reason: reason of its end.
     """
 
     name: str
@@ -34,14 +34,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the requests that were due in a stage came to.
+    """Statistics of the requests that were due in a stage.
 
     Attributes:
         stage: the stage.
-        versions: right answers by version.
+        versions: successful answers by version.
         failures: other outcomes.
-        p95_ms: of the right answers; None of none.
-        canary_share: of the right answers, once the pods were in place; None of none.
+        p95_ms: p95 latency of the successful answers; None without any.
+        canary_share: the canary's share of the successful answers after the pods were deployed; None without
+            any.
     """
 
     stage: Stage
@@ -52,11 +53,11 @@ class Row:
 
 
 def stages(entries: Sequence[Entry], pods: int) -> Iterator[Stage]:
-    """The parts of every rollout that a journal tells of, in their order.
+    """Yield the stages of every rollout in a journal, in order.
 
     Args:
-        entries: whole rollouts.
-        pods: of the deployment.
+        entries: entries of complete rollouts.
+        pods: number of pods of the deployment.
     """
     name, began_s, applied_s, steps, place = "", 0.0, None, [], 0
     for entry in entries:
@@ -84,12 +85,12 @@ def stages(entries: Sequence[Entry], pods: int) -> Iterator[Stage]:
 
 
 def rows(entries: Sequence[Entry], samples: Sequence[Sample], pods: int, canary: str) -> list[Row]:
-    """Every stage with the requests that were due in it.
+    """Return every stage with the requests that were due in it.
 
     Args:
-        entries: of one rollout.
+        entries: entries of one rollout.
         samples: all requests.
-        pods: of the deployment.
+        pods: number of pods of the deployment.
         canary: version of the canary.
     """
     return [
@@ -98,22 +99,22 @@ def rows(entries: Sequence[Entry], samples: Sequence[Sample], pods: int, canary:
 
 
 def within(samples: Iterable[Sample], began_s: float, ended_s: float) -> list[Sample]:
-    """The requests that were due in a time."""
+    """Return the requests that were due in a time span."""
     return [sample for sample in samples if began_s <= sample.due_s < ended_s]
 
 
 def p95_ms(samples: Iterable[Sample]) -> float | None:
-    """95th percentile, nearest rank, of the right answers' times; None of none."""
+    """Return the 95th percentile (nearest rank) of the successful answers' times; None without any."""
     times = sorted(sample.ms for sample in samples if sample.failure is None)
     return times[math.ceil(0.95 * len(times)) - 1] if times else None
 
 
 def rates(samples: Sequence[Sample], step_s: float) -> tuple[list[float], Mapping[str, list[float]]]:
-    """Right answers a second by version, in steps of time by when they were due.
+    """Return the successful answers per second by version, in time steps by when they were due.
 
     Returns:
         times: the middle of every step, seconds from the first request.
-        rates: one series a version, in the order in which the versions first answered.
+        rates: one series per version, in the order in which the versions first answered.
     """
     first = min(sample.due_s for sample in samples)
     count = int((max(sample.due_s for sample in samples) - first) / step_s) + 1

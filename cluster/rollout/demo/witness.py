@@ -1,4 +1,4 @@
-"""A client that tells whether an answer is of one version: by the scores of several texts in one request."""
+"""Client that detects answers of mixed versions, by the scores of several texts in one request."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cluster.rollout.demo.beside import repeating
 _EVERY_S = 0.25
 _TIMEOUT_S = 30.0
 _SAME = 1e-3
-"""Scores of one model differ by less, whatever else is in the batch; those of two models by more."""
+"""Tolerance of scores: scores of one model differ by less in any batch; those of two models by more."""
 
 
 @dataclass
 class Witness:
-    """What it has seen: by version, the first label's scores of each text, an answer a row.
+    """Recorded answers: by version, the first label's scores of each text, one row per answer.
 
     Attributes:
         scores: by version, answers x texts.
         refused: answers without scores, by status.
-        split: answers whose header names another version than their body.
+        split: answers whose header names a different version from their body.
     """
 
     scores: dict[str, list[list[float]]] = field(default_factory=lambda: defaultdict(list))
@@ -33,13 +33,13 @@ class Witness:
 
     @property
     def answers(self) -> int:
-        """With scores."""
+        """Return the number of answers with scores."""
         return sum(map(len, self.scores.values()))
 
     def mixed(self) -> int:
-        """Answers that are not wholly of the version they name.
+        """Return the number of answers that are not entirely from the version that they name.
 
-        Every answer of a version must have the scores of its first one.
+        Every answer of a version must have the scores of the version's first answer.
         """
         return self.split + sum(
             any(abs(one - other) > _SAME for one, other in zip(row, rows[0], strict=True))
@@ -48,7 +48,7 @@ class Witness:
         )
 
     def tells_apart(self) -> bool:
-        """Whether any two versions differ in their scores of some text, so that a mixture would show."""
+        """Return whether every two versions differ in the scores of some text, which shows mixed answers."""
         firsts = [rows[0] for rows in self.scores.values()]
         return all(
             any(abs(one - other) > _SAME for one, other in zip(first, second, strict=True))
@@ -57,7 +57,7 @@ class Witness:
         )
 
     def take(self, answer: httpx.Response) -> None:
-        """Note one answer."""
+        """Record one answer."""
         if not answer.is_success:
             self.refused.append(answer.status_code)
             return
@@ -65,13 +65,13 @@ class Witness:
         version = body["model"]["version"]
         self.split += answer.headers["x-model-version"] != version
         scores = [result["scores"] for result in body["results"]]
-        label = min(scores[0])  # the same one whatever the order of a version's labels
+        label = min(scores[0])  # the same label, regardless of the order of a version's labels
         self.scores[version].append([each[label] for each in scores])
 
 
 @contextmanager
 def witnessing(url: str, texts: Sequence[str]) -> Iterator[Witness]:
-    """Ask for all texts in one request, over and over, while the block runs."""
+    """Send all texts in one request, repeatedly, while the block runs."""
     witness = Witness()
     with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
 

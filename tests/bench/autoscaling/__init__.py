@@ -1,1 +1,1 @@
-"""Pods that follow the load: real raylets, real replicas, open-loop load, two policies."""
+"""Benchmark of autoscaling: real raylets, real replicas, open-loop load, two policies."""

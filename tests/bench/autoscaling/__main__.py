@@ -37,9 +37,9 @@ from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 MOST_PODS = 6
 AIMS = Aims(up_window_s=4, down_window_s=15, step_s=8)
 COURSE = ((0.0, 0.75), (8.0, 0.75), (158.0, 4.0), (200.0, 4.0), (208.0, 0.75), (240.0, 0.75))
-"""Seconds, and the load in pods' worth of the promise."""
+"""Points of (seconds, load in multiples of the SLO rate of a pod)."""
 GOING_S = 60.0
-"""After the course, for pods that are still on their way out."""
+"""Seconds after the load course in which pods may still be removed."""
 PROMISED_MS = 100.0
 PATIENCE_S = 120
 _SAMPLING = {"look_back_period_s": 10.0, "metrics_interval_s": 2.0}
@@ -50,7 +50,7 @@ _POLICIES: dict[str, dict[str, Any]] = {
 
 
 def main() -> int:
-    """Run both policies; 0 whatever they show, for a benchmark is no test."""
+    """Run both policies; return 0 regardless of the results, since a benchmark is not a test."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.autoscaling",
         description=__doc__,
@@ -69,11 +69,11 @@ def main() -> int:
             cpus=0,
             import_path="tests.bench.autoscaling.paced:app",
             ray_options=fake_nodes.options(folder, most_pods=MOST_PODS),
-            # Every node has the same address here, so only one of them can listen on the port.
+            # Every node has the same address here, so only one node can listen on the port.
             config={"proxy_location": "HeadOnly", "applications": [_application(policies[0])]},
             environment={
                 **fake_nodes.ENVIRONMENT,
-                # Pods that start take the cores from those that answer: let the queue be longer meanwhile.
+                # Starting pods take the cores from those that serve, so the queue may be longer meanwhile.
                 "SENTIMENT_MAX_QUEUE_WAIT_S": "3",
                 "SENTIMENT_REPLICA_CPUS": "1",
                 "SENTIMENT_REPLICA_GPUS": "1",
@@ -91,7 +91,7 @@ def main() -> int:
 
 
 def _write(runs: list[Run], options: argparse.Namespace) -> None:
-    """What there is so far, so that a run that fails does not take the others with it."""
+    """Write the results so far, so that they survive the failure of a later run."""
     if options.plot:
         plot(options.plot, runs, AIMS.requests_per_minute / 60, PROMISED_MS)
     if options.json:
@@ -110,7 +110,7 @@ def _autoscaling(policy: str) -> dict[str, Any]:
 
 
 def _run(plan: Plan, policy: str, folder: Path) -> Run:
-    """One policy under the load, from one pod to the end of the course."""
+    """Run one policy under the load, from one pod to the end of the course."""
     with httpx.Client(timeout=20) as client:
         ServeTarget(plan.dashboard, client=client)._change({"autoscaling_config": _autoscaling(policy)})
         _tell(f"{policy}: waiting for one pod")
@@ -140,7 +140,10 @@ def _run(plan: Plan, policy: str, folder: Path) -> Run:
 
 
 def _wait_for_one(client: httpx.Client, plan: Plan) -> None:
-    """Until there has been one pod for a few seconds: a changed policy has Serve replace every replica."""
+    """Wait until there has been one pod for a few seconds.
+
+    Serve replaces every replica after a policy change.
+    """
     deadline, seen = time.monotonic() + PATIENCE_S, 0
     while seen < 5:
         now = _pods(client, plan, 0)
@@ -152,7 +155,7 @@ def _wait_for_one(client: httpx.Client, plan: Plan) -> None:
 
 def _pods(client: httpx.Client, plan: Plan, at_s: float) -> Pods:
     details = client.get(f"{plan.dashboard}/api/serve/applications/").json()
-    # For a moment after a change of the configuration Serve shows no deployment.
+    # Serve lists no deployment for a moment after a change of the configuration.
     deployment = details["applications"]["sentiment"]["deployments"].get(DEPLOYMENT, {})
     running = [replica for replica in deployment.get("replicas", []) if replica["state"] == "RUNNING"]
     nodes = client.get(f"{plan.dashboard}/api/v0/nodes").json()["data"]["result"]["result"]
@@ -161,7 +164,7 @@ def _pods(client: httpx.Client, plan: Plan, at_s: float) -> Pods:
 
 
 def _short_texts() -> Iterator[str]:
-    """The load test's invented texts, cut to 6 to 16 words."""
+    """Yield the load test's generated texts, cut to 6 to 16 words."""
     for number, text in enumerate(invent(1000, 1)):
         yield " ".join(text.split()[: 6 + number % 11])
 

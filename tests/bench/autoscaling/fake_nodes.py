@@ -1,7 +1,7 @@
-"""Ray's autoscaler v2 on one machine: a head without CPUs, and real raylets as pods, a GPU in name each.
+"""Ray's autoscaler v2 on one machine: a head without CPUs, and real raylets as pods with a nominal GPU each.
 
-This is what `ray.cluster_utils.AutoscalingCluster` starts. That class reads a file that Ray's wheel does not
-hold, and begins with `ray stop --force`, which ends every Ray on the machine.
+It starts the same processes as `ray.cluster_utils.AutoscalingCluster`. That class reads a file that Ray's
+wheel does not contain, and begins with `ray stop --force`, which ends every Ray on the machine.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ _NOTHING = (
 
 
 def options(folder: Path, *, most_pods: int) -> list[str]:
-    """The options of `ray start --head`."""
+    """Return the options of `ray start --head`."""
     port = free_port()
     pod = {"CPU": 1, "GPU": 1, "object_store_memory": OBJECT_STORE_BYTES}
     config: dict[str, Any] = {

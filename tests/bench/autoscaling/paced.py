@@ -1,7 +1,7 @@
-"""The application on pods of a known capacity: their device takes 2 ms a token, whatever the cores do.
+"""Application on pods with a known capacity: their simulated device takes 2 ms per token, on any cores.
 
-Two cores cannot give four pods the capacity of four. What a pod does is real (HTTP, tokenising, batching,
-the model's forward); the forward's thread then sleeps until a device of this rate would have been done.
+Two cores cannot provide the capacity of four pods. The work of a pod is real (HTTP, tokenization, batching,
+forward pass); the forward's thread then sleeps until a device of this speed would have finished.
 """
 
 import os
@@ -23,20 +23,20 @@ _forward = Classifier.forward
 
 
 class PacedReplica(ClassifierReplica):
-    """A replica on such a device; it has a process to itself, so the class of the model is its own."""
+    """Replica on the simulated device; it has its own process, so changing the class `Classifier` is safe."""
 
     def __init__(self) -> None:
         super().__init__()
         Classifier.forward = forward  # type: ignore[method-assign]
-        # On a node of its own a pod that answers shares no cores with those that start; here it goes before
-        # them, as far as this user may say so.
+        # On its own node, a serving pod shares no cores with starting pods; here it gets a higher priority
+        # instead, if this user is permitted to set it.
         with suppress(PermissionError):
             for thread in psutil.Process().threads():
                 os.setpriority(os.PRIO_PROCESS, thread.id, _NICENESS)
 
 
 def forward(classifier: Classifier, batch: Sequence[Encoded]) -> list[list[float]]:
-    """The classifier's own, at the device's pace."""
+    """Run the classifier's own forward at the speed of the device."""
     done_s = time.monotonic() + sum(item.tokens for item in batch) / TOKENS_PER_S
     scores = _forward(classifier, batch)
     time.sleep(max(0.0, done_s - time.monotonic()))

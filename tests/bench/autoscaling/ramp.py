@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def drive(host: str, plan: Plan, points: list[tuple[float, float]], out: Path) -> None:
-    """Offer the load whose course the points give, straight from one to the next."""
+    """Send load whose course is linear between the given points."""
     environment = Environment(user_classes=[PodCallers], shape_class=_ramp(points), host=host)
     Referee(environment, lambda: plan, lambda *_: None)
     with out.open("w") as lines:

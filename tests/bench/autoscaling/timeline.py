@@ -1,4 +1,4 @@
-"""What a run shows: requests and pods over time, the figures of both, and the picture of several runs."""
+"""Results of a run: requests and pods over time, the figures of both, and a plot of several runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 BIN_S = 5.0
-"""Of the rate and the p95 in the picture."""
+"""Width in seconds of the bins for the rate and the p95 in the plot."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, finished: seconds since the run began, milliseconds from when it was due, its failure."""
+    """Finished request: due time in s since the start of the run, latency in ms from then, and failure."""
 
     due_s: float
     latency_ms: float
@@ -24,7 +24,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Pods:
-    """How many there were: that Serve wanted, replicas that answered, Ray nodes with a GPU."""
+    """Numbers of pods: desired by Serve, answering replicas, and Ray nodes with a GPU."""
 
     at_s: float
     target: int
@@ -34,14 +34,14 @@ class Pods:
 
 @dataclass(frozen=True)
 class Run:
-    """One policy under the load."""
+    """Run of one policy under the load."""
 
     policy: str
     requests: Sequence[Request]
     pods: Sequence[Pods]
 
     def targets(self) -> list[int]:
-        """The numbers of pods that were wanted, one after the other."""
+        """Return the desired numbers of pods in order."""
         seen: list[int] = []
         for point in self.pods:
             if not seen or seen[-1] != point.target:
@@ -49,12 +49,15 @@ class Run:
         return seen
 
     def turns(self) -> int:
-        """How often the wanted number turned from up to down or back; up once and down once is 1."""
+        """Return how often the desired number changed direction; once up and once down is 1."""
         signs = np.sign(np.diff(self.targets()))
         return int(np.count_nonzero(np.diff(signs)))
 
     def p95_ms(self, from_s: float = 0.0, to_s: float = np.inf) -> float:
-        """Of the requests due in a time; a failed one counts as the slowest. Without any, not a number."""
+        """Return the p95 of the requests due in a time span; NaN without any.
+
+        A failed request counts as the slowest.
+        """
         latencies = [
             request.latency_ms if request.failure is None else np.inf
             for request in self.requests
@@ -63,16 +66,16 @@ class Run:
         return float(np.quantile(latencies, 0.95, method="higher")) if latencies else np.nan
 
     def pod_minutes(self) -> float:
-        """Nodes over time: what is paid for."""
+        """Return the integral of nodes over time, which determines the cost."""
         times = [point.at_s for point in self.pods]
         return float(np.trapezoid([point.nodes for point in self.pods], times)) / 60
 
     def failures(self) -> Counter[str]:
-        """Requests without a right answer, by kind."""
+        """Return the requests without a correct answer, by kind."""
         return Counter(request.failure for request in self.requests if request.failure is not None)
 
     def figures(self) -> dict[str, object]:
-        """The run in figures."""
+        """Return the figures of the run."""
         starts = np.arange(0, self.requests[-1].due_s - BIN_S, BIN_S)
         worst = max(self.p95_ms(at_s, at_s + 2 * BIN_S) for at_s in starts)
         return {
@@ -95,7 +98,7 @@ def _ms(latency_ms: float) -> str:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """The figures side by side."""
+    """Return a table of the figures of all runs."""
     columns: list[Mapping[str, object]] = [run.figures() for run in runs]
     lines = [f"{'':28}" + "".join(f"{run.policy:>30}" for run in runs)]
     lines += [f"{name:28}" + "".join(f"{column[name]!s:>30}" for column in columns) for name in columns[0]]
@@ -103,7 +106,7 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def plot(path: Path, runs: Sequence[Run], pod_per_s: float, promised_ms: float) -> None:
-    """Draw load, pods and p95 over time, a column a policy."""
+    """Plot load, pods and p95 over time, one column per policy."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -17,7 +17,7 @@ PARTS = {
 
 
 def main() -> int:
-    """Run one part; 0 whatever it shows, for it is no test."""
+    """Run one part; return 0 regardless of the results, since it is not a test."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.rollout", description=__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("names", nargs="*", help="of `bad`: these canaries alone")

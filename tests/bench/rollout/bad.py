@@ -1,4 +1,4 @@
-"""Five bad canaries and a good one, each on real replicas under load, each to its end by the controller."""
+"""Five bad canaries and a good one, each rolled out by the controller on real replicas under load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=2)})
 
 
 def run(*, replicas: int, per_minute: float, names: Sequence[str]) -> Iterator[str]:
-    """A row a canary."""
+    """Yield one row per canary."""
     with tempfile.TemporaryDirectory(prefix="bad-") as scratch:
         folder = Path(scratch)
         uris = {name: CANARIES[name](folder / name) for name in names or CANARIES}

@@ -1,4 +1,4 @@
-"""A change of code under load: a version that works, and one whose replicas do not start."""
+"""Change of code under load: a version that works, and one whose replicas do not start."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BROKEN = 'raise RuntimeError("this version does not start")\n'
 
 
 def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
-    """A row a change, and what Serve says of it."""
+    """Yield one row per change, with Serve's status messages."""
     with tempfile.TemporaryDirectory(prefix="code-") as scratch:
         folder = Path(scratch)
-        # Beside four replicas there must be room for a new one, and for old ones that drain.
+        # In addition to four replicas, a new one and old ones that drain must fit.
         cpus = {"SENTIMENT_REPLICA_CPUS": "0.25"}
-        # The code in the folder that Ray works in would go before the new.
+        # The code in the folder in which Ray runs would take precedence over the new code.
         with ground(
             folder, replicas=replicas, per_minute=per_minute, environment=cpus, works_in=folder
         ) as here:
@@ -39,7 +39,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
 
 
 def _row(here: Ground, version: str, code: Path) -> str:
-    """Deploy the code, wait until Serve has done it or given up, and look on for a while."""
+    """Deploy the code, wait until Serve has finished or given up, and observe the service for a while."""
     began_s = time.time()
     _deploy(here, code)
     here.until(lambda: _application(here)["status"] == "DEPLOYING", "Serve to begin")
@@ -60,7 +60,10 @@ def _row(here: Ground, version: str, code: Path) -> str:
 
 
 def _code(folder: Path, version: str, *, broken: bool) -> Path:
-    """The service's code with a built-in model of another version; broken, its replicas do not start."""
+    """Create the service's code with another version of the built-in model.
+
+    With `broken`, its replicas do not start.
+    """
     copy = folder / "code" / "serve_app"
     shutil.copytree(ROOT / "serve_app", copy, ignore=shutil.ignore_patterns("__pycache__"))
     builtin = copy / "model" / "builtin"
@@ -75,7 +78,7 @@ def _code(folder: Path, version: str, *, broken: bool) -> Path:
 
 
 def _deploy(here: Ground, code: Path) -> None:
-    """Put the configuration in force back with other code."""
+    """Write the current configuration back with other code."""
     details = _details(here)
     application = details["applications"]["sentiment"]["deployed_app_config"]
     application["runtime_env"] = {"working_dir": f"file://{code}"}

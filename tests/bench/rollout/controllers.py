@@ -1,4 +1,4 @@
-"""Controllers as people run them, in a process that can be killed, on ground that was laid."""
+"""Controllers in separate processes, which can be killed, on an existing demonstration service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT_S = 120
 
 
 def options(here: Ground, journal: Path) -> list[str]:
-    """What every verb needs."""
+    """Return the options that every verb needs."""
     return [
         "--dashboard",
         here.service.dashboard,
@@ -26,7 +26,7 @@ def options(here: Ground, journal: Path) -> list[str]:
 
 
 def start(here: Ground, journal: Path, canary: str, plan: Plan = QUICK) -> subprocess.Popen[bytes]:
-    """`rollout start` in the background; its output goes to a file beside the journal."""
+    """Start `rollout start` in the background; its output goes to a file next to the journal."""
     journal.mkdir(parents=True, exist_ok=True)
     plan_file = journal / "plan.toml"
     plan_file.write_text(as_toml(plan))
@@ -37,14 +37,14 @@ def start(here: Ground, journal: Path, canary: str, plan: Plan = QUICK) -> subpr
 
 
 def verb(here: Ground, journal: Path, name: str) -> str:
-    """What a verb prints."""
+    """Return the output of a verb."""
     command = [sys.executable, "-m", "cluster", "rollout", name, *options(here, journal)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     return done.stdout + done.stderr
 
 
 def as_toml(plan: Plan) -> str:
-    """A plan as its file has it."""
+    """Return a plan in the format of its file."""
     said = plan.model_dump(mode="json")
     stages = ", ".join(
         f"{{ pods = {stage['pods'] if isinstance(stage['pods'], int) else repr(stage['pods'])} }}"

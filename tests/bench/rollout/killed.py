@@ -1,4 +1,4 @@
-"""The controller killed at every stage and started again; and killed for good."""
+"""Controller that is killed at every stage and restarted, and one that is killed without a restart."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ MOMENTS: dict[str, dict[str, Reached]] = {
         "taking back": lambda r: r.state is State.ROLLING_BACK,
     },
 }
-"""By canary: when its controller is killed, in this order, by what the journal says."""
+"""Kill conditions by canary: states of the journal at which its controller is killed, in order."""
 
 
 def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
-    """A row a kill, and where each rollout ended."""
+    """Yield one row per kill, and the end state of each rollout."""
     with tempfile.TemporaryDirectory(prefix="killed-") as scratch:
         folder = Path(scratch)
         uris = {

@@ -1,4 +1,4 @@
-"""What a load costs the others: latency while bundles load, over latency before, in one run."""
+"""Effect of loading on other requests: latency while bundles load, divided by that before, in one run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUIET_S = 8.0
 
 
 def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
-    """A row for one pod at a time (a canary), and one for all (a promotion)."""
+    """Yield one row for one pod at a time (a canary), and one for all pods (a promotion)."""
     with tempfile.TemporaryDirectory(prefix="loading-") as scratch:
         folder = Path(scratch)
         uri = version_of_builtin(folder / "good", "good", temperature=1.0)
@@ -33,7 +33,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
 
 
 def _row(here: Ground, what: str, mixes: Sequence[Mix]) -> str:
-    """Change between the two mixes, in turns with quiet times."""
+    """Switch between the two mixes, in turns with quiet periods."""
     quiet: list[Sample] = []
     busy: list[Sample] = []
     times: list[tuple[float, float, float]] = []

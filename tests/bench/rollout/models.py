@@ -1,4 +1,4 @@
-"""Canaries that are bad in one way each, made from the built-in model; nothing in the service helps them."""
+"""Canaries with one fault each, made from the built-in model; the service contains no support for them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from serve_app.model.weights import ADAPTER
 from train.models import CACHE
 
 WIDER = 11
-"""How many times as wide the slow model's feed-forward layers are; `slowness` measures what that makes."""
+"""Factor by which the slow model's feed-forward layers are wider; `slowness` measures the effect."""
 
 
 def does_not_load(folder: Path) -> str:
-    """Its configuration has a layer more than its weights; every digest is right."""
+    """Create a bundle whose configuration has one layer more than its weights; every digest is correct."""
     uri = version_of_builtin(folder, folder.name)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 7}))
@@ -36,7 +36,7 @@ def does_not_load(folder: Path) -> str:
 
 
 def other_digest(folder: Path) -> str:
-    """A byte of its weights was changed after the manifest was written."""
+    """Create a bundle in which one byte of the weights was changed after the manifest was written."""
     uri = version_of_builtin(folder, folder.name)
     with (folder / ADAPTER).open("r+b") as weights:
         weights.seek(-1, 2)
@@ -45,7 +45,7 @@ def other_digest(folder: Path) -> str:
 
 
 def one_label(folder: Path) -> str:
-    """Its head's bias says POSITIVE whatever the text."""
+    """Create a bundle whose head's bias gives POSITIVE for every text."""
     uri = version_of_builtin(folder, folder.name)
     adapter = load_file(folder / ADAPTER)
     [bias] = [name for name in adapter if name.endswith("classifier.bias")]
@@ -56,7 +56,10 @@ def one_label(folder: Path) -> str:
 
 
 def raises(folder: Path) -> str:
-    """It computes no number for the rarest word of the texts, whose embedding is too large to be squared."""
+    """Create a bundle that computes no number for the rarest word of the texts.
+
+    The embedding of this word is too large to be squared.
+    """
     model, tokenizer = _merged()
     word = max(id_ for text in TEXTS for id_ in tokenizer(text)["input_ids"])
     state = dict(model.state_dict())
@@ -67,7 +70,10 @@ def raises(folder: Path) -> str:
 
 
 def slow(folder: Path) -> str:
-    """Its feed-forward layers are wider by units that add nothing: the same answers, for more work."""
+    """Create a bundle with wider feed-forward layers whose additional units add nothing.
+
+    It gives the same answers for more work.
+    """
     model, tokenizer = _merged()
     width = model.config.intermediate_size
     state = dict(model.state_dict())
@@ -80,7 +86,7 @@ def slow(folder: Path) -> str:
 
 
 def good(folder: Path) -> str:
-    """Nothing is wrong with it."""
+    """Create a bundle without a fault."""
     return version_of_builtin(folder, folder.name, temperature=1.0)
 
 
@@ -92,11 +98,14 @@ CANARIES: Mapping[str, Callable[[Path], str]] = {
     "one-label": one_label,
     "good": good,
 }
-"""By the version that the bundle made in a folder of that name calls itself."""
+"""Functions that create the bundles, by the version that the bundle reports."""
 
 
 def slowness(slow_uri: str, good_uri: str) -> float:
-    """The slow model's median forward over the good one's, a text at a time, one thread, in turns."""
+    """Return the slow model's median forward time divided by the good one's.
+
+    Both run one text at a time in one thread, in turns.
+    """
     found = [Classifier(store.fetch(uri, cache_dir=CACHE), threads=1) for uri in (slow_uri, good_uri)]
     seconds: tuple[list[float], list[float]] = ([], [])
     for text in TEXTS:
@@ -109,9 +118,9 @@ def slowness(slow_uri: str, good_uri: str) -> float:
 
 
 def _merged() -> tuple[Any, Any]:
-    """The built-in model with its adapter merged, and its tokenizer."""
+    """Return the built-in model with its adapter merged, and its tokenizer."""
     bundle = store.fetch("builtin:", cache_dir=CACHE)
-    transformers_logging.set_verbosity_error()  # the base has no head yet, and says so
+    transformers_logging.set_verbosity_error()  # the base model has no head yet and would print a warning
     model = AutoModelForSequenceClassification.from_pretrained(
         bundle.base_folder, config=AutoConfig.from_pretrained(bundle.folder), dtype=torch.float32
     )
@@ -120,7 +129,7 @@ def _merged() -> tuple[Any, Any]:
 
 
 def _save(folder: Path, state: Mapping[str, Tensor], tokenizer: Any, **changes: int) -> str:
-    """A bundle of whole weights whose configuration is the built-in model's but for some sizes."""
+    """Save a bundle of complete weights with the built-in model's configuration except for some sizes."""
     manifest = store.fetch("builtin:", cache_dir=CACHE).manifest
     config = AutoConfig.from_pretrained(store.fetch("builtin:", cache_dir=CACHE).folder, **changes)
     model = AutoModelForSequenceClassification.from_config(config)

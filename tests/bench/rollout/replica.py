@@ -1,4 +1,4 @@
-"""One replica alone, in this process: its latency while it loads another version, over that before."""
+"""Single replica in this process: its latency while it loads another version, divided by that before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _DEADLINE_S = 60.0
 
 
 def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
-    """One row; the load is five requests a second whatever the answers, in turns with and without a load."""
+    """Yield one row.
+
+    The open-loop load is five requests per second, in turns with and without a model load.
+    """
     with tempfile.TemporaryDirectory(prefix="replica-") as scratch:
         folder = Path(scratch)
         uris = [version_of_builtin(folder / version, version) for version in ("a", "b")]
@@ -37,7 +40,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
 
 
 async def _measure(uris: list[str]) -> tuple[list[float], list[float]]:
-    """Milliseconds of the requests that began in quiet times, and of those that began during a load."""
+    """Return the milliseconds of requests that began in quiet periods, and of those during a load."""
     replica = ClassifierReplica()
     await replica.reconfigure({"champion": uris[0]})
     quiet: list[float] = []
@@ -58,7 +61,7 @@ async def _measure(uris: list[str]) -> tuple[list[float], list[float]]:
 async def _ask_until(
     done: asyncio.Task[None], ask: Callable[[str, list[float]], Coroutine[Any, Any, None]], into: list[float]
 ) -> None:
-    """Ask at a fixed pace until a task is done, and wait for the last answer."""
+    """Send requests at a fixed rate until a task is done, and wait for the last answer."""
     async with asyncio.TaskGroup() as asked:
         place = 0
         while not done.done():

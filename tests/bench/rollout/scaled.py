@@ -1,4 +1,4 @@
-"""Scaling from 4 to 2 and to 6 replicas during a canary: on how many pods it is, meanwhile and after."""
+"""Scaling from 4 to 2 and to 6 replicas during a canary: number of canary pods during and after it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ REPLICAS = (4, 2, 6)
 WATCHED_S = 15.0
 _EVERY_S = 1.0
 _ASKED = 40
-"""Times that a sweep asks who is live: of six pods it misses a given one with (5/6)^40 = 0.07 %."""
+"""Requests of one sweep: with six pods it misses a given one with (5/6)^40 = 0.07 %."""
 ENDLESS = QUICK.model_copy(update={"min_requests": 1_000_000, "max_stage_s": 3600})
 
 
 @dataclass
 class Sweeps:
-    """What the pods called themselves: a sweep is a time, and the version by rank."""
+    """Reported versions of the pods: each sweep is a time, and the version by rank."""
 
     seen: list[tuple[float, dict[int, str]]] = field(default_factory=list)
 
     def canaries(self, began_s: float, ended_s: float) -> Counter[int]:
-        """How many sweeps of a time found how many pods of the canary."""
+        """Return the number of sweeps in a time span by the number of canary pods that they saw."""
         return Counter(
             sum(version == "good" for version in by_rank.values())
             for at, by_rank in self.seen
@@ -43,11 +43,11 @@ class Sweeps:
 
 
 def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
-    """A row for every number of replicas, and one for the change before it."""
+    """Yield one row for every number of replicas, and one for the change before it."""
     with tempfile.TemporaryDirectory(prefix="scaled-") as scratch:
         folder = Path(scratch)
         uri = version_of_builtin(folder / "good", "good", temperature=1.0)
-        # Six replicas must fit: each has a sixth of the cores.
+        # Six replicas must fit, so each has a sixth of the cores.
         cpus = {"SENTIMENT_REPLICA_CPUS": "0.3"}
         with ground(folder, replicas=REPLICAS[0], per_minute=per_minute, environment=cpus) as here:
             here.settle(5)
@@ -69,7 +69,7 @@ def _scaled_to(here: Ground, count: int, sweeps: Sweeps) -> Iterator[str]:
     if before != count:
         began_s = time.time()
         here.target.scale(count)
-        time.sleep(1)  # it is then no longer settled
+        time.sleep(1)  # after this time it is no longer settled
         here.settle()
         yield _row(here, f"{before} to {count}", sweeps, began_s)
     began_s = time.time()
@@ -91,7 +91,7 @@ def _row(here: Ground, what: str, sweeps: Sweeps, began_s: float) -> str:
 
 @contextmanager
 def _sweeping(url: str) -> Iterator[Sweeps]:
-    """Ask every pod what it serves, over and over, while the block runs."""
+    """Request the served version from every pod, repeatedly, while the block runs."""
     sweeps = Sweeps()
 
     def sweep() -> None:

@@ -1,9 +1,9 @@
-"""Run the tests in tests/operator: against the cluster of KUBECONFIG, otherwise against one of their own.
+"""Runner of the tests in tests/operator: on the cluster of KUBECONFIG, otherwise on the suite's own cluster.
 
     python -m tests.operator.harness [PYTEST ARGUMENT]…
 
-The own cluster is built from source, once, and lives in namespaces that the kernel removes when the tests
-end, are interrupted or are killed. Where it cannot run, the reason is printed and nothing is tested.
+The suite's own cluster is built from source once. It runs in namespaces that the kernel removes when the
+tests end, are interrupted or are killed. If it cannot run, the reason is printed and nothing is tested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TESTS = "tests/operator"
 
 
 def main(arguments: list[str]) -> int:
-    """Become the test run; returns only where there is none."""
+    """Replace this process with the test run; return only if there is none."""
     has_path = any(Path(one.partition("::")[0]).exists() for one in arguments)
     chosen = arguments if has_path else [TESTS, *arguments]
     if os.environ.get("KUBECONFIG"):

@@ -1,4 +1,4 @@
-"""The programs of the cluster, built once and kept outside the checkout."""
+"""Programs of the cluster, built once and cached outside the checkout."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ _KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-sched
 
 @dataclass(frozen=True)
 class Binaries:
-    """A folder with every program and manifest of the control plane.
+    """Folder with every program and manifest of the control plane.
 
     Attributes:
-        folder: of the programs.
+        folder: folder of the programs.
     """
 
     folder: Path
 
     def program(self, name: str) -> str:
-        """Path of a program."""
+        """Return the path of a program."""
         return str(self.folder / name)
 
     @property
     def operator_manifests(self) -> Path:
-        """Kustomization of the operator with its CRDs and roles."""
+        """Return the kustomization of the operator with its CRDs and roles."""
         return self.folder / "kuberay/config/default"
 
     @property
     def crds(self) -> tuple[Path, ...]:
-        """Folders with further CRDs: those of Karpenter and of the Gateway API."""
+        """Return the folders with additional CRDs: those of Karpenter and of the Gateway API."""
         return (self.folder / "crds/karpenter", self.folder / "crds/gateway")
 
 
 def ensure_binaries(report: Callable[[str], None]) -> Binaries:
-    """Build what the cache does not have; the first time takes minutes.
+    """Build the programs that are not in the cache; the first build takes minutes.
 
     Args:
         report: called with one line for each part that is built.
 
     Raises:
         RuntimeError: a build failed.
-        operator_source.SourceError: the operator's source is missing or another one.
+        operator_source.SourceError: the operator's source is missing or is a different one.
     """
     versions = f"kubernetes-{KUBERNETES}_etcd-{ETCD}_kuberay-{operator_source.VERSION}"
     folder = _cache() / f"{versions}_karpenter-{KARPENTER}_gateway-{GATEWAY}"
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Callable[[Path], None]] = {
-        "kuberay": _operator,  # first, since its source is the one that may be missing
+        "kuberay": _operator,  # first, since its source is the only one that may be missing
         "crds": _crds,
         "etcd": _etcd,
         "kubernetes": _kubernetes,

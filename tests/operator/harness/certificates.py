@@ -1,4 +1,4 @@
-"""Certificates and keys of the control plane, valid for a day."""
+"""Certificates and keys of the control plane, valid for one day."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _DAY = datetime.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key, each a PEM file."""
+    """Certificate and its key, each a PEM file."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """A certificate authority whose files are in one folder.
+    """Certificate authority whose files are in one folder.
 
     Args:
-        folder: of every file that it writes.
+        folder: folder of all files that it writes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,11 +41,11 @@ class Authority:
         self.certificate.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def client(self, name: str, group: str | None = None) -> Pair:
-        """A client certificate; the API server takes its common name as user, its organization as group."""
+        """Issue a client certificate; its common name is the user, its organization the group."""
         return self._issue(name, _name(name, group), ExtendedKeyUsageOID.CLIENT_AUTH, [])
 
     def server(self, name: str, hosts: list[str], addresses: list[str]) -> Pair:
-        """A server certificate for names and IP addresses."""
+        """Issue a server certificate for names and IP addresses."""
         alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
         alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         return self._issue(name, _name(name), ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
@@ -70,7 +70,7 @@ class Authority:
 
 
 def token_key(folder: Path) -> Path:
-    """A key that signs the tokens of service accounts; the API server checks them with the same file."""
+    """Create a key that signs service account tokens; the API server verifies them with the same file."""
     path = folder / "service-accounts.key"
     path.write_bytes(_private(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
     return path

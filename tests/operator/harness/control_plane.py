@@ -1,4 +1,4 @@
-"""The control plane: etcd, API server, controller manager and scheduler as processes of this machine."""
+"""Control plane: etcd, API server, controller manager and scheduler as processes of this machine."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _ISSUER = "https://kubernetes.default.svc"
 
 
 class ControlPlane:
-    """A cluster of its own. Its processes end with the namespaces that `isolation` put this process into.
+    """The suite's own cluster; its processes end with the namespaces that `isolation` created for them.
 
     Args:
-        binaries: its programs.
-        folder: of its state, certificates and logs.
-        checkout: whose code the pods run.
+        binaries: programs of the cluster.
+        folder: folder of its state, certificates and logs.
+        checkout: checkout whose code the pods run.
     """
 
     def __init__(self, binaries: Binaries, folder: Path, checkout: Path) -> None:
@@ -50,7 +50,7 @@ class ControlPlane:
         self.cluster = Cluster(self.kubeconfig, binaries.program("kubectl"), shared_folder=self._shared)
 
     def start(self) -> Cluster:
-        """Start everything, up to an operator that is ready.
+        """Start everything and wait until the operator is ready.
 
         Raises:
             AssertionError: a part ended, or was not ready in time; its log is in the folder `logs`.
@@ -62,13 +62,13 @@ class ControlPlane:
         return self.cluster
 
     def end(self) -> None:
-        """Kill every process; a kubelet's pods end with it."""
+        """Kill every process; the kubelet's pods end with it."""
         for process in self._processes.values():
             process.kill()
             process.wait()
 
     def _write_kubeconfig(self, name: str, pair: Pair) -> Path:
-        """A kubeconfig with a client certificate."""
+        """Write a kubeconfig with a client certificate."""
         server = f"https://{network.GATEWAY}:{API_PORT}"
         certificate = str(self._authority.certificate)
         user = {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
@@ -106,7 +106,7 @@ class ControlPlane:
             "secure-port": API_PORT, "advertise-address": network.GATEWAY,
             "service-cluster-ip-range": SERVICE_RANGE,
             "authorization-mode": "RBAC", "allow-privileged": "true",
-            # Nodes are ready when they are made: no taint that a node controller would take away again.
+            # Nodes are ready when they are created: no taint that a node controller would have to remove.
             "disable-admission-plugins": "TaintNodesByCondition",
             "tls-cert-file": serving.certificate, "tls-private-key-file": serving.key,
             "client-ca-file": authority,
@@ -121,7 +121,7 @@ class ControlPlane:
             "requestheader-extra-headers-prefix": "X-Remote-Extra-",
         })  # fmt: skip
         wait_until(self._is_ready, _STARTED_S, "the API server is ready")
-        # No controller for what is not there: cloud, routes and the health of nodes.
+        # There are no controllers for absent parts: cloud, routes and the health of nodes.
         absent = (
             "cloud-node-lifecycle-controller",
             "node-ipam-controller",
@@ -196,7 +196,8 @@ class ControlPlane:
         self._popen(program, [self._binaries.program(program), *arguments])
 
     def _popen(self, name: str, command: list[str]) -> None:
-        # A session of its own: Ctrl-C is for the tests, which still delete what they made.
+        # It has its own session: only the tests receive Ctrl-C, and then delete the objects that they
+        # created.
         with (self._folder / "logs" / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 command,

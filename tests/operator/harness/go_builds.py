@@ -1,4 +1,4 @@
-"""Programs built from released Go modules, without a copy of their repositories."""
+"""Builds of programs from released Go modules, without a copy of their repositories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BUILD_S = 1800
 
 
 def download(module: str, version: str) -> Path:
-    """Folder of a module's files in Go's module cache, checked against Go's checksum database."""
+    """Return the folder of a module in Go's module cache, verified with Go's checksum database."""
     answer = json.loads(go("mod", "download", "-json", f"{module}@{version}"))
     return Path(answer["Dir"])
 
@@ -30,20 +30,20 @@ def build(
 ) -> None:
     """Build main packages of a module.
 
-    The module's go.mod may point at folders of its repository, which are no part of the module; each is a
+    The module's go.mod may refer to folders of its repository that are not part of the module; each is a
     released module of its own.
 
     Args:
-        module: such as go.etcd.io/etcd/server/v3.
-        version: of the module.
+        module: module path, such as go.etcd.io/etcd/server/v3.
+        version: version of the module.
         packages: paths in the module, such as ./cmd/kubectl.
         out: folder of the programs; a program has the name of its package.
         nested: version of the modules in such folders; None: as go.mod requires them.
-        ldflags: of the linker.
+        ldflags: flags of the linker.
     """
     source = download(module, version)
     with tempfile.TemporaryDirectory() as folder:
-        # Another go.mod than the one in the module cache, which is read-only; go.sum is next to it.
+        # This go.mod replaces the one in the module cache, which is read-only; go.sum is next to it.
         mod = Path(folder) / "go.mod"
         mod.write_text((source / "go.mod").read_text())
         (mod.parent / "go.sum").write_text((source / "go.sum").read_text())
@@ -59,7 +59,7 @@ def build(
 
 
 def go(*arguments: str, folder: Path | None = None) -> str:
-    """What the Go command prints.
+    """Return the output of the Go command.
 
     Raises:
         RuntimeError: it failed; the message has the end of its standard error.

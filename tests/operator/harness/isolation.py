@@ -23,7 +23,7 @@ _LOGS = Path("build/operator-test-logs")
 
 
 def isolated_command(binaries: Binaries, checkout: Path, arguments: list[str]) -> list[str]:
-    """The command that runs pytest in namespaces of its own; killing it ends everything."""
+    """Return the command that runs pytest in its own namespaces; killing it ends everything."""
     state = checkout / _STATE
     state.mkdir(parents=True, exist_ok=True)
     return [
@@ -33,13 +33,13 @@ def isolated_command(binaries: Binaries, checkout: Path, arguments: list[str]) -
 
 
 def main(binaries: Path, state: Path, arguments: list[str]) -> int:
-    """Run pytest with its state in memory, and keep the logs of a run that failed.
+    """Run pytest with its state in memory, and keep the logs of a failed run.
 
     Returns:
         The exit code of pytest.
     """
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(state)], check=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest gets it as well, and ends in its own time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest also receives it, and ends by itself
     pytest = subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments],
         env={**os.environ, BINARIES: str(binaries), STATE: str(state)},
@@ -53,7 +53,7 @@ def main(binaries: Path, state: Path, arguments: list[str]) -> int:
 
 
 def _wait(child: int) -> int:
-    """Exit code of a child; orphans that end meanwhile are reaped."""
+    """Return the exit code of a child; orphans that end before it are reaped."""
     while True:
         pid, status = os.wait()
         if pid == child:

@@ -1,4 +1,4 @@
-"""The pods' network: a bridge, and for each pod a network namespace that a process holds."""
+"""Network of the pods: a bridge, and for each pod a network namespace that a process holds."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _PER_BLOCK = 250
 
 
 class Addresses:
-    """Gives each pod an address; none is given twice."""
+    """Allocator of pod addresses; none is assigned twice."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(_FIRST)
         self._lock = threading.Lock()
 
     def take(self) -> tuple[int, str]:
-        """A number, which names the pod's link, and an address."""
+        """Return a number, which names the pod's link, and an address."""
         with self._lock:
             number = next(self._numbers)
         return number, f"10.231.{number // _PER_BLOCK}.{number % _PER_BLOCK + 2}"
 
 
 def create_bridge() -> None:
-    """Create the bridge with the address that pods reach the API server at."""
+    """Create the bridge with the address at which pods reach the API server."""
     ip("link set lo up")
     ip(f"link add {_BRIDGE} type bridge")
     ip(f"addr add {GATEWAY}/{_LENGTH} dev {_BRIDGE}")
@@ -40,8 +40,8 @@ def connect(holder: int, number: int, address: str) -> None:
 
     Args:
         holder: process id of a process in the namespace.
-        number: of the pod.
-        address: of the pod.
+        number: number of the pod.
+        address: address of the pod.
     """
     link = f"pod{number}"
     ip(f"link add {link} type veth peer name eth0 netns {holder}")
@@ -60,7 +60,7 @@ def ip(command: str) -> None:
     """Run `ip COMMAND`.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     _run(["ip", *command.split()])
 

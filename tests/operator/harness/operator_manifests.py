@@ -1,4 +1,4 @@
-"""The operator's released manifests, with its program in place of an image."""
+"""Released manifests of the operator, with a program instead of an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAMESPACE = "kuberay-system"
 
 
 def operator_manifests(rendered: str, program: str) -> str:
-    """Put the operator into its namespace, and have its container run a program of this machine.
+    """Assign the operator's namespace, and set its container's command to a program of this machine.
 
     Args:
         rendered: output of `kubectl kustomize` for the release.

@@ -1,4 +1,4 @@
-"""The KubeRay operator's source: an archive of its release, known by the digest of its files."""
+"""Source of the KubeRay operator: an archive of its release, identified by the digest of its files."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _USED = ("apis", "config", "controllers", "go.mod", "go.sum", "internal", "main.
 
 
 class SourceError(Exception):
-    """The archive is not that of the release."""
+    """Archive with other files than the release."""
 
 
 class SourceMissingError(SourceError):
-    """There is no archive."""
+    """Missing archive."""
 
 
 def unpack(folder: Path) -> Path:
-    """Unpack the operator's source and check it.
+    """Unpack the operator's source and verify it.
 
     The archive is that of KUBERAY_SOURCE, or the one next to this checkout: the release's own archive,
     https://github.com/ray-project/kuberay/archive/refs/tags/v1.7.0.tar.gz, or one of its folder ray-operator.
 
     Args:
-        folder: an empty one.
+        folder: an empty folder.
 
     Returns:
         The folder of the operator's Go module.
@@ -56,7 +56,7 @@ def unpack(folder: Path) -> Path:
 
 
 def files_digest(root: Path) -> str:
-    """SHA-256 over names and contents of the files that are built or applied."""
+    """Return the SHA-256 over names and contents of the files that are built or applied."""
     digest = hashlib.sha256()
     for top in _USED:
         start = root / top

@@ -1,4 +1,4 @@
-"""What a cluster of processes needs of this machine."""
+"""Requirements of the suite's own cluster on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOUNTS = (
 
 
 def missing_requirement() -> str | None:
-    """The first thing that is missing, with what to do about it; None where a cluster can run."""
+    """Return the first missing requirement with its remedy; None if the cluster can run."""
     version = _go_version()
     if version is None:
         return f"Go {GO[0]}.{GO[1]} or later is not on the PATH; it builds the API server and the operator"
@@ -46,7 +46,7 @@ def missing_requirement() -> str | None:
 def _go_version() -> tuple[int, int] | None:
     if shutil.which("go") is None:
         return None
-    # Of the Go on this machine, whatever toolchain a go.mod would choose.
+    # Version of the Go on this machine, regardless of the toolchain that a go.mod would select.
     done = subprocess.run(["go", "version"], cwd=Path("/"), capture_output=True, text=True)
     match = re.search(r"go(\d+)\.(\d+)", done.stdout)
     return (int(match[1]), int(match[2])) if match else None

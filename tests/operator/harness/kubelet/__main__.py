@@ -1,10 +1,11 @@
-"""A kubelet for several nodes whose pods are processes of this machine.
+"""Kubelet for several nodes whose pods are processes of this machine.
 
     python -m tests.operator.harness.kubelet SETTINGS.json
 
-Each pod has a network namespace, each container a process namespace and a root file system: this
-machine's, read-only where the pod says so, under the files of the image (`images`). Resources are numbers for
-the scheduler; users and limits are not enforced. Service names are in hosts files; there are no cluster IPs.
+Each pod has a network namespace. Each container has a process namespace and a root file system: this
+machine's, read-only if the pod requires it, under the files of the image (`images`). Resources are only
+numbers for the scheduler; users and limits are not enforced. Service names are in hosts files; there are no
+cluster IPs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _log = logging.getLogger("kubelet")
 
 
 class Kubelet:
-    """Runs the pods that the scheduler has put on its nodes."""
+    """Kubelet that runs the pods that the scheduler has assigned to its nodes."""
 
     def __init__(self, settings: KubeletSettings) -> None:
         self._settings = settings
@@ -48,7 +49,7 @@ class Kubelet:
         self._names_are_old = threading.Event()
 
     def run(self) -> None:
-        """Register the nodes and follow their pods, for ever."""
+        """Register the nodes and follow their pods forever."""
         for node in NODES:
             self._api.register(node, network.GATEWAY)
         serve(self._settings, network.GATEWAY, self._container)
@@ -75,7 +76,7 @@ class Kubelet:
         if body["spec"].get("nodeName") not in self._nodes:
             return
         pod = self._pods.get(metadata["uid"])
-        if event == "DELETED":  # by force, where it still runs
+        if event == "DELETED":  # by force if it is still running
             if pod and not pod.is_ending:
                 self._end(pod, 0)
             self._pods.pop(metadata["uid"], None)
@@ -106,7 +107,7 @@ class Kubelet:
             for pod in pods:
                 text = "\n".join([*lines, f"{pod.address} {pod.name}", ""])
                 if pod.hosts.read_text() != text:
-                    pod.hosts.write_text(text)  # in place: containers have this very file mounted
+                    pod.hosts.write_text(text)  # in place: this file is mounted in containers
 
     def _container(self, namespace: str, pod: str, name: str) -> Container | None:
         for one in list(self._pods.values()):

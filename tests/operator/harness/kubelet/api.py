@@ -1,4 +1,4 @@
-"""The calls that a kubelet makes to the API server, with plain JSON objects."""
+"""Calls of a kubelet to the API server, with plain JSON objects."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 class Api:
-    """The API server.
+    """Client of the API server.
 
     Args:
-        kubeconfig: of an administrator.
+        kubeconfig: kubeconfig of an administrator.
     """
 
     def __init__(self, kubeconfig: Path) -> None:
@@ -61,7 +61,7 @@ class Api:
         self._core.patch_node_status(node.name, {"status": status})
 
     def pods(self) -> Iterator[list[Object] | tuple[str, Object]]:
-        """All pods, and then each change as (event type, pod), until the API server ends the watch."""
+        """Yield all pods, and then each change as (event type, pod), until the API server ends the watch."""
         listed = json.loads(self._core.list_pod_for_all_namespaces(_preload_content=False).data)
         yield listed["items"]
         answer = self._core.list_pod_for_all_namespaces(
@@ -80,7 +80,7 @@ class Api:
                 yield event["type"], event["object"]
 
     def set_status(self, pod: Object, status: Object) -> None:
-        """Write a pod's status; without effect once the pod is gone."""
+        """Write a pod's status; without effect if the pod was deleted."""
         metadata = pod["metadata"]
         body = {"metadata": {"uid": metadata["uid"]}, "status": status}
         for attempt in range(_ATTEMPTS):
@@ -88,7 +88,7 @@ class Api:
                 self._core.patch_namespaced_pod_status(metadata["name"], metadata["namespace"], body)
                 return
             except client.ApiException as error:
-                if error.status in (404, 409):  # gone, or another pod of that name
+                if error.status in (404, 409):  # deleted, or replaced by another pod of that name
                     return
                 _log.info("%s: status not written: %s", metadata["name"], error.reason)
             time.sleep(_PAUSE_S * (attempt + 1))
@@ -126,25 +126,25 @@ class Api:
             _log.info("%s: event not written: %s", metadata["name"], error.reason)
 
     def secret(self, namespace: str, name: str) -> dict[str, bytes]:
-        """A Secret's values.
+        """Return the values of a Secret.
 
         Raises:
-            kubernetes.client.ApiException: there is none.
+            kubernetes.client.ApiException: it does not exist.
         """
         values = self._core.read_namespaced_secret(name, namespace).data or {}
         return {key: base64.b64decode(value) for key, value in values.items()}
 
     def config_map(self, namespace: str, name: str) -> dict[str, bytes]:
-        """A ConfigMap's values.
+        """Return the values of a ConfigMap.
 
         Raises:
-            kubernetes.client.ApiException: there is none.
+            kubernetes.client.ApiException: it does not exist.
         """
         values = self._core.read_namespaced_config_map(name, namespace).data or {}
         return {key: value.encode() for key, value in values.items()}
 
     def token(self, namespace: str, account: str) -> bytes:
-        """A token of a service account."""
+        """Create a token of a service account."""
         body = {"spec": {"expirationSeconds": _TOKEN_S}}
         answer = self._core.create_namespaced_service_account_token(
             account, namespace, body, _preload_content=False
@@ -152,7 +152,7 @@ class Api:
         return str(json.loads(answer.data)["status"]["token"]).encode()
 
     def services(self) -> list[Object]:
-        """All Services."""
+        """Return all Services."""
         answer = self._core.list_service_for_all_namespaces(_preload_content=False)
         found: list[Object] = json.loads(answer.data)["items"]
         return found

@@ -1,4 +1,4 @@
-"""A container: started, probed, ended, and described as the API server wants it."""
+"""Container: start, probes, end, and status for the API server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _DEAD_S = 10.0
 
 
 class Container:
-    """One container of a pod, through all its restarts.
+    """Container of a pod, through all its restarts.
 
     Args:
-        spec: of the container.
-        log: file that its output goes to.
-        launch: starts the command; returns its variables, and the process whose child is the first.
+        spec: specification of the container.
+        log: file that receives its output.
+        launch: starts the command; returns its variables, and the parent of the container's first process.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Container:
         self._is_ending = threading.Event()
 
     def start(self) -> None:
-        """Start the command, again if it has run before."""
+        """Start the command, for the first time or again."""
         if self._process is not None:
             self.restarts += 1
             self._last_state = self._state
@@ -60,7 +60,7 @@ class Container:
         self.waiting = self.message = ""
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs, or before it has run."""
+        """Return the exit code; None while it is running, or before it has run."""
         if self._process is None or (code := self._process.poll()) is None:
             return None
         code = code if code >= 0 else 128 - code
@@ -75,7 +75,7 @@ class Container:
 
     @property
     def pid(self) -> int | None:
-        """Id of the container's first process, as this machine counts."""
+        """Return the process id of the container's first process in this machine's namespace."""
         if self._process is None or self._process.poll() is not None:
             return None
         with suppress(OSError):
@@ -85,7 +85,7 @@ class Container:
         return None
 
     def execute(self, command: list[str], timeout_s: float) -> tuple[int, str]:
-        """Run a command in the container; its exit code and output."""
+        """Run a command in the container; return its exit code and output."""
         pid = self.pid
         if pid is None:
             return 1, "the container does not run"
@@ -103,7 +103,7 @@ class Container:
         return done.returncode, done.stdout + done.stderr
 
     def end(self, grace_s: float) -> None:
-        """Run preStop, then SIGTERM, then SIGKILL when the grace period is over."""
+        """Run preStop, then send SIGTERM, then SIGKILL after the grace period."""
         self._is_ending.set()
         deadline = time.monotonic() + grace_s
         hook = (self.spec.get("lifecycle") or {}).get("preStop") or {}
@@ -118,13 +118,13 @@ class Container:
         self._wait(_DEAD_S)
 
     def kill(self, grace_s: float) -> None:
-        """End this run of it, as a failed liveness probe does; the pod may start it again."""
+        """End this run of the container, as a failed liveness probe does; the pod may start it again."""
         self._signal(signal.SIGTERM)
         self._wait(grace_s)
         self._signal(signal.SIGKILL)
 
     def status(self, image: str) -> dict[str, Any]:
-        """As in containerStatuses."""
+        """Return the status for containerStatuses."""
         self.poll()
         state = self._state
         if self.waiting:
@@ -159,5 +159,5 @@ class Container:
 
 
 def enter(pid: int) -> list[str]:
-    """The command that puts another one into the container of a process, in its working folder."""
+    """Return the command prefix that runs a command in a process's container, in its working folder."""
     return ["nsenter", f"--target={pid}", "--mount", "--net", "--uts", "--pid", "--root", "--wd"]

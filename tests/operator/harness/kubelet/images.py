@@ -1,4 +1,4 @@
-"""Images without a container runtime: the files that a target of the Dockerfile copies, and its variables."""
+"""Images without a container runtime: files that a target of the Dockerfile copies, and its variables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TARGETS = ("cpu", "cuda", "train")
 
 @dataclass(frozen=True)
 class Image:
-    """What a container starts from.
+    """Image that a container starts from.
 
     Attributes:
-        layer: a folder that lies over this machine's root file system; None: nothing does.
-        folder: where commands start.
-        variables: of every process.
+        layer: a folder that covers this machine's root file system; None: no folder.
+        folder: working folder of commands.
+        variables: environment variables of every process.
     """
 
     layer: Path | None = None
@@ -28,11 +28,11 @@ class Image:
 
 
 class Images:
-    """Makes images of this project's Dockerfile; every other image is this machine's root file system.
+    """Images of this project's Dockerfile; every other image is this machine's root file system.
 
     Args:
-        checkout: with cluster/Dockerfile.
-        folder: of the layers.
+        checkout: folder with cluster/Dockerfile.
+        folder: folder of the layers.
     """
 
     def __init__(self, checkout: Path, folder: Path) -> None:
@@ -42,7 +42,7 @@ class Images:
         self._lock = threading.Lock()
 
     def image(self, name: str) -> Image:
-        """The image that a tag names by its end: sentiment-service:0.1.0-cpu is the target cpu."""
+        """Return the image for the end of a tag: sentiment-service:0.1.0-cpu is the target cpu."""
         target = name.rpartition("-")[2]
         if target not in _TARGETS:
             return Image()
@@ -64,12 +64,12 @@ class Images:
                 *sources, to = [part for part in parts if not part.startswith("--")]
                 for source in sources:
                     _copy(self._checkout / source, layer / (Path(folder) / to).relative_to("/"))
-        variables.pop("PATH", None)  # /opt/venv of the image is this machine's environment
+        variables.pop("PATH", None)  # the image's /opt/venv corresponds to this machine's environment
         return Image(layer, folder, variables)
 
 
 def _instructions(dockerfile: str, target: str) -> list[tuple[str, str]]:
-    """The instructions of a target after those of the stages that it is made from."""
+    """Return the instructions of a target after those of the stages that it is built from."""
     text = re.sub(r"^\s*#.*\n", "", dockerfile, flags=re.MULTILINE).replace("\\\n", " ")
     stages: dict[str, list[tuple[str, str]]] = {}
     current: list[tuple[str, str]] = []

@@ -9,10 +9,10 @@ from tests.operator.harness.kubelet.pod import Pod
 
 
 def service_names(services: Iterable[dict[str, Any]], pods: Iterable[Pod], api_host: str) -> list[str]:
-    """A line for each Service with a running pod: the names of the Service and the address of the pod.
+    """Return a line for each Service with a running pod: the names of the Service and the address of the pod.
 
-    The pod is the first that is ready, otherwise the first: a Service for the Ray head resolves before its
-    head is ready.
+    The pod is the first ready one, or the first one if none is ready: a Service for the Ray head resolves
+    before its head is ready.
     """
     running = [pod for pod in pods if pod.phase == "Running" and not pod.is_ending]
     lines = ["127.0.0.1 localhost", f"{api_host} kubernetes.default.svc kubernetes.default"]

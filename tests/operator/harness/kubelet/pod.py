@@ -1,4 +1,4 @@
-"""A pod: init containers one after the other, then its containers until they or the pod end."""
+"""Pod: it runs the init containers in sequence, then its containers until they or the pod end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Machine:
-    """What all pods share: settings, API server, images and addresses."""
+    """Resources that all pods share: settings, API server, images and addresses."""
 
     settings: KubeletSettings
     api: Api
@@ -42,11 +42,11 @@ class Machine:
 
 
 class Pod:
-    """One pod's life, in a thread of its own.
+    """Lifecycle of one pod, in its own thread.
 
     Args:
-        machine: it runs on.
-        body: the object.
+        machine: shared resources.
+        body: Kubernetes object of the pod.
         on_change: called when its state has changed.
     """
 
@@ -62,7 +62,7 @@ class Pod:
         self.folder.mkdir(parents=True)
         self.hosts = self.folder / "hosts"
         self.hosts.write_text("127.0.0.1 localhost\n")
-        # Without a name server: gRPC would ask one, and wait for it, before it reads the hosts file.
+        # There is no name server: gRPC would query one, and wait for it, before it reads the hosts file.
         self._resolver = self.folder / "resolv.conf"
         self._resolver.touch()
         self._machine = machine
@@ -83,7 +83,7 @@ class Pod:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is in the endpoints of its Services."""
+        """Return whether the pod is in the endpoints of its Services."""
         return self.phase == "Running" and not self.is_ending and all(one.is_ready for one in self.containers)
 
     def end(self, grace_s: float) -> None:
@@ -168,7 +168,7 @@ class Pod:
                 self._refresh()
 
     def _until_made(self, reason: str, container: Container | None, make: Callable[[], None]) -> bool:
-        """Try until it works, with an event for each failure; False when the pod ends before."""
+        """Retry until it succeeds, with an event for each failure; return False if the pod ends before."""
         while not self.is_ending:
             try:
                 make()
@@ -184,7 +184,7 @@ class Pod:
         return False
 
     def _run_init(self, container: Container) -> bool:
-        """Run an init container until it has succeeded; False if the pod failed or ends."""
+        """Run an init container until it has succeeded; return False if the pod failed or ends."""
         while not self.is_ending:
             if not self._until_made("Failed", container, container.start):
                 return False
@@ -225,7 +225,7 @@ class Pod:
         )
 
     def _sync(self) -> None:
-        """Notice containers that have ended: start them again, or end the pod's phase."""
+        """Detect containers that have ended: restart them, or end the pod's phase."""
         is_changed = self._changed.is_set()
         self._changed.clear()
         policy = self.spec.get("restartPolicy", "Always")

@@ -1,4 +1,4 @@
-"""Probes: whether a container has started, is ready, and is alive."""
+"""Probes: checks of whether a container has started, is ready, and is alive."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def watch(
     """Probe this run of a container, each probe in a thread, until the run is over.
 
     Args:
-        container: just started.
-        address: of the pod.
-        grace_s: between SIGTERM and SIGKILL after a failed liveness or startup probe.
-        is_over: whether this run of the container, or the pod, has ended.
+        container: container that was just started.
+        address: address of the pod.
+        grace_s: seconds between SIGTERM and SIGKILL after a failed liveness or startup probe.
+        is_over: returns whether this run of the container, or the pod, has ended.
         on_change: called when the container's readiness has changed.
-        on_failure: called with the kind of probe and its answer when a probe has failed finally.
+        on_failure: called with the kind of probe and its answer when a probe has reached its failure
+            threshold.
     """
 
     def run(kind: str) -> None:
@@ -72,7 +73,7 @@ def watch(
 
 
 def check(container: Container, probe: dict[str, Any], address: str) -> tuple[bool, str]:
-    """Probe once; whether it passed, and the answer."""
+    """Probe once; return whether it passed, and the answer."""
     timeout_s = probe.get("timeoutSeconds", 1)
     if "exec" in probe:
         code, output = container.execute(probe["exec"]["command"], timeout_s)

@@ -1,4 +1,4 @@
-"""A pod's sandbox: a process that holds its network, and the commands that run in it."""
+"""Sandbox of a pod: a process that holds its network, and the commands that run in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.operator.harness import network
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder or file of this machine, seen at another path in the container."""
+    """Folder or file of this machine that is mounted at another path in the container."""
 
     source: Path
     path: str
@@ -21,12 +21,12 @@ class Mount:
 
 
 class Sandbox:
-    """The namespaces that a pod's containers share.
+    """Namespaces that a pod's containers share.
 
     Args:
-        number: of the pod's link.
-        address: of the pod.
-        hostname: of the pod.
+        number: number of the pod's link.
+        address: address of the pod.
+        hostname: host name of the pod.
     """
 
     def __init__(self, number: int, address: str, hostname: str) -> None:
@@ -38,11 +38,11 @@ class Sandbox:
             start_new_session=True,
         )
         assert self._holder.stdout is not None
-        self._holder.stdout.readline()  # the namespaces are there
+        self._holder.stdout.readline()  # the namespaces exist from here on
         network.connect(self._holder.pid, number, address)
 
     def start(self, script: Path, variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-        """Run a script as the first process of mount and process namespaces of its own."""
+        """Run a script as the first process of its own mount and process namespaces."""
         with log.open("ab") as output:
             return subprocess.Popen(
                 [
@@ -57,7 +57,7 @@ class Sandbox:
             )  # fmt: skip
 
     def end(self) -> None:
-        """End the holder; the network goes with the last process in it."""
+        """End the holder; the network is removed with its last process."""
         self._holder.kill()
         self._holder.wait()
 
@@ -72,15 +72,15 @@ def root_script(
     working_folder: str,
     command: Sequence[str],
 ) -> str:
-    """A shell script that makes a root file system for a container and runs its command there.
+    """Return a shell script that builds a root file system for a container and runs its command there.
 
     Args:
-        folder: of the container; what it writes outside its mounts goes there.
+        folder: folder of the container, which receives what it writes outside its mounts.
         layers: folders over this machine's root file system, the uppermost first.
         hidden: a folder of this machine that the container does not see.
-        mounts: in this order.
-        read_only: whether only mounts can be written to.
-        working_folder: of the command.
+        mounts: mounts, in this order.
+        read_only: whether only mounts are writable.
+        working_folder: working folder of the command.
         command: program and arguments.
     """
     upper, work, root = (folder / name for name in ("upper", "work", "root"))
@@ -98,7 +98,7 @@ def root_script(
         f"mkdir -p .{quoted(str(hidden))} && mount -t tmpfs tmpfs .{quoted(str(hidden))}",
     ]
     for mount in mounts:
-        # Resolved as in the container: an absolute link such as /var/run points out of its root here.
+        # Resolved as in the container: an absolute link such as /var/run would leave its root here.
         source, target = quoted(str(mount.source)), quoted(f".{Path(mount.path).resolve()}")
         make = "mkdir -p" if mount.source.is_dir() else "install -D /dev/null"
         lines.append(f"[ -e {target} ] || {make} {target}; mount --rbind {source} {target}")

@@ -1,4 +1,4 @@
-"""The server that the API server asks for `kubectl logs`, and for commands in containers."""
+"""Server to which the API server forwards `kubectl logs`, and commands in containers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _COMMAND_S = 30.0
 
 
 def serve(settings: KubeletSettings, address: str, find: Callable[[str, str, str], Container | None]) -> None:
-    """Serve in a thread, by the paths of a kubelet.
+    """Serve in a thread, at the paths of a kubelet.
 
-    GET /containerLogs/NAMESPACE/POD/CONTAINER has tailLines, but does not follow. POST /run/… runs the
-    command whose words are the query's `cmd`, one each, and answers with its output.
+    GET /containerLogs/NAMESPACE/POD/CONTAINER supports tailLines, but does not follow. POST /run/… runs the
+    command whose words are the query's `cmd` parameters, one each, and returns its output.
 
     Args:
-        settings: with the certificate.
-        address: to listen on.
-        find: the container for namespace, pod and name.
+        settings: settings with the certificate.
+        address: address to listen on.
+        find: returns the container for namespace, pod and name.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -57,7 +57,7 @@ def serve(settings: KubeletSettings, address: str, find: Callable[[str, str, str
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: each request is in the API server's log."""
+            """Log nothing: each request is in the API server's log."""
 
     server = ThreadingHTTPServer((address, LOG_PORT), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""What the kubelet is started with, and the nodes that it stands for."""
+"""Settings of the kubelet, and the nodes that it represents."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class KubeletSettings:
     """Settings of one run.
 
     Attributes:
-        kubeconfig: for the API server.
-        folder: of the pods' files: roots, volumes, logs.
-        checkout: whose code is in the images; pods do not see it in any other place.
-        programs: folders that every pod sees at their own paths: Python's, the control plane's programs,
-            and one to share files.
+        kubeconfig: kubeconfig for the API server.
+        folder: folder of the pods' files: roots, volumes, logs.
+        checkout: checkout whose code is in the images; pods see it only there.
+        programs: folders that every pod sees at their own paths: Python's, the control plane's programs, and
+            one to share files.
         api_host: address at which pods reach the API server.
-        api_port: likewise.
-        certificate: of the server for logs, PEM.
-        key: of that server, PEM.
+        api_port: port at which pods reach the API server.
+        certificate: certificate of the server for logs, PEM.
+        key: key of that server, PEM.
     """
 
     kubeconfig: Path
@@ -45,7 +45,7 @@ class KubeletSettings:
 
 
 def read_settings(path: Path) -> KubeletSettings:
-    """Read what `KubeletSettings.write` wrote."""
+    """Read the settings that `KubeletSettings.write` wrote."""
     values: dict[str, Any] = json.loads(path.read_text())
     for name in ("kubeconfig", "folder", "checkout", "certificate", "key"):
         values[name] = Path(values[name])
@@ -55,13 +55,13 @@ def read_settings(path: Path) -> KubeletSettings:
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """One node: nothing but numbers and labels, so it may have GPUs.
+    """Node that consists only of numbers and labels, so it may have GPUs.
 
     Attributes:
-        name: of the node.
-        instance_type: of EC2, as its label.
-        zone: its label.
-        capacity: by resource, all of it allocatable.
+        name: name of the node.
+        instance_type: EC2 instance type, for its label.
+        zone: zone, for its label.
+        capacity: capacity by resource, all of it allocatable.
     """
 
     name: str
@@ -71,12 +71,12 @@ class NodeSettings:
 
     @property
     def taints(self) -> list[dict[str, str]]:
-        """Nodes with GPUs are for pods that ask for one."""
+        """Return the taints: nodes with GPUs are reserved for pods that request one."""
         return [{"key": GPU, "effect": "NoSchedule"}] if GPU in self.capacity else []
 
     @property
     def labels(self) -> dict[str, str]:
-        """As AWS and Karpenter set them."""
+        """Return the labels that AWS and Karpenter would set."""
         found = {
             "kubernetes.io/hostname": self.name,
             "kubernetes.io/os": "linux",
@@ -97,4 +97,4 @@ NODES = (
     ),
     NodeSettings("gpu-4xl-1", "g5.4xlarge", "us-east-1b", {"cpu": "15890m", "memory": "57691Mi", GPU: "1"}),
 )
-"""Two nodes for heads and CPU pods, and one of each GPU type; sizes as EKS leaves them to pods."""
+"""Two nodes for heads and CPU pods, and one of each GPU type, with the sizes that EKS leaves to pods."""

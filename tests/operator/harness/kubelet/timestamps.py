@@ -1,8 +1,8 @@
-"""Time stamps as Kubernetes writes them."""
+"""Time stamps in the format of Kubernetes."""
 
 import datetime
 
 
 def now() -> str:
-    """The current second, in UTC."""
+    """Return the current second in UTC."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z_0-9]*)\)")
 def variables(
     api: Api, pod: dict[str, Any], container: dict[str, Any], fields: Callable[[str], str]
 ) -> dict[str, str]:
-    """The variables that a container's `env` describes.
+    """Return the variables that a container's `env` describes.
 
     Raises:
         kubernetes.client.ApiException: a Secret or ConfigMap is missing.
@@ -44,12 +44,12 @@ def variables(
 
 
 def expanded(text: str, values: dict[str, str]) -> str:
-    """The text with each $(NAME) replaced by its value, where there is one."""
+    """Return the text with each $(NAME) replaced by its value, if there is one."""
     return _REFERENCE.sub(lambda match: values.get(match[1], match[0]), text)
 
 
 def field(pod: dict[str, Any], path: str) -> str:
-    """A field of a pod by its path in the downward API; empty where it has none."""
+    """Return a field of a pod by its path in the downward API; empty if the pod does not have it."""
     if match := re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path):
         return str((pod["metadata"].get(match[1]) or {}).get(match[2], ""))
     value: Any = pod
@@ -59,7 +59,7 @@ def field(pod: dict[str, Any], path: str) -> str:
 
 
 def _resource(container: dict[str, Any], source: dict[str, Any]) -> str:
-    """An amount of the container's resources in units of the divisor, rounded up.
+    """Return an amount of the container's resources in units of the divisor, rounded up.
 
     Without a limit, the limit is the request.
     """

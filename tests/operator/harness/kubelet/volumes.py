@@ -1,4 +1,4 @@
-"""Volumes of a pod: a folder each, whose contents follow Secrets and ConfigMaps."""
+"""Volumes of a pod: one folder each, whose contents follow Secrets and ConfigMaps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Contents = dict[str, bytes]
 
 
 class Volumes:
-    """The volumes of one pod.
+    """Volumes of one pod.
 
     Args:
-        api: for what is in them.
-        pod: the object.
-        folder: of the volumes; PersistentVolumeClaims have theirs in `claims`.
+        api: API server with their contents.
+        pod: Kubernetes object of the pod.
+        folder: folder of the volumes; PersistentVolumeClaims have theirs in `claims`.
         claims: folder of all claims.
-        fields: the value of a field of the pod, such as metadata.name.
+        fields: returns the value of a field of the pod, such as metadata.name.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Volumes:
         self.paths: dict[str, Path] = {}
 
     def make(self) -> None:
-        """Make every volume.
+        """Create every volume.
 
         Raises:
             kubernetes.client.ApiException: a Secret, ConfigMap or service account is missing.
@@ -56,7 +56,7 @@ class Volumes:
                 self._write(name, contents)
 
     def refresh(self) -> None:
-        """Bring Secrets and ConfigMaps up to date; a token stays as it is."""
+        """Update Secrets and ConfigMaps; a token stays unchanged."""
         for volume in self._pod["spec"].get("volumes") or []:
             if "secret" in volume or "configMap" in volume:
                 self._write(volume["name"], self._contents(volume, first=False))
@@ -82,7 +82,7 @@ class Volumes:
         return found
 
     def _write(self, name: str, contents: Contents) -> None:
-        """Replace all files at once, as the kubelet does: they are links through the link `..data`."""
+        """Replace all files atomically, as the kubelet does: they are links through the link `..data`."""
         if self._written.get(name) == contents:
             return
         folder = self.paths[name]
@@ -107,7 +107,7 @@ class Volumes:
 
 
 def _chosen(source: dict[str, Any], values: Contents) -> Contents:
-    """The keys that `items` chooses, by the paths that it gives them; all of them without it."""
+    """Return the keys that `items` selects, at the paths that it assigns; all keys without `items`."""
     if items := source.get("items"):
         return {item["path"]: values[item["key"]] for item in items}
     return values
