@@ -115,18 +115,18 @@ def plan_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Pl
     """
     _require(
         0 < options.per_minute <= MOST_PER_MINUTE,
-        f"--per-minute {options.per_minute:g}: 1 to {MOST_PER_MINUTE}",
+        f"--per-minute {options.per_minute:g}: expected 1 to {MOST_PER_MINUTE}",
     )
-    _require(0 <= options.warmup <= 600, f"--warmup {options.warmup:g}: 0 to 600 seconds")
-    _require(0 < options.timeout <= 120, f"--timeout {options.timeout:g}: above 0, at most 120 seconds")
-    _require(options.p95_ms > 0, f"--p95-ms {options.p95_ms:g}: above 0")
+    _require(0 <= options.warmup <= 600, f"--warmup {options.warmup:g}: expected 0 to 600 seconds")
+    _require(0 < options.timeout <= 120, f"--timeout {options.timeout:g}: expected 0 to 120 seconds")
+    _require(options.p95_ms > 0, f"--p95-ms {options.p95_ms:g}: expected above 0")
     _require(
         0 <= options.max_failed_fraction <= 1,
-        f"--max-failed-fraction {options.max_failed_fraction:g}: 0 to 1",
+        f"--max-failed-fraction {options.max_failed_fraction:g}: expected 0 to 1",
     )
     _require(
         0 < options.min_per_minute <= options.per_minute,
-        f"--min-per-minute {options.min_per_minute:g}: above 0, and at most what is offered "
+        f"--min-per-minute {options.min_per_minute:g}: expected above 0 and at most the offered rate "
         f"(--per-minute {options.per_minute:g})",
     )
     path = Path(options.texts) if options.texts else None
@@ -144,4 +144,4 @@ def plan_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Pl
 
 def _require(holds: bool, rule: str) -> None:
     if not holds:
-        raise BadPlan(f"{rule} is what can be used; see --help")
+        raise BadPlan(f"{rule}; see --help")

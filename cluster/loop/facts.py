@@ -81,7 +81,9 @@ def read_look(work: Path, champion: str) -> Looked | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LoopFailed(f"{path} is not the note of a look ({error}); remove it to look again") from error
+        raise LoopFailed(
+            f"{path} is not the record of a drift check ({error}); remove it, and the next step checks again"
+        ) from error
     return looked if looked.champion == champion else None
 
 

@@ -218,5 +218,5 @@ def test_random_labels_are_refused(folder: Path) -> None:
     status, document = said(folder)[3]
 
     assert (status, document["status"], document["uri"]) == (2, "refused", None)
-    assert any("not better beyond doubt" in reason for reason in document["reasons"])
+    assert any("improvement is not significant" in reason for reason in document["reasons"])
     assert len(open_registry(f"sqlite:///{folder}/registry.db").versions("trial")) == 2

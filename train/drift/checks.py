@@ -28,7 +28,7 @@ def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -
         bound=thresholds.covariate.mmd,
         retrain_bound=thresholds.covariate.retrain_mmd,
         p=found.p,
-        claim="the texts look different to the model",
+        claim="the distribution of the embeddings has shifted",
         measured=f"MMD² between the embeddings of {len(current.answers):,} texts and of the reference's "
         f"{len(reference.answers):,}",
     )

@@ -40,8 +40,8 @@ def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) ->
     shown = in_points(interval)
     texts = sum(group.texts for group in found)
     what = (
-        f"on {texts:,} texts of the traffic and the feedback on it, it is not better beyond doubt: {shown} "
-        "points of balanced accuracy"
+        f"on {texts:,} texts of the traffic and the feedback on it, the improvement is not significant: "
+        f"{shown} points of balanced accuracy"
     )
     undecided = interval.estimate > least
     if undecided:

@@ -18,7 +18,7 @@ EXIT_CODES = {"passed": 0, "refused": 2, "not enough evidence": 3}
 _HELP = """\
 Measure a candidate against the champion on the same texts, and say whether it may take its place.
 
-It passes if its balanced accuracy, mean of the sets, is not worse by the margin or more, beyond doubt.
+It passes if its balanced accuracy, mean of the sets, is significantly above that of the champion less the margin.
 Refused is what is significantly worse there, or on any set or slice that is large enough, whose scores mean
 less, which is slower, fails more behavioural tests, or has other labels. In between the evidence is not
 enough, and the number of further labelled texts is printed. Every bound stands in train/gate.toml with what

@@ -74,7 +74,7 @@ def test_the_table_ends_with_reasons_and_verdict(look: Look) -> None:
 
 
 CLAIMS = (
-    "look different",
+    "embeddings has shifted",
     "other lengths",
     "more tokens are unknown",
     "distributed differently",
