@@ -16,12 +16,12 @@ EXIT_CODES = {"passed": 0, "refused": 2, "not enough evidence": 3}
 """Exit codes by the gate's result; 1 is an error without a decision."""
 
 _HELP = """\
-Measure a candidate against the champion on the same texts, and say whether it may take its place.
+Evaluate a candidate and the champion on the same texts, and decide whether the candidate may replace it.
 
-It passes if its balanced accuracy, mean of the sets, is significantly above that of the champion less the margin.
-Refused is what is significantly worse there, or on any set or slice that is large enough, whose scores mean
-less, which is slower, fails more behavioural tests, or has other labels. In between the evidence is not
-enough, and the number of further labelled texts is printed. Every bound stands in train/gate.toml with what
+The candidate passes if its balanced accuracy, averaged over the sets, is significantly higher than the
+champion's minus the margin. It is refused if it is significantly worse there or on any sufficiently large set
+or slice, is worse calibrated or slower, fails more behavioural tests, or has other labels. Otherwise the
+evidence is not enough, and the number of further labelled texts is printed. Every bound stands in train/gate.toml with what
 it was chosen for; every check is printed with value and bound.
 
 Exit code: 0 passed, 2 refused (or the command line was not understood), 3 not enough evidence, 1 an error:
