@@ -21,8 +21,8 @@ Evaluate a candidate and the champion on the same texts, and decide whether the 
 The candidate passes if its balanced accuracy, averaged over the sets, is significantly higher than the
 champion's minus the margin. It is refused if it is significantly worse there or on any sufficiently large set
 or slice, is worse calibrated or slower, fails more behavioural tests, or has other labels. Otherwise the
-evidence is not enough, and the number of further labelled texts is printed. Every bound stands in train/gate.toml with what
-it was chosen for; every check is printed with value and bound.
+evidence is not enough, and the number of further labelled texts is printed. train/gate.toml has every bound
+with its reason; every check is printed with its value and bound.
 
 Exit code: 0 passed, 2 refused (or the command line was not understood), 3 not enough evidence, 1 an error:
 nothing was decided.
