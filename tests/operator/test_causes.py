@@ -82,7 +82,7 @@ SERVICE_CASES = [
         {"serve__model": "/nowhere/model", "workers__0__max_pods": 1, "serve__max_pods": 1},
         None,
         False,
-        "deployment classifier: serve_app.errors.BundleNotFound: no folder /nowhere/model",
+        "deployment classifier: serve_app.errors.BundleNotFound: the folder /nowhere/model does not exist",
         id="deploy-failed",
     ),
 ]
