@@ -177,7 +177,7 @@ def test_the_first_champion_has_floors_to_reach(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--bundle", "missing"], "no folder missing"),
+        (["--bundle", "missing"], "missing does not exist"),
         (["--bundle", "{folder}/good", "--slice", "colour"], "no set has a column 'colour'"),
         (["--bundle", "{folder}/good", "--sets", "other"], "no set 'other'"),
         (["--bundle", "{folder}/good", "--against", "{folder}/renamed"], "has the labels"),

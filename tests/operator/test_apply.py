@@ -179,7 +179,8 @@ def test_a_missing_namespace_is_named_and_made_on_request(
 
     refused = run_cluster("apply", *given)
     assert refused.returncode == 1
-    assert f"the namespace {namespace} does not exist" in refused.stderr and "--create-namespace" in refused.stderr
+    assert f"the namespace {namespace} does not exist" in refused.stderr
+    assert "--create-namespace" in refused.stderr
 
     for _ in range(2):
         made = run_cluster("apply", *given, "--create-namespace")
