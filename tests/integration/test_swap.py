@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -304,9 +304,10 @@ async def test_a_shadow_scores_the_same_texts_and_never_answers(
 ) -> None:
     counted: dict[str, int] = {}
 
-    def count(outcome: str, texts: int, *, version: str) -> None:
+    def count(outcomes: Mapping[str, int], *, version: str) -> None:
         assert version == "two"
-        counted[outcome] = counted.get(outcome, 0) + texts
+        for outcome, texts in outcomes.items():
+            counted[outcome] = counted.get(outcome, 0) + texts
 
     texts = [f"{a} {b}" for a in "abcdefgh" for b in "stuvwxyz"]
     labels = {}

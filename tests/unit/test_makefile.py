@@ -55,7 +55,9 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "PYTHON")}
+    # Not as a part of the make that runs the tests, which would name itself in the output.
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON")
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     environment["PATH"] = f"{path or checkout}:{os.environ['PATH']}"
     return subprocess.run(
         ["make", *arguments],
