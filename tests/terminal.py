@@ -1,10 +1,14 @@
-"""What a child process gets from a terminal, wherever the tests run."""
+"""Signal handling of a child process as in a terminal, wherever the tests run."""
 
 from __future__ import annotations
 
 import signal
 
 
-def heed_ctrl_c() -> None:
-    """For `preexec_fn`: what a shell runs in the background ignores Ctrl-C, and so would its children."""
+def heed_terminal() -> None:
+    """Restore the default of Ctrl-C and SIGHUP; for `preexec_fn`.
+
+    A shell's background commands ignore Ctrl-C, and those of `nohup` ignore SIGHUP; children inherit that.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

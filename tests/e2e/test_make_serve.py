@@ -25,7 +25,7 @@ from serve_app.local import ONE_HOP, free_port
 from tests.conftest import ROOT, Service
 from tests.integration.models import save
 from tests.steady_client import Client
-from tests.terminal import heed_ctrl_c
+from tests.terminal import heed_terminal
 
 pytestmark = pytest.mark.ray
 ADDRESS = Path("/tmp/ray/ray_current_cluster")
@@ -51,7 +51,7 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=heed_terminal,
         )
     try:
         yield child

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terminal import heed_ctrl_c
+from tests.terminal import heed_terminal
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--per-minute", "2400", "--min-per-minute", "1500", "--p95-ms", "400", "--seed", "7"]
@@ -303,7 +303,7 @@ def test_ctrl_c_ends_without_a_verdict_or_a_traceback() -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=heed_terminal,
         ) as process,
     ):
         assert process.stderr is not None
