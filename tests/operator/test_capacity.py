@@ -131,6 +131,8 @@ def test_an_upgrade_under_load_starts_with_as_many_pods_as_there_are(
         "serve__scaling__requests_per_minute": 60 * LOAD_PER_S / 4,
         "environment__SENTIMENT_DEVICE": "cpu",
         "environment__SENTIMENT_REPLICA_CPUS": '"1"',
+        # Two clusters share two cores: meanwhile requests wait, and none is refused for it.
+        "environment__SENTIMENT_MAX_QUEUE_WAIT_S": "'10'",
     }
     group = _toml_groups({"name": "gpu", "instance_type": kind, "max_pods": 4})
     nodes = {"nodes__eks_cluster": "none", "nodes__role": "none", "nodes__ami": "bottlerocket@latest"}
