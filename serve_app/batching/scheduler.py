@@ -160,7 +160,6 @@ class BatchScheduler(Generic[Request]):
         batch = self._running.pop(lane)
         if is_measured:
             self._throughput.observe(batch.tokens, batch.device_s)
-        self._account(now)
 
     def _may_begin(self, lane: int) -> bool:
         """Return whether a lane may begin a batch: lane 0 first, so only it can use the entire device."""
@@ -205,6 +204,7 @@ class BatchScheduler(Generic[Request]):
     def _running_s(self, now: float) -> float:
         """Return the expected seconds until the running batches are done."""
         self._account(now)
+        self._throughput.see_running((batch.tokens, batch.device_s) for batch in self._running.values())
         return sum(
             max(0.0, self._throughput.batch_s(batch.tokens) - batch.device_s)
             for batch in self._running.values()
@@ -228,4 +228,3 @@ class BatchScheduler(Generic[Request]):
             batch.device_s += share_s
             if batch.priority == "interactive":
                 self._interactive_s += share_s
-        self._throughput.see_running((batch.tokens, batch.device_s) for batch in self._running.values())

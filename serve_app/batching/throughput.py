@@ -33,9 +33,7 @@ class ThroughputEstimator:
     Batches are kept by size class (powers of two), so that many single short texts do not displace the
     measurements of full batches. The line minimises the squared relative error over the classes, with both
     coefficients at least 0. It is scaled by the ratio of the latest batches of any size to it: a device that
-    becomes slower while
-        all
-    batches have one size is slower for the other sizes too.
+    becomes slower while all batches have one size is slower for the other sizes too.
 
     Attributes:
         fixed_s: Seconds of a batch independent of its size, >= 0.
@@ -64,11 +62,11 @@ class ThroughputEstimator:
             self._classes[size] = _SizeClass()
             return
         if self._is_fitted:
-            seconds = min(seconds, _MAX_SLOWDOWN * self.batch_s(tokens))
+            seconds = min(seconds, _MAX_SLOWDOWN * self._slowness() * self._line_s(tokens))
         self._classes[size].observe(tokens, seconds)
         self._fit()
         self._observed_s = _KEPT_FRACTION * self._observed_s + seconds
-        self._expected_s = _KEPT_FRACTION * self._expected_s + self.fixed_s + self.token_s * tokens
+        self._expected_s = _KEPT_FRACTION * self._expected_s + self._line_s(tokens)
 
     def see_running(self, batches: Iterable[tuple[int, float]]) -> None:
         """Include running batches that have already taken longer than expected.
@@ -80,7 +78,7 @@ class ThroughputEstimator:
             batches: Number of tokens and seconds so far of each running batch.
         """
         slowness = self._slowness()
-        expected = ((self.fixed_s + self.token_s * tokens, seconds) for tokens, seconds in batches)
+        expected = ((self._line_s(tokens), seconds) for tokens, seconds in batches)
         self._overdue = [
             (min(seconds, _MAX_SLOWDOWN * slowness * expected_s), expected_s)
             for expected_s, seconds in expected
@@ -93,12 +91,15 @@ class ThroughputEstimator:
 
     def work_s(self, tokens: float, batches: float) -> float:
         """Return the expected seconds of this number of tokens in this number of batches."""
-        return self._slowness(self._overdue) * (self.fixed_s * batches + self.token_s * tokens)
+        return self._slowness(self._overdue) * self._line_s(tokens, batches)
 
     def tokens_per_s(self, batch_tokens: float) -> float:
         """Return the throughput with batches of this size; 0 before the first measurement."""
         seconds = self.batch_s(batch_tokens)
         return batch_tokens / seconds if seconds else 0.0
+
+    def _line_s(self, tokens: float, batches: float = 1) -> float:
+        return self.fixed_s * batches + self.token_s * tokens
 
     def _slowness(self, overdue: Iterable[tuple[float, float]] = ()) -> float:
         """Return the ratio of observed to expected time of the latest batches."""

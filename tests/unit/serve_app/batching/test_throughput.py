@@ -60,6 +60,15 @@ def test_a_batch_that_runs_for_too_long_shows_before_it_ends() -> None:
     assert estimator.batch_s(512) == usual_s
 
 
+def test_a_batch_that_was_overdue_has_no_higher_bound_when_it_ends() -> None:
+    ended, overdue = (observed([12, 12, *[512] * 20], 0.01, 0.0002) for _ in range(2))
+    overdue.see_running([(512, 20.0)])
+    for estimator in (ended, overdue):
+        estimator.observe(512, 20.0)
+        estimator.see_running([])
+    assert overdue.batch_s(512) == ended.batch_s(512)
+
+
 def test_the_first_batch_of_a_size_pays_for_what_is_done_once() -> None:
     estimator = observed([10, 10], 0.01, 0.0002)
     estimator.observe(400, 30.0)
