@@ -197,13 +197,9 @@ class Metrics:
 
     def predictions(self, labels: Sequence[str], scores: Sequence[float], *, version: str) -> None:
         """Count a request's texts, and the request by fractions, by predicted label and by its score."""
-        for label, texts in Counts(labels).items():
-            self._count(self._texts, texts, label=label, version=version)
-            self._count(self._request_labels, texts / len(labels), label=label, version=version)
         tenths = Counts(_TENTHS[min(9, int(10 * score))] for score in scores)
-        for tenth, texts in tenths.items():
-            self._count(self._scores, texts, tenth=tenth, version=version)
-            self._count(self._request_scores, texts / len(scores), tenth=tenth, version=version)
+        self._count_texts(self._texts, self._request_labels, "label", Counts(labels), version)
+        self._count_texts(self._scores, self._request_scores, "tenth", tenths, version)
 
     def dropped_shadow(self, texts: int, *, version: str) -> None:
         """Count texts that the full queue of the shadow model dropped; `version` is the shadow model's."""
@@ -211,10 +207,7 @@ class Metrics:
 
     def shadow(self, outcomes: Mapping[str, int], *, version: str) -> None:
         """Count a request's texts, and the request by fractions, by the outcome of the shadow model."""
-        for outcome, texts in outcomes.items():
-            share = texts / sum(outcomes.values())
-            self._count(self._shadow, texts, outcome=outcome, version=version)
-            self._count(self._shadow_requests, share, outcome=outcome, version=version)
+        self._count_texts(self._shadow, self._shadow_requests, "outcome", outcomes, version)
 
     def logged(self, log: str, outcome: str, rows: int) -> None:
         """Count rows of a log by outcome."""
@@ -251,6 +244,16 @@ class Metrics:
         """Record the seconds of each phase of the cold start."""
         for phase, seconds in phases.items():
             self._startup_s.set(seconds, {"phase": phase})
+
+    def _count_texts(
+        self, texts: Counter, requests: Counter, tag: str, of: Mapping[str, int], version: str
+    ) -> None:
+        """Count a request's texts by the value of a tag, and the request by each value's fraction."""
+        total = sum(of.values())
+        for value, count in of.items():
+            tags = {tag: value, "version": version}
+            self._count(texts, count, **tags)
+            self._count(requests, count / total, **tags)
 
     def _count(self, counter: Counter, by: float = 1, **tags: str) -> None:
         self._counts[counter, tuple(tags.items())] += by

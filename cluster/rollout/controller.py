@@ -117,8 +117,8 @@ class Controller:
             require(self._rollout, Verb.START)
             serving = self._target.read()
             _check_fit(serving, canary)
-            least = RAISED if raise_to_two else 0
-            stages, replicas = steps(plan, max(serving.replicas, least)), max(serving.replicas, least)
+            replicas = max(serving.replicas, RAISED if raise_to_two else 0)
+            stages = steps(plan, replicas)
             rate = self._observed_rate(serving.mix.champion, plan.window_s)
             if rate is not None:
                 plan, expected = fitted(plan, stages, replicas, rate, little_traffic)

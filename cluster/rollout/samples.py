@@ -271,6 +271,7 @@ def counts_of(added: Reading, version: str | None) -> Counts:
         if name in (_REQUESTS, _LATENCY) and not _is_inference(tags):
             continue
         sums[name][_class_of(name, tags)] += value
+    tenths = _shares(sums[_SCORES])
     statuses = {status: round(count) for status, count in sums[_REQUESTS].items()}
     return Counts(
         requests=sum(statuses.values()),
@@ -278,7 +279,7 @@ def counts_of(added: Reading, version: str | None) -> Counts:
         refused=statuses.get("429", 0),
         latency=_classes(sums[_LATENCY]),
         label_shares=_shares(sums[_LABELS]),
-        score_shares=tuple(_shares(sums[_SCORES]).get(f"0.{tenth}", 0.0) for tenth in range(TENTHS)),
+        score_shares=tuple(tenths.get(f"0.{tenth}", 0.0) for tenth in range(TENTHS)),
         shadow_shares=_shares(sums[_SHADOW]),
         feedback_shares=_shares(sums[_FEEDBACK]),
     )
@@ -291,10 +292,10 @@ def _shares(sums: Mapping[str, float]) -> dict[str, float]:
 
 def _is_inference(tags: Mapping[str, str]) -> bool:
     """Return whether a series counts inference requests; pods of earlier releases report only the route."""
+    if kind := tags.get("kind"):
+        return kind == "inference"
     route = tags.get("route", "")
-    return (
-        tags.get("kind", "inference" if route in _ROUTES or route.endswith("/infer") else "") == "inference"
-    )
+    return route in _ROUTES or route.endswith("/infer")
 
 
 def _class_of(name: str, tags: Mapping[str, str]) -> str:

@@ -118,8 +118,7 @@ class StoredJournal:
         since = self._monotonic() - self._leased_at
         for _ in range(2):  # the first may fail against the renewal thread of this journal
             stored = self._read("lock")
-            mine = stored is not None and json.loads(stored.content).get("by") == self._writer
-            if mine and (since < _RENEW_S or self._lease(stored, LEASE_S)):
+            if self._is_mine(stored) and (since < _RENEW_S or self._lease(stored, LEASE_S)):
                 return
         raise LeaseLost(
             f"another controller has the lock on {self._place.uri('')}; this one last renewed it "
@@ -183,8 +182,11 @@ class StoredJournal:
     def _lease_again(self, seconds: float) -> None:
         """Change the lease if this journal still holds it."""
         stored = self._read("lock")
-        if stored is not None and json.loads(stored.content).get("by") == self._writer:
+        if self._is_mine(stored):
             self._lease(stored, seconds)
+
+    def _is_mine(self, stored: Stored | None) -> bool:
+        return stored is not None and json.loads(stored.content).get("by") == self._writer
 
     def _busy(self) -> Busy:
         return Busy(

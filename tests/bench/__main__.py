@@ -236,10 +236,14 @@ class Bench:
             once.append(offer(1))
         p50_s, p99_s = (_accepted_s(floods, q) for q in (0.5, 0.99))
         p99_once_s, p99_full_s = (_accepted_s(of, 0.99) for of in (once, full))
-        kept = [
-            _accepted_s([seen], 0.99) / _accepted_s(beside, 0.99)
-            for seen, beside in zip(floods, itertools.pairwise(full), strict=True)
-        ]
+
+        def ratios(after_s: float = 0.0) -> list[float]:
+            return [
+                _accepted_s([seen], 0.99, after_s) / _accepted_s(beside, 0.99)
+                for seen, beside in zip(floods, itertools.pairwise(full), strict=True)
+            ]
+
+        kept, kept_later = ratios(), ratios(after_s=1)
         offered_per_s = statistics.mean(seen.offered_per_s for seen in floods)
         rate = sum(len(seen.accepted) for seen in floods) / OVERLOAD_TURNS / OVERLOAD_S
         yield Row(
@@ -256,25 +260,20 @@ class Bench:
             "1",
         )
         yield Row("    of each flood", " / ".join(f"{ratio:.2f}" for ratio in kept))
-        later_s = [_accepted_s([seen], 0.99, after_s=1) for seen in floods]
-        kept = [
-            seconds / _accepted_s(beside, 0.99)
-            for seconds, beside in zip(later_s, itertools.pairwise(full), strict=True)
-        ]
         yield Row(
             "    of each flood, without its first second",
-            " / ".join(f"{ratio:.2f}" for ratio in kept),
-            statistics.median(kept),
+            " / ".join(f"{ratio:.2f}" for ratio in kept_later),
+            statistics.median(kept_later),
         )
         scatter = sorted(_accepted_s([seen], 0.99) / p99_full_s for seen in full)
         yield Row("    of each run at 1.5 times over all of them", f"{scatter[0]:.2f} to {scatter[-1]:.2f}")
         statuses: Counter[int] = sum((seen.statuses for seen in floods), Counter())
         yield Row("statuses", ", ".join(f"{status}: {count}" for status, count in statuses.items()))
         yield Row("  not sent, over the generator's bound", str(sum(seen.not_sent for seen in floods)))
-        ratios = np.quantile([ratio for seen in floods for ratio in seen.retry_ratios()], (0.05, 0.5, 0.95))
+        foretold = np.quantile([ratio for seen in floods for ratio in seen.retry_ratios()], (0.05, 0.5, 0.95))
         yield Row(
             "Retry-After over the time it foretells, p5 / p50 / p95",
-            "{:.2f} / {:.2f} / {:.2f}".format(*ratios),
+            "{:.2f} / {:.2f} / {:.2f}".format(*foretold),
             None,
             "0.5 to 2",
         )
