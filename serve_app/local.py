@@ -36,6 +36,7 @@ from serve_app.errors import ServiceError
 from serve_app.haproxy.binary import find_binary
 from serve_app.keys import configured_keys
 from serve_app.settings import child_environment, settings_of
+from serve_app.tracebacks import last_error
 
 __all__ = ["CONFIG", "HAPROXY", "ONE_HOP", "ROOT", "LocalError", "Plan", "free_port", "serving", "started"]
 
@@ -75,15 +76,22 @@ _POLL_S = 0.5
 _FIRST_REQUEST = {"inputs": ["I love this cream", "It ruined my skin"]}
 
 
+_given_ports: set[int] = set()
+"""Ports that `free_port` has returned, and those of the plans: nobody may listen on them yet."""
+
+
 def free_port() -> int:
-    """Return a TCP port that is not in use.
+    """Return a TCP port that is not in use and that this process has not been given before.
 
     Neither Linux nor Ray allocates ports from its range: Linux allocates 32768 and above for connections and
     for port 0, Ray's workers use 10002 to 19999, and Serve's replicas 30000 to 31000.
     """
     for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
+        if port in _given_ports:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given_ports.add(port)
             return port
     raise LocalError(
         f"no TCP port from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} is free; stop a process that uses "
@@ -103,7 +111,7 @@ class Plan:
         dashboard_port: Port of the Ray dashboard, whose API also deploys the application.
         replicas: Number of replicas; they share the CPUs evenly.
         cpus: Number of CPUs of the cluster.
-        metrics_port: Port of Ray's Prometheus endpoint; by default a free one.
+        metrics_port: Port of Ray's Prometheus endpoint; 0 is replaced by a free one.
         environment: Further environment variables for Ray and the replicas, such as `SENTIMENT_*`.
         import_path: Import path of the application.
         one_hop: Whether to use direct ingress; False keeps Serve's own proxy, which is used
@@ -120,13 +128,18 @@ class Plan:
     dashboard_port: int = 8265
     replicas: int = 1
     cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
-    metrics_port: int = field(default_factory=free_port)
+    metrics_port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     import_path: str = f"{_APPLICATION}:app"
     one_hop: bool = field(default_factory=lambda: find_binary() is not None)
     ray_options: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        _given_ports.update((self.port, self.dashboard_port))
+        if not self.metrics_port:
+            object.__setattr__(self, "metrics_port", free_port())
 
     @property
     def url(self) -> str:
@@ -320,7 +333,7 @@ def _deploy(client: httpx.Client, plan: Plan) -> None:
         config["applications"][0]["args"]["model"] = plan.model
     answer = client.put(plan.applications, json=config, timeout=60)
     if not answer.is_success:
-        raise LocalError(f"Serve rejected the configuration {CONFIG}: {answer.text[:1000]}")
+        raise LocalError(f"Serve rejected the configuration {CONFIG}: {last_error(answer.text)}")
 
 
 def _first_answer(

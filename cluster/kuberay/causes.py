@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.kuberay.pod_causes import Cause, attempted_at, is_fault, pod_causes, short
 from cluster.kuberay.progress import SETTLED, service_statuses
-from cluster.kuberay.tracebacks import last_error
+from serve_app.tracebacks import last_error
 
 Document = Mapping[str, Any]
 GATEWAY_API = "gateway.networking.k8s.io/v1"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.kuberay.tracebacks import last_error
+from serve_app.tracebacks import last_error
 
 Document = Mapping[str, Any]
 

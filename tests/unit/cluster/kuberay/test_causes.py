@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from cluster.kuberay.causes import GATEWAY_API, Evidence, causes, lines
-from cluster.kuberay.tracebacks import last_error
 from cluster.kuberay.waiting import CERTAIN_S, CauseReport
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -188,20 +187,6 @@ def test_a_deployments_own_exception_is_the_cause() -> None:
     (again,) = causes(application("DEPLOYING", "UPDATING"))
     assert again.text == cause.text and not again.is_final
     assert causes(application("RUNNING", "HEALTHY", "")) == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("one\ntwo\n\n", "two"),
-        ("Traceback (most recent call last):\n  File x\nKeyError: 'a'\n", "KeyError: 'a'"),
-        ("Traceback (most recent call last):\n  File x\nSystemExit\n", "SystemExit"),
-        ("Traceback (most recent call last):\n  File x\n", "File x"),
-        ("", ""),
-    ],
-)
-def test_the_line_that_says_what_went_wrong(text: str, line: str) -> None:
-    assert last_error(text) == line
 
 
 def test_what_the_operator_refuses_is_a_cause_although_it_has_not_observed_it() -> None:

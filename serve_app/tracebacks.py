@@ -10,7 +10,8 @@ _LONGEST_CHARS = 400
 def last_error(text: str) -> str:
     """Return the exception of the last traceback in a text, or its last line, on one line.
 
-    An exception's message may have several lines: they follow the line that names the exception.
+    An exception's message may have several lines: they follow the line that names the exception. Of a long
+    one the beginning and the end are kept: a program that failed prints the reason last.
     """
     rows = [row.rstrip() for row in _ANSI.sub("", text).splitlines() if row.strip()]
     begins = max((number for number, row in enumerate(rows) if "Traceback (most recent" in row), default=None)
@@ -26,4 +27,5 @@ def last_error(text: str) -> str:
 
 def _one_line(rows: list[str]) -> str:
     line = " ".join(row.strip() for row in rows)
-    return line if len(line) <= _LONGEST_CHARS else f"{line[:_LONGEST_CHARS]}…"
+    half = _LONGEST_CHARS // 2
+    return line if len(line) <= _LONGEST_CHARS else f"{line[:half]} … {line[-half:]}"
