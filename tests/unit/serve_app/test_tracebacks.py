@@ -20,8 +20,7 @@ def test_the_line_that_says_what_went_wrong(text: str, line: str) -> None:
 
 
 def test_a_long_error_keeps_the_beginning_and_the_end() -> None:
-    line = last_error(
-        f"Traceback (most recent call last):\nRuntimeError: HAProxy crashed: {'x' * 999}\n[ALERT] cannot bind\n"
-    )
+    error = f"RuntimeError: HAProxy crashed: {'x' * 999}\n[ALERT] cannot bind\n"
+    line = last_error(f"Traceback (most recent call last):\n{error}")
     assert line.startswith("RuntimeError: HAProxy crashed: x") and line.endswith("x [ALERT] cannot bind")
     assert len(line) < 420
