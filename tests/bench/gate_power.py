@@ -21,6 +21,7 @@ from train.evaluation.compare import Counts, Interval
 from train.evaluation.document import Difference, Evaluation, Role
 from train.evaluation.gate import Answer, Verdict, decide
 from train.evaluation.thresholds import read_thresholds
+from train.retraining.bounds import read_retrain_bounds
 from train.retraining.gain import gain
 from train.retraining.planning import AUDIT, FEEDBACK
 
@@ -123,7 +124,8 @@ def retrained(
         sets[f"{AUDIT}v"] = ("audit", paired(*outcomes(candidate, audit, rng)))
     evaluation, thresholds = evaluation_of(sets, resamples), read_thresholds()
     checks = decide(evaluation, thresholds).checks
-    return Verdict((*checks, gain(evaluation, "v", 0.0, thresholds.overall))).answer
+    required = read_retrain_bounds().gate
+    return Verdict((*checks, gain(evaluation, "v", required, thresholds.overall))).answer
 
 
 def _row(name: str, answers: Sequence[Answer]) -> str:

@@ -46,6 +46,7 @@ learning_rate = 1e-2
 full_learning_rate = 1e-4
 [gate]
 gain = 0.0
+gain_confidence = 0.95
 max_set_texts = 1000
 [pace]
 look_hours = 1

@@ -60,6 +60,7 @@ class GateBounds(Frozen):
     """Requirements in addition to the gate's thresholds."""
 
     gain: Annotated[float, Field(ge=0, lt=1)]
+    gain_confidence: Annotated[float, Field(gt=0.5, lt=1)]
     max_set_texts: Annotated[int, Field(ge=1)]
 
 

@@ -3,6 +3,7 @@
 from train.evaluation.document import Evaluation
 from train.evaluation.gate import Check, in_points, interval_of, mean_draws, more_texts, paired_sample
 from train.evaluation.thresholds import Overall
+from train.retraining.bounds import GateBounds
 from train.retraining.planning import AUDIT, FEEDBACK
 
 _LEAST_AUDIT = 400
@@ -10,7 +11,7 @@ _LEAST_AUDIT = 400
 --feedback` shows the power of that number."""
 
 
-def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) -> Check:
+def gain(evaluation: Evaluation, version: str, required: GateBounds, overall: Overall) -> Check:
     """Check that the candidate is more accurate on the traffic, by the audit sample and held-out feedback.
 
     Feedback alone is not a random sample, so it is sufficient only if every text has it. With an audit sample
@@ -19,9 +20,10 @@ def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) ->
     Args:
         evaluation: Evaluation of both; its sets include the version's feedback and audit sample.
         version: Version of the candidate.
-        least: Minimum gain in balanced accuracy, a fraction; the interval must be above it.
-        bounds: Confidence of the one-sided interval, and power for the number of additional texts.
+        required: Minimum gain in balanced accuracy, and the confidence with which it must be exceeded.
+        overall: Power for the number of additional texts.
     """
+    least = required.gain
     names = (f"{AUDIT}{version}", f"{FEEDBACK}{version}")
     sets = [of_set for of_set in evaluation.sets if of_set.name in names]
     found = [group for of_set in sets if (group := paired_sample(evaluation, of_set))]
@@ -36,7 +38,7 @@ def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) ->
             undecided=True,
         )
     drawn = mean_draws(found, evaluation)
-    interval = interval_of(drawn, bounds.confidence)
+    interval = interval_of(drawn, required.gain_confidence)
     shown = in_points(interval)
     texts = sum(group.texts for group in found)
     what = (
@@ -45,6 +47,7 @@ def gain(evaluation: Evaluation, version: str, least: float, bounds: Overall) ->
     )
     undecided = interval.estimate > least
     if undecided:
+        bounds = overall.model_copy(update={"confidence": required.gain_confidence})
         what += f"; about {more_texts(texts, drawn, least, bounds):,} more labelled texts are needed"
     else:
         what += "; the feedback teaches nothing new, or is wrong"

@@ -230,7 +230,7 @@ class _Work:
             tell=self._with.tell,
         )
         verdict = decide(evaluation, self._with.gate)
-        least, bounds = self._with.bounds.gate.gain, self._with.gate.overall
-        verdict = Verdict((*verdict.checks, gain(evaluation, settings.version, least, bounds)))
+        enough = gain(evaluation, settings.version, self._with.bounds.gate, self._with.gate.overall)
+        verdict = Verdict((*verdict.checks, enough))
         write_report(evaluation, self._folder / _EVALUATION, verdict)
         return verdict

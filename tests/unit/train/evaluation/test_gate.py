@@ -182,7 +182,7 @@ def test_feedback_of_complainers_passes_no_worse_candidate(ratio: float) -> None
         assert passed <= 0.125
 
 
-@pytest.mark.parametrize("ratio", [1.0, 0.1])
+@pytest.mark.parametrize("ratio", [1.0, 0.1, 0.0])
 def test_an_audit_sample_of_400_passes_a_better_candidate(ratio: float) -> None:
     passed, _ = shares([retrained(Candidate(0.02), seed, ratio=ratio, resamples=FEW) for seed in range(60)])
     assert passed >= 0.8
