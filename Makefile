@@ -34,11 +34,16 @@ serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 help:  ## this list
 	@sed -n -E 's/^([a-z][a-z/-]*):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 22
 
-test: lint  ## every check of the project
-	$(BIN)/python -m pytest $(call options,$(PYTEST_ARGS))
+# Tests that start no cluster run side by side; the others measure times and own the machine one after another.
+SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
+
+test: lint  ## every check of the project; with PYTEST_ARGS, those that they name
+	$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(call options,$(PYTEST_ARGS)), \
+		$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/zoo && \
+		$(BIN)/python -m pytest tests/integration tests/e2e)
 
 test-fast: .venv/all.stamp  ## the unit and contract tests, which start no cluster
-	$(BIN)/python -m pytest tests/unit tests/contract $(call options,$(PYTEST_ARGS))
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(call options,$(PYTEST_ARGS))
 
 operator-test: .venv/all.stamp  ## apply, train, upgrades and faults with the real KubeRay operator; KUBECONFIG: on that cluster
 	$(BIN)/python -m tests.operator.harness -m "not long" $(call options,$(PYTEST_ARGS))

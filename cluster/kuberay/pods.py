@@ -78,8 +78,10 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
         {"name": "haproxy-metrics", "containerPort": HAPROXY_METRICS_PORT},
     ]
     container["env"] += variable_list({"RAY_gcs_rpc_server_reconnect_timeout_s": str(_WORKER_RECONNECT_S)})
+    # Ready means that a replica in this pod accepts requests, see serve_app/haproxy/configuration.py.
+    own_address = {"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    container["env"].append({"name": "HAPROXY_OWN_ADDRESS", **own_address})
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINTS_LAG_S}}}
-    # Ready means that the pod accepts requests: HAProxy runs on the nodes with a replica.
     container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", period_s=1, failures=2)
     if group.instance_types:
         template["spec"]["affinity"] = _on_any_of(group.instance_types)

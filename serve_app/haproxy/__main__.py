@@ -60,6 +60,7 @@ def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
         max_connections=int((files - _OTHER_FILES) / _FILES_PER_CONNECTION),
         host=os.environ.get("HAPROXY_HOST"),
         metrics_host=os.environ.get("HAPROXY_METRICS_HOST"),
+        own_address=os.environ.get("HAPROXY_OWN_ADDRESS"),
     )
     config.write_text(new)
     check = subprocess.run([binary, "-c", "-f", str(config)], capture_output=True, text=True, check=False)

@@ -47,14 +47,23 @@ def with_admin_socket(text: str, path: str) -> str:
     return re.sub(r"^(\s*stats socket )\S+", lambda line: line[1] + path, text, flags=re.MULTILINE)
 
 
-def amended(text: str, *, max_connections: int, host: str | None, metrics_host: str | None) -> str:
-    """Return the configuration with this service's timeouts, problem documents and addresses.
+def amended(
+    text: str,
+    *,
+    max_connections: int,
+    host: str | None,
+    metrics_host: str | None,
+    own_address: str | None = None,
+) -> str:
+    """Return the configuration with this service's timeouts, problem documents, addresses and health check.
 
     Args:
         text: Configuration that Ray wrote.
         max_connections: Maximum number of connections that the limit on open files allows.
         host: Address of the service; None keeps Ray's.
         metrics_host: Address of HAProxy's metrics; None keeps Ray's.
+        own_address: Address of this node. The health check then succeeds only while a replica on this node
+            is up, and not while any replica is: a pod whose only replicas are in other pods fails with them.
     """
     errors = [f"http-error {_reply(status)}" for status in _PROBLEMS]
     request_id = [
@@ -76,6 +85,11 @@ def amended(text: str, *, max_connections: int, host: str | None, metrics_host: 
                 continue
             case ["defaults", "timeout", "http-request", *_] | ["defaults", "errorfile", *_]:
                 continue
+            case ["frontend http_frontend", "acl", name, counted, "ge", "1"] if own_address and (
+                of_backend := re.fullmatch(r"nbsrv\((\S+)\)", counted)
+            ):
+                lines += _own_server_up(text, name, of_backend[1], own_address)
+                continue
             case ["frontend http_frontend", "bind", address, *rest]:
                 lines += [_bind(address, host, rest), *(f"    {rule}" for rule in request_id)]
                 continue
@@ -91,6 +105,14 @@ def amended(text: str, *, max_connections: int, host: str | None, metrics_host: 
                 continue
         lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _own_server_up(text: str, acl: str, backend: str, address: str) -> list[str]:
+    """Return the rules of an ACL that matches while a server of the backend with this address is up."""
+    section = re.search(rf"^backend {re.escape(backend)}$(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
+    servers = re.findall(r"^\s+server (\S+) (\S+):\d+ (.*)", section[1] if section else "", re.MULTILINE)
+    own = [name for name, host, options in servers if host == address and "backup" not in options.split()]
+    return [f"    acl {acl} srv_is_up({backend}/{name})" for name in own] or [f"    acl {acl} always_false"]
 
 
 def _bind(address: str, host: str | None, rest: list[str]) -> str:

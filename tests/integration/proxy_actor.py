@@ -2,8 +2,8 @@
 
     python proxy_actor.py FOLDER PORT METRICS_PORT STATS_PORT
 
-It reads ports of replicas from standard input, one line for each change, and writes HAProxy's process id when
-the change is in effect.
+It reads replicas from standard input, one line for each change, as ports or as ADDRESS:PORT, and writes the
+process id of HAProxy when the change is in effect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ async def main(folder: str, port: int, metrics_port: int, stats_port: int) -> No
         if not line:
             await proxy.stop()
             return
-        servers = [ServerConfig(f"replica-{number}", "127.0.0.1", int(number)) for number in line.split()]
+        places = [f"127.0.0.1:{word}".split(":")[-2:] for word in line.split()]
+        servers = [ServerConfig(f"replica-{port}", host, int(port)) for host, port in places]
         fallback = ServerConfig("fallback", "127.0.0.1", port)
         backend = BackendConfig(
             "http-sentiment", "/", servers=servers, app_name="sentiment", fallback_server=fallback

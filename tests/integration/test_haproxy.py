@@ -66,7 +66,13 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture(scope="module")
 def replica() -> Iterator[int]:
     """Yield the port of a replica."""
-    server = Server(("127.0.0.1", 0), Replica)
+    with running_replica("127.0.0.1") as port:
+        yield port
+
+
+@contextmanager
+def running_replica(host: str) -> Iterator[int]:
+    server = Server((host, 0), Replica)
     server.slow = threading.Event()  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -93,7 +99,7 @@ class Actor:
         )
         self.haproxy = self._answer()
 
-    def serve(self, *replicas: int) -> None:
+    def serve(self, *replicas: int | str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(" ".join(map(str, replicas)) + "\n")
         self.process.stdin.flush()
@@ -179,6 +185,24 @@ def test_what_haproxy_answers_itself_is_a_problem(actors: Callable[..., Actor], 
     actor.process.stdin.flush()
     until(lambda: httpx.get(actor.url).status_code == 503)
     assert int(problem("/", 503).headers["retry-after"]) > 0
+
+
+def test_a_pod_is_healthy_while_a_replica_of_its_own_is_up(
+    actors: Callable[..., Actor], replica: int
+) -> None:
+    """Without one, the pod answers through the others' replicas, but must not get requests of its own."""
+    actor = actors(HAPROXY_OWN_ADDRESS="127.0.0.2")
+
+    def health() -> int:
+        return httpx.get(f"{actor.url}/-/healthz").status_code
+
+    with running_replica("127.0.0.2") as own:
+        actor.serve(replica)
+        assert (health(), httpx.get(actor.url).status_code) == (503, 200)
+        actor.serve(replica, f"127.0.0.2:{own}")
+        until(lambda: health() == 200)
+    until(lambda: health() == 503)  # HAProxy's own check has failed
+    assert httpx.get(actor.url).status_code == 200
 
 
 def test_haproxy_that_dies_is_replaced_at_once_and_by_ray_without_a_gap(

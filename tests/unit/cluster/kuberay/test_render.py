@@ -35,7 +35,7 @@ def groups(cluster: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def variables(group: dict[str, Any]) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in group["template"]["spec"]["containers"][0]["env"]}
+    return {one["name"]: one.get("value", "") for one in group["template"]["spec"]["containers"][0]["env"]}
 
 
 def one(name: str, kind: str) -> dict[str, Any]:
@@ -51,6 +51,16 @@ def test_head_and_workers_have_the_same_environment_of_one_hop(name: str) -> Non
         assert ONE_HOP.items() <= variables(group).items()
         assert variables(group)["RAY_SERVE_DEFAULT_HTTP_HOST"] == "0.0.0.0"
         assert variables(group)["RAY_SERVE_HAPROXY_BINARY_PATH"] == HAPROXY
+
+
+@pytest.mark.parametrize("name", environments())
+def test_a_worker_is_ready_by_a_replica_of_its_own(name: str) -> None:
+    """HAProxy takes the address from this variable (tests/integration/test_haproxy.py)."""
+    for group in service(name)["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+        container = group["template"]["spec"]["containers"][0]
+        own_address = {"fieldRef": {"fieldPath": "status.podIP"}}
+        assert {"name": "HAPROXY_OWN_ADDRESS", "valueFrom": own_address} in container["env"]
+        assert container["readinessProbe"]["httpGet"] == {"port": 8000, "path": "/-/healthz"}
 
 
 @pytest.mark.parametrize("name", environments())

@@ -57,7 +57,7 @@ def test_head_and_workers_find_the_registry_and_no_claim() -> None:
     cluster = job["spec"]["rayClusterSpec"]
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
         pod = group["template"]["spec"]
-        told = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+        told = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
         assert told["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
         assert told["SENTIMENT_REGISTRY_ARTIFACTS"] == "s3://models/registry"
         assert "data" not in [volume["name"] for volume in pod["volumes"]]
