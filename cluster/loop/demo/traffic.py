@@ -93,8 +93,9 @@ class Clients:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             for row in rows:
-                asked = self.asked[row["request_id"], int(row["index"])]
-                writer.writerow({**row, "label": say(asked)})
+                # The sample may contain the request with which the launcher checks the service.
+                if asked := self.asked.get((row["request_id"], int(row["index"]))):
+                    writer.writerow({**row, "label": say(asked)})
         return import_feedback(str(labelled), log.uri, LABELS, now=datetime.now(UTC), audit=True).rows
 
     def lost(self, log: Log) -> set[str]:
