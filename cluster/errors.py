@@ -11,7 +11,7 @@ ClusterError          base class; a command prints it and exits with 1
 │   └── TerraformFailed   Terraform is not installed, or failed
 ├── JobFailed         a job of a Ray cluster, or the registry that it writes to
 ├── RolloutError      a rollout; its subclasses are in cluster/rollout/errors.py
-├── LoopFailed        a step of continuous training; see cluster/loop/errors.py
+├── LoopFailed        a step of continuous training; see cluster/continuous_training/errors.py
 └── KubeError         the Kubernetes API
     ├── NoCluster     no configuration, or no response from the API server
     ├── NoKind        the API server does not know the kind: its CRD is not installed

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from cluster.errors import JobFailed
-from cluster.rollout.samples import auth_headers
+from cluster.rollout.metric_sources import auth_headers
 
 _RUNNING = ("PENDING", "RUNNING")
 _POLL_S = 1.0

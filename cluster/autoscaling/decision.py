@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import Aims
 
 Recommended = tuple[tuple[float, int], ...]
 """(seconds, pods), ordered by time."""

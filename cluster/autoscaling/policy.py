@@ -9,9 +9,9 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import Aims
 from cluster.autoscaling.decision import Bounds, State, decide
-from cluster.autoscaling.need import Points, load_of, pods_needed
+from cluster.autoscaling.demand import Points, load_of, pods_needed
 
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import Aims
 from cluster.errors import SettingsInvalid
 from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).with_name("environments")
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 NAME_MAX = 47
 """The name of a RayCluster has at most 53 characters, of which KubeRay appends 6."""

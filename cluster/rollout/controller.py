@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cluster.rollout.aliases import Aliases, NoAliases
-from cluster.rollout.decision import Decision, Verdict, decide
+from cluster.rollout.analysis import Decision, Verdict, decide
 from cluster.rollout.duration import LittleTraffic, fitted
 from cluster.rollout.effects import RAISED, Effects
 from cluster.rollout.errors import (
@@ -25,12 +25,20 @@ from cluster.rollout.errors import (
     TargetFailed,
     TargetRefused,
 )
-from cluster.rollout.journals import AnyJournal
-from cluster.rollout.observations import Window
+from cluster.rollout.journal.base import AnyJournal
+from cluster.rollout.metric_sources import (
+    Reading,
+    Source,
+    between,
+    counts_of,
+    failed_loads,
+    pods_of,
+    version_of,
+)
+from cluster.rollout.metric_window import Window
 from cluster.rollout.plan import Plan, steps
-from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, pods_of, version_of
-from cluster.rollout.states import Command, Rollout, Side, State, Verb, after, require
-from cluster.rollout.target import Mix, Serving, Target
+from cluster.rollout.state import Command, Rollout, Side, State, Verb, after, require
+from cluster.rollout.targets.base import Mix, Serving, Target
 
 Clock = Callable[[], float]
 """Unix time in seconds, monotonic: it is stored in the journal and read by other processes."""

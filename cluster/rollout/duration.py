@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from cluster.rollout.errors import PlanInvalid
 from cluster.rollout.plan import Plan, Step
-from cluster.rollout.simulate import Traffic, scenarios, simulate
+from cluster.rollout.power import Traffic, scenarios, simulate
 
 _FITS_FRACTION = 0.8
 """Used part of the requests expected in `max_stage_s`: the observed rate is uncertain, and traffic varies."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from cluster.rollout.aliases import Aliases
-from cluster.rollout.journals import AnyJournal
-from cluster.rollout.states import Rollout
-from cluster.rollout.target import Guard, Serving, Target
+from cluster.rollout.journal.base import AnyJournal
+from cluster.rollout.state import Rollout
+from cluster.rollout.targets.base import Guard, Serving, Target
 
 RAISED = 2
 """Number of replicas during the rollout if the deployment had one."""

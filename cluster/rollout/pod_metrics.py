@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import KubeError
-from cluster.kuberay.client import KubeRay
-from cluster.kuberay.kinds import RAY_SERVICE
+from cluster.kuberay.client.client import KubeRay
+from cluster.kuberay.client.resources import RAY_SERVICE
 from cluster.rollout.errors import SourceFailed
-from cluster.rollout.samples import Reading, gathered
+from cluster.rollout.metric_sources import Reading, gathered
 
 _PORT_NAME, _PORT = "metrics", 8080
 """Port name and number: KubeRay makes every Ray node export metrics there, and names the port so."""

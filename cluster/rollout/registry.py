@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from cluster.rollout.errors import RegistryFailed
-from cluster.rollout.states import Side
+from cluster.rollout.state import Side
 from train.errors import TrainError, VersionUnknown
 from train.registry import Registry, Version, open_registry
 from train.registry.aliases import CHAMPION

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cluster.rollout.decision import Finding, judge
-from cluster.rollout.observations import Counts, p95_ms
-from cluster.rollout.states import Entry, Rollout, State
-from cluster.rollout.target import Serving
+from cluster.rollout.analysis import Finding, judge
+from cluster.rollout.metric_window import Counts, p95_ms
+from cluster.rollout.state import Entry, Rollout, State
+from cluster.rollout.targets.base import Serving
 
 
 def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window
+from cluster.rollout.metric_window import BOUNDARIES_MS, TENTHS, Counts, Window
 
 _SCORE_FLOORS = (6, 7, 8, 9)
 _LATE_STAKE = 0.1

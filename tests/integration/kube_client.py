@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from kubernetes.client import ApiClient, Configuration
 
-from cluster.kuberay.client import KubeRay, Pace
+from cluster.kuberay.client.client import KubeRay, Pace
 from tests.integration.kube_api import TOKEN
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from cluster.kuberay.kinds import POD, RAY_SERVICE
+from cluster.kuberay.client.resources import POD, RAY_SERVICE
 from cluster.rollout.errors import SourceFailed
-from cluster.rollout.samples import Reading
-from cluster.rollout.told import mix_of, options_of
+from cluster.rollout.metric_sources import Reading
+from cluster.rollout.targets.serve_config import mix_of, options_of
 from tests.integration.kube_api import Fault, KubeApi
 from tests.unit.cluster.rollout.world import World
 

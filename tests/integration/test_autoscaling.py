@@ -8,8 +8,8 @@ import httpx
 import pytest
 import yaml
 
-from cluster.autoscaling.aims import Aims
-from cluster.kuberay.serve_config import scaling
+from cluster.autoscaling.config import Aims
+from cluster.kuberay.manifests.serve_config import scaling
 from serve_app.app import DEPLOYMENT
 from serve_app.local import CONFIG, Plan, free_port, serving
 

@@ -11,10 +11,10 @@ import yaml
 from kubernetes import config
 
 from cluster.__main__ import main
-from cluster.kuberay.client import KubeRay, Pace
-from cluster.kuberay.kinds import RAY_SERVICE
-from cluster.rollout.rayservice_target import RayServiceTarget
-from cluster.rollout.target import Mix
+from cluster.kuberay.client.client import KubeRay, Pace
+from cluster.kuberay.client.resources import RAY_SERVICE
+from cluster.rollout.targets.base import Mix
+from cluster.rollout.targets.rayservice import RayServiceTarget
 from tests.integration.kube_api import KubeApi, kube_api
 from tests.integration.kube_client import client_of, write_kubeconfig
 

@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from cluster.rollout.errors import Busy, JournalUnreached
-from cluster.rollout.journals import open_journal
-from cluster.rollout.states import Side, State
+from cluster.rollout.journal.base import open_journal
+from cluster.rollout.state import Side, State
 from tests.integration.aws import PATIENCE_S, Wire, aws
 from tests.unit.cluster.rollout.world import QUICK, World
 

@@ -23,11 +23,11 @@ from cluster.errors import (
     ServerFailed,
     WaitFailed,
 )
-from cluster.kuberay.client import FIELD_MANAGER, KubeRay, Pace
-from cluster.kuberay.difference import difference
-from cluster.kuberay.kinds import RAY_CLUSTER, RAY_JOB, RAY_SERVICE, SERVICE_ACCOUNT
-from cluster.kuberay.render import service_documents, training_documents
-from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG
+from cluster.kuberay.client.client import FIELD_MANAGER, KubeRay, Pace
+from cluster.kuberay.client.diff import difference
+from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, SERVE_CONFIG
+from cluster.kuberay.client.resources import RAY_CLUSTER, RAY_JOB, RAY_SERVICE, SERVICE_ACCOUNT
+from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
 from serve_app.local import free_port
 from tests.buildspecs import run
@@ -304,7 +304,7 @@ def test_what_may_not_be_read_is_told_and_does_not_end_the_waiting(api: KubeApi,
     client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=60, tell=told.append)
     assert [line for line in told if "not allowed to read" in line] == [
         "not allowed to read events, serviceaccounts: causes may be missing; "
-        "see the role in cluster/aws/deployers.yaml"
+        "see the role in cluster/aws/ci-rbac.yaml"
     ]
 
 

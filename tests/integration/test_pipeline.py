@@ -27,10 +27,10 @@ import httpx
 import pytest
 
 from cluster.aws.functions import rollout_watcher
-from cluster.rollout.journals import open_journal
-from cluster.rollout.serve_target import ServeTarget
-from cluster.rollout.states import State
-from cluster.rollout.target import Mix
+from cluster.rollout.journal.base import open_journal
+from cluster.rollout.state import State
+from cluster.rollout.targets.base import Mix
+from cluster.rollout.targets.serve_api import ServeTarget
 from serve_app.capture.stores import open_store
 from serve_app.local import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest

@@ -17,17 +17,17 @@ from kubernetes import config
 
 from cluster.__main__ import main
 from cluster.errors import Conflict
-from cluster.kuberay.client import FIELD_MANAGER, KubeRay, Pace
-from cluster.kuberay.render import service_documents
-from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, apply, holders
+from cluster.kuberay.client.client import FIELD_MANAGER, KubeRay, Pace
+from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, apply, holders
+from cluster.kuberay.manifests.render import service_documents
 from cluster.kuberay.settings import read_environment
 from cluster.rollout.controller import Controller
 from cluster.rollout.errors import ForeignChange, InvalidState, LeaseLost, TargetFailed, TargetRefused
 from cluster.rollout.plan import Step
 from cluster.rollout.pod_metrics import PodMetrics
-from cluster.rollout.rayservice_target import RayServiceTarget
-from cluster.rollout.states import Rollout, Side, State
-from cluster.rollout.target import Guard, Mix
+from cluster.rollout.state import Rollout, Side, State
+from cluster.rollout.targets.base import Guard, Mix
+from cluster.rollout.targets.rayservice import RayServiceTarget
 from tests.integration.kube_api import DROP, HANG, LOST, Fault, KubeApi, kube_api
 from tests.integration.kube_client import client_of, write_kubeconfig
 from tests.integration.rayservice_world import NAME, NAMESPACE, PATH, Operator

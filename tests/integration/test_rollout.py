@@ -19,11 +19,11 @@ import httpx
 import pytest
 
 from cluster.__main__ import main
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.journal import Journal
-from cluster.rollout.serve_target import ServeTarget
-from cluster.rollout.states import State
-from cluster.rollout.target import Mix, Serving
+from cluster.rollout.journal.file import Journal
+from cluster.rollout.state import State
+from cluster.rollout.targets.base import Mix, Serving
+from cluster.rollout.targets.serve_api import ServeTarget
+from examples.canary_rollout.models import version_of_builtin
 from serve_app.local import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest
 from tests.conftest import ROOT

@@ -10,8 +10,8 @@ import pytest
 from cluster.rollout.errors import RegistryFailed
 from cluster.rollout.plan import Plan
 from cluster.rollout.registry import RegistryAliases, find
-from cluster.rollout.states import Rollout, Side, State, Verb
-from cluster.rollout.target import Mix
+from cluster.rollout.state import Rollout, Side, State, Verb
+from cluster.rollout.targets.base import Mix
 from tests.integration.registries import write_run
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
 from train.errors import RegistryUnavailable

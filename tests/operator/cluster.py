@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
-from cluster.kuberay.client import KubeRay, Pace
+from cluster.kuberay.client.client import KubeRay, Pace
 
 ROOT = Path(__file__).parents[2]
 _KUBECTL_S = 150

@@ -11,7 +11,7 @@ from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.scenarios.context import Context
 from benchmarks.chaos.service import REPLICAS, Service, copy_builtin_model
 from benchmarks.chaos.verdict import Result
-from cluster.rollout.target import Mix
+from cluster.rollout.targets.base import Mix
 
 _APPLIED_S = 40.0
 _BROKEN_S = 15.0

@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cluster.aws.functions.once import Once, token_of
+from cluster.aws.functions.idempotency import Once, token_of
 from cluster.aws.functions.runtime import (
     Context,
     Event,

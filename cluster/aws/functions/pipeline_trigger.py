@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cluster.aws.functions.once import Once, token_of
+from cluster.aws.functions.idempotency import Once, token_of
 from cluster.aws.functions.runtime import Context, Event, EventInvalid, client, log, setting
 
 _OWN_VERSIONS = "run-"

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.aws.functions.once import Once, token_of
+from cluster.aws.functions.idempotency import Once, token_of
 from cluster.aws.functions.runtime import Context, Event, EventInvalid, client, log, setting
 
 _TRANSITIONS = {
@@ -75,7 +75,7 @@ def entry_message(service: str, document: Any, where: str) -> Message | None:
 
     Args:
         service: Name of the service.
-        document: Object as `cluster/rollout/stored_journal.py` writes it.
+        document: Object as `cluster/rollout/journal/object_store.py` writes it.
         where: URI of the object, for the message.
 
     Raises:

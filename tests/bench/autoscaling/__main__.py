@@ -25,9 +25,9 @@ import httpx
 import psutil
 import yaml
 
-from cluster.autoscaling.aims import Aims
-from cluster.kuberay.serve_config import scaling
-from cluster.rollout.serve_target import ServeTarget
+from cluster.autoscaling.config import Aims
+from cluster.kuberay.manifests.serve_config import scaling
+from cluster.rollout.targets.serve_api import ServeTarget
 from loadtest.invented import invent
 from serve_app.app import DEPLOYMENT
 from serve_app.local import CONFIG, ROOT, Plan, free_port, serving

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cluster.rollout.demo.ground import QUICK, Ground, ground
-from cluster.rollout.demo.timeline import within
 from cluster.rollout.plan import Tolerances
-from cluster.rollout.states import State
+from cluster.rollout.state import State
+from examples.canary_rollout.harness import QUICK, Ground, ground
+from examples.canary_rollout.timeline import within
 from tests.bench.rollout.models import CANARIES, slowness
 
 PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=2)})

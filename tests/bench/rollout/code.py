@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cluster.rollout.demo.ground import Ground, ground
-from cluster.rollout.demo.timeline import p95_ms, within
+from examples.canary_rollout.harness import Ground, ground
+from examples.canary_rollout.timeline import p95_ms, within
 from serve_app.local import ROOT
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 

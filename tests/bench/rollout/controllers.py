@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cluster.rollout.demo.ground import QUICK, Ground
 from cluster.rollout.plan import Plan
+from examples.canary_rollout.harness import QUICK, Ground
 from serve_app.local import ROOT
 
 _TIMEOUT_S = 120

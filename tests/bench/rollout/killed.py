@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cluster.rollout.demo.ground import Ground, ground
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.demo.timeline import within
-from cluster.rollout.journal import Journal
-from cluster.rollout.states import Rollout, State
+from cluster.rollout.journal.file import Journal
+from cluster.rollout.state import Rollout, State
+from examples.canary_rollout.harness import Ground, ground
+from examples.canary_rollout.models import version_of_builtin
+from examples.canary_rollout.timeline import within
 from tests.bench.rollout import controllers
 
 ALONE_S = 15.0

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cluster.rollout.demo.ground import Ground, ground
-from cluster.rollout.demo.load import Sample
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.demo.timeline import p95_ms, within
 from cluster.rollout.plan import Step
-from cluster.rollout.target import Mix
+from cluster.rollout.targets.base import Mix
+from examples.canary_rollout.harness import Ground, ground
+from examples.canary_rollout.load import Sample
+from examples.canary_rollout.models import version_of_builtin
+from examples.canary_rollout.timeline import p95_ms, within
 
 TURNS = 2
 _QUIET_S = 8.0

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 
-from cluster.rollout.demo.beside import repeating
-from cluster.rollout.demo.ground import QUICK, Ground, ground
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.demo.timeline import within
-from cluster.rollout.journal import Journal
+from cluster.rollout.journal.file import Journal
+from examples.canary_rollout.harness import QUICK, Ground, ground
+from examples.canary_rollout.models import version_of_builtin
+from examples.canary_rollout.periodic import repeating
+from examples.canary_rollout.timeline import within
 from tests.bench.rollout import controllers
 
 REPLICAS = (4, 2, 6)

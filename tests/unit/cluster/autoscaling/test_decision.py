@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import Aims
 from cluster.autoscaling.decision import Bounds, State, decide, recommend
 
 AIMS = Aims(tolerance=0.1, up_window_s=10, down_window_s=60, step_s=5, up_step_fraction=1.0)

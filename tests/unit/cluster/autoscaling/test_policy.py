@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import Aims
 from tests.unit.cluster.autoscaling.service import Service
 
 AIMS = {"down_window_s": 120}

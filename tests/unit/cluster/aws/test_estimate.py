@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cluster.aws.bill import bill
+from cluster.aws.cost_table import bill
 from cluster.aws.estimate import Line, estimate, read_prices
 from cluster.cost.prices import read_books
 from cluster.errors import PricesInvalid

@@ -13,12 +13,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import Aims
 from cluster.autoscaling.decision import recommend
-from cluster.autoscaling.need import Load, pods_needed
-from cluster.aws.infrastructure import variables_of
+from cluster.autoscaling.demand import Load, pods_needed
+from cluster.aws.terraform_runner import variables_of
 
-# from cluster.aws.infrastructure import variables_of
+# from cluster.aws.terraform_runner import variables_of
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import Catalog, read_catalog
 from serve_app.api import build_api

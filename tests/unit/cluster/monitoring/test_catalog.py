@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import Aims
 from cluster.aws.functions.runtime import NAMESPACE
 from cluster.cost.prices import read_books
 from cluster.kuberay.settings import read_environment

@@ -11,8 +11,8 @@ from cluster.rollout.controller import steady_clock
 from cluster.rollout.duration import LittleTraffic
 from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, SourceFailed, TargetFailed
 from cluster.rollout.plan import Plan, Stage, Step
-from cluster.rollout.states import Command, Rollout, Side, State, Verb
-from cluster.rollout.target import Mix
+from cluster.rollout.state import Command, Rollout, Side, State, Verb
+from cluster.rollout.targets.base import Mix
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, Model, World
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from cluster.rollout.aliases import Aliases
 from cluster.rollout.controller import Clock, Controller, Tell
 from cluster.rollout.errors import SourceFailed, TargetFailed
-from cluster.rollout.journal import Journal
-from cluster.rollout.journals import AnyJournal
+from cluster.rollout.journal.base import AnyJournal
+from cluster.rollout.journal.file import Journal
+from cluster.rollout.metric_sources import Key, Reading
 from cluster.rollout.plan import Plan
-from cluster.rollout.samples import Key, Reading
-from cluster.rollout.target import Guard, Mix, Serving
+from cluster.rollout.targets.base import Guard, Mix, Serving
 
 RATE = 10.0
 """Requests a second and pod."""

@@ -1,0 +1,62 @@
+"""Interface of the journal, which is stored in a local folder or in storage that several machines reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from cluster.rollout.state import Command, Entry, Rollout
+
+
+class AnyJournal(Protocol):
+    """Methods that a controller needs; `cluster.rollout.journal.file.Journal` documents them."""
+
+    def entries(self) -> list[Entry]:
+        """Return every complete entry, oldest first."""
+
+    def rollout(self) -> Rollout:
+        """Return the rollout that results from all entries."""
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry. The caller must hold the lock."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the writer lock while the block runs. Raises Busy if another controller holds it."""
+
+    def is_held(self) -> bool:
+        """Return whether a controller holds the lock."""
+
+    def check_held(self) -> None:
+        """Raise LeaseLost if this process no longer holds the lock; call it immediately before a change."""
+
+    def ask(self, command: Command) -> None:
+        """Store a command for the running controller; it replaces an earlier command."""
+
+    def asked(self) -> Command | None:
+        """Return the pending command, if any."""
+
+    def answered(self, command: Command) -> None:
+        """Remove a command that was read, unless another command has replaced it since."""
+
+
+def open_journal(address: str) -> AnyJournal:
+    """Open the journal in a folder, or at `s3://bucket/prefix`.
+
+    Raises:
+        JournalUnreached: the address names no bucket.
+    """
+    if not address.startswith("s3://"):
+        from cluster.rollout.journal.file import Journal
+
+        return Journal(Path(address))
+    from cluster.rollout.errors import JournalUnreached
+    from cluster.rollout.journal.object_store import StoredJournal
+    from train.errors import RegistryError
+    from train.registry.place import open_place
+
+    try:
+        return StoredJournal(open_place(address))
+    except RegistryError as error:
+        raise JournalUnreached(str(error)) from error
