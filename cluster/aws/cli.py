@@ -115,12 +115,14 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _up(args: argparse.Namespace) -> int:
-    from cluster.errors import NotReady
+    from cluster.errors import AwsNotReadyError
 
     account, place = _open(args)
     ready = _readiness(args, account)
     if not ready.complete and not args.anyway:
-        raise NotReady(f"nothing was changed: {'; '.join(ready.faults)}; continue anyway with --anyway")
+        raise AwsNotReadyError(
+            f"nothing was changed: {'; '.join(ready.faults)}; continue anyway with --anyway"
+        )
     with tempfile.TemporaryDirectory() as folder:
         infrastructure = _terraform(args, account, place)
         file = Path(folder) / "plan"
@@ -143,16 +145,16 @@ def _status(args: argparse.Namespace) -> int:
 
 def _down(args: argparse.Namespace) -> int:
     from cluster.aws.terraform_runner import KEPT, MODULES
-    from cluster.errors import NotReady
+    from cluster.errors import AwsNotReadyError
 
     account, place = _open(args)
     bucket = place.data
     if args.with_data and args.confirm != bucket:
-        raise NotReady(
+        raise AwsNotReadyError(
             f"nothing was changed: --with-data deletes every object; confirm it with --confirm {bucket}"
         )
     if nodes := account.gpu_nodes(place.name):
-        raise NotReady(
+        raise AwsNotReadyError(
             f"Karpenter still runs {', '.join(nodes)}, which Terraform does not manage; first run "
             "`python -m cluster delete --env prod --all`, and wait until they are gone"
         )
@@ -257,12 +259,12 @@ def _price(args: argparse.Namespace, plan: Mapping[str, Any]) -> str:
 
 
 def _ask(args: argparse.Namespace, question: str) -> None:
-    """Raise NotReady unless the user confirms."""
-    from cluster.errors import NotReady
+    """Raise AwsNotReadyError unless the user confirms."""
+    from cluster.errors import AwsNotReadyError
 
     if args.yes:
         return
     if not sys.stdin.isatty():
-        raise NotReady(f"{question} There is no terminal; confirm with --yes. Nothing was changed")
+        raise AwsNotReadyError(f"{question} There is no terminal; confirm with --yes. Nothing was changed")
     if input(f"{question} Type `yes` to continue: ").strip() != "yes":
-        raise NotReady("nothing was changed")
+        raise AwsNotReadyError("nothing was changed")

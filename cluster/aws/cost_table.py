@@ -20,7 +20,7 @@ def bill(lines: Sequence[Line], prices: Prices, environment: Environment, book: 
         book: Price book of GPU nodes.
 
     Raises:
-        PricesInvalid: A GPU node has no price.
+        CostInputError: A GPU node has no price.
     """
     standing = sum((line.month for line in lines), Decimal(0))
     rows = [f"  {line.what:<44}{line.count:>6}{line.month:>12,.2f}" for line in lines]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.aws.package import package
-from cluster.errors import TerraformFailed
+from cluster.errors import TerraformError
 from cluster.kuberay.settings import Environment
 
 FOLDER = Path(__file__).with_name("terraform")
@@ -33,7 +33,7 @@ class Infrastructure:
 
     def __init__(self, variables: Path | None, changes: Sequence[str] = ()) -> None:
         if shutil.which("terraform") is None:
-            raise TerraformFailed(
+            raise TerraformError(
                 "terraform is not on the PATH; install it: https://developer.hashicorp.com/terraform/install"
             )
         self._variables = [f"-var-file={variables.resolve()}"] if variables else []
@@ -87,7 +87,7 @@ class Infrastructure:
         )
         if ended.returncode:
             message = f": {(ended.stderr or ended.stdout).strip()}" if quiet else "; see its output above"
-            raise TerraformFailed(f"terraform {arguments[0]} failed with {ended.returncode}{message}")
+            raise TerraformError(f"terraform {arguments[0]} failed with {ended.returncode}{message}")
         return ended.stdout or ""
 
 
@@ -108,7 +108,7 @@ def told(variables: Path | None, changes: Sequence[str], name: str) -> str:
         try:
             text = variables.read_text(encoding="utf-8")
         except OSError as error:
-            raise TerraformFailed(f"{variables}: {error.strerror}") from error
+            raise TerraformError(f"{variables}: {error.strerror}") from error
         if variables.suffix == ".json":
             return str(json.loads(text).get(name, _DEFAULTS[name]))
         if found := re.search(rf'^\s*{name}\s*=\s*"([^"]*)"', text, re.MULTILINE):

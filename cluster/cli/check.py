@@ -42,14 +42,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cluster.errors import SettingsInvalid
+    from cluster.errors import EnvironmentSettingsError
     from cluster.kuberay.client.client import connect
     from cluster.kuberay.manifests.render import service_documents, training_documents
     from cluster.kuberay.validation.check import Checker, read_documents
     from cluster.kuberay.validation.crd_schemas import read_crds, schemas_of
 
     if bool(args.files) == bool(args.env):
-        raise SettingsInvalid("expected either manifest files or --env")
+        raise EnvironmentSettingsError("expected either manifest files or --env")
     if args.env:
         environment = selected_environment(args)
         documents = [*service_documents(environment), *training_documents(environment)[-1:]]
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
             try:
                 documents += read_documents(path.read_text(encoding="utf-8"), str(path))
             except OSError as error:
-                raise SettingsInvalid(f"{path}: {error.strerror}") from error
+                raise EnvironmentSettingsError(f"{path}: {error.strerror}") from error
     schemas = schemas_of(read_crds(args.crds) if args.crds else connect(args.context).crds())
     faults = Checker(schemas).check(documents)
     for fault in faults:

@@ -82,12 +82,12 @@ def _run(args: argparse.Namespace) -> int:
     from cluster.cost.plan import cheapest, pods_for
     from cluster.cost.prices import PRICES, read_books
     from cluster.cost.report import differences, document, plot, table
-    from cluster.errors import PricesInvalid
+    from cluster.errors import CostInputError
 
     if args.report and (args.per_pod or args.tokens_per_s):
-        raise PricesInvalid("--report holds the rates of a pod; omit --per-pod and --tokens-per-s")
+        raise CostInputError("--report holds the rates of a pod; omit --per-pod and --tokens-per-s")
     if args.spare_pods < 0:
-        raise PricesInvalid(f"--spare-pods {args.spare_pods}: expected 0 or more")
+        raise CostInputError(f"--spare-pods {args.spare_pods}: expected 0 or more")
     if args.report:
         rate = measured_rate(args.report)
     else:
@@ -99,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         )
     every = read_books(args.prices or PRICES)
     if args.book and args.book not in every:
-        raise PricesInvalid(f"--book {args.book}: expected one of {', '.join(every)}")
+        raise CostInputError(f"--book {args.book}: expected one of {', '.join(every)}")
     books = {name: book for name, book in every.items() if args.book in (None, name)}
     costs = []
     for name, book in books.items():
@@ -111,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
             mix = cheapest(book, types, pods, spare_pods=args.spare_pods, survive_node=args.survive_node)
             costs.append(cost(name, book, mix, rate))
     if not costs:
-        raise PricesInvalid(f"no price for {', '.join(args.types)} in {', '.join(books)}")
+        raise CostInputError(f"no price for {', '.join(args.types)} in {', '.join(books)}")
     print(table(costs, books, rate))
     if args.wanted is None and {"document", "list"} <= books.keys():
         print(f"\n{differences(books, rate)}")

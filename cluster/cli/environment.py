@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from cluster.errors import SettingsInvalid
+from cluster.errors import EnvironmentSettingsError
 from cluster.kuberay.settings import Environment, environments, read_environment
 
 
@@ -39,7 +39,7 @@ def selected_documents(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the selected manifests in the order in which to apply them; the Ray object is the last.
 
     Raises:
-        SettingsInvalid: The settings are not valid, or have no training.
+        EnvironmentSettingsError: The settings are not valid, or have no training.
     """
     from cluster.kuberay.manifests.render import service_documents, training_documents
 
@@ -48,4 +48,6 @@ def selected_documents(args: argparse.Namespace) -> list[dict[str, Any]]:
         return service_documents(environment)
     if documents := training_documents(environment):
         return documents
-    raise SettingsInvalid(f"environment {args.env!r} has no section [training]; add one, or omit --training")
+    raise EnvironmentSettingsError(
+        f"environment {args.env!r} has no section [training]; add one, or omit --training"
+    )

@@ -47,12 +47,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cluster.errors import SettingsInvalid
+    from cluster.errors import EnvironmentSettingsError
 
     environment = selected_environment(args)
     training = environment.training
     if training is None:
-        raise SettingsInvalid(f"environment {args.env!r} has no section [training]; add one")
+        raise EnvironmentSettingsError(f"environment {args.env!r} has no section [training]; add one")
     if _is_registered(training):
         print(f"{training.name}/{training.version} is registered already")
         return 0
@@ -66,14 +66,14 @@ def _run(args: argparse.Namespace) -> int:
 def _is_registered(training: "TrainingSettings") -> bool:
     if not (training.registry and training.name and training.version):
         return False
-    from cluster.errors import JobFailed
+    from cluster.errors import RayJobError
     from train.errors import TrainError
     from train.registry import open_registry
 
     try:
         versions = open_registry(training.registry, training.artifacts).versions(training.name)
     except TrainError as error:
-        raise JobFailed(f"the registry cannot be read: {error}") from error
+        raise RayJobError(f"the registry cannot be read: {error}") from error
     return training.version in [version.version for version in versions]
 
 

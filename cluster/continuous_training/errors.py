@@ -3,5 +3,5 @@
 from cluster.errors import ClusterError
 
 
-class LoopFailed(ClusterError):
+class ContinuousTrainingError(ClusterError):
     """Failure to execute a step or to read the facts; the same call tries again."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from cluster.continuous_training.errors import LoopFailed
+from cluster.continuous_training.errors import ContinuousTrainingError
 from cluster.continuous_training.observed_state import read_facts, write_look
 from cluster.continuous_training.planner import Facts, Looked, Next, Step, next_step
 from cluster.rollout.journal.file import Journal
@@ -46,7 +46,7 @@ class Loop:
     go_on: Callable[[], None]
 
     def decide(self) -> tuple[Facts, Next]:
-        """Read the facts and decide the next step. Raises LoopFailed."""
+        """Read the facts and decide the next step. Raises ContinuousTrainingError."""
         with _translated():
             least = self.drift.evidence.min_rows
             facts = read_facts(self.model, self.retrainer, self.journal, least_rows=least)
@@ -54,7 +54,10 @@ class Loop:
             return facts, next_step(facts, pace, least_rows=least, now=now)
 
     def carry_out(self, facts: Facts, step: Step) -> None:
-        """Execute the step that `decide` returned. Raises LoopFailed, and ClusterError from a rollout."""
+        """Execute the step that `decide` returned.
+
+        Raises ContinuousTrainingError, and ClusterError from a rollout.
+        """
         with _translated():
             if step is Step.DRIFT_CHECK:
                 self._look()
@@ -96,4 +99,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (TrainError, BundleError) as error:
-        raise LoopFailed(f"{error}; the same call tries again") from error
+        raise ContinuousTrainingError(f"{error}; the same call tries again") from error

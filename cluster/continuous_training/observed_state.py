@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cluster.continuous_training.errors import LoopFailed
+from cluster.continuous_training.errors import ContinuousTrainingError
 from cluster.continuous_training.planner import Facts, Looked, Tried
 from cluster.rollout.journal.file import Journal
 from cluster.rollout.state import Entry, Rollout, State, after
@@ -81,7 +81,7 @@ def read_look(work: Path, champion: str) -> Looked | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LoopFailed(
+        raise ContinuousTrainingError(
             f"{path} is not the record of a drift check ({error}); remove it, and the next step checks again"
         ) from error
     return looked if looked.champion == champion else None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cluster.autoscaling.config import Aims
-from cluster.errors import SettingsInvalid
+from cluster.errors import EnvironmentSettingsError
 from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
 
 FOLDER = Path(__file__).with_name("environments")
@@ -328,17 +328,18 @@ def read_environment(name: str, changes: Sequence[str] = ()) -> Environment:
             (`workers.0.max_pods=8`). The value is TOML if it can be parsed, otherwise text.
 
     Raises:
-        SettingsInvalid: The file does not exist or is not TOML, or it has an unknown key or an invalid value.
+        EnvironmentSettingsError: The file does not exist or is not TOML, or it has an unknown key or an
+            invalid value.
     """
     path = FOLDER / f"{name}.toml" if name in environments() else Path(name)
     try:
         tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsInvalid(
+        raise EnvironmentSettingsError(
             f"environment {name!r}: {error.strerror}; --env takes {', '.join(environments())} or a TOML file"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsInvalid(f"{path} is not TOML: {error}") from error
+        raise EnvironmentSettingsError(f"{path} is not TOML: {error}") from error
     for change in changes:
         _set(tree, change)
     try:
@@ -348,14 +349,16 @@ def read_environment(name: str, changes: Sequence[str] = ()) -> Environment:
             f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise SettingsInvalid(f"{path}: {faults}; see cluster/kuberay/settings.py for every key") from error
+        raise EnvironmentSettingsError(
+            f"{path}: {faults}; see cluster/kuberay/settings.py for every key"
+        ) from error
 
 
 def _set(tree: dict[str, Any], change: str) -> None:
     """Apply one `key=value` change to the settings."""
     key, equals, text = change.partition("=")
     if not key or not equals:
-        raise SettingsInvalid(f"--set takes key=value, such as serve.max_pods=8, got {change!r}")
+        raise EnvironmentSettingsError(f"--set takes key=value, such as serve.max_pods=8, got {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -370,4 +373,4 @@ def _set(tree: dict[str, Any], change: str) -> None:
         else:
             place[last] = value
     except (ValueError, IndexError, TypeError, AttributeError) as error:
-        raise SettingsInvalid(f"--set {change}: the settings have no such key") from error
+        raise EnvironmentSettingsError(f"--set {change}: the settings have no such key") from error

@@ -230,12 +230,12 @@ def _serving(chosen: argparse.Namespace) -> Serving | None:
 
     The journal can be read without it.
     """
-    from cluster.rollout.errors import TargetFailed
+    from cluster.rollout.errors import TargetError
 
     try:
         with place_of(chosen) as (target, _):
             return target.read()
-    except TargetFailed as error:
+    except TargetError as error:
         print(f"warning: {error}", file=sys.stderr)
         return None
 

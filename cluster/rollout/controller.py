@@ -17,13 +17,13 @@ from cluster.rollout.analysis import Decision, Verdict, decide
 from cluster.rollout.duration import LittleTraffic, fitted
 from cluster.rollout.effects import RAISED, Effects
 from cluster.rollout.errors import (
-    Busy,
-    ForeignChange,
-    InvalidState,
-    LeaseLost,
-    SourceFailed,
-    TargetFailed,
-    TargetRefused,
+    ForeignChangeError,
+    JournalLockedError,
+    LeaseLostError,
+    MetricSourceError,
+    RolloutStateError,
+    TargetError,
+    TargetRejectedError,
 )
 from cluster.rollout.journal.base import AnyJournal
 from cluster.rollout.metric_sources import (
@@ -111,10 +111,10 @@ class Controller:
             little_traffic: reaction if a stage would take longer than the plan allows.
 
         Raises:
-            InvalidState: another rollout is active, or the state of the cluster does not permit a rollout.
-            PlanInvalid: the deployment has too few replicas, or the request rate is too low.
-            Busy: another controller holds the journal.
-            TargetFailed: the cluster cannot be read, or cannot be rolled back within the plan's timeout.
+            RolloutStateError: another rollout is active, or the cluster does not permit a rollout.
+            RolloutPlanError: the deployment has too few replicas, or the request rate is too low.
+            JournalLockedError: another controller holds the journal.
+            TargetError: the cluster cannot be read, or cannot be rolled back within the plan's timeout.
         """
         self._hold = hold
         with self._journal.held():
@@ -158,8 +158,8 @@ class Controller:
             The rollout: in transition to the requested state under another controller, or at its end.
 
         Raises:
-            InvalidState: the verb does not fit the state, or the command came too late.
-            Busy: another controller holds the journal and does not accept the command.
+            RolloutStateError: the verb does not fit the state, or the command came too late.
+            JournalLockedError: another controller holds the journal and does not accept the command.
         """
         self._rollout = self._journal.rollout()
         require(self._rollout, verb)
@@ -170,12 +170,12 @@ class Controller:
         while self._journal.asked() == command:
             try:
                 return self._done(command, self.resume())
-            except LeaseLost:
+            except LeaseLostError:
                 raise
-            except Busy:
+            except JournalLockedError:
                 pass
             if self._clock() >= end:
-                raise Busy(
+                raise JournalLockedError(
                     f"another controller holds the journal and has not taken {verb} within "
                     f"{_PATIENCE_S:.0f} s; it still may: see `rollout status`, end its process if it hangs"
                 )
@@ -183,10 +183,10 @@ class Controller:
         return self._done(command, self._journal.rollout())
 
     def _done(self, command: Command, rollout: Rollout) -> Rollout:
-        """Return the rollout if the command was executed. Raises InvalidState."""
+        """Return the rollout if the command was executed. Raises RolloutStateError."""
         self._journal.answered(command)
         if all(entry.get("command") != command.token for entry in self._journal.entries()):
-            raise InvalidState(
+            raise RolloutStateError(
                 f"{command.verb} came too late, or another command replaced it: rollout {rollout.number} is "
                 f"{rollout.state} ({rollout.reason}); see `rollout history`"
             )
@@ -196,7 +196,7 @@ class Controller:
         """Continue the active rollout.
 
         Raises:
-            Busy: another controller holds the journal.
+            JournalLockedError: another controller holds the journal.
         """
         with self._journal.held():
             self._rollout = self._journal.rollout()
@@ -219,10 +219,10 @@ class Controller:
             try:
                 if not self._heed():
                     self._step()
-            except ForeignChange as error:
+            except ForeignChangeError as error:
                 self._write("stopped", reason=f"{error}{self._effects.so_far(self._rollout)}")
-            except LeaseLost as error:
-                raise LeaseLost(f"{error}{self._effects.so_far(self._rollout)}") from error
+            except LeaseLostError as error:
+                raise LeaseLostError(f"{error}{self._effects.so_far(self._rollout)}") from error
             if self._hold and self._rollout.held:
                 break
         return self._rollout
@@ -244,7 +244,7 @@ class Controller:
             return False
         try:
             require(self._rollout, command.verb)
-        except InvalidState:
+        except RolloutStateError:
             return False
         return True
 
@@ -337,7 +337,7 @@ class Controller:
             unconfirmed = reading if isinstance(reading, str) else self._unconfirmed(reading)
             if unconfirmed:
                 if self._clock() - max(rollout.since, self._began) >= rollout.plan.apply_timeout_s:
-                    raise SourceFailed(
+                    raise MetricSourceError(
                         f"the metrics do not confirm that every pod serves {rollout.canary.uri}: "
                         f"{unconfirmed}; the rollout stays {rollout.state}; go on with `rollout resume`, or "
                         "end it with `rollout abort`"
@@ -360,7 +360,7 @@ class Controller:
         uri = self._rollout.canary.uri
         try:
             replicas = self._effects.serving(self._rollout).replicas
-        except TargetFailed as error:
+        except TargetError as error:
             return str(error)
         reported = pods_of(reading, uri)
         if reported >= replicas or any(load.uri == uri for load in failed_loads(reading)):
@@ -372,7 +372,7 @@ class Controller:
         rollout = self._rollout
         fault = self._settle(self._effects.apply, {rollout.mix})
         if fault is not None:
-            raise TargetFailed(
+            raise TargetError(
                 f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
                 "the cluster, then go on with `rollout resume`"
             )
@@ -413,9 +413,9 @@ class Controller:
                 if serving.failed and done:
                     return f"the cluster gave up: {serving.message}"
                 said = serving.message
-            except TargetRefused as error:
+            except TargetRejectedError as error:
                 return str(error)
-            except TargetFailed as error:  # the cluster may answer again in a moment
+            except TargetError as error:  # the cluster may answer again in a moment
                 said = str(error)
                 self._say(said)
             if self._wait(_LOOK_S):
@@ -424,10 +424,10 @@ class Controller:
         return f"{late}: {said or 'pods still load'}"
 
     def _disturbed(self) -> str | None:
-        """Return why the two versions can no longer be compared, or None. Raises ForeignChange."""
+        """Return why the two versions can no longer be compared, or None. Raises ForeignChangeError."""
         try:
             serving = self._effects.serving(self._rollout)
-        except TargetFailed as error:
+        except TargetError as error:
             self._say(str(error))
             return None
         if serving.replicas <= self._rollout.step.pods:
@@ -438,7 +438,7 @@ class Controller:
         """Return a reading of all endpoints, or the reason why there is none."""
         try:
             reading = self._source.read()
-        except SourceFailed as error:
+        except MetricSourceError as error:
             self._say(str(error))
             return str(error)
         if not reading.missing:
@@ -482,16 +482,18 @@ def steady_clock(
 
 
 def _check_fit(serving: Serving, canary: Side) -> None:
-    """Raise InvalidState if the state of the cluster does not permit a rollout."""
+    """Raise RolloutStateError if the state of the cluster does not permit a rollout."""
     mix = serving.mix
     if mix.canary is not None:
-        raise InvalidState(
+        raise RolloutStateError(
             f"the pods already have a canary, {mix.canary}, that this journal knows nothing of; end the "
             "rollout it belongs to, or put user_config back by hand"
         )
     if serving.blocked:
-        raise InvalidState(serving.blocked)
+        raise RolloutStateError(serving.blocked)
     if mix.champion == canary.uri:
-        raise InvalidState(f"{canary.uri} is what every pod serves already")
+        raise RolloutStateError(f"{canary.uri} is what every pod serves already")
     if not serving.settled:
-        raise InvalidState(f"the deployment is still changing; wait until it has settled. {serving.message}")
+        raise RolloutStateError(
+            f"the deployment is still changing; wait until it has settled. {serving.message}"
+        )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 
-from cluster.rollout.errors import PlanInvalid
+from cluster.rollout.errors import RolloutPlanError
 from cluster.rollout.plan import Plan, Step
 from cluster.rollout.power import Traffic, scenarios, simulate
 
@@ -44,7 +44,7 @@ def fitted(
         little: reaction if a stage takes longer than `max_stage_s`.
 
     Raises:
-        PlanInvalid: a stage takes longer than `max_stage_s`, and the plan may not or cannot be adapted.
+        RolloutPlanError: a stage takes longer than `max_stage_s`, and the plan may not or cannot be adapted.
     """
     shares = [_sampled_pods(step, replicas) / replicas for step in steps]
     needed_s = [_needed_s(plan, rate * share) for share in shares]
@@ -63,7 +63,7 @@ def fitted(
     ways = [f"raise max_stage_s to {1.25 * max(needed_s):.0f}"] if rate else []
     ways += ["have --little-traffic adapt lower min_requests"] if most >= _MIN_REQUESTS else []
     ways += ["start when there is more traffic", "--little-traffic ignore and `rollout promote` by hand"]
-    raise PlanInvalid(f"{fault}: no stage would be decided; {', or '.join(ways)}")
+    raise RolloutPlanError(f"{fault}: no stage would be decided; {', or '.join(ways)}")
 
 
 def _sampled_pods(step: Step, replicas: int) -> int:

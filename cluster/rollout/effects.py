@@ -33,8 +33,9 @@ class Effects:
         """Return the reported state of the cluster.
 
         Raises:
-            TargetFailed: the cluster cannot be read.
-            ForeignChange, LeaseLost: the pods are configured with a mix that this rollout did not set.
+            TargetError: the cluster cannot be read.
+            ForeignChangeError, LeaseLostError: the pods are configured with a mix that this rollout did not
+            set.
         """
         serving = self._target.read()
         Guard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
@@ -57,7 +58,10 @@ class Effects:
             self._make(f"scaled to {before}", partial(self._target.scale, before))
 
     def move(self, rollout: Rollout, alias: str, version: str | None) -> None:
-        """Move an alias of the registered model, if there is one. Raises RegistryFailed, LeaseLost."""
+        """Move an alias of the registered model, if there is one.
+
+        Raises RolloutRegistryError, LeaseLostError.
+        """
         self._move(self._aliases.move, rollout, alias, version)
 
     def restore(self, rollout: Rollout, alias: str, version: str | None) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.rollout.errors import SourceFailed
+from cluster.rollout.errors import MetricSourceError
 from cluster.rollout.metric_window import BOUNDARIES_MS, TENTHS, Counts, FailedLoad
 
 _REQUESTS = "ray_sentiment_requests_total"
@@ -67,7 +67,7 @@ class Source(Protocol):
     """Source of the replicas' metrics."""
 
     def read(self) -> Reading:
-        """Return the current metrics. Raises SourceFailed if no endpoint answers."""
+        """Return the current metrics. Raises MetricSourceError if no endpoint answers."""
 
 
 class Endpoints:
@@ -87,7 +87,7 @@ class Endpoints:
     def read(self) -> Reading:
         """Read the series of all nodes; a node that does not answer is missing.
 
-        Raises SourceFailed if none answers.
+        Raises MetricSourceError if none answers.
         """
         return gathered(self._urls or self._listed(), self._fetch)
 
@@ -96,7 +96,7 @@ class Endpoints:
             answer = self._client.get(url)
             answer.raise_for_status()
         except httpx.HTTPError as error:
-            raise SourceFailed(f"{url}: {error!r}") from error
+            raise MetricSourceError(f"{url}: {error!r}") from error
         return answer.text
 
     def _listed(self) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class Endpoints:
                 for target in group["targets"]
             }
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceFailed(
+            raise MetricSourceError(
                 f"{url} does not list the metrics endpoints: {error!r}; name them with --metrics"
             ) from error
         return tuple(f"http://{target}/metrics" for target in sorted(targets))
@@ -133,7 +133,10 @@ class Prometheus:
         self._client = client
 
     def read(self) -> Reading:
-        """Return the latest value of every series. Raises SourceFailed if the server does not provide it."""
+        """Return the latest value of every series.
+
+        Raises MetricSourceError if the server does not provide it.
+        """
         chosen = f"{{{self._selector}}}"
         series = {(name, labels): value for name in NAMES for labels, value in self._query(f"{name}{chosen}")}
         # A target has no series after a failed scrape; only targets that have served a model count as
@@ -152,7 +155,7 @@ class Prometheus:
                 labels = {label: text for label, text in result["metric"].items() if label != "__name__"}
                 yield frozenset(labels.items()), float(result["value"][1])
         except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise SourceFailed(
+            raise MetricSourceError(
                 f"{self._url} did not answer {query}: {error!r}; check --prometheus"
             ) from error
 
@@ -163,10 +166,10 @@ def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
     Args:
         places: address or name of each endpoint; it becomes the label `endpoint`, since two endpoints may
             have equal series.
-        fetch: returns the metrics of an endpoint in Prometheus's text format, or raises SourceFailed.
+        fetch: returns the metrics of an endpoint in Prometheus's text format, or raises MetricSourceError.
 
     Raises:
-        SourceFailed: no endpoint answered.
+        MetricSourceError: no endpoint answered.
     """
     found: dict[Key, float] = {}
     left, faults = list(places), dict[str, str]()
@@ -176,13 +179,13 @@ def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
         for place in left:
             try:
                 text = fetch(place)
-            except SourceFailed as error:
+            except MetricSourceError as error:
                 faults[place] = str(error)
                 continue
             found |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
         left = list(faults)
     if len(faults) == listed:
-        raise SourceFailed(
+        raise MetricSourceError(
             f"no metrics endpoint answered ({'; '.join(faults.values()) or 'none is listed'}); name one with "
             "--metrics, or a Prometheus server with --prometheus"
         )

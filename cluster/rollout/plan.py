@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cluster.rollout.errors import PlanInvalid
+from cluster.rollout.errors import RolloutPlanError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -88,10 +88,10 @@ def steps(plan: Plan, replicas: int) -> tuple[Step, ...]:
     """Return the stages in pods, without those that change nothing; at least one pod stays with the champion.
 
     Raises:
-        PlanInvalid: the deployment has fewer than two replicas.
+        RolloutPlanError: the deployment has fewer than two replicas.
     """
     if replicas < 2:
-        raise PlanInvalid(
+        raise RolloutPlanError(
             f"the deployment has {replicas} replica: a canary on it has no champion beside it; scale it to "
             "two, or let the rollout do so for its time with --raise-to-two"
         )
@@ -108,18 +108,18 @@ def read_plan(path: Path | None) -> Plan:
     """Load the plan from a TOML file, or return the default plan.
 
     Raises:
-        PlanInvalid: the file does not exist, is not TOML, or has an invalid key or value.
+        RolloutPlanError: the file does not exist, is not TOML, or has an invalid key or value.
     """
     if path is None:
         return Plan()
     try:
         return Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise PlanInvalid(f"{path} cannot be read: {error.strerror}; check the path") from error
+        raise RolloutPlanError(f"{path} cannot be read: {error.strerror}; check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PlanInvalid(f"{path} is not TOML: {error}") from error
+        raise RolloutPlanError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        raise PlanInvalid(f"{path}: {_faults(error)}; docs/rollout.md lists every key") from error
+        raise RolloutPlanError(f"{path}: {_faults(error)}; docs/rollout.md lists every key") from error
 
 
 def _faults(error: ValidationError) -> str:

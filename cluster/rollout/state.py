@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from cluster.rollout.errors import InvalidState, JournalDamaged
+from cluster.rollout.errors import JournalCorruptedError, RolloutStateError
 from cluster.rollout.metric_window import Counts, FailedLoad, Window
 from cluster.rollout.plan import Plan, Step
 from cluster.rollout.targets.base import Mix
@@ -170,10 +170,10 @@ def parse_command(text: str) -> Command | None:
 
 
 def require(rollout: Rollout, verb: Verb) -> None:
-    """Raise InvalidState if a verb does not fit."""
+    """Raise RolloutStateError if a verb does not fit."""
     if rollout.state not in _FITS[verb]:
         fits = ", ".join(_FITS[verb])
-        raise InvalidState(
+        raise RolloutStateError(
             f"{verb} is for a rollout that is {fits}; this one is {rollout.state} "
             f"(rollout {rollout.number}: {rollout.reason or 'none yet'})"
         )
@@ -182,7 +182,7 @@ def require(rollout: Rollout, verb: Verb) -> None:
 def replay(entries: Iterable[Entry]) -> Rollout:
     """Return the rollout that results from journal entries.
 
-    Raises JournalDamaged if their order is impossible.
+    Raises JournalCorruptedError if their order is impossible.
     """
     rollout = Rollout()
     for entry in entries:
@@ -194,12 +194,14 @@ def after(rollout: Rollout, entry: Entry) -> Rollout:
     """Return the rollout after one more entry; raises as `replay`."""
     event = entry.get("event")
     if event not in _LEADS or rollout.state not in _LEADS[event][0]:
-        raise JournalDamaged(f"{event!r} cannot follow in state {rollout.state} (rollout {rollout.number})")
+        raise JournalCorruptedError(
+            f"{event!r} cannot follow in state {rollout.state} (rollout {rollout.number})"
+        )
     try:
         taken = replace(_take(rollout, event, entry), state=_LEADS[event][1])
         return taken if taken.state.rests else replace(taken, told=taken.told | {taken.mix})
     except (KeyError, TypeError, ValueError) as error:
-        raise JournalDamaged(
+        raise JournalCorruptedError(
             f"the entry {event!r} of rollout {rollout.number} is not whole: {error!r}"
         ) from error
 

@@ -55,7 +55,7 @@ def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
     """Yield the deployment that serves and the source of its metrics.
 
     Raises:
-        TargetFailed: no Kubernetes cluster can be reached.
+        TargetError: no Kubernetes cluster can be reached.
     """
     import httpx
 
@@ -85,9 +85,9 @@ def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
 def _kubernetes(context: str | None) -> KubeRay:
     from cluster.errors import KubeError
     from cluster.kuberay.client.client import Pace, connect
-    from cluster.rollout.errors import TargetFailed
+    from cluster.rollout.errors import TargetError
 
     try:
         return connect(context, Pace(patience_s=_PATIENCE_S, read_s=_PATIENCE_S))
     except KubeError as error:
-        raise TargetFailed(str(error)) from error
+        raise TargetError(str(error)) from error

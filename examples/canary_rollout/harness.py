@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 
 from cluster.rollout.controller import Controller, Tell
-from cluster.rollout.errors import DemoFailed
 from cluster.rollout.journal.file import Journal
 from cluster.rollout.metric_sources import Endpoints
 from cluster.rollout.plan import Plan, Tolerances
 from cluster.rollout.state import Entry, Rollout, Side
 from cluster.rollout.targets.serve_api import ServeTarget
 from examples.canary_rollout.consistency_probe import Witness, witnessing
+from examples.canary_rollout.errors import ExampleError
 from examples.canary_rollout.load import Load, offering
 from examples.canary_rollout.memory import Memory, watching
 from examples.canary_rollout.models import TEXTS
@@ -93,12 +93,12 @@ class Ground:
         time.sleep(seconds)
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
-        """Wait for a condition. Raises DemoFailed after a timeout, or if the load test ended."""
+        """Wait for a condition. Raises ExampleError after a timeout, or if the load test ended."""
         deadline = time.monotonic() + _PATIENCE_S
         while not holds():
             self.load.check()
             if time.monotonic() > deadline:
-                raise DemoFailed(f"waited {_PATIENCE_S:.0f} s for {what}: {self.target.read()}")
+                raise ExampleError(f"waited {_PATIENCE_S:.0f} s for {what}: {self.target.read()}")
             time.sleep(0.2)
 
 
@@ -123,7 +123,7 @@ def ground(
         works_in: folder in which Ray runs.
 
     Raises:
-        DemoFailed: the service or the load test could not be run.
+        ExampleError: the service or the load test could not be run.
     """
     service = Service(
         port=free_port(),
@@ -146,7 +146,7 @@ def ground(
             here.until(lambda: len(load.samples()) > 0, "the first answer to the load test")
             yield here
     except LocalError as error:
-        raise DemoFailed(str(error)) from error
+        raise ExampleError(str(error)) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.rollout.errors import DemoFailed
+from examples.canary_rollout.errors import ExampleError
 from serve_app.local import ROOT
 
 _LONGEST_S = 3600
@@ -50,9 +50,9 @@ class Load:
         return [Sample(said["due_s"], said["done_s"], said["version"], said["failure"]) for said in whole]
 
     def check(self) -> None:
-        """Raise DemoFailed if the load test has ended early."""
+        """Raise ExampleError if the load test has ended early."""
         if self.process.poll() is not None:
-            raise DemoFailed(f"the load test ended: {self.log_file.read_text()[-1000:]}")
+            raise ExampleError(f"the load test ended: {self.log_file.read_text()[-1000:]}")
 
 
 @contextmanager

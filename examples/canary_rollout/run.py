@@ -74,8 +74,8 @@ def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[
         tell: progress callback, called with one line for each step.
 
     Raises:
-        DemoFailed: the service or the load test could not be run.
-        PlanInvalid: there are too few replicas.
+        ExampleError: the service or the load test could not be run.
+        RolloutPlanError: there are too few replicas.
         RolloutError: the controller could not run a rollout to its end.
     """
     steps(QUICK, replicas)  # fail now instead of after a minute

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from cluster.continuous_training.errors import LoopFailed
+from cluster.continuous_training.errors import ContinuousTrainingError
 from cluster.errors import ClusterError
 
 _HELP = """\
@@ -67,7 +67,9 @@ def _run(chosen: argparse.Namespace) -> int:
 
     if chosen.out.exists():
         if any(chosen.out.iterdir()) and not (chosen.out / CHAMPION).is_dir():
-            raise LoopFailed(f"{chosen.out} holds something else than a demonstration; choose another --out")
+            raise ContinuousTrainingError(
+                f"{chosen.out} holds something else than a demonstration; choose another --out"
+            )
         for path in chosen.out.iterdir():
             if path.name != CHAMPION:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -76,7 +78,7 @@ def _run(chosen: argparse.Namespace) -> int:
         with redirect_stdout(sys.stderr):  # messages of the training are progress output here
             shown = demonstrate(domains, chosen.out, poison=chosen.poison, seed=chosen.seed, tell=tell)
     except (TrainError, BundleError, LocalError) as error:
-        raise LoopFailed(str(error)) from error
+        raise ContinuousTrainingError(str(error)) from error
     (chosen.out / "demo.png").write_bytes(plot(shown))
     print(to_json(shown) if chosen.json else as_text(shown), flush=True)
     tell(f"plot: {chosen.out / 'demo.png'}")

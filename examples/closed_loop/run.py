@@ -109,7 +109,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
 
     Raises:
         LocalError: The service could not be started.
-        LoopFailed: A step could not be executed.
+        ContinuousTrainingError: A step could not be executed.
         TrainError: The first champion could not be trained.
     """
     out.mkdir(parents=True, exist_ok=True)

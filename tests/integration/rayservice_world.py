@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from cluster.kuberay.client.resources import POD, RAY_SERVICE
-from cluster.rollout.errors import SourceFailed
+from cluster.rollout.errors import MetricSourceError
 from cluster.rollout.metric_sources import Reading
 from cluster.rollout.targets.serve_config import mix_of, options_of
 from tests.integration.kube_api import Fault, KubeApi
@@ -68,7 +68,7 @@ class Operator:
     def page(self) -> str:
         try:
             return exposition(self.world.reading())
-        except SourceFailed:
+        except MetricSourceError:
             return ""
 
     def _act(self) -> None:

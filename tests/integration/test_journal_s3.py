@@ -10,7 +10,7 @@ from threading import Barrier
 import boto3
 import pytest
 
-from cluster.rollout.errors import Busy, JournalUnreached
+from cluster.rollout.errors import JournalLockedError, JournalUnavailableError
 from cluster.rollout.journal.base import open_journal
 from cluster.rollout.state import Side, State
 from tests.integration.aws import PATIENCE_S, Wire, aws
@@ -54,7 +54,7 @@ def test_of_many_at_once_one_is_at_work(wire: Wire) -> None:
             with journal.held():
                 barrier.wait(PATIENCE_S)  # until all have tried
                 return True
-        except Busy:
+        except JournalLockedError:
             barrier.wait(PATIENCE_S)
             return False
 
@@ -63,8 +63,8 @@ def test_of_many_at_once_one_is_at_work(wire: Wire) -> None:
 
 
 def test_a_bucket_that_is_not_there_or_refuses_is_named(wire: Wire) -> None:
-    with pytest.raises(JournalUnreached, match="NoSuchBucket"):
+    with pytest.raises(JournalUnavailableError, match="NoSuchBucket"):
         open_journal("s3://nowhere/rollout").rollout()
     wire.refused.add("s3 Get")
-    with pytest.raises(JournalUnreached, match="s3:GetObject"):
+    with pytest.raises(JournalUnavailableError, match="s3:GetObject"):
         open_journal(ADDRESS).is_held()

@@ -16,13 +16,19 @@ import yaml
 from kubernetes import config
 
 from cluster.__main__ import main
-from cluster.errors import Conflict
+from cluster.errors import ConflictError
 from cluster.kuberay.client.client import FIELD_MANAGER, KubeRay, Pace
 from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, apply, holders
 from cluster.kuberay.manifests.render import service_documents
 from cluster.kuberay.settings import read_environment
 from cluster.rollout.controller import Controller
-from cluster.rollout.errors import ForeignChange, InvalidState, LeaseLost, TargetFailed, TargetRefused
+from cluster.rollout.errors import (
+    ForeignChangeError,
+    LeaseLostError,
+    RolloutStateError,
+    TargetError,
+    TargetRejectedError,
+)
 from cluster.rollout.plan import Step
 from cluster.rollout.pod_metrics import PodMetrics
 from cluster.rollout.state import Rollout, Side, State
@@ -172,7 +178,7 @@ def test_a_service_that_never_stays_the_same_is_given_up(cluster: Cluster) -> No
         return None
 
     cluster.operator.fault = write_before_patch
-    with pytest.raises(TargetFailed, match="has been modified"):
+    with pytest.raises(TargetError, match="has been modified"):
         cluster.target.apply(Mix("old"))
     assert cluster.api.calls.count(("PATCH", PATH)) == writes + 10
     assert cluster.target.read().mix == Mix("good")
@@ -182,10 +188,10 @@ def test_a_service_of_another_manager_is_refused_before_anything_is_begun(cluste
     cluster.api.update(PATH, wish(), ARGO)
     cluster.settle()
     before = cluster.api.version
-    with pytest.raises(InvalidState, match=rf"{ARGO}.*--take-over"):
+    with pytest.raises(RolloutStateError, match=rf"{ARGO}.*--take-over"):
         cluster.start()
     assert cluster.api.version == before and cluster.world.journal().entries() == []
-    with pytest.raises(TargetRefused, match=ARGO):
+    with pytest.raises(TargetRejectedError, match=ARGO):
         cluster.target.apply(Mix("good"))
     cluster.take_over = True
     assert cluster.start().state is State.PROMOTED
@@ -214,7 +220,7 @@ def test_what_another_manager_owns_cannot_be_taken_back_and_that_is_said(cluster
         cluster.api.update(PATH, both, ARGO)
 
     cluster.when_canary_is_in(take_over)
-    with pytest.raises(TargetFailed, match=rf"champion is not back.*{ARGO}.*rollout resume"):
+    with pytest.raises(TargetError, match=rf"champion is not back.*{ARGO}.*rollout resume"):
         cluster.start("failing")
     rollout = cluster.world.journal().rollout()
     assert rollout.state is State.ROLLING_BACK
@@ -228,9 +234,9 @@ def test_a_stale_change_is_refused_by_what_it_would_replace(cluster: Cluster) ->
     told = frozenset((Mix("old"), Mix("good")))
     cluster.target.apply(Mix("good"), Guard(told, 7))
     assert (cluster.target.read().mix, cluster.target.read().fence) == (Mix("good"), 7)
-    with pytest.raises(LeaseLost, match="by change 7 of a later controller, and this one has change 6"):
+    with pytest.raises(LeaseLostError, match="by change 7 of a later controller, and this one has change 6"):
         cluster.target.apply(Mix("old"), Guard(told, 6))
-    with pytest.raises(ForeignChange, match="someone else changed"):
+    with pytest.raises(ForeignChangeError, match="someone else changed"):
         cluster.target.apply(Mix("old"), Guard(frozenset((Mix("old"),)), 8))
     assert (cluster.target.read().mix, cluster.target.read().fence) == (Mix("good"), 7)
 
@@ -256,7 +262,7 @@ def test_an_apply_takes_nothing_from_another_manager_on_a_rollouts_behalf(cluste
     cluster.start()
     both = {**wish(), "spec": {"serveConfigV2": cluster.api.objects[PATH]["spec"]["serveConfigV2"]}}
     cluster.api.apply(PATH, both, ARGO, force=False, dry_run=False)
-    with pytest.raises(Conflict, match=ARGO):
+    with pytest.raises(ConflictError, match=ARGO):
         apply(cluster.client, wish("serve.max_pods=8"))
     assert cluster.owners() == {ROLLOUT_MANAGER, ARGO}
 
@@ -301,7 +307,7 @@ def test_an_api_that_is_away_while_a_canary_is_taken_back(cluster: Cluster) -> N
         cluster.operator.fault = lambda number, method, path: 503 if path == PATH else None
 
     cluster.when_canary_is_in(away)
-    with pytest.raises(TargetFailed, match=r"503.*rollout resume"):
+    with pytest.raises(TargetError, match=r"503.*rollout resume"):
         cluster.start("failing")
     assert cluster.world.mix.canary == "failing", "the pods go on with what they were told"
     assert cluster.world.journal().rollout().state is State.ROLLING_BACK
@@ -311,7 +317,7 @@ def test_an_api_that_is_away_while_a_canary_is_taken_back(cluster: Cluster) -> N
 
 def test_an_operator_that_is_away_is_waited_for_and_then_told_of(cluster: Cluster) -> None:
     cluster.operator.absent = True
-    with pytest.raises(TargetFailed, match="operator has not seen this version"):
+    with pytest.raises(TargetError, match="operator has not seen this version"):
         cluster.start()
     reasons = [entry.get("reason", "") for entry in cluster.world.journal().entries()]
     assert "not in place within 60 s" in reasons[-1]
@@ -327,7 +333,7 @@ def test_what_serve_cannot_deploy_is_taken_back_with_serves_reason(cluster: Clus
 
 def test_a_service_that_is_deleted_ends_the_rollout_with_that_word(cluster: Cluster) -> None:
     cluster.when_canary_is_in(lambda: cluster.api.remove(PATH))
-    with pytest.raises(TargetFailed, match='rayservices "sentiment" not found'):
+    with pytest.raises(TargetError, match='rayservices "sentiment" not found'):
         cluster.start()
     assert "no metrics to decide by within 600 s" in cluster.world.journal().entries()[-1]["reason"]
 

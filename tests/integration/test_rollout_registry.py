@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.rollout.errors import RegistryFailed
+from cluster.rollout.errors import RolloutRegistryError
 from cluster.rollout.plan import Plan
 from cluster.rollout.registry import RegistryAliases, find
 from cluster.rollout.state import Rollout, Side, State, Verb
@@ -138,14 +138,14 @@ def test_a_registry_that_does_not_answer_stops_the_controller_and_not_the_pods(
         raise RegistryUnavailable("nobody answers")
 
     pods = world(tmp_path, registry.get("senti/1"))
-    with pytest.raises(RegistryFailed, match="rollout resume"):
+    with pytest.raises(RolloutRegistryError, match="rollout resume"):
         pods.controller(RegistryAliases(down)).start(Side(uris["2"], "2"), QUICK, model="senti")
     assert pods.journal().rollout().state is State.CANARY and pods.mix == Mix(uris["1"])
 
 
 @pytest.mark.parametrize("address", ["registry:senti/9", "registry:nothing/1", "registry:senti"])
 def test_a_version_that_is_not_there_is_refused(registry: Registry, address: str) -> None:
-    with pytest.raises(RegistryFailed, match=address.partition(":")[2]):
+    with pytest.raises(RolloutRegistryError, match=address.partition(":")[2]):
         find(address, lambda: registry)
 
 

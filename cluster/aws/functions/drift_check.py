@@ -20,7 +20,7 @@ from cluster.aws.functions.idempotency import Once, token_of
 from cluster.aws.functions.runtime import (
     Context,
     Event,
-    EventInvalid,
+    EventError,
     client,
     log,
     put_metrics,
@@ -44,7 +44,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         }:
             token = token_of("verdict", bucket, key, str(seen.get("sequencer", "")))
             return _send(event, bucket, key, token, once, context)
-    raise EventInvalid(f"neither a schedule nor an object created: {dict(event)}")
+    raise EventError(f"neither a schedule nor an object created: {dict(event)}")
 
 
 def _start(token: str, once: Once, context: Context) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def _read(bucket: str, key: str, context: Context) -> tuple[str, list[Any]]:
             document = json.loads(body.read(_MOST_BYTES))
         verdict, reasons = str(document["verdict"]), list(document.get("reasons", ()))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise EventInvalid(f"{where} is not a verdict of `python -m train drift`: {error!r}") from error
+        raise EventError(f"{where} is not a verdict of `python -m train drift`: {error!r}") from error
     except ClientError as error:
-        raise EventInvalid(f"{where} cannot be read: {error}") from error
+        raise EventError(f"{where} cannot be read: {error}") from error
     if verdict not in VERDICTS:
-        raise EventInvalid(f"{where}: verdict {verdict!r}; expected one of {', '.join(VERDICTS)}")
+        raise EventError(f"{where}: verdict {verdict!r}; expected one of {', '.join(VERDICTS)}")
     return verdict, reasons

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cluster.aws.functions.idempotency import Once, token_of
-from cluster.aws.functions.runtime import Context, Event, EventInvalid, client, log, setting
+from cluster.aws.functions.runtime import Context, Event, EventError, client, log, setting
 
 _OWN_VERSIONS = "run-"
 
@@ -56,7 +56,7 @@ def wanted(event: Event) -> Start | None:
     """Return the action of an event, or None.
 
     Raises:
-        EventInvalid: The event matches no rule of this project.
+        EventError: The event matches no rule of this project.
     """
     match event:
         case {
@@ -91,7 +91,7 @@ def wanted(event: Event) -> Start | None:
                 f"the promotion of {pipeline} {execution} was rejected",
                 {"ROLLOUT_VERB": "abort"},
             )
-    raise EventInvalid(f"the event matches no rule of this project: {dict(event)}")
+    raise EventError(f"the event matches no rule of this project: {dict(event)}")
 
 
 def _of_version(bucket: str, key: str) -> Start | None:

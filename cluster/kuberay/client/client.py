@@ -17,7 +17,14 @@ from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
-from cluster.errors import KubeError, NoCluster, NoKind, NotFound, ServerFailed, WaitFailed
+from cluster.errors import (
+    ApiServerError,
+    ClusterUnreachableError,
+    KubeError,
+    ObjectNotFoundError,
+    UnknownKindError,
+    WaitError,
+)
 from cluster.kuberay.client.api_errors import error_of
 from cluster.kuberay.client.resources import CRD, POD, Kind, kind_of
 from cluster.kuberay.client.status import Progress, cluster_names, progress
@@ -60,7 +67,7 @@ def connect(context: str | None = None, pace: Pace | None = None) -> "KubeRay":
         pace: Timing of the client.
 
     Raises:
-        NoCluster: There is no configuration, or the context does not exist.
+        ClusterUnreachableError: There is no configuration, or the context does not exist.
     """
     configuration = Configuration()
     configuration.retries = False  # this client retries itself
@@ -72,7 +79,7 @@ def connect(context: str | None = None, pace: Pace | None = None) -> "KubeRay":
                 raise
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            raise NoCluster(
+            raise ClusterUnreachableError(
                 f"no cluster: {outside}; see `kubectl config get-contexts` and `aws eks update-kubeconfig`"
             ) from outside
     return KubeRay(ApiClient(configuration), pace or Pace())
@@ -115,9 +122,9 @@ class KubeRay:
             The resulting object.
 
         Raises:
-            Conflict: Other managers own fields; the message lists both.
-            Outdated: The document has a resourceVersion, and the object has changed since.
-            Rejected: The server or an admission webhook rejects the document.
+            ConflictError: Other managers own fields; the message lists both.
+            StaleObjectError: The document has a resourceVersion, and the object has changed since.
+            ObjectRejectedError: The server or an admission webhook rejects the document.
             KubeError: See `cluster.errors`.
         """
         kind, metadata = kind_of(document), document["metadata"]
@@ -133,7 +140,7 @@ class KubeRay:
         """Return an object.
 
         Raises:
-            NotFound: The object does not exist.
+            ObjectNotFoundError: The object does not exist.
             KubeError: See `cluster.errors`.
         """
         return self._ask("GET", kind.path(namespace, name), kind)
@@ -146,7 +153,7 @@ class KubeRay:
         """
         try:
             return self.get(kind, namespace, name)
-        except NotFound:
+        except ObjectNotFoundError:
             return None
 
     def find(self, kind: Kind, namespace: str, selector: str = "") -> list[Document]:
@@ -166,7 +173,7 @@ class KubeRay:
         """Delete an object and, in the background, its dependents.
 
         Raises:
-            NotFound: The object does not exist.
+            ObjectNotFoundError: The object does not exist.
         """
         self._ask("DELETE", kind.path(namespace, name), kind, {"propagationPolicy": "Background"})
 
@@ -183,9 +190,9 @@ class KubeRay:
             tell: Called with one line for each new state and each new cause.
 
         Raises:
-            WaitFailed: The object failed, was deleted, was not ready in time, or has a cause that waiting
+            WaitError: The object failed, was deleted, was not ready in time, or has a cause that waiting
                 cannot resolve; the message lists conditions and causes.
-            NotFound: The object does not exist at the start.
+            ObjectNotFoundError: The object does not exist at the start.
             KubeError: See `cluster.errors`.
         """
         deadline = self._pace.now() + timeout_s
@@ -194,7 +201,7 @@ class KubeRay:
         report = CauseReport(tell)
         for document in self._versions(kind, namespace, name, deadline):
             if document is None:
-                raise WaitFailed(f"{kind.name} {namespace}/{name} was deleted during the wait")
+                raise WaitError(f"{kind.name} {namespace}/{name} was deleted during the wait")
             last = progress(document)
             if last.summary != reported:
                 tell(last.summary)
@@ -207,9 +214,9 @@ class KubeRay:
                 next_check = self._pace.now() + self._pace.watch_s
             if last.state == "failed" or is_certain:
                 ended = "failed" if last.state == "failed" else "cannot become ready"
-                raise WaitFailed(_explain(f"{kind.name} {namespace}/{name} {ended}", last, report.lines))
+                raise WaitError(_explain(f"{kind.name} {namespace}/{name} {ended}", last, report.lines))
         what = f"{kind.name} {namespace}/{name} was not ready in {timeout_s:g} s"
-        raise WaitFailed(_explain(what, last, report.lines))
+        raise WaitError(_explain(what, last, report.lines))
 
     def pods(self, cluster: str, namespace: str) -> list[Document]:
         """Return the pods of a RayCluster."""
@@ -224,7 +231,7 @@ class KubeRay:
         group = Kind(api_version, api_version, "", from_crd=True)
         try:
             self._ask("GET", f"/apis/{api_version}", group)
-        except NoKind:
+        except UnknownKindError:
             return False
         return True
 
@@ -252,7 +259,7 @@ class KubeRay:
         while (left_s := deadline - self._pace.now()) > 0:
             try:
                 document = self.get(kind, namespace, name)
-            except NotFound:
+            except ObjectNotFoundError:
                 if not found:
                     raise
                 yield None
@@ -330,10 +337,10 @@ class KubeRay:
                 if 200 <= answer.status < 300:
                     return bytes(content).decode()
                 failure = error_of(answer.status, content, kind, path)
-                if not isinstance(failure, ServerFailed):
+                if not isinstance(failure, ApiServerError):
                     raise failure
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-                failure = NoCluster(
+                failure = ClusterUnreachableError(
                     f"{self.host} does not answer: {_root(error)}; check that the cluster can be reached"
                 )
             if self._pace.now() + pause_s >= deadline:
@@ -356,7 +363,7 @@ class KubeRay:
             )
             return self._api.call_api(*request, _request_timeout=(_CONNECT_S, read_s))
         except ApiException as error:  # error of the transport: TLS, or a login command that failed
-            raise NoCluster(f"{self.host}: {error.reason}") from error
+            raise ClusterUnreachableError(f"{self.host}: {error.reason}") from error
 
 
 def _explain(what: str, last: Progress, causes: list[str]) -> str:

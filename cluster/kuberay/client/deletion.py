@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from cluster.errors import NotFound, WaitFailed
+from cluster.errors import ObjectNotFoundError, WaitError
 from cluster.kuberay.client.client import Document, KubeRay
 from cluster.kuberay.client.resources import POD, RAY_CLUSTER, RAY_JOB, RAY_KINDS, RAY_SERVICE, Kind, kind_of
 from cluster.kuberay.manifests.labels import COMPONENT_LABEL, INSTANCE_LABEL
@@ -23,7 +23,7 @@ def delete_one(client: KubeRay, document: Document) -> str:
     what = f"{document['kind']} {metadata['name']}"
     try:
         client.delete(kind_of(document), metadata.get("namespace", ""), metadata["name"])
-    except NotFound:
+    except ObjectNotFoundError:
         return f"{what} did not exist"
     return f"{what} deleted"
 
@@ -53,7 +53,7 @@ def delete_all(
         Progress messages: each deleted object, and the remaining objects each time that they change.
 
     Raises:
-        WaitFailed: Ray objects or pods remain; the rest of the environment was not deleted.
+        WaitError: Ray objects or pods remain; the rest of the environment was not deleted.
         KubeError: See `cluster.errors`.
     """
     *rest, ray = documents
@@ -71,7 +71,7 @@ def delete_all(
             reported = waiting
         if now() >= deadline:
             held = [f"{one} by {', '.join(by)}" for one, by in left.items() if by]
-            raise WaitFailed(
+            raise WaitError(
                 f"not gone after {timeout_s:g} s: {_names(left)}"
                 f"{'; held by finalizers: ' + '; '.join(held) if held else ''}; the rest of the environment "
                 "was not deleted, because their clean-up needs it: run delete --all again, or see "

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import yaml
 
-from cluster.errors import Conflict, Outdated
+from cluster.errors import ConflictError, StaleObjectError
 from cluster.kuberay.client.client import Document, KubeRay
 from cluster.kuberay.client.resources import RAY_KINDS, RAY_SERVICE, kind_of
 from cluster.kuberay.manifests.serve_config import deployments, without_initial
@@ -61,8 +61,8 @@ def apply(
         keep_models: Whether to keep the models of a rollout; False applies the manifest's.
 
     Raises:
-        Conflict: Another manager owns a field.
-        Outdated: The object changed during every attempt.
+        ConflictError: Another manager owns a field.
+        StaleObjectError: The object changed during every attempt.
         KubeError: See `cluster.errors`.
     """
     kind = kind_of(document)
@@ -108,8 +108,8 @@ def edit(client: KubeRay, namespace: str, name: str, change: Callable[[Document]
         change: Computes the new text from the service; called again if the service has changed meanwhile.
 
     Raises:
-        NotFound: The service does not exist.
-        Outdated: The service changed during every attempt.
+        ObjectNotFoundError: The service does not exist.
+        StaleObjectError: The service changed during every attempt.
         KubeError: See `cluster.errors`.
     """
 
@@ -143,7 +143,7 @@ def _apply_to(client: KubeRay, live: Document, document: Document, *, force: boo
     wish = {**document, "metadata": metadata}
     try:
         return client.apply(wish, force=force, dry_run=dry_run)
-    except Conflict as conflict:
+    except ConflictError as conflict:
         if not conflict.managers or not conflict.managers <= _operators(live):
             raise
     return client.apply(wish, force=True, dry_run=dry_run)
@@ -180,7 +180,7 @@ def _while_outdated(attempt: Callable[[], Result]) -> Result:
     while True:
         try:
             return attempt()
-        except Outdated:
+        except StaleObjectError:
             left -= 1
             if not left:
                 raise

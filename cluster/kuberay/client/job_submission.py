@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cluster.errors import JobFailed, WaitFailed
+from cluster.errors import RayJobError, WaitError
 from cluster.kuberay.client.client import Document, KubeRay
 from cluster.kuberay.client.diff import difference
 from cluster.kuberay.client.resources import RAY_JOB
@@ -36,8 +36,8 @@ def start(
         A message on what was done.
 
     Raises:
-        JobFailed: A different training with the same name exists.
-        WaitFailed: The failed job was not deleted within some minutes.
+        RayJobError: A different training with the same name exists.
+        WaitError: The failed job was not deleted within some minutes.
         KubeError: See `cluster.errors`.
     """
     namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
@@ -53,7 +53,7 @@ def start(
         if changes := difference({"spec": live["spec"]}, {"spec": planned["spec"]}):
             shown = "; ".join(changes[:_DIFFERENCES_MAX])
             more = f"; {len(changes) - _DIFFERENCES_MAX} more" if len(changes) > _DIFFERENCES_MAX else ""
-            raise JobFailed(
+            raise RayJobError(
                 f"{what} is a different training ({stands.summary}): {shown}{more}; set another "
                 "training.version, which names the job, or delete this one with "
                 f"`kubectl --namespace {namespace} delete rayjob {name}`"
@@ -65,7 +65,7 @@ def start(
     deadline = now() + _GONE_S
     while live is not None:
         if now() >= deadline:
-            raise WaitFailed(f"{what} is not deleted after {_GONE_S:g} s; retry")
+            raise WaitError(f"{what} is not deleted after {_GONE_S:g} s; retry")
         pause(_POLL_S)
         live = find()
     client.apply(job)

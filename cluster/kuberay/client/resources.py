@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.errors import NoKind
+from cluster.errors import UnknownKindError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ def kind_of(document: Mapping[str, Any]) -> Kind:
     """Return the kind of a manifest.
 
     Raises:
-        NoKind: The client does not support the kind.
+        UnknownKindError: The client does not support the kind.
     """
     for kind in _ALL:
         if (kind.api_version, kind.name) == (document.get("apiVersion"), document.get("kind")):
             return kind
-    raise NoKind(
+    raise UnknownKindError(
         f"{document.get('kind')} of {document.get('apiVersion')} is not supported (expected one of "
         f"{', '.join(kind.name for kind in _ALL)}); apply it with kubectl"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cluster.errors import Forbidden, KubeError
+from cluster.errors import ForbiddenError, KubeError
 from cluster.kuberay.client.resources import CLAIM, EVENT, POD, RAY_CLUSTER, SERVICE_ACCOUNT, Kind
 from cluster.kuberay.client.status import cluster_names
 from cluster.kuberay.diagnosis.causes import GATEWAY_API, INCREMENTAL, Evidence
@@ -86,7 +86,7 @@ class _Reader:
                     logs[name, container] = self._client.logs(
                         self._namespace, name, container, _LOG_LINES, previous=is_restarted
                     )
-                except Forbidden:
+                except ForbiddenError:
                     self._unread["pods/log"] = None
                 except KubeError:
                     continue  # the pod's node or the log no longer exists
@@ -95,14 +95,14 @@ class _Reader:
     def _get(self, kind: Kind, name: str) -> Document | None:
         try:
             return self._client.get_or_none(kind, self._namespace, name)
-        except Forbidden:
+        except ForbiddenError:
             self._unread[kind.plural] = None
             return None
 
     def _find(self, kind: Kind, selector: str = "") -> list[Document]:
         try:
             return self._client.find(kind, self._namespace, selector)
-        except Forbidden:
+        except ForbiddenError:
             self._unread[kind.plural] = None
             return []
 

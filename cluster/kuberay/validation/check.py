@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from pydantic import ValidationError as ModelError
 
-from cluster.errors import ManifestInvalid
+from cluster.errors import ManifestError
 from cluster.kuberay.manifests.karpenter import MODELS
 from cluster.kuberay.validation.crd_schemas import Key, KindSchema, Schema, builtin_schema
 from cluster.kuberay.validation.operator_rules import operator_problems
@@ -103,12 +103,12 @@ def read_documents(text: str, where: str) -> list[Document]:
     """Parse the documents of a YAML text, without empty ones.
 
     Raises:
-        ManifestInvalid: The text is not YAML, or a mapping has the same key twice.
+        ManifestError: The text is not YAML, or a mapping has the same key twice.
     """
     try:
         return [document for document in yaml.load_all(text, _StrictLoader) if document is not None]
     except yaml.YAMLError as error:
-        raise ManifestInvalid(f"{where}: {error}") from error
+        raise ManifestError(f"{where}: {error}") from error
 
 
 def name_of(document: Any, number: int) -> str:

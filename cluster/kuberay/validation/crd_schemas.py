@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from cluster.errors import ManifestInvalid
+from cluster.errors import ManifestError
 
 Schema = dict[str, Any]
 Key = tuple[str, str]
@@ -58,21 +58,21 @@ def read_crds(folder: Path) -> list[Schema]:
     """Return every CustomResourceDefinition in the YAML files of a folder and its subfolders.
 
     Raises:
-        ManifestInvalid: There is none, or a file is not YAML.
+        ManifestError: There is none, or a file is not YAML.
     """
     found: list[Schema] = []
     for path in sorted(folder.rglob("*.y*ml")):
         try:
             documents = list(yaml.load_all(path.read_text(encoding="utf-8"), _LOADER))
         except yaml.YAMLError as error:
-            raise ManifestInvalid(f"{path} is not YAML: {error}") from error
+            raise ManifestError(f"{path} is not YAML: {error}") from error
         found += [
             one
             for one in documents
             if isinstance(one, dict) and one.get("kind") == "CustomResourceDefinition"
         ]
     if not found:
-        raise ManifestInvalid(
+        raise ManifestError(
             f"no CustomResourceDefinition in {folder}; KubeRay's are in its repository under "
             "ray-operator/config/crd/bases; omit --crds to use those of the cluster"
         )
@@ -125,7 +125,7 @@ def _close(source: Schema) -> Schema:
     """Convert a structural schema to JSON Schema, with every object closed that the server would prune.
 
     Raises:
-        ManifestInvalid: The schema has an unknown keyword, which must not be ignored.
+        ManifestError: The schema has an unknown keyword, which must not be ignored.
     """
     closed: Schema = {}
     for word, value in source.items():
@@ -140,7 +140,7 @@ def _close(source: Schema) -> Schema:
         elif word in _KEPT or word == "additionalProperties":
             closed[word] = value
         elif word not in _DROPPED and not word.startswith("x-kubernetes-"):
-            raise ManifestInvalid(f"the CRD's schema uses {word!r}, which this check does not support")
+            raise ManifestError(f"the CRD's schema uses {word!r}, which this check does not support")
     if source.get("x-kubernetes-int-or-string"):
         closed.pop("type", None)
         closed["anyOf"] = [{"type": "integer"}, {"type": "string"}]

@@ -23,13 +23,16 @@ class AnyJournal(Protocol):
         """Append an entry. The caller must hold the lock."""
 
     def held(self) -> AbstractContextManager[None]:
-        """Hold the writer lock while the block runs. Raises Busy if another controller holds it."""
+        """Hold the writer lock while the block runs.
+
+        Raises JournalLockedError if another controller holds it.
+        """
 
     def is_held(self) -> bool:
         """Return whether a controller holds the lock."""
 
     def check_held(self) -> None:
-        """Raise LeaseLost if this process no longer holds the lock; call it immediately before a change."""
+        """Raise LeaseLostError if this process lost the lock; call it immediately before a change."""
 
     def ask(self, command: Command) -> None:
         """Store a command for the running controller; it replaces an earlier command."""
@@ -45,13 +48,13 @@ def open_journal(address: str) -> AnyJournal:
     """Open the journal in a folder, or at `s3://bucket/prefix`.
 
     Raises:
-        JournalUnreached: the address names no bucket.
+        JournalUnavailableError: the address names no bucket.
     """
     if not address.startswith("s3://"):
         from cluster.rollout.journal.file import Journal
 
         return Journal(Path(address))
-    from cluster.rollout.errors import JournalUnreached
+    from cluster.rollout.errors import JournalUnavailableError
     from cluster.rollout.journal.object_store import StoredJournal
     from train.errors import RegistryError
     from train.registry.place import open_place
@@ -59,4 +62,4 @@ def open_journal(address: str) -> AnyJournal:
     try:
         return StoredJournal(open_place(address))
     except RegistryError as error:
-        raise JournalUnreached(str(error)) from error
+        raise JournalUnavailableError(str(error)) from error

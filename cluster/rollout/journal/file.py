@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cluster.rollout.errors import Busy, JournalDamaged
+from cluster.rollout.errors import JournalCorruptedError, JournalLockedError
 from cluster.rollout.state import Command, Entry, Rollout, parse_command, replay
 
 _PATIENCE_S = 2.0
@@ -39,7 +39,7 @@ class Journal:
     def entries(self) -> list[Entry]:
         """Return every complete entry, oldest first.
 
-        Raises JournalDamaged with the line number of invalid JSON.
+        Raises JournalCorruptedError with the line number of invalid JSON.
         """
         try:
             lines = self._path.read_bytes().split(b"\n")
@@ -68,13 +68,16 @@ class Journal:
 
     @contextmanager
     def held(self, patience_s: float = _PATIENCE_S) -> Iterator[None]:
-        """Hold the writer lock while the block runs. Raises Busy if another process or thread holds it."""
+        """Hold the writer lock while the block runs.
+
+        Raises JournalLockedError if another process or thread holds it.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._folder / "lock")
         try:
             lock.acquire(timeout=patience_s)
         except Timeout as error:
-            raise Busy(
+            raise JournalLockedError(
                 f"another controller is at work on {self._folder}; `rollout status --watch` shows it, and "
                 "`rollout promote` and `rollout abort` reach it"
             ) from error
@@ -90,7 +93,7 @@ class Journal:
         try:
             with self.held(patience_s=0):
                 return False
-        except Busy:
+        except JournalLockedError:
             return True
 
     def check_held(self) -> None:
@@ -127,7 +130,7 @@ class Journal:
                 raise ValueError("no object")
             return entry
         except ValueError as error:
-            raise JournalDamaged(
+            raise JournalCorruptedError(
                 f"line {number} of {self._path} is not an entry ({error}); restore the file, or move it "
                 "away: the next rollout then starts from what the pods serve"
             ) from error

@@ -23,7 +23,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-from cluster.rollout.errors import Busy, JournalDamaged, JournalUnreached, LeaseLost
+from cluster.rollout.errors import (
+    JournalCorruptedError,
+    JournalLockedError,
+    JournalUnavailableError,
+    LeaseLostError,
+)
 from cluster.rollout.state import Command, Entry, Rollout, after, parse_command
 from train.errors import RegistryError
 from train.registry.place import Place, Stored
@@ -56,10 +61,13 @@ class StoredJournal:
         self._folded = Rollout()
 
     def entries(self) -> list[Entry]:
-        """Return every entry, oldest first. Raises JournalDamaged if an entry is missing or damaged."""
+        """Return every entry, oldest first.
+
+        Raises JournalCorruptedError if an entry is missing or damaged.
+        """
         for key in self._keys()[len(self._known) :]:
             if key != self._next_key():
-                raise JournalDamaged(
+                raise JournalCorruptedError(
                     f"{self._place.uri(self._next_key())} is missing; restore it, or take another --journal: "
                     "the next rollout then starts from what the pods serve"
                 )
@@ -75,7 +83,7 @@ class StoredJournal:
         """Append an entry; every reader sees it when this method returns. The caller must hold the lock.
 
         Raises:
-            LeaseLost: another controller wrote the next entry.
+            LeaseLostError: another controller wrote the next entry.
         """
         rollout = after(self._folded, entry)
         document = {
@@ -85,12 +93,17 @@ class StoredJournal:
             "entry": dict(entry),
         }
         if not self._swap(self._next_key(), document, tag=None):
-            raise LeaseLost(f"another controller wrote {self._place.uri(self._next_key())}, the next entry")
+            raise LeaseLostError(
+                f"another controller wrote {self._place.uri(self._next_key())}, the next entry"
+            )
         self._take(json.loads(json.dumps(entry)))  # in the form in which the next controller reads it
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the writer lock while the block runs. Raises Busy if another process or machine holds it."""
+        """Hold the writer lock while the block runs.
+
+        Raises JournalLockedError if another process or machine holds it.
+        """
         stored = self._read("lock")
         if self._holds(stored) or not self._lease(stored, LEASE_S):
             raise self._busy()
@@ -102,7 +115,7 @@ class StoredJournal:
         finally:
             over.set()
             renewing.join()
-            with suppress(JournalUnreached):  # the lease then expires by itself
+            with suppress(JournalUnavailableError):  # the lease then expires by itself
                 self._lease_again(-LEASE_S)
 
     def is_held(self) -> bool:
@@ -110,7 +123,7 @@ class StoredJournal:
         return self._holds(self._read("lock"))
 
     def check_held(self) -> None:
-        """Raise LeaseLost unless this journal still holds the lock; renew a lease that is due.
+        """Raise LeaseLostError unless this journal still holds the lock; renew a lease that is due.
 
         A renewal succeeds only if no other controller has held the lock since, so it also restores a lease
         that expired while the process was paused.
@@ -120,7 +133,7 @@ class StoredJournal:
             stored = self._read("lock")
             if self._is_mine(stored) and (since < _RENEW_S or self._lease(stored, LEASE_S)):
                 return
-        raise LeaseLost(
+        raise LeaseLostError(
             f"another controller has the lock on {self._place.uri('')}; this one last renewed it "
             f"{since:.0f} s ago, for {LEASE_S:.0f} s"
         )
@@ -158,7 +171,7 @@ class StoredJournal:
                 raise ValueError("no object")
             return document
         except (LookupError, TypeError, ValueError) as error:
-            raise JournalDamaged(
+            raise JournalCorruptedError(
                 f"{self._place.uri(key)} is not an entry ({error!r}); restore it, or take another --journal: "
                 "the next rollout then starts from what the pods serve"
             ) from error
@@ -166,7 +179,7 @@ class StoredJournal:
     def _renew(self, over: threading.Event) -> None:
         """Renew the lock while its holder works. The next entry detects a lock that could not be renewed."""
         while not over.wait(_RENEW_S):
-            with suppress(JournalUnreached):
+            with suppress(JournalUnavailableError):
                 self._lease_again(LEASE_S)
 
     def _holds(self, stored: Stored | None) -> bool:
@@ -188,8 +201,8 @@ class StoredJournal:
     def _is_mine(self, stored: Stored | None) -> bool:
         return stored is not None and json.loads(stored.content).get("by") == self._writer
 
-    def _busy(self) -> Busy:
-        return Busy(
+    def _busy(self) -> JournalLockedError:
+        return JournalLockedError(
             f"another controller is at work on {self._place.uri('')}, or died less than {LEASE_S:.0f} s ago; "
             "`rollout status --watch` shows it, and `rollout promote` and `rollout abort` reach it"
         )
@@ -213,4 +226,4 @@ class StoredJournal:
         try:
             yield
         except RegistryError as error:
-            raise JournalUnreached(str(error)) from error
+            raise JournalUnavailableError(str(error)) from error

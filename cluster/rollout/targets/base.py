@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cluster.rollout.errors import ForeignChange, LeaseLost
+from cluster.rollout.errors import ForeignChangeError, LeaseLostError
 from cluster.rollout.plan import Step
 
 
@@ -67,31 +67,33 @@ class Guard:
         """Check the mix that is configured now, and the number of the change that configured it.
 
         Raises:
-            LeaseLost: a later change is in place.
-            ForeignChange: the rollout has never configured this mix.
+            LeaseLostError: a later change is in place.
+            ForeignChangeError: the rollout has never configured this mix.
         """
         if fence > self.fence:
-            raise LeaseLost(
+            raise LeaseLostError(
                 f"the pods serve {there} by change {fence} of a later controller, and this one has change "
                 f"{self.fence}; nothing was changed: see `rollout status`"
             )
         if there not in self.told:
-            raise ForeignChange(f"someone else changed what the pods serve, to {there}; it stays as it is")
+            raise ForeignChangeError(
+                f"someone else changed what the pods serve, to {there}; it stays as it is"
+            )
 
 
 class Target(Protocol):
     """Deployment that serves the models. Every call is idempotent."""
 
     def read(self) -> Serving:
-        """Return the configured and the running state. Raises TargetFailed."""
+        """Return the configured and the running state. Raises TargetError."""
 
     def apply(self, mix: Mix, guard: Guard | None = None) -> None:
         """Configure every pod with a mix, and change nothing else.
 
         Raises:
-            TargetFailed: as `read`.
-            ForeignChange, LeaseLost: the guard does not permit the replacement of the existing mix.
+            TargetError: as `read`.
+            ForeignChangeError, LeaseLostError: the guard does not permit the replacement of the existing mix.
         """
 
     def scale(self, replicas: int) -> None:
-        """Set the number of pods, or its minimum if the deployment is autoscaled. Raises TargetFailed."""
+        """Set the number of pods, or its minimum if the deployment is autoscaled. Raises TargetError."""

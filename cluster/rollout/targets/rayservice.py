@@ -13,12 +13,18 @@ from typing import Any
 
 import yaml
 
-from cluster.errors import Forbidden, KubeError, NoKind, NotFound, Rejected
+from cluster.errors import (
+    ForbiddenError,
+    KubeError,
+    ObjectNotFoundError,
+    ObjectRejectedError,
+    UnknownKindError,
+)
 from cluster.kuberay.client.client import FIELD_MANAGER, Document, KubeRay
 from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, SERVE_CONFIG, edit, holders
 from cluster.kuberay.client.resources import RAY_SERVICE
 from cluster.kuberay.client.status import least_replicas, progress
-from cluster.rollout.errors import TargetFailed, TargetRefused
+from cluster.rollout.errors import TargetError, TargetRejectedError
 from cluster.rollout.targets.base import Guard, Mix, Serving
 from cluster.rollout.targets.serve_config import (
     Options,
@@ -31,7 +37,7 @@ from cluster.rollout.targets.serve_config import (
 )
 
 _OURS = frozenset((FIELD_MANAGER, ROLLOUT_MANAGER))
-_FINAL = (Forbidden, NoKind, NotFound, Rejected)
+_FINAL = (ForbiddenError, UnknownKindError, ObjectNotFoundError, ObjectRejectedError)
 """Errors for which a retry does not help."""
 
 
@@ -108,7 +114,7 @@ class RayServiceTarget:
             if not options:
                 return text
             if blocked := self._blocked(service):
-                raise TargetRefused(blocked)
+                raise TargetRejectedError(blocked)
             override(application, self._deployment, options)
             return yaml.safe_dump(config, sort_keys=False)
 
@@ -131,7 +137,7 @@ class RayServiceTarget:
             if application.get("name") == self._application:
                 return application
         there = ", ".join(str(application.get("name")) for application in applications) or "none"
-        raise TargetRefused(
+        raise TargetRejectedError(
             f"{SERVE_CONFIG} of {self._namespace}/{self._name} has no application {self._application!r} "
             f"(there: {there}); name it with --application"
         )
@@ -141,9 +147,9 @@ def _config(service: Document) -> dict[str, Any]:
     try:
         config = yaml.safe_load(service["spec"].get(SERVE_CONFIG, ""))
     except yaml.YAMLError as error:
-        raise TargetRefused(f"{SERVE_CONFIG} is not YAML: {error}") from error
+        raise TargetRejectedError(f"{SERVE_CONFIG} is not YAML: {error}") from error
     if not isinstance(config, dict):
-        raise TargetRefused(f"{SERVE_CONFIG} is empty: there is nothing that could be rolled out to")
+        raise TargetRejectedError(f"{SERVE_CONFIG} is empty: there is nothing that could be rolled out to")
     return config
 
 
@@ -153,6 +159,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except _FINAL as error:
-        raise TargetRefused(f"{error}; check --namespace, --name and --context") from error
+        raise TargetRejectedError(f"{error}; check --namespace, --name and --context") from error
     except KubeError as error:
-        raise TargetFailed(str(error)) from error
+        raise TargetError(str(error)) from error

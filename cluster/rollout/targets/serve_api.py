@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from cluster.rollout.errors import TargetFailed
+from cluster.rollout.errors import TargetError
 from cluster.rollout.metric_sources import auth_headers
 from cluster.rollout.targets.base import Guard, Mix, Serving
 from cluster.rollout.targets.serve_config import Options, fence_of, mix_of, override, replaced, scaled
@@ -93,18 +93,18 @@ class ServeTarget:
         told = {key: details[key] for key in _GLOBAL if details.get(key) is not None}
         answer = self._ask("PUT", json={**told, "applications": applications})
         if not answer.is_success:
-            raise TargetFailed(f"Serve at {self._url} refused the change {options}: {answer.text[:1000]}")
+            raise TargetError(f"Serve at {self._url} refused the change {options}: {answer.text[:1000]}")
 
     def _found(self, details: dict[str, Any]) -> dict[str, Any]:
         application: dict[str, Any] | None = details["applications"].get(self._application)
         if application is None:
             there = ", ".join(details["applications"]) or "none"
-            raise TargetFailed(
+            raise TargetError(
                 f"no application {self._application!r} at {self._url} (there: {there}); name it with "
                 "--application, or start it with make serve"
             )
         if application.get("deployed_app_config") is None:
-            raise TargetFailed(
+            raise TargetError(
                 f"{self._application!r} was started from code (serve run), and Serve cannot change that over "
                 "its API; deploy it with serve deploy or make serve"
             )
@@ -113,7 +113,7 @@ class ServeTarget:
     def _deployment_in(self, application: dict[str, Any]) -> dict[str, Any]:
         deployment: dict[str, Any] | None = application["deployments"].get(self._deployment)
         if deployment is None:
-            raise TargetFailed(
+            raise TargetError(
                 f"{self._application} has no deployment {self._deployment!r} (it is {application['status']}: "
                 f"{application['message']}); wait until it runs, or name it with --deployment"
             )
@@ -122,18 +122,18 @@ class ServeTarget:
     def _details(self) -> dict[str, Any]:
         answer = self._ask("GET")
         if not answer.is_success:
-            raise TargetFailed(f"{self._url} answered {answer.status_code}: {answer.text[:500]}")
+            raise TargetError(f"{self._url} answered {answer.status_code}: {answer.text[:500]}")
         try:
             details: dict[str, Any] = answer.json()
             details["applications"]
             return details
         except (ValueError, KeyError, TypeError) as error:
-            raise TargetFailed(f"{self._url} is not Serve's API: {error!r}; check --dashboard") from error
+            raise TargetError(f"{self._url} is not Serve's API: {error!r}; check --dashboard") from error
 
     def _ask(self, method: str, **options: Any) -> httpx.Response:
         try:
             return self._client.request(method, self._url, headers=auth_headers(os.environ), **options)
         except httpx.HTTPError as error:
-            raise TargetFailed(
+            raise TargetError(
                 f"no answer from {self._url}: {error!r}; check --dashboard and that the cluster runs"
             ) from error

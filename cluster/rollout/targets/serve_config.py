@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cluster.rollout.errors import TargetFailed
+from cluster.rollout.errors import TargetError
 from cluster.rollout.plan import Step
 from cluster.rollout.targets.base import Guard, Mix
 from serve_app.choice import UserConfig
@@ -27,7 +27,7 @@ def replaced(user_config: Any, mix: Mix, guard: Guard | None) -> Options:
     """Return the options that replace the configured mix; none if the mix is configured already.
 
     Raises:
-        ForeignChange, LeaseLost: the guard does not permit the replacement.
+        ForeignChangeError, LeaseLostError: the guard does not permit the replacement.
     """
     there, fence = mix_of(user_config), fence_of(user_config)
     if guard is not None:
@@ -37,12 +37,12 @@ def replaced(user_config: Any, mix: Mix, guard: Guard | None) -> Options:
 
 
 def fence_of(user_config: Any) -> int:
-    """Return the number of the change that configured the pods. Raises TargetFailed as `mix_of`."""
+    """Return the number of the change that configured the pods. Raises TargetError as `mix_of`."""
     return _parsed(user_config).fence
 
 
 def mix_of(user_config: Any) -> Mix:
-    """Return the configured mix. Raises TargetFailed if the configuration is not one of this service."""
+    """Return the configured mix. Raises TargetError if the configuration is not one of this service."""
     config = _parsed(user_config)
     if config.canary is None:
         return Mix(config.champion.model)
@@ -54,7 +54,7 @@ def _parsed(user_config: Any) -> UserConfig:
     try:
         return UserConfig.model_validate(user_config)
     except ValidationError as error:
-        raise TargetFailed(
+        raise TargetError(
             f"the deployment's user_config is not one of this service: {error.errors(include_url=False)}"
         ) from error
 

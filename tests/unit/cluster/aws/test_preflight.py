@@ -13,7 +13,7 @@ from cluster.aws.account import Quota, most_vcpus
 from cluster.aws.preflight import Readiness
 from cluster.aws.status import Standing
 from cluster.aws.terraform_runner import FOLDER, KEPT, MODULES, told
-from cluster.errors import TerraformFailed
+from cluster.errors import TerraformError
 from cluster.kuberay.settings import read_environment
 
 
@@ -49,7 +49,7 @@ def test_name_and_region_are_terraforms(tmp_path: Path) -> None:
     same = tmp_path / "my.tfvars.json"
     same.write_text('{"name": "reviews"}')
     assert told(same, (), "name") == "reviews"
-    with pytest.raises(TerraformFailed, match="No such file"):
+    with pytest.raises(TerraformError, match="No such file"):
         told(tmp_path / "none", (), "name")
 
 

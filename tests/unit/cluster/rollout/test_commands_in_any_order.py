@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cluster.rollout.duration import LittleTraffic
-from cluster.rollout.errors import InvalidState
+from cluster.rollout.errors import RolloutStateError
 from cluster.rollout.state import Rollout, Side, State, Verb
 from cluster.rollout.targets.base import Mix
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
@@ -39,7 +39,7 @@ class Rollouts(RuleBasedStateMachine):
         plan = QUICK if patient else SLOW
         try:
             ended = self.working(dies_after, lambda: self.begin(canary, plan))
-        except InvalidState:
+        except RolloutStateError:
             assert canary == champion or not (before.state.rests or same)
             return
         assert before.state.rests or same
@@ -58,7 +58,7 @@ class Rollouts(RuleBasedStateMachine):
         fits = {Verb.ABORT: (State.CANARY, State.PROMOTING), Verb.PROMOTE: (State.CANARY,)}[verb]
         try:
             ended = self.working(dies_after, lambda: self.world.controller().ask(verb))
-        except InvalidState:
+        except RolloutStateError:
             assert before.state not in fits
             return
         assert before.state in fits

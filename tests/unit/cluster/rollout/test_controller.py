@@ -9,7 +9,13 @@ import pytest
 
 from cluster.rollout.controller import steady_clock
 from cluster.rollout.duration import LittleTraffic
-from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, SourceFailed, TargetFailed
+from cluster.rollout.errors import (
+    JournalLockedError,
+    MetricSourceError,
+    RolloutPlanError,
+    RolloutStateError,
+    TargetError,
+)
 from cluster.rollout.plan import Plan, Stage, Step
 from cluster.rollout.state import Command, Rollout, Side, State, Verb
 from cluster.rollout.targets.base import Mix
@@ -88,10 +94,10 @@ def test_a_rollout_that_little_traffic_leaves_undecided_is_refused_before_it_beg
     world: World,
 ) -> None:
     world.rate = 0.2
-    with pytest.raises(PlanInvalid, match=r"observed 0\.20 .* 16\.8 min on 1 pod.*is 600.*adapt"):
+    with pytest.raises(RolloutPlanError, match=r"observed 0\.20 .* 16\.8 min on 1 pod.*is 600.*adapt"):
         start(world, "good")
     world.rate = 0.0
-    with pytest.raises(PlanInvalid, match="forever on 1 pod"):
+    with pytest.raises(RolloutPlanError, match="forever on 1 pod"):
         start(world, "good")
     assert world.journal().entries() == [] and world.mixes == []
 
@@ -125,7 +131,7 @@ def test_shadow_first(world: World) -> None:
 
 def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
     world.replicas = 1
-    with pytest.raises(PlanInvalid, match="--raise-to-two"):
+    with pytest.raises(RolloutPlanError, match="--raise-to-two"):
         start(world, "good")
     assert world.mixes == [] and world.journal().entries() == []
     replicas: list[int] = []
@@ -138,10 +144,10 @@ def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
 
 
 def test_what_is_in_no_state_to_begin_is_refused(world: World) -> None:
-    with pytest.raises(InvalidState, match="serves already"):
+    with pytest.raises(RolloutStateError, match="serves already"):
         start(world, "old")
     world.mix = Mix("old", "stuck", Step(1, shadow=False))
-    with pytest.raises(InvalidState, match="already have a canary, stuck"):
+    with pytest.raises(RolloutStateError, match="already have a canary, stuck"):
         start(world, "good")
     assert world.journal().entries() == []
 
@@ -151,7 +157,7 @@ def test_two_controllers_at_once_are_refused(world: World) -> None:
 
     def second() -> None:
         world.on_sleep = lambda: None
-        with pytest.raises(Busy) as busy:
+        with pytest.raises(JournalLockedError) as busy:
             start(world, "stuck")
         refused.append(str(busy.value))
 
@@ -185,10 +191,12 @@ def test_a_command_for_an_earlier_rollout_is_not_carried_out(world: World) -> No
 
 def test_verbs_in_the_wrong_state_name_both(world: World) -> None:
     for verb in (Verb.PROMOTE, Verb.ABORT):
-        with pytest.raises(InvalidState, match=f"{verb} is for a rollout that is .*canary.*this one is idle"):
+        with pytest.raises(
+            RolloutStateError, match=f"{verb} is for a rollout that is .*canary.*this one is idle"
+        ):
             world.controller().ask(verb)
     start(world, "good")
-    with pytest.raises(InvalidState, match="promoted"):
+    with pytest.raises(RolloutStateError, match="promoted"):
         world.controller().ask(Verb.ABORT)
 
 
@@ -261,7 +269,7 @@ def test_a_promotion_that_no_metrics_confirm_stays_for_resume(world: World) -> N
         world.unreported = frozenset({3}) if world.mix == Mix("good") else frozenset()
 
     world.on_sleep = hide
-    with pytest.raises(SourceFailed, match=r"3 of 4 pods.*rollout resume"):
+    with pytest.raises(MetricSourceError, match=r"3 of 4 pods.*rollout resume"):
         start(world, "good")
     assert world.journal().rollout().state is State.PROMOTING and world.mix == Mix("good")
     assert world.aliases["champion"] == "1"
@@ -360,7 +368,7 @@ def test_a_cluster_that_does_not_answer_is_waited_for_and_an_unfinished_rollback
         world.down = world.now > 1020
 
     world.on_sleep = fall
-    with pytest.raises(TargetFailed, match="rollout resume"):
+    with pytest.raises(TargetError, match="rollout resume"):
         start(world, "failing")
     assert world.journal().rollout().state is State.ROLLING_BACK
     world.on_sleep, world.down = lambda: None, False
@@ -373,7 +381,7 @@ def test_another_canary_waits_for_the_first_to_end(world: World) -> None:
     with pytest.raises(Killed):
         start(world, "good")
     world.dies_after = None
-    with pytest.raises(InvalidState, match="this one is canary"):
+    with pytest.raises(RolloutStateError, match="this one is canary"):
         start(world, "stuck")
 
 

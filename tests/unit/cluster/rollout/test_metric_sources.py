@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.rollout.errors import SourceFailed
+from cluster.rollout.errors import MetricSourceError
 from cluster.rollout.metric_sources import (
     NAMES,
     Endpoints,
@@ -217,9 +217,9 @@ def test_endpoints_and_prometheus_give_the_same_counts() -> None:
 )
 def test_what_does_not_answer_is_told_with_a_way_out(answer: httpx.Response) -> None:
     client = httpx.Client(transport=httpx.MockTransport(lambda request: answer))
-    with pytest.raises(SourceFailed, match="--metrics"):
+    with pytest.raises(MetricSourceError, match="--metrics"):
         Endpoints("http://head:8265", client=client).read()
-    with pytest.raises(SourceFailed, match="--prometheus"):
+    with pytest.raises(MetricSourceError, match="--prometheus"):
         Prometheus("http://prometheus:9090", client=client).read()
 
 

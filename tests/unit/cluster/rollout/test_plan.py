@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.rollout.errors import PlanInvalid
+from cluster.rollout.errors import RolloutPlanError
 from cluster.rollout.plan import Plan, Stage, Step, read_plan, steps
 
 ONE, HALF = Step(1, shadow=False), Step(2, shadow=False)
@@ -23,7 +23,7 @@ def test_stages_that_change_nothing_are_left_out(replicas: int, expected: tuple[
 def test_one_pod_stays_the_champions() -> None:
     plan = Plan(stages=(Stage(pods=1, shadow=True), Stage(pods=1), Stage(pods=50)))
     assert steps(plan, 4) == (Step(1, shadow=True), ONE, Step(3, shadow=False))
-    with pytest.raises(PlanInvalid, match="1 replica"):
+    with pytest.raises(RolloutPlanError, match="1 replica"):
         steps(plan, 1)
 
 
@@ -55,5 +55,5 @@ def test_what_is_not_understood_is_named(tmp_path: Path, text: str | None, messa
     path = tmp_path / "plan.toml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(PlanInvalid, match=message):
+    with pytest.raises(RolloutPlanError, match=message):
         read_plan(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cluster.rollout.aliases import Aliases
 from cluster.rollout.controller import Clock, Controller, Tell
-from cluster.rollout.errors import SourceFailed, TargetFailed
+from cluster.rollout.errors import MetricSourceError, TargetError
 from cluster.rollout.journal.base import AnyJournal
 from cluster.rollout.journal.file import Journal
 from cluster.rollout.metric_sources import Key, Reading
@@ -185,7 +185,7 @@ class World:
 
     def reading(self) -> Reading:
         if self.blind:
-            raise SourceFailed("no endpoint answers")
+            raise MetricSourceError("no endpoint answers")
         self.count()
         series = dict(self.totals)
         for rank, uri in enumerate(self.live):
@@ -224,7 +224,7 @@ class _Target:
     def read(self) -> Serving:
         world = self.world
         if world.down:
-            raise TargetFailed("nobody answers")
+            raise TargetError("nobody answers")
         return Serving(world.mix, world.replicas, world.replicas, settled=True, fence=world.fence)
 
     def apply(self, mix: Mix, guard: Guard | None = None) -> None:

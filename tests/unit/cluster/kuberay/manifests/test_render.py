@@ -9,7 +9,7 @@ from ray.serve._private.deploy_utils import get_app_code_version
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.errors import SettingsInvalid
+from cluster.errors import EnvironmentSettingsError
 from cluster.kuberay.manifests import termination as drains
 from cluster.kuberay.manifests.pods import HAPROXY
 from cluster.kuberay.manifests.render import service_documents, to_yaml, training_documents
@@ -65,7 +65,7 @@ def test_api_keys_are_mounted_from_a_secret_and_never_written_down(name: str) ->
         assert variables(group)["SENTIMENT_API_KEYS_FILE"] == f"{mount['mountPath']}/keys"
     for group in groups(service(name)["spec"]["rayClusterConfig"]):
         assert "SENTIMENT_API_KEYS_FILE" not in variables(group)
-    with pytest.raises(SettingsInvalid, match="api_keys_secret"):
+    with pytest.raises(EnvironmentSettingsError, match="api_keys_secret"):
         read_environment(name, ["environment.SENTIMENT_API_KEYS=s3cret"])
 
 

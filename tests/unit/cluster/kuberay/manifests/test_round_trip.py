@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cluster.errors import SettingsInvalid
+from cluster.errors import EnvironmentSettingsError
 from cluster.kuberay.client.resources import RAY_KINDS
 from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import Environment, environments, read_environment
@@ -63,7 +63,7 @@ def variants(name: str) -> Iterator[tuple[str, Environment]]:
     given = read_environment(name)
     for setting in settings_of(given.model_dump()):
         for zero in ZEROS:
-            with contextlib.suppress(SettingsInvalid):
+            with contextlib.suppress(EnvironmentSettingsError):
                 yield f"{setting}={zero}", read_environment(name, [f"{setting}={zero}"])
     for change in ('environment.EMPTY=""', "head.memory_gib=2048", "api_keys_secret=k", "pull_secret=p"):
         yield change, read_environment(name, [change])

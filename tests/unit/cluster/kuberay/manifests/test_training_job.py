@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cluster.errors import SettingsInvalid
+from cluster.errors import EnvironmentSettingsError
 from cluster.kuberay.manifests.render import training_documents
 from cluster.kuberay.manifests.training_job import entrypoint, job_name, variables
 from cluster.kuberay.settings import TrainingSettings, read_environment
@@ -48,7 +48,7 @@ def test_with_a_log_the_champion_is_retrained_on_its_feedback() -> None:
         "--texts s3://data/texts/feedback --version 8 --checkpoints s3://data/runs/8 "
         "--workers 1 --gpu --hours 48 --bounds strict.toml"
     )
-    with pytest.raises(SettingsInvalid, match="name, version and registry are required"):
+    with pytest.raises(EnvironmentSettingsError, match="name, version and registry are required"):
         training("prod", log)
 
 
@@ -71,5 +71,5 @@ def test_the_same_version_is_the_same_job() -> None:
 
 
 def test_without_a_claim_there_must_be_checkpoints() -> None:
-    with pytest.raises(SettingsInvalid, match="checkpoints is required"):
+    with pytest.raises(EnvironmentSettingsError, match="checkpoints is required"):
         read_environment("prod", ['training.checkpoints=""'])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.errors import ManifestInvalid
+from cluster.errors import ManifestError
 from cluster.kuberay.manifests.render import service_documents, to_yaml, training_documents
 from cluster.kuberay.settings import environments, read_environment
 from cluster.kuberay.validation.check import Checker, Fault, dotted, read_documents
@@ -255,13 +255,13 @@ def test_what_is_no_manifest_is_a_fault_and_no_crash(checker: Checker, document:
 
 
 def test_a_key_that_is_there_twice_in_yaml_is_refused() -> None:
-    with pytest.raises(ManifestInvalid, match="'kind' is there twice"):
+    with pytest.raises(ManifestError, match="'kind' is there twice"):
         read_documents("kind: A\nkind: B\n", "a.yaml")
 
 
 def test_a_folder_without_crds_says_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("kind: ConfigMap\n")
-    with pytest.raises(ManifestInvalid, match="ray-operator/config/crd/bases"):
+    with pytest.raises(ManifestError, match="ray-operator/config/crd/bases"):
         read_crds(tmp_path)
 
 

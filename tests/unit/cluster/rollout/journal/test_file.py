@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.rollout.errors import Busy, JournalDamaged
+from cluster.rollout.errors import JournalCorruptedError, JournalLockedError
 from cluster.rollout.journal.file import Journal
 from cluster.rollout.plan import Plan
 from cluster.rollout.state import Command, State, Verb, replay
@@ -43,7 +43,7 @@ def test_a_torn_first_line_too(tmp_path: Path) -> None:
 
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(b'{"event":"first"}\n[]\n{"event":"third"}\n')
-    with pytest.raises(JournalDamaged, match="line 2 of"):
+    with pytest.raises(JournalCorruptedError, match="line 2 of"):
         Journal(tmp_path).entries()
 
 
@@ -56,7 +56,7 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_entries_that_cannot_be_are_refused(entries: list[dict[str, object]]) -> None:
-    with pytest.raises(JournalDamaged):
+    with pytest.raises(JournalCorruptedError):
         replay(entries)
     assert replay([]).state is State.IDLE
 
@@ -114,7 +114,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     holder.start()
     assert inside.wait(30)
     assert journal.is_held()
-    with pytest.raises(Busy), journal.held(patience_s=0):
+    with pytest.raises(JournalLockedError), journal.held(patience_s=0):
         pass
     leave.set()
     holder.join()

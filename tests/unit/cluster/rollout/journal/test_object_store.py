@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.aws.functions.rollout_watcher import entry_message
-from cluster.rollout.errors import Busy, LeaseLost
+from cluster.rollout.errors import JournalLockedError, LeaseLostError
 from cluster.rollout.journal.object_store import LEASE_S, StoredJournal
 from cluster.rollout.state import Command, Rollout, Side, State, Verb
 from cluster.rollout.targets.base import Mix
@@ -83,12 +83,12 @@ def test_two_at_once_are_refused_until_the_lease_runs_out(tmp_path: Path, clock:
     first, second = journal(tmp_path, clock), journal(tmp_path, clock)
     with first.held():
         assert second.is_held()
-        with pytest.raises(Busy, match="another controller"), second.held():
+        with pytest.raises(JournalLockedError, match="another controller"), second.held():
             pass
         clock.now += LEASE_S + 1  # the first has died, and nobody renews
         with second.held():
             second.write(STARTED)
-            with pytest.raises(Busy):
+            with pytest.raises(JournalLockedError):
                 first.write(STARTED)
             assert second.is_held()
     assert not second.is_held(), "each gave back its own"
@@ -155,7 +155,7 @@ def paused_at(folder: Path, moment: int, canary: str) -> World | None:
     controller, side = world.controller(journal=_Told(world, folder)), Side(canary, MODELS[canary].version)
     try:
         controller.start(side, QUICK, champion_version="1", model="sentiment")
-    except LeaseLost as error:
+    except LeaseLostError as error:
         assert taken_up and "this controller has done: " in str(error)
         assert taken_up[0].state is State.ROLLED_BACK
     else:
@@ -182,7 +182,7 @@ def test_an_abort_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
         world.controller(journal=StoredJournal(place, lambda: world.now)).start(Side("good"), QUICK)
     world.dies_after = None
     _lease_of_a_dead_process(place, world.now + 10 * LEASE_S)  # renewed by a process that hangs
-    with pytest.raises(Busy, match="not taken abort"):
+    with pytest.raises(JournalLockedError, match="not taken abort"):
         world.controller(journal=StoredJournal(place, lambda: world.now)).ask(Verb.ABORT)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.rollout.errors import ForeignChange, LeaseLost, TargetFailed
+from cluster.rollout.errors import ForeignChangeError, LeaseLostError, TargetError
 from cluster.rollout.plan import Step
 from cluster.rollout.targets.base import Guard, Mix
 from cluster.rollout.targets.serve_api import ServeTarget
@@ -115,9 +115,9 @@ def test_a_change_over_a_later_one_or_over_another_persons_is_refused(
     told = frozenset((Mix("builtin:"), CANARY))
     target.apply(CANARY, Guard(told, 7))
     assert (target.read().mix, target.read().fence) == (CANARY, 7)
-    with pytest.raises(LeaseLost, match="by change 7 of a later controller, and this one has change 6"):
+    with pytest.raises(LeaseLostError, match="by change 7 of a later controller, and this one has change 6"):
         target.apply(Mix("builtin:"), Guard(told, 6))
-    with pytest.raises(ForeignChange, match="someone else changed"):
+    with pytest.raises(ForeignChangeError, match="someone else changed"):
         target.apply(Mix("builtin:"), Guard(frozenset((Mix("builtin:"),)), 8))
     assert len(serve.put) == 1
     target.apply(Mix("builtin:"), Guard(told, 8))
@@ -152,7 +152,7 @@ def test_what_cannot_be_rolled_out_to_is_told(
     target: ServeTarget, serve: Serve, details: dict[str, Any], message: str
 ) -> None:
     serve.details = details
-    with pytest.raises(TargetFailed, match=message):
+    with pytest.raises(TargetError, match=message):
         target.read()
     assert serve.put == []
 
@@ -162,9 +162,9 @@ def test_an_unknown_application_and_a_dead_cluster_are_told() -> None:
         raise httpx.ConnectError("refused", request=request)
 
     client = httpx.Client(transport=httpx.MockTransport(Serve()))
-    with pytest.raises(TargetFailed, match=r"no application 'x' .*sentiment, other"):
+    with pytest.raises(TargetError, match=r"no application 'x' .*sentiment, other"):
         ServeTarget("http://head:8265", "x", client=client).read()
-    with pytest.raises(TargetFailed, match="--dashboard"):
+    with pytest.raises(TargetError, match="--dashboard"):
         ServeTarget("http://head:8265", client=httpx.Client(transport=httpx.MockTransport(dead))).read()
 
 
