@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Aims(BaseModel):
+class PolicyConfig(BaseModel):
     """Target load of a pod, and limits on the changes of the number of pods."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

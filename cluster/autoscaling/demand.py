@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from cluster.autoscaling.config import Aims
+from cluster.autoscaling.config import PolicyConfig
 
 Points = Sequence[tuple[float, float]]
 """(Unix time in seconds, value), ordered by time."""
@@ -18,7 +18,7 @@ replica's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ObservedLoad:
     """Load of all replicas over the window.
 
     Attributes:
@@ -34,7 +34,7 @@ class Load:
     waits_s: tuple[float, ...]
 
 
-def load_of(replicas: Sequence[Series]) -> Load | None:
+def load_of(replicas: Sequence[Series]) -> ObservedLoad | None:
     """Sum the load of the replicas, each over a window of the same length that ends at its latest sample.
 
     A request counts once, at the replica that received it. A new replica adds its received requests without
@@ -56,7 +56,7 @@ def load_of(replicas: Sequence[Series]) -> Load | None:
 
     accepted, refused, tokens = rate("requests"), rate("refused"), rate("tokens")
     known = [capacity for series in replicas if (capacity := series["capacity_tokens_per_s"][-1][1]) > 0]
-    return Load(
+    return ObservedLoad(
         requests_per_s=accepted + refused,
         # The tokens of refused requests are unknown: assume the mean of the accepted ones.
         tokens_per_s=tokens * (1 + refused / accepted) if accepted else tokens,
@@ -65,7 +65,7 @@ def load_of(replicas: Sequence[Series]) -> Load | None:
     )
 
 
-def pods_needed(load: Load, aims: Aims) -> float:
+def pods_needed(load: ObservedLoad, aims: PolicyConfig) -> float:
     """Return the maximum of three needs, in pods with fractions.
 
     - SLO: requests per minute divided by the target per pod.

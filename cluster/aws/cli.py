@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cluster.aws.account import Account
-    from cluster.aws.preflight import Readiness
-    from cluster.aws.terraform_runner import Infrastructure
+    from cluster.aws.preflight import PreflightResult
+    from cluster.aws.terraform_runner import TerraformRunner
 
 _EXAMPLE = """\
 examples:
@@ -190,7 +190,7 @@ def _agent(args: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Installation:
     """Installation: its name, and the suffix of its buckets' names."""
 
     name: str
@@ -208,7 +208,7 @@ class _Place:
         return f"{self.name}-data-{self.where}"
 
 
-def _open(args: argparse.Namespace) -> tuple[Account, _Place]:
+def _open(args: argparse.Namespace) -> tuple[Account, _Installation]:
     """Return the account in the installation's region, and the installation."""
     from cluster.aws.account import Account
     from cluster.aws.terraform_runner import told
@@ -217,10 +217,10 @@ def _open(args: argparse.Namespace) -> tuple[Account, _Place]:
     account = Account(region)
     identity = account.identity()
     print(f"account {identity.account}, region {region}, as {identity.arn}", file=sys.stderr)
-    return account, _Place(name, f"{identity.account}-{region}", region)
+    return account, _Installation(name, f"{identity.account}-{region}", region)
 
 
-def _readiness(args: argparse.Namespace, account: Account) -> Readiness:
+def _readiness(args: argparse.Namespace, account: Account) -> PreflightResult:
     """Run the preflight check, and print its result."""
     from cluster.aws.preflight import look
     from cluster.kuberay.settings import read_environment
@@ -230,14 +230,14 @@ def _readiness(args: argparse.Namespace, account: Account) -> Readiness:
     return ready
 
 
-def _terraform(args: argparse.Namespace, account: Account, place: _Place) -> Infrastructure:
+def _terraform(args: argparse.Namespace, account: Account, place: _Installation) -> TerraformRunner:
     """Return Terraform with its state; create the bucket of the state if it does not exist."""
-    from cluster.aws.terraform_runner import Infrastructure, variables_of
+    from cluster.aws.terraform_runner import TerraformRunner, variables_of
     from cluster.kuberay.settings import read_environment
 
     # status and down have no --env, since they change no alarm.
     own = variables_of(read_environment(args.env)) if "env" in args else []
-    infrastructure = Infrastructure(args.var_file, [*own, *args.changes])
+    infrastructure = TerraformRunner(args.var_file, [*own, *args.changes])
     if not account.has_bucket(place.state):
         account.make_state_bucket(place.state)
         print(f"created {place.state} for Terraform's state", file=sys.stderr)

@@ -8,7 +8,7 @@ from cluster.kuberay.settings import Environment
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class PreflightResult:
     """Result of the preflight check.
 
     Attributes:
@@ -48,13 +48,13 @@ class Readiness:
         return "\n".join([header, *rows, *(f"  {fault}" for fault in self.faults)])
 
 
-def look(account: Account, environment: Environment) -> Readiness:
+def look(account: Account, environment: Environment) -> PreflightResult:
     """Run the preflight check."""
     if environment.nodes is None or not environment.instance_types:
-        return Readiness((), ())
+        return PreflightResult((), ())
     offered = account.offered(environment.instance_types)
     quotas = account.quotas(most_vcpus(environment))
-    return Readiness(
+    return PreflightResult(
         missing=[kind for kind in environment.instance_types if kind not in offered],
         quotas=[quota for quota in quotas if quota.capacity in environment.nodes.capacity],
     )

@@ -8,7 +8,7 @@ from cluster.aws.account import Account
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class InstallationStatus:
     """Status of the installation; states are AWS's, by name of the resource."""
 
     cluster: Mapping[str, str]
@@ -46,10 +46,10 @@ class Standing:
         return "\n".join([*rows, *(f"{what:<10}{place}" for what, place in self.places.items())])
 
 
-def standing(outputs: Mapping[str, Any], account: Account) -> Standing:
+def standing(outputs: Mapping[str, Any], account: Account) -> InstallationStatus:
     """Query the status of the resources in Terraform's outputs."""
     if not outputs:
-        return Standing({}, {}, {}, {})
+        return InstallationStatus({}, {}, {}, {})
     alarms = [outputs["alarms"]["promise"], *outputs["alarms"]["metrics"].values()]
     name = outputs["cluster"]["name"]
     places = {
@@ -58,7 +58,7 @@ def standing(outputs: Mapping[str, Any], account: Account) -> Standing:
         **{what: f"s3://{bucket}" for what, bucket in outputs["buckets"].items()},
         "dashboard": f"{outputs['dashboard']} in CloudWatch, {outputs['region']}",
     }
-    return Standing(
+    return InstallationStatus(
         cluster={name: account.cluster(name)},
         alarms=account.alarms(alarms),
         pipelines=account.pipelines(list(outputs["pipelines"].values())),

@@ -23,7 +23,7 @@ _DEFAULTS = {"name": "sentiment", "region": "us-east-1"}
 """Defaults of variables.tf; a test compares the two."""
 
 
-class Infrastructure:
+class TerraformRunner:
     """Terraform configuration with the variables of one installation.
 
     Args:

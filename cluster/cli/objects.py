@@ -111,11 +111,11 @@ def _apply(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     from cluster.kuberay.client.status import progress
     from cluster.kuberay.diagnosis.causes import causes, lines
-    from cluster.kuberay.diagnosis.related_objects import read_evidence
+    from cluster.kuberay.diagnosis.related_objects import read_related_objects
 
     document, client = selected_documents(args)[-1], _connect(args)
     document = client.get(kind_of(document), *_place(document))
-    stands, evidence = progress(document), read_evidence(client, document)
+    stands, evidence = progress(document), read_related_objects(client, document)
     print(f"{document['kind']} {document['metadata']['name']}: {stands.state}: {stands.summary}")
     for line in [*stands.conditions, *lines(causes(evidence))]:
         print(f"  {line}")

@@ -15,7 +15,7 @@ from train.verbs.retrain import add_retraining, retrainer
 
 if TYPE_CHECKING:
     from cluster.continuous_training.executor import Loop
-    from cluster.continuous_training.planner import Next
+    from cluster.continuous_training.planner import PlannedStep
 
 BLOCKED = 2
 """Exit code if the loop is blocked; 0 for everything else except errors."""
@@ -67,7 +67,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from cluster.continuous_training.planner import Step
+    from cluster.continuous_training.planner import LoopStep
 
     loop = _loop(chosen)
     for _ in range(_MOST_STEPS):
@@ -79,17 +79,17 @@ def _run(chosen: argparse.Namespace) -> int:
             loop.carry_out(facts, found.step)
         if chosen.once:
             break
-    return BLOCKED if found.step is Step.BLOCKED else 0
+    return BLOCKED if found.step is LoopStep.BLOCKED else 0
 
 
-def _say(chosen: argparse.Namespace, found: Next) -> None:
+def _say(chosen: argparse.Namespace, found: PlannedStep) -> None:
     line = json.dumps({"step": found.step, "reason": found.reason})
     print(line if chosen.json else f"{found.step}: {found.reason}", flush=True)
 
 
 def _loop(chosen: argparse.Namespace) -> Loop:
     from cluster.continuous_training.executor import Loop
-    from cluster.rollout.journal.file import Journal
+    from cluster.rollout.journal.file import FileJournal
     from train.drift.thresholds import DEFAULT, read_thresholds
     from train.registry import open_registry
 
@@ -105,7 +105,7 @@ def _loop(chosen: argparse.Namespace) -> Loop:
         chosen.name,
         retrainer(chosen),
         read_thresholds(chosen.drift or DEFAULT),
-        Journal(chosen.journal),
+        FileJournal(chosen.journal),
         roll_out,
         go_on,
     )

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cluster.continuous_training.errors import ContinuousTrainingError
-from cluster.continuous_training.observed_state import read_facts, write_look
-from cluster.continuous_training.planner import Facts, Looked, Next, Step, next_step
-from cluster.rollout.journal.file import Journal
+from cluster.continuous_training.observed_state import observe, write_last_drift_check
+from cluster.continuous_training.planner import (
+    LastDriftCheck,
+    LoopStep,
+    ObservedState,
+    PlannedStep,
+    next_step,
+)
+from cluster.rollout.journal.file import FileJournal
 from serve_app.errors import BundleError
 from serve_app.model.store import fetch
 from train.drift.measuring import look
@@ -41,31 +47,31 @@ class Loop:
     model: str
     retrainer: Retrainer
     drift: Thresholds
-    journal: Journal
+    journal: FileJournal
     roll_out: RollOut
     go_on: Callable[[], None]
 
-    def decide(self) -> tuple[Facts, Next]:
+    def decide(self) -> tuple[ObservedState, PlannedStep]:
         """Read the facts and decide the next step. Raises ContinuousTrainingError."""
         with _translated():
             least = self.drift.evidence.min_rows
-            facts = read_facts(self.model, self.retrainer, self.journal, least_rows=least)
+            facts = observe(self.model, self.retrainer, self.journal, least_rows=least)
             pace, now = self.retrainer.bounds.pace, self.retrainer.now()
             return facts, next_step(facts, pace, least_rows=least, now=now)
 
-    def carry_out(self, facts: Facts, step: Step) -> None:
+    def carry_out(self, facts: ObservedState, step: LoopStep) -> None:
         """Execute the step that `decide` returned.
 
         Raises ContinuousTrainingError, and ClusterError from a rollout.
         """
         with _translated():
-            if step is Step.DRIFT_CHECK:
+            if step is LoopStep.DRIFT_CHECK:
                 self._look()
-            elif step is Step.RETRAIN:
+            elif step is LoopStep.RETRAIN:
                 window = facts.retraining if _unfinished(facts) else facts.looked
                 assert window is not None  # otherwise this step would not be next
                 self.retrainer.retrain(self.model, window.since, window.until)
-            elif step is Step.ROLLOUT:
+            elif step is LoopStep.ROLLOUT:
                 if facts.under_way is not None:
                     self.go_on()
                 else:
@@ -87,10 +93,12 @@ class Loop:
         )
         write_report(found, retrainer.work / "looks" / f"{until:%Y%m%dT%H%M%S}", until)
         report = found.report
-        write_look(retrainer.work, Looked(champion.version, since, until, report.verdict, report.reasons))
+        write_last_drift_check(
+            retrainer.work, LastDriftCheck(champion.version, since, until, report.verdict, report.reasons)
+        )
 
 
-def _unfinished(facts: Facts) -> bool:
+def _unfinished(facts: ObservedState) -> bool:
     return facts.retraining is not None and facts.retraining.status == "under way"
 
 

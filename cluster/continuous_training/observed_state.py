@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cluster.continuous_training.errors import ContinuousTrainingError
-from cluster.continuous_training.planner import Facts, Looked, Tried
-from cluster.rollout.journal.file import Journal
-from cluster.rollout.state import Entry, Rollout, State, after
+from cluster.continuous_training.planner import LastDriftCheck, LastRollout, ObservedState
+from cluster.rollout.journal.file import FileJournal
+from cluster.rollout.state import Entry, Rollout, RolloutState, after
 from serve_app.model.store import fetch
 from train.captured.reading import Window
 from train.drift.distinct import distinct_texts
@@ -26,7 +26,7 @@ from train.retraining.retrain import Retrainer
 _LOOK = "look.json"
 
 
-def read_facts(model: str, retrainer: Retrainer, journal: Journal, *, least_rows: int) -> Facts:
+def observe(model: str, retrainer: Retrainer, journal: FileJournal, *, least_rows: int) -> ObservedState:
     """Read all facts again.
 
     Args:
@@ -40,38 +40,38 @@ def read_facts(model: str, retrainer: Retrainer, journal: Journal, *, least_rows
     under_way = None if rollout.state.rests else rollout.canary.uri
     champion = _champion(retrainer.registry, model)
     if champion is None:
-        return Facts(model, None, under_way)
-    looked = read_look(retrainer.work, champion.version)
+        return ObservedState(model, None, under_way)
+    looked = read_last_drift_check(retrainer.work, champion.version)
     made = next(reversed(retrainings(retrainer.work, model, champion.version, retrainer.log.address)), None)
-    return Facts(
+    return ObservedState(
         model,
         champion.version,
         under_way,
-        came_by_rollout=rollout.state is State.PROMOTED and rollout.canary.uri == champion.uri,
+        came_by_rollout=rollout.state is RolloutState.PROMOTED and rollout.canary.uri == champion.uri,
         rows=_new_rows(retrainer, champion, looked, least_rows),
         looked=looked,
         lacking=_lacking(retrainer, champion, looked),
         retraining=made,
-        tried=last_try(entries, made.uri) if made and made.uri else None,
+        tried=last_rollout(entries, made.uri) if made and made.uri else None,
     )
 
 
-def last_try(entries: Sequence[Entry], uri: str) -> Tried | None:
+def last_rollout(entries: Sequence[Entry], uri: str) -> LastRollout | None:
     """Return the last rollout of a bundle in a journal; None if there is none."""
     rollout, found = Rollout(), None
     for entry in entries:
         rollout = after(rollout, entry)
         if rollout.canary.uri == uri:
-            found = Tried(rollout.state, rollout.reason, datetime.fromtimestamp(rollout.since, UTC))
+            found = LastRollout(rollout.state, rollout.reason, datetime.fromtimestamp(rollout.since, UTC))
     return found
 
 
-def read_look(work: Path, champion: str) -> Looked | None:
+def read_last_drift_check(work: Path, champion: str) -> LastDriftCheck | None:
     """Return the last drift check, if it was for this champion."""
     path = work / _LOOK
     try:
         found = json.loads(path.read_bytes())
-        looked = Looked(
+        looked = LastDriftCheck(
             champion=str(found["champion"]),
             since=datetime.fromisoformat(found["since"]),
             until=datetime.fromisoformat(found["until"]),
@@ -87,7 +87,7 @@ def read_look(work: Path, champion: str) -> Looked | None:
     return looked if looked.champion == champion else None
 
 
-def write_look(work: Path, looked: Looked) -> None:
+def write_last_drift_check(work: Path, looked: LastDriftCheck) -> None:
     """Replace the stored result of the last drift check atomically."""
     work.mkdir(parents=True, exist_ok=True)
     draft = work / f".{_LOOK}"
@@ -102,13 +102,13 @@ def _champion(registry: Registry, model: str) -> Version | None:
         return None
 
 
-def _new_rows(retrainer: Retrainer, champion: Version, looked: Looked | None, most: int) -> int:
+def _new_rows(retrainer: Retrainer, champion: Version, looked: LastDriftCheck | None, most: int) -> int:
     hours = timedelta(hours=retrainer.bounds.window.hours)
     since = looked.until if looked else retrainer.now() - hours
     return distinct_texts(retrainer.log, Window(since, version=champion.version), most)
 
 
-def _lacking(retrainer: Retrainer, champion: Version, looked: Looked | None) -> tuple[str, ...]:
+def _lacking(retrainer: Retrainer, champion: Version, looked: LastDriftCheck | None) -> tuple[str, ...]:
     if looked is None or looked.verdict != "retrain":
         return ()
     window = Window(looked.since, looked.until, champion.version)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from cluster.rollout.state import State
+from cluster.rollout.state import RolloutState
 from train.drift.findings import Level
 from train.retraining.bounds import PaceBounds
 from train.retraining.progress import Retraining
 
 
-class Step(StrEnum):
+class LoopStep(StrEnum):
     """Steps of the loop."""
 
     WAIT = "wait"
@@ -31,11 +31,11 @@ class Step(StrEnum):
     @property
     def works(self) -> bool:
         """Return whether the step has something to execute."""
-        return self in (Step.DRIFT_CHECK, Step.RETRAIN, Step.ROLLOUT)
+        return self in (LoopStep.DRIFT_CHECK, LoopStep.RETRAIN, LoopStep.ROLLOUT)
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class LastDriftCheck:
     """Last drift check of the champion's predictions."""
 
     champion: str
@@ -47,17 +47,17 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class LastRollout:
     """Last rollout of a bundle."""
 
-    state: State
+    state: RolloutState
     reason: str
     at: datetime
     """Time of its last transition."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ObservedState:
     """Inputs of the decision.
 
     Attributes:
@@ -77,21 +77,21 @@ class Facts:
     under_way: str | None = None
     came_by_rollout: bool = False
     rows: int = 0
-    looked: Looked | None = None
+    looked: LastDriftCheck | None = None
     lacking: tuple[str, ...] = ()
     retraining: Retraining | None = None
-    tried: Tried | None = None
+    tried: LastRollout | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
+class PlannedStep:
     """Next step with its reason."""
 
-    step: Step
+    step: LoopStep
     reason: str
 
 
-def next_step(facts: Facts, pace: PaceBounds, *, least_rows: int, now: datetime) -> Next:
+def next_step(facts: ObservedState, pace: PaceBounds, *, least_rows: int, now: datetime) -> PlannedStep:
     """Decide the next step.
 
     Args:
@@ -101,63 +101,63 @@ def next_step(facts: Facts, pace: PaceBounds, *, least_rows: int, now: datetime)
         now: Current time, with a time zone.
     """
     if facts.under_way is not None:
-        return Next(Step.ROLLOUT, f"the rollout of {facts.under_way} is under way")
+        return PlannedStep(LoopStep.ROLLOUT, f"the rollout of {facts.under_way} is under way")
     if facts.champion is None:
-        return Next(
-            Step.BLOCKED,
+        return PlannedStep(
+            LoopStep.BLOCKED,
             f"{facts.model} has no champion; register a version, then "
             f"`python -m train alias {facts.model}@champion VERSION`",
         )
     return _of_retraining(facts, pace, now) or _of_look(facts, pace, least_rows, now)
 
 
-def _of_retraining(facts: Facts, pace: PaceBounds, now: datetime) -> Next | None:
+def _of_retraining(facts: ObservedState, pace: PaceBounds, now: datetime) -> PlannedStep | None:
     """Return the step that follows from a retraining of this champion, or None."""
     made, tried = facts.retraining, facts.tried
     if made is None:
         return None
     if made.status == "under way":
-        return Next(Step.RETRAIN, f"the retraining {made.version} was begun and is not finished")
+        return PlannedStep(LoopStep.RETRAIN, f"the retraining {made.version} was begun and is not finished")
     if made.status == "registered" and tried is None:
-        return Next(Step.ROLLOUT, f"{made.reference} has passed the gate and was not tried yet")
+        return PlannedStep(LoopStep.ROLLOUT, f"{made.reference} has passed the gate and was not tried yet")
     if made.status == "registered" and tried is not None:
         until = tried.at + pace.pause
         if now < until:
-            return Next(
-                Step.BLOCKED,
+            return PlannedStep(
+                LoopStep.BLOCKED,
                 f"{made.reference} is {tried.state.replace('_', ' ')}: {tried.reason}; "
                 f"the next try is from {_time(until)} on",
             )
     if made.status == "refused" and now < (until := made.changed_at + pace.pause):
-        return Next(
-            Step.BLOCKED,
+        return PlannedStep(
+            LoopStep.BLOCKED,
             f"the gate refused {made.version}: {'; '.join(made.reasons)}; the next try is from "
             f"{_time(until)} on",
         )
     return None
 
 
-def _of_look(facts: Facts, pace: PaceBounds, least_rows: int, now: datetime) -> Next:
+def _of_look(facts: ObservedState, pace: PaceBounds, least_rows: int, now: datetime) -> PlannedStep:
     looked, made = facts.looked, facts.retraining
     of_it = made if looked is not None and made is not None and made.until == looked.until else None
     if looked is not None and looked.verdict == "retrain" and of_it is None and not facts.lacking:
-        return Next(Step.RETRAIN, f"the last look found: {'; '.join(looked.reasons)}")
+        return PlannedStep(LoopStep.RETRAIN, f"the last look found: {'; '.join(looked.reasons)}")
     if looked is None or now >= looked.until + pace.look:
         if facts.rows >= least_rows:
             since = "no look was made yet" if looked is None else f"the last look was {_time(looked.until)}"
-            return Next(Step.DRIFT_CHECK, f"{since}, and there are {least_rows:,} answers or more")
+            return PlannedStep(LoopStep.DRIFT_CHECK, f"{since}, and there are {least_rows:,} answers or more")
         few = f"{facts.rows:,} new answers of {facts.champion}; a look for drift needs {least_rows:,}"
         if looked is None and facts.came_by_rollout:
-            return Next(Step.DONE, f"{facts.model}/{facts.champion} is on every pod; {few}")
-        return Next(Step.WAIT, few)
+            return PlannedStep(LoopStep.DONE, f"{facts.model}/{facts.champion} is on every pod; {few}")
+        return PlannedStep(LoopStep.WAIT, few)
     after = f"the next look is from {_time(looked.until + pace.look)} on"
     if looked.verdict != "retrain":
         said = "; ".join(looked.reasons) or "nothing has changed"
-        return Next(Step.WAIT, f"the last look found {looked.verdict}: {said}; {after}")
+        return PlannedStep(LoopStep.WAIT, f"the last look found {looked.verdict}: {said}; {after}")
     if of_it is not None:
         why = "; ".join(of_it.reasons) or of_it.status
-        return Next(Step.WAIT, f"the last window was retrained on already: {why}; {after}")
-    return Next(Step.WAIT, f"a retraining lacks labels: {'; '.join(facts.lacking)}; {after}")
+        return PlannedStep(LoopStep.WAIT, f"the last window was retrained on already: {why}; {after}")
+    return PlannedStep(LoopStep.WAIT, f"a retraining lacks labels: {'; '.join(facts.lacking)}; {after}")
 
 
 def _time(value: datetime) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cluster.autoscaling.config import Aims
+from cluster.autoscaling.config import PolicyConfig
 from cluster.errors import EnvironmentSettingsError
 from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
 
@@ -18,17 +18,19 @@ NAME_MAX = 47
 _IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 
 
-class _Frozen(BaseModel):
+class _SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ServeSettings(_Frozen):
+class ServeSettings(_SettingsModel):
     """Application: model, and bounds of the number of pods."""
 
     model: Annotated[str, Field(description="URI of an immutable bundle: builtin:, s3://… or hf:…@revision.")]
     min_pods: Annotated[int, Field(ge=1)] = 1
     max_pods: Annotated[int, Field(ge=1)] = 1
-    scaling: Annotated[Aims, Field(description="Autoscaling policy; see cluster/autoscaling.")] = Aims()
+    scaling: Annotated[PolicyConfig, Field(description="Autoscaling policy; see cluster/autoscaling.")] = (
+        PolicyConfig()
+    )
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> Self:
@@ -37,7 +39,7 @@ class ServeSettings(_Frozen):
         return self
 
 
-class WorkerSettings(_Frozen):
+class WorkerSettings(_SettingsModel):
     """Group of equal worker pods: a share of GPU instances, or CPUs and memory."""
 
     name: Label
@@ -88,14 +90,14 @@ class WorkerSettings(_Frozen):
         return 1 if self.instance_types else 0
 
 
-class HeadSettings(_Frozen):
+class HeadSettings(_SettingsModel):
     """Head pod: the control plane of the Ray cluster, which serves no requests."""
 
     cpus: Annotated[int, Field(ge=1)] = 2
     memory_gib: Annotated[int, Field(ge=2)] = 8
 
 
-class NodeSettings(_Frozen):
+class NodeSettings(_SettingsModel):
     """Nodes that Karpenter may start for GPU pods."""
 
     eks_cluster: Annotated[
@@ -113,7 +115,7 @@ class NodeSettings(_Frozen):
     )
 
 
-class RedisSettings(_Frozen):
+class RedisSettings(_SettingsModel):
     """Redis that stores the head's state: rendered in the namespace, or an existing one."""
 
     address: Annotated[
@@ -125,7 +127,7 @@ class RedisSettings(_Frozen):
     disk_gib: Annotated[int, Field(ge=1)] = 8
 
 
-class UpgradeSettings(_Frozen):
+class UpgradeSettings(_SettingsModel):
     """Upgrade strategy of a changed image or cluster. A model changes without one, by `user_config`."""
 
     type: Literal["NewCluster", "NewClusterWithIncrementalUpgrade", "None"] = "NewCluster"
@@ -151,7 +153,7 @@ class UpgradeSettings(_Frozen):
         return self
 
 
-class NetworkSettings(_Frozen):
+class NetworkSettings(_SettingsModel):
     """Namespaces that may reach the pods; all others are denied."""
 
     clients: Annotated[tuple[Label, ...], Field(description="Namespaces of the service's clients.")] = ()
@@ -159,7 +161,7 @@ class NetworkSettings(_Frozen):
     operator: Annotated[Label, Field(description="Namespace of the KubeRay operator.")] = "kuberay-system"
 
 
-class TrainingSettings(_Frozen):
+class TrainingSettings(_SettingsModel):
     """RayJob that fine-tunes a model, or retrains the champion."""
 
     image: Annotated[str, Field(pattern=_IMAGE, description="Image of the Dockerfile's target `train`.")]
@@ -221,7 +223,7 @@ class TrainingSettings(_Frozen):
         return self
 
 
-class Environment(_Frozen):
+class Environment(_SettingsModel):
     """All settings of an environment."""
 
     name: Annotated[Label, Field(max_length=NAME_MAX)] = "sentiment"

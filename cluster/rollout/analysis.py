@@ -19,8 +19,8 @@ import numpy as np
 
 from cluster.rollout import shares
 from cluster.rollout.e_process import Array, above, differs, mixture, worse
-from cluster.rollout.metric_window import BOUNDARIES_MS, Window, p95_ms
-from cluster.rollout.plan import Plan, Tolerances
+from cluster.rollout.metric_window import BOUNDARIES_MS, MetricWindow, p95_ms
+from cluster.rollout.plan import RolloutPlan, Tolerances
 from cluster.rollout.shares import Component, Share
 
 TESTS = (
@@ -30,7 +30,7 @@ TESTS = (
 _ROUNDING = 1e-3
 
 
-class Verdict(StrEnum):
+class CanaryVerdict(StrEnum):
     """Next action; PROMOTE continues with the next stage, and after the last stage with all pods."""
 
     CONTINUE = "continue"
@@ -39,7 +39,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CanaryFinding:
     """Result of one test over the entire rollout so far.
 
     Attributes:
@@ -78,13 +78,19 @@ class Finding:
 class Decision:
     """Next action with its reason and the findings that it is based on."""
 
-    verdict: Verdict
+    verdict: CanaryVerdict
     reason: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CanaryFinding, ...] = ()
 
 
 def decide(
-    windows: Sequence[Window], *, stage: int, shadow: bool, canary_uri: str, plan: Plan, stage_s: float
+    windows: Sequence[MetricWindow],
+    *,
+    stage: int,
+    shadow: bool,
+    canary_uri: str,
+    plan: RolloutPlan,
+    stage_s: float,
 ) -> Decision:
     """Decide after a window.
 
@@ -97,25 +103,25 @@ def decide(
         stage_s: seconds since the models of the stage were deployed.
     """
     if windows and (reason := _disqualified(windows[-1], canary_uri)):
-        return Decision(Verdict.ROLL_BACK, reason)
+        return Decision(CanaryVerdict.ROLL_BACK, reason)
     findings = judge(windows, plan)
     alarming = [finding for finding in findings if finding.alarms]
     if alarming:
-        return Decision(Verdict.ROLL_BACK, "; ".join(map(str, alarming)), findings)
+        return Decision(CanaryVerdict.ROLL_BACK, "; ".join(map(str, alarming)), findings)
     missing = _missing([window for window in windows if window.stage == stage], shadow, plan)
     doubtful = [finding for finding in findings if finding.worse]
     if not missing and not doubtful:
         return Decision(
-            Verdict.PROMOTE, "the sample is complete and nothing is beyond its tolerance", findings
+            CanaryVerdict.PROMOTE, "the sample is complete and nothing is beyond its tolerance", findings
         )
     waiting = missing or "it looks worse, without enough evidence: " + "; ".join(map(str, doubtful))
     if stage_s >= plan.max_stage_s:
         reason = f"not decided within {plan.max_stage_s:.0f} s (max_stage_s): {waiting}"
-        return Decision(Verdict.ROLL_BACK, reason, findings)
-    return Decision(Verdict.CONTINUE, waiting, findings)
+        return Decision(CanaryVerdict.ROLL_BACK, reason, findings)
+    return Decision(CanaryVerdict.CONTINUE, waiting, findings)
 
 
-def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
+def judge(windows: Sequence[MetricWindow], plan: RolloutPlan) -> tuple[CanaryFinding, ...]:
     """Return the finding of every test that has counts."""
     if not windows:
         return ()
@@ -146,7 +152,7 @@ def judge(windows: Sequence[Window], plan: Plan) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding is not None)
 
 
-def _arrays(windows: Sequence[Window], share: Share) -> tuple[Array, Array, Array, Array]:
+def _arrays(windows: Sequence[MetricWindow], share: Share) -> tuple[Array, Array, Array, Array]:
     """Return four arrays (windows,): champion's hits and trials, canary's hits and trials."""
     rows = [(*share(window.champion), *share(window.canary)) for window in windows]
     a_hits, a_trials, b_hits, b_trials = np.array(rows, dtype=float).T
@@ -154,18 +160,18 @@ def _arrays(windows: Sequence[Window], share: Share) -> tuple[Array, Array, Arra
 
 
 def _rate(
-    test: str, what: str, windows: Sequence[Window], share: Share, tolerance: float, limit: float
-) -> Finding | None:
+    test: str, what: str, windows: Sequence[MetricWindow], share: Share, tolerance: float, limit: float
+) -> CanaryFinding | None:
     arrays = _arrays(windows, share)
     champion, canary = _shares(arrays)
     if canary is None:
         return None
     evidence = float(worse(*arrays, tolerance)[-1])
     beyond = canary > (champion or 0.0) + tolerance
-    return Finding(test, what, champion, canary, tolerance, evidence, limit, beyond)
+    return CanaryFinding(test, what, champion, canary, tolerance, evidence, limit, beyond)
 
 
-def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) -> Finding | None:
+def _latency(windows: Sequence[MetricWindow], tolerances: Tolerances, limit: float) -> CanaryFinding | None:
     """Test the share of slow requests.
 
     A request is slow above the histogram boundary at or above the champion's p95 times the factor. The p95
@@ -190,12 +196,16 @@ def _latency(windows: Sequence[Window], tolerances: Tolerances, limit: float) ->
     evidence = float(worse(a_hits, a_trials, b_hits, b_trials, tolerance)[-1])
     what = f"requests over {tolerances.latency_factor:g} times the champion's p95"
     beyond = canary > (champion or 0.0) + tolerance
-    return Finding("latency", what, champion, canary, tolerance, evidence, limit, beyond)
+    return CanaryFinding("latency", what, champion, canary, tolerance, evidence, limit, beyond)
 
 
 def _distribution(
-    test: str, windows: Sequence[Window], components: Sequence[Component], tolerance: float, limit: float
-) -> Finding | None:
+    test: str,
+    windows: Sequence[MetricWindow],
+    components: Sequence[Component],
+    tolerance: float,
+    limit: float,
+) -> CanaryFinding | None:
     """Run one test over several shares; the finding names the share that differs most."""
     evidence, found = [], []
     for component in components:
@@ -209,19 +219,19 @@ def _distribution(
         return None
     gap, what, champion, canary = max(found)
     together = mixture(evidence, [component.stake for component in components])
-    return Finding(test, what, champion, canary, tolerance, together, limit, gap > tolerance)
+    return CanaryFinding(test, what, champion, canary, tolerance, together, limit, gap > tolerance)
 
 
 def _alone(
-    test: str, what: str, windows: Sequence[Window], share: Share, tolerance: float, limit: float
-) -> Finding | None:
+    test: str, what: str, windows: Sequence[MetricWindow], share: Share, tolerance: float, limit: float
+) -> CanaryFinding | None:
     """Test the canary's share against a fixed limit, where the champion has no such share or no traffic."""
     _, _, hits, trials = _arrays(windows, share)
     if not trials.sum():
         return None
     canary = float(hits.sum() / trials.sum())
     evidence = float(above(hits, trials, tolerance)[-1])
-    return Finding(test, what, None, canary, tolerance, evidence, limit, canary > tolerance)
+    return CanaryFinding(test, what, None, canary, tolerance, evidence, limit, canary > tolerance)
 
 
 def _shares(arrays: tuple[Array, Array, Array, Array]) -> tuple[float | None, float | None]:
@@ -229,7 +239,7 @@ def _shares(arrays: tuple[Array, Array, Array, Array]) -> tuple[float | None, fl
     return (a_hits / a_trials if a_trials else None), (b_hits / b_trials if b_trials else None)
 
 
-def _disqualified(latest: Window, canary_uri: str) -> str | None:
+def _disqualified(latest: MetricWindow, canary_uri: str) -> str | None:
     """Return the fault that disqualifies the canary without statistics, or None."""
     for failed in latest.failed:
         if failed.uri == canary_uri:
@@ -243,7 +253,7 @@ def _disqualified(latest: Window, canary_uri: str) -> str | None:
     return None
 
 
-def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
+def _missing(windows: Sequence[MetricWindow], shadow: bool, plan: RolloutPlan) -> str | None:
     """Return what the sample of the stage lacks, or None if it is complete."""
     if shadow:
         seen = sum(window.canary.shadowed for window in windows)
@@ -261,7 +271,7 @@ def _missing(windows: Sequence[Window], shadow: bool, plan: Plan) -> str | None:
     return None
 
 
-def _unnamed(latest: Window) -> str:
+def _unnamed(latest: MetricWindow) -> str:
     """Return why requests cannot be counted: the metrics lack the version, or its answered requests."""
     sides = zip(("champion", "canary"), latest.versions, strict=True)
     unnamed = " nor of the ".join(side for side, version in sides if version is None)

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.rollout.target_options import add_place, place_of
+from cluster.rollout.target_options import add_target_options, selected_target
 
 if TYPE_CHECKING:
     from cluster.rollout.analysis import Decision
-    from cluster.rollout.controller import Controller, Tell
-    from cluster.rollout.journal.base import AnyJournal
+    from cluster.rollout.controller import Controller, OnProgress
+    from cluster.rollout.journal.base import Journal
     from cluster.rollout.state import Rollout
-    from cluster.rollout.targets.base import Serving
+    from cluster.rollout.targets.base import DeploymentState
     from train.registry import Registry
 
 PROMOTED, ROLLED_BACK, STOPPED = 0, 2, 3
@@ -103,7 +103,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that select the cluster, the metrics and the journal."""
-    add_place(parser)
+    add_target_options(parser)
     parser.add_argument(
         "--journal",
         default="runs/rollout",
@@ -130,13 +130,13 @@ def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> i
     from cluster.rollout.duration import LittleTraffic
     from cluster.rollout.plan import read_plan
     from cluster.rollout.registry import find
-    from cluster.rollout.state import Side
+    from cluster.rollout.state import ModelVersion
 
     plan, found = read_plan(chosen.plan), find(chosen.canary, open_it)
     serving = _serving(chosen) if found else None
     with _controller(chosen, open_it) as controller:
         rollout = controller.start(
-            found.canary if found else Side(chosen.canary),
+            found.canary if found else ModelVersion(chosen.canary),
             plan,
             champion_version=found.champion_version(serving.mix.champion) if found and serving else None,
             model=found.model if found else None,
@@ -199,12 +199,12 @@ def _history(chosen: argparse.Namespace) -> int:
 
 def _power(chosen: argparse.Namespace) -> int:
     from cluster.rollout.plan import read_plan
-    from cluster.rollout.power import Traffic, power
+    from cluster.rollout.power import SimulatedTraffic, power
 
     plan = read_plan(chosen.plan)
     canary = chosen.rate * plan.window_s
     windows = max(1, round(60 * chosen.minutes / plan.window_s))
-    traffic = Traffic(windows=windows, canary=canary, champion=canary * (chosen.pods - 1))
+    traffic = SimulatedTraffic(windows=windows, canary=canary, champion=canary * (chosen.pods - 1))
     print(power(plan, traffic, rollouts=chosen.rollouts, seed=chosen.seed))
     return PROMOTED
 
@@ -214,18 +214,18 @@ def _controller(chosen: argparse.Namespace, open_it: Open = open_default) -> Ite
     from cluster.rollout.controller import Controller
     from cluster.rollout.registry import RegistryAliases
 
-    with place_of(chosen) as (target, source):
+    with selected_target(chosen) as (target, source):
         aliases = RegistryAliases(open_it)
         yield Controller(_journal(chosen), target, source, aliases=aliases, tell=_teller(chosen))
 
 
-def _journal(chosen: argparse.Namespace) -> AnyJournal:
+def _journal(chosen: argparse.Namespace) -> Journal:
     from cluster.rollout.journal.base import open_journal
 
     return open_journal(chosen.journal)
 
 
-def _serving(chosen: argparse.Namespace) -> Serving | None:
+def _serving(chosen: argparse.Namespace) -> DeploymentState | None:
     """Return the state of the cluster, or None with a warning on stderr.
 
     The journal can be read without it.
@@ -233,14 +233,14 @@ def _serving(chosen: argparse.Namespace) -> Serving | None:
     from cluster.rollout.errors import TargetError
 
     try:
-        with place_of(chosen) as (target, _):
+        with selected_target(chosen) as (target, _):
             return target.read()
     except TargetError as error:
         print(f"warning: {error}", file=sys.stderr)
         return None
 
 
-def _teller(chosen: argparse.Namespace) -> Tell:
+def _teller(chosen: argparse.Namespace) -> OnProgress:
     from cluster.rollout.report import as_json, table
 
     def tell(rollout: Rollout, line: str, decision: Decision | None) -> None:
@@ -257,11 +257,11 @@ def _teller(chosen: argparse.Namespace) -> Tell:
 def _ended(chosen: argparse.Namespace, rollout: Rollout) -> int:
     """Print the last line and return the exit code."""
     from cluster.rollout.report import as_json
-    from cluster.rollout.state import State
+    from cluster.rollout.state import RolloutState
 
     if chosen.json:
         print(json.dumps(as_json(rollout, None)), flush=True)
     else:
         state = "held" if rollout.held else rollout.state.replace("_", " ")
         print(f"{state}: {rollout.reason}", flush=True)
-    return {State.ROLLED_BACK: ROLLED_BACK, State.STOPPED: STOPPED}.get(rollout.state, PROMOTED)
+    return {RolloutState.ROLLED_BACK: ROLLED_BACK, RolloutState.STOPPED: STOPPED}.get(rollout.state, PROMOTED)

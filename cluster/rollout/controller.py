@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cluster.rollout.aliases import Aliases, NoAliases
-from cluster.rollout.analysis import Decision, Verdict, decide
+from cluster.rollout.analysis import CanaryVerdict, Decision, decide
 from cluster.rollout.duration import LittleTraffic, fitted
 from cluster.rollout.effects import RAISED, Effects
 from cluster.rollout.errors import (
@@ -25,24 +25,24 @@ from cluster.rollout.errors import (
     TargetError,
     TargetRejectedError,
 )
-from cluster.rollout.journal.base import AnyJournal
+from cluster.rollout.journal.base import Journal
 from cluster.rollout.metric_sources import (
+    MetricSource,
     Reading,
-    Source,
     between,
     counts_of,
     failed_loads,
     pods_of,
     version_of,
 )
-from cluster.rollout.metric_window import Window
-from cluster.rollout.plan import Plan, steps
-from cluster.rollout.state import Command, Rollout, Side, State, Verb, after, require
-from cluster.rollout.targets.base import Mix, Serving, Target
+from cluster.rollout.metric_window import MetricWindow
+from cluster.rollout.plan import RolloutPlan, steps
+from cluster.rollout.state import Command, ModelVersion, Rollout, RolloutState, Verb, after, require
+from cluster.rollout.targets.base import DeploymentState, Target, TrafficSplit
 
 Clock = Callable[[], float]
 """Unix time in seconds, monotonic: it is stored in the journal and read by other processes."""
-Tell = Callable[[Rollout, str, Decision | None], None]
+OnProgress = Callable[[Rollout, str, Decision | None], None]
 """Progress callback: receives the rollout, a message, and the decision that was just made, or None."""
 
 _LOOK_S = 1.0
@@ -66,14 +66,14 @@ class Controller:
 
     def __init__(
         self,
-        journal: AnyJournal,
+        journal: Journal,
         target: Target,
-        source: Source,
+        source: MetricSource,
         *,
         aliases: Aliases | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        tell: Tell = lambda rollout, line, decision: None,
+        tell: OnProgress = lambda rollout, line, decision: None,
     ) -> None:
         self._journal = journal
         self._target = target
@@ -90,8 +90,8 @@ class Controller:
 
     def start(
         self,
-        canary: Side,
-        plan: Plan,
+        canary: ModelVersion,
+        plan: RolloutPlan,
         *,
         champion_version: str | None = None,
         model: str | None = None,
@@ -140,7 +140,7 @@ class Controller:
                 "started",
                 reason=f"{canary.uri} against {serving.mix.champion}",
                 plan=plan.model_dump(mode="json"),
-                champion=asdict(Side(serving.mix.champion, champion_version)),
+                champion=asdict(ModelVersion(serving.mix.champion, champion_version)),
                 canary=asdict(canary),
                 model=model,
                 steps=[asdict(step) for step in stages],
@@ -250,9 +250,9 @@ class Controller:
 
     def _step(self) -> None:
         rollout = self._rollout
-        if rollout.state is State.PROMOTING:
+        if rollout.state is RolloutState.PROMOTING:
             self._promote()
-        elif rollout.state is State.ROLLING_BACK:
+        elif rollout.state is RolloutState.ROLLING_BACK:
             self._roll_back()
         elif rollout.applied_at is None:
             self._let_in()
@@ -298,7 +298,7 @@ class Controller:
         """Store the counts between two readings in the journal, and decide."""
         added = between(before, now)
         champion, canary = version_of(now, rollout.champion.uri), version_of(now, rollout.canary.uri)
-        window = Window(
+        window = MetricWindow(
             stage=rollout.stage,
             seconds=round(seconds, 3),
             champion=counts_of(added, champion),
@@ -316,12 +316,12 @@ class Controller:
             plan=rollout.plan,
             stage_s=self._clock() - rollout.applied_at,
         )
-        if decision.verdict is not Verdict.ROLL_BACK and (fault := self._disturbed()):
-            decision = Decision(Verdict.ROLL_BACK, fault, decision.findings)
+        if decision.verdict is not CanaryVerdict.ROLL_BACK and (fault := self._disturbed()):
+            decision = Decision(CanaryVerdict.ROLL_BACK, fault, decision.findings)
         self._say(decision.reason, decision)
-        if decision.verdict is Verdict.ROLL_BACK:
+        if decision.verdict is CanaryVerdict.ROLL_BACK:
             self._write("rolling_back", reason=decision.reason)
-        elif decision.verdict is Verdict.PROMOTE:
+        elif decision.verdict is CanaryVerdict.PROMOTE:
             last = rollout.stage + 1 == len(rollout.steps)
             hold = self._hold and rollout.stage == 0
             event = "held" if hold else "promoting" if last else "advanced"
@@ -385,7 +385,7 @@ class Controller:
     def _settle(
         self,
         change: Callable[[Rollout], None] = lambda rollout: None,
-        mixes: Collection[Mix] | None = None,
+        mixes: Collection[TrafficSplit] | None = None,
         replicas: int = 0,
     ) -> str | None:
         """Make a change and wait until every pod serves one of the given mixes with enough replicas.
@@ -481,7 +481,7 @@ def steady_clock(
     return lambda: offset + monotonic()
 
 
-def _check_fit(serving: Serving, canary: Side) -> None:
+def _check_fit(serving: DeploymentState, canary: ModelVersion) -> None:
     """Raise RolloutStateError if the state of the cluster does not permit a rollout."""
     mix = serving.mix
     if mix.canary is not None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from cluster.rollout.aliases import Aliases
-from cluster.rollout.journal.base import AnyJournal
+from cluster.rollout.journal.base import Journal
 from cluster.rollout.state import Rollout
-from cluster.rollout.targets.base import Guard, Serving, Target
+from cluster.rollout.targets.base import DeploymentState, SplitGuard, Target
 
 RAISED = 2
 """Number of replicas during the rollout if the deployment had one."""
@@ -23,13 +23,13 @@ class Effects:
         aliases: registry aliases.
     """
 
-    def __init__(self, journal: AnyJournal, target: Target, aliases: Aliases) -> None:
+    def __init__(self, journal: Journal, target: Target, aliases: Aliases) -> None:
         self._journal = journal
         self._target = target
         self._aliases = aliases
         self._done: list[str] = []
 
-    def serving(self, rollout: Rollout) -> Serving:
+    def serving(self, rollout: Rollout) -> DeploymentState:
         """Return the reported state of the cluster.
 
         Raises:
@@ -38,12 +38,12 @@ class Effects:
             set.
         """
         serving = self._target.read()
-        Guard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
+        SplitGuard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
         return serving
 
     def apply(self, rollout: Rollout) -> None:
         """Configure the pods with the mix of the rollout's state; raises as `serving`."""
-        guard = Guard(rollout.told, rollout.fence)
+        guard = SplitGuard(rollout.told, rollout.fence)
         self._make(f"pods told {rollout.mix}", partial(self._target.apply, rollout.mix, guard))
 
     def raise_replicas(self, rollout: Rollout) -> None:

@@ -21,7 +21,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.rollout.errors import MetricSourceError
-from cluster.rollout.metric_window import BOUNDARIES_MS, TENTHS, Counts, FailedLoad
+from cluster.rollout.metric_window import BOUNDARIES_MS, TENTHS, Counts, ModelLoadFailure
 
 _REQUESTS = "ray_sentiment_requests_total"
 _LATENCY = "ray_sentiment_request_ms_bucket"
@@ -63,7 +63,7 @@ class Reading:
         return Reading({**self.series, **later.series}, later.missing)
 
 
-class Source(Protocol):
+class MetricSource(Protocol):
     """Source of the replicas' metrics."""
 
     def read(self) -> Reading:
@@ -252,10 +252,10 @@ def version_of(reading: Reading, uri: str) -> str | None:
     return max(versions, default=None)
 
 
-def failed_loads(reading: Reading) -> tuple[FailedLoad, ...]:
+def failed_loads(reading: Reading) -> tuple[ModelLoadFailure, ...]:
     """Return the models that replicas could not load."""
     found = {
-        FailedLoad(dict(labels).get("uri", ""), dict(labels).get("reason", ""))
+        ModelLoadFailure(dict(labels).get("uri", ""), dict(labels).get("reason", ""))
         for (name, labels), value in reading.series.items()
         if name == _FAILED and value > 0
     }

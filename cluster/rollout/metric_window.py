@@ -48,7 +48,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedLoad:
+class ModelLoadFailure:
     """Model that a replica could not load: its address, and the error's type."""
 
     uri: str
@@ -56,7 +56,7 @@ class FailedLoad:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class MetricWindow:
     """Counts of both versions in one time window.
 
     Attributes:
@@ -72,7 +72,7 @@ class Window:
     seconds: float
     champion: Counts
     canary: Counts
-    failed: tuple[FailedLoad, ...] = ()
+    failed: tuple[ModelLoadFailure, ...] = ()
     versions: tuple[str | None, str | None] = (None, None)
 
 

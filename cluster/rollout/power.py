@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cluster.rollout.analysis import TESTS
 from cluster.rollout.e_process import Array, differs, worse
-from cluster.rollout.plan import Plan
+from cluster.rollout.plan import RolloutPlan
 
 Test = Callable[[Array, Array, Array, Array, float], Array]
 
@@ -46,7 +46,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class SimulatedTraffic:
     """Requests in a window.
 
     Attributes:
@@ -78,7 +78,9 @@ class Outcome:
     most_requests: float | None
 
 
-def simulate(scenario: Scenario, traffic: Traffic, plan: Plan, *, rollouts: int, seed: int) -> Outcome:
+def simulate(
+    scenario: Scenario, traffic: SimulatedTraffic, plan: RolloutPlan, *, rollouts: int, seed: int
+) -> Outcome:
     """Run many rollouts of a scenario, each to its last window."""
     rng = np.random.default_rng(seed)
     shape = (rollouts, traffic.windows)
@@ -101,7 +103,7 @@ def simulate(scenario: Scenario, traffic: Traffic, plan: Plan, *, rollouts: int,
     )
 
 
-def scenarios(plan: Plan) -> tuple[Scenario, ...]:
+def scenarios(plan: RolloutPlan) -> tuple[Scenario, ...]:
     """Return scenarios with relevant differences, and without any, for each kind of test."""
     t = plan.tolerances
     errors = [
@@ -123,7 +125,7 @@ def scenarios(plan: Plan) -> tuple[Scenario, ...]:
     return (*errors, *slow, *labels, *alike)
 
 
-def power(plan: Plan, traffic: Traffic, *, rollouts: int, seed: int) -> str:
+def power(plan: RolloutPlan, traffic: SimulatedTraffic, *, rollouts: int, seed: int) -> str:
     """Return the table of `rollout power`.
 
     "goes on" is the share of rollouts that pass the first stage. "rolled back" is the share that are rolled
@@ -177,7 +179,7 @@ def _hits(rng: np.random.Generator, scenario: Scenario, share: float, trials: Ar
 
 
 def _passes(
-    scenario: Scenario, plan: Plan, a_hits: Array, a_trials: Array, b_hits: Array, b_trials: Array
+    scenario: Scenario, plan: RolloutPlan, a_hits: Array, a_trials: Array, b_hits: Array, b_trials: Array
 ) -> npt.NDArray[np.bool_]:
     """Return (rollouts, windows): whether the sample is complete and no share exceeds its tolerance."""
     a_all, b_all = a_trials.cumsum(axis=1), b_trials.cumsum(axis=1)
@@ -198,7 +200,7 @@ def _requests(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f} req"
 
 
-def within(plan: Plan) -> Sequence[Scenario]:
+def within(plan: RolloutPlan) -> Sequence[Scenario]:
     """Return the scenarios in which the canary equals the champion, or is just within the tolerance."""
     near = 1e-9
     return [s for s in scenarios(plan) if s.canary <= s.champion + s.tolerance + near]

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from cluster.rollout.errors import RolloutRegistryError
-from cluster.rollout.state import Side
+from cluster.rollout.state import ModelVersion
 from train.errors import TrainError, VersionUnknown
 from train.registry import Registry, Version, open_registry
 from train.registry.aliases import CHAMPION
@@ -27,7 +27,7 @@ class Registered:
         versions: all versions of that model.
     """
 
-    canary: Side
+    canary: ModelVersion
     model: str
     versions: Sequence[Version]
 
@@ -49,7 +49,7 @@ def find(address: str, open_it: Callable[[], Registry] = open_registry) -> Regis
     with _translated(f"look up {address}"):
         registry = open_it()
         found = registry.get(address)
-        return Registered(Side(found.uri, found.version), found.name, registry.versions(found.name))
+        return Registered(ModelVersion(found.uri, found.version), found.name, registry.versions(found.name))
 
 
 class RegistryAliases:

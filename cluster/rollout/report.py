@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cluster.rollout.analysis import Finding, judge
+from cluster.rollout.analysis import CanaryFinding, judge
 from cluster.rollout.metric_window import Counts, p95_ms
-from cluster.rollout.state import Entry, Rollout, State
-from cluster.rollout.targets.base import Serving
+from cluster.rollout.state import Entry, Rollout, RolloutState
+from cluster.rollout.targets.base import DeploymentState
 
 
-def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
+def as_json(rollout: Rollout, serving: DeploymentState | None) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     return {
         "state": rollout.state,
@@ -50,7 +50,7 @@ def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
     }
 
 
-def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str:
+def describe(rollout: Rollout, serving: DeploymentState | None, *, at_work: bool) -> str:
     """Return the text that `status` prints.
 
     Args:
@@ -74,7 +74,7 @@ def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str
         )
     if serving is not None:
         lines.append(f"  pods      {_serving(serving)}")
-        if rollout.state in (State.PROMOTED, State.ROLLED_BACK) and serving.mix != rollout.mix:
+        if rollout.state in (RolloutState.PROMOTED, RolloutState.ROLLED_BACK) and serving.mix != rollout.mix:
             lines.append(
                 f"  changed   since the rollout ended, by {_changed_by(serving.fence, rollout.fence)}"
             )
@@ -109,7 +109,7 @@ def history(entries: Iterable[Entry]) -> list[str]:
     ]
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: CanaryFinding) -> str:
     champion = "-" if finding.champion is None else f"{finding.champion:.2%}"
     canary = "-" if finding.canary is None else f"{finding.canary:.2%}"
     tolerance = f"+{finding.tolerance:.1%}"
@@ -143,12 +143,12 @@ def _shares(labels: Mapping[str, float]) -> list[tuple[str, float]]:
 
 def _stages(rollout: Rollout) -> str:
     names = [f"{step.pods} pod{'s' * (step.pods > 1)}{' in shadow' * step.shadow}" for step in rollout.steps]
-    present = rollout.stage if rollout.state is State.CANARY else None
+    present = rollout.stage if rollout.state is RolloutState.CANARY else None
     marked = [f"[{name}]" if number == present else name for number, name in enumerate(names)]
-    return " > ".join([*marked, "[all]" if rollout.state is State.PROMOTING else "all"])
+    return " > ".join([*marked, "[all]" if rollout.state is RolloutState.PROMOTING else "all"])
 
 
-def _serving(serving: Serving) -> str:
+def _serving(serving: DeploymentState) -> str:
     mix = serving.mix
     settled = "" if serving.settled else ", not settled"
     if mix.canary is None or mix.step is None:

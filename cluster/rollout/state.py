@@ -20,12 +20,12 @@ from enum import StrEnum
 from typing import Any
 
 from cluster.rollout.errors import JournalCorruptedError, RolloutStateError
-from cluster.rollout.metric_window import Counts, FailedLoad, Window
-from cluster.rollout.plan import Plan, Step
-from cluster.rollout.targets.base import Mix
+from cluster.rollout.metric_window import Counts, MetricWindow, ModelLoadFailure
+from cluster.rollout.plan import CanaryPods, RolloutPlan
+from cluster.rollout.targets.base import TrafficSplit
 
 
-class State(StrEnum):
+class RolloutState(StrEnum):
     """States of a rollout."""
 
     IDLE = "idle"
@@ -42,7 +42,7 @@ class State(StrEnum):
         return self in _REST
 
 
-_REST = (State.IDLE, State.PROMOTED, State.ROLLED_BACK, State.STOPPED)
+_REST = (RolloutState.IDLE, RolloutState.PROMOTED, RolloutState.ROLLED_BACK, RolloutState.STOPPED)
 
 
 class Verb(StrEnum):
@@ -70,22 +70,25 @@ class Command:
 
 _FITS = {
     Verb.START: _REST,
-    Verb.PROMOTE: (State.CANARY,),
-    Verb.ABORT: (State.CANARY, State.PROMOTING),
+    Verb.PROMOTE: (RolloutState.CANARY,),
+    Verb.ABORT: (RolloutState.CANARY, RolloutState.PROMOTING),
 }
 
 _LEADS = {
     # event: (states that permit it, state it leads to)
-    "started": (_REST, State.CANARY),
-    "applied": ((State.CANARY,), State.CANARY),
-    "observed": ((State.CANARY,), State.CANARY),
-    "advanced": ((State.CANARY,), State.CANARY),
-    "held": ((State.CANARY,), State.CANARY),
-    "promoting": ((State.CANARY,), State.PROMOTING),
-    "promoted": ((State.PROMOTING,), State.PROMOTED),
-    "rolling_back": ((State.CANARY, State.PROMOTING), State.ROLLING_BACK),
-    "rolled_back": ((State.ROLLING_BACK,), State.ROLLED_BACK),
-    "stopped": ((State.CANARY, State.PROMOTING, State.ROLLING_BACK), State.STOPPED),
+    "started": (_REST, RolloutState.CANARY),
+    "applied": ((RolloutState.CANARY,), RolloutState.CANARY),
+    "observed": ((RolloutState.CANARY,), RolloutState.CANARY),
+    "advanced": ((RolloutState.CANARY,), RolloutState.CANARY),
+    "held": ((RolloutState.CANARY,), RolloutState.CANARY),
+    "promoting": ((RolloutState.CANARY,), RolloutState.PROMOTING),
+    "promoted": ((RolloutState.PROMOTING,), RolloutState.PROMOTED),
+    "rolling_back": ((RolloutState.CANARY, RolloutState.PROMOTING), RolloutState.ROLLING_BACK),
+    "rolled_back": ((RolloutState.ROLLING_BACK,), RolloutState.ROLLED_BACK),
+    "stopped": (
+        (RolloutState.CANARY, RolloutState.PROMOTING, RolloutState.ROLLING_BACK),
+        RolloutState.STOPPED,
+    ),
 }
 EVENTS = tuple(_LEADS)
 
@@ -94,7 +97,7 @@ Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ModelVersion:
     """One of the two models: its address, and its version in the registry where there is one."""
 
     uri: str
@@ -124,36 +127,36 @@ class Rollout:
         fence: number of the last transition; it rises from rollout to rollout of a service.
     """
 
-    state: State = State.IDLE
+    state: RolloutState = RolloutState.IDLE
     number: int = 0
-    plan: Plan = field(default_factory=Plan)
-    champion: Side = Side("")
-    canary: Side = Side("")
+    plan: RolloutPlan = field(default_factory=RolloutPlan)
+    champion: ModelVersion = ModelVersion("")
+    canary: ModelVersion = ModelVersion("")
     model: str | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[CanaryPods, ...] = ()
     stage: int = 0
     applied_at: float | None = None
     held: bool = False
-    windows: tuple[Window, ...] = ()
+    windows: tuple[MetricWindow, ...] = ()
     raised_from: int | None = None
     reason: str = ""
     since: float = 0.0
-    told: frozenset[Mix] = frozenset()
+    told: frozenset[TrafficSplit] = frozenset()
     fence: int = 0
 
     @property
-    def step(self) -> Step:
+    def step(self) -> CanaryPods:
         """Return the current stage."""
         return self.steps[self.stage]
 
     @property
-    def mix(self) -> Mix:
+    def mix(self) -> TrafficSplit:
         """Return the mix that the pods should serve in the current state."""
-        if self.state in (State.ROLLING_BACK, State.ROLLED_BACK):
-            return Mix(self.champion.uri)
-        if self.state in (State.PROMOTING, State.PROMOTED):
-            return Mix(self.canary.uri)
-        return Mix(self.champion.uri, self.canary.uri, self.step)
+        if self.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
+            return TrafficSplit(self.champion.uri)
+        if self.state in (RolloutState.PROMOTING, RolloutState.PROMOTED):
+            return TrafficSplit(self.canary.uri)
+        return TrafficSplit(self.champion.uri, self.canary.uri, self.step)
 
 
 def parse_command(text: str) -> Command | None:
@@ -224,15 +227,15 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
     if event == "started":
         return Rollout(
             number=rollout.number + 1,
-            plan=Plan.model_validate(entry["plan"]),
-            champion=Side(**entry["champion"]),
-            canary=Side(**entry["canary"]),
+            plan=RolloutPlan.model_validate(entry["plan"]),
+            champion=ModelVersion(**entry["champion"]),
+            canary=ModelVersion(**entry["canary"]),
             model=entry["model"],
-            steps=tuple(Step(**step) for step in entry["steps"]),
+            steps=tuple(CanaryPods(**step) for step in entry["steps"]),
             raised_from=entry["raised_from"],
             reason=told.reason,
             since=told.since,
-            told=frozenset((Mix(entry["champion"]["uri"]),)),
+            told=frozenset((TrafficSplit(entry["champion"]["uri"]),)),
             # The number of the last change that an earlier rollout, of this journal or another, wrote to the
             # pods.
             fence=max(told.fence, int(entry.get("fence", 0)) + 1),
@@ -240,7 +243,7 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
     return told
 
 
-def _window(given: Mapping[str, Any]) -> Window:
+def _window(given: Mapping[str, Any]) -> MetricWindow:
     def counts(of: Mapping[str, Any]) -> Counts:
         # Journals of earlier releases contain counts of texts instead of requests. They are left out: the two
         # do not compare.
@@ -249,11 +252,11 @@ def _window(given: Mapping[str, Any]) -> Window:
             known[name] = tuple(known.get(name, getattr(Counts(), name)))
         return Counts(**known)
 
-    return Window(
+    return MetricWindow(
         stage=given["stage"],
         seconds=given["seconds"],
         champion=counts(given["champion"]),
         canary=counts(given["canary"]),
-        failed=tuple(FailedLoad(**failed) for failed in given["failed"]),
+        failed=tuple(ModelLoadFailure(**failed) for failed in given["failed"]),
         versions=(given["versions"][0], given["versions"][1]),
     )

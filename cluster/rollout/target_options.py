@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cluster.kuberay.client.client import KubeRay
-    from cluster.rollout.metric_sources import Source
+    from cluster.rollout.metric_sources import MetricSource
     from cluster.rollout.targets.base import Target
 
 _TIMEOUT_S = 30.0
@@ -20,7 +20,7 @@ The controller also retries, and reads commands in between.
 """
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
+def add_target_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to the parser of a verb."""
     parser.add_argument(
         "--target",
@@ -51,7 +51,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
+def selected_target(chosen: argparse.Namespace) -> Iterator[tuple[Target, MetricSource]]:
     """Yield the deployment that serves and the source of its metrics.
 
     Raises:
@@ -67,7 +67,7 @@ def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
     inside = (chosen.application, chosen.deployment)
     with httpx.Client(timeout=_TIMEOUT_S) as client:
         target: Target
-        source: Source
+        source: MetricSource
         if chosen.target == "rayservice":
             kube, service = _kubernetes(chosen.context), (chosen.namespace, chosen.name)
             target = RayServiceTarget(kube, *service, *inside, take_over=chosen.take_over)
@@ -84,10 +84,10 @@ def place_of(chosen: argparse.Namespace) -> Iterator[tuple[Target, Source]]:
 
 def _kubernetes(context: str | None) -> KubeRay:
     from cluster.errors import KubeError
-    from cluster.kuberay.client.client import Pace, connect
+    from cluster.kuberay.client.client import ClientTiming, connect
     from cluster.rollout.errors import TargetError
 
     try:
-        return connect(context, Pace(patience_s=_PATIENCE_S, read_s=_PATIENCE_S))
+        return connect(context, ClientTiming(patience_s=_PATIENCE_S, read_s=_PATIENCE_S))
     except KubeError as error:
         raise TargetError(str(error)) from error

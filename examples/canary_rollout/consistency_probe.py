@@ -18,7 +18,7 @@ _SAME = 1e-3
 
 
 @dataclass
-class Witness:
+class ConsistencyProbe:
     """Recorded answers: by version, the first label's scores of each text, one row per answer.
 
     Attributes:
@@ -70,9 +70,9 @@ class Witness:
 
 
 @contextmanager
-def witnessing(url: str, texts: Sequence[str]) -> Iterator[Witness]:
+def probing(url: str, texts: Sequence[str]) -> Iterator[ConsistencyProbe]:
     """Send all texts in one request, repeatedly, while the block runs."""
-    witness = Witness()
+    witness = ConsistencyProbe()
     with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
 
         def ask() -> None:

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import httpx
 
-from cluster.rollout.controller import Controller, Tell
-from cluster.rollout.journal.file import Journal
+from cluster.rollout.controller import Controller, OnProgress
+from cluster.rollout.journal.file import FileJournal
 from cluster.rollout.metric_sources import Endpoints
-from cluster.rollout.plan import Plan, Tolerances
-from cluster.rollout.state import Entry, Rollout, Side
+from cluster.rollout.plan import RolloutPlan, Tolerances
+from cluster.rollout.state import Entry, ModelVersion, Rollout
 from cluster.rollout.targets.serve_api import ServeTarget
-from examples.canary_rollout.consistency_probe import Witness, witnessing
+from examples.canary_rollout.consistency_probe import ConsistencyProbe, probing
 from examples.canary_rollout.errors import ExampleError
-from examples.canary_rollout.load import Load, offering
+from examples.canary_rollout.load import LoadGenerator, generating_load
 from examples.canary_rollout.memory import Memory, watching
 from examples.canary_rollout.models import TEXTS
 from serve_app.local import LocalError, free_port, serving
 from serve_app.local import Plan as Service
 
-QUICK = Plan(
+QUICK = RolloutPlan(
     window_s=5,
     settle_s=5,
     min_requests=60,
@@ -48,7 +48,7 @@ _PATIENCE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Harness:
     """Service under load.
 
     Attributes:
@@ -65,11 +65,13 @@ class Ground:
     folder: Path
     target: ServeTarget
     client: httpx.Client
-    load: Load
-    witness: Witness
+    load: LoadGenerator
+    witness: ConsistencyProbe
     memory: Memory
 
-    def roll_out(self, name: str, canary: str, tell: Tell, plan: Plan = QUICK) -> tuple[Rollout, list[Entry]]:
+    def roll_out(
+        self, name: str, canary: str, tell: OnProgress, plan: RolloutPlan = QUICK
+    ) -> tuple[Rollout, list[Entry]]:
         """Run a canary rollout to its end.
 
         Args:
@@ -82,9 +84,9 @@ class Ground:
             The rollout at its end, and its journal.
         """
         self.load.check()
-        journal = Journal(self.folder / "journals" / name)
+        journal = FileJournal(self.folder / "journals" / name)
         source = Endpoints(self.service.dashboard, [self.service.metrics], client=self.client)
-        rollout = Controller(journal, self.target, source, tell=tell).start(Side(canary), plan)
+        rollout = Controller(journal, self.target, source, tell=tell).start(ModelVersion(canary), plan)
         return rollout, journal.entries()
 
     def settle(self, seconds: float = 0.0) -> None:
@@ -103,7 +105,7 @@ class Ground:
 
 
 @contextmanager
-def ground(
+def running_service(
     folder: Path,
     *,
     replicas: int,
@@ -111,7 +113,7 @@ def ground(
     tell: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
     works_in: Path | None = None,
-) -> Iterator[Ground]:
+) -> Iterator[Harness]:
     """Run the service with the built-in model under load while the block runs.
 
     Args:
@@ -137,12 +139,12 @@ def ground(
             _ended_in_order(),
             serving(service, tell),
             httpx.Client(timeout=_TIMEOUT_S) as client,
-            offering(service.url, folder, TEXTS, pods=replicas, per_minute=per_minute) as load,
-            witnessing(service.url, TEXTS[:8]) as witness,
+            generating_load(service.url, folder, TEXTS, pods=replicas, per_minute=per_minute) as load,
+            probing(service.url, TEXTS[:8]) as witness,
             watching(lambda: pids(service.dashboard, client)) as memory,
         ):
             target = ServeTarget(service.dashboard, client=client)
-            here = Ground(service, folder, target, client, load, witness, memory)
+            here = Harness(service, folder, target, client, load, witness, memory)
             here.until(lambda: len(load.samples()) > 0, "the first answer to the load test")
             yield here
     except LocalError as error:

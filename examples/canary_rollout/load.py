@@ -21,7 +21,7 @@ _END_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RequestSample:
     """One request: when it was due and answered (Unix time, s), by which version, and its failure."""
 
     due_s: float
@@ -36,18 +36,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadGenerator:
     """Running load test, and its results so far."""
 
     process: subprocess.Popen[bytes]
     samples_file: Path
     log_file: Path
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[RequestSample]:
         """Return every finished request so far, in the order of the answers."""
         lines = self.samples_file.read_text().splitlines(keepends=True) if self.samples_file.exists() else []
         whole = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [Sample(said["due_s"], said["done_s"], said["version"], said["failure"]) for said in whole]
+        return [
+            RequestSample(said["due_s"], said["done_s"], said["version"], said["failure"]) for said in whole
+        ]
 
     def check(self) -> None:
         """Raise ExampleError if the load test has ended early."""
@@ -56,7 +58,9 @@ class Load:
 
 
 @contextmanager
-def offering(url: str, folder: Path, texts: Sequence[str], *, pods: int, per_minute: float) -> Iterator[Load]:
+def generating_load(
+    url: str, folder: Path, texts: Sequence[str], *, pods: int, per_minute: float
+) -> Iterator[LoadGenerator]:
     """Run `python -m loadtest` while the block runs; the exit waits for every answer.
 
     Args:
@@ -77,7 +81,7 @@ def offering(url: str, folder: Path, texts: Sequence[str], *, pods: int, per_min
         # The process has its own session: only this process receives Ctrl-C, and then stops the other one.
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     try:
-        yield Load(process, *load_files)
+        yield LoadGenerator(process, *load_files)
     finally:
         process.send_signal(signal.SIGINT)
         try:

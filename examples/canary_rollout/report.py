@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from examples.canary_rollout.load import Sample
-from examples.canary_rollout.timeline import Row, Stage, rates
+from examples.canary_rollout.load import RequestSample
+from examples.canary_rollout.timeline import ObservedStage, Row, rates
 
 _STEP_S = 2.0
 _COLOURS = ("tab:blue", "tab:green", "tab:red")
@@ -40,7 +40,7 @@ def memory_table(phases: Mapping[str, Mapping[int, int]]) -> list[str]:
     return lines
 
 
-def draw(path: Path, samples: Sequence[Sample], stages: Sequence[Stage]) -> None:
+def draw(path: Path, samples: Sequence[RequestSample], stages: Sequence[ObservedStage]) -> None:
     """Plot the answers per second by version over time, stacked, with the stages marked.
 
     Args:

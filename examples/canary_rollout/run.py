@@ -10,10 +10,10 @@ from pathlib import Path
 
 from cluster.rollout.analysis import Decision
 from cluster.rollout.plan import steps
-from cluster.rollout.state import Rollout, State
+from cluster.rollout.state import Rollout, RolloutState
 from examples.canary_rollout import report
-from examples.canary_rollout.harness import QUICK, Ground, ground
-from examples.canary_rollout.load import Sample
+from examples.canary_rollout.harness import QUICK, Harness, running_service
+from examples.canary_rollout.load import RequestSample
 from examples.canary_rollout.models import version_of_builtin
 from examples.canary_rollout.timeline import Row, rows, within
 
@@ -25,7 +25,7 @@ _KEPT_FRACTION = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ExpectedResult:
     """Expected result of the demonstration: what is checked, whether it holds, and the measured value."""
 
     what: str
@@ -34,7 +34,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class RolloutResults:
     """Result of the demonstration.
 
     Attributes:
@@ -45,7 +45,7 @@ class Shown:
 
     rows: Mapping[str, Sequence[Row]]
     memory: Mapping[str, Mapping[int, int]]
-    checks: Sequence[Check]
+    checks: Sequence[ExpectedResult]
 
     @property
     def holds(self) -> bool:
@@ -64,7 +64,9 @@ class Shown:
         )
 
 
-def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[str], None]) -> Shown:
+def demonstrate(
+    out: Path, *, replicas: int, per_minute: float, tell: Callable[[str], None]
+) -> RolloutResults:
     """Run the demonstration.
 
     Args:
@@ -86,7 +88,7 @@ def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[
             GOOD: version_of_builtin(folder / GOOD, GOOD, temperature=1.0),
             BAD: version_of_builtin(folder / BAD, BAD, swap_labels=True),
         }
-        with ground(folder, replicas=replicas, per_minute=per_minute, tell=tell) as here:
+        with running_service(folder, replicas=replicas, per_minute=per_minute, tell=tell) as here:
             here.settle(_WARM_S)
             memory = {"before": here.memory.now()}
             rollouts, journals = {}, {}
@@ -103,10 +105,10 @@ def demonstrate(out: Path, *, replicas: int, per_minute: float, tell: Callable[[
     checks = [*_ends(rollouts), *_answers(here, samples, by_stage[BAD]), _memory(memory)]
     stages = [row.stage for of_it in by_stage.values() for row in of_it]
     report.draw(out / "canary.png", samples, stages)
-    return Shown(by_stage, memory, checks)
+    return RolloutResults(by_stage, memory, checks)
 
 
-def as_text(shown: Shown) -> str:
+def as_text(shown: RolloutResults) -> str:
     """Return the tables and the results of the checks."""
     checks = [
         f"{'ok    ' if check.holds else 'FAILED'} {check.what}: {check.found}" for check in shown.checks
@@ -115,15 +117,15 @@ def as_text(shown: Shown) -> str:
     return "\n".join(lines)
 
 
-def _ends(rollouts: Mapping[str, Rollout]) -> list[Check]:
+def _ends(rollouts: Mapping[str, Rollout]) -> list[ExpectedResult]:
     good, bad = rollouts[GOOD], rollouts[BAD]
     return [
-        Check("the good version was promoted", good.state is State.PROMOTED, good.reason),
-        Check("the bad version was rolled back", bad.state is State.ROLLED_BACK, bad.reason),
+        ExpectedResult("the good version was promoted", good.state is RolloutState.PROMOTED, good.reason),
+        ExpectedResult("the bad version was rolled back", bad.state is RolloutState.ROLLED_BACK, bad.reason),
     ]
 
 
-def _answers(here: Ground, samples: Sequence[Sample], of_bad: Sequence[Row]) -> list[Check]:
+def _answers(here: Harness, samples: Sequence[RequestSample], of_bad: Sequence[Row]) -> list[ExpectedResult]:
     witness = here.witness
     failed = sum(sample.failure is not None for sample in samples) + len(witness.refused)
     mixed = witness.mixed()
@@ -133,13 +135,13 @@ def _answers(here: Ground, samples: Sequence[Sample], of_bad: Sequence[Row]) -> 
     # Random variation, and load balancing by the pods' queues, change the share of one pod slightly.
     most = share + 3 * (share * (1 - share) / max(1, len(during))) ** 0.5
     return [
-        Check("no request failed", failed == 0, f"{failed} of {len(samples) + witness.answers}"),
-        Check(
+        ExpectedResult("no request failed", failed == 0, f"{failed} of {len(samples) + witness.answers}"),
+        ExpectedResult(
             "every answer was wholly of one version",
             mixed == 0 and witness.tells_apart(),
             f"{mixed} mixed of {witness.answers} answers of 8 texts, {len(witness.scores)} versions",
         ),
-        Check(
+        ExpectedResult(
             f"no more than one pod's share saw the bad version ({share:.0%})",
             0 < seen <= most * len(during),
             f"{seen} of {len(during)} requests ({seen / len(during):.1%})",
@@ -147,12 +149,12 @@ def _answers(here: Ground, samples: Sequence[Sample], of_bad: Sequence[Row]) -> 
     ]
 
 
-def _memory(phases: Mapping[str, Mapping[int, int]]) -> Check:
+def _memory(phases: Mapping[str, Mapping[int, int]]) -> ExpectedResult:
     before, last = phases["before"], phases[f"after {BAD}"]
     most = phases[f"most while {GOOD} was rolled out"]
     added = {pid: most[pid] - before[pid] for pid in before}
     kept = {pid: last.get(pid, 0) - before[pid] for pid in before}
-    return Check(
+    return ExpectedResult(
         "every replica is back at one model's memory",
         all(kept[pid] <= _KEPT_FRACTION * added[pid] for pid in before),
         f"a second model added up to {max(added.values()) / 1e6:.0f} MB, "

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.rollout.state import Entry
-from examples.canary_rollout.load import Sample
+from examples.canary_rollout.load import RequestSample
 
 _ENDS = ("promoted", "rolled_back", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ObservedStage:
     """Time span of a rollout.
 
     Attributes:
@@ -45,14 +45,14 @@ class Row:
             any.
     """
 
-    stage: Stage
+    stage: ObservedStage
     versions: Mapping[str, int]
     failures: Mapping[str, int]
     p95_ms: float | None
     canary_share: float | None
 
 
-def stages(entries: Sequence[Entry], pods: int) -> Iterator[Stage]:
+def stages(entries: Sequence[Entry], pods: int) -> Iterator[ObservedStage]:
     """Yield the stages of every rollout in a journal, in order.
 
     Args:
@@ -68,7 +68,7 @@ def stages(entries: Sequence[Entry], pods: int) -> Iterator[Stage]:
             applied_s = at
             continue
         if name:
-            yield Stage(name, began_s, applied_s, at, str(entry["reason"]))
+            yield ObservedStage(name, began_s, applied_s, at, str(entry["reason"]))
         if event == "started":
             steps, place = entry["steps"], 0
         elif event == "advanced":
@@ -84,7 +84,7 @@ def stages(entries: Sequence[Entry], pods: int) -> Iterator[Stage]:
             name = f"canary on {steps[place]['pods']} of {pods}"
 
 
-def rows(entries: Sequence[Entry], samples: Sequence[Sample], pods: int, canary: str) -> list[Row]:
+def rows(entries: Sequence[Entry], samples: Sequence[RequestSample], pods: int, canary: str) -> list[Row]:
     """Return every stage with the requests that were due in it.
 
     Args:
@@ -98,18 +98,18 @@ def rows(entries: Sequence[Entry], samples: Sequence[Sample], pods: int, canary:
     ]
 
 
-def within(samples: Iterable[Sample], began_s: float, ended_s: float) -> list[Sample]:
+def within(samples: Iterable[RequestSample], began_s: float, ended_s: float) -> list[RequestSample]:
     """Return the requests that were due in a time span."""
     return [sample for sample in samples if began_s <= sample.due_s < ended_s]
 
 
-def p95_ms(samples: Iterable[Sample]) -> float | None:
+def p95_ms(samples: Iterable[RequestSample]) -> float | None:
     """Return the 95th percentile (nearest rank) of the successful answers' times; None without any."""
     times = sorted(sample.ms for sample in samples if sample.failure is None)
     return times[math.ceil(0.95 * len(times)) - 1] if times else None
 
 
-def rates(samples: Sequence[Sample], step_s: float) -> tuple[list[float], Mapping[str, list[float]]]:
+def rates(samples: Sequence[RequestSample], step_s: float) -> tuple[list[float], Mapping[str, list[float]]]:
     """Return the successful answers per second by version, in time steps by when they were due.
 
     Returns:
@@ -126,7 +126,7 @@ def rates(samples: Sequence[Sample], step_s: float) -> tuple[list[float], Mappin
     return [(place + 0.5) * step_s for place in range(count)], series
 
 
-def _row(stage: Stage, samples: Sequence[Sample], canary: str) -> Row:
+def _row(stage: ObservedStage, samples: Sequence[RequestSample], canary: str) -> Row:
     right = [sample for sample in samples if sample.failure is None]
     placed = [
         s.version == canary for s in right if stage.applied_s is not None and s.due_s >= stage.applied_s

@@ -6,10 +6,10 @@ import io
 import json
 from typing import Any
 
-from examples.closed_loop.run import NEW, OLD, Shown
+from examples.closed_loop.run import NEW, OLD, LoopResults
 
 
-def as_text(shown: Shown) -> str:
+def as_text(shown: LoopResults) -> str:
     """Return the table, the reasons of the steps, the paths of the reports, and the faults."""
     lines = ["", "| | before | after |", "|---|---|---|"]
     for name in (NEW, OLD):
@@ -29,7 +29,7 @@ def as_text(shown: Shown) -> str:
     return "\n".join([*lines, ending, *(f"- {fault}" for fault in shown.faults)])
 
 
-def as_document(shown: Shown) -> dict[str, Any]:
+def as_document(shown: LoopResults) -> dict[str, Any]:
     """Return the entire result as an object for JSON."""
     return {
         "holds": not shown.faults,
@@ -49,12 +49,12 @@ def as_document(shown: Shown) -> dict[str, Any]:
     }
 
 
-def to_json(shown: Shown) -> str:
+def to_json(shown: LoopResults) -> str:
     """Return the JSON document on one line."""
     return json.dumps(as_document(shown))
 
 
-def plot(shown: Shown) -> bytes:
+def plot(shown: LoopResults) -> bytes:
     """Plot the accuracy before and after, by domain, as PNG."""
     from matplotlib.figure import Figure
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 
 from cluster.continuous_training.executor import Loop
-from cluster.continuous_training.planner import Next, Step
+from cluster.continuous_training.planner import LoopStep, PlannedStep
 from cluster.rollout.analysis import Decision
 from cluster.rollout.controller import Controller
-from cluster.rollout.journal.file import Journal
+from cluster.rollout.journal.file import FileJournal
 from cluster.rollout.metric_sources import Endpoints
 from cluster.rollout.registry import RegistryAliases, find
 from cluster.rollout.state import Rollout
@@ -55,7 +55,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class LoopResults:
     """Result of the demonstration.
 
     Attributes:
@@ -73,7 +73,7 @@ class Shown:
 
     source: str
     poisoned: bool
-    steps: Sequence[Next]
+    steps: Sequence[PlannedStep]
     champion: str
     accuracy: Mapping[str, tuple[float, float]]
     requests: int
@@ -86,7 +86,7 @@ class Shown:
     def faults(self) -> list[str]:
         """Return a message for each result that differs from the expected one."""
         last, (before, after) = self.steps[-1].step, self.accuracy[NEW]
-        wanted = Step.BLOCKED if self.poisoned else Step.ROLLOUT
+        wanted = LoopStep.BLOCKED if self.poisoned else LoopStep.ROLLOUT
         found = [f"the loop ended {last}, not {wanted}: {self.steps[-1].reason}"] * (last is not wanted)
         found += [f"{len(self.failed)} requests failed: {self.failed[0]}"] if self.failed else []
         found += [f"{self.lost} answers are not in the log"] * bool(self.lost)
@@ -96,7 +96,7 @@ class Shown:
         return found + ["the new domain is not answered better"] * (after <= before)
 
 
-def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: Tell) -> Shown:
+def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: Tell) -> LoopResults:
     """Run the demonstration.
 
     Args:
@@ -151,7 +151,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
     tell("asking both versions about texts that nobody has seen")
     versions = {version.uri: version.version for version in registry.versions(MODEL)}
     before, after = (_accuracy(uri, domains) for uri in (first.uri, live))
-    return Shown(
+    return LoopResults(
         domains.source,
         poison,
         steps,
@@ -173,20 +173,20 @@ def _steps(
     during: Clients | None = None,
     rows: Sequence[Row] = (),
     say: Say = truth,
-) -> list[Next]:
+) -> list[PlannedStep]:
     """Execute steps until there is nothing to do, or until a rollout, which runs under load, has ended."""
-    done: list[Next] = []
+    done: list[PlannedStep] = []
     while len(done) < most:
         facts, found = loop.decide()
         tell(f"next step: {found.step}: {found.reason}")
         done.append(found)
         if not found.step.works:
             break
-        loaded = found.step is Step.ROLLOUT and during is not None
+        loaded = found.step is LoopStep.ROLLOUT and during is not None
         mixed = random.Random(0).sample(rows, len(rows))
         with during.steadily(mixed, say) if loaded and during else nullcontext():
             loop.carry_out(facts, found.step)
-        if found.step is Step.ROLLOUT:
+        if found.step is LoopStep.ROLLOUT:
             break
     return done
 
@@ -204,7 +204,7 @@ def _loop(
     mix = bounds.mix.model_copy(update={"replay": _REPLAY})
     bounds = bounds.model_copy(update={"pace": _PACE, "mix": mix})
     retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), tell=tell)
-    journal = Journal(out / "rollout")
+    journal = FileJournal(out / "rollout")
 
     def said(rollout: Rollout, line: str, decision: Decision | None) -> None:
         tell(f"rollout: {rollout.state}: {line}")

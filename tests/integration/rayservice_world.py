@@ -14,7 +14,7 @@ import yaml
 from cluster.kuberay.client.resources import POD, RAY_SERVICE
 from cluster.rollout.errors import MetricSourceError
 from cluster.rollout.metric_sources import Reading
-from cluster.rollout.targets.serve_config import mix_of, options_of
+from cluster.rollout.targets.serve_config import options_of, split_of
 from tests.integration.kube_api import Fault, KubeApi
 from tests.unit.cluster.rollout.world import World
 
@@ -90,7 +90,7 @@ class Operator:
         [application] = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
         options = options_of(application, "classifier")
         self.world.count()
-        self.world.mix = mix_of(options["user_config"])
+        self.world.mix = split_of(options["user_config"])
         self.world.mixes.append(self.world.mix)
         self.world.replicas = max(self.world.replicas, options["autoscaling_config"]["min_replicas"])
 

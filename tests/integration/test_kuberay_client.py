@@ -23,7 +23,7 @@ from cluster.errors import (
     UnknownKindError,
     WaitError,
 )
-from cluster.kuberay.client.client import FIELD_MANAGER, KubeRay, Pace
+from cluster.kuberay.client.client import FIELD_MANAGER, ClientTiming, KubeRay
 from cluster.kuberay.client.diff import difference
 from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, SERVE_CONFIG
 from cluster.kuberay.client.resources import RAY_CLUSTER, RAY_JOB, RAY_SERVICE, SERVICE_ACCOUNT
@@ -85,8 +85,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def patient(clock: Clock, **limits: float) -> Pace:
-    return Pace(now=clock.now, pause=clock.pause, **limits)
+def patient(clock: Clock, **limits: float) -> ClientTiming:
+    return ClientTiming(now=clock.now, pause=clock.pause, **limits)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cluster.aws.functions.idempotency import Once, token_of
+from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
 from cluster.aws.functions.runtime import (
     Context,
     Event,
@@ -34,7 +34,7 @@ _MOST_BYTES = 1 << 20
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Start the job, or publish its verdict, once per event."""
-    once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
+    once = IdempotencyMarks(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
     match event:
         case {"source": "aws.events", "id": str(number)}:
             return _start(token_of("drift", number), once, context)
@@ -47,7 +47,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     raise EventError(f"neither a schedule nor an object created: {dict(event)}")
 
 
-def _start(token: str, once: Once, context: Context) -> dict[str, Any]:
+def _start(token: str, once: IdempotencyMarks, context: Context) -> dict[str, Any]:
     project = setting("DRIFT_PROJECT")
     build = client("codebuild", context)
     started = once.repeat_safely(
@@ -57,7 +57,9 @@ def _start(token: str, once: Once, context: Context) -> dict[str, Any]:
     return {"project": project, "started": started}
 
 
-def _send(event: Event, bucket: str, key: str, token: str, once: Once, context: Context) -> dict[str, Any]:
+def _send(
+    event: Event, bucket: str, key: str, token: str, once: IdempotencyMarks, context: Context
+) -> dict[str, Any]:
     verdict, reasons = _read(bucket, key, context)
     service = setting("SERVICE", "sentiment")
     sent = once.repeat_safely(

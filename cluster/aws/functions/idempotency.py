@@ -33,7 +33,7 @@ def token_of(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-class Once:
+class IdempotencyMarks:
     """Marks below `s3://bucket/prefix/`, which a lifecycle rule may delete after two days.
 
     Args:

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.aws.functions.idempotency import Once, token_of
+from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
 from cluster.aws.functions.runtime import Context, Event, EventError, client, log, setting
 
 _TRANSITIONS = {
@@ -61,7 +61,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     if message is None:
         return {"told": None}
     topic = setting("TOPIC_ARN")
-    once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
+    once = IdempotencyMarks(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
     sns = client("sns", context, tries=1)  # a retry by botocore could send the message twice
     told = once.at_most_once(
         token, lambda: sns.publish(TopicArn=topic, Subject=message.subject, Message=message.text)

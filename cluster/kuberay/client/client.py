@@ -27,8 +27,8 @@ from cluster.errors import (
 )
 from cluster.kuberay.client.api_errors import error_of
 from cluster.kuberay.client.resources import CRD, POD, Kind, kind_of
-from cluster.kuberay.client.status import Progress, cluster_names, progress
-from cluster.kuberay.diagnosis.related_objects import read_evidence
+from cluster.kuberay.client.status import ObjectProgress, cluster_names, progress
+from cluster.kuberay.diagnosis.related_objects import read_related_objects
 from cluster.kuberay.diagnosis.waiting import CauseReport
 
 Document = dict[str, Any]
@@ -49,7 +49,7 @@ _GONE = 410
 
 
 @dataclass(frozen=True)
-class Pace:
+class ClientTiming:
     """Timing of the client: clock, sleep function, and limits of retries, reads and watches, in seconds."""
 
     now: Callable[[], float] = time.monotonic
@@ -59,7 +59,7 @@ class Pace:
     watch_s: float = _WATCH_S
 
 
-def connect(context: str | None = None, pace: Pace | None = None) -> "KubeRay":
+def connect(context: str | None = None, pace: ClientTiming | None = None) -> "KubeRay":
     """Return a client for a kubectl context, or for the cluster that this process runs in.
 
     Args:
@@ -82,7 +82,7 @@ def connect(context: str | None = None, pace: Pace | None = None) -> "KubeRay":
             raise ClusterUnreachableError(
                 f"no cluster: {outside}; see `kubectl config get-contexts` and `aws eks update-kubeconfig`"
             ) from outside
-    return KubeRay(ApiClient(configuration), pace or Pace())
+    return KubeRay(ApiClient(configuration), pace or ClientTiming())
 
 
 class KubeRay:
@@ -93,7 +93,7 @@ class KubeRay:
         pace: Clock, sleep function and limits.
     """
 
-    def __init__(self, api: ApiClient, pace: Pace) -> None:
+    def __init__(self, api: ApiClient, pace: ClientTiming) -> None:
         self._api = api
         self._pace = pace
 
@@ -165,7 +165,7 @@ class KubeRay:
         """Return every CustomResourceDefinition of the cluster."""
         return self.find(CRD, "")
 
-    def status(self, kind: Kind, namespace: str, name: str) -> Progress:
+    def status(self, kind: Kind, namespace: str, name: str) -> ObjectProgress:
         """Return the progress of a Ray object."""
         return progress(self.get(kind, namespace, name))
 
@@ -179,7 +179,7 @@ class KubeRay:
 
     def wait(
         self, kind: Kind, namespace: str, name: str, *, timeout_s: float, tell: Callable[[str], None]
-    ) -> Progress:
+    ) -> ObjectProgress:
         """Wait until a Ray object is ready.
 
         Args:
@@ -197,7 +197,7 @@ class KubeRay:
         """
         deadline = self._pace.now() + timeout_s
         reported, next_check = "", self._pace.now()
-        last = Progress("waiting", "no status received")
+        last = ObjectProgress("waiting", "no status received")
         report = CauseReport(tell)
         for document in self._versions(kind, namespace, name, deadline):
             if document is None:
@@ -210,7 +210,7 @@ class KubeRay:
                 return last
             is_certain = False
             if last.state == "failed" or self._pace.now() >= next_check:
-                is_certain = report.add(read_evidence(self, document), self._pace.now())
+                is_certain = report.add(read_related_objects(self, document), self._pace.now())
                 next_check = self._pace.now() + self._pace.watch_s
             if last.state == "failed" or is_certain:
                 ended = "failed" if last.state == "failed" else "cannot become ready"
@@ -366,7 +366,7 @@ class KubeRay:
             raise ClusterUnreachableError(f"{self.host}: {error.reason}") from error
 
 
-def _explain(what: str, last: Progress, causes: list[str]) -> str:
+def _explain(what: str, last: ObjectProgress, causes: list[str]) -> str:
     """Return a message with the object's last status, its conditions and the causes."""
     return "\n  ".join([f"{what}: {last.summary}", *map(str, last.conditions), *causes])
 

@@ -27,7 +27,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ObjectProgress:
     """Progress of an object.
 
     Attributes:
@@ -41,7 +41,7 @@ class Progress:
     conditions: tuple[Condition, ...] = ()
 
 
-def progress(document: Mapping[str, Any]) -> Progress:
+def progress(document: Mapping[str, Any]) -> ObjectProgress:
     """Return the progress of a RayService, RayCluster or RayJob, from fields that KubeRay's operator writes.
 
     The operator updates `observedGeneration` for a RayService only, except if the spec fails the validation:
@@ -54,11 +54,11 @@ def progress(document: Mapping[str, Any]) -> Progress:
         for one in status.get("conditions") or []
     )
     if document["kind"] == "RayService" and not _is_current(document["metadata"], status, conditions):
-        return Progress("waiting", "the operator has not seen this version of it yet", conditions)
+        return ObjectProgress("waiting", "the operator has not seen this version of it yet", conditions)
     state, summary = _READERS[document["kind"]](status, {one.type: one for one in conditions})
     if state == "ready" and document["kind"] == "RayService":
         state, summary = _pods(document, summary)
-    return Progress(state, summary, conditions)
+    return ObjectProgress(state, summary, conditions)
 
 
 def cluster_names(document: Mapping[str, Any]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _HOPELESS = " (waiting does not change this)"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RelatedObjects:
     """State of a Ray object and of the objects that belong to it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Evidence:
     unread: Sequence[str] = ()
 
 
-def causes(evidence: Evidence) -> tuple[Cause, ...]:
+def causes(evidence: RelatedObjects) -> tuple[Cause, ...]:
     """Return the causes why the object is not ready, the final ones last."""
     found = [*_of_object(evidence.document), *_of_absent(evidence), *_of_claims(evidence)]
     for pod in evidence.pods:
@@ -101,7 +101,7 @@ def _of_application(name: str, application: Mapping[str, Any]) -> Iterator[Cause
         yield Cause(f"application {name}", message, is_final=True)
 
 
-def _of_absent(evidence: Evidence) -> Iterator[Cause]:
+def _of_absent(evidence: RelatedObjects) -> Iterator[Cause]:
     for what in evidence.absent:
         if what == GATEWAY_API:
             text = (
@@ -113,7 +113,7 @@ def _of_absent(evidence: Evidence) -> Iterator[Cause]:
         yield Cause(_subject(evidence.document), text, is_final=True)
 
 
-def _of_claims(evidence: Evidence) -> Iterator[Cause]:
+def _of_claims(evidence: RelatedObjects) -> Iterator[Cause]:
     """Yield a cause for each volume claim of a pod that has no volume."""
     used = {
         volume["persistentVolumeClaim"]["claimName"]
@@ -130,7 +130,7 @@ def _of_claims(evidence: Evidence) -> Iterator[Cause]:
         yield Cause(f"claim {claim['metadata']['name']}", short(said), bool(is_final))
 
 
-def _of_cluster(cluster: Document, evidence: Evidence) -> Iterator[Cause]:
+def _of_cluster(cluster: Document, evidence: RelatedObjects) -> Iterator[Cause]:
     """Yield a cause for pods that the operator cannot create, or replaces repeatedly."""
     status, pods = cluster.get("status") or {}, _pods_of(cluster, evidence.pods)
     ready = sum(_is_ready(pod) for pod in pods)

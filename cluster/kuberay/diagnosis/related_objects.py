@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import ForbiddenError, KubeError
 from cluster.kuberay.client.resources import CLAIM, EVENT, POD, RAY_CLUSTER, SERVICE_ACCOUNT, Kind
 from cluster.kuberay.client.status import cluster_names
-from cluster.kuberay.diagnosis.causes import GATEWAY_API, INCREMENTAL, Evidence
+from cluster.kuberay.diagnosis.causes import GATEWAY_API, INCREMENTAL, RelatedObjects
 from cluster.kuberay.diagnosis.pod_causes import ended_containers
 from cluster.kuberay.manifests.labels import INSTANCE_LABEL
 
@@ -19,7 +19,7 @@ _LOG_LINES = 40
 """Enough for a traceback with its exception at the end."""
 
 
-def read_evidence(client: KubeRay, document: Document) -> Evidence:
+def read_related_objects(client: KubeRay, document: Document) -> RelatedObjects:
     """Read the objects for the diagnosis; omit and list resources that the caller may not read.
 
     Raises:
@@ -35,7 +35,7 @@ class _Reader:
         self._namespace = document["metadata"].get("namespace", "")
         self._unread: dict[str, None] = {}
 
-    def read(self) -> Evidence:
+    def read(self) -> RelatedObjects:
         clusters = [
             found for name in cluster_names(self._document) if (found := self._get(RAY_CLUSTER, name))
         ]
@@ -46,7 +46,7 @@ class _Reader:
         has_claims = any(
             "persistentVolumeClaim" in one for pod in pods for one in pod["spec"].get("volumes") or []
         )
-        return Evidence(
+        return RelatedObjects(
             self._document,
             clusters=clusters,
             pods=pods,

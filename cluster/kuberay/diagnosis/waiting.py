@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from cluster.kuberay.diagnosis.causes import Evidence, causes, lines
+from cluster.kuberay.diagnosis.causes import RelatedObjects, causes, lines
 from cluster.kuberay.diagnosis.pod_causes import Cause
 
 _ROLE = "cluster/aws/ci-rbac.yaml"
@@ -30,7 +30,7 @@ class CauseReport:
         self._ended: dict[str, set[str]] = {}
         self.lines: list[str] = []
 
-    def add(self, evidence: Evidence, now_s: float) -> bool:
+    def add(self, evidence: RelatedObjects, now_s: float) -> bool:
         """Report new causes, and return whether it is certain that waiting cannot resolve them.
 
         Args:

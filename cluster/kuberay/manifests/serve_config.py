@@ -6,13 +6,13 @@ from typing import Any
 
 import yaml
 
-from cluster.autoscaling.config import Aims
+from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.settings import Environment
 from serve_app.local import CONFIG
 
 INITIAL = "initial_replicas"
 """Field of an autoscaling_config; see cluster/kuberay/client/initial_pods.py."""
-POLICY = "cluster.autoscaling.policy:PodsByPromise"
+POLICY = "cluster.autoscaling.policy:SLOAutoscalingPolicy"
 _LOOK_BACK_S = 30.0
 """The policy's window is three quarters of it. Replicas sample every fifth of it, and report every 10 s: Ray
 2.60 does not read RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S."""
@@ -39,7 +39,7 @@ def serve_config(environment: Environment) -> dict[str, Any]:
     return config
 
 
-def scaling(aims: Aims) -> dict[str, Any]:
+def scaling(aims: PolicyConfig) -> dict[str, Any]:
     """Return the part of an `autoscaling_config` that selects the policy and disables Serve's delays."""
     return {
         "look_back_period_s": _LOOK_BACK_S,

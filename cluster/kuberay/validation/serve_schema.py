@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.autoscaling.config import Aims
+from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.manifests.serve_config import POLICY
 from serve_app.app import DEPLOYMENT, AppArgs
 from serve_app.choice import UserConfig
@@ -69,7 +69,7 @@ def _application(application: dict[str, Any], place: Place) -> Iterator[Problem]
 def _policy(policy: Any, place: Place) -> Iterator[Problem]:
     """Yield faults in the arguments of this project's autoscaling policy."""
     if isinstance(policy, dict) and policy.get("policy_function") == POLICY:
-        yield from _by_model(Aims, policy.get("policy_kwargs", {}), (*place, "policy_kwargs"))
+        yield from _by_model(PolicyConfig, policy.get("policy_kwargs", {}), (*place, "policy_kwargs"))
 
 
 def _by_model(model: type[BaseModel], value: Any, place: Place) -> list[Problem]:

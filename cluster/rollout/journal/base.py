@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from cluster.rollout.state import Command, Entry, Rollout
 
 
-class AnyJournal(Protocol):
-    """Methods that a controller needs; `cluster.rollout.journal.file.Journal` documents them."""
+class Journal(Protocol):
+    """Methods that a controller needs; `cluster.rollout.journal.file.FileJournal` documents them."""
 
     def entries(self) -> list[Entry]:
         """Return every complete entry, oldest first."""
@@ -44,22 +44,22 @@ class AnyJournal(Protocol):
         """Remove a command that was read, unless another command has replaced it since."""
 
 
-def open_journal(address: str) -> AnyJournal:
+def open_journal(address: str) -> Journal:
     """Open the journal in a folder, or at `s3://bucket/prefix`.
 
     Raises:
         JournalUnavailableError: the address names no bucket.
     """
     if not address.startswith("s3://"):
-        from cluster.rollout.journal.file import Journal
+        from cluster.rollout.journal.file import FileJournal
 
-        return Journal(Path(address))
+        return FileJournal(Path(address))
     from cluster.rollout.errors import JournalUnavailableError
-    from cluster.rollout.journal.object_store import StoredJournal
+    from cluster.rollout.journal.object_store import ObjectStoreJournal
     from train.errors import RegistryError
     from train.registry.place import open_place
 
     try:
-        return StoredJournal(open_place(address))
+        return ObjectStoreJournal(open_place(address))
     except RegistryError as error:
         raise JournalUnavailableError(str(error)) from error

@@ -24,7 +24,7 @@ _PATIENCE_S = 2.0
 """Seconds to wait for the lock: `is_held` takes it for a moment, and must not block a controller."""
 
 
-class Journal:
+class FileJournal:
     """Stored state of a rollout in a folder.
 
     Args:

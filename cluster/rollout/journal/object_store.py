@@ -39,7 +39,7 @@ _RENEW_S = 20.0
 _NOTHING = b"{}"
 
 
-class StoredJournal:
+class ObjectStoreJournal:
     """Stored state of a rollout in object storage, with the methods of `journal.file.Journal`.
 
     Args:

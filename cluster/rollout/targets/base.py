@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.rollout.errors import ForeignChangeError, LeaseLostError
-from cluster.rollout.plan import Step
+from cluster.rollout.plan import CanaryPods
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class TrafficSplit:
     """Models that the pods should serve.
 
     Attributes:
@@ -21,11 +21,11 @@ class Mix:
 
     champion: str
     canary: str | None = None
-    step: Step | None = None
+    step: CanaryPods | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class DeploymentState:
     """State that the cluster reports.
 
     Attributes:
@@ -39,7 +39,7 @@ class Serving:
         fence: number of the rollout change that wrote the mix; 0 if no rollout did.
     """
 
-    mix: Mix
+    mix: TrafficSplit
     replicas: int
     least: int
     settled: bool
@@ -50,7 +50,7 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class SplitGuard:
     """Condition for the change of a mix, checked against exactly the configuration that is replaced.
 
     Attributes:
@@ -60,10 +60,10 @@ class Guard:
             Data-Intensive Applications" (2017), chapter 8).
     """
 
-    told: frozenset[Mix]
+    told: frozenset[TrafficSplit]
     fence: int
 
-    def check(self, there: Mix, fence: int) -> None:
+    def check(self, there: TrafficSplit, fence: int) -> None:
         """Check the mix that is configured now, and the number of the change that configured it.
 
         Raises:
@@ -84,10 +84,10 @@ class Guard:
 class Target(Protocol):
     """Deployment that serves the models. Every call is idempotent."""
 
-    def read(self) -> Serving:
+    def read(self) -> DeploymentState:
         """Return the configured and the running state. Raises TargetError."""
 
-    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
+    def apply(self, mix: TrafficSplit, guard: SplitGuard | None = None) -> None:
         """Configure every pod with a mix, and change nothing else.
 
         Raises:

@@ -25,15 +25,15 @@ from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, SERVE_CONFIG
 from cluster.kuberay.client.resources import RAY_SERVICE
 from cluster.kuberay.client.status import least_replicas, progress
 from cluster.rollout.errors import TargetError, TargetRejectedError
-from cluster.rollout.targets.base import Guard, Mix, Serving
+from cluster.rollout.targets.base import DeploymentState, SplitGuard, TrafficSplit
 from cluster.rollout.targets.serve_config import (
     Options,
     fence_of,
-    mix_of,
     options_of,
     override,
     replaced,
     scaled,
+    split_of,
 )
 
 _OURS = frozenset((FIELD_MANAGER, ROLLOUT_MANAGER))
@@ -70,7 +70,7 @@ class RayServiceTarget:
         self._deployment = deployment
         self._take_over = take_over
 
-    def read(self) -> Serving:
+    def read(self) -> DeploymentState:
         """Return the serving state from the RayService's serveConfigV2 and status; see `Target`.
 
         A pod holds one replica, so the replicas are the endpoints that the operator counts. A pod that is
@@ -84,8 +84,8 @@ class RayServiceTarget:
         deployments = statuses.get(self._application, {}).get("serveDeploymentStatuses") or {}
         deployment = deployments.get(self._deployment, {})
         least, endpoints = least_replicas(options), status.get("numServeEndpoints", 0)
-        return Serving(
-            mix=mix_of(options.get("user_config")),
+        return DeploymentState(
+            mix=split_of(options.get("user_config")),
             fence=fence_of(options.get("user_config")),
             replicas=max(least, endpoints),
             least=least,
@@ -95,7 +95,7 @@ class RayServiceTarget:
             blocked=self._blocked(service),
         )
 
-    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
+    def apply(self, mix: TrafficSplit, guard: SplitGuard | None = None) -> None:
         """Write the mix into the deployment's `user_config`; see `Target`."""
         self._change(lambda options: replaced(options.get("user_config"), mix, guard))
 

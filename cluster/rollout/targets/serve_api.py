@@ -15,8 +15,8 @@ import httpx
 
 from cluster.rollout.errors import TargetError
 from cluster.rollout.metric_sources import auth_headers
-from cluster.rollout.targets.base import Guard, Mix, Serving
-from cluster.rollout.targets.serve_config import Options, fence_of, mix_of, override, replaced, scaled
+from cluster.rollout.targets.base import DeploymentState, SplitGuard, TrafficSplit
+from cluster.rollout.targets.serve_config import Options, fence_of, override, replaced, scaled, split_of
 
 _GLOBAL = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 
@@ -44,7 +44,7 @@ class ServeTarget:
         self._deployment = deployment
         self._client = client
 
-    def read(self) -> Serving:
+    def read(self) -> DeploymentState:
         """Return the configuration of the deployment and its progress; see `Target`."""
         application = self._found(self._details())
         deployment = self._deployment_in(application)
@@ -52,8 +52,8 @@ class ServeTarget:
         replicas = deployment["target_num_replicas"]
         running = [replica for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
         scaling = config.get("autoscaling_config")
-        return Serving(
-            mix=mix_of(config.get("user_config")),
+        return DeploymentState(
+            mix=split_of(config.get("user_config")),
             fence=fence_of(config.get("user_config")),
             replicas=replicas,
             least=scaling["min_replicas"] if scaling else replicas,
@@ -64,7 +64,7 @@ class ServeTarget:
             failed=application["status"] == "DEPLOY_FAILED",
         )
 
-    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
+    def apply(self, mix: TrafficSplit, guard: SplitGuard | None = None) -> None:
         """Write the mix into the deployment's `user_config`; see `Target`."""
         self._change(lambda config: replaced(config.get("user_config"), mix, guard))
 

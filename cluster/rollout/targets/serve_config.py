@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.rollout.errors import TargetError
-from cluster.rollout.plan import Step
-from cluster.rollout.targets.base import Guard, Mix
+from cluster.rollout.plan import CanaryPods
+from cluster.rollout.targets.base import SplitGuard, TrafficSplit
 from serve_app.choice import UserConfig
 
 Options = dict[str, Any]
 
 
-def user_config_of(mix: Mix, fence: int = 0) -> Options:
+def user_config_of(mix: TrafficSplit, fence: int = 0) -> Options:
     """Return the `user_config` for a mix, with the number of the change if it has one."""
     canary = None
     if mix.canary is not None and mix.step is not None:
@@ -23,13 +23,13 @@ def user_config_of(mix: Mix, fence: int = 0) -> Options:
     return {"champion": {"model": mix.champion}, "canary": canary, **fenced}
 
 
-def replaced(user_config: Any, mix: Mix, guard: Guard | None) -> Options:
+def replaced(user_config: Any, mix: TrafficSplit, guard: SplitGuard | None) -> Options:
     """Return the options that replace the configured mix; none if the mix is configured already.
 
     Raises:
         ForeignChangeError, LeaseLostError: the guard does not permit the replacement.
     """
-    there, fence = mix_of(user_config), fence_of(user_config)
+    there, fence = split_of(user_config), fence_of(user_config)
     if guard is not None:
         guard.check(there, fence)
     wanted = guard.fence if guard else fence
@@ -37,17 +37,17 @@ def replaced(user_config: Any, mix: Mix, guard: Guard | None) -> Options:
 
 
 def fence_of(user_config: Any) -> int:
-    """Return the number of the change that configured the pods. Raises TargetError as `mix_of`."""
+    """Return the number of the change that configured the pods. Raises TargetError as `split_of`."""
     return _parsed(user_config).fence
 
 
-def mix_of(user_config: Any) -> Mix:
+def split_of(user_config: Any) -> TrafficSplit:
     """Return the configured mix. Raises TargetError if the configuration is not one of this service."""
     config = _parsed(user_config)
     if config.canary is None:
-        return Mix(config.champion.model)
-    step = Step(config.canary.replicas, config.canary.shadow)
-    return Mix(config.champion.model, config.canary.model, step)
+        return TrafficSplit(config.champion.model)
+    step = CanaryPods(config.canary.replicas, config.canary.shadow)
+    return TrafficSplit(config.champion.model, config.canary.model, step)
 
 
 def _parsed(user_config: Any) -> UserConfig:

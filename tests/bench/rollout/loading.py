@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cluster.rollout.plan import Step
-from cluster.rollout.targets.base import Mix
-from examples.canary_rollout.harness import Ground, ground
-from examples.canary_rollout.load import Sample
+from cluster.rollout.plan import CanaryPods
+from cluster.rollout.targets.base import TrafficSplit
+from examples.canary_rollout.harness import Harness, running_service
+from examples.canary_rollout.load import RequestSample
 from examples.canary_rollout.models import version_of_builtin
 from examples.canary_rollout.timeline import p95_ms, within
 
@@ -23,19 +23,25 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="loading-") as scratch:
         folder = Path(scratch)
         uri = version_of_builtin(folder / "good", "good", temperature=1.0)
-        one_pod, champion = Mix("builtin:", uri, Step(1, shadow=False)), Mix("builtin:")
+        one_pod, champion = (
+            TrafficSplit("builtin:", uri, CanaryPods(1, shadow=False)),
+            TrafficSplit("builtin:"),
+        )
         yield "| what loads | loads | seconds each | p95 before, ms | p95 meanwhile, ms | factor | failed |"
         yield "|---|---|---|---|---|---|---|"
-        with ground(folder, replicas=replicas, per_minute=per_minute) as here:
+        with running_service(folder, replicas=replicas, per_minute=per_minute) as here:
             here.settle(5)
-            for what, mixes in (("a canary, on one pod", one_pod), ("a version, on all pods", Mix(uri))):
+            for what, mixes in (
+                ("a canary, on one pod", one_pod),
+                ("a version, on all pods", TrafficSplit(uri)),
+            ):
                 yield _row(here, what, [champion, mixes])
 
 
-def _row(here: Ground, what: str, mixes: Sequence[Mix]) -> str:
+def _row(here: Harness, what: str, mixes: Sequence[TrafficSplit]) -> str:
     """Switch between the two mixes, in turns with quiet periods."""
-    quiet: list[Sample] = []
-    busy: list[Sample] = []
+    quiet: list[RequestSample] = []
+    busy: list[RequestSample] = []
     times: list[tuple[float, float, float]] = []
     here.target.apply(mixes[0])
     time.sleep(1)
@@ -62,6 +68,6 @@ def _row(here: Ground, what: str, mixes: Sequence[Mix]) -> str:
     )
 
 
-def _live(here: Ground, mix: Mix) -> bool:
+def _live(here: Harness, mix: TrafficSplit) -> bool:
     serving = here.target.read()
     return serving.mix == mix and serving.settled

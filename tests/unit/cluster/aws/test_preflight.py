@@ -10,8 +10,8 @@ import pytest
 
 from cluster.__main__ import main
 from cluster.aws.account import Quota, most_vcpus
-from cluster.aws.preflight import Readiness
-from cluster.aws.status import Standing
+from cluster.aws.preflight import PreflightResult
+from cluster.aws.status import InstallationStatus
 from cluster.aws.terraform_runner import FOLDER, KEPT, MODULES, told
 from cluster.errors import TerraformError
 from cluster.kuberay.settings import read_environment
@@ -31,14 +31,14 @@ def test_one_kind_of_capacity_is_enough(allowed: Sequence[int | None], complete:
     quotas = [
         Quota(capacity, 224, vcpus) for capacity, vcpus in zip(("spot", "on-demand"), allowed, strict=True)
     ]
-    ready = Readiness((), quotas)
+    ready = PreflightResult((), quotas)
     assert ready.complete is complete
     if not complete:
         assert "need 224 vCPUs" in ready.faults[0]
 
 
 def test_a_region_without_an_instance_type_is_named() -> None:
-    assert Readiness(["g5.4xlarge"], ()).faults == ["the region does not offer g5.4xlarge"]
+    assert PreflightResult(["g5.4xlarge"], ()).faults == ["the region does not offer g5.4xlarge"]
 
 
 def test_name_and_region_are_terraforms(tmp_path: Path) -> None:
@@ -78,11 +78,11 @@ def test_what_down_leaves_are_modules() -> None:
     ],
 )
 def test_what_is_well(cluster: str, alarm: str, run: str, well: bool) -> None:
-    assert Standing({"s": cluster}, {"a": alarm}, {"p": run}, {}).well is well
+    assert InstallationStatus({"s": cluster}, {"a": alarm}, {"p": run}, {}).well is well
 
 
 def test_nothing_there_is_not_well_and_says_what_makes_it() -> None:
-    nothing = Standing({}, {}, {}, {})
+    nothing = InstallationStatus({}, {}, {}, {})
     assert not nothing.well
     assert "aws up" in nothing.table
 

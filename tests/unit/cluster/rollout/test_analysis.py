@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from cluster.rollout.analysis import TESTS, Decision, Verdict, decide, judge
-from cluster.rollout.metric_window import BOUNDARIES_MS, Counts, FailedLoad, Window, p95_ms
-from cluster.rollout.plan import Plan, Tolerances
+from cluster.rollout.analysis import TESTS, CanaryVerdict, Decision, decide, judge
+from cluster.rollout.metric_window import BOUNDARIES_MS, Counts, MetricWindow, ModelLoadFailure, p95_ms
+from cluster.rollout.plan import RolloutPlan, Tolerances
 
-PLAN = Plan(min_requests=300, min_windows=3, max_stage_s=600)
+PLAN = RolloutPlan(min_requests=300, min_windows=3, max_stage_s=600)
 
 
 def latency(requests: int, ms: int) -> tuple[int, ...]:
@@ -32,24 +32,24 @@ def counts(requests: int = 150, **changes: Any) -> Counts:
     return replace(usual, **changes)
 
 
-def window(canary: Counts | None = None, champion: Counts | None = None, **changes: Any) -> Window:
-    usual = Window(0, 15.0, champion or counts(450), canary or counts(), versions=("1", "2"))
+def window(canary: Counts | None = None, champion: Counts | None = None, **changes: Any) -> MetricWindow:
+    usual = MetricWindow(0, 15.0, champion or counts(450), canary or counts(), versions=("1", "2"))
     return replace(usual, **changes)
 
 
 def decided(
-    windows: list[Window], *, stage: int = 0, shadow: bool = False, stage_s: float = 60.0
+    windows: list[MetricWindow], *, stage: int = 0, shadow: bool = False, stage_s: float = 60.0
 ) -> Decision:
     return decide(windows, stage=stage, shadow=shadow, canary_uri="new", plan=PLAN, stage_s=stage_s)
 
 
 def test_nothing_yet_goes_on() -> None:
-    assert decided([]).verdict is Verdict.CONTINUE
+    assert decided([]).verdict is CanaryVerdict.CONTINUE
 
 
 def test_a_like_canary_is_promoted_once_the_sample_is_complete() -> None:
     verdicts = [decided([window()] * number).verdict for number in (1, 2, 3)]
-    assert verdicts == [Verdict.CONTINUE, Verdict.CONTINUE, Verdict.PROMOTE]
+    assert verdicts == [CanaryVerdict.CONTINUE, CanaryVerdict.CONTINUE, CanaryVerdict.PROMOTE]
     assert decided([window(counts(99))] * 3).reason == "297 of 300 answered requests of either version"
     assert decided([window()] * 2).reason == "2 of 3 windows with answered requests of either version"
 
@@ -63,8 +63,8 @@ def test_a_version_that_the_metrics_do_not_name_is_told() -> None:
 
 def test_each_stage_has_a_sample_of_its_own() -> None:
     before = [window()] * 9
-    assert decided(before, stage=1).verdict is Verdict.CONTINUE
-    assert decided([*before, *[window(stage=1)] * 3], stage=1).verdict is Verdict.PROMOTE
+    assert decided(before, stage=1).verdict is CanaryVerdict.CONTINUE
+    assert decided([*before, *[window(stage=1)] * 3], stage=1).verdict is CanaryVerdict.PROMOTE
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_each_stage_has_a_sample_of_its_own() -> None:
 def test_each_test_rolls_back_what_it_is_for_and_names_it(test: str, canary: Counts) -> None:
     champion = counts(450, feedback_shares={"right": 95, "wrong": 5})
     decision = decided([window(canary, champion)] * 4)
-    assert decision.verdict is Verdict.ROLL_BACK
+    assert decision.verdict is CanaryVerdict.ROLL_BACK
     assert test in TESTS and decision.reason.startswith(f"{test}: ")
     assert [finding.test for finding in decision.findings if finding.alarms] == [test]
 
@@ -99,61 +99,61 @@ def test_each_test_rolls_back_what_it_is_for_and_names_it(test: str, canary: Cou
 )
 def test_a_bad_canary_is_found_without_traffic_of_the_champion(test: str, canary: Counts) -> None:
     decision = decided([window(canary, Counts())] * 2)
-    assert decision.verdict is Verdict.ROLL_BACK and decision.reason.startswith(f"{test}: ")
+    assert decision.verdict is CanaryVerdict.ROLL_BACK and decision.reason.startswith(f"{test}: ")
     good = decided([window(counts(), Counts())] * 9)
-    assert good.verdict is Verdict.CONTINUE and "0 of 300" in good.reason
+    assert good.verdict is CanaryVerdict.CONTINUE and "0 of 300" in good.reason
 
 
 def test_one_bad_window_is_enough_if_it_is_bad_enough() -> None:
     decision = decided([window(), window(counts(errors=150, label_shares={}))])
-    assert decision.verdict is Verdict.ROLL_BACK
+    assert decision.verdict is CanaryVerdict.ROLL_BACK
     assert decision.reason.startswith("errors: 50.00% of the canary's requests answered 5xx against 0.00%")
 
 
 def test_what_cannot_be_loaded_is_rolled_back_at_once() -> None:
-    failed = (FailedLoad("new", "digest-mismatch"),)
+    failed = (ModelLoadFailure("new", "digest-mismatch"),)
     decision = decided([window(counts(0), failed=failed, versions=("1", None))])
-    assert decision.verdict is Verdict.ROLL_BACK and "digest-mismatch" in decision.reason
-    other = (FailedLoad("old", "store-unavailable"),)
-    assert decided([window(failed=other)]).verdict is Verdict.CONTINUE
+    assert decision.verdict is CanaryVerdict.ROLL_BACK and "digest-mismatch" in decision.reason
+    other = (ModelLoadFailure("old", "store-unavailable"),)
+    assert decided([window(failed=other)]).verdict is CanaryVerdict.CONTINUE
 
 
 def test_a_canary_that_calls_itself_what_the_champion_does_is_rolled_back() -> None:
     decision = decided([window(versions=("1", "1"))])
-    assert decision.verdict is Verdict.ROLL_BACK and "version of its own" in decision.reason
-    assert decided([window(versions=(None, None))]).verdict is Verdict.CONTINUE
+    assert decision.verdict is CanaryVerdict.ROLL_BACK and "version of its own" in decision.reason
+    assert decided([window(versions=(None, None))]).verdict is CanaryVerdict.CONTINUE
 
 
 def test_a_canary_that_looks_worse_is_not_promoted_without_evidence() -> None:
     windows = [window(), window(), window(counts(errors=3))]
     decision = decided(windows)
-    assert decision.verdict is Verdict.CONTINUE and "looks worse" in decision.reason
-    assert decided(windows, stage_s=600).verdict is Verdict.ROLL_BACK
-    assert decided([*windows, *[window()] * 5]).verdict is Verdict.PROMOTE, "it was chance"
+    assert decision.verdict is CanaryVerdict.CONTINUE and "looks worse" in decision.reason
+    assert decided(windows, stage_s=600).verdict is CanaryVerdict.ROLL_BACK
+    assert decided([*windows, *[window()] * 5]).verdict is CanaryVerdict.PROMOTE, "it was chance"
 
 
 def test_a_stage_without_requests_ends() -> None:
     idle = [window(counts(0), counts(0))] * 40
-    assert decided(idle, stage_s=599).verdict is Verdict.CONTINUE
+    assert decided(idle, stage_s=599).verdict is CanaryVerdict.CONTINUE
     late = decided(idle, stage_s=600)
-    assert late.verdict is Verdict.ROLL_BACK and "0 of 300" in late.reason
+    assert late.verdict is CanaryVerdict.ROLL_BACK and "0 of 300" in late.reason
 
 
 def test_a_shadow_stage_counts_requests() -> None:
     aside = Counts(shadow_shares={"agree": 95, "disagree": 5})
-    assert decided([window(aside)] * 2, shadow=True).verdict is Verdict.CONTINUE
-    assert decided([window(aside)] * 3, shadow=True).verdict is Verdict.PROMOTE
+    assert decided([window(aside)] * 2, shadow=True).verdict is CanaryVerdict.CONTINUE
+    assert decided([window(aside)] * 3, shadow=True).verdict is CanaryVerdict.PROMOTE
 
 
 def test_slow_follows_the_champion() -> None:
     """The same latency is slow beside a fast champion and usual beside a slow one."""
     canary = counts(latency=latency(150, 750))
     slow_champion = counts(450, latency=latency(450, 750))
-    assert decided([window(canary, slow_champion)] * 4).verdict is Verdict.PROMOTE
-    assert decided([window(canary)] * 4).verdict is Verdict.ROLL_BACK
+    assert decided([window(canary, slow_champion)] * 4).verdict is CanaryVerdict.PROMOTE
+    assert decided([window(canary)] * 4).verdict is CanaryVerdict.ROLL_BACK
 
 
-def labels_evidence(windows: list[Window], plan: Plan = PLAN) -> float:
+def labels_evidence(windows: list[MetricWindow], plan: RolloutPlan = PLAN) -> float:
     [found] = [finding.evidence for finding in judge(windows, plan) if finding.test == "labels"]
     return found
 
@@ -184,7 +184,7 @@ def test_labels_that_appear_in_any_window_gain_nothing_on_average(
     champion: dict[str, float], canary: dict[str, float], tolerance: float
 ) -> None:
     """By enumeration of three windows with a request of the champion and one of the canary."""
-    plan = Plan(tolerances=Tolerances(label_share=tolerance))
+    plan = RolloutPlan(tolerances=Tolerances(label_share=tolerance))
     requests = [
         (window(counts(1, label_shares={b: 1.0}), counts(1, label_shares={a: 1.0})), champion[a] * canary[b])
         for a, b in itertools.product(champion, canary)
@@ -206,7 +206,7 @@ def test_identical_versions_with_many_labels_are_not_rolled_back(number: int) ->
         found = Counter(draw.choices(names, chances, k=requests))
         return counts(requests, label_shares={name: float(count) for name, count in found.items()})
 
-    plan = Plan(tolerances=Tolerances(label_share=0.01))
+    plan = RolloutPlan(tolerances=Tolerances(label_share=0.01))
     limit = log(len(TESTS) / plan.false_rollback_share)
     for _ in range(3):
         assert labels_evidence([window(drawn(5), drawn(15)) for _ in range(20)], plan) < limit

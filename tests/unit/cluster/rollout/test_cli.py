@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cluster.__main__ import main
-from cluster.rollout.journal.file import Journal
-from cluster.rollout.plan import Plan
+from cluster.rollout.journal.file import FileJournal
+from cluster.rollout.plan import RolloutPlan
 from cluster.rollout.report import as_json, describe
-from cluster.rollout.state import Rollout, Side
-from cluster.rollout.targets.base import Serving
+from cluster.rollout.state import ModelVersion, Rollout
+from cluster.rollout.targets.base import DeploymentState
 from serve_app.local import free_port
 from tests.conftest import ROOT
 from tests.unit.cluster.rollout.world import QUICK, Killed, World
@@ -28,14 +28,14 @@ def nobody() -> list[str]:
 def rolled(folder: Path, canary: str, dies_after: int | None = None) -> World:
     world = World(folder, dies_after=dies_after)
     try:
-        world.controller().start(Side(canary), QUICK)
+        world.controller().start(ModelVersion(canary), QUICK)
     except Killed:
         assert dies_after is not None
     return world
 
 
-def serving(world: World) -> Serving:
-    return Serving(world.mix, world.replicas, world.replicas, settled=True)
+def serving(world: World) -> DeploymentState:
+    return DeploymentState(world.mix, world.replicas, world.replicas, settled=True)
 
 
 def test_status_of_a_rollout_at_rest_and_without_its_cluster(
@@ -72,7 +72,7 @@ def test_history_has_a_line_for_each_transition(tmp_path: Path, capsys: pytest.C
     assert events == ["started", "advanced", "promoting", "promoted"]
     assert main(["rollout", "history", "--journal", str(tmp_path), "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [json.loads(line) for line in lines] == Journal(tmp_path).entries()
+    assert [json.loads(line) for line in lines] == FileJournal(tmp_path).entries()
 
 
 def test_json_has_what_a_pipeline_asks_for(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_no_cluster_is_exit_code_1_and_nothing_is_begun(
 ) -> None:
     assert main(["rollout", "start", "--canary", "x", *nobody, "--journal", str(tmp_path)]) == 1
     assert "check --dashboard" in capsys.readouterr().err
-    assert Journal(tmp_path).entries() == []
+    assert FileJournal(tmp_path).entries() == []
 
 
 def test_power_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_power_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_documented_plan_is_the_built_in_one() -> None:
     text = (ROOT / "docs/rollout.md").read_text()
     start = text.index("```toml") + len("```toml")
-    assert Plan.model_validate(tomllib.loads(text[start : text.index("```", start)])) == Plan()
+    assert RolloutPlan.model_validate(tomllib.loads(text[start : text.index("```", start)])) == RolloutPlan()
 
 
 def test_the_demonstration_needs_two_replicas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

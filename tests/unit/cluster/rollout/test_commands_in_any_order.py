@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cluster.rollout.duration import LittleTraffic
 from cluster.rollout.errors import RolloutStateError
-from cluster.rollout.state import Rollout, Side, State, Verb
-from cluster.rollout.targets.base import Mix
+from cluster.rollout.state import ModelVersion, Rollout, RolloutState, Verb
+from cluster.rollout.targets.base import TrafficSplit
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
 
 CANARIES = st.sampled_from([name for name in MODELS if name != "old"])
@@ -45,17 +45,20 @@ class Rollouts(RuleBasedStateMachine):
         assert before.state.rests or same
         if ended is None:
             return
-        assert ended.state in (State.PROMOTED, State.ROLLED_BACK)
-        expected = canary if ended.state is State.PROMOTED else ended.champion.uri
-        assert self.world.mix == Mix(expected)
-        if ended.state is State.PROMOTED:
+        assert ended.state in (RolloutState.PROMOTED, RolloutState.ROLLED_BACK)
+        expected = canary if ended.state is RolloutState.PROMOTED else ended.champion.uri
+        assert self.world.mix == TrafficSplit(expected)
+        if ended.state is RolloutState.PROMOTED:
             good = canary in ("good", "twin") and MODELS[canary].version != ended.champion.version
             assert good or ended.reason == "promote by hand"
 
     @rule(verb=st.sampled_from([Verb.ABORT, Verb.PROMOTE]), dies_after=st.none() | st.integers(0, 6))
     def ask(self, verb: Verb, dies_after: int | None) -> None:
         before = self.state()
-        fits = {Verb.ABORT: (State.CANARY, State.PROMOTING), Verb.PROMOTE: (State.CANARY,)}[verb]
+        fits = {
+            Verb.ABORT: (RolloutState.CANARY, RolloutState.PROMOTING),
+            Verb.PROMOTE: (RolloutState.CANARY,),
+        }[verb]
         try:
             ended = self.working(dies_after, lambda: self.world.controller().ask(verb))
         except RolloutStateError:
@@ -63,9 +66,11 @@ class Rollouts(RuleBasedStateMachine):
             return
         assert before.state in fits
         if ended is not None and verb is Verb.ABORT:
-            assert ended.state is State.ROLLED_BACK and self.world.mix == Mix(before.champion.uri)
+            assert ended.state is RolloutState.ROLLED_BACK and self.world.mix == TrafficSplit(
+                before.champion.uri
+            )
         if ended is not None and verb is Verb.PROMOTE and MODELS[before.canary.uri].loads:
-            assert ended.state is State.PROMOTED and self.world.mix == Mix(before.canary.uri)
+            assert ended.state is RolloutState.PROMOTED and self.world.mix == TrafficSplit(before.canary.uri)
 
     @rule(dies_after=st.none() | st.integers(0, 12))
     def resume(self, dies_after: int | None) -> None:
@@ -80,10 +85,10 @@ class Rollouts(RuleBasedStateMachine):
     @invariant()
     def the_pods_serve_what_the_journal_allows(self) -> None:
         rollout, mix = self.state(), self.world.mix
-        if rollout.state is State.PROMOTED:
-            assert mix == Mix(rollout.canary.uri)
-        elif rollout.state is State.ROLLED_BACK:
-            assert mix == Mix(rollout.champion.uri)
+        if rollout.state is RolloutState.PROMOTED:
+            assert mix == TrafficSplit(rollout.canary.uri)
+        elif rollout.state is RolloutState.ROLLED_BACK:
+            assert mix == TrafficSplit(rollout.champion.uri)
         elif rollout.number:
             allowed = {rollout.champion.uri, rollout.canary.uri}
             assert mix.champion in allowed and (mix.canary is None or mix.canary == rollout.canary.uri)
@@ -108,7 +113,7 @@ class Rollouts(RuleBasedStateMachine):
     def begin(self, canary: str, plan: object) -> Rollout:
         champion = MODELS[self.world.mix.champion].version
         return self.world.controller().start(
-            Side(canary, MODELS[canary].version),
+            ModelVersion(canary, MODELS[canary].version),
             plan,  # type: ignore[arg-type]
             champion_version=champion,
             model="sentiment",

@@ -10,8 +10,8 @@ import pytest
 
 from cluster.rollout.analysis import TESTS
 from cluster.rollout.e_process import Array, above, differs, mixture, worse
-from cluster.rollout.plan import Plan
-from cluster.rollout.power import Scenario, Test, Traffic, power, scenarios, simulate, within
+from cluster.rollout.plan import RolloutPlan
+from cluster.rollout.power import Scenario, SimulatedTraffic, Test, power, scenarios, simulate, within
 
 EARLIER = (3, 40, 2, 12)
 """Champion's and canary's hits and trials in the window before: what the bet learns from."""
@@ -117,8 +117,8 @@ def test_without_champion_there_is_no_evidence() -> None:
 
 def test_rollouts_of_canaries_within_the_tolerance_are_rolled_back_less_often_than_stated() -> None:
     """Ten minutes each, looked at every 15 s: identical versions, and versions just within the tolerance."""
-    plan = Plan()
-    outcomes = {s: simulate(s, Traffic(), plan, rollouts=1000, seed=11) for s in within(plan)}
+    plan = RolloutPlan()
+    outcomes = {s: simulate(s, SimulatedTraffic(), plan, rollouts=1000, seed=11) for s in within(plan)}
     identical = [outcome for s, outcome in outcomes.items() if s.canary == s.champion]
     # Added up, as if the tests of one rollout never alarmed together.
     assert sum(outcome.rolled_back for outcome in identical) < plan.false_rollback_share
@@ -136,14 +136,14 @@ def test_identical_versions_whose_requests_hold_like_texts_are_not_rolled_back(
     between: tuple[float, float], texts: int, requests: float
 ) -> None:
     """A request's texts have a label with a probability of the request's own, which is beta(between)."""
-    plan, tolerance = Plan(), Plan().tolerances.label_share
+    plan, tolerance = RolloutPlan(), RolloutPlan().tolerances.label_share
     scenario = Scenario("label", differs, 0.5, 0.5, tolerance, texts, sum(between))
-    traffic = Traffic(windows=40, canary=requests, champion=requests)
+    traffic = SimulatedTraffic(windows=40, canary=requests, champion=requests)
     assert simulate(scenario, traffic, plan, rollouts=300, seed=17).rolled_back < plan.false_rollback_share
 
 
 def test_what_matters_is_found_within_a_minute_of_one_pods_requests() -> None:
-    plan, traffic = Plan(), Traffic()
+    plan, traffic = RolloutPlan(), SimulatedTraffic()
     for scenario in (
         Scenario("every fifth fails", worse, 0.001, 0.2, plan.tolerances.error_share),
         Scenario("five times slower", worse, 0.02, 0.95, plan.tolerances.latency_share),
@@ -158,9 +158,9 @@ def test_a_version_that_turns_bad_late_is_found_too() -> None:
     good, bad = np.full(200, 1.0), np.full(5, 60.0)
     b_hits, b_trials = np.concatenate([good, bad]), np.full(205, 150.0)
     evidence = worse(np.full(205, 3.0), np.full(205, 450.0), b_hits, b_trials, 0.005)
-    assert evidence[199] < 1 and evidence[-1] > np.log(len(TESTS) / Plan().false_rollback_share)
+    assert evidence[199] < 1 and evidence[-1] > np.log(len(TESTS) / RolloutPlan().false_rollback_share)
 
 
 def test_the_table_has_a_line_for_each_scenario() -> None:
-    lines = power(Plan(), Traffic(windows=3), rollouts=20, seed=1).splitlines()
-    assert len(lines) == 1 + len(scenarios(Plan()))
+    lines = power(RolloutPlan(), SimulatedTraffic(windows=3), rollouts=20, seed=1).splitlines()
+    assert len(lines) == 1 + len(scenarios(RolloutPlan()))

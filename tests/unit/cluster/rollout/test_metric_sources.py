@@ -25,7 +25,7 @@ from cluster.rollout.metric_sources import (
     parse,
     version_of,
 )
-from cluster.rollout.metric_window import BOUNDARIES_MS, FailedLoad
+from cluster.rollout.metric_window import BOUNDARIES_MS, ModelLoadFailure
 from serve_app import metrics
 
 TEXT = """
@@ -93,7 +93,7 @@ def test_which_version_an_address_has_and_what_failed() -> None:
     assert version_of(reading(), "builtin:") == "1"
     assert version_of(reading(), "s3://new") == "2"
     assert version_of(reading(), "s3://nobody") is None
-    assert failed_loads(reading()) == (FailedLoad("s3://bad", "digest-mismatch"),)
+    assert failed_loads(reading()) == (ModelLoadFailure("s3://bad", "digest-mismatch"),)
 
 
 def series(**totals: float) -> Reading:
@@ -165,7 +165,7 @@ def test_a_series_that_was_away_goes_on_where_it_was() -> None:
 
 
 def test_gauges_are_as_they_are_now() -> None:
-    assert failed_loads(between(reading(), reading())) == (FailedLoad("s3://bad", "digest-mismatch"),)
+    assert failed_loads(between(reading(), reading())) == (ModelLoadFailure("s3://bad", "digest-mismatch"),)
     assert version_of(between(reading(), reading()), "s3://new") == "2"
 
 

@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.rollout.aliases import Aliases
-from cluster.rollout.controller import Clock, Controller, Tell
+from cluster.rollout.controller import Clock, Controller, OnProgress
 from cluster.rollout.errors import MetricSourceError, TargetError
-from cluster.rollout.journal.base import AnyJournal
-from cluster.rollout.journal.file import Journal
+from cluster.rollout.journal.base import Journal
+from cluster.rollout.journal.file import FileJournal
 from cluster.rollout.metric_sources import Key, Reading
-from cluster.rollout.plan import Plan
-from cluster.rollout.targets.base import Guard, Mix, Serving
+from cluster.rollout.plan import RolloutPlan
+from cluster.rollout.targets.base import DeploymentState, SplitGuard, TrafficSplit
 
 RATE = 10.0
 """Requests a second and pod."""
-QUICK = Plan(window_s=10, settle_s=5, min_requests=200, min_windows=2, max_stage_s=600, apply_timeout_s=60)
+QUICK = RolloutPlan(
+    window_s=10, settle_s=5, min_requests=200, min_windows=2, max_stage_s=600, apply_timeout_s=60
+)
 
 
 class Killed(BaseException):
@@ -67,7 +69,7 @@ class World:
 
     folder: Path
     replicas: int = 4
-    mix: Mix = field(default_factory=lambda: Mix("old"))
+    mix: TrafficSplit = field(default_factory=lambda: TrafficSplit("old"))
     now: float = 1000.0
     live: list[str] = field(default_factory=lambda: ["old"])
     totals: Counter[Key] = field(default_factory=Counter)
@@ -77,7 +79,7 @@ class World:
     counted_at: float = 1000.0
     effects: int = 0
     dies_after: int | None = None
-    mixes: list[Mix] = field(default_factory=list)
+    mixes: list[TrafficSplit] = field(default_factory=list)
     down: bool = False
     blind: bool = False
     away: frozenset[int] = frozenset()
@@ -97,9 +99,9 @@ class World:
     def controller(
         self,
         aliases: Aliases | None = None,
-        journal: AnyJournal | None = None,
+        journal: Journal | None = None,
         clock: Clock | None = None,
-        tell: Tell = lambda rollout, line, decision: None,
+        tell: OnProgress = lambda rollout, line, decision: None,
     ) -> Controller:
         return Controller(
             journal or _Journal(self),
@@ -111,8 +113,8 @@ class World:
             tell=tell,
         )
 
-    def journal(self) -> Journal:
-        return Journal(self.folder)
+    def journal(self) -> FileJournal:
+        return FileJournal(self.folder)
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
@@ -221,13 +223,13 @@ class _Target:
 
     world: World
 
-    def read(self) -> Serving:
+    def read(self) -> DeploymentState:
         world = self.world
         if world.down:
             raise TargetError("nobody answers")
-        return Serving(world.mix, world.replicas, world.replicas, settled=True, fence=world.fence)
+        return DeploymentState(world.mix, world.replicas, world.replicas, settled=True, fence=world.fence)
 
-    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
+    def apply(self, mix: TrafficSplit, guard: SplitGuard | None = None) -> None:
         self.read()
         self.world.before_apply()
         if guard is not None:
@@ -254,7 +256,7 @@ class _Source:
         return self.world.reading()
 
 
-class _Journal(Journal):
+class _Journal(FileJournal):
     """A journal whose every entry is an effect."""
 
     def __init__(self, world: World) -> None:

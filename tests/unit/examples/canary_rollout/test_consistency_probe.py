@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from examples.canary_rollout.consistency_probe import Witness
+from examples.canary_rollout.consistency_probe import ConsistencyProbe
 
 OLD, NEW = [0.9, 0.2], [0.7, 0.4]
 
@@ -15,8 +15,8 @@ def answer(version: str, scores: list[float], header: str | None = None) -> http
     return httpx.Response(200, json=body, headers={"x-model-version": header or version})
 
 
-def witness(*answers: httpx.Response) -> Witness:
-    seen = Witness()
+def witness(*answers: httpx.Response) -> ConsistencyProbe:
+    seen = ConsistencyProbe()
     for each in answers:
         seen.take(each)
     return seen

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from examples.canary_rollout import report
-from examples.canary_rollout.load import Sample
+from examples.canary_rollout.load import RequestSample
 from examples.canary_rollout.timeline import p95_ms, rates, rows, stages
 from tests.unit.cluster.rollout.test_cli import rolled
 
 POINTS = [0.0, 1.0, 2.0, 3.0]
 
 
-def sample(due_s: float, version: str = "old", failure: str | None = None, ms: float = 10) -> Sample:
-    return Sample(due_s, due_s + ms / 1000, version, failure)
+def sample(due_s: float, version: str = "old", failure: str | None = None, ms: float = 10) -> RequestSample:
+    return RequestSample(due_s, due_s + ms / 1000, version, failure)
 
 
 def test_the_stages_of_a_promotion_follow_each_other(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from cluster.kuberay.diagnosis.causes import GATEWAY_API, Evidence, causes, lines
+from cluster.kuberay.diagnosis.causes import GATEWAY_API, RelatedObjects, causes, lines
 from cluster.kuberay.diagnosis.waiting import CERTAIN_S, CauseReport
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def recorded(name: str, **more: Any) -> Evidence:
-    return Evidence(**{**json.loads((RECORDED / f"{name}.json").read_text()), **more})
+def recorded(name: str, **more: Any) -> RelatedObjects:
+    return RelatedObjects(**{**json.loads((RECORDED / f"{name}.json").read_text()), **more})
 
 
 @pytest.mark.parametrize(
@@ -128,27 +128,27 @@ LIMITED = "toomanyrequests: You have reached your pull rate limit"
     ],
 )
 def test_a_container(container: dict[str, Any], is_final: bool, says: str) -> None:
-    (cause,) = causes(Evidence(SERVICE, pods=[pod_with(container)]))
+    (cause,) = causes(RelatedObjects(SERVICE, pods=[pod_with(container)]))
     assert cause.is_final == is_final and says in cause.text and cause.subject == "pod w"
 
 
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing"])
 def test_what_is_on_its_way_is_no_cause(reason: str) -> None:
-    assert causes(Evidence(SERVICE, pods=[pod_with(waiting(reason))])) == ()
+    assert causes(RelatedObjects(SERVICE, pods=[pod_with(waiting(reason))])) == ()
 
 
 def test_a_pod_that_was_asked_to_end_is_no_cause() -> None:
     pod = pod_with({"state": ended(143)}, policy="Never", phase="Running")
     pod["metadata"] = {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
-    assert causes(Evidence(SERVICE, pods=[pod])) == ()
+    assert causes(RelatedObjects(SERVICE, pods=[pod])) == ()
 
 
-def mount_failed(at: str, secret: str = "api-keys") -> Evidence:
+def mount_failed(at: str, secret: str = "api-keys") -> RelatedObjects:
     message = f'MountVolume.SetUp failed for volume "api-keys" : secret "{secret}" not found'
     about = {"involvedObject": {"uid": "1"}, "metadata": {}}
     event = {**about, "reason": "FailedMount", "message": message, "lastTimestamp": at}
     pod = pod_with(waiting("ContainerCreating"))
-    return Evidence(SERVICE, pods=[pod], events=[event])
+    return RelatedObjects(SERVICE, pods=[pod], events=[event])
 
 
 def test_a_mount_that_fails_is_a_cause_until_the_pod_runs() -> None:
@@ -156,7 +156,7 @@ def test_a_mount_that_fails_is_a_cause_until_the_pod_runs() -> None:
     (cause,) = causes(evidence)
     assert cause.is_final and 'FailedMount: MountVolume.SetUp failed for volume "api-keys"' in cause.text
     running = pod_with({"state": {"running": {}}, "ready": False}, phase="Running")
-    assert causes(Evidence(evidence.document, pods=[running], events=evidence.events)) == ()
+    assert causes(RelatedObjects(evidence.document, pods=[running], events=evidence.events)) == ()
 
 
 MESSAGE = """The deployment failed to start 3 times in a row. See controller logs for details. Error:
@@ -171,11 +171,11 @@ Please check that you have an NVIDIA GPU.
 """
 
 
-def application(status: str, deployment: str, message: str = MESSAGE) -> Evidence:
+def application(status: str, deployment: str, message: str = MESSAGE) -> RelatedObjects:
     deployments = {"classifier": {"status": deployment, "message": message}}
     said = {"status": status, "message": "Failed to update the deployments ['classifier']."}
     service = {"applicationStatuses": {"sentiment": {**said, "serveDeploymentStatuses": deployments}}}
-    return Evidence({**SERVICE, "status": {"pendingServiceStatus": service}})
+    return RelatedObjects({**SERVICE, "status": {"pendingServiceStatus": service}})
 
 
 def test_a_deployments_own_exception_is_the_cause() -> None:
@@ -196,7 +196,7 @@ def test_what_the_operator_refuses_is_a_cause_although_it_has_not_observed_it() 
         "metadata": {"name": "s", "generation": 2},
         "status": {"conditions": [refused]},
     }
-    (cause,) = causes(Evidence(document))
+    (cause,) = causes(RelatedObjects(document))
     assert cause.is_final and "name too long" in cause.text
 
 
@@ -227,10 +227,10 @@ def test_a_failed_attempt_counts_only_when_it_fails_again() -> None:
 
 
 def test_pods_that_end_alike_end_the_wait_and_others_do_not() -> None:
-    def replaced(name: str, code: int) -> Evidence:
+    def replaced(name: str, code: int) -> RelatedObjects:
         pod = pod_with({"state": ended(code)}, policy="Never", phase="Failed")
         pod["metadata"] = {**POD["metadata"], "name": name}
-        return Evidence(SERVICE, pods=[pod])
+        return RelatedObjects(SERVICE, pods=[pod])
 
     report = CauseReport(lambda line: None)
     assert not any(report.add(replaced("a", 1), now) for now in (0.0, 100.0, 200.0))

@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from cluster.rollout.errors import JournalCorruptedError, JournalLockedError
-from cluster.rollout.journal.file import Journal
-from cluster.rollout.plan import Plan
-from cluster.rollout.state import Command, State, Verb, replay
+from cluster.rollout.journal.file import FileJournal
+from cluster.rollout.plan import RolloutPlan
+from cluster.rollout.state import Command, RolloutState, Verb, replay
 
 ABORT, PROMOTE = Command(Verb.ABORT, 1, "a"), Command(Verb.PROMOTE, 1, "b")
 
 
 def test_entries_come_back_in_order(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "new")
+    journal = FileJournal(tmp_path / "new")
     assert journal.entries() == [] and not journal.is_held() and not (tmp_path / "new").exists()
     for number in range(3):
         journal.write({"event": "x", "number": number})
-    assert [entry["number"] for entry in Journal(tmp_path / "new").entries()] == [0, 1, 2]
+    assert [entry["number"] for entry in FileJournal(tmp_path / "new").entries()] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("torn", [b'{"event":"half', b"{", b'{"event":"whole","at":1}'])
 def test_a_torn_last_line_was_never_written(tmp_path: Path, torn: bytes) -> None:
-    journal = Journal(tmp_path)
+    journal = FileJournal(tmp_path)
     journal.write({"event": "first"})
     with (tmp_path / "journal.jsonl").open("ab") as file:
         file.write(torn)
@@ -36,7 +36,7 @@ def test_a_torn_last_line_was_never_written(tmp_path: Path, torn: bytes) -> None
 
 def test_a_torn_first_line_too(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(b'{"ev')
-    journal = Journal(tmp_path)
+    journal = FileJournal(tmp_path)
     journal.write({"event": "first"})
     assert journal.entries() == [{"event": "first"}]
 
@@ -44,7 +44,7 @@ def test_a_torn_first_line_too(tmp_path: Path) -> None:
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(b'{"event":"first"}\n[]\n{"event":"third"}\n')
     with pytest.raises(JournalCorruptedError, match="line 2 of"):
-        Journal(tmp_path).entries()
+        FileJournal(tmp_path).entries()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
 def test_entries_that_cannot_be_are_refused(entries: list[dict[str, object]]) -> None:
     with pytest.raises(JournalCorruptedError):
         replay(entries)
-    assert replay([]).state is State.IDLE
+    assert replay([]).state is RolloutState.IDLE
 
 
 def test_a_journal_of_an_earlier_version_is_read() -> None:
@@ -72,7 +72,7 @@ def test_a_journal_of_an_earlier_version_is_read() -> None:
         "right": 5,
         "wrong": 1,
     }
-    plan = Plan().model_dump(mode="json")
+    plan = RolloutPlan().model_dump(mode="json")
     plan["tolerances"] = {"error_share": 0.01}
     side = {"uri": "old", "version": None}
     window = {
@@ -99,14 +99,14 @@ def test_a_journal_of_an_earlier_version_is_read() -> None:
     )
     [read] = rollout.windows
     assert (read.canary.requests, read.canary.errors, read.canary.answered) == (40, 1, 0)
-    assert (rollout.state, rollout.fence) == (State.CANARY, 1)
+    assert (rollout.state, rollout.fence) == (RolloutState.CANARY, 1)
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    journal, inside, leave = Journal(tmp_path), threading.Event(), threading.Event()
+    journal, inside, leave = FileJournal(tmp_path), threading.Event(), threading.Event()
 
     def hold() -> None:
-        with Journal(tmp_path).held():
+        with FileJournal(tmp_path).held():
             inside.set()
             assert leave.wait(30)
 
@@ -122,17 +122,17 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_what_is_asked(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = FileJournal(tmp_path)
     assert journal.asked() is None
     journal.ask(ABORT)
-    assert Journal(tmp_path).asked() == ABORT
+    assert FileJournal(tmp_path).asked() == ABORT
     journal.answered(ABORT)
     journal.answered(ABORT)
     assert journal.asked() is None
 
 
 def test_a_command_that_arrives_while_another_is_carried_out_is_kept(tmp_path: Path) -> None:
-    controller, person = Journal(tmp_path), Journal(tmp_path)
+    controller, person = FileJournal(tmp_path), FileJournal(tmp_path)
     person.ask(PROMOTE)
     read = controller.asked()
     assert read == PROMOTE
@@ -143,7 +143,7 @@ def test_a_command_that_arrives_while_another_is_carried_out_is_kept(tmp_path: P
 
 def test_a_command_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
     (tmp_path / "asked").write_text("abort")
-    command = Journal(tmp_path).asked()
+    command = FileJournal(tmp_path).asked()
     assert command == Command(Verb.ABORT)
-    Journal(tmp_path).answered(command)
-    assert Journal(tmp_path).asked() is None
+    FileJournal(tmp_path).answered(command)
+    assert FileJournal(tmp_path).asked() is None

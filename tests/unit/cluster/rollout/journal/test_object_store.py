@@ -11,9 +11,9 @@ import pytest
 
 from cluster.aws.functions.rollout_watcher import entry_message
 from cluster.rollout.errors import JournalLockedError, LeaseLostError
-from cluster.rollout.journal.object_store import LEASE_S, StoredJournal
-from cluster.rollout.state import Command, Rollout, Side, State, Verb
-from cluster.rollout.targets.base import Mix
+from cluster.rollout.journal.object_store import LEASE_S, ObjectStoreJournal
+from cluster.rollout.state import Command, ModelVersion, Rollout, RolloutState, Verb
+from cluster.rollout.targets.base import TrafficSplit
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
 from train.registry.folder_place import FolderPlace
 
@@ -43,27 +43,27 @@ def clock() -> Clock:
     return Clock()
 
 
-def journal(folder: Path, clock: Clock) -> StoredJournal:
+def journal(folder: Path, clock: Clock) -> ObjectStoreJournal:
     """As another machine opens it."""
-    return StoredJournal(FolderPlace(folder), clock)
+    return ObjectStoreJournal(FolderPlace(folder), clock)
 
 
 def test_entries_come_back_in_order_and_add_up(tmp_path: Path, clock: Clock) -> None:
     writer, reader = journal(tmp_path, clock), journal(tmp_path, clock)
     assert reader.entries() == [] and reader.rollout() == Rollout()
     writer.write(STARTED)
-    assert reader.rollout().canary == Side("new")
+    assert reader.rollout().canary == ModelVersion("new")
     writer.write(ABORTED)
     assert reader.entries() == writer.entries() == [STARTED, ABORTED]
-    assert reader.rollout().state is State.ROLLING_BACK
+    assert reader.rollout().state is RolloutState.ROLLING_BACK
 
 
 def test_a_whole_rollout_is_kept_and_told(tmp_path: Path) -> None:
     world = World(tmp_path)
-    memory = StoredJournal(FolderPlace(tmp_path / "s3"), lambda: world.now)
-    rollout = world.controller(journal=memory).start(Side("good"), QUICK)
-    assert rollout.state is State.PROMOTED
-    assert StoredJournal(FolderPlace(tmp_path / "s3")).rollout() == rollout
+    memory = ObjectStoreJournal(FolderPlace(tmp_path / "s3"), lambda: world.now)
+    rollout = world.controller(journal=memory).start(ModelVersion("good"), QUICK)
+    assert rollout.state is RolloutState.PROMOTED
+    assert ObjectStoreJournal(FolderPlace(tmp_path / "s3")).rollout() == rollout
     assert not memory.is_held()
     told = [
         message.subject.partition(": rollout 1: ")[2]
@@ -126,7 +126,7 @@ def test_a_controller_that_was_overtaken_changes_nothing(tmp_path: Path, canary:
     while (world := paused_at(tmp_path / str(moment), moment, canary)) is not None:
         end = _Told(world, world.folder).rollout()
         assert end.state.rests and (world.mix, world.aliases["champion"]) == (
-            (Mix("good"), "2") if end.state is State.PROMOTED else (Mix("old"), "1")
+            (TrafficSplit("good"), "2") if end.state is RolloutState.PROMOTED else (TrafficSplit("old"), "1")
         ), f"moment {moment}"
         assert "canary" not in world.aliases
         overtaken += end.reason == "abort by hand"
@@ -146,18 +146,21 @@ def paused_at(folder: Path, moment: int, canary: str) -> World | None:
             world.now += 120
             other = _Told(world, folder)
             state, another = other.rollout().state, world.controller(journal=other)
-            if state in (State.CANARY, State.PROMOTING):
+            if state in (RolloutState.CANARY, RolloutState.PROMOTING):
                 taken_up.append(another.ask(Verb.ABORT))
             elif not state.rests:
                 taken_up.append(another.resume())
 
     world.on_sleep, world.on_entry, world.before_apply = pause, pause, pause
-    controller, side = world.controller(journal=_Told(world, folder)), Side(canary, MODELS[canary].version)
+    controller, side = (
+        world.controller(journal=_Told(world, folder)),
+        ModelVersion(canary, MODELS[canary].version),
+    )
     try:
         controller.start(side, QUICK, champion_version="1", model="sentiment")
     except LeaseLostError as error:
         assert taken_up and "this controller has done: " in str(error)
-        assert taken_up[0].state is State.ROLLED_BACK
+        assert taken_up[0].state is RolloutState.ROLLED_BACK
     else:
         assert not taken_up
     return None if world.on_sleep is pause else world
@@ -165,28 +168,30 @@ def paused_at(folder: Path, moment: int, canary: str) -> World | None:
 
 def test_an_abort_after_the_controller_was_killed_waits_for_its_lease_and_is_done(tmp_path: Path) -> None:
     world, place = World(tmp_path / "world", dies_after=1), FolderPlace(tmp_path / "s3")
-    killed = StoredJournal(place, lambda: world.now)
+    killed = ObjectStoreJournal(place, lambda: world.now)
     with pytest.raises(Killed):
-        world.controller(journal=killed).start(Side("good"), QUICK)
+        world.controller(journal=killed).start(ModelVersion("good"), QUICK)
     # The process is gone, and its lease is not.
     world.dies_after = None
-    assert killed.rollout().state is State.CANARY
+    assert killed.rollout().state is RolloutState.CANARY
     _lease_of_a_dead_process(place, world.now + LEASE_S)
-    rollout = world.controller(journal=StoredJournal(place, lambda: world.now)).ask(Verb.ABORT)
-    assert rollout.state is State.ROLLED_BACK and world.mix == Mix("old")
+    rollout = world.controller(journal=ObjectStoreJournal(place, lambda: world.now)).ask(Verb.ABORT)
+    assert rollout.state is RolloutState.ROLLED_BACK and world.mix == TrafficSplit("old")
 
 
 def test_an_abort_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
     world, place = World(tmp_path / "world", dies_after=1), FolderPlace(tmp_path / "s3")
     with pytest.raises(Killed):
-        world.controller(journal=StoredJournal(place, lambda: world.now)).start(Side("good"), QUICK)
+        world.controller(journal=ObjectStoreJournal(place, lambda: world.now)).start(
+            ModelVersion("good"), QUICK
+        )
     world.dies_after = None
     _lease_of_a_dead_process(place, world.now + 10 * LEASE_S)  # renewed by a process that hangs
     with pytest.raises(JournalLockedError, match="not taken abort"):
-        world.controller(journal=StoredJournal(place, lambda: world.now)).ask(Verb.ABORT)
+        world.controller(journal=ObjectStoreJournal(place, lambda: world.now)).ask(Verb.ABORT)
 
 
-class _Told(StoredJournal):
+class _Told(ObjectStoreJournal):
     """A journal whose every entry a world is told of."""
 
     def __init__(self, world: World, folder: Path) -> None:

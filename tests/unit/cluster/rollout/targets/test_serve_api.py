@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from cluster.rollout.errors import ForeignChangeError, LeaseLostError, TargetError
-from cluster.rollout.plan import Step
-from cluster.rollout.targets.base import Guard, Mix
+from cluster.rollout.plan import CanaryPods
+from cluster.rollout.targets.base import SplitGuard, TrafficSplit
 from cluster.rollout.targets.serve_api import ServeTarget
 
 SENTIMENT = {
@@ -23,7 +23,7 @@ SENTIMENT = {
     "deployments": [{"name": "classifier", "max_ongoing_requests": 77}],
 }
 OTHER = {"name": "other", "route_prefix": "/other", "import_path": "other:app"}
-CANARY = Mix("builtin:", "s3://new", Step(1, shadow=False))
+CANARY = TrafficSplit("builtin:", "s3://new", CanaryPods(1, shadow=False))
 
 
 class Serve:
@@ -89,8 +89,12 @@ def target(serve: Serve) -> ServeTarget:
 
 
 def test_a_mix_comes_back_as_it_was_told(target: ServeTarget) -> None:
-    assert target.read().mix == Mix("builtin:")
-    for mix in (CANARY, Mix("builtin:", "s3://new", Step(2, shadow=True)), Mix("s3://new")):
+    assert target.read().mix == TrafficSplit("builtin:")
+    for mix in (
+        CANARY,
+        TrafficSplit("builtin:", "s3://new", CanaryPods(2, shadow=True)),
+        TrafficSplit("s3://new"),
+    ):
         target.apply(mix)
         assert target.read().mix == mix and target.read().settled
 
@@ -112,16 +116,16 @@ def test_everything_else_stays(target: ServeTarget, serve: Serve) -> None:
 def test_a_change_over_a_later_one_or_over_another_persons_is_refused(
     target: ServeTarget, serve: Serve
 ) -> None:
-    told = frozenset((Mix("builtin:"), CANARY))
-    target.apply(CANARY, Guard(told, 7))
+    told = frozenset((TrafficSplit("builtin:"), CANARY))
+    target.apply(CANARY, SplitGuard(told, 7))
     assert (target.read().mix, target.read().fence) == (CANARY, 7)
     with pytest.raises(LeaseLostError, match="by change 7 of a later controller, and this one has change 6"):
-        target.apply(Mix("builtin:"), Guard(told, 6))
+        target.apply(TrafficSplit("builtin:"), SplitGuard(told, 6))
     with pytest.raises(ForeignChangeError, match="someone else changed"):
-        target.apply(Mix("builtin:"), Guard(frozenset((Mix("builtin:"),)), 8))
+        target.apply(TrafficSplit("builtin:"), SplitGuard(frozenset((TrafficSplit("builtin:"),)), 8))
     assert len(serve.put) == 1
-    target.apply(Mix("builtin:"), Guard(told, 8))
-    assert (target.read().mix, target.read().fence) == (Mix("builtin:"), 8)
+    target.apply(TrafficSplit("builtin:"), SplitGuard(told, 8))
+    assert (target.read().mix, target.read().fence) == (TrafficSplit("builtin:"), 8)
 
 
 def test_what_is_so_already_is_not_told_again(target: ServeTarget, serve: Serve) -> None:
