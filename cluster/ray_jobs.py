@@ -47,7 +47,7 @@ class RayJobs:
         *,
         variables: Mapping[str, str],
         timeout_s: float,
-        tell: Callable[[str], None],
+        on_progress: Callable[[str], None],
     ) -> None:
         """Run a command on the head node, and wait until it has succeeded.
 
@@ -59,7 +59,7 @@ class RayJobs:
             command: Shell command.
             variables: Environment variables for every process of the job.
             timeout_s: Maximum total time in seconds; then the job is stopped.
-            tell: Called with each line of the job's log.
+            on_progress: Called with each line of the job's log.
 
         Raises:
             RayJobError: The job failed, was stopped or took too long, or the cluster does not respond.
@@ -78,7 +78,7 @@ class RayJobs:
             # The last line of a running job may be incomplete.
             end = max(reported, len(lines) - 1) if status in _RUNNING else len(lines)
             for line in lines[reported:end]:
-                tell(line)
+                on_progress(line)
             reported = end
             if status == "SUCCEEDED":
                 return

@@ -129,7 +129,7 @@ def _wait(args: argparse.Namespace) -> int:
         kind_of(document),
         *_place(document),
         timeout_s=args.timeout,
-        tell=lambda line: print(line, flush=True),
+        on_progress=lambda line: print(line, flush=True),
     )
     return 0
 

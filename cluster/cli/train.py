@@ -89,7 +89,7 @@ def _on_ray(dashboard: str, environment: "Environment", training: "TrainingSetti
             entrypoint(training),
             variables=variables(training),
             timeout_s=training.deadline_s,
-            tell=_tell,
+            on_progress=_on_progress,
         )
 
 
@@ -103,10 +103,10 @@ def _on_kubernetes(context: str | None, environment: "Environment", training: "T
     *guards, job = training_documents(environment)
     for guard in guards:
         client.apply(guard)
-    _tell(start(client, job))
+    _on_progress(start(client, job))
     place = (job["metadata"]["namespace"], job["metadata"]["name"])
-    client.wait(RAY_JOB, *place, timeout_s=training.deadline_s, tell=_tell)
+    client.wait(RAY_JOB, *place, timeout_s=training.deadline_s, on_progress=_on_progress)
 
 
-def _tell(line: str) -> None:
+def _on_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

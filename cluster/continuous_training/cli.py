@@ -71,12 +71,12 @@ def _run(chosen: argparse.Namespace) -> int:
 
     loop = _loop(chosen)
     for _ in range(_MOST_STEPS):
-        facts, found = loop.decide()
+        observed, found = loop.decide()
         _say(chosen, found)
         if chosen.dry_run or not found.step.works:
             break
         with redirect_stdout(sys.stderr):  # messages of the step are progress output here
-            loop.carry_out(facts, found.step)
+            loop.execute(observed, found.step)
         if chosen.once:
             break
     return BLOCKED if found.step is LoopStep.BLOCKED else 0

@@ -4,4 +4,4 @@ from cluster.errors import ClusterError
 
 
 class ContinuousTrainingError(ClusterError):
-    """Failure to execute a step or to read the facts; the same call tries again."""
+    """Failure to execute a step or to read the observed state; the same call tries again."""

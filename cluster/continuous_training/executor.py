@@ -52,14 +52,14 @@ class Loop:
     go_on: Callable[[], None]
 
     def decide(self) -> tuple[ObservedState, PlannedStep]:
-        """Read the facts and decide the next step. Raises ContinuousTrainingError."""
+        """Read the observed state and decide the next step. Raises ContinuousTrainingError."""
         with _translated():
             least = self.drift.evidence.min_rows
-            facts = observe(self.model, self.retrainer, self.journal, least_rows=least)
+            observed = observe(self.model, self.retrainer, self.journal, least_rows=least)
             pace, now = self.retrainer.bounds.pace, self.retrainer.now()
-            return facts, next_step(facts, pace, least_rows=least, now=now)
+            return observed, next_step(observed, pace, least_rows=least, now=now)
 
-    def carry_out(self, facts: ObservedState, step: LoopStep) -> None:
+    def execute(self, observed: ObservedState, step: LoopStep) -> None:
         """Execute the step that `decide` returned.
 
         Raises ContinuousTrainingError, and ClusterError from a rollout.
@@ -68,15 +68,15 @@ class Loop:
             if step is LoopStep.DRIFT_CHECK:
                 self._look()
             elif step is LoopStep.RETRAIN:
-                window = facts.retraining if _unfinished(facts) else facts.looked
+                window = observed.retraining if _unfinished(observed) else observed.last_drift_check
                 assert window is not None  # otherwise this step would not be next
                 self.retrainer.retrain(self.model, window.since, window.until)
             elif step is LoopStep.ROLLOUT:
-                if facts.under_way is not None:
+                if observed.under_way is not None:
                     self.go_on()
                 else:
-                    assert facts.retraining is not None
-                    self.roll_out(facts.retraining.reference)
+                    assert observed.retraining is not None
+                    self.roll_out(observed.retraining.reference)
 
     def _look(self) -> None:
         retrainer = self.retrainer
@@ -98,8 +98,8 @@ class Loop:
         )
 
 
-def _unfinished(facts: ObservedState) -> bool:
-    return facts.retraining is not None and facts.retraining.status == "under way"
+def _unfinished(observed: ObservedState) -> bool:
+    return observed.retraining is not None and observed.retraining.status == "under way"
 
 
 @contextmanager

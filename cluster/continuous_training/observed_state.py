@@ -1,4 +1,4 @@
-"""Facts for the loop's decision: from prediction log, registry, retraining folder and rollout journal."""
+"""Observed state for the decision: from prediction log, registry, retraining folder and rollout journal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOK = "look.json"
 
 
 def observe(model: str, retrainer: Retrainer, journal: FileJournal, *, least_rows: int) -> ObservedState:
-    """Read all facts again.
+    """Read the entire state again.
 
     Args:
         model: The registered model.
@@ -49,10 +49,10 @@ def observe(model: str, retrainer: Retrainer, journal: FileJournal, *, least_row
         under_way,
         came_by_rollout=rollout.state is RolloutState.PROMOTED and rollout.canary.uri == champion.uri,
         rows=_new_rows(retrainer, champion, looked, least_rows),
-        looked=looked,
-        lacking=_lacking(retrainer, champion, looked),
+        last_drift_check=looked,
+        missing_labels=_lacking(retrainer, champion, looked),
         retraining=made,
-        tried=last_rollout(entries, made.uri) if made and made.uri else None,
+        last_rollout=last_rollout(entries, made.uri) if made and made.uri else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Decision on the next step of the loop: a pure function of the facts and of the time.
+"""Decision on the next step of the loop: a pure function of the observed state and the time.
 
 drift-check ──retrain──▶ retrain ──registered──▶ rollout ──promoted──▶ done
 │ ok, drift             │ refused               │ rolled back
@@ -66,10 +66,10 @@ class ObservedState:
         under_way: address of the bundle whose rollout is active, or None.
         came_by_rollout: whether the last rollout promoted the current champion.
         rows: the champion's predictions since the last drift check, counted up to what a check needs.
-        looked: last drift check of the champion, or None.
-        lacking: labels that are too few for a retraining on the window of the check, as text.
+        last_drift_check: last drift check of the champion, or None.
+        missing_labels: labels that are too few for a retraining on the window of the check, as text.
         retraining: last retraining of the champion, or None.
-        tried: rollout of the retrained version, or None.
+        last_rollout: rollout of the retrained version, or None.
     """
 
     model: str
@@ -77,10 +77,10 @@ class ObservedState:
     under_way: str | None = None
     came_by_rollout: bool = False
     rows: int = 0
-    looked: LastDriftCheck | None = None
-    lacking: tuple[str, ...] = ()
+    last_drift_check: LastDriftCheck | None = None
+    missing_labels: tuple[str, ...] = ()
     retraining: Retraining | None = None
-    tried: LastRollout | None = None
+    last_rollout: LastRollout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +91,29 @@ class PlannedStep:
     reason: str
 
 
-def next_step(facts: ObservedState, pace: PaceBounds, *, least_rows: int, now: datetime) -> PlannedStep:
+def next_step(observed: ObservedState, pace: PaceBounds, *, least_rows: int, now: datetime) -> PlannedStep:
     """Decide the next step.
 
     Args:
-        facts: Inputs of the decision.
+        observed: Inputs of the decision.
         pace: Bounds of how often the loop acts.
         least_rows: Minimum number of new predictions for a drift check.
         now: Current time, with a time zone.
     """
-    if facts.under_way is not None:
-        return PlannedStep(LoopStep.ROLLOUT, f"the rollout of {facts.under_way} is under way")
-    if facts.champion is None:
+    if observed.under_way is not None:
+        return PlannedStep(LoopStep.ROLLOUT, f"the rollout of {observed.under_way} is under way")
+    if observed.champion is None:
         return PlannedStep(
             LoopStep.BLOCKED,
-            f"{facts.model} has no champion; register a version, then "
-            f"`python -m train alias {facts.model}@champion VERSION`",
+            f"{observed.model} has no champion; register a version, then "
+            f"`python -m train alias {observed.model}@champion VERSION`",
         )
-    return _of_retraining(facts, pace, now) or _of_look(facts, pace, least_rows, now)
+    return _of_retraining(observed, pace, now) or _of_drift_check(observed, pace, least_rows, now)
 
 
-def _of_retraining(facts: ObservedState, pace: PaceBounds, now: datetime) -> PlannedStep | None:
+def _of_retraining(observed: ObservedState, pace: PaceBounds, now: datetime) -> PlannedStep | None:
     """Return the step that follows from a retraining of this champion, or None."""
-    made, tried = facts.retraining, facts.tried
+    made, tried = observed.retraining, observed.last_rollout
     if made is None:
         return None
     if made.status == "under way":
@@ -137,18 +137,18 @@ def _of_retraining(facts: ObservedState, pace: PaceBounds, now: datetime) -> Pla
     return None
 
 
-def _of_look(facts: ObservedState, pace: PaceBounds, least_rows: int, now: datetime) -> PlannedStep:
-    looked, made = facts.looked, facts.retraining
+def _of_drift_check(observed: ObservedState, pace: PaceBounds, least_rows: int, now: datetime) -> PlannedStep:
+    looked, made = observed.last_drift_check, observed.retraining
     of_it = made if looked is not None and made is not None and made.until == looked.until else None
-    if looked is not None and looked.verdict == "retrain" and of_it is None and not facts.lacking:
+    if looked is not None and looked.verdict == "retrain" and of_it is None and not observed.missing_labels:
         return PlannedStep(LoopStep.RETRAIN, f"the last look found: {'; '.join(looked.reasons)}")
     if looked is None or now >= looked.until + pace.look:
-        if facts.rows >= least_rows:
+        if observed.rows >= least_rows:
             since = "no look was made yet" if looked is None else f"the last look was {_time(looked.until)}"
             return PlannedStep(LoopStep.DRIFT_CHECK, f"{since}, and there are {least_rows:,} answers or more")
-        few = f"{facts.rows:,} new answers of {facts.champion}; a look for drift needs {least_rows:,}"
-        if looked is None and facts.came_by_rollout:
-            return PlannedStep(LoopStep.DONE, f"{facts.model}/{facts.champion} is on every pod; {few}")
+        few = f"{observed.rows:,} new answers of {observed.champion}; a look for drift needs {least_rows:,}"
+        if looked is None and observed.came_by_rollout:
+            return PlannedStep(LoopStep.DONE, f"{observed.model}/{observed.champion} is on every pod; {few}")
         return PlannedStep(LoopStep.WAIT, few)
     after = f"the next look is from {_time(looked.until + pace.look)} on"
     if looked.verdict != "retrain":
@@ -157,7 +157,9 @@ def _of_look(facts: ObservedState, pace: PaceBounds, least_rows: int, now: datet
     if of_it is not None:
         why = "; ".join(of_it.reasons) or of_it.status
         return PlannedStep(LoopStep.WAIT, f"the last window was retrained on already: {why}; {after}")
-    return PlannedStep(LoopStep.WAIT, f"a retraining lacks labels: {'; '.join(facts.lacking)}; {after}")
+    return PlannedStep(
+        LoopStep.WAIT, f"a retraining lacks labels: {'; '.join(observed.missing_labels)}; {after}"
+    )
 
 
 def _time(value: datetime) -> str:

@@ -138,7 +138,7 @@ def start_rollout(chosen: argparse.Namespace, open_it: Open = open_default) -> i
         rollout = controller.start(
             found.canary if found else ModelVersion(chosen.canary),
             plan,
-            champion_version=found.champion_version(serving.mix.champion) if found and serving else None,
+            champion_version=found.champion_version(serving.split.champion) if found and serving else None,
             model=found.model if found else None,
             raise_to_two=chosen.raise_to_two,
             hold=chosen.hold,
@@ -216,7 +216,7 @@ def _controller(chosen: argparse.Namespace, open_it: Open = open_default) -> Ite
 
     with selected_target(chosen) as (target, source):
         aliases = RegistryAliases(open_it)
-        yield Controller(_journal(chosen), target, source, aliases=aliases, tell=_teller(chosen))
+        yield Controller(_journal(chosen), target, source, aliases=aliases, on_progress=_teller(chosen))
 
 
 def _journal(chosen: argparse.Namespace) -> Journal:
@@ -243,7 +243,7 @@ def _serving(chosen: argparse.Namespace) -> DeploymentState | None:
 def _teller(chosen: argparse.Namespace) -> OnProgress:
     from cluster.rollout.report import as_json, table
 
-    def tell(rollout: Rollout, line: str, decision: Decision | None) -> None:
+    def on_progress(rollout: Rollout, line: str, decision: Decision | None) -> None:
         if chosen.json:
             print(json.dumps({**as_json(rollout, None), "event": line}), flush=True)
             return
@@ -251,7 +251,7 @@ def _teller(chosen: argparse.Namespace) -> OnProgress:
         if decision is not None:
             print("\n".join(table(rollout)), flush=True)
 
-    return tell
+    return on_progress
 
 
 def _ended(chosen: argparse.Namespace, rollout: Rollout) -> int:

@@ -61,7 +61,7 @@ class Controller:
         aliases: registry aliases; by default none are moved.
         clock: Unix time; by default `steady_clock`.
         sleep: waits for a number of seconds.
-        tell: progress callback.
+        on_progress: progress callback.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Controller:
         aliases: Aliases | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        tell: OnProgress = lambda rollout, line, decision: None,
+        on_progress: OnProgress = lambda rollout, line, decision: None,
     ) -> None:
         self._journal = journal
         self._target = target
         self._source = source
         self._clock = clock or steady_clock()
         self._sleep = sleep
-        self._tell = tell
+        self._on_progress = on_progress
         self._rollout = Rollout()
         self._before: Reading | None = None
         self._read_at = 0.0
@@ -127,7 +127,7 @@ class Controller:
             _check_fit(serving, canary)
             replicas = max(serving.replicas, RAISED if raise_to_two else 0)
             stages = steps(plan, replicas)
-            rate = self._observed_rate(serving.mix.champion, plan.window_s)
+            rate = self._observed_rate(serving.split.champion, plan.window_s)
             if rate is not None:
                 plan, expected = fitted(plan, stages, replicas, rate, little_traffic)
                 self._say(expected)
@@ -138,9 +138,9 @@ class Controller:
                 self._journal.answered(command)  # it was meant for an earlier rollout
             self._write(
                 "started",
-                reason=f"{canary.uri} against {serving.mix.champion}",
+                reason=f"{canary.uri} against {serving.split.champion}",
                 plan=plan.model_dump(mode="json"),
-                champion=asdict(ModelVersion(serving.mix.champion, champion_version)),
+                champion=asdict(ModelVersion(serving.split.champion, champion_version)),
                 canary=asdict(canary),
                 model=model,
                 steps=[asdict(step) for step in stages],
@@ -217,7 +217,7 @@ class Controller:
         self._before, self._began = None, self._clock()
         while not self._rollout.state.rests:
             try:
-                if not self._heed():
+                if not self._handle_operator_request():
                     self._step()
             except ForeignChangeError as error:
                 self._write("stopped", reason=f"{error}{self._effects.so_far(self._rollout)}")
@@ -227,7 +227,7 @@ class Controller:
                 break
         return self._rollout
 
-    def _heed(self) -> bool:
+    def _handle_operator_request(self) -> bool:
         """Execute the pending command if it fits the state; return whether it does."""
         command = self._journal.asked()
         if command is None:
@@ -255,11 +255,11 @@ class Controller:
         elif rollout.state is RolloutState.ROLLING_BACK:
             self._roll_back()
         elif rollout.applied_at is None:
-            self._let_in()
+            self._apply_stage()
         else:
             self._watch()
 
-    def _let_in(self) -> None:
+    def _apply_stage(self) -> None:
         """Deploy the models of the stage."""
         rollout = self._rollout
         fault = self._settle()
@@ -268,7 +268,7 @@ class Controller:
             if rollout.raised_from is not None:
                 fault = self._settle(self._effects.raise_replicas, replicas=RAISED)
         if fault is None:
-            fault = self._settle(self._effects.apply, {rollout.mix})
+            fault = self._settle(self._effects.apply, {rollout.split})
         if fault is None:
             self._write("applied")
         elif fault:
@@ -331,7 +331,7 @@ class Controller:
     def _promote(self) -> None:
         """Switch every pod to the canary, which then becomes the champion."""
         rollout = self._rollout
-        fault = self._settle(self._effects.apply, {rollout.mix})
+        fault = self._settle(self._effects.apply, {rollout.split})
         if fault is None and not self._wait(max(rollout.plan.settle_s, _LOOK_S)):
             reading = self._read()
             unconfirmed = reading if isinstance(reading, str) else self._unconfirmed(reading)
@@ -370,7 +370,7 @@ class Controller:
     def _roll_back(self) -> None:
         """Switch every pod back to the champion."""
         rollout = self._rollout
-        fault = self._settle(self._effects.apply, {rollout.mix})
+        fault = self._settle(self._effects.apply, {rollout.split})
         if fault is not None:
             raise TargetError(
                 f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
@@ -385,14 +385,14 @@ class Controller:
     def _settle(
         self,
         change: Callable[[Rollout], None] = lambda rollout: None,
-        mixes: Collection[TrafficSplit] | None = None,
+        splits: Collection[TrafficSplit] | None = None,
         replicas: int = 0,
     ) -> str | None:
-        """Make a change and wait until every pod serves one of the given mixes with enough replicas.
+        """Make a change and wait until every pod serves one of the given splits with enough replicas.
 
         Args:
             change: change of the pods; repeated if the cluster did not answer.
-            mixes: mixes to wait for; None accepts every mix of this rollout.
+            splits: splits to wait for; None accepts every split of this rollout.
             replicas: minimum number of replicas.
 
         Returns:
@@ -400,14 +400,14 @@ class Controller:
                 is pending.
         """
         plan, began, said, told = self._rollout.plan, self._clock(), "", False
-        mixes = self._rollout.told if mixes is None else mixes
+        splits = self._rollout.configured if splits is None else splits
         while self._clock() - began < plan.apply_timeout_s:
             try:
                 if not told:
                     change(self._rollout)
                     told = True
                 serving = self._effects.serving(self._rollout)
-                done = serving.replicas >= replicas and serving.mix in mixes
+                done = serving.replicas >= replicas and serving.split in splits
                 if serving.settled and done:
                     return None
                 if serving.failed and done:
@@ -467,7 +467,7 @@ class Controller:
             self._say(f"{event.replace('_', ' ')}: {rollout.reason}")
 
     def _say(self, line: str, decision: Decision | None = None) -> None:
-        self._tell(self._rollout, line, decision)
+        self._on_progress(self._rollout, line, decision)
 
 
 def steady_clock(
@@ -483,15 +483,15 @@ def steady_clock(
 
 def _check_fit(serving: DeploymentState, canary: ModelVersion) -> None:
     """Raise RolloutStateError if the state of the cluster does not permit a rollout."""
-    mix = serving.mix
-    if mix.canary is not None:
+    split = serving.split
+    if split.canary is not None:
         raise RolloutStateError(
-            f"the pods already have a canary, {mix.canary}, that this journal knows nothing of; end the "
+            f"the pods already have a canary, {split.canary}, that this journal knows nothing of; end the "
             "rollout it belongs to, or put user_config back by hand"
         )
     if serving.blocked:
         raise RolloutStateError(serving.blocked)
-    if mix.champion == canary.uri:
+    if split.champion == canary.uri:
         raise RolloutStateError(f"{canary.uri} is what every pod serves already")
     if not serving.settled:
         raise RolloutStateError(

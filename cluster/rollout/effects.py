@@ -34,17 +34,17 @@ class Effects:
 
         Raises:
             TargetError: the cluster cannot be read.
-            ForeignChangeError, LeaseLostError: the pods are configured with a mix that this rollout did not
+            ForeignChangeError, LeaseLostError: the pods are configured with a split that this rollout did not
             set.
         """
         serving = self._target.read()
-        SplitGuard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
+        SplitGuard(rollout.configured, rollout.fence).check(serving.split, serving.fence)
         return serving
 
     def apply(self, rollout: Rollout) -> None:
-        """Configure the pods with the mix of the rollout's state; raises as `serving`."""
-        guard = SplitGuard(rollout.told, rollout.fence)
-        self._make(f"pods told {rollout.mix}", partial(self._target.apply, rollout.mix, guard))
+        """Configure the pods with the split of the rollout's state; raises as `serving`."""
+        guard = SplitGuard(rollout.configured, rollout.fence)
+        self._make(f"pods told {rollout.split}", partial(self._target.apply, rollout.split, guard))
 
     def raise_replicas(self, rollout: Rollout) -> None:
         """Scale to at least two replicas; raises as `serving`."""

@@ -35,7 +35,7 @@ class LeaseLostError(JournalLockedError):
 
 
 class ForeignChangeError(RolloutError):
-    """Model mix on the pods that this rollout did not configure."""
+    """Traffic split on the pods that this rollout did not configure."""
 
 
 class RolloutPlanError(RolloutError):

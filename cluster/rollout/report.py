@@ -41,9 +41,9 @@ def as_json(rollout: Rollout, serving: DeploymentState | None) -> dict[str, Any]
         "serving": None
         if serving is None
         else {
-            "champion": serving.mix.champion,
-            "canary": serving.mix.canary,
-            "canary_pods": serving.mix.step.pods if serving.mix.step else 0,
+            "champion": serving.split.champion,
+            "canary": serving.split.canary,
+            "canary_pods": serving.split.step.pods if serving.split.step else 0,
             "replicas": serving.replicas,
             "settled": serving.settled,
         },
@@ -74,7 +74,10 @@ def describe(rollout: Rollout, serving: DeploymentState | None, *, at_work: bool
         )
     if serving is not None:
         lines.append(f"  pods      {_serving(serving)}")
-        if rollout.state in (RolloutState.PROMOTED, RolloutState.ROLLED_BACK) and serving.mix != rollout.mix:
+        if (
+            rollout.state in (RolloutState.PROMOTED, RolloutState.ROLLED_BACK)
+            and serving.split != rollout.split
+        ):
             lines.append(
                 f"  changed   since the rollout ended, by {_changed_by(serving.fence, rollout.fence)}"
             )
@@ -149,17 +152,17 @@ def _stages(rollout: Rollout) -> str:
 
 
 def _serving(serving: DeploymentState) -> str:
-    mix = serving.mix
+    split = serving.split
     settled = "" if serving.settled else ", not settled"
-    if mix.canary is None or mix.step is None:
-        return f"{serving.replicas} of {mix.champion}{settled}"
-    canary = min(mix.step.pods, serving.replicas)
-    aside = " in shadow" if mix.step.shadow else ""
-    return f"{serving.replicas - canary} of {mix.champion}, {canary} of {mix.canary}{aside}{settled}"
+    if split.canary is None or split.step is None:
+        return f"{serving.replicas} of {split.champion}{settled}"
+    canary = min(split.step.pods, serving.replicas)
+    aside = " in shadow" if split.step.shadow else ""
+    return f"{serving.replicas - canary} of {split.champion}, {canary} of {split.canary}{aside}{settled}"
 
 
 def _changed_by(fence: int, last: int) -> str:
-    """Describe the writer of the served mix by its change number; `last` is this rollout's last change."""
+    """Describe the writer of the served split by its change number; `last` is this rollout's last change."""
     if fence > last:
         return f"change {fence} of another rollout"
     return f"a controller that was overtaken: change {fence} of {last}" if fence else "someone else"

@@ -123,7 +123,7 @@ class Rollout:
         raised_from: replicas before the rollout, if it raised them; None if it did not.
         reason: reason of the last transition.
         since: Unix time of the last transition.
-        told: mixes that the pods may have been configured with since a mix was last confirmed.
+        configured: splits that the pods may have been configured with since a split was last confirmed.
         fence: number of the last transition; it rises from rollout to rollout of a service.
     """
 
@@ -141,7 +141,7 @@ class Rollout:
     raised_from: int | None = None
     reason: str = ""
     since: float = 0.0
-    told: frozenset[TrafficSplit] = frozenset()
+    configured: frozenset[TrafficSplit] = frozenset()
     fence: int = 0
 
     @property
@@ -150,8 +150,8 @@ class Rollout:
         return self.steps[self.stage]
 
     @property
-    def mix(self) -> TrafficSplit:
-        """Return the mix that the pods should serve in the current state."""
+    def split(self) -> TrafficSplit:
+        """Return the split that the pods should serve in the current state."""
         if self.state in (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK):
             return TrafficSplit(self.champion.uri)
         if self.state in (RolloutState.PROMOTING, RolloutState.PROMOTED):
@@ -202,7 +202,7 @@ def after(rollout: Rollout, entry: Entry) -> Rollout:
         )
     try:
         taken = replace(_take(rollout, event, entry), state=_LEADS[event][1])
-        return taken if taken.state.rests else replace(taken, told=taken.told | {taken.mix})
+        return taken if taken.state.rests else replace(taken, configured=taken.configured | {taken.split})
     except (KeyError, TypeError, ValueError) as error:
         raise JournalCorruptedError(
             f"the entry {event!r} of rollout {rollout.number} is not whole: {error!r}"
@@ -213,7 +213,7 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
     if event == "observed":
         return replace(rollout, windows=(*rollout.windows, _window(entry["window"])))
     if event == "applied":
-        return replace(rollout, applied_at=float(entry["at"]), held=False, told=frozenset())
+        return replace(rollout, applied_at=float(entry["at"]), held=False, configured=frozenset())
     told = replace(
         rollout,
         reason=str(entry.get("reason", "")),
@@ -235,7 +235,7 @@ def _take(rollout: Rollout, event: str, entry: Entry) -> Rollout:
             raised_from=entry["raised_from"],
             reason=told.reason,
             since=told.since,
-            told=frozenset((TrafficSplit(entry["champion"]["uri"]),)),
+            configured=frozenset((TrafficSplit(entry["champion"]["uri"]),)),
             # The number of the last change that an earlier rollout, of this journal or another, wrote to the
             # pods.
             fence=max(told.fence, int(entry.get("fence", 0)) + 1),

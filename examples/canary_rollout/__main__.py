@@ -45,7 +45,7 @@ def _run(args: argparse.Namespace) -> int:
     def on_progress(line: str) -> None:
         print(f"[{time.strftime('%H:%M:%S')}] {line}", file=sys.stderr, flush=True)
 
-    shown = demonstrate(args.out, replicas=args.replicas, per_minute=args.per_minute, tell=on_progress)
+    shown = demonstrate(args.out, replicas=args.replicas, per_minute=args.per_minute, on_progress=on_progress)
     print(shown.as_json() if args.json else as_text(shown), flush=True)
     on_progress(f"plot: {args.out / 'canary.png'}")
     return 0 if shown.holds else 1

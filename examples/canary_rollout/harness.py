@@ -70,14 +70,14 @@ class Harness:
     memory: Memory
 
     def roll_out(
-        self, name: str, canary: str, tell: OnProgress, plan: RolloutPlan = QUICK
+        self, name: str, canary: str, on_progress: OnProgress, plan: RolloutPlan = QUICK
     ) -> tuple[Rollout, list[Entry]]:
         """Run a canary rollout to its end.
 
         Args:
             name: name of the journal.
             canary: address of the bundle.
-            tell: progress callback.
+            on_progress: progress callback.
             plan: plan of the rollout.
 
         Returns:
@@ -86,7 +86,9 @@ class Harness:
         self.load.check()
         journal = FileJournal(self.folder / "journals" / name)
         source = Endpoints(self.service.dashboard, [self.service.metrics], client=self.client)
-        rollout = Controller(journal, self.target, source, tell=tell).start(ModelVersion(canary), plan)
+        rollout = Controller(journal, self.target, source, on_progress=on_progress).start(
+            ModelVersion(canary), plan
+        )
         return rollout, journal.entries()
 
     def settle(self, seconds: float = 0.0) -> None:
@@ -110,7 +112,7 @@ def running_service(
     *,
     replicas: int,
     per_minute: float,
-    tell: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[str], None] = lambda line: None,
     environment: Mapping[str, str] | None = None,
     works_in: Path | None = None,
 ) -> Iterator[Harness]:
@@ -120,7 +122,7 @@ def running_service(
         folder: folder for journals and files.
         replicas: number of replicas; they share the cores.
         per_minute: requests per minute and replica.
-        tell: progress callback, called with one line for each step.
+        on_progress: progress callback, called with one line for each step.
         environment: additional environment variables for Ray and the replicas.
         works_in: folder in which Ray runs.
 
@@ -137,7 +139,7 @@ def running_service(
     try:
         with (
             _ended_in_order(),
-            serving(service, tell),
+            serving(service, on_progress),
             httpx.Client(timeout=_TIMEOUT_S) as client,
             generating_load(service.url, folder, TEXTS, pods=replicas, per_minute=per_minute) as load,
             probing(service.url, TEXTS[:8]) as witness,

@@ -65,7 +65,7 @@ class RolloutResults:
 
 
 def demonstrate(
-    out: Path, *, replicas: int, per_minute: float, tell: Callable[[str], None]
+    out: Path, *, replicas: int, per_minute: float, on_progress: Callable[[str], None]
 ) -> RolloutResults:
     """Run the demonstration.
 
@@ -73,7 +73,7 @@ def demonstrate(
         out: folder for the plot, `canary.png`; it is created.
         replicas: number of replicas, at least two.
         per_minute: requests per minute and replica.
-        tell: progress callback, called with one line for each step.
+        on_progress: progress callback, called with one line for each step.
 
     Raises:
         ExampleError: the service or the load test could not be run.
@@ -88,13 +88,15 @@ def demonstrate(
             GOOD: version_of_builtin(folder / GOOD, GOOD, temperature=1.0),
             BAD: version_of_builtin(folder / BAD, BAD, swap_labels=True),
         }
-        with running_service(folder, replicas=replicas, per_minute=per_minute, tell=tell) as here:
+        with running_service(
+            folder, replicas=replicas, per_minute=per_minute, on_progress=on_progress
+        ) as here:
             here.settle(_WARM_S)
             memory = {"before": here.memory.now()}
             rollouts, journals = {}, {}
             for name, uri in canaries.items():
-                tell(f"rolling out {name}")
-                rollouts[name], journals[name] = here.roll_out(name, uri, _teller(tell))
+                on_progress(f"rolling out {name}")
+                rollouts[name], journals[name] = here.roll_out(name, uri, _teller(on_progress))
                 here.settle(_WARM_S)
                 began_s, ended_s = journals[name][0]["at"], journals[name][-1]["at"]
                 memory[f"most while {name} was rolled out"] = here.memory.most(began_s, ended_s)
@@ -162,5 +164,5 @@ def _memory(phases: Mapping[str, Mapping[int, int]]) -> ExpectedResult:
     )
 
 
-def _teller(tell: Callable[[str], None]) -> Callable[[Rollout, str, Decision | None], None]:
-    return lambda rollout, line, decision: tell(f"  {rollout.state:<12} {line}")
+def _teller(on_progress: Callable[[str], None]) -> Callable[[Rollout, str, Decision | None], None]:
+    return lambda rollout, line, decision: on_progress(f"  {rollout.state:<12} {line}")

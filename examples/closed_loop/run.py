@@ -147,7 +147,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
             loop, tell, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say
         )
         lost = len(clients.lost(log))
-        live = target.read().mix.champion
+        live = target.read().split.champion
     tell("asking both versions about texts that nobody has seen")
     versions = {version.uri: version.version for version in registry.versions(MODEL)}
     before, after = (_accuracy(uri, domains) for uri in (first.uri, live))
@@ -177,7 +177,7 @@ def _steps(
     """Execute steps until there is nothing to do, or until a rollout, which runs under load, has ended."""
     done: list[PlannedStep] = []
     while len(done) < most:
-        facts, found = loop.decide()
+        observed, found = loop.decide()
         tell(f"next step: {found.step}: {found.reason}")
         done.append(found)
         if not found.step.works:
@@ -185,7 +185,7 @@ def _steps(
         loaded = found.step is LoopStep.ROLLOUT and during is not None
         mixed = random.Random(0).sample(rows, len(rows))
         with during.steadily(mixed, say) if loaded and during else nullcontext():
-            loop.carry_out(facts, found.step)
+            loop.execute(observed, found.step)
         if found.step is LoopStep.ROLLOUT:
             break
     return done
@@ -214,13 +214,13 @@ def _loop(
         target,
         Endpoints(service.dashboard, [service.metrics], client=client),
         aliases=RegistryAliases(lambda: registry),
-        tell=said,
+        on_progress=said,
     )
 
     def roll_out(reference: str) -> None:
         found = find(reference, lambda: registry)
         assert found is not None  # the reference is a registry address
-        serves = found.champion_version(target.read().mix.champion)
+        serves = found.champion_version(target.read().split.champion)
         controller.start(found.canary, PLAN, champion_version=serves, model=found.model)
 
     def go_on() -> None:

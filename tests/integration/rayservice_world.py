@@ -90,13 +90,13 @@ class Operator:
         [application] = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
         options = options_of(application, "classifier")
         self.world.count()
-        self.world.mix = split_of(options["user_config"])
-        self.world.mixes.append(self.world.mix)
+        self.world.split = split_of(options["user_config"])
+        self.world.splits.append(self.world.split)
         self.world.replicas = max(self.world.replicas, options["autoscaling_config"]["min_replicas"])
 
     def _report(self, status: str) -> None:
-        mix = self.world.mix
-        failed = self.refuses and self.refuses in (mix.champion, mix.canary)
+        split = self.world.split
+        failed = self.refuses and self.refuses in (split.champion, split.canary)
         application = {
             "status": "DEPLOY_FAILED" if failed else status,
             "message": f"Serve cannot deploy {self.refuses}" if failed else "",

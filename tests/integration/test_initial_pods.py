@@ -127,7 +127,7 @@ def test_a_rollout_leaves_the_number_to_the_autoscaler_and_an_upgrade_of_its_ser
     assert cli("apply", image="senti:3") == 0
     assert initial(api) == 5
     assert cli("diff", image="senti:3") == 0
-    assert target.read().mix == TrafficSplit("hf:other@main"), "the models are still the rollout's"
+    assert target.read().split == TrafficSplit("hf:other@main"), "the models are still the rollout's"
 
 
 def test_an_upgrade_through_a_gateway_follows_the_traffic_that_moves(api: KubeApi) -> None:

@@ -216,7 +216,7 @@ def test_a_server_that_never_answers_is_given_up(api: KubeApi, clock: Clock) -> 
 
 def wait(client: KubeRay, timeout_s: float = 600.0) -> list[str]:
     told: list[str] = []
-    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=timeout_s, tell=told.append)
+    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=timeout_s, on_progress=told.append)
     return told
 
 
@@ -301,7 +301,7 @@ def test_what_may_not_be_read_is_told_and_does_not_end_the_waiting(api: KubeApi,
     api.denied = {"events", "serviceaccounts"}
     api.script = [lambda: api.set_status(PATH, STARTING), lambda: api.set_status(PATH, READY)]
     told: list[str] = []
-    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=60, tell=told.append)
+    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=60, on_progress=told.append)
     assert [line for line in told if "not allowed to read" in line] == [
         "not allowed to read events, serviceaccounts: causes may be missing; "
         "see the role in cluster/aws/ci-rbac.yaml"
@@ -313,7 +313,7 @@ def test_no_pod_without_its_account_ends_the_waiting(api: KubeApi, client: KubeR
     api.remove(SERVICE_ACCOUNT.path(NAMESPACE, "sentiment"))
     told: list[str] = []
     with pytest.raises(WaitError, match="ServiceAccount sentiment does not exist"):
-        client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=600, tell=told.append)
+        client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=600, on_progress=told.append)
     assert "ServiceAccount sentiment does not exist" in told[-1]
 
 
@@ -365,7 +365,7 @@ def test_a_job_is_waited_for(api: KubeApi, client: KubeRay, status: dict[str, An
     ]
     told: list[str] = []
     try:
-        client.wait(RAY_JOB, NAMESPACE, "sentiment-train", timeout_s=60, tell=told.append)
+        client.wait(RAY_JOB, NAMESPACE, "sentiment-train", timeout_s=60, on_progress=told.append)
         assert ends is None
     except WaitError as error:
         assert ends is not None and ends in str(error)
@@ -385,7 +385,7 @@ def test_a_cluster_is_ready_when_it_is_provisioned(api: KubeApi, client: KubeRay
         lambda: api.set_status(path, {**counts, "readyWorkerReplicas": 1}),
         lambda: api.set_status(path, {**counts, "state": "ready", "conditions": [provisioned]}),
     ]
-    last = client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, tell=lambda line: None)
+    last = client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, on_progress=lambda line: None)
     assert last.summary == "2 of 2 workers ready"
     failure = {
         "type": "ReplicaFailure",
@@ -396,7 +396,7 @@ def test_a_cluster_is_ready_when_it_is_provisioned(api: KubeApi, client: KubeRay
     api.script = [lambda: api.set_status(path, {"conditions": [failure]})]
     api.objects[path]["status"] = {}
     with pytest.raises(WaitError, match="quota"):
-        client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, tell=lambda line: None)
+        client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, on_progress=lambda line: None)
 
 
 def test_every_error_is_of_one_family() -> None:

@@ -139,7 +139,7 @@ class Site:
 
     def served(self) -> TrafficSplit:
         with httpx.Client(timeout=60) as client:
-            return ServeTarget(self.plan.dashboard, client=client).read().mix
+            return ServeTarget(self.plan.dashboard, client=client).read().split
 
     def champion(self) -> str:
         return self.registry.get("sentiment@champion").version

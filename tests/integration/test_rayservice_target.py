@@ -84,7 +84,7 @@ class Cluster:
             aliases=world,
             clock=lambda: world.now,
             sleep=world.sleep,
-            tell=lambda rollout, line, decision: self.said.append(line),
+            on_progress=lambda rollout, line, decision: self.said.append(line),
         )
 
     def start(self, canary: str = "good", **options: Any) -> Rollout:
@@ -104,7 +104,7 @@ class Cluster:
         """Call `happens` once while the canary is observed."""
 
         def look() -> None:
-            if self.world.mix.canary and self.world.journal().rollout().applied_at is not None:
+            if self.world.split.canary and self.world.journal().rollout().applied_at is not None:
                 self.world.on_sleep = lambda: None
                 happens()
 
@@ -130,7 +130,7 @@ def test_a_good_canary_is_promoted_and_nothing_but_the_model_changed(cluster: Cl
         TrafficSplit("old", "good", HALF),
         TrafficSplit("good"),
     ]
-    assert cluster.world.mixes == wanted
+    assert cluster.world.splits == wanted
     assert cluster.owners() == {ROLLOUT_MANAGER}
     after = cluster.api.objects[PATH]["spec"]
     assert {**after, "serveConfigV2": ""} == {**before, "serveConfigV2": ""}
@@ -142,14 +142,14 @@ def test_a_good_canary_is_promoted_and_nothing_but_the_model_changed(cluster: Cl
 @pytest.mark.parametrize("canary", ["failing", "stuck", "broken"])
 def test_a_bad_canary_is_taken_back(cluster: Cluster, canary: str) -> None:
     assert cluster.start(canary).state is RolloutState.ROLLED_BACK
-    assert cluster.world.mixes[-1] == cluster.target.read().mix == TrafficSplit("old")
+    assert cluster.world.splits[-1] == cluster.target.read().split == TrafficSplit("old")
 
 
 @pytest.mark.parametrize(("fault", "every"), [(500, 3), (503, 5), (429, 3), (DROP, 5), (LOST, 3), (LOST, 5)])
 def test_it_is_promoted_though_calls_fail(cluster: Cluster, fault: Fault, every: int) -> None:
     cluster.operator.fault = seldom(fault, every)
     assert cluster.start().state is RolloutState.PROMOTED
-    assert cluster.target.read().mix == TrafficSplit("good")
+    assert cluster.target.read().split == TrafficSplit("good")
     assert cluster.operator.calls > 50
 
 
@@ -170,7 +170,7 @@ def test_an_operator_that_writes_all_the_time_is_no_conflict(cluster: Cluster) -
 
     cluster.operator.fault = write_before_patch
     assert cluster.start().state is RolloutState.PROMOTED
-    assert cluster.api.calls.count(("PATCH", PATH)) > len(cluster.world.mixes), "some were refused"
+    assert cluster.api.calls.count(("PATCH", PATH)) > len(cluster.world.splits), "some were refused"
 
 
 def test_a_service_that_never_stays_the_same_is_given_up(cluster: Cluster) -> None:
@@ -186,7 +186,7 @@ def test_a_service_that_never_stays_the_same_is_given_up(cluster: Cluster) -> No
     with pytest.raises(TargetError, match="has been modified"):
         cluster.target.apply(TrafficSplit("old"))
     assert cluster.api.calls.count(("PATCH", PATH)) == writes + 10
-    assert cluster.target.read().mix == TrafficSplit("good")
+    assert cluster.target.read().split == TrafficSplit("good")
 
 
 def test_a_service_of_another_manager_is_refused_before_anything_is_begun(cluster: Cluster) -> None:
@@ -214,7 +214,7 @@ def test_what_another_manager_has_the_pods_serve_stays(cluster: Cluster) -> None
     cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish("serve.model=failing"), ARGO))
     rollout = cluster.start()
     assert rollout.state is RolloutState.STOPPED and "Mix(champion='failing'" in rollout.reason
-    assert cluster.target.read().mix == TrafficSplit("failing") and cluster.owners() == {ARGO}
+    assert cluster.target.read().split == TrafficSplit("failing") and cluster.owners() == {ARGO}
 
 
 def test_what_another_manager_owns_cannot_be_taken_back_and_that_is_said(cluster: Cluster) -> None:
@@ -232,18 +232,18 @@ def test_what_another_manager_owns_cannot_be_taken_back_and_that_is_said(cluster
     assert cluster.world.now - rollout.since < QUICK.apply_timeout_s, "it is not asked again and again"
     cluster.api.owners[PATH].pop(ARGO)
     assert cluster.resume().state is RolloutState.ROLLED_BACK
-    assert cluster.world.mix == TrafficSplit("old")
+    assert cluster.world.split == TrafficSplit("old")
 
 
 def test_a_stale_change_is_refused_by_what_it_would_replace(cluster: Cluster) -> None:
     told = frozenset((TrafficSplit("old"), TrafficSplit("good")))
     cluster.target.apply(TrafficSplit("good"), SplitGuard(told, 7))
-    assert (cluster.target.read().mix, cluster.target.read().fence) == (TrafficSplit("good"), 7)
+    assert (cluster.target.read().split, cluster.target.read().fence) == (TrafficSplit("good"), 7)
     with pytest.raises(LeaseLostError, match="by change 7 of a later controller, and this one has change 6"):
         cluster.target.apply(TrafficSplit("old"), SplitGuard(told, 6))
     with pytest.raises(ForeignChangeError, match="someone else changed"):
         cluster.target.apply(TrafficSplit("old"), SplitGuard(frozenset((TrafficSplit("old"),)), 8))
-    assert (cluster.target.read().mix, cluster.target.read().fence) == (TrafficSplit("good"), 7)
+    assert (cluster.target.read().split, cluster.target.read().fence) == (TrafficSplit("good"), 7)
 
 
 def test_an_apply_of_the_cluster_leaves_the_canary_where_it_is(cluster: Cluster) -> None:
@@ -259,7 +259,7 @@ def test_an_apply_of_the_cluster_leaves_the_canary_where_it_is(cluster: Cluster)
     assert spec["upgradeStrategy"]["clusterUpgradeOptions"]["stepSizePercent"] == 20
     [deployment] = cluster.serve_config()["applications"][0]["deployments"]
     assert deployment["autoscaling_config"]["max_replicas"] == 8
-    assert TrafficSplit("old") not in cluster.world.mixes[1:]
+    assert TrafficSplit("old") not in cluster.world.splits[1:]
     assert cluster.owners() == {ROLLOUT_MANAGER}
 
 
@@ -279,7 +279,7 @@ def test_an_apply_by_force_takes_the_canary_out_and_the_rollout_ends(cluster: Cl
     cluster.when_canary_is_in(by_force)
     rollout = cluster.start()
     assert rollout.state is RolloutState.STOPPED and "someone else changed" in rollout.reason
-    assert cluster.target.read().mix == TrafficSplit("old")
+    assert cluster.target.read().split == TrafficSplit("old")
 
 
 def test_an_apply_that_meets_a_rollouts_step_is_made_again(cluster: Cluster) -> None:
@@ -288,11 +288,11 @@ def test_an_apply_that_meets_a_rollouts_step_is_made_again(cluster: Cluster) -> 
     other = RayServiceTarget(cluster.client_of(), NAMESPACE, NAME)
 
     def step_before_patch(number: int, method: str, path: str) -> Fault:
-        if method == "PATCH" and (mix := next(steps, None)):
+        if method == "PATCH" and (split := next(steps, None)):
             text = yaml.safe_load(cluster.api.objects[PATH]["spec"]["serveConfigV2"])
             text["applications"][0]["deployments"][0]["user_config"] = {
-                "champion": {"model": mix.champion},
-                "canary": {"model": mix.canary, "replicas": 1},
+                "champion": {"model": split.champion},
+                "canary": {"model": split.canary, "replicas": 1},
             }
             step = {**wish(), "spec": {"serveConfigV2": yaml.safe_dump(text)}}
             cluster.api.apply(PATH, step, ROLLOUT_MANAGER, force=True, dry_run=False)
@@ -300,7 +300,7 @@ def test_an_apply_that_meets_a_rollouts_step_is_made_again(cluster: Cluster) -> 
 
     cluster.operator.fault = step_before_patch
     apply(cluster.client, wish("serve.max_pods=8"))
-    assert other.read().mix == TrafficSplit("good", "failing", ONE_POD)
+    assert other.read().split == TrafficSplit("good", "failing", ONE_POD)
     [deployment] = cluster.serve_config()["applications"][0]["deployments"]
     assert deployment["autoscaling_config"]["max_replicas"] == 8
 
@@ -314,7 +314,7 @@ def test_an_api_that_is_away_while_a_canary_is_taken_back(cluster: Cluster) -> N
     cluster.when_canary_is_in(away)
     with pytest.raises(TargetError, match=r"503.*rollout resume"):
         cluster.start("failing")
-    assert cluster.world.mix.canary == "failing", "the pods go on with what they were told"
+    assert cluster.world.split.canary == "failing", "the pods go on with what they were told"
     assert cluster.world.journal().rollout().state is RolloutState.ROLLING_BACK
     cluster.operator.fault = None
     assert cluster.resume().state is RolloutState.ROLLED_BACK
@@ -363,7 +363,7 @@ def test_a_controller_that_dies_is_taken_up_by_the_next(cluster: Cluster, naps: 
         cluster.start()
     cluster.world.on_sleep = lambda: None
     assert cluster.start().state is RolloutState.PROMOTED
-    assert cluster.target.read().mix == TrafficSplit("good")
+    assert cluster.target.read().split == TrafficSplit("good")
 
 
 def test_one_pod_is_raised_to_two_and_put_back(cluster: Cluster) -> None:

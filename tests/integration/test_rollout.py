@@ -110,7 +110,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def served(service: Plan) -> TrafficSplit:
-    return read(service).mix
+    return read(service).split
 
 
 def read(service: Plan) -> DeploymentState:

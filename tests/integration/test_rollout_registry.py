@@ -42,13 +42,13 @@ def aliases(registry: Registry) -> dict[str, str]:
 
 def world(folder: Path, champion: Version) -> World:
     """Return pods that serve version 1's bundle."""
-    return World(folder, mix=TrafficSplit(champion.uri), live=[champion.uri])
+    return World(folder, split=TrafficSplit(champion.uri), live=[champion.uri])
 
 
 def roll_out(world: World, registry: Registry, canary: str, plan: RolloutPlan = QUICK) -> Rollout:
     found = find(canary, lambda: registry)
     assert found is not None
-    version = found.champion_version(world.mix.champion)
+    version = found.champion_version(world.split.champion)
     controller = world.controller(RegistryAliases(lambda: registry))
     return controller.start(found.canary, plan, champion_version=version, model=found.model)
 
@@ -67,13 +67,13 @@ def test_the_aliases_move_with_a_version_that_is_promoted(
 ) -> None:
     pods = world(tmp_path, registry.get("senti/1"))
     during: list[dict[str, str]] = []
-    pods.on_sleep = lambda: during.append(aliases(registry)) if pods.mix.canary and not during else None
+    pods.on_sleep = lambda: during.append(aliases(registry)) if pods.split.canary and not during else None
     rollout = roll_out(pods, registry, "registry:senti/2")
     assert rollout.state is RolloutState.PROMOTED
     assert (rollout.champion, rollout.canary) == (ModelVersion(uris["1"], "1"), ModelVersion(uris["2"], "2"))
     assert during[0] | {"previous": ""} == {"champion": "1", "canary": "2", "previous": ""}
     assert aliases(registry) == {"champion": "2", "previous": "1"}
-    assert pods.mix == TrafficSplit(uris["2"]), "the pods are told the bundle's address"
+    assert pods.split == TrafficSplit(uris["2"]), "the pods are told the bundle's address"
 
 
 def test_the_aliases_are_as_before_when_it_is_rolled_back(
@@ -140,7 +140,7 @@ def test_a_registry_that_does_not_answer_stops_the_controller_and_not_the_pods(
     pods = world(tmp_path, registry.get("senti/1"))
     with pytest.raises(RolloutRegistryError, match="rollout resume"):
         pods.controller(RegistryAliases(down)).start(ModelVersion(uris["2"], "2"), QUICK, model="senti")
-    assert pods.journal().rollout().state is RolloutState.CANARY and pods.mix == TrafficSplit(uris["1"])
+    assert pods.journal().rollout().state is RolloutState.CANARY and pods.split == TrafficSplit(uris["1"])
 
 
 @pytest.mark.parametrize("address", ["registry:senti/9", "registry:nothing/1", "registry:senti"])

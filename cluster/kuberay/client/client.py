@@ -178,7 +178,7 @@ class KubeRay:
         self._ask("DELETE", kind.path(namespace, name), kind, {"propagationPolicy": "Background"})
 
     def wait(
-        self, kind: Kind, namespace: str, name: str, *, timeout_s: float, tell: Callable[[str], None]
+        self, kind: Kind, namespace: str, name: str, *, timeout_s: float, on_progress: Callable[[str], None]
     ) -> ObjectProgress:
         """Wait until a Ray object is ready.
 
@@ -187,7 +187,7 @@ class KubeRay:
             namespace: Namespace of the object.
             name: Name of the object.
             timeout_s: Maximum total wait in seconds.
-            tell: Called with one line for each new state and each new cause.
+            on_progress: Called with one line for each new state and each new cause.
 
         Raises:
             WaitError: The object failed, was deleted, was not ready in time, or has a cause that waiting
@@ -198,13 +198,13 @@ class KubeRay:
         deadline = self._pace.now() + timeout_s
         reported, next_check = "", self._pace.now()
         last = ObjectProgress("waiting", "no status received")
-        report = CauseReport(tell)
+        report = CauseReport(on_progress)
         for document in self._versions(kind, namespace, name, deadline):
             if document is None:
                 raise WaitError(f"{kind.name} {namespace}/{name} was deleted during the wait")
             last = progress(document)
             if last.summary != reported:
-                tell(last.summary)
+                on_progress(last.summary)
                 reported = last.summary
             if last.state == "ready":
                 return last

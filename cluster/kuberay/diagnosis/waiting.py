@@ -20,11 +20,11 @@ class CauseReport:
     """Causes during one wait.
 
     Args:
-        tell: Called with each line that has not been reported.
+        on_progress: Called with each line that has not been reported.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_progress: Callable[[str], None]) -> None:
+        self._on_progress = on_progress
         self._told: set[str] = set()
         self._since: dict[str, tuple[float, str]] = {}
         self._ended: dict[str, set[str]] = {}
@@ -45,7 +45,7 @@ class CauseReport:
             shape = _VARYING.sub("#", line)
             if shape not in self._told:
                 self._told.add(shape)
-                self._tell(line)
+                self._on_progress(line)
         for cause in found:
             if cause.fault:
                 self._ended.setdefault(cause.fault, set()).add(cause.subject)

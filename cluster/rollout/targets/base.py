@@ -29,17 +29,17 @@ class DeploymentState:
     """State that the cluster reports.
 
     Attributes:
-        mix: configured mix of models.
+        split: configured split of models.
         replicas: desired number of replicas.
         least: minimum number of replicas: the autoscaler's minimum, or `replicas` without an autoscaler.
         settled: whether every pod runs and has applied its configuration.
         message: message of the cluster if it is not settled.
         failed: whether the cluster has given up.
         blocked: why nothing can be changed by this rollout; empty if it can.
-        fence: number of the rollout change that wrote the mix; 0 if no rollout did.
+        fence: number of the rollout change that wrote the split; 0 if no rollout did.
     """
 
-    mix: TrafficSplit
+    split: TrafficSplit
     replicas: int
     least: int
     settled: bool
@@ -51,31 +51,31 @@ class DeploymentState:
 
 @dataclass(frozen=True, slots=True)
 class SplitGuard:
-    """Condition for the change of a mix, checked against exactly the configuration that is replaced.
+    """Condition for the change of a split, checked against exactly the configuration that is replaced.
 
     Attributes:
-        told: mixes that the rollout may have configured so far.
+        configured: splits that the rollout may have configured so far.
         fence: number of the change; it rises with every transition of every rollout of a service, so a
             controller that was replaced has a lower one (a fencing token: Kleppmann, "Designing
             Data-Intensive Applications" (2017), chapter 8).
     """
 
-    told: frozenset[TrafficSplit]
+    configured: frozenset[TrafficSplit]
     fence: int
 
     def check(self, there: TrafficSplit, fence: int) -> None:
-        """Check the mix that is configured now, and the number of the change that configured it.
+        """Check the split that is configured now, and the number of the change that configured it.
 
         Raises:
             LeaseLostError: a later change is in place.
-            ForeignChangeError: the rollout has never configured this mix.
+            ForeignChangeError: the rollout has never configured this split.
         """
         if fence > self.fence:
             raise LeaseLostError(
                 f"the pods serve {there} by change {fence} of a later controller, and this one has change "
                 f"{self.fence}; nothing was changed: see `rollout status`"
             )
-        if there not in self.told:
+        if there not in self.configured:
             raise ForeignChangeError(
                 f"someone else changed what the pods serve, to {there}; it stays as it is"
             )
@@ -87,12 +87,13 @@ class Target(Protocol):
     def read(self) -> DeploymentState:
         """Return the configured and the running state. Raises TargetError."""
 
-    def apply(self, mix: TrafficSplit, guard: SplitGuard | None = None) -> None:
-        """Configure every pod with a mix, and change nothing else.
+    def apply(self, split: TrafficSplit, guard: SplitGuard | None = None) -> None:
+        """Configure every pod with a split, and change nothing else.
 
         Raises:
             TargetError: as `read`.
-            ForeignChangeError, LeaseLostError: the guard does not permit the replacement of the existing mix.
+            ForeignChangeError, LeaseLostError: the guard does not permit the replacement of the existing
+            split.
         """
 
     def scale(self, replicas: int) -> None:

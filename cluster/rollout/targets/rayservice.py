@@ -85,7 +85,7 @@ class RayServiceTarget:
         deployment = deployments.get(self._deployment, {})
         least, endpoints = least_replicas(options), status.get("numServeEndpoints", 0)
         return DeploymentState(
-            mix=split_of(options.get("user_config")),
+            split=split_of(options.get("user_config")),
             fence=fence_of(options.get("user_config")),
             replicas=max(least, endpoints),
             least=least,
@@ -95,9 +95,9 @@ class RayServiceTarget:
             blocked=self._blocked(service),
         )
 
-    def apply(self, mix: TrafficSplit, guard: SplitGuard | None = None) -> None:
-        """Write the mix into the deployment's `user_config`; see `Target`."""
-        self._change(lambda options: replaced(options.get("user_config"), mix, guard))
+    def apply(self, split: TrafficSplit, guard: SplitGuard | None = None) -> None:
+        """Write the split into the deployment's `user_config`; see `Target`."""
+        self._change(lambda options: replaced(options.get("user_config"), split, guard))
 
     def scale(self, replicas: int) -> None:
         """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""

@@ -53,7 +53,7 @@ class ServeTarget:
         running = [replica for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
         scaling = config.get("autoscaling_config")
         return DeploymentState(
-            mix=split_of(config.get("user_config")),
+            split=split_of(config.get("user_config")),
             fence=fence_of(config.get("user_config")),
             replicas=replicas,
             least=scaling["min_replicas"] if scaling else replicas,
@@ -64,9 +64,9 @@ class ServeTarget:
             failed=application["status"] == "DEPLOY_FAILED",
         )
 
-    def apply(self, mix: TrafficSplit, guard: SplitGuard | None = None) -> None:
-        """Write the mix into the deployment's `user_config`; see `Target`."""
-        self._change(lambda config: replaced(config.get("user_config"), mix, guard))
+    def apply(self, split: TrafficSplit, guard: SplitGuard | None = None) -> None:
+        """Write the split into the deployment's `user_config`; see `Target`."""
+        self._change(lambda config: replaced(config.get("user_config"), split, guard))
 
     def scale(self, replicas: int) -> None:
         """Set `num_replicas`, or the autoscaler's minimum; see `Target`."""

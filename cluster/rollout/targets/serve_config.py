@@ -1,4 +1,4 @@
-"""Conversion between a mix and the deployment's options in a Serve configuration; used by every target."""
+"""Conversion between a split and the deployment's options in a Serve configuration; used by every target."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from serve_app.choice import UserConfig
 Options = dict[str, Any]
 
 
-def user_config_of(mix: TrafficSplit, fence: int = 0) -> Options:
-    """Return the `user_config` for a mix, with the number of the change if it has one."""
+def user_config_of(split: TrafficSplit, fence: int = 0) -> Options:
+    """Return the `user_config` for a split, with the number of the change if it has one."""
     canary = None
-    if mix.canary is not None and mix.step is not None:
-        canary = {"model": mix.canary, "replicas": mix.step.pods, "shadow": mix.step.shadow}
+    if split.canary is not None and split.step is not None:
+        canary = {"model": split.canary, "replicas": split.step.pods, "shadow": split.step.shadow}
     fenced = {"fence": fence} if fence else {}
-    return {"champion": {"model": mix.champion}, "canary": canary, **fenced}
+    return {"champion": {"model": split.champion}, "canary": canary, **fenced}
 
 
-def replaced(user_config: Any, mix: TrafficSplit, guard: SplitGuard | None) -> Options:
-    """Return the options that replace the configured mix; none if the mix is configured already.
+def replaced(user_config: Any, split: TrafficSplit, guard: SplitGuard | None) -> Options:
+    """Return the options that replace the configured split; none if the split is configured already.
 
     Raises:
         ForeignChangeError, LeaseLostError: the guard does not permit the replacement.
@@ -33,7 +33,7 @@ def replaced(user_config: Any, mix: TrafficSplit, guard: SplitGuard | None) -> O
     if guard is not None:
         guard.check(there, fence)
     wanted = guard.fence if guard else fence
-    return {} if (there, fence) == (mix, wanted) else {"user_config": user_config_of(mix, wanted)}
+    return {} if (there, fence) == (split, wanted) else {"user_config": user_config_of(split, wanted)}
 
 
 def fence_of(user_config: Any) -> int:
@@ -42,7 +42,7 @@ def fence_of(user_config: Any) -> int:
 
 
 def split_of(user_config: Any) -> TrafficSplit:
-    """Return the configured mix. Raises TargetError if the configuration is not one of this service."""
+    """Return the configured split. Raises TargetError if the configuration is not one of this service."""
     config = _parsed(user_config)
     if config.canary is None:
         return TrafficSplit(config.champion.model)

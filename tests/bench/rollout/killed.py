@@ -93,9 +93,9 @@ def _killed_for_good(here: Harness, folder: Path, uri: str) -> Iterator[str]:
 
 def _served(here: Harness) -> str:
     serving = here.target.read()
-    canary = serving.mix.step.pods if serving.mix.step else 0
-    name = Path(serving.mix.canary or "none").name
-    champion = Path(serving.mix.champion).name
+    canary = serving.split.step.pods if serving.split.step else 0
+    name = Path(serving.split.canary or "none").name
+    champion = Path(serving.split.champion).name
     return f"{serving.replicas - canary} of {champion}, {canary} of {name}"
 
 

@@ -31,27 +31,27 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         yield "|---|---|---|---|---|---|---|"
         with running_service(folder, replicas=replicas, per_minute=per_minute) as here:
             here.settle(5)
-            for what, mixes in (
+            for what, splits in (
                 ("a canary, on one pod", one_pod),
                 ("a version, on all pods", TrafficSplit(uri)),
             ):
-                yield _row(here, what, [champion, mixes])
+                yield _row(here, what, [champion, splits])
 
 
-def _row(here: Harness, what: str, mixes: Sequence[TrafficSplit]) -> str:
-    """Switch between the two mixes, in turns with quiet periods."""
+def _row(here: Harness, what: str, splits: Sequence[TrafficSplit]) -> str:
+    """Switch between the two splits, in turns with quiet periods."""
     quiet: list[RequestSample] = []
     busy: list[RequestSample] = []
     times: list[tuple[float, float, float]] = []
-    here.target.apply(mixes[0])
+    here.target.apply(splits[0])
     time.sleep(1)
     here.settle(3)
     for turn in range(2 * TURNS):
         began_s = time.time()
         time.sleep(_QUIET_S)
         told_s = time.time()
-        here.target.apply(mixes[(turn + 1) % 2])
-        here.until(lambda turn=turn: _live(here, mixes[(turn + 1) % 2]), "the pods to load")  # type: ignore[misc]
+        here.target.apply(splits[(turn + 1) % 2])
+        here.until(lambda turn=turn: _live(here, splits[(turn + 1) % 2]), "the pods to load")  # type: ignore[misc]
         times.append((began_s, told_s, time.time()))
         time.sleep(3)
     samples = here.load.samples()
@@ -68,6 +68,6 @@ def _row(here: Harness, what: str, mixes: Sequence[TrafficSplit]) -> str:
     )
 
 
-def _live(here: Harness, mix: TrafficSplit) -> bool:
+def _live(here: Harness, split: TrafficSplit) -> bool:
     serving = here.target.read()
-    return serving.mix == mix and serving.settled
+    return serving.split == split and serving.settled

@@ -53,7 +53,9 @@ class Dashboard:
 
         with httpx.Client(transport=httpx.MockTransport(self)) as client:
             jobs = RayJobs("http://ray:8265/", client=client, now=lambda: self.now, pause=pause)
-            jobs.run("train-1", "true && true", variables={"A": "1"}, timeout_s=timeout_s, tell=told.append)
+            jobs.run(
+                "train-1", "true && true", variables={"A": "1"}, timeout_s=timeout_s, on_progress=told.append
+            )
         return told
 
 
@@ -119,5 +121,5 @@ def test_no_cluster_and_no_api_are_named() -> None:
             pytest.raises(RayJobError, match=said),
         ):
             RayJobs("http://ray:8265", client=client).run(
-                "x", "true", variables={}, timeout_s=1, tell=lambda _: None
+                "x", "true", variables={}, timeout_s=1, on_progress=lambda _: None
             )

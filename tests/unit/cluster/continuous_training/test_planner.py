@@ -45,62 +45,77 @@ KNOWN = ObservedState("m", "1")
 
 
 @pytest.mark.parametrize(
-    ("facts", "hours", "step", "said"),
+    ("observed", "hours", "step", "said"),
     [
         (ObservedState("m", None), 0, LoopStep.BLOCKED, "train alias m@champion VERSION"),
         (KNOWN, 0, LoopStep.WAIT, "0 new answers of 1; a look for drift needs 100"),
         (replace(KNOWN, came_by_rollout=True), 0, LoopStep.DONE, "m/1 is on every pod"),
         (replace(KNOWN, rows=100), 0, LoopStep.DRIFT_CHECK, "no look was made yet"),
         (
-            replace(KNOWN, rows=100, looked=FINE),
+            replace(KNOWN, rows=100, last_drift_check=FINE),
             1,
             LoopStep.DRIFT_CHECK,
             "the last look was 2026-11-26 12:00",
         ),
-        (replace(KNOWN, rows=99, looked=FINE), 1, LoopStep.WAIT, "99 new answers"),
-        (replace(KNOWN, rows=100, looked=LOOKED), 0, LoopStep.RETRAIN, "texts of another domain"),
+        (replace(KNOWN, rows=99, last_drift_check=FINE), 1, LoopStep.WAIT, "99 new answers"),
+        (replace(KNOWN, rows=100, last_drift_check=LOOKED), 0, LoopStep.RETRAIN, "texts of another domain"),
         # Called once an hour, the loop would else look, and look again.
-        (replace(KNOWN, rows=100, looked=LOOKED), 5, LoopStep.RETRAIN, "texts of another domain"),
-        (replace(KNOWN, looked=replace(LOOKED, verdict="drift")), 0, LoopStep.WAIT, "found drift"),
-        (replace(KNOWN, looked=FINE), 0, LoopStep.WAIT, "nothing has changed"),
-        (replace(KNOWN, looked=LOOKED, lacking=("9 are NEGATIVE",)), 0, LoopStep.WAIT, "9 are NEGATIVE"),
-        (replace(KNOWN, looked=LOOKED, retraining=BEGUN), 9, LoopStep.RETRAIN, "not finished"),
-        (replace(KNOWN, looked=LOOKED, retraining=SHORT), 0, LoopStep.WAIT, "9 are NEGATIVE"),
+        (replace(KNOWN, rows=100, last_drift_check=LOOKED), 5, LoopStep.RETRAIN, "texts of another domain"),
+        (replace(KNOWN, last_drift_check=replace(LOOKED, verdict="drift")), 0, LoopStep.WAIT, "found drift"),
+        (replace(KNOWN, last_drift_check=FINE), 0, LoopStep.WAIT, "nothing has changed"),
         (
-            replace(KNOWN, looked=LOOKED, retraining=MADE),
+            replace(KNOWN, last_drift_check=LOOKED, missing_labels=("9 are NEGATIVE",)),
+            0,
+            LoopStep.WAIT,
+            "9 are NEGATIVE",
+        ),
+        (replace(KNOWN, last_drift_check=LOOKED, retraining=BEGUN), 9, LoopStep.RETRAIN, "not finished"),
+        (replace(KNOWN, last_drift_check=LOOKED, retraining=SHORT), 0, LoopStep.WAIT, "9 are NEGATIVE"),
+        (
+            replace(KNOWN, last_drift_check=LOOKED, retraining=MADE),
             9,
             LoopStep.ROLLOUT,
             "registry:m/v has passed the gate",
         ),
         (
-            replace(KNOWN, looked=LOOKED, retraining=MADE, under_way="file:///v"),
+            replace(KNOWN, last_drift_check=LOOKED, retraining=MADE, under_way="file:///v"),
             9,
             LoopStep.ROLLOUT,
             "under way",
         ),
-        (replace(KNOWN, rows=100, retraining=MADE, tried=BACK), 23, LoopStep.BLOCKED, "rolled back: errors"),
-        (replace(KNOWN, rows=100, retraining=MADE, tried=BACK), 24, LoopStep.DRIFT_CHECK, "no look"),
         (
-            replace(KNOWN, rows=100, looked=LOOKED, retraining=REFUSED),
+            replace(KNOWN, rows=100, retraining=MADE, last_rollout=BACK),
+            23,
+            LoopStep.BLOCKED,
+            "rolled back: errors",
+        ),
+        (replace(KNOWN, rows=100, retraining=MADE, last_rollout=BACK), 24, LoopStep.DRIFT_CHECK, "no look"),
+        (
+            replace(KNOWN, rows=100, last_drift_check=LOOKED, retraining=REFUSED),
             23,
             LoopStep.BLOCKED,
             "worse by a point",
         ),
-        (replace(KNOWN, rows=100, looked=LOOKED, retraining=REFUSED), 24, LoopStep.DRIFT_CHECK, "last look"),
+        (
+            replace(KNOWN, rows=100, last_drift_check=LOOKED, retraining=REFUSED),
+            24,
+            LoopStep.DRIFT_CHECK,
+            "last look",
+        ),
     ],
 )
-def test_the_next_step(facts: ObservedState, hours: float, step: LoopStep, said: str) -> None:
-    found = next_step(facts, PACE, least_rows=LEAST, now=NOON + hours * HOUR)
+def test_the_next_step(observed: ObservedState, hours: float, step: LoopStep, said: str) -> None:
+    found = next_step(observed, PACE, least_rows=LEAST, now=NOON + hours * HOUR)
 
     assert found.step is step
     assert said in found.reason
 
 
 def test_a_refused_window_is_not_retrained_on_again_however_short_the_pause() -> None:
-    facts = replace(KNOWN, looked=LOOKED, retraining=REFUSED)
+    observed = replace(KNOWN, last_drift_check=LOOKED, retraining=REFUSED)
     soon = PaceBounds(look_hours=10, pause_hours=1)
 
-    found = next_step(facts, soon, least_rows=LEAST, now=NOON + 2 * HOUR)
+    found = next_step(observed, soon, least_rows=LEAST, now=NOON + 2 * HOUR)
 
     assert found.step is LoopStep.WAIT and "retrained on already: worse by a point" in found.reason
 
@@ -127,37 +142,48 @@ known = st.builds(
     under_way=st.none() | st.just("file:///v"),
     came_by_rollout=st.booleans(),
     rows=st.integers(0, LEAST),
-    looked=st.none() | looks,
-    lacking=st.just(()) | st.just(("labels",)),
+    last_drift_check=st.none() | looks,
+    missing_labels=st.just(()) | st.just(("labels",)),
     retraining=st.none() | retrainings,
-    tried=st.none() | st.builds(LastRollout, st.sampled_from(list(RolloutState)), st.just("why"), times),
+    last_rollout=st.none()
+    | st.builds(LastRollout, st.sampled_from(list(RolloutState)), st.just("why"), times),
 )
 
 
 @given(known, times)
 def test_whatever_is_known_there_is_one_step_it_has_a_reason_and_what_it_needs(
-    facts: ObservedState, now: datetime
+    observed: ObservedState, now: datetime
 ) -> None:
-    found = next_step(facts, PACE, least_rows=LEAST, now=now)
+    found = next_step(observed, PACE, least_rows=LEAST, now=now)
 
     assert found.reason
-    if facts.under_way:
+    if observed.under_way:
         assert found.step is LoopStep.ROLLOUT, "nothing else begins beside a rollout"
-    elif facts.champion is None:
+    elif observed.champion is None:
         assert found.step is LoopStep.BLOCKED
     elif found.step is LoopStep.ROLLOUT:
-        assert facts.retraining and facts.retraining.status == "registered" and facts.tried is None
+        assert (
+            observed.retraining
+            and observed.retraining.status == "registered"
+            and observed.last_rollout is None
+        )
     elif found.step is LoopStep.DRIFT_CHECK:
-        assert facts.rows >= LEAST
-    elif found.step is LoopStep.RETRAIN and not (facts.retraining and facts.retraining.status == "under way"):
-        assert facts.looked and facts.looked.verdict == "retrain" and not facts.lacking
-        assert facts.retraining is None or facts.retraining.until != facts.looked.until
+        assert observed.rows >= LEAST
+    elif found.step is LoopStep.RETRAIN and not (
+        observed.retraining and observed.retraining.status == "under way"
+    ):
+        assert (
+            observed.last_drift_check
+            and observed.last_drift_check.verdict == "retrain"
+            and not observed.missing_labels
+        )
+        assert observed.retraining is None or observed.retraining.until != observed.last_drift_check.until
 
 
 @given(known, times, st.integers(0, 48))
 def test_waiting_alone_unblocks_what_is_blocked_but_for_a_missing_champion(
-    facts: ObservedState, now: datetime, hours: int
+    observed: ObservedState, now: datetime, hours: int
 ) -> None:
-    later = next_step(facts, PACE, least_rows=LEAST, now=now + 200 * HOUR + hours * HOUR)
+    later = next_step(observed, PACE, least_rows=LEAST, now=now + 200 * HOUR + hours * HOUR)
 
-    assert (later.step is LoopStep.BLOCKED) == (facts.champion is None and facts.under_way is None)
+    assert (later.step is LoopStep.BLOCKED) == (observed.champion is None and observed.under_way is None)

@@ -35,7 +35,7 @@ def rolled(folder: Path, canary: str, dies_after: int | None = None) -> World:
 
 
 def serving(world: World) -> DeploymentState:
-    return DeploymentState(world.mix, world.replicas, world.replicas, settled=True)
+    return DeploymentState(world.split, world.replicas, world.replicas, settled=True)
 
 
 def test_status_of_a_rollout_at_rest_and_without_its_cluster(

@@ -34,7 +34,7 @@ class Rollouts(RuleBasedStateMachine):
 
     @rule(canary=CANARIES, dies_after=st.none() | st.integers(0, 12), patient=st.booleans())
     def start(self, canary: str, dies_after: int | None, patient: bool) -> None:
-        before, champion = self.state(), self.world.mix.champion
+        before, champion = self.state(), self.world.split.champion
         same = before.canary.uri == canary and not before.state.rests
         plan = QUICK if patient else SLOW
         try:
@@ -47,7 +47,7 @@ class Rollouts(RuleBasedStateMachine):
             return
         assert ended.state in (RolloutState.PROMOTED, RolloutState.ROLLED_BACK)
         expected = canary if ended.state is RolloutState.PROMOTED else ended.champion.uri
-        assert self.world.mix == TrafficSplit(expected)
+        assert self.world.split == TrafficSplit(expected)
         if ended.state is RolloutState.PROMOTED:
             good = canary in ("good", "twin") and MODELS[canary].version != ended.champion.version
             assert good or ended.reason == "promote by hand"
@@ -66,11 +66,13 @@ class Rollouts(RuleBasedStateMachine):
             return
         assert before.state in fits
         if ended is not None and verb is Verb.ABORT:
-            assert ended.state is RolloutState.ROLLED_BACK and self.world.mix == TrafficSplit(
+            assert ended.state is RolloutState.ROLLED_BACK and self.world.split == TrafficSplit(
                 before.champion.uri
             )
         if ended is not None and verb is Verb.PROMOTE and MODELS[before.canary.uri].loads:
-            assert ended.state is RolloutState.PROMOTED and self.world.mix == TrafficSplit(before.canary.uri)
+            assert ended.state is RolloutState.PROMOTED and self.world.split == TrafficSplit(
+                before.canary.uri
+            )
 
     @rule(dies_after=st.none() | st.integers(0, 12))
     def resume(self, dies_after: int | None) -> None:
@@ -84,34 +86,34 @@ class Rollouts(RuleBasedStateMachine):
 
     @invariant()
     def the_pods_serve_what_the_journal_allows(self) -> None:
-        rollout, mix = self.state(), self.world.mix
+        rollout, split = self.state(), self.world.split
         if rollout.state is RolloutState.PROMOTED:
-            assert mix == TrafficSplit(rollout.canary.uri)
+            assert split == TrafficSplit(rollout.canary.uri)
         elif rollout.state is RolloutState.ROLLED_BACK:
-            assert mix == TrafficSplit(rollout.champion.uri)
+            assert split == TrafficSplit(rollout.champion.uri)
         elif rollout.number:
             allowed = {rollout.champion.uri, rollout.canary.uri}
-            assert mix.champion in allowed and (mix.canary is None or mix.canary == rollout.canary.uri)
+            assert split.champion in allowed and (split.canary is None or split.canary == rollout.canary.uri)
 
     @invariant()
     def there_is_one_champion(self) -> None:
-        mix, served = self.world.mix, self.world.pods()
-        if MODELS[mix.champion].loads:
-            assert set(served) <= {mix.champion, mix.canary}
-        assert served[mix.canary or ""] <= (mix.step.pods if mix.step else 0)
+        split, served = self.world.split, self.world.pods()
+        if MODELS[split.champion].loads:
+            assert set(served) <= {split.champion, split.canary}
+        assert served[split.canary or ""] <= (split.step.pods if split.step else 0)
 
     @invariant()
     def at_rest_the_registry_agrees_with_the_pods(self) -> None:
         rollout, aliases = self.state(), self.world.aliases
         if rollout.state.rests and rollout.number:
             assert "canary" not in aliases
-            assert aliases["champion"] == MODELS[self.world.mix.champion].version
+            assert aliases["champion"] == MODELS[self.world.split.champion].version
 
     def state(self) -> Rollout:
         return self.world.journal().rollout()
 
     def begin(self, canary: str, plan: object) -> Rollout:
-        champion = MODELS[self.world.mix.champion].version
+        champion = MODELS[self.world.split.champion].version
         return self.world.controller().start(
             ModelVersion(canary, MODELS[canary].version),
             plan,  # type: ignore[arg-type]

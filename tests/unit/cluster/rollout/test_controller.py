@@ -37,7 +37,7 @@ def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
     rollout = start(world, "good")
     assert rollout.state is RolloutState.PROMOTED
     one, half = CanaryPods(1, shadow=False), CanaryPods(2, shadow=False)
-    assert world.mixes == [
+    assert world.splits == [
         TrafficSplit("old", "good", one),
         TrafficSplit("old", "good", half),
         TrafficSplit("good"),
@@ -62,13 +62,13 @@ def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
 def test_a_bad_canary_is_taken_back_from_its_one_pod(world: World, canary: str, reason: str) -> None:
     rollout = start(world, canary)
     assert rollout.state is RolloutState.ROLLED_BACK and reason in rollout.reason
-    assert world.mixes == [TrafficSplit("old", canary, CanaryPods(1, shadow=False)), TrafficSplit("old")]
+    assert world.splits == [TrafficSplit("old", canary, CanaryPods(1, shadow=False)), TrafficSplit("old")]
     assert world.aliases == {"champion": "1"}
 
 
 def test_a_canary_without_a_champions_traffic_fails_few_requests(world: World) -> None:
     def quieten() -> None:
-        world.quiet = frozenset({"old"} if world.mix.canary else ())
+        world.quiet = frozenset({"old"} if world.split.canary else ())
 
     world.on_sleep = quieten
     rollout = start(world, "dead")
@@ -103,13 +103,13 @@ def test_a_rollout_that_little_traffic_leaves_undecided_is_refused_before_it_beg
     world.rate = 0.0
     with pytest.raises(RolloutPlanError, match="forever on 1 pod"):
         start(world, "good")
-    assert world.journal().entries() == [] and world.mixes == []
+    assert world.journal().entries() == [] and world.splits == []
 
 
 def test_a_rollout_adapts_to_little_traffic_and_states_what_it_loses(world: World) -> None:
     world.rate = 0.2
     said: list[str] = []
-    controller = world.controller(tell=lambda rollout, line, decision: said.append(line))
+    controller = world.controller(on_progress=lambda rollout, line, decision: said.append(line))
     rollout = controller.start(ModelVersion("good"), QUICK, little_traffic=LittleTraffic.ADAPT)
     assert rollout.state is RolloutState.PROMOTED and rollout.plan.min_requests == 95
     assert any("with 95 and not 200, a canary with 2% 5xx" in line for line in said)
@@ -117,7 +117,7 @@ def test_a_rollout_adapts_to_little_traffic_and_states_what_it_loses(world: Worl
 
 def test_a_rollout_says_how_long_its_stages_take(world: World) -> None:
     said: list[str] = []
-    world.controller(tell=lambda rollout, line, decision: said.append(line)).start(
+    world.controller(on_progress=lambda rollout, line, decision: said.append(line)).start(
         ModelVersion("good"), QUICK
     )
     assert any("10.00 answered requests/s a pod the stages take 0.4 min on 1 pod, 0.4 min" in s for s in said)
@@ -127,7 +127,7 @@ def test_shadow_first(world: World) -> None:
     plan = QUICK.model_copy(update={"stages": (PlannedStage(pods=1, shadow=True), PlannedStage(pods=1))})
     rollout = start(world, "good", plan)
     assert rollout.state is RolloutState.PROMOTED
-    assert [mix.step for mix in world.mixes] == [
+    assert [split.step for split in world.splits] == [
         CanaryPods(1, shadow=True),
         CanaryPods(1, shadow=False),
         None,
@@ -136,16 +136,16 @@ def test_shadow_first(world: World) -> None:
     assert all(window.canary.requests == 0 and window.canary.shadowed == 100 for window in shadowed)
     other = World(world.folder / "other")
     stuck = start(other, "stuck", plan)
-    assert stuck.reason.startswith("disagreement: ") and len(other.mixes) == 2
+    assert stuck.reason.startswith("disagreement: ") and len(other.splits) == 2
 
 
 def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
     world.replicas = 1
     with pytest.raises(RolloutPlanError, match="--raise-to-two"):
         start(world, "good")
-    assert world.mixes == [] and world.journal().entries() == []
+    assert world.splits == [] and world.journal().entries() == []
     replicas: list[int] = []
-    world.on_sleep = lambda: replicas.append(world.replicas) if world.mix.canary else None
+    world.on_sleep = lambda: replicas.append(world.replicas) if world.split.canary else None
     assert start(world, "good", raise_to_two=True).state is RolloutState.PROMOTED
     assert set(replicas) == {2} and world.replicas == 1
     world.replicas = 1
@@ -156,7 +156,7 @@ def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
 def test_what_is_in_no_state_to_begin_is_refused(world: World) -> None:
     with pytest.raises(RolloutStateError, match="serves already"):
         start(world, "old")
-    world.mix = TrafficSplit("old", "stuck", CanaryPods(1, shadow=False))
+    world.split = TrafficSplit("old", "stuck", CanaryPods(1, shadow=False))
     with pytest.raises(RolloutStateError, match="already have a canary, stuck"):
         start(world, "good")
     assert world.journal().entries() == []
@@ -181,7 +181,7 @@ def test_two_controllers_at_once_are_refused(world: World) -> None:
 )
 def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state: RolloutState) -> None:
     def ask() -> None:
-        if world.mix.canary is not None:
+        if world.split.canary is not None:
             world.on_sleep = lambda: None
             world.journal().ask(Command(verb, 1, "token"))
 
@@ -193,7 +193,7 @@ def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state
 
 def test_a_command_for_an_earlier_rollout_is_not_carried_out(world: World) -> None:
     def ask() -> None:
-        if world.mix.canary is not None:
+        if world.split.canary is not None:
             world.on_sleep = lambda: None
             world.journal().ask(Command(Verb.ABORT, 7, "token"))
 
@@ -270,7 +270,7 @@ def test_a_version_is_promoted_when_as_many_pods_as_the_deployment_has_report_it
 
     def hide() -> None:
         state = world.journal().rollout().state
-        hidden = world.mix == TrafficSplit("good") and len(asked) < 20
+        hidden = world.split == TrafficSplit("good") and len(asked) < 20
         if hidden:
             asked.append(state)
         world.unreported = frozenset({3}) if hidden else frozenset()
@@ -282,12 +282,12 @@ def test_a_version_is_promoted_when_as_many_pods_as_the_deployment_has_report_it
 
 def test_a_promotion_that_no_metrics_confirm_stays_for_resume(world: World) -> None:
     def hide() -> None:
-        world.unreported = frozenset({3}) if world.mix == TrafficSplit("good") else frozenset()
+        world.unreported = frozenset({3}) if world.split == TrafficSplit("good") else frozenset()
 
     world.on_sleep = hide
     with pytest.raises(MetricSourceError, match=r"3 of 4 pods.*rollout resume"):
         start(world, "good")
-    assert world.journal().rollout().state is RolloutState.PROMOTING and world.mix == TrafficSplit("good")
+    assert world.journal().rollout().state is RolloutState.PROMOTING and world.split == TrafficSplit("good")
     assert world.aliases["champion"] == "1"
     world.on_sleep, world.unreported = lambda: None, frozenset()
     rollout = world.controller().resume()
@@ -301,7 +301,7 @@ def test_a_scale_down_to_the_canary_ends_it(world: World) -> None:
 
     world.on_sleep = scale_down
     assert "scaled to 1" in start(world, "good").reason
-    assert world.replicas == 1 and world.mix == TrafficSplit("old")
+    assert world.replicas == 1 and world.split == TrafficSplit("old")
 
 
 HOTFIX = TrafficSplit("stuck")
@@ -313,10 +313,10 @@ def hotfix_at(world: World, moment: int) -> list[str]:
     left, events = iter(range(moment)), list[str]()
 
     def passes(event: str = "") -> None:
-        if next(left, None) is None and HOTFIX not in world.mixes:
+        if next(left, None) is None and HOTFIX not in world.splits:
             world.count()
-            world.mix, world.fence = HOTFIX, 0
-            world.mixes.append(HOTFIX)
+            world.split, world.fence = HOTFIX, 0
+            world.splits.append(HOTFIX)
             events.append(event)
 
     world.on_sleep, world.on_entry, world.before_apply = passes, passes, passes
@@ -342,7 +342,7 @@ def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: 
             assert rollout.state is RolloutState.STOPPED, f"moment {moments}: {rollout.reason}"
             assert "someone else changed" in rollout.reason
         states.add(rollout.state)
-        assert world.mix == HOTFIX and world.mixes[-1] == HOTFIX, f"overwritten at moment {moments}"
+        assert world.split == HOTFIX and world.splits[-1] == HOTFIX, f"overwritten at moment {moments}"
         moments += 1
     assert moments > 20 and RolloutState.STOPPED in states
 
@@ -373,7 +373,7 @@ def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:
 
     def scale() -> None:
         world.replicas = 2 if world.now < 1040 else 6
-        if world.mix.step == CanaryPods(1, shadow=False):
+        if world.split.step == CanaryPods(1, shadow=False):
             seen.add(world.pods()["good"])
 
     world.on_sleep = scale
@@ -392,7 +392,9 @@ def test_a_cluster_that_does_not_answer_is_waited_for_and_an_unfinished_rollback
     world.on_sleep, world.down = lambda: None, False
     rollout = world.controller().resume()
     assert (
-        rollout is not None and rollout.state is RolloutState.ROLLED_BACK and world.mix == TrafficSplit("old")
+        rollout is not None
+        and rollout.state is RolloutState.ROLLED_BACK
+        and world.split == TrafficSplit("old")
     )
 
 
@@ -418,13 +420,13 @@ def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
         with pytest.raises(Killed):
             start(world, canary, raise_to_two=True)
         at_death = world.journal().rollout()
-        assert world.mix.champion in ("old", canary), "the pods serve a mix that is defined"
+        assert world.split.champion in ("old", canary), "the pods serve a split that is defined"
         world.dies_after, world.effects = None, 0
         # If it died after its last word, there is nothing to take up.
         rollout = at_death if at_death.state.rests else start(world, canary, raise_to_two=True)
-        assert (rollout.state, world.mix, world.replicas, world.aliases) == (
+        assert (rollout.state, world.split, world.replicas, world.aliases) == (
             ended.state,
-            whole.mix,
+            whole.split,
             whole.replicas,
             whole.aliases,
         ), f"killed after effect {effect}"
@@ -434,7 +436,7 @@ def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
 def test_held_after_the_first_stage_it_waits_and_then_goes_on(world: World) -> None:
     held = start(world, "good", hold=True)
     assert (held.state, held.held, held.stage) == (RolloutState.CANARY, True, 0)
-    assert world.mixes == [TrafficSplit("old", "good", CanaryPods(1, shadow=False))]
+    assert world.splits == [TrafficSplit("old", "good", CanaryPods(1, shadow=False))]
     assert not world.journal().is_held() and world.journal().rollout() == held
     world.now += 100 * QUICK.max_stage_s  # whoever approves may take a night
     rollout = world.controller().resume()
@@ -446,7 +448,7 @@ def test_held_it_can_be_taken_back(world: World) -> None:
     start(world, "good", hold=True)
     rollout = world.controller().ask(Verb.ABORT)
     assert rollout is not None and rollout.state is RolloutState.ROLLED_BACK
-    assert world.mixes[-1] == TrafficSplit("old") and world.aliases == {"champion": "1"}
+    assert world.splits[-1] == TrafficSplit("old") and world.aliases == {"champion": "1"}
 
 
 def test_a_bad_canary_is_not_held(world: World) -> None:
@@ -456,4 +458,4 @@ def test_a_bad_canary_is_not_held(world: World) -> None:
 def test_held_twice_it_still_waits(world: World) -> None:
     start(world, "good", hold=True)
     assert start(world, "good", hold=True).held
-    assert {mix.step for mix in world.mixes} == {CanaryPods(1, shadow=False)}
+    assert {split.step for split in world.splits} == {CanaryPods(1, shadow=False)}

@@ -125,7 +125,7 @@ def test_a_controller_that_was_overtaken_changes_nothing(tmp_path: Path, canary:
     moment = overtaken = 0
     while (world := paused_at(tmp_path / str(moment), moment, canary)) is not None:
         end = _Told(world, world.folder).rollout()
-        assert end.state.rests and (world.mix, world.aliases["champion"]) == (
+        assert end.state.rests and (world.split, world.aliases["champion"]) == (
             (TrafficSplit("good"), "2") if end.state is RolloutState.PROMOTED else (TrafficSplit("old"), "1")
         ), f"moment {moment}"
         assert "canary" not in world.aliases
@@ -176,7 +176,7 @@ def test_an_abort_after_the_controller_was_killed_waits_for_its_lease_and_is_don
     assert killed.rollout().state is RolloutState.CANARY
     _lease_of_a_dead_process(place, world.now + LEASE_S)
     rollout = world.controller(journal=ObjectStoreJournal(place, lambda: world.now)).ask(Verb.ABORT)
-    assert rollout.state is RolloutState.ROLLED_BACK and world.mix == TrafficSplit("old")
+    assert rollout.state is RolloutState.ROLLED_BACK and world.split == TrafficSplit("old")
 
 
 def test_an_abort_that_nobody_takes_is_an_error(tmp_path: Path) -> None:

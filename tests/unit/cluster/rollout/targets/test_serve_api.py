@@ -89,14 +89,14 @@ def target(serve: Serve) -> ServeTarget:
 
 
 def test_a_mix_comes_back_as_it_was_told(target: ServeTarget) -> None:
-    assert target.read().mix == TrafficSplit("builtin:")
-    for mix in (
+    assert target.read().split == TrafficSplit("builtin:")
+    for split in (
         CANARY,
         TrafficSplit("builtin:", "s3://new", CanaryPods(2, shadow=True)),
         TrafficSplit("s3://new"),
     ):
-        target.apply(mix)
-        assert target.read().mix == mix and target.read().settled
+        target.apply(split)
+        assert target.read().split == split and target.read().settled
 
 
 def test_everything_else_stays(target: ServeTarget, serve: Serve) -> None:
@@ -118,14 +118,14 @@ def test_a_change_over_a_later_one_or_over_another_persons_is_refused(
 ) -> None:
     told = frozenset((TrafficSplit("builtin:"), CANARY))
     target.apply(CANARY, SplitGuard(told, 7))
-    assert (target.read().mix, target.read().fence) == (CANARY, 7)
+    assert (target.read().split, target.read().fence) == (CANARY, 7)
     with pytest.raises(LeaseLostError, match="by change 7 of a later controller, and this one has change 6"):
         target.apply(TrafficSplit("builtin:"), SplitGuard(told, 6))
     with pytest.raises(ForeignChangeError, match="someone else changed"):
         target.apply(TrafficSplit("builtin:"), SplitGuard(frozenset((TrafficSplit("builtin:"),)), 8))
     assert len(serve.put) == 1
     target.apply(TrafficSplit("builtin:"), SplitGuard(told, 8))
-    assert (target.read().mix, target.read().fence) == (TrafficSplit("builtin:"), 8)
+    assert (target.read().split, target.read().fence) == (TrafficSplit("builtin:"), 8)
 
 
 def test_what_is_so_already_is_not_told_again(target: ServeTarget, serve: Serve) -> None:
