@@ -71,10 +71,10 @@ loadtest: .venv/loadtest.stamp  ## the promise against the running service: 480-
 		$(call options,$(LOADTEST_ARGS))
 
 canary: .venv/all.stamp  ## a good version promoted and a bad one rolled back, on this machine: table and plot
-	$(BIN)/python -m cluster rollout demo $(call options,$(CANARY_ARGS))
+	$(BIN)/python -m examples.canary_rollout $(call options,$(CANARY_ARGS))
 
 demo: .venv/all.stamp  ## the closed loop: drift noticed, retrained, promoted; DEMO_ARGS=--poison: refused
-	$(BIN)/python -m cluster demo $(if $(DATA_DIR),--data $(call quote,$(DATA_DIR))) $(call options,$(DEMO_ARGS))
+	$(BIN)/python -m examples.closed_loop $(if $(DATA_DIR),--data $(call quote,$(DATA_DIR))) $(call options,$(DEMO_ARGS))
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
 	$(BIN)/python -m tests.bench $(call options,$(BENCH_ARGS))

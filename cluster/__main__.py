@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster.aws import verbs as aws
+from cluster.aws import cli as aws
+from cluster.cli import check, cost, objects, render, train
+from cluster.cli.examples import run_moved
+from cluster.continuous_training import cli as loop
 from cluster.errors import ClusterError
-from cluster.loop import verbs as loop
-from cluster.loop.demo import verbs as demo
-from cluster.rollout import verbs as rollout
-from cluster.verbs import check, cost, objects, render, train
+from cluster.rollout import cli as rollout
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,10 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m cluster", description="Run the service on KubeRay and EKS, and estimate its cost."
     )
     verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in (render, check, objects, train, rollout, loop, demo, cost, aws):
+    for verb in (render, check, objects, train, rollout, loop, cost, aws):
         verb.add(verbs)
-    args = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if (moved := run_moved(arguments)) is not None:
+            return moved
+        args = parser.parse_args(arguments)
         status: int = args.run(args)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)

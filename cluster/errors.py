@@ -1,27 +1,27 @@
 """Error classes of the control plane.
 
-ClusterError          base class; a command prints it and exits with 1
-├── SettingsInvalid   an invalid settings file or --set option
-├── ManifestInvalid   an invalid manifest, each fault with its location
-├── PricesInvalid     an invalid price book or load-test report, or a plan that is not possible
-├── AwsError          the AWS account, or Terraform
-│   ├── NoAccount     no usable AWS credentials
-│   ├── AwsRefused    AWS rejects a call, or cannot be reached
-│   ├── NotReady      the account does not meet the requirements, or a confirmation is missing
-│   └── TerraformFailed   Terraform is not installed, or failed
-├── JobFailed         a job of a Ray cluster, or the registry that it writes to
-├── RolloutError      a rollout; its subclasses are in cluster/rollout/errors.py
-├── LoopFailed        a step of continuous training; see cluster/loop/errors.py
-└── KubeError         the Kubernetes API
-    ├── NoCluster     no configuration, or no response from the API server
-    ├── NoKind        the API server does not know the kind: its CRD is not installed
-    ├── NotFound      the object does not exist
-    ├── Forbidden     authentication or authorisation failed
-    ├── Conflict      another field manager owns a field of the change
-    ├── Outdated      the object changed between reading and writing
-    ├── Rejected      the API server or an admission webhook rejects the object
-    ├── ServerFailed  the API server failed, also after retries
-    └── WaitFailed    the object failed, or was not ready in time; holds its last status
+ClusterError                     base class; a command prints it and exits with 1
+├── EnvironmentSettingsError     an invalid settings file or --set option
+├── ManifestError                an invalid manifest, each fault with its location
+├── CostInputError               an invalid price book or load-test report, or a plan that is not possible
+├── AwsError                     the AWS account, or Terraform
+│   ├── AwsCredentialsError      no usable AWS credentials
+│   ├── AwsRequestError          AWS rejects a call, or cannot be reached
+│   ├── AwsNotReadyError         the account does not meet the requirements, or a confirmation is missing
+│   └── TerraformError           Terraform is not installed, or failed
+├── RayJobError                  a job of a Ray cluster, or the registry that it writes to
+├── RolloutError                 a rollout; its subclasses are in cluster/rollout/errors.py
+├── ContinuousTrainingError      a step of continuous training; see cluster/continuous_training/errors.py
+└── KubeError                    the Kubernetes API
+    ├── ClusterUnreachableError  no configuration, or no response from the API server
+    ├── UnknownKindError         the API server does not know the kind: its CRD is not installed
+    ├── ObjectNotFoundError      the object does not exist
+    ├── ForbiddenError           authentication or authorisation failed
+    ├── ConflictError            another field manager owns a field of the change
+    ├── StaleObjectError         the object changed between reading and writing
+    ├── ObjectRejectedError      the API server or an admission webhook rejects the object
+    ├── ApiServerError           the API server failed, also after retries
+    └── WaitError                the object failed, or was not ready in time; holds its last status
 """
 
 
@@ -29,15 +29,15 @@ class ClusterError(Exception):
     """Base class of the control plane's errors."""
 
 
-class SettingsInvalid(ClusterError):
+class EnvironmentSettingsError(ClusterError):
     """A settings file is missing, not TOML, or has an unknown or invalid setting."""
 
 
-class ManifestInvalid(ClusterError):
+class ManifestError(ClusterError):
     """A manifest would be rejected, or silently changed, by the API server, the operator or Ray."""
 
 
-class PricesInvalid(ClusterError):
+class CostInputError(ClusterError):
     """A price, a measured rate or a requested rate is missing or not valid."""
 
 
@@ -45,23 +45,23 @@ class AwsError(ClusterError):
     """Base class of errors of the AWS account and of Terraform."""
 
 
-class NoAccount(AwsError):
+class AwsCredentialsError(AwsError):
     """There are no usable AWS credentials."""
 
 
-class AwsRefused(AwsError):
+class AwsRequestError(AwsError):
     """AWS rejects a call, or does not respond."""
 
 
-class NotReady(AwsError):
+class AwsNotReadyError(AwsError):
     """Nothing was changed: the account does not meet a requirement, or a confirmation is missing."""
 
 
-class TerraformFailed(AwsError):
+class TerraformError(AwsError):
     """Terraform is not installed, or failed."""
 
 
-class JobFailed(ClusterError):
+class RayJobError(ClusterError):
     """A job failed, or could not be started or queried."""
 
 
@@ -69,23 +69,23 @@ class KubeError(ClusterError):
     """Base class of errors of the Kubernetes API."""
 
 
-class NoCluster(KubeError):
+class ClusterUnreachableError(KubeError):
     """There is no cluster configuration, or the API server does not respond."""
 
 
-class NoKind(KubeError):
+class UnknownKindError(KubeError):
     """The API server does not know the kind."""
 
 
-class NotFound(KubeError):
+class ObjectNotFoundError(KubeError):
     """The object does not exist."""
 
 
-class Forbidden(KubeError):
+class ForbiddenError(KubeError):
     """Authentication or authorisation failed."""
 
 
-class Conflict(KubeError):
+class ConflictError(KubeError):
     """Another field manager owns a field.
 
     Args:
@@ -98,17 +98,17 @@ class Conflict(KubeError):
         self.managers = managers
 
 
-class Outdated(KubeError):
+class StaleObjectError(KubeError):
     """The object has changed since it was read."""
 
 
-class Rejected(KubeError):
+class ObjectRejectedError(KubeError):
     """The object is not valid for this API server."""
 
 
-class ServerFailed(KubeError):
+class ApiServerError(KubeError):
     """The API server answered 5xx or 429 until the retries ended."""
 
 
-class WaitFailed(KubeError):
+class WaitError(KubeError):
     """The object failed, or was not ready in time."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from cluster.errors import JobFailed
-from cluster.rollout.samples import auth_headers
+from cluster.errors import RayJobError
+from cluster.rollout.metric_sources import auth_headers
 
 _RUNNING = ("PENDING", "RUNNING")
 _POLL_S = 1.0
@@ -47,7 +47,7 @@ class RayJobs:
         *,
         variables: Mapping[str, str],
         timeout_s: float,
-        tell: Callable[[str], None],
+        on_progress: Callable[[str], None],
     ) -> None:
         """Run a command on the head node, and wait until it has succeeded.
 
@@ -59,10 +59,10 @@ class RayJobs:
             command: Shell command.
             variables: Environment variables for every process of the job.
             timeout_s: Maximum total time in seconds; then the job is stopped.
-            tell: Called with each line of the job's log.
+            on_progress: Called with each line of the job's log.
 
         Raises:
-            JobFailed: The job failed, was stopped or took too long, or the cluster does not respond.
+            RayJobError: The job failed, was stopped or took too long, or the cluster does not respond.
         """
         status = self._status(name)
         if status not in (None, "SUCCEEDED", *_RUNNING):
@@ -78,15 +78,17 @@ class RayJobs:
             # The last line of a running job may be incomplete.
             end = max(reported, len(lines) - 1) if status in _RUNNING else len(lines)
             for line in lines[reported:end]:
-                tell(line)
+                on_progress(line)
             reported = end
             if status == "SUCCEEDED":
                 return
             if status not in _RUNNING:
-                raise JobFailed(f"job {name} {str(status).lower()}: {self._message(name)}; its log is above")
+                raise RayJobError(
+                    f"job {name} {str(status).lower()}: {self._message(name)}; its log is above"
+                )
             if self._now() >= deadline:
                 self._ask("POST", f"{name}/stop")
-                raise JobFailed(
+                raise RayJobError(
                     f"job {name} was stopped: not done in {timeout_s:.0f} s; raise training.deadline_s"
                 )
             self._pause(_POLL_S)
@@ -98,7 +100,7 @@ class RayJobs:
             try:
                 self._ask("POST", "", json=job)
                 return
-            except JobFailed as error:
+            except RayJobError as error:
                 if _NO_AGENT not in str(error) or self._now() >= patience:
                     raise
             self._pause(_POLL_S)
@@ -117,13 +119,15 @@ class RayJobs:
         try:
             answer = self._client.request(method, url, headers=auth_headers(os.environ), **options)
         except httpx.HTTPError as error:
-            raise JobFailed(f"no answer from {url}: {error!r}; check --dashboard and the cluster") from error
+            raise RayJobError(
+                f"no answer from {url}: {error!r}; check --dashboard and the cluster"
+            ) from error
         if missing and answer.status_code == httpx.codes.NOT_FOUND:
             return {}
         if not answer.is_success:
-            raise JobFailed(f"{url} answered {answer.status_code}: {answer.text[:_MAX_ANSWER_CHARS]}")
+            raise RayJobError(f"{url} answered {answer.status_code}: {answer.text[:_MAX_ANSWER_CHARS]}")
         try:
             document: Any = answer.json()
         except ValueError as error:
-            raise JobFailed(f"{url} is not Ray's job API: {error}; check --dashboard") from error
+            raise RayJobError(f"{url} is not Ray's job API: {error}; check --dashboard") from error
         return document if isinstance(document, dict) else {}

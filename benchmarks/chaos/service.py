@@ -18,8 +18,8 @@ import psutil
 
 from benchmarks.chaos.prediction_log import FLUSH_S
 from benchmarks.chaos.processes import MARK, ServiceProcesses, is_running, kill, wait_until
-from cluster.rollout.errors import TargetFailed
-from cluster.rollout.serve_target import ServeTarget
+from cluster.rollout.errors import TargetError
+from cluster.rollout.targets.serve_api import ServeTarget
 from serve_app.local import free_port
 from serve_app.model import store
 from train.models import CACHE
@@ -89,7 +89,7 @@ class Service:
                 and bool(self.processes.haproxies)
                 and self._client.post(f"{self.url}/v1/classify", json={"inputs": "fine"}).is_success
             )
-        except (TargetFailed, httpx.HTTPError, LookupError, psutil.Error):
+        except (TargetError, httpx.HTTPError, LookupError, psutil.Error):
             return False
 
     def wait_until_whole(self, timeout_s: float, *, replicas: int = REPLICAS) -> float:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import PolicyConfig
 
 Recommended = tuple[tuple[float, int], ...]
 """(seconds, pods), ordered by time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ReplicaBounds:
     """Minimum and maximum number of pods."""
 
     least: int
@@ -28,7 +28,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PolicyState:
     """State between decisions.
 
     Attributes:
@@ -43,8 +43,8 @@ class State:
 
 
 def decide(
-    needed: float, pods: int, bounds: Bounds, aims: Aims, state: State, now_s: float
-) -> tuple[int, State]:
+    needed: float, pods: int, bounds: ReplicaBounds, aims: PolicyConfig, state: PolicyState, now_s: float
+) -> tuple[int, PolicyState]:
     """Compute the target number of pods.
 
     Args:
@@ -52,7 +52,8 @@ def decide(
         pods: Current target.
         bounds: Minimum and maximum.
         aims: Tolerance, windows and steps.
-        state: State from the previous decision; `State()` for the first, which treats `pods` as recommended.
+        state: State from the previous decision; `PolicyState()` for the first, which treats `pods` as
+            recommended.
         now_s: Time on a clock that all calls share.
     """
     wanted = bounds.hold(recommend(needed, pods, aims.tolerance))
@@ -66,7 +67,7 @@ def decide(
         elif pods > highs[0][1]:
             target = max(highs[0][1], pods - max(1, floor(aims.down_step_fraction * pods)))
     target = bounds.hold(target)
-    return target, State(lows, highs, now_s if target != pods else state.changed_s)
+    return target, PolicyState(lows, highs, now_s if target != pods else state.changed_s)
 
 
 def recommend(needed: float, pods: int, tolerance: float) -> int:

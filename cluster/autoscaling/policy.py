@@ -9,9 +9,9 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cluster.autoscaling.aims import Aims
-from cluster.autoscaling.decision import Bounds, State, decide
-from cluster.autoscaling.need import Points, load_of, pods_needed
+from cluster.autoscaling.config import PolicyConfig
+from cluster.autoscaling.decision import PolicyState, ReplicaBounds, decide
+from cluster.autoscaling.demand import Points, load_of, pods_needed
 
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
@@ -20,8 +20,8 @@ _log = logging.getLogger("ray.serve")
 _STATE = "pods"
 
 
-class PodsByPromise:
-    """Autoscaling policy for Ray Serve, configured by `Aims`.
+class SLOAutoscalingPolicy:
+    """Autoscaling policy for Ray Serve, configured by `PolicyConfig`.
 
     Args:
         aims: `policy_kwargs` of the Serve config.
@@ -31,7 +31,7 @@ class PodsByPromise:
     """
 
     def __init__(self, **aims: Any) -> None:
-        self._aims = Aims.model_validate(aims)
+        self._aims = PolicyConfig.model_validate(aims)
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         """Return the target number of replicas, and the `policy_state` for the next call.
@@ -43,13 +43,17 @@ class PodsByPromise:
         if load is None:
             return pods, context.policy_state
         needed = pods_needed(load, self._aims)
-        bounds = Bounds(context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas)
-        state = context.policy_state.get(_STATE, State())
+        bounds = ReplicaBounds(context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas)
+        state = context.policy_state.get(_STATE, PolicyState())
         target, state = decide(needed, pods, bounds, self._aims, state, context.current_time)
         if target != pods:
             reasons = {"pods": pods, "target": target, "needed": needed, **asdict(load)}
             _log.info("changing the number of pods", extra=reasons)
         return target, {_STATE: state}
+
+
+PodsByPromise = SLOAutoscalingPolicy
+"""Former name, which a serveConfigV2 that a rollout owns may still contain; kept for one release."""
 
 
 def _by_replica(metrics: dict[str, dict[Any, Any]]) -> list[dict[str, Points]]:

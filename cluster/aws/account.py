@@ -9,7 +9,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from cluster.errors import AwsRefused, NoAccount
+from cluster.errors import AwsCredentialsError, AwsRequestError
 from cluster.kuberay.settings import Environment
 
 QUOTAS = {"on-demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
@@ -59,7 +59,7 @@ class Account:
         self._region = region
 
     def identity(self) -> Identity:
-        """Return the caller's identity. Raises NoAccount without usable credentials."""
+        """Return the caller's identity. Raises AwsCredentialsError without usable credentials."""
         with _translated("sts:GetCallerIdentity"):
             answer = self._client("sts").get_caller_identity()
         return Identity(answer["Account"], answer["Arn"], self._region)
@@ -167,13 +167,15 @@ def _translated(call: str) -> Iterator[None]:
     try:
         yield
     except NoCredentialsError as error:
-        raise NoAccount(
+        raise AwsCredentialsError(
             f"{call}: no AWS credentials; set AWS_PROFILE, or sign in with `aws sso login`, then retry"
         ) from error
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if call.startswith("sts:"):
-            raise NoAccount(f"{call}: AWS rejects the credentials ({code}); sign in again") from error
-        raise AwsRefused(f"{call}: {error}") from error
+            raise AwsCredentialsError(
+                f"{call}: AWS rejects the credentials ({code}); sign in again"
+            ) from error
+        raise AwsRequestError(f"{call}: {error}") from error
     except BotoCoreError as error:
-        raise AwsRefused(f"{call}: {error}; check the region and the network") from error
+        raise AwsRequestError(f"{call}: {error}; check the region and the network") from error

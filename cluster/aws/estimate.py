@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cluster.errors import PricesInvalid
+from cluster.errors import CostInputError
 from cluster.monitoring.catalog import Catalog
 
 PRICES = Path(__file__).with_name("prices.toml")
@@ -32,9 +32,9 @@ class Prices(BaseModel):
     instances: dict[str, Money]
 
     def instance(self, kind: str) -> Decimal:
-        """Return US dollars per month of an instance; raises PricesInvalid for a type without a price."""
+        """Return US dollars per month of an instance; raises CostInputError for a type without a price."""
         if kind not in self.instances:
-            raise PricesInvalid(
+            raise CostInputError(
                 f"no price for {kind!r}; expected one of {', '.join(self.instances)}; add the price to "
                 f"{PRICES}"
             )
@@ -51,11 +51,11 @@ class Line:
 
 
 def read_prices(path: Path = PRICES) -> Prices:
-    """Read the price list; raises PricesInvalid if it cannot be read or is not valid."""
+    """Read the price list; raises CostInputError if it cannot be read or is not valid."""
     try:
         return Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise PricesInvalid(f"{path}: {error}") from error
+        raise CostInputError(f"{path}: {error}") from error
 
 
 def estimate(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Sequence[Line]:
@@ -67,7 +67,7 @@ def estimate(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Seque
         catalog: Metrics that are sent to CloudWatch.
 
     Raises:
-        PricesInvalid: An instance type has no price.
+        CostInputError: An instance type has no price.
     """
     months: dict[str, Decimal] = {}
     counts: Counter[str] = Counter()

@@ -17,7 +17,7 @@ _SHARED = (
     "cluster/__init__.py",
     "cluster/aws/__init__.py",
     "cluster/aws/functions/__init__.py",
-    "cluster/aws/functions/once.py",
+    "cluster/aws/functions/idempotency.py",
     "cluster/aws/functions/runtime.py",
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -65,7 +65,7 @@ def cost(name: str, book: Book, mix: Mix, rate: Rate) -> Cost:
         rate: Throughput of each pod.
 
     Raises:
-        PricesInvalid: A type has no price in the book.
+        CostInputError: A type has no price in the book.
     """
     pods = sum(INSTANCE_TYPES[kind].gpus * count for kind, count in mix.items())
     month = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from cluster.cost.arithmetic import Rate
-from cluster.errors import PricesInvalid
+from cluster.errors import CostInputError
 
 
 class _Report(BaseModel):
@@ -27,20 +27,20 @@ def measured_rate(path: Path) -> Rate:
     """Return the throughput of a pod in a load test that met the SLO.
 
     Raises:
-        PricesInvalid: The file does not exist or is not a report, or the load test did not meet the SLO.
+        CostInputError: The file does not exist or is not a report, or the load test did not meet the SLO.
     """
     try:
         report = _Report.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise PricesInvalid(
+        raise CostInputError(
             f"{path}: {error.strerror}; create it with `python -m loadtest slo --json {path}`"
         ) from error
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"]) or "the file"
-        raise PricesInvalid(f"{path} is not a report of `loadtest slo`: {place}: {fault['msg']}") from error
+        raise CostInputError(f"{path} is not a report of `loadtest slo`: {place}: {fault['msg']}") from error
     if not report.passed:
-        raise PricesInvalid(
+        raise CostInputError(
             f"{path}: the load test did not meet the SLO ({'; '.join(report.reasons) or 'no reason given'}), "
             "so its rate cannot be used; measure a lower rate with `python -m loadtest slo --per-minute`"
         )

@@ -5,7 +5,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from cluster.cost.arithmetic import Mix, Rate
 from cluster.cost.prices import Book
-from cluster.errors import PricesInvalid
+from cluster.errors import CostInputError
 from cluster.nodes import INSTANCE_TYPES
 
 MOST_PODS = 10_000
@@ -15,13 +15,13 @@ def pods_for(requests_per_minute: Decimal, rate: Rate) -> int:
     """Return the number of pods for a request rate.
 
     Raises:
-        PricesInvalid: The rate is not positive, or needs more than `MOST_PODS` pods.
+        CostInputError: The rate is not positive, or needs more than `MOST_PODS` pods.
     """
     if not requests_per_minute > 0:
-        raise PricesInvalid(f"expected a rate above 0 requests per minute, got {requests_per_minute}")
+        raise CostInputError(f"expected a rate above 0 requests per minute, got {requests_per_minute}")
     pods = int((requests_per_minute / rate.requests_per_minute).to_integral_value(ROUND_CEILING))
     if pods > MOST_PODS:
-        raise PricesInvalid(
+        raise CostInputError(
             f"{requests_per_minute} requests per minute need {pods} pods; expected at most {MOST_PODS}"
         )
     return pods
@@ -40,10 +40,10 @@ def cheapest(
         survive_node: Whether enough pods must remain after the loss of the largest node.
 
     Raises:
-        PricesInvalid: There are no types, or one has no price.
+        CostInputError: There are no types, or one has no price.
     """
     if not types:
-        raise PricesInvalid("no instance types; set them with --types")
+        raise CostInputError("no instance types; set them with --types")
     wanted = pods + spare_pods
     if not survive_node:
         return _cover(book, types, wanted)

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cluster.errors import PricesInvalid
+from cluster.errors import CostInputError
 from cluster.nodes import INSTANCE_TYPES
 
 PRICES = Path(__file__).with_name("prices.toml")
@@ -46,19 +46,19 @@ class Book(BaseModel):
         """Return the price of one node in US dollars per month.
 
         Raises:
-            PricesInvalid: The type has no price in this book.
+            CostInputError: The type has no price in this book.
         """
         if name in self.monthly:
             return self.monthly[name]
         if name in self.hourly:
             return self.hourly[name] * self.month_hours
-        raise PricesInvalid(f"{self.title} has no price for {name!r}; it has {', '.join(self.types)}")
+        raise CostInputError(f"{self.title} has no price for {name!r}; it has {', '.join(self.types)}")
 
     def hour(self, name: str) -> Decimal:
         """Return the price of one node in US dollars per hour.
 
         Raises:
-            PricesInvalid: The type has no price in this book.
+            CostInputError: The type has no price in this book.
         """
         return self.hourly.get(name) or self.month(name) / self.month_hours
 
@@ -73,16 +73,16 @@ def read_books(path: Path = PRICES) -> Mapping[str, Book]:
     """Return the price books of a file by name.
 
     Raises:
-        PricesInvalid: The file does not exist or is not TOML, or has an unknown key or an invalid price.
+        CostInputError: The file does not exist or is not TOML, or has an unknown key or an invalid price.
     """
     try:
         return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).books
     except OSError as error:
-        raise PricesInvalid(f"{path}: {error.strerror}; see {PRICES} for an example") from error
+        raise CostInputError(f"{path}: {error.strerror}; see {PRICES} for an example") from error
     except tomllib.TOMLDecodeError as error:
-        raise PricesInvalid(f"{path} is not TOML: {error}") from error
+        raise CostInputError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
         )
-        raise PricesInvalid(f"{path}: {faults}; see {PRICES} for an example") from error
+        raise CostInputError(f"{path}: {faults}; see {PRICES} for an example") from error

@@ -7,28 +7,30 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cluster.autoscaling.aims import Aims
-from cluster.errors import SettingsInvalid
+from cluster.autoscaling.config import PolicyConfig
+from cluster.errors import EnvironmentSettingsError
 from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).with_name("environments")
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 NAME_MAX = 47
 """The name of a RayCluster has at most 53 characters, of which KubeRay appends 6."""
 _IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 
 
-class _Frozen(BaseModel):
+class _SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ServeSettings(_Frozen):
+class ServeSettings(_SettingsModel):
     """Application: model, and bounds of the number of pods."""
 
     model: Annotated[str, Field(description="URI of an immutable bundle: builtin:, s3://… or hf:…@revision.")]
     min_pods: Annotated[int, Field(ge=1)] = 1
     max_pods: Annotated[int, Field(ge=1)] = 1
-    scaling: Annotated[Aims, Field(description="Autoscaling policy; see cluster/autoscaling.")] = Aims()
+    scaling: Annotated[PolicyConfig, Field(description="Autoscaling policy; see cluster/autoscaling.")] = (
+        PolicyConfig()
+    )
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> Self:
@@ -37,7 +39,7 @@ class ServeSettings(_Frozen):
         return self
 
 
-class WorkerSettings(_Frozen):
+class WorkerSettings(_SettingsModel):
     """Group of equal worker pods: a share of GPU instances, or CPUs and memory."""
 
     name: Label
@@ -88,14 +90,14 @@ class WorkerSettings(_Frozen):
         return 1 if self.instance_types else 0
 
 
-class HeadSettings(_Frozen):
+class HeadSettings(_SettingsModel):
     """Head pod: the control plane of the Ray cluster, which serves no requests."""
 
     cpus: Annotated[int, Field(ge=1)] = 2
     memory_gib: Annotated[int, Field(ge=2)] = 8
 
 
-class NodeSettings(_Frozen):
+class NodeSettings(_SettingsModel):
     """Nodes that Karpenter may start for GPU pods."""
 
     eks_cluster: Annotated[
@@ -113,7 +115,7 @@ class NodeSettings(_Frozen):
     )
 
 
-class RedisSettings(_Frozen):
+class RedisSettings(_SettingsModel):
     """Redis that stores the head's state: rendered in the namespace, or an existing one."""
 
     address: Annotated[
@@ -125,7 +127,7 @@ class RedisSettings(_Frozen):
     disk_gib: Annotated[int, Field(ge=1)] = 8
 
 
-class UpgradeSettings(_Frozen):
+class UpgradeSettings(_SettingsModel):
     """Upgrade strategy of a changed image or cluster. A model changes without one, by `user_config`."""
 
     type: Literal["NewCluster", "NewClusterWithIncrementalUpgrade", "None"] = "NewCluster"
@@ -151,7 +153,7 @@ class UpgradeSettings(_Frozen):
         return self
 
 
-class NetworkSettings(_Frozen):
+class NetworkSettings(_SettingsModel):
     """Namespaces that may reach the pods; all others are denied."""
 
     clients: Annotated[tuple[Label, ...], Field(description="Namespaces of the service's clients.")] = ()
@@ -159,7 +161,7 @@ class NetworkSettings(_Frozen):
     operator: Annotated[Label, Field(description="Namespace of the KubeRay operator.")] = "kuberay-system"
 
 
-class TrainingSettings(_Frozen):
+class TrainingSettings(_SettingsModel):
     """RayJob that fine-tunes a model, or retrains the champion."""
 
     image: Annotated[str, Field(pattern=_IMAGE, description="Image of the Dockerfile's target `train`.")]
@@ -221,7 +223,7 @@ class TrainingSettings(_Frozen):
         return self
 
 
-class Environment(_Frozen):
+class Environment(_SettingsModel):
     """All settings of an environment."""
 
     name: Annotated[Label, Field(max_length=NAME_MAX)] = "sentiment"
@@ -328,17 +330,18 @@ def read_environment(name: str, changes: Sequence[str] = ()) -> Environment:
             (`workers.0.max_pods=8`). The value is TOML if it can be parsed, otherwise text.
 
     Raises:
-        SettingsInvalid: The file does not exist or is not TOML, or it has an unknown key or an invalid value.
+        EnvironmentSettingsError: The file does not exist or is not TOML, or it has an unknown key or an
+            invalid value.
     """
     path = FOLDER / f"{name}.toml" if name in environments() else Path(name)
     try:
         tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsInvalid(
+        raise EnvironmentSettingsError(
             f"environment {name!r}: {error.strerror}; --env takes {', '.join(environments())} or a TOML file"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsInvalid(f"{path} is not TOML: {error}") from error
+        raise EnvironmentSettingsError(f"{path} is not TOML: {error}") from error
     for change in changes:
         _set(tree, change)
     try:
@@ -348,14 +351,16 @@ def read_environment(name: str, changes: Sequence[str] = ()) -> Environment:
             f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise SettingsInvalid(f"{path}: {faults}; see cluster/kuberay/settings.py for every key") from error
+        raise EnvironmentSettingsError(
+            f"{path}: {faults}; see cluster/kuberay/settings.py for every key"
+        ) from error
 
 
 def _set(tree: dict[str, Any], change: str) -> None:
     """Apply one `key=value` change to the settings."""
     key, equals, text = change.partition("=")
     if not key or not equals:
-        raise SettingsInvalid(f"--set takes key=value, such as serve.max_pods=8, got {change!r}")
+        raise EnvironmentSettingsError(f"--set takes key=value, such as serve.max_pods=8, got {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -370,4 +375,4 @@ def _set(tree: dict[str, Any], change: str) -> None:
         else:
             place[last] = value
     except (ValueError, IndexError, TypeError, AttributeError) as error:
-        raise SettingsInvalid(f"--set {change}: the settings have no such key") from error
+        raise EnvironmentSettingsError(f"--set {change}: the settings have no such key") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cluster.kuberay.labels import INSTANCE_LABEL
+from cluster.kuberay.manifests.labels import INSTANCE_LABEL
 from cluster.kuberay.settings import Environment
 from cluster.monitoring.catalog import SERVICE, Catalog
 

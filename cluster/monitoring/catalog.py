@@ -12,11 +12,11 @@ SERVICE = "service"
 """Dimension that every metric has: the name of the RayService."""
 
 
-class _Frozen(BaseModel):
+class _CatalogModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Promise(_Frozen):
+class PodSLO(_CatalogModel):
     """SLO of one pod, as `loadtest.slo.SLO`."""
 
     requests_per_minute: float
@@ -24,14 +24,14 @@ class Promise(_Frozen):
     p95_ms: float
 
 
-class Metric(_Frozen):
+class CatalogMetric(_CatalogModel):
     """Metric with its sender, and the sets of labels by which it can be queried."""
 
     sender: Literal["replica", "ray", "function", "aws"]
     dimensions: Annotated[list[list[str]], Field(min_length=1)]
 
 
-class Query(_Frozen):
+class Query(_CatalogModel):
     """Query for the values of one metric in each period."""
 
     metric: str
@@ -44,7 +44,7 @@ class Query(_Frozen):
         return {SERVICE, "outcome"} if self.outcome else {SERVICE}
 
 
-class Alarm(_Frozen):
+class Alarm(_CatalogModel):
     """Condition of a CloudWatch alarm."""
 
     says: str
@@ -68,13 +68,13 @@ class Alarm(_Frozen):
         return self
 
 
-class Catalog(_Frozen):
+class Catalog(_CatalogModel):
     """Contents of the entire file."""
 
     namespace: str
     period_s: Annotated[int, Field(ge=60, multiple_of=60)]
-    promise: Promise
-    metrics: dict[str, Metric]
+    promise: PodSLO
+    metrics: dict[str, CatalogMetric]
     alarms: dict[str, Alarm]
 
     @model_validator(mode="after")
@@ -90,7 +90,7 @@ class Catalog(_Frozen):
                     )
         return self
 
-    def sent_by(self, *senders: str) -> Mapping[str, Metric]:
+    def sent_by(self, *senders: str) -> Mapping[str, CatalogMetric]:
         """Return the metrics of the given senders, by name."""
         return {name: metric for name, metric in self.metrics.items() if metric.sender in senders}
 

@@ -2,15 +2,15 @@
 
 Run by `python -m cluster rollout <verb>`. Modules:
 
-states      state machine; a rollout is the fold over the entries of its journal
+state       state machine; a rollout is the fold over the entries of its journal
 plan        stages, sample sizes and tolerances
-observations, samples   counts of each version in a time window, and the metrics that they are read from
+metric_window, metric_sources, pod_metrics   counts of each version in a time window, and their sources
 duration    how long the stages take at the observed request rate
-shares, evidence, decision   continue, promote or roll back, with the reason: pure functions
-target, serve_target    interface to the deployment that serves the models, and its Ray Serve implementation
+shares, e_process, analysis   continue, promote or roll back, with the reason: pure functions
+targets     interface to the deployment that serves the models, and its implementations
 aliases, registry   registry aliases that move with a rollout, and the registry that holds them
-journals, journal, stored_journal   stored state of a rollout, in a folder or in S3
+journal     stored state of a rollout, in a folder or in S3
 effects, controller     fenced changes of pods and aliases, in an order that survives a crash of the
 controller
-demo        demonstration of a complete rollout on the local machine
+power       error rates of the tests, by simulation
 """

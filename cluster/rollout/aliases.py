@@ -9,7 +9,10 @@ class Aliases(Protocol):
     """Aliases of a registered model. Every move is idempotent."""
 
     def move(self, model: str, alias: str, version: str | None) -> None:
-        """Point an alias at a version, or delete the alias if the version is None. Raises RegistryFailed."""
+        """Point an alias at a version, or delete the alias if the version is None.
+
+        Raises RolloutRegistryError.
+        """
 
     def restore(self, model: str, alias: str, version: str | None) -> None:
         """Undo the last move of an alias, as if that move had not happened; raises as `move`."""

@@ -13,28 +13,36 @@ from dataclasses import asdict
 from typing import Any
 
 from cluster.rollout.aliases import Aliases, NoAliases
-from cluster.rollout.decision import Decision, Verdict, decide
+from cluster.rollout.analysis import CanaryVerdict, Decision, decide
 from cluster.rollout.duration import LittleTraffic, fitted
 from cluster.rollout.effects import RAISED, Effects
 from cluster.rollout.errors import (
-    Busy,
-    ForeignChange,
-    InvalidState,
-    LeaseLost,
-    SourceFailed,
-    TargetFailed,
-    TargetRefused,
+    ForeignChangeError,
+    JournalLockedError,
+    LeaseLostError,
+    MetricSourceError,
+    RolloutStateError,
+    TargetError,
+    TargetRejectedError,
 )
-from cluster.rollout.journals import AnyJournal
-from cluster.rollout.observations import Window
-from cluster.rollout.plan import Plan, steps
-from cluster.rollout.samples import Reading, Source, between, counts_of, failed_loads, pods_of, version_of
-from cluster.rollout.states import Command, Rollout, Side, State, Verb, after, require
-from cluster.rollout.target import Mix, Serving, Target
+from cluster.rollout.journal.base import Journal
+from cluster.rollout.metric_sources import (
+    MetricSource,
+    Reading,
+    between,
+    counts_of,
+    failed_loads,
+    pods_of,
+    version_of,
+)
+from cluster.rollout.metric_window import MetricWindow
+from cluster.rollout.plan import RolloutPlan, steps
+from cluster.rollout.state import Command, ModelVersion, Rollout, RolloutState, Verb, after, require
+from cluster.rollout.targets.base import DeploymentState, Target, TrafficSplit
 
 Clock = Callable[[], float]
 """Unix time in seconds, monotonic: it is stored in the journal and read by other processes."""
-Tell = Callable[[Rollout, str, Decision | None], None]
+OnProgress = Callable[[Rollout, str, Decision | None], None]
 """Progress callback: receives the rollout, a message, and the decision that was just made, or None."""
 
 _LOOK_S = 1.0
@@ -53,26 +61,26 @@ class Controller:
         aliases: registry aliases; by default none are moved.
         clock: Unix time; by default `steady_clock`.
         sleep: waits for a number of seconds.
-        tell: progress callback.
+        on_progress: progress callback.
     """
 
     def __init__(
         self,
-        journal: AnyJournal,
+        journal: Journal,
         target: Target,
-        source: Source,
+        source: MetricSource,
         *,
         aliases: Aliases | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        tell: Tell = lambda rollout, line, decision: None,
+        on_progress: OnProgress = lambda rollout, line, decision: None,
     ) -> None:
         self._journal = journal
         self._target = target
         self._source = source
         self._clock = clock or steady_clock()
         self._sleep = sleep
-        self._tell = tell
+        self._on_progress = on_progress
         self._rollout = Rollout()
         self._before: Reading | None = None
         self._read_at = 0.0
@@ -82,8 +90,8 @@ class Controller:
 
     def start(
         self,
-        canary: Side,
-        plan: Plan,
+        canary: ModelVersion,
+        plan: RolloutPlan,
         *,
         champion_version: str | None = None,
         model: str | None = None,
@@ -103,10 +111,10 @@ class Controller:
             little_traffic: reaction if a stage would take longer than the plan allows.
 
         Raises:
-            InvalidState: another rollout is active, or the state of the cluster does not permit a rollout.
-            PlanInvalid: the deployment has too few replicas, or the request rate is too low.
-            Busy: another controller holds the journal.
-            TargetFailed: the cluster cannot be read, or cannot be rolled back within the plan's timeout.
+            RolloutStateError: another rollout is active, or the cluster does not permit a rollout.
+            RolloutPlanError: the deployment has too few replicas, or the request rate is too low.
+            JournalLockedError: another controller holds the journal.
+            TargetError: the cluster cannot be read, or cannot be rolled back within the plan's timeout.
         """
         self._hold = hold
         with self._journal.held():
@@ -119,7 +127,7 @@ class Controller:
             _check_fit(serving, canary)
             replicas = max(serving.replicas, RAISED if raise_to_two else 0)
             stages = steps(plan, replicas)
-            rate = self._observed_rate(serving.mix.champion, plan.window_s)
+            rate = self._observed_rate(serving.split.champion, plan.window_s)
             if rate is not None:
                 plan, expected = fitted(plan, stages, replicas, rate, little_traffic)
                 self._say(expected)
@@ -130,9 +138,9 @@ class Controller:
                 self._journal.answered(command)  # it was meant for an earlier rollout
             self._write(
                 "started",
-                reason=f"{canary.uri} against {serving.mix.champion}",
+                reason=f"{canary.uri} against {serving.split.champion}",
                 plan=plan.model_dump(mode="json"),
-                champion=asdict(Side(serving.mix.champion, champion_version)),
+                champion=asdict(ModelVersion(serving.split.champion, champion_version)),
                 canary=asdict(canary),
                 model=model,
                 steps=[asdict(step) for step in stages],
@@ -150,8 +158,8 @@ class Controller:
             The rollout: in transition to the requested state under another controller, or at its end.
 
         Raises:
-            InvalidState: the verb does not fit the state, or the command came too late.
-            Busy: another controller holds the journal and does not accept the command.
+            RolloutStateError: the verb does not fit the state, or the command came too late.
+            JournalLockedError: another controller holds the journal and does not accept the command.
         """
         self._rollout = self._journal.rollout()
         require(self._rollout, verb)
@@ -162,12 +170,12 @@ class Controller:
         while self._journal.asked() == command:
             try:
                 return self._done(command, self.resume())
-            except LeaseLost:
+            except LeaseLostError:
                 raise
-            except Busy:
+            except JournalLockedError:
                 pass
             if self._clock() >= end:
-                raise Busy(
+                raise JournalLockedError(
                     f"another controller holds the journal and has not taken {verb} within "
                     f"{_PATIENCE_S:.0f} s; it still may: see `rollout status`, end its process if it hangs"
                 )
@@ -175,10 +183,10 @@ class Controller:
         return self._done(command, self._journal.rollout())
 
     def _done(self, command: Command, rollout: Rollout) -> Rollout:
-        """Return the rollout if the command was executed. Raises InvalidState."""
+        """Return the rollout if the command was executed. Raises RolloutStateError."""
         self._journal.answered(command)
         if all(entry.get("command") != command.token for entry in self._journal.entries()):
-            raise InvalidState(
+            raise RolloutStateError(
                 f"{command.verb} came too late, or another command replaced it: rollout {rollout.number} is "
                 f"{rollout.state} ({rollout.reason}); see `rollout history`"
             )
@@ -188,7 +196,7 @@ class Controller:
         """Continue the active rollout.
 
         Raises:
-            Busy: another controller holds the journal.
+            JournalLockedError: another controller holds the journal.
         """
         with self._journal.held():
             self._rollout = self._journal.rollout()
@@ -209,17 +217,17 @@ class Controller:
         self._before, self._began = None, self._clock()
         while not self._rollout.state.rests:
             try:
-                if not self._heed():
+                if not self._handle_operator_request():
                     self._step()
-            except ForeignChange as error:
+            except ForeignChangeError as error:
                 self._write("stopped", reason=f"{error}{self._effects.so_far(self._rollout)}")
-            except LeaseLost as error:
-                raise LeaseLost(f"{error}{self._effects.so_far(self._rollout)}") from error
+            except LeaseLostError as error:
+                raise LeaseLostError(f"{error}{self._effects.so_far(self._rollout)}") from error
             if self._hold and self._rollout.held:
                 break
         return self._rollout
 
-    def _heed(self) -> bool:
+    def _handle_operator_request(self) -> bool:
         """Execute the pending command if it fits the state; return whether it does."""
         command = self._journal.asked()
         if command is None:
@@ -236,22 +244,22 @@ class Controller:
             return False
         try:
             require(self._rollout, command.verb)
-        except InvalidState:
+        except RolloutStateError:
             return False
         return True
 
     def _step(self) -> None:
         rollout = self._rollout
-        if rollout.state is State.PROMOTING:
+        if rollout.state is RolloutState.PROMOTING:
             self._promote()
-        elif rollout.state is State.ROLLING_BACK:
+        elif rollout.state is RolloutState.ROLLING_BACK:
             self._roll_back()
         elif rollout.applied_at is None:
-            self._let_in()
+            self._apply_stage()
         else:
             self._watch()
 
-    def _let_in(self) -> None:
+    def _apply_stage(self) -> None:
         """Deploy the models of the stage."""
         rollout = self._rollout
         fault = self._settle()
@@ -260,7 +268,7 @@ class Controller:
             if rollout.raised_from is not None:
                 fault = self._settle(self._effects.raise_replicas, replicas=RAISED)
         if fault is None:
-            fault = self._settle(self._effects.apply, {rollout.mix})
+            fault = self._settle(self._effects.apply, {rollout.split})
         if fault is None:
             self._write("applied")
         elif fault:
@@ -290,7 +298,7 @@ class Controller:
         """Store the counts between two readings in the journal, and decide."""
         added = between(before, now)
         champion, canary = version_of(now, rollout.champion.uri), version_of(now, rollout.canary.uri)
-        window = Window(
+        window = MetricWindow(
             stage=rollout.stage,
             seconds=round(seconds, 3),
             champion=counts_of(added, champion),
@@ -308,12 +316,12 @@ class Controller:
             plan=rollout.plan,
             stage_s=self._clock() - rollout.applied_at,
         )
-        if decision.verdict is not Verdict.ROLL_BACK and (fault := self._disturbed()):
-            decision = Decision(Verdict.ROLL_BACK, fault, decision.findings)
+        if decision.verdict is not CanaryVerdict.ROLL_BACK and (fault := self._disturbed()):
+            decision = Decision(CanaryVerdict.ROLL_BACK, fault, decision.findings)
         self._say(decision.reason, decision)
-        if decision.verdict is Verdict.ROLL_BACK:
+        if decision.verdict is CanaryVerdict.ROLL_BACK:
             self._write("rolling_back", reason=decision.reason)
-        elif decision.verdict is Verdict.PROMOTE:
+        elif decision.verdict is CanaryVerdict.PROMOTE:
             last = rollout.stage + 1 == len(rollout.steps)
             hold = self._hold and rollout.stage == 0
             event = "held" if hold else "promoting" if last else "advanced"
@@ -323,13 +331,13 @@ class Controller:
     def _promote(self) -> None:
         """Switch every pod to the canary, which then becomes the champion."""
         rollout = self._rollout
-        fault = self._settle(self._effects.apply, {rollout.mix})
+        fault = self._settle(self._effects.apply, {rollout.split})
         if fault is None and not self._wait(max(rollout.plan.settle_s, _LOOK_S)):
             reading = self._read()
             unconfirmed = reading if isinstance(reading, str) else self._unconfirmed(reading)
             if unconfirmed:
                 if self._clock() - max(rollout.since, self._began) >= rollout.plan.apply_timeout_s:
-                    raise SourceFailed(
+                    raise MetricSourceError(
                         f"the metrics do not confirm that every pod serves {rollout.canary.uri}: "
                         f"{unconfirmed}; the rollout stays {rollout.state}; go on with `rollout resume`, or "
                         "end it with `rollout abort`"
@@ -352,7 +360,7 @@ class Controller:
         uri = self._rollout.canary.uri
         try:
             replicas = self._effects.serving(self._rollout).replicas
-        except TargetFailed as error:
+        except TargetError as error:
             return str(error)
         reported = pods_of(reading, uri)
         if reported >= replicas or any(load.uri == uri for load in failed_loads(reading)):
@@ -362,9 +370,9 @@ class Controller:
     def _roll_back(self) -> None:
         """Switch every pod back to the champion."""
         rollout = self._rollout
-        fault = self._settle(self._effects.apply, {rollout.mix})
+        fault = self._settle(self._effects.apply, {rollout.split})
         if fault is not None:
-            raise TargetFailed(
+            raise TargetError(
                 f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
                 "the cluster, then go on with `rollout resume`"
             )
@@ -377,14 +385,14 @@ class Controller:
     def _settle(
         self,
         change: Callable[[Rollout], None] = lambda rollout: None,
-        mixes: Collection[Mix] | None = None,
+        splits: Collection[TrafficSplit] | None = None,
         replicas: int = 0,
     ) -> str | None:
-        """Make a change and wait until every pod serves one of the given mixes with enough replicas.
+        """Make a change and wait until every pod serves one of the given splits with enough replicas.
 
         Args:
             change: change of the pods; repeated if the cluster did not answer.
-            mixes: mixes to wait for; None accepts every mix of this rollout.
+            splits: splits to wait for; None accepts every split of this rollout.
             replicas: minimum number of replicas.
 
         Returns:
@@ -392,22 +400,22 @@ class Controller:
                 is pending.
         """
         plan, began, said, told = self._rollout.plan, self._clock(), "", False
-        mixes = self._rollout.told if mixes is None else mixes
+        splits = self._rollout.configured if splits is None else splits
         while self._clock() - began < plan.apply_timeout_s:
             try:
                 if not told:
                     change(self._rollout)
                     told = True
                 serving = self._effects.serving(self._rollout)
-                done = serving.replicas >= replicas and serving.mix in mixes
+                done = serving.replicas >= replicas and serving.split in splits
                 if serving.settled and done:
                     return None
                 if serving.failed and done:
                     return f"the cluster gave up: {serving.message}"
                 said = serving.message
-            except TargetRefused as error:
+            except TargetRejectedError as error:
                 return str(error)
-            except TargetFailed as error:  # the cluster may answer again in a moment
+            except TargetError as error:  # the cluster may answer again in a moment
                 said = str(error)
                 self._say(said)
             if self._wait(_LOOK_S):
@@ -416,10 +424,10 @@ class Controller:
         return f"{late}: {said or 'pods still load'}"
 
     def _disturbed(self) -> str | None:
-        """Return why the two versions can no longer be compared, or None. Raises ForeignChange."""
+        """Return why the two versions can no longer be compared, or None. Raises ForeignChangeError."""
         try:
             serving = self._effects.serving(self._rollout)
-        except TargetFailed as error:
+        except TargetError as error:
             self._say(str(error))
             return None
         if serving.replicas <= self._rollout.step.pods:
@@ -430,7 +438,7 @@ class Controller:
         """Return a reading of all endpoints, or the reason why there is none."""
         try:
             reading = self._source.read()
-        except SourceFailed as error:
+        except MetricSourceError as error:
             self._say(str(error))
             return str(error)
         if not reading.missing:
@@ -459,7 +467,7 @@ class Controller:
             self._say(f"{event.replace('_', ' ')}: {rollout.reason}")
 
     def _say(self, line: str, decision: Decision | None = None) -> None:
-        self._tell(self._rollout, line, decision)
+        self._on_progress(self._rollout, line, decision)
 
 
 def steady_clock(
@@ -473,17 +481,19 @@ def steady_clock(
     return lambda: offset + monotonic()
 
 
-def _check_fit(serving: Serving, canary: Side) -> None:
-    """Raise InvalidState if the state of the cluster does not permit a rollout."""
-    mix = serving.mix
-    if mix.canary is not None:
-        raise InvalidState(
-            f"the pods already have a canary, {mix.canary}, that this journal knows nothing of; end the "
+def _check_fit(serving: DeploymentState, canary: ModelVersion) -> None:
+    """Raise RolloutStateError if the state of the cluster does not permit a rollout."""
+    split = serving.split
+    if split.canary is not None:
+        raise RolloutStateError(
+            f"the pods already have a canary, {split.canary}, that this journal knows nothing of; end the "
             "rollout it belongs to, or put user_config back by hand"
         )
     if serving.blocked:
-        raise InvalidState(serving.blocked)
-    if mix.champion == canary.uri:
-        raise InvalidState(f"{canary.uri} is what every pod serves already")
+        raise RolloutStateError(serving.blocked)
+    if split.champion == canary.uri:
+        raise RolloutStateError(f"{canary.uri} is what every pod serves already")
     if not serving.settled:
-        raise InvalidState(f"the deployment is still changing; wait until it has settled. {serving.message}")
+        raise RolloutStateError(
+            f"the deployment is still changing; wait until it has settled. {serving.message}"
+        )

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 
-from cluster.rollout.errors import PlanInvalid
-from cluster.rollout.plan import Plan, Step
-from cluster.rollout.simulate import Traffic, scenarios, simulate
+from cluster.rollout.errors import RolloutPlanError
+from cluster.rollout.plan import CanaryPods, RolloutPlan
+from cluster.rollout.power import SimulatedTraffic, scenarios, simulate
 
 _FITS_FRACTION = 0.8
 """Used part of the requests expected in `max_stage_s`: the observed rate is uncertain, and traffic varies."""
@@ -32,8 +32,8 @@ class LittleTraffic(StrEnum):
 
 
 def fitted(
-    plan: Plan, steps: Sequence[Step], replicas: int, rate: float, little: LittleTraffic
-) -> tuple[Plan, str]:
+    plan: RolloutPlan, steps: Sequence[CanaryPods], replicas: int, rate: float, little: LittleTraffic
+) -> tuple[RolloutPlan, str]:
     """Return the plan to use and a message about its duration.
 
     Args:
@@ -44,7 +44,7 @@ def fitted(
         little: reaction if a stage takes longer than `max_stage_s`.
 
     Raises:
-        PlanInvalid: a stage takes longer than `max_stage_s`, and the plan may not or cannot be adapted.
+        RolloutPlanError: a stage takes longer than `max_stage_s`, and the plan may not or cannot be adapted.
     """
     shares = [_sampled_pods(step, replicas) / replicas for step in steps]
     needed_s = [_needed_s(plan, rate * share) for share in shares]
@@ -63,20 +63,20 @@ def fitted(
     ways = [f"raise max_stage_s to {1.25 * max(needed_s):.0f}"] if rate else []
     ways += ["have --little-traffic adapt lower min_requests"] if most >= _MIN_REQUESTS else []
     ways += ["start when there is more traffic", "--little-traffic ignore and `rollout promote` by hand"]
-    raise PlanInvalid(f"{fault}: no stage would be decided; {', or '.join(ways)}")
+    raise RolloutPlanError(f"{fault}: no stage would be decided; {', or '.join(ways)}")
 
 
-def _sampled_pods(step: Step, replicas: int) -> int:
+def _sampled_pods(step: CanaryPods, replicas: int) -> int:
     """Return the number of pods of the version with fewer requests, which limits the sample."""
     return step.pods if step.shadow else min(step.pods, replicas - step.pods)
 
 
-def _needed_s(plan: Plan, rate: float) -> float:
+def _needed_s(plan: RolloutPlan, rate: float) -> float:
     sample_s = plan.min_requests / rate if rate else math.inf
     return plan.settle_s + max(sample_s, plan.min_windows * plan.window_s)
 
 
-def _loss(plan: Plan, smaller: Plan, rate: float, share: float) -> str:
+def _loss(plan: RolloutPlan, smaller: RolloutPlan, rate: float, share: float) -> str:
     """Describe how many more faulty canaries pass with the smaller sample, by simulation of both plans."""
     told = []
     for scenario in scenarios(plan):
@@ -86,7 +86,9 @@ def _loss(plan: Plan, smaller: Plan, rate: float, share: float) -> str:
         for each in (plan, smaller):
             stage_s = max(_needed_s(each, rate * share), each.max_stage_s)
             window = rate * each.window_s
-            traffic = Traffic(math.ceil(stage_s / each.window_s), share * window, (1 - share) * window)
+            traffic = SimulatedTraffic(
+                math.ceil(stage_s / each.window_s), share * window, (1 - share) * window
+            )
             goes_on.append(simulate(scenario, traffic, each, rollouts=_SIMULATED, seed=1).goes_on)
         what = f"{scenario.canary:.0%} {scenario.name} against the champion's {scenario.champion:.1%}"
         told.append(f"{what} passes the first stage in {goes_on[1]:.0%} and not {goes_on[0]:.0%} of rollouts")
@@ -97,5 +99,5 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if math.isfinite(seconds) else "forever"
 
 
-def _pods(step: Step) -> str:
+def _pods(step: CanaryPods) -> str:
     return f"{step.pods} pod{'s' * (step.pods > 1)}"

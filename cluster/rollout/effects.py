@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from cluster.rollout.aliases import Aliases
-from cluster.rollout.journals import AnyJournal
-from cluster.rollout.states import Rollout
-from cluster.rollout.target import Guard, Serving, Target
+from cluster.rollout.journal.base import Journal
+from cluster.rollout.state import Rollout
+from cluster.rollout.targets.base import DeploymentState, SplitGuard, Target
 
 RAISED = 2
 """Number of replicas during the rollout if the deployment had one."""
@@ -23,27 +23,28 @@ class Effects:
         aliases: registry aliases.
     """
 
-    def __init__(self, journal: AnyJournal, target: Target, aliases: Aliases) -> None:
+    def __init__(self, journal: Journal, target: Target, aliases: Aliases) -> None:
         self._journal = journal
         self._target = target
         self._aliases = aliases
         self._done: list[str] = []
 
-    def serving(self, rollout: Rollout) -> Serving:
+    def serving(self, rollout: Rollout) -> DeploymentState:
         """Return the reported state of the cluster.
 
         Raises:
-            TargetFailed: the cluster cannot be read.
-            ForeignChange, LeaseLost: the pods are configured with a mix that this rollout did not set.
+            TargetError: the cluster cannot be read.
+            ForeignChangeError, LeaseLostError: the pods are configured with a split that this rollout did not
+            set.
         """
         serving = self._target.read()
-        Guard(rollout.told, rollout.fence).check(serving.mix, serving.fence)
+        SplitGuard(rollout.configured, rollout.fence).check(serving.split, serving.fence)
         return serving
 
     def apply(self, rollout: Rollout) -> None:
-        """Configure the pods with the mix of the rollout's state; raises as `serving`."""
-        guard = Guard(rollout.told, rollout.fence)
-        self._make(f"pods told {rollout.mix}", partial(self._target.apply, rollout.mix, guard))
+        """Configure the pods with the split of the rollout's state; raises as `serving`."""
+        guard = SplitGuard(rollout.configured, rollout.fence)
+        self._make(f"pods told {rollout.split}", partial(self._target.apply, rollout.split, guard))
 
     def raise_replicas(self, rollout: Rollout) -> None:
         """Scale to at least two replicas; raises as `serving`."""
@@ -57,7 +58,10 @@ class Effects:
             self._make(f"scaled to {before}", partial(self._target.scale, before))
 
     def move(self, rollout: Rollout, alias: str, version: str | None) -> None:
-        """Move an alias of the registered model, if there is one. Raises RegistryFailed, LeaseLost."""
+        """Move an alias of the registered model, if there is one.
+
+        Raises RolloutRegistryError, LeaseLostError.
+        """
         self._move(self._aliases.move, rollout, alias, version)
 
     def restore(self, rollout: Rollout, alias: str, version: str | None) -> None:

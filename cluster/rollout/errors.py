@@ -1,19 +1,18 @@
 """Exceptions of a rollout.
 
 ClusterError
-└── RolloutError      base
-    ├── InvalidState  the verb does not fit the state; the message names both
-    ├── Busy          another controller holds the journal
-    │   └── LeaseLost   this controller no longer holds the journal: its changes are not made
-    ├── ForeignChange  something else changed what the pods serve; that change is kept
-    ├── PlanInvalid   the plan is invalid, or the deployment is too small for it
-    ├── JournalDamaged  an entry is damaged, or does not follow from the entries before it
-    ├── JournalUnreached  the storage of the journal did not answer, or refused
-    ├── TargetFailed  the cluster that serves did not answer, or refused
-    │   └── TargetRefused  permanent refusal: a retry does not help
-    ├── SourceFailed  the metrics could not be read
-    ├── RegistryFailed  the version does not exist, or the registry failed
-    └── DemoFailed    the demonstration could not be completed
+└── RolloutError                 base
+    ├── RolloutStateError        the verb does not fit the state; the message names both
+    ├── JournalLockedError       another controller holds the journal
+    │   └── LeaseLostError       this controller no longer holds the journal: its changes are not made
+    ├── ForeignChangeError       something else changed what the pods serve; that change is kept
+    ├── RolloutPlanError         the plan is invalid, or the deployment is too small for it
+    ├── JournalCorruptedError    an entry is damaged, or does not follow from the entries before it
+    ├── JournalUnavailableError  the storage of the journal did not answer, or refused
+    ├── TargetError              the cluster that serves did not answer, or refused
+    │   └── TargetRejectedError  permanent refusal: a retry does not help
+    ├── MetricSourceError        the metrics could not be read
+    └── RolloutRegistryError     the version does not exist, or the registry failed
 """
 
 from cluster.errors import ClusterError
@@ -23,49 +22,45 @@ class RolloutError(ClusterError):
     """Base class of the exceptions of this package."""
 
 
-class InvalidState(RolloutError):
+class RolloutStateError(RolloutError):
     """Verb that does not fit the state of the rollout."""
 
 
-class Busy(RolloutError):
+class JournalLockedError(RolloutError):
     """Lock of the journal held by another controller."""
 
 
-class LeaseLost(Busy):
+class LeaseLostError(JournalLockedError):
     """Lock lost by this controller, or pods already changed by a later controller."""
 
 
-class ForeignChange(RolloutError):
-    """Model mix on the pods that this rollout did not configure."""
+class ForeignChangeError(RolloutError):
+    """Traffic split on the pods that this rollout did not configure."""
 
 
-class PlanInvalid(RolloutError):
+class RolloutPlanError(RolloutError):
     """Plan with an invalid value, or one that the deployment cannot follow."""
 
 
-class JournalDamaged(RolloutError):
+class JournalCorruptedError(RolloutError):
     """Journal with an entry that is damaged, missing or out of order."""
 
 
-class JournalUnreached(RolloutError):
+class JournalUnavailableError(RolloutError):
     """Failure to read or write the journal in its storage."""
 
 
-class TargetFailed(RolloutError):
+class TargetError(RolloutError):
     """Failure of the serving cluster to answer or to accept a change."""
 
 
-class TargetRefused(TargetFailed):
+class TargetRejectedError(TargetError):
     """Permanent refusal of a change by the cluster; a retry does not help."""
 
 
-class SourceFailed(RolloutError):
+class MetricSourceError(RolloutError):
     """Failure to read any metrics."""
 
 
-class RegistryFailed(RolloutError):
+class RolloutRegistryError(RolloutError):
     """Unknown version, or failure to read or write the registry."""
-
-
-class DemoFailed(RolloutError):
-    """Failure of the demonstration, or of something that it needs."""

@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cluster.rollout.errors import PlanInvalid
+from cluster.rollout.errors import RolloutPlanError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Frozen(BaseModel):
+class _PlanModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Stage(_Frozen):
+class PlannedStage(_PlanModel):
     """Stage of a rollout: how many pods the canary gets."""
 
     pods: Annotated[int, Field(ge=1)] | Literal["half"] = Field(description="Pods that serve the canary.")
@@ -27,7 +27,7 @@ class Stage(_Frozen):
     )
 
 
-class Tolerances(_Frozen):
+class Tolerances(_PlanModel):
     """Tolerances of a canary: with enough evidence that it exceeds one of them, it is rolled back."""
 
     error_share: Share = Field(default=0.005, description="More requests answered 5xx, as a share of all.")
@@ -53,10 +53,13 @@ class Tolerances(_Frozen):
     wrong_share: Share = Field(default=0.02, description="More texts that feedback calls wrong.")
 
 
-class Plan(_Frozen):
+class RolloutPlan(_PlanModel):
     """Plan of a rollout. After the last stage, all pods switch to the canary."""
 
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(pods=1), Stage(pods="half"))
+    stages: Annotated[tuple[PlannedStage, ...], Field(min_length=1)] = (
+        PlannedStage(pods=1),
+        PlannedStage(pods="half"),
+    )
     window_s: Annotated[float, Field(gt=0, description="Between two readings of the metrics, seconds.")] = 15
     settle_s: Annotated[
         float, Field(ge=0, description="After a change of models, not counted: caches and queues settle.")
@@ -77,49 +80,49 @@ class Plan(_Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CanaryPods:
     """Stage with its number of pods that serve the canary, or that score with it in shadow."""
 
     pods: int
     shadow: bool
 
 
-def steps(plan: Plan, replicas: int) -> tuple[Step, ...]:
+def steps(plan: RolloutPlan, replicas: int) -> tuple[CanaryPods, ...]:
     """Return the stages in pods, without those that change nothing; at least one pod stays with the champion.
 
     Raises:
-        PlanInvalid: the deployment has fewer than two replicas.
+        RolloutPlanError: the deployment has fewer than two replicas.
     """
     if replicas < 2:
-        raise PlanInvalid(
+        raise RolloutPlanError(
             f"the deployment has {replicas} replica: a canary on it has no champion beside it; scale it to "
             "two, or let the rollout do so for its time with --raise-to-two"
         )
-    found: list[Step] = []
+    found: list[CanaryPods] = []
     for stage in plan.stages:
         wanted = replicas // 2 if stage.pods == "half" else stage.pods
-        step = Step(max(1, min(wanted, replicas - 1)), stage.shadow)
+        step = CanaryPods(max(1, min(wanted, replicas - 1)), stage.shadow)
         if step not in found:
             found.append(step)
     return tuple(found)
 
 
-def read_plan(path: Path | None) -> Plan:
+def read_plan(path: Path | None) -> RolloutPlan:
     """Load the plan from a TOML file, or return the default plan.
 
     Raises:
-        PlanInvalid: the file does not exist, is not TOML, or has an invalid key or value.
+        RolloutPlanError: the file does not exist, is not TOML, or has an invalid key or value.
     """
     if path is None:
-        return Plan()
+        return RolloutPlan()
     try:
-        return Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return RolloutPlan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise PlanInvalid(f"{path} cannot be read: {error.strerror}; check the path") from error
+        raise RolloutPlanError(f"{path} cannot be read: {error.strerror}; check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PlanInvalid(f"{path} is not TOML: {error}") from error
+        raise RolloutPlanError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        raise PlanInvalid(f"{path}: {_faults(error)}; docs/rollout.md lists every key") from error
+        raise RolloutPlanError(f"{path}: {_faults(error)}; docs/rollout.md lists every key") from error
 
 
 def _faults(error: ValidationError) -> str:

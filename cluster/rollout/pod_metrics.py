@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import KubeError
-from cluster.kuberay.client import KubeRay
-from cluster.kuberay.kinds import RAY_SERVICE
-from cluster.rollout.errors import SourceFailed
-from cluster.rollout.samples import Reading, gathered
+from cluster.kuberay.client.client import KubeRay
+from cluster.kuberay.client.resources import RAY_SERVICE
+from cluster.rollout.errors import MetricSourceError
+from cluster.rollout.metric_sources import Reading, gathered
 
 _PORT_NAME, _PORT = "metrics", 8080
 """Port name and number: KubeRay makes every Ray node export metrics there, and names the port so."""
@@ -35,14 +35,14 @@ class PodMetrics:
     def read(self) -> Reading:
         """Read the series of all running pods; a pod that does not answer is missing.
 
-        A pod that is being deleted is not expected to answer, and is not read. Raises SourceFailed if no pod
-        answers.
+        A pod that is being deleted is not expected to answer, and is not read. Raises MetricSourceError if
+        no pod answers.
         """
         try:
             clusters = self._client.clusters(RAY_SERVICE, self._namespace, self._name)
             pods = [pod for cluster in clusters for pod in self._client.pods(cluster, self._namespace)]
         except KubeError as error:
-            raise SourceFailed(f"the pods are not listed: {error}") from error
+            raise MetricSourceError(f"the pods are not listed: {error}") from error
         ports = {
             pod["metadata"]["name"]: _port(pod)
             for pod in pods
@@ -54,7 +54,7 @@ class PodMetrics:
             try:
                 return self._client.page(self._namespace, pod, ports[pod], "metrics")
             except KubeError as error:
-                raise SourceFailed(str(error)) from error
+                raise MetricSourceError(str(error)) from error
 
         return gathered(ports, fetch)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from cluster.rollout.errors import RegistryFailed
-from cluster.rollout.states import Side
+from cluster.rollout.errors import RolloutRegistryError
+from cluster.rollout.state import ModelVersion
 from train.errors import TrainError, VersionUnknown
 from train.registry import Registry, Version, open_registry
 from train.registry.aliases import CHAMPION
@@ -27,7 +27,7 @@ class Registered:
         versions: all versions of that model.
     """
 
-    canary: Side
+    canary: ModelVersion
     model: str
     versions: Sequence[Version]
 
@@ -42,14 +42,14 @@ def find(address: str, open_it: Callable[[], Registry] = open_registry) -> Regis
     """Return the version of `registry:NAME/VERSION` or `registry:NAME@ALIAS`; None for any other address.
 
     Raises:
-        RegistryFailed: the version does not exist, or the registry cannot be read.
+        RolloutRegistryError: the version does not exist, or the registry cannot be read.
     """
     if not address.startswith(SCHEME):
         return None
     with _translated(f"look up {address}"):
         registry = open_it()
         found = registry.get(address)
-        return Registered(Side(found.uri, found.version), found.name, registry.versions(found.name))
+        return Registered(ModelVersion(found.uri, found.version), found.name, registry.versions(found.name))
 
 
 class RegistryAliases:
@@ -64,9 +64,9 @@ class RegistryAliases:
         self._registry: Registry | None = None
 
     def move(self, model: str, alias: str, version: str | None) -> None:
-        """Point an alias at a version, or delete the alias if the version is None. Raises RegistryFailed.
+        """Point an alias at a version, or delete the alias if the version is None.
 
-        `previous` moves together with `champion` in one step.
+        `previous` moves together with `champion` in one step. Raises RolloutRegistryError.
         """
         self._set(model, alias, version, undo=False)
 
@@ -89,7 +89,7 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except TrainError as error:
-        raise RegistryFailed(
+        raise RolloutRegistryError(
             f"could not {what}: {error}. The pods go on with what they serve; put that right, then, if a "
             "rollout is under way, go on with `rollout resume`"
         ) from error

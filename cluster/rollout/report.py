@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cluster.rollout.decision import Finding, judge
-from cluster.rollout.observations import Counts, p95_ms
-from cluster.rollout.states import Entry, Rollout, State
-from cluster.rollout.target import Serving
+from cluster.rollout.analysis import CanaryFinding, judge
+from cluster.rollout.metric_window import Counts, p95_ms
+from cluster.rollout.state import Entry, Rollout, RolloutState
+from cluster.rollout.targets.base import DeploymentState
 
 
-def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
+def as_json(rollout: Rollout, serving: DeploymentState | None) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     return {
         "state": rollout.state,
@@ -41,16 +41,16 @@ def as_json(rollout: Rollout, serving: Serving | None) -> dict[str, Any]:
         "serving": None
         if serving is None
         else {
-            "champion": serving.mix.champion,
-            "canary": serving.mix.canary,
-            "canary_pods": serving.mix.step.pods if serving.mix.step else 0,
+            "champion": serving.split.champion,
+            "canary": serving.split.canary,
+            "canary_pods": serving.split.step.pods if serving.split.step else 0,
             "replicas": serving.replicas,
             "settled": serving.settled,
         },
     }
 
 
-def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str:
+def describe(rollout: Rollout, serving: DeploymentState | None, *, at_work: bool) -> str:
     """Return the text that `status` prints.
 
     Args:
@@ -74,7 +74,10 @@ def describe(rollout: Rollout, serving: Serving | None, *, at_work: bool) -> str
         )
     if serving is not None:
         lines.append(f"  pods      {_serving(serving)}")
-        if rollout.state in (State.PROMOTED, State.ROLLED_BACK) and serving.mix != rollout.mix:
+        if (
+            rollout.state in (RolloutState.PROMOTED, RolloutState.ROLLED_BACK)
+            and serving.split != rollout.split
+        ):
             lines.append(
                 f"  changed   since the rollout ended, by {_changed_by(serving.fence, rollout.fence)}"
             )
@@ -109,7 +112,7 @@ def history(entries: Iterable[Entry]) -> list[str]:
     ]
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: CanaryFinding) -> str:
     champion = "-" if finding.champion is None else f"{finding.champion:.2%}"
     canary = "-" if finding.canary is None else f"{finding.canary:.2%}"
     tolerance = f"+{finding.tolerance:.1%}"
@@ -143,23 +146,23 @@ def _shares(labels: Mapping[str, float]) -> list[tuple[str, float]]:
 
 def _stages(rollout: Rollout) -> str:
     names = [f"{step.pods} pod{'s' * (step.pods > 1)}{' in shadow' * step.shadow}" for step in rollout.steps]
-    present = rollout.stage if rollout.state is State.CANARY else None
+    present = rollout.stage if rollout.state is RolloutState.CANARY else None
     marked = [f"[{name}]" if number == present else name for number, name in enumerate(names)]
-    return " > ".join([*marked, "[all]" if rollout.state is State.PROMOTING else "all"])
+    return " > ".join([*marked, "[all]" if rollout.state is RolloutState.PROMOTING else "all"])
 
 
-def _serving(serving: Serving) -> str:
-    mix = serving.mix
+def _serving(serving: DeploymentState) -> str:
+    split = serving.split
     settled = "" if serving.settled else ", not settled"
-    if mix.canary is None or mix.step is None:
-        return f"{serving.replicas} of {mix.champion}{settled}"
-    canary = min(mix.step.pods, serving.replicas)
-    aside = " in shadow" if mix.step.shadow else ""
-    return f"{serving.replicas - canary} of {mix.champion}, {canary} of {mix.canary}{aside}{settled}"
+    if split.canary is None or split.step is None:
+        return f"{serving.replicas} of {split.champion}{settled}"
+    canary = min(split.step.pods, serving.replicas)
+    aside = " in shadow" if split.step.shadow else ""
+    return f"{serving.replicas - canary} of {split.champion}, {canary} of {split.canary}{aside}{settled}"
 
 
 def _changed_by(fence: int, last: int) -> str:
-    """Describe the writer of the served mix by its change number; `last` is this rollout's last change."""
+    """Describe the writer of the served split by its change number; `last` is this rollout's last change."""
     if fence > last:
         return f"change {fence} of another rollout"
     return f"a controller that was overtaken: change {fence} of {last}" if fence else "someone else"

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cluster.rollout.observations import BOUNDARIES_MS, TENTHS, Counts, Window
+from cluster.rollout.metric_window import BOUNDARIES_MS, TENTHS, Counts, MetricWindow
 
 _SCORE_FLOORS = (6, 7, 8, 9)
 _LATE_STAKE = 0.1
@@ -69,7 +69,7 @@ class Component:
     stake: float
 
 
-def labels(windows: Sequence[Window]) -> list[Component]:
+def labels(windows: Sequence[MetricWindow]) -> list[Component]:
     """Return one component per label: its share of the requests' texts.
 
     The labels are known only from the observations. The stakes depend only on earlier windows, so the test

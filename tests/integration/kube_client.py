@@ -7,11 +7,11 @@ from pathlib import Path
 import yaml
 from kubernetes.client import ApiClient, Configuration
 
-from cluster.kuberay.client import KubeRay, Pace
+from cluster.kuberay.client.client import ClientTiming, KubeRay
 from tests.integration.kube_api import TOKEN
 
 
-def client_of(url: str, pace: Pace, token: str = TOKEN) -> KubeRay:
+def client_of(url: str, pace: ClientTiming, token: str = TOKEN) -> KubeRay:
     configuration = Configuration(host=url)
     configuration.api_key = {"BearerToken": f"Bearer {token}"}
     configuration.retries = False

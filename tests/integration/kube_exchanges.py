@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster.kuberay.client import FIELD_MANAGER
+from cluster.kuberay.client.client import FIELD_MANAGER
 
 RECORDED = Path(__file__).with_name("kube_answers.json")
 """Answers of kube-apiserver 1.36.2; tests/operator/test_answers.py compares them with a running server."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from cluster.kuberay.kinds import POD, RAY_SERVICE
-from cluster.rollout.errors import SourceFailed
-from cluster.rollout.samples import Reading
-from cluster.rollout.told import mix_of, options_of
+from cluster.kuberay.client.resources import POD, RAY_SERVICE
+from cluster.rollout.errors import MetricSourceError
+from cluster.rollout.metric_sources import Reading
+from cluster.rollout.targets.serve_config import options_of, split_of
 from tests.integration.kube_api import Fault, KubeApi
 from tests.unit.cluster.rollout.world import World
 
@@ -68,7 +68,7 @@ class Operator:
     def page(self) -> str:
         try:
             return exposition(self.world.reading())
-        except SourceFailed:
+        except MetricSourceError:
             return ""
 
     def _act(self) -> None:
@@ -90,13 +90,13 @@ class Operator:
         [application] = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
         options = options_of(application, "classifier")
         self.world.count()
-        self.world.mix = mix_of(options["user_config"])
-        self.world.mixes.append(self.world.mix)
+        self.world.split = split_of(options["user_config"])
+        self.world.splits.append(self.world.split)
         self.world.replicas = max(self.world.replicas, options["autoscaling_config"]["min_replicas"])
 
     def _report(self, status: str) -> None:
-        mix = self.world.mix
-        failed = self.refuses and self.refuses in (mix.champion, mix.canary)
+        split = self.world.split
+        failed = self.refuses and self.refuses in (split.champion, split.canary)
         application = {
             "status": "DEPLOY_FAILED" if failed else status,
             "message": f"Serve cannot deploy {self.refuses}" if failed else "",

@@ -8,8 +8,8 @@ import httpx
 import pytest
 import yaml
 
-from cluster.autoscaling.aims import Aims
-from cluster.kuberay.serve_config import scaling
+from cluster.autoscaling.config import PolicyConfig
+from cluster.kuberay.manifests.serve_config import scaling
 from serve_app.app import DEPLOYMENT
 from serve_app.local import CONFIG, Plan, free_port, serving
 
@@ -19,7 +19,7 @@ PATIENCE_S = 60
 
 def test_the_controller_asks_the_policy_and_the_replica_tells_it_the_load() -> None:
     # One request per minute is this pod's SLO: a few more require a second pod, for which there is no room.
-    policy = scaling(Aims(requests_per_minute=1, up_window_s=0, step_s=0))
+    policy = scaling(PolicyConfig(requests_per_minute=1, up_window_s=0, step_s=0))
     quick = {"look_back_period_s": 5.0, "metrics_interval_s": 1.0}
     options = {"min_replicas": 1, "max_replicas": 2, **policy, **quick}
     (application,) = yaml.safe_load(CONFIG.read_text())["applications"]

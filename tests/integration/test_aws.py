@@ -10,8 +10,8 @@ import pytest
 from moto.events.models import EventPattern
 
 from cluster.aws.functions import pipeline_trigger
-from cluster.kuberay.karpenter import DISCOVERY_TAG
-from cluster.kuberay.render import service_documents, training_documents
+from cluster.kuberay.manifests.karpenter import DISCOVERY_TAG
+from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import Environment, read_environment
 from cluster.monitoring.agent import NAME as AGENT
 from cluster.monitoring.agent import agent_documents, log_group

@@ -20,7 +20,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cluster.aws.functions import drift_check, pipeline_trigger, probe, rollout_watcher
-from cluster.aws.functions.runtime import EventInvalid, SettingInvalid
+from cluster.aws.functions.runtime import EventError, SettingError
 from tests import aws_events as events
 from tests.integration.aws import PATIENCE_S, Wire, aws
 
@@ -310,13 +310,13 @@ def test_the_next_verdict_at_the_same_address_is_another(drift: Wire) -> None:
 @pytest.mark.parametrize("content", [{"verdict": "fine"}, {"reasons": []}, ["retrain"], {"verdict": ["ok"]}])
 def test_what_is_no_verdict_sends_nothing(drift: Wire, content: object) -> None:
     put("drift/latest.json", content)
-    with pytest.raises(EventInvalid, match=r"drift/latest\.json"):
+    with pytest.raises(EventError, match=r"drift/latest\.json"):
         drift_check.handler(events.object_created(DATA, "drift/latest.json"), INVOCATION)
     assert statistics("drift_verdict") == [] and marks() == 0
 
 
 def test_a_verdict_that_is_not_there_is_named(drift: Wire) -> None:
-    with pytest.raises(EventInvalid, match=r"s3://data/gone\.json cannot be read"):
+    with pytest.raises(EventError, match=r"s3://data/gone\.json cannot be read"):
         drift_check.handler(events.object_created(DATA, "gone.json"), INVOCATION)
 
 
@@ -531,10 +531,10 @@ def test_the_end_of_a_pipeline_is_told(topic: Wire, state: str, said: str) -> No
 
 def test_what_is_no_entry_is_named(topic: Wire) -> None:
     put(ENTRY_KEY, {"event": "promoted"})
-    with pytest.raises(EventInvalid, match=ENTRY_KEY):
+    with pytest.raises(EventError, match=ENTRY_KEY):
         rollout_watcher.handler(ROLLED_BACK, INVOCATION)
     client("s3").put_object(Bucket=DATA, Key=ENTRY_KEY, Body=b"{")
-    with pytest.raises(EventInvalid, match="is not JSON"):
+    with pytest.raises(EventError, match="is not JSON"):
         rollout_watcher.handler(ROLLED_BACK, INVOCATION)
 
 
@@ -543,13 +543,13 @@ def test_what_is_no_entry_is_named(topic: Wire) -> None:
 
 @pytest.mark.parametrize("handler", [drift_check.handler, pipeline_trigger.handler, rollout_watcher.handler])
 def test_an_event_that_no_rule_sends_is_an_error(wire: Wire, handler: Handler) -> None:
-    with pytest.raises(EventInvalid):
+    with pytest.raises(EventError):
         handler({"source": "aws.ec2", "detail": {}}, INVOCATION)
 
 
 def test_a_missing_setting_is_named(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MARKS_BUCKET")
-    with pytest.raises(SettingInvalid, match="MARKS_BUCKET"):
+    with pytest.raises(SettingError, match="MARKS_BUCKET"):
         drift_check.handler(events.schedule(), INVOCATION)
 
 

@@ -11,10 +11,10 @@ import yaml
 from kubernetes import config
 
 from cluster.__main__ import main
-from cluster.kuberay.client import KubeRay, Pace
-from cluster.kuberay.kinds import RAY_SERVICE
-from cluster.rollout.rayservice_target import RayServiceTarget
-from cluster.rollout.target import Mix
+from cluster.kuberay.client.client import ClientTiming, KubeRay
+from cluster.kuberay.client.resources import RAY_SERVICE
+from cluster.rollout.targets.base import TrafficSplit
+from cluster.rollout.targets.rayservice import RayServiceTarget
 from tests.integration.kube_api import KubeApi, kube_api
 from tests.integration.kube_client import client_of, write_kubeconfig
 
@@ -119,7 +119,7 @@ def test_a_rollout_leaves_the_number_to_the_autoscaler_and_an_upgrade_of_its_ser
     serving(api, 4)
     assert cli("apply", image="senti:2") == 0
     target = RayServiceTarget(client(api), NAMESPACE, NAME)
-    target.apply(Mix("hf:other@main"))
+    target.apply(TrafficSplit("hf:other@main"))
     assert initial(api) is None
     serving(api, 5)
     assert cli("apply", image="senti:2") == 0
@@ -127,7 +127,7 @@ def test_a_rollout_leaves_the_number_to_the_autoscaler_and_an_upgrade_of_its_ser
     assert cli("apply", image="senti:3") == 0
     assert initial(api) == 5
     assert cli("diff", image="senti:3") == 0
-    assert target.read().mix == Mix("hf:other@main"), "the models are still the rollout's"
+    assert target.read().split == TrafficSplit("hf:other@main"), "the models are still the rollout's"
 
 
 def test_an_upgrade_through_a_gateway_follows_the_traffic_that_moves(api: KubeApi) -> None:
@@ -142,4 +142,4 @@ def test_an_upgrade_through_a_gateway_follows_the_traffic_that_moves(api: KubeAp
 
 
 def client(api: KubeApi) -> KubeRay:
-    return client_of(api.url, Pace(patience_s=1))
+    return client_of(api.url, ClientTiming(patience_s=1))

@@ -10,9 +10,9 @@ from threading import Barrier
 import boto3
 import pytest
 
-from cluster.rollout.errors import Busy, JournalUnreached
-from cluster.rollout.journals import open_journal
-from cluster.rollout.states import Side, State
+from cluster.rollout.errors import JournalLockedError, JournalUnavailableError
+from cluster.rollout.journal.base import open_journal
+from cluster.rollout.state import ModelVersion, RolloutState
 from tests.integration.aws import PATIENCE_S, Wire, aws
 from tests.unit.cluster.rollout.world import QUICK, World
 
@@ -30,17 +30,20 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 
 def test_another_machine_goes_on_with_a_held_rollout(wire: Wire, tmp_path: Path) -> None:
     world = World(tmp_path)
-    held = world.controller(journal=open_journal(ADDRESS)).start(Side("good"), QUICK, hold=True)
+    held = world.controller(journal=open_journal(ADDRESS)).start(ModelVersion("good"), QUICK, hold=True)
     assert held.held and open_journal(ADDRESS).rollout() == held
     rollout = world.controller(journal=open_journal(ADDRESS)).resume()
-    assert rollout is not None and rollout.state is State.PROMOTED
+    assert rollout is not None and rollout.state is RolloutState.PROMOTED
     assert not open_journal(ADDRESS).is_held()
 
 
 def test_an_entry_whose_answer_is_lost_is_written_once(wire: Wire, tmp_path: Path) -> None:
     world, journal = World(tmp_path), open_journal(ADDRESS)
     wire.lost.add("s3 Put")  # the Put of the lock
-    assert world.controller(journal=journal).start(Side("failing"), QUICK).state is State.ROLLED_BACK
+    assert (
+        world.controller(journal=journal).start(ModelVersion("failing"), QUICK).state
+        is RolloutState.ROLLED_BACK
+    )
     assert open_journal(ADDRESS).entries() == journal.entries()
 
 
@@ -54,7 +57,7 @@ def test_of_many_at_once_one_is_at_work(wire: Wire) -> None:
             with journal.held():
                 barrier.wait(PATIENCE_S)  # until all have tried
                 return True
-        except Busy:
+        except JournalLockedError:
             barrier.wait(PATIENCE_S)
             return False
 
@@ -63,8 +66,8 @@ def test_of_many_at_once_one_is_at_work(wire: Wire) -> None:
 
 
 def test_a_bucket_that_is_not_there_or_refuses_is_named(wire: Wire) -> None:
-    with pytest.raises(JournalUnreached, match="NoSuchBucket"):
+    with pytest.raises(JournalUnavailableError, match="NoSuchBucket"):
         open_journal("s3://nowhere/rollout").rollout()
     wire.refused.add("s3 Get")
-    with pytest.raises(JournalUnreached, match="s3:GetObject"):
+    with pytest.raises(JournalUnavailableError, match="s3:GetObject"):
         open_journal(ADDRESS).is_held()

@@ -13,21 +13,21 @@ from kubernetes import config
 
 from cluster.__main__ import main
 from cluster.errors import (
-    Conflict,
-    Forbidden,
+    ApiServerError,
+    ClusterUnreachableError,
+    ConflictError,
+    ForbiddenError,
     KubeError,
-    NoCluster,
-    NoKind,
-    NotFound,
-    Rejected,
-    ServerFailed,
-    WaitFailed,
+    ObjectNotFoundError,
+    ObjectRejectedError,
+    UnknownKindError,
+    WaitError,
 )
-from cluster.kuberay.client import FIELD_MANAGER, KubeRay, Pace
-from cluster.kuberay.difference import difference
-from cluster.kuberay.kinds import RAY_CLUSTER, RAY_JOB, RAY_SERVICE, SERVICE_ACCOUNT
-from cluster.kuberay.render import service_documents, training_documents
-from cluster.kuberay.serve_owner import ROLLOUT_MANAGER, SERVE_CONFIG
+from cluster.kuberay.client.client import FIELD_MANAGER, ClientTiming, KubeRay
+from cluster.kuberay.client.diff import difference
+from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, SERVE_CONFIG
+from cluster.kuberay.client.resources import RAY_CLUSTER, RAY_JOB, RAY_SERVICE, SERVICE_ACCOUNT
+from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
 from serve_app.local import free_port
 from tests.buildspecs import run
@@ -85,8 +85,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def patient(clock: Clock, **limits: float) -> Pace:
-    return Pace(now=clock.now, pause=clock.pause, **limits)
+def patient(clock: Clock, **limits: float) -> ClientTiming:
+    return ClientTiming(now=clock.now, pause=clock.pause, **limits)
 
 
 @pytest.fixture
@@ -136,12 +136,12 @@ def test_a_conflict_names_the_field_and_its_manager_and_force_takes_it(api: Kube
     client.apply(service())
     canary = {**_head(), "spec": {"serveConfigV2": "applications: []\n"}}
     client.apply(canary, manager="sentiment-rollout", force=True)
-    with pytest.raises(Conflict, match=r"serveConfigV2.*sentiment-rollout"):
+    with pytest.raises(ConflictError, match=r"serveConfigV2.*sentiment-rollout"):
         client.apply(service())
     assert api.objects[PATH]["spec"]["serveConfigV2"] == "applications: []\n"
     client.apply(service(), force=True)
     assert api.objects[PATH]["spec"]["serveConfigV2"] == service()["spec"]["serveConfigV2"]
-    with pytest.raises(Conflict, match=FIELD_MANAGER):
+    with pytest.raises(ConflictError, match=FIELD_MANAGER):
         client.apply(canary, manager="sentiment-rollout")
 
 
@@ -160,27 +160,27 @@ def test_a_dry_run_changes_nothing_and_shows_the_difference(api: KubeApi, client
 
 
 def test_no_crd_is_told_from_no_object(api: KubeApi, client: KubeRay) -> None:
-    with pytest.raises(NotFound, match='rayservices "sentiment" not found'):
+    with pytest.raises(ObjectNotFoundError, match='rayservices "sentiment" not found'):
         client.get(RAY_SERVICE, NAMESPACE, NAME)
     api.absent = {"ray.io"}
-    with pytest.raises(NoKind, match="CRD is not installed"):
+    with pytest.raises(UnknownKindError, match="CRD is not installed"):
         client.get(RAY_SERVICE, NAMESPACE, NAME)
-    with pytest.raises(NoKind, match="CRD is not installed"):
+    with pytest.raises(UnknownKindError, match="CRD is not installed"):
         client.apply(service())
 
 
 def test_who_may_not_is_told_so(api: KubeApi, client: KubeRay, clock: Clock) -> None:
     api.denied = {"rayservices"}
-    with pytest.raises(Forbidden, match='User "tester" cannot patch'):
+    with pytest.raises(ForbiddenError, match='User "tester" cannot patch'):
         client.apply(service())
-    with pytest.raises(Forbidden, match="not authenticated"):
+    with pytest.raises(ForbiddenError, match="not authenticated"):
         client_of(api.url, patient(clock), token="wrong").get(RAY_SERVICE, NAMESPACE, NAME)
     assert clock.pauses == [], "asking again would not help"
 
 
 def test_what_the_server_refuses_is_told_with_the_field(api: KubeApi, client: KubeRay) -> None:
     api.invalid = ("spec.rayClusterConfig", "Required value")
-    with pytest.raises(Rejected, match=r"spec\.rayClusterConfig: Required value"):
+    with pytest.raises(ObjectRejectedError, match=r"spec\.rayClusterConfig: Required value"):
         client.apply(service())
 
 
@@ -197,26 +197,26 @@ def test_a_server_that_recovers_is_asked_again(
 def test_a_server_that_does_not_recover_is_given_up(api: KubeApi, clock: Clock) -> None:
     api.statuses = [500] * 1000
     began = clock.now()
-    with pytest.raises(ServerFailed, match="500: etcdserver: leader changed"):
+    with pytest.raises(ApiServerError, match="500: etcdserver: leader changed"):
         client_of(api.url, patient(clock, patience_s=20.0)).apply(service())
     assert clock.now() - began <= 20.0
 
 
 def test_nobody_listens(clock: Clock) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(NoCluster, match=r"does not answer.*refused"):
+    with pytest.raises(ClusterUnreachableError, match=r"does not answer.*refused"):
         client_of(url, patient(clock)).get(RAY_SERVICE, NAMESPACE, NAME)
 
 
 def test_a_server_that_never_answers_is_given_up(api: KubeApi, clock: Clock) -> None:
     api.hang.set()
-    with pytest.raises(NoCluster, match="timed out"):
+    with pytest.raises(ClusterUnreachableError, match="timed out"):
         client_of(api.url, patient(clock, read_s=0.2, patience_s=0.5)).get(RAY_SERVICE, NAMESPACE, NAME)
 
 
 def wait(client: KubeRay, timeout_s: float = 600.0) -> list[str]:
     told: list[str] = []
-    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=timeout_s, tell=told.append)
+    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=timeout_s, on_progress=told.append)
     return told
 
 
@@ -280,7 +280,7 @@ def test_a_status_of_the_version_before_is_not_ready(api: KubeApi, client: KubeR
 def test_a_time_that_is_up_says_what_was_last_seen(api: KubeApi, client: KubeRay) -> None:
     client.apply(service())
     api.set_status(PATH, STARTING)
-    with pytest.raises(WaitFailed) as failure:
+    with pytest.raises(WaitError) as failure:
         wait(client, timeout_s=60.0)
     assert str(failure.value).splitlines() == [
         "RayService sentiment/sentiment was not ready in 60 s: sentiment deploying",
@@ -292,7 +292,7 @@ def test_a_failed_application_ends_the_waiting_with_its_message(api: KubeApi, cl
     client.apply(service())
     failed = {"sentiment": {"status": "DEPLOY_FAILED", "message": "the bundle's digest does not match"}}
     api.script = [lambda: api.set_status(PATH, {"pendingServiceStatus": {"applicationStatuses": failed}})]
-    with pytest.raises(WaitFailed, match="the bundle's digest does not match"):
+    with pytest.raises(WaitError, match="the bundle's digest does not match"):
         wait(client)
 
 
@@ -301,10 +301,10 @@ def test_what_may_not_be_read_is_told_and_does_not_end_the_waiting(api: KubeApi,
     api.denied = {"events", "serviceaccounts"}
     api.script = [lambda: api.set_status(PATH, STARTING), lambda: api.set_status(PATH, READY)]
     told: list[str] = []
-    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=60, tell=told.append)
+    client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=60, on_progress=told.append)
     assert [line for line in told if "not allowed to read" in line] == [
         "not allowed to read events, serviceaccounts: causes may be missing; "
-        "see the role in cluster/aws/deployers.yaml"
+        "see the role in cluster/aws/ci-rbac.yaml"
     ]
 
 
@@ -312,27 +312,27 @@ def test_no_pod_without_its_account_ends_the_waiting(api: KubeApi, client: KubeR
     client.apply(service())
     api.remove(SERVICE_ACCOUNT.path(NAMESPACE, "sentiment"))
     told: list[str] = []
-    with pytest.raises(WaitFailed, match="ServiceAccount sentiment does not exist"):
-        client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=600, tell=told.append)
+    with pytest.raises(WaitError, match="ServiceAccount sentiment does not exist"):
+        client.wait(RAY_SERVICE, NAMESPACE, NAME, timeout_s=600, on_progress=told.append)
     assert "ServiceAccount sentiment does not exist" in told[-1]
 
 
 def test_a_deleted_object_ends_the_waiting(api: KubeApi, client: KubeRay) -> None:
     client.apply(service())
     api.script = [lambda: api.remove(PATH)]
-    with pytest.raises(WaitFailed, match="was deleted"):
+    with pytest.raises(WaitError, match="was deleted"):
         wait(client)
 
 
 def test_what_was_never_there_is_not_waited_for(client: KubeRay) -> None:
-    with pytest.raises(NotFound, match="sentiment"):
+    with pytest.raises(ObjectNotFoundError, match="sentiment"):
         wait(client)
 
 
 def test_rights_that_are_lost_end_the_waiting(api: KubeApi, client: KubeRay) -> None:
     client.apply(service())
     api.script = [lambda: api.denied.add("rayservices"), DROP]
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenError):
         wait(client)
 
 
@@ -365,9 +365,9 @@ def test_a_job_is_waited_for(api: KubeApi, client: KubeRay, status: dict[str, An
     ]
     told: list[str] = []
     try:
-        client.wait(RAY_JOB, NAMESPACE, "sentiment-train", timeout_s=60, tell=told.append)
+        client.wait(RAY_JOB, NAMESPACE, "sentiment-train", timeout_s=60, on_progress=told.append)
         assert ends is None
-    except WaitFailed as error:
+    except WaitError as error:
         assert ends is not None and ends in str(error)
     assert "Running, job running" in told
 
@@ -385,7 +385,7 @@ def test_a_cluster_is_ready_when_it_is_provisioned(api: KubeApi, client: KubeRay
         lambda: api.set_status(path, {**counts, "readyWorkerReplicas": 1}),
         lambda: api.set_status(path, {**counts, "state": "ready", "conditions": [provisioned]}),
     ]
-    last = client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, tell=lambda line: None)
+    last = client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, on_progress=lambda line: None)
     assert last.summary == "2 of 2 workers ready"
     failure = {
         "type": "ReplicaFailure",
@@ -395,12 +395,21 @@ def test_a_cluster_is_ready_when_it_is_provisioned(api: KubeApi, client: KubeRay
     }
     api.script = [lambda: api.set_status(path, {"conditions": [failure]})]
     api.objects[path]["status"] = {}
-    with pytest.raises(WaitFailed, match="quota"):
-        client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, tell=lambda line: None)
+    with pytest.raises(WaitError, match="quota"):
+        client.wait(RAY_CLUSTER, NAMESPACE, "one", timeout_s=60, on_progress=lambda line: None)
 
 
 def test_every_error_is_of_one_family() -> None:
-    family = (NoCluster, NoKind, NotFound, Forbidden, Conflict, Rejected, ServerFailed, WaitFailed)
+    family = (
+        ClusterUnreachableError,
+        UnknownKindError,
+        ObjectNotFoundError,
+        ForbiddenError,
+        ConflictError,
+        ObjectRejectedError,
+        ApiServerError,
+        WaitError,
+    )
     assert all(issubclass(error, KubeError) for error in family)
 
 

@@ -27,10 +27,10 @@ import httpx
 import pytest
 
 from cluster.aws.functions import rollout_watcher
-from cluster.rollout.journals import open_journal
-from cluster.rollout.serve_target import ServeTarget
-from cluster.rollout.states import State
-from cluster.rollout.target import Mix
+from cluster.rollout.journal.base import open_journal
+from cluster.rollout.state import RolloutState
+from cluster.rollout.targets.base import TrafficSplit
+from cluster.rollout.targets.serve_api import ServeTarget
 from serve_app.capture.stores import open_store
 from serve_app.local import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
@@ -137,9 +137,9 @@ class Site:
     def run(self, name: str, **more: str) -> Build:
         return run(name, {**self.environment, **more})
 
-    def served(self) -> Mix:
+    def served(self) -> TrafficSplit:
         with httpx.Client(timeout=60) as client:
-            return ServeTarget(self.plan.dashboard, client=client).read().mix
+            return ServeTarget(self.plan.dashboard, client=client).read().split
 
     def champion(self) -> str:
         return self.registry.get("sentiment@champion").version
@@ -288,7 +288,7 @@ def test_it_waits_on_one_pod_for_approval_and_then_goes_to_all(site: Site, users
     assert site.served().canary == version.uri and site.champion() == "1"
     approved = site.run("deploy", ROLLOUT_VERB="promote")
     assert approved.code == 0, approved.said
-    assert site.served() == Mix(version.uri) and site.champion() == RUN
+    assert site.served() == TrafficSplit(version.uri) and site.champion() == RUN
     assert len(users) > 60 and set(users) == {200}
 
 
@@ -348,7 +348,7 @@ def test_a_version_that_the_gate_refuses_reaches_no_pod(site: Site, tmp_path: Pa
 
 def test_people_are_told_of_the_rollout_in_words(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = open_journal("s3://data/rollout")
-    assert journal.rollout().state is State.PROMOTED
+    assert journal.rollout().state is RolloutState.PROMOTED
     monkeypatch.setenv("TOPIC_ARN", site.topic)
     monkeypatch.setenv("MARKS_BUCKET", "data")
 

@@ -19,11 +19,11 @@ import httpx
 import pytest
 
 from cluster.__main__ import main
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.journal import Journal
-from cluster.rollout.serve_target import ServeTarget
-from cluster.rollout.states import State
-from cluster.rollout.target import Mix, Serving
+from cluster.rollout.journal.file import FileJournal
+from cluster.rollout.state import RolloutState
+from cluster.rollout.targets.base import DeploymentState, TrafficSplit
+from cluster.rollout.targets.serve_api import ServeTarget
+from examples.canary_rollout.models import version_of_builtin
 from serve_app.local import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest
 from tests.conftest import ROOT
@@ -109,11 +109,11 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def served(service: Plan) -> Mix:
-    return read(service).mix
+def served(service: Plan) -> TrafficSplit:
+    return read(service).split
 
 
-def read(service: Plan) -> Serving:
+def read(service: Plan) -> DeploymentState:
     with httpx.Client(timeout=60) as client:
         return ServeTarget(service.dashboard, client=client).read()
 
@@ -121,8 +121,8 @@ def read(service: Plan) -> Serving:
 def reset(service: Plan) -> str:
     """Configure every pod with the built-in model, and return its address in the cluster."""
     with httpx.Client(timeout=60) as client:
-        ServeTarget(service.dashboard, client=client).apply(Mix("builtin:"))
-    until(lambda: read(service).settled and served(service) == Mix("builtin:"))
+        ServeTarget(service.dashboard, client=client).apply(TrafficSplit("builtin:"))
+    until(lambda: read(service).settled and served(service) == TrafficSplit("builtin:"))
     return "builtin:"
 
 
@@ -155,7 +155,7 @@ def test_a_good_canary_reaches_every_pod_without_a_lost_request(
     assert {labels for *_, labels in users.answers} == {("POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE")}
     versions = [version for _, version, *_ in users.answers]
     assert set(versions) == {LIVE, "good"} and set(versions[-20:]) == {"good"}
-    assert served(service) == Mix(good)
+    assert served(service) == TrafficSplit(good)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["state"] == "promoted" and lines[-1]["requests"]["canary"] >= 40
 
@@ -172,7 +172,7 @@ def test_a_canary_that_does_not_load_is_rolled_back_and_nobody_has_seen_it(
         assert main(start(service, tmp_path, damaged)) == 2
     assert {(status, version) for status, version, *_ in users.answers} == {(200, LIVE)}
     assert "digest-mismatch" in capsys.readouterr().out
-    assert served(service) == Mix(champion)
+    assert served(service) == TrafficSplit(champion)
 
 
 def test_a_canary_with_other_answers_is_rolled_back_after_its_controller_was_killed(
@@ -189,16 +189,16 @@ def test_a_canary_with_other_answers_is_rolled_back_after_its_controller_was_kil
                 controller = subprocess.Popen(
                     command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy()
                 )
-            journal = Journal(tmp_path / "journal")
+            journal = FileJournal(tmp_path / "journal")
             until(lambda: journal.rollout().applied_at is not None)
             controller.send_signal(signal.SIGKILL)
             controller.wait()
             assert served(service).canary == wrong, "the pods go on with what they were told"
-            assert journal.rollout().state is State.CANARY
+            assert journal.rollout().state is RolloutState.CANARY
             assert main(start(service, tmp_path, wrong)) == 2
         finally:
             TEXTS[:] = ["I love this cream", "It ruined my skin", "It broke after a week", "A lovely film"]
-    assert served(service) == Mix(champion)
+    assert served(service) == TrafficSplit(champion)
     assert "labels" in journal.rollout().reason
     assert {status for status, *_ in users.answers} == {200}
     seen: dict[str | None, set[Any]] = {}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.rollout.errors import RegistryFailed
-from cluster.rollout.plan import Plan
+from cluster.rollout.errors import RolloutRegistryError
+from cluster.rollout.plan import RolloutPlan
 from cluster.rollout.registry import RegistryAliases, find
-from cluster.rollout.states import Rollout, Side, State, Verb
-from cluster.rollout.target import Mix
+from cluster.rollout.state import ModelVersion, Rollout, RolloutState, Verb
+from cluster.rollout.targets.base import TrafficSplit
 from tests.integration.registries import write_run
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
 from train.errors import RegistryUnavailable
@@ -42,13 +42,13 @@ def aliases(registry: Registry) -> dict[str, str]:
 
 def world(folder: Path, champion: Version) -> World:
     """Return pods that serve version 1's bundle."""
-    return World(folder, mix=Mix(champion.uri), live=[champion.uri])
+    return World(folder, split=TrafficSplit(champion.uri), live=[champion.uri])
 
 
-def roll_out(world: World, registry: Registry, canary: str, plan: Plan = QUICK) -> Rollout:
+def roll_out(world: World, registry: Registry, canary: str, plan: RolloutPlan = QUICK) -> Rollout:
     found = find(canary, lambda: registry)
     assert found is not None
-    version = found.champion_version(world.mix.champion)
+    version = found.champion_version(world.split.champion)
     controller = world.controller(RegistryAliases(lambda: registry))
     return controller.start(found.canary, plan, champion_version=version, model=found.model)
 
@@ -67,13 +67,13 @@ def test_the_aliases_move_with_a_version_that_is_promoted(
 ) -> None:
     pods = world(tmp_path, registry.get("senti/1"))
     during: list[dict[str, str]] = []
-    pods.on_sleep = lambda: during.append(aliases(registry)) if pods.mix.canary and not during else None
+    pods.on_sleep = lambda: during.append(aliases(registry)) if pods.split.canary and not during else None
     rollout = roll_out(pods, registry, "registry:senti/2")
-    assert rollout.state is State.PROMOTED
-    assert (rollout.champion, rollout.canary) == (Side(uris["1"], "1"), Side(uris["2"], "2"))
+    assert rollout.state is RolloutState.PROMOTED
+    assert (rollout.champion, rollout.canary) == (ModelVersion(uris["1"], "1"), ModelVersion(uris["2"], "2"))
     assert during[0] | {"previous": ""} == {"champion": "1", "canary": "2", "previous": ""}
     assert aliases(registry) == {"champion": "2", "previous": "1"}
-    assert pods.mix == Mix(uris["2"]), "the pods are told the bundle's address"
+    assert pods.split == TrafficSplit(uris["2"]), "the pods are told the bundle's address"
 
 
 def test_the_aliases_are_as_before_when_it_is_rolled_back(
@@ -82,7 +82,7 @@ def test_the_aliases_are_as_before_when_it_is_rolled_back(
     monkeypatch.setitem(MODELS, uris["2"], MODELS["stuck"])
     registry.set_alias("senti", "canary", "2")
     rollout = roll_out(world(tmp_path, registry.get("senti/1")), registry, "registry:senti@canary")
-    assert rollout.state is State.ROLLED_BACK
+    assert rollout.state is RolloutState.ROLLED_BACK
     now = aliases(registry)
     assert now["champion"] == "1" and "canary" not in now
 
@@ -100,11 +100,11 @@ def test_a_controller_that_died_while_it_moved_them_is_taken_up(
 
     with pytest.raises(Killed):
         pods.controller(Dying(lambda: registry)).start(
-            Side(uris["2"], "2"), QUICK, champion_version="1", model="senti"
+            ModelVersion(uris["2"], "2"), QUICK, champion_version="1", model="senti"
         )
-    assert pods.journal().rollout().state is State.PROMOTING
+    assert pods.journal().rollout().state is RolloutState.PROMOTING
     rollout = pods.controller(RegistryAliases(lambda: registry)).resume()
-    assert rollout is not None and rollout.state is State.PROMOTED
+    assert rollout is not None and rollout.state is RolloutState.PROMOTED
     assert aliases(registry) == {"champion": "2", "previous": "1"}
 
 
@@ -123,11 +123,11 @@ def test_an_abort_during_the_promotion_leaves_every_alias_as_it_was(
 
     with pytest.raises(Killed):
         pods.controller(Dying(lambda: registry)).start(
-            Side(uris["2"], "2"), QUICK, champion_version="1", model="senti"
+            ModelVersion(uris["2"], "2"), QUICK, champion_version="1", model="senti"
         )
     assert aliases(registry)["champion"] == "2"
     rollout = pods.controller(RegistryAliases(lambda: registry)).ask(Verb.ABORT)
-    assert rollout.state is State.ROLLED_BACK
+    assert rollout.state is RolloutState.ROLLED_BACK
     assert aliases(registry) == before
 
 
@@ -138,14 +138,14 @@ def test_a_registry_that_does_not_answer_stops_the_controller_and_not_the_pods(
         raise RegistryUnavailable("nobody answers")
 
     pods = world(tmp_path, registry.get("senti/1"))
-    with pytest.raises(RegistryFailed, match="rollout resume"):
-        pods.controller(RegistryAliases(down)).start(Side(uris["2"], "2"), QUICK, model="senti")
-    assert pods.journal().rollout().state is State.CANARY and pods.mix == Mix(uris["1"])
+    with pytest.raises(RolloutRegistryError, match="rollout resume"):
+        pods.controller(RegistryAliases(down)).start(ModelVersion(uris["2"], "2"), QUICK, model="senti")
+    assert pods.journal().rollout().state is RolloutState.CANARY and pods.split == TrafficSplit(uris["1"])
 
 
 @pytest.mark.parametrize("address", ["registry:senti/9", "registry:nothing/1", "registry:senti"])
 def test_a_version_that_is_not_there_is_refused(registry: Registry, address: str) -> None:
-    with pytest.raises(RegistryFailed, match=address.partition(":")[2]):
+    with pytest.raises(RolloutRegistryError, match=address.partition(":")[2]):
         find(address, lambda: registry)
 
 

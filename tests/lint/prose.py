@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("serve_app", "train", "cluster", "loadtest", "benchmarks", "tests", "docs")
+PACKAGES = ("serve_app", "train", "cluster", "loadtest", "examples", "benchmarks", "tests", "docs")
 _CONFIG = Path(__file__).with_suffix(".toml")
 _COMMENTED = {".toml", ".yaml", ".yml", ".tf", ".sh", ".in"}
 _TEXT_KEYWORDS = {"help", "description", "summary", "epilog"}

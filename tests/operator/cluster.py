@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
-from cluster.kuberay.client import KubeRay, Pace
+from cluster.kuberay.client.client import ClientTiming, KubeRay
 
 ROOT = Path(__file__).parents[2]
 _KUBECTL_S = 150
@@ -71,7 +71,7 @@ class Cluster:
         configuration = Configuration()
         configuration.retries = False
         config.load_kube_config(str(self.kubeconfig), client_configuration=configuration)
-        return KubeRay(ApiClient(configuration), Pace())
+        return KubeRay(ApiClient(configuration), ClientTiming())
 
     def run(
         self, *arguments: str, timeout_s: float = 120, kubeconfig: Path | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster.kuberay.labels import COMPONENT_LABEL
+from cluster.kuberay.manifests.labels import COMPONENT_LABEL
 from tests.operator.cluster import Cluster, wait_until
 from tests.operator.traffic import Traffic, ready_endpoints
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from cluster.kuberay.client import FIELD_MANAGER
-from cluster.kuberay.kinds import RAY_JOB, RAY_SERVICE, Kind
-from cluster.kuberay.render import service_documents, training_documents
+from cluster.kuberay.client.client import FIELD_MANAGER
+from cluster.kuberay.client.resources import RAY_JOB, RAY_SERVICE, Kind
+from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
 from tests.operator.cluster import Cluster
 from tests.operator.namespaces import remove_namespace

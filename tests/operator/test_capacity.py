@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.kuberay.kinds import POD, RAY_SERVICE
+from cluster.kuberay.client.resources import POD, RAY_SERVICE
 from tests.operator.cluster import Cluster
 from tests.operator.traffic import Traffic, ready_endpoints
 

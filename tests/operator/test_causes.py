@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.kuberay.render import service_documents, training_documents
+from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
+from tests.operator.ci_rbac import deployers_kubeconfig
 from tests.operator.cluster import Cluster
-from tests.operator.deployers import deployers_kubeconfig
 
 REPORTED_S = 10.0
 """Seconds within which a cause is reported after it occurs in the cluster."""
@@ -29,7 +29,7 @@ Document = dict[str, Any]
 
 @pytest.fixture
 def deployer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
-    """Return a kubeconfig of an account that has only the role of cluster/aws/deployers.yaml."""
+    """Return a kubeconfig of an account that has only the role of cluster/aws/ci-rbac.yaml."""
     return deployers_kubeconfig(cluster, namespace, tmp_path / "deployer")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cluster.kuberay.kinds import RAY_SERVICE
+from cluster.kuberay.client.resources import RAY_SERVICE
 from tests.operator.cluster import Cluster
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from cluster.kuberay.pods import HAPROXY
-from cluster.rollout.demo.models import version_of_builtin
+from cluster.kuberay.manifests.pods import HAPROXY
+from examples.canary_rollout.models import version_of_builtin
+from tests.operator.ci_rbac import GROUP, deployers_kubeconfig
 from tests.operator.cluster import Cluster, wait_until
 from tests.operator.conftest import environment_options
-from tests.operator.deployers import GROUP, deployers_kubeconfig
 from tests.operator.namespaces import fresh_namespace
 from tests.operator.service import KEY, NAME, OTHER_KEY, Service, make_disk, make_secrets
 from tests.operator.traffic import Traffic, post, ready_endpoints

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from cluster.kuberay.kinds import RAY_JOB, kind_of
-from cluster.kuberay.render import training_documents
+from cluster.kuberay.client.resources import RAY_JOB, kind_of
+from cluster.kuberay.manifests.render import training_documents
 from cluster.kuberay.settings import read_environment
 from tests.integration.test_fit import SETTINGS, write_base, write_texts
+from tests.operator.ci_rbac import deployers_kubeconfig
 from tests.operator.cluster import Cluster
-from tests.operator.deployers import deployers_kubeconfig
 
 NAME = "sentiment-train"
 TRAINED_S = 240
@@ -29,7 +29,7 @@ PENDING = {**SMALL, "head__cpus": 999}
 
 @pytest.fixture
 def deployer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
-    """Return a kubeconfig of an account that has only the role of cluster/aws/deployers.yaml."""
+    """Return a kubeconfig of an account that has only the role of cluster/aws/ci-rbac.yaml."""
     return deployers_kubeconfig(cluster, namespace, tmp_path / "deployer")
 
 

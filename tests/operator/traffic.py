@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.kuberay.kinds import Kind
-from cluster.rollout.demo.models import TEXTS
+from cluster.kuberay.client.resources import Kind
+from examples.canary_rollout.models import TEXTS
 from tests.operator.cluster import Cluster
 
 SERVE_PORT = 8000

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "train": {"train", "serve_app"},
     "cluster": {"cluster", "train", "serve_app"},
     "loadtest": {"loadtest"},
-    "benchmarks": {"benchmarks", "cluster", "train", "serve_app", "loadtest", "tests"},
+    "examples": {"examples", "cluster", "train", "serve_app"},
+    "benchmarks": {"benchmarks", "examples", "cluster", "train", "serve_app", "loadtest", "tests"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
 MODEL = ("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "tokenizer")
@@ -165,9 +166,12 @@ DIAGRAMS = [
 
 
 def test_there_is_a_diagram_of_the_request_and_one_of_the_loop() -> None:
-    assert [set(diagram.boxes.values()) & {"serve_app/api.py", "cluster/loop"} for diagram in DIAGRAMS] == [
+    assert [
+        set(diagram.boxes.values()) & {"serve_app/api.py", "cluster/continuous_training"}
+        for diagram in DIAGRAMS
+    ] == [
         {"serve_app/api.py"},
-        {"cluster/loop"},
+        {"cluster/continuous_training"},
     ]
 
 

@@ -11,7 +11,7 @@ from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.scenarios.context import Context
 from benchmarks.chaos.service import REPLICAS, Service, copy_builtin_model
 from benchmarks.chaos.verdict import Result
-from cluster.rollout.target import Mix
+from cluster.rollout.targets.base import TrafficSplit
 
 _APPLIED_S = 40.0
 _BROKEN_S = 15.0
@@ -22,11 +22,11 @@ _SCALED_S = 5.0
 def broken_bundle(context: Context, name: str) -> Result:
     """Deploy a bundle with truncated weights through `user_config`, then the working bundle again."""
     service = context.shared.get()
-    version, working = service.version(), Mix(str(service.model))
+    version, working = service.version(), TrafficSplit(str(service.model))
     broken = _truncated_bundle(service)
     with under_traffic(service, name) as experiment:
         experiment.fault()
-        service.target.apply(Mix(str(broken)))
+        service.target.apply(TrafficSplit(str(broken)))
         experiment.observe(_BROKEN_S)
         other, state = service.version() != version, service.model_state()
         service.target.apply(working)

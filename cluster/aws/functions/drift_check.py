@@ -16,11 +16,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cluster.aws.functions.once import Once, token_of
+from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
 from cluster.aws.functions.runtime import (
     Context,
     Event,
-    EventInvalid,
+    EventError,
     client,
     log,
     put_metrics,
@@ -34,7 +34,7 @@ _MOST_BYTES = 1 << 20
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Start the job, or publish its verdict, once per event."""
-    once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
+    once = IdempotencyMarks(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
     match event:
         case {"source": "aws.events", "id": str(number)}:
             return _start(token_of("drift", number), once, context)
@@ -44,10 +44,10 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         }:
             token = token_of("verdict", bucket, key, str(seen.get("sequencer", "")))
             return _send(event, bucket, key, token, once, context)
-    raise EventInvalid(f"neither a schedule nor an object created: {dict(event)}")
+    raise EventError(f"neither a schedule nor an object created: {dict(event)}")
 
 
-def _start(token: str, once: Once, context: Context) -> dict[str, Any]:
+def _start(token: str, once: IdempotencyMarks, context: Context) -> dict[str, Any]:
     project = setting("DRIFT_PROJECT")
     build = client("codebuild", context)
     started = once.repeat_safely(
@@ -57,7 +57,9 @@ def _start(token: str, once: Once, context: Context) -> dict[str, Any]:
     return {"project": project, "started": started}
 
 
-def _send(event: Event, bucket: str, key: str, token: str, once: Once, context: Context) -> dict[str, Any]:
+def _send(
+    event: Event, bucket: str, key: str, token: str, once: IdempotencyMarks, context: Context
+) -> dict[str, Any]:
     verdict, reasons = _read(bucket, key, context)
     service = setting("SERVICE", "sentiment")
     sent = once.repeat_safely(
@@ -81,9 +83,9 @@ def _read(bucket: str, key: str, context: Context) -> tuple[str, list[Any]]:
             document = json.loads(body.read(_MOST_BYTES))
         verdict, reasons = str(document["verdict"]), list(document.get("reasons", ()))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise EventInvalid(f"{where} is not a verdict of `python -m train drift`: {error!r}") from error
+        raise EventError(f"{where} is not a verdict of `python -m train drift`: {error!r}") from error
     except ClientError as error:
-        raise EventInvalid(f"{where} cannot be read: {error}") from error
+        raise EventError(f"{where} cannot be read: {error}") from error
     if verdict not in VERDICTS:
-        raise EventInvalid(f"{where}: verdict {verdict!r}; expected one of {', '.join(VERDICTS)}")
+        raise EventError(f"{where}: verdict {verdict!r}; expected one of {', '.join(VERDICTS)}")
     return verdict, reasons

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cluster.aws.functions.once import Once, token_of
-from cluster.aws.functions.runtime import Context, Event, EventInvalid, client, log, setting
+from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
+from cluster.aws.functions.runtime import Context, Event, EventError, client, log, setting
 
 _OWN_VERSIONS = "run-"
 
@@ -46,7 +46,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     if start is None or not start.name:
         log("nothing to start", context, event=event, asked=start and asdict(start))
         return {"started": None}
-    once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
+    once = IdempotencyMarks(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
     new = once.repeat_safely(start.token, lambda: _start(start, context))
     log("started" if new else "started before", context, **asdict(start))
     return {"started": start.name if new else None}
@@ -56,7 +56,7 @@ def wanted(event: Event) -> Start | None:
     """Return the action of an event, or None.
 
     Raises:
-        EventInvalid: The event matches no rule of this project.
+        EventError: The event matches no rule of this project.
     """
     match event:
         case {
@@ -91,7 +91,7 @@ def wanted(event: Event) -> Start | None:
                 f"the promotion of {pipeline} {execution} was rejected",
                 {"ROLLOUT_VERB": "abort"},
             )
-    raise EventInvalid(f"the event matches no rule of this project: {dict(event)}")
+    raise EventError(f"the event matches no rule of this project: {dict(event)}")
 
 
 def _of_version(bucket: str, key: str) -> Start | None:

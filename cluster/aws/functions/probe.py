@@ -23,7 +23,7 @@ from typing import Any
 from cluster.aws.functions.runtime import (
     Context,
     Event,
-    SettingInvalid,
+    SettingError,
     client,
     log,
     put_metrics,
@@ -61,7 +61,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         texts = {str(text): str(label) for text, label in json.loads(setting("PROBE_TEXTS", _TEXTS)).items()}
         timeout_s = float(setting("PROBE_TIMEOUT_MS", "2000")) / 1000
     except (ValueError, AttributeError) as error:
-        raise SettingInvalid(
+        raise SettingError(
             f"expected JSON with labels by text in PROBE_TEXTS, and a number in PROBE_TIMEOUT_MS: {error}"
         ) from error
     found = ask(setting("PROBE_URL"), texts, timeout_s=timeout_s, key=_key(context))

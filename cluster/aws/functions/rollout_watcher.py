@@ -14,8 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.aws.functions.once import Once, token_of
-from cluster.aws.functions.runtime import Context, Event, EventInvalid, client, log, setting
+from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
+from cluster.aws.functions.runtime import Context, Event, EventError, client, log, setting
 
 _TRANSITIONS = {
     "started": "the canary has started",
@@ -57,11 +57,11 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
             token = token_of("execution", pipeline, execution, state)
             message = pipeline_message(service, pipeline, execution, state)
         case _:
-            raise EventInvalid(f"neither an object created nor a pipeline's state: {dict(event)}")
+            raise EventError(f"neither an object created nor a pipeline's state: {dict(event)}")
     if message is None:
         return {"told": None}
     topic = setting("TOPIC_ARN")
-    once = Once(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
+    once = IdempotencyMarks(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
     sns = client("sns", context, tries=1)  # a retry by botocore could send the message twice
     told = once.at_most_once(
         token, lambda: sns.publish(TopicArn=topic, Subject=message.subject, Message=message.text)
@@ -75,11 +75,11 @@ def entry_message(service: str, document: Any, where: str) -> Message | None:
 
     Args:
         service: Name of the service.
-        document: Object as `cluster/rollout/stored_journal.py` writes it.
+        document: Object as `cluster/rollout/journal/object_store.py` writes it.
         where: URI of the object, for the message.
 
     Raises:
-        EventInvalid: The object is not an entry of a journal.
+        EventError: The object is not an entry of a journal.
     """
     try:
         entry = document["entry"]
@@ -87,7 +87,7 @@ def entry_message(service: str, document: Any, where: str) -> Message | None:
         said = _TRANSITIONS.get(entry["event"])
         reason = entry.get("reason", "")
     except (LookupError, TypeError, AttributeError) as error:
-        raise EventInvalid(f"{where} is not an entry of a rollout's journal: {error!r}") from error
+        raise EventError(f"{where} is not an entry of a rollout's journal: {error!r}") from error
     if said is None:
         return None
     lines = [f"Rollout {number}: {said}.", "", f"Champion: {champion}", f"Canary:   {canary}"]
@@ -120,4 +120,4 @@ def _read(bucket: str, key: str, context: Context) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise EventInvalid(f"s3://{bucket}/{key} is not JSON: {error}") from error
+        raise EventError(f"s3://{bucket}/{key} is not JSON: {error}") from error

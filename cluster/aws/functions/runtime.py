@@ -40,11 +40,11 @@ class FunctionError(Exception):
     """Base class of the functions' errors: Lambda retries, then moves the event to the dead-letter queue."""
 
 
-class SettingInvalid(FunctionError):
+class SettingError(FunctionError):
     """A variable of the function's environment is missing or not valid."""
 
 
-class EventInvalid(FunctionError):
+class EventError(FunctionError):
     """An event, or an object that it names, does not have the expected format."""
 
 
@@ -52,11 +52,11 @@ def setting(name: str, default: str | None = None) -> str:
     """Return a variable of the environment.
 
     Raises:
-        SettingInvalid: The variable is not set, and there is no default.
+        SettingError: The variable is not set, and there is no default.
     """
     value = os.environ.get(name) or default
     if value is None:
-        raise SettingInvalid(f"{name} is not set; docs/pipelines.md lists the variables of each function")
+        raise SettingError(f"{name} is not set; docs/pipelines.md lists the variables of each function")
     return value
 
 
@@ -103,11 +103,11 @@ def put_metrics(
 
 
 def time_of(event: Event) -> datetime:
-    """Return the time of an event of EventBridge; raises EventInvalid if it has none."""
+    """Return the time of an event of EventBridge; raises EventError if it has none."""
     try:
         return datetime.fromisoformat(str(event["time"]))
     except (KeyError, ValueError) as error:
-        raise EventInvalid(f"the event has no valid `time`: {dict(event)}") from error
+        raise EventError(f"the event has no valid `time`: {dict(event)}") from error
 
 
 def log(message: str, context: Context, **fields: object) -> None:

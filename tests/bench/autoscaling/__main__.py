@@ -25,9 +25,9 @@ import httpx
 import psutil
 import yaml
 
-from cluster.autoscaling.aims import Aims
-from cluster.kuberay.serve_config import scaling
-from cluster.rollout.serve_target import ServeTarget
+from cluster.autoscaling.config import PolicyConfig
+from cluster.kuberay.manifests.serve_config import scaling
+from cluster.rollout.targets.serve_api import ServeTarget
 from loadtest.invented import invent
 from serve_app.app import DEPLOYMENT
 from serve_app.local import CONFIG, ROOT, Plan, free_port, serving
@@ -35,7 +35,7 @@ from tests.bench.autoscaling import fake_nodes
 from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 
 MOST_PODS = 6
-AIMS = Aims(up_window_s=4, down_window_s=15, step_s=8)
+AIMS = PolicyConfig(up_window_s=4, down_window_s=15, step_s=8)
 COURSE = ((0.0, 0.75), (8.0, 0.75), (158.0, 4.0), (200.0, 4.0), (208.0, 0.75), (240.0, 0.75))
 """Points of (seconds, load in multiples of the SLO rate of a pod)."""
 GOING_S = 60.0

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cluster.rollout.demo.ground import Ground, ground
-from cluster.rollout.demo.timeline import p95_ms, within
+from examples.canary_rollout.harness import Harness, running_service
+from examples.canary_rollout.timeline import p95_ms, within
 from serve_app.local import ROOT
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 
@@ -27,7 +27,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         # In addition to four replicas, a new one and old ones that drain must fit.
         cpus = {"SENTIMENT_REPLICA_CPUS": "0.25"}
         # The code in the folder in which Ray runs would take precedence over the new code.
-        with ground(
+        with running_service(
             folder, replicas=replicas, per_minute=per_minute, environment=cpus, works_in=folder
         ) as here:
             here.settle(5)
@@ -38,7 +38,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         yield f"mixed answers: {here.witness.mixed()} of {here.witness.answers}"
 
 
-def _row(here: Ground, version: str, code: Path) -> str:
+def _row(here: Harness, version: str, code: Path) -> str:
     """Deploy the code, wait until Serve has finished or given up, and observe the service for a while."""
     began_s = time.time()
     _deploy(here, code)
@@ -77,7 +77,7 @@ def _code(folder: Path, version: str, *, broken: bool) -> Path:
     return Path(shutil.make_archive(str(folder / "code"), "zip", root_dir=folder, base_dir="code"))
 
 
-def _deploy(here: Ground, code: Path) -> None:
+def _deploy(here: Harness, code: Path) -> None:
     """Write the current configuration back with other code."""
     details = _details(here)
     application = details["applications"]["sentiment"]["deployed_app_config"]
@@ -87,13 +87,13 @@ def _deploy(here: Ground, code: Path) -> None:
     answer.raise_for_status()
 
 
-def _application(here: Ground) -> Any:
+def _application(here: Harness) -> Any:
     return _details(here)["applications"]["sentiment"]
 
 
-def _details(here: Ground) -> Any:
+def _details(here: Harness) -> Any:
     return here.client.get(_url(here)).raise_for_status().json()
 
 
-def _url(here: Ground) -> str:
+def _url(here: Harness) -> str:
     return f"{here.service.dashboard}/api/serve/applications/"

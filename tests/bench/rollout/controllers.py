@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cluster.rollout.demo.ground import QUICK, Ground
-from cluster.rollout.plan import Plan
+from cluster.rollout.plan import RolloutPlan
+from examples.canary_rollout.harness import QUICK, Harness
 from serve_app.local import ROOT
 
 _TIMEOUT_S = 120
 
 
-def options(here: Ground, journal: Path) -> list[str]:
+def options(here: Harness, journal: Path) -> list[str]:
     """Return the options that every verb needs."""
     return [
         "--dashboard",
@@ -25,7 +25,7 @@ def options(here: Ground, journal: Path) -> list[str]:
     ]
 
 
-def start(here: Ground, journal: Path, canary: str, plan: Plan = QUICK) -> subprocess.Popen[bytes]:
+def start(here: Harness, journal: Path, canary: str, plan: RolloutPlan = QUICK) -> subprocess.Popen[bytes]:
     """Start `rollout start` in the background; its output goes to a file next to the journal."""
     journal.mkdir(parents=True, exist_ok=True)
     plan_file = journal / "plan.toml"
@@ -36,14 +36,14 @@ def start(here: Ground, journal: Path, canary: str, plan: Plan = QUICK) -> subpr
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
 
-def verb(here: Ground, journal: Path, name: str) -> str:
+def verb(here: Harness, journal: Path, name: str) -> str:
     """Return the output of a verb."""
     command = [sys.executable, "-m", "cluster", "rollout", name, *options(here, journal)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     return done.stdout + done.stderr
 
 
-def as_toml(plan: Plan) -> str:
+def as_toml(plan: RolloutPlan) -> str:
     """Return a plan in the format of its file."""
     said = plan.model_dump(mode="json")
     stages = ", ".join(

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cluster.rollout.demo.ground import Ground, ground
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.demo.timeline import within
-from cluster.rollout.journal import Journal
-from cluster.rollout.states import Rollout, State
+from cluster.rollout.journal.file import FileJournal
+from cluster.rollout.state import Rollout, RolloutState
+from examples.canary_rollout.harness import Harness, running_service
+from examples.canary_rollout.models import version_of_builtin
+from examples.canary_rollout.timeline import within
 from tests.bench.rollout import controllers
 
 ALONE_S = 15.0
@@ -21,15 +21,15 @@ Reached = Callable[[Rollout], bool]
 
 MOMENTS: dict[str, dict[str, Reached]] = {
     "good": {
-        "before the pods were told": lambda r: r.state is State.CANARY and r.applied_at is None,
+        "before the pods were told": lambda r: r.state is RolloutState.CANARY and r.applied_at is None,
         "canary on one pod": lambda r: r.stage == 0 and r.applied_at is not None,
         "half, before the pods were told": lambda r: r.stage == 1 and r.applied_at is None,
         "canary on half": lambda r: r.stage == 1 and r.applied_at is not None,
-        "promoting": lambda r: r.state is State.PROMOTING,
+        "promoting": lambda r: r.state is RolloutState.PROMOTING,
     },
     "bad": {
-        "canary on one pod": lambda r: r.state is State.CANARY and r.applied_at is not None,
-        "taking back": lambda r: r.state is State.ROLLING_BACK,
+        "canary on one pod": lambda r: r.state is RolloutState.CANARY and r.applied_at is not None,
+        "taking back": lambda r: r.state is RolloutState.ROLLING_BACK,
     },
 }
 """Kill conditions by canary: states of the journal at which its controller is killed, in order."""
@@ -43,7 +43,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
             "good": version_of_builtin(folder / "good", "good", temperature=1.0),
             "bad": version_of_builtin(folder / "bad", "bad", swap_labels=True),
         }
-        with ground(folder, replicas=replicas, per_minute=per_minute) as here:
+        with running_service(folder, replicas=replicas, per_minute=per_minute) as here:
             here.settle(5)
             yield "| canary | killed with -9 | the pods then serve | started again, it ends |"
             yield "|---|---|---|---|"
@@ -56,8 +56,8 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         yield f"mixed answers: {here.witness.mixed()} of {here.witness.answers}"
 
 
-def _killed_on_the_way(here: Ground, folder: Path, name: str, uri: str) -> Iterator[str]:
-    journal = Journal(folder)
+def _killed_on_the_way(here: Harness, folder: Path, name: str, uri: str) -> Iterator[str]:
+    journal = FileJournal(folder)
     rows = []
     for moment, reached in MOMENTS[name].items():
         controller = controllers.start(here, folder, uri)
@@ -74,8 +74,8 @@ def _killed_on_the_way(here: Ground, folder: Path, name: str, uri: str) -> Itera
     yield f"| {name} | | {_served(here)} | {ended.reason} |"
 
 
-def _killed_for_good(here: Ground, folder: Path, uri: str) -> Iterator[str]:
-    journal = Journal(folder)
+def _killed_for_good(here: Harness, folder: Path, uri: str) -> Iterator[str]:
+    journal = FileJournal(folder)
     controller = controllers.start(here, folder, uri)
     _until(lambda: journal.rollout().applied_at is not None)
     controller.kill()
@@ -91,11 +91,11 @@ def _killed_for_good(here: Ground, folder: Path, uri: str) -> Iterator[str]:
     yield f"`abort` then says: {controllers.verb(here, folder, 'abort').splitlines()[-1]}"
 
 
-def _served(here: Ground) -> str:
+def _served(here: Harness) -> str:
     serving = here.target.read()
-    canary = serving.mix.step.pods if serving.mix.step else 0
-    name = Path(serving.mix.canary or "none").name
-    champion = Path(serving.mix.champion).name
+    canary = serving.split.step.pods if serving.split.step else 0
+    name = Path(serving.split.canary or "none").name
+    champion = Path(serving.split.champion).name
     return f"{serving.replicas - canary} of {champion}, {canary} of {name}"
 
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cluster.rollout.demo.ground import Ground, ground
-from cluster.rollout.demo.load import Sample
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.demo.timeline import p95_ms, within
-from cluster.rollout.plan import Step
-from cluster.rollout.target import Mix
+from cluster.rollout.plan import CanaryPods
+from cluster.rollout.targets.base import TrafficSplit
+from examples.canary_rollout.harness import Harness, running_service
+from examples.canary_rollout.load import RequestSample
+from examples.canary_rollout.models import version_of_builtin
+from examples.canary_rollout.timeline import p95_ms, within
 
 TURNS = 2
 _QUIET_S = 8.0
@@ -23,29 +23,35 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="loading-") as scratch:
         folder = Path(scratch)
         uri = version_of_builtin(folder / "good", "good", temperature=1.0)
-        one_pod, champion = Mix("builtin:", uri, Step(1, shadow=False)), Mix("builtin:")
+        one_pod, champion = (
+            TrafficSplit("builtin:", uri, CanaryPods(1, shadow=False)),
+            TrafficSplit("builtin:"),
+        )
         yield "| what loads | loads | seconds each | p95 before, ms | p95 meanwhile, ms | factor | failed |"
         yield "|---|---|---|---|---|---|---|"
-        with ground(folder, replicas=replicas, per_minute=per_minute) as here:
+        with running_service(folder, replicas=replicas, per_minute=per_minute) as here:
             here.settle(5)
-            for what, mixes in (("a canary, on one pod", one_pod), ("a version, on all pods", Mix(uri))):
-                yield _row(here, what, [champion, mixes])
+            for what, splits in (
+                ("a canary, on one pod", one_pod),
+                ("a version, on all pods", TrafficSplit(uri)),
+            ):
+                yield _row(here, what, [champion, splits])
 
 
-def _row(here: Ground, what: str, mixes: Sequence[Mix]) -> str:
-    """Switch between the two mixes, in turns with quiet periods."""
-    quiet: list[Sample] = []
-    busy: list[Sample] = []
+def _row(here: Harness, what: str, splits: Sequence[TrafficSplit]) -> str:
+    """Switch between the two splits, in turns with quiet periods."""
+    quiet: list[RequestSample] = []
+    busy: list[RequestSample] = []
     times: list[tuple[float, float, float]] = []
-    here.target.apply(mixes[0])
+    here.target.apply(splits[0])
     time.sleep(1)
     here.settle(3)
     for turn in range(2 * TURNS):
         began_s = time.time()
         time.sleep(_QUIET_S)
         told_s = time.time()
-        here.target.apply(mixes[(turn + 1) % 2])
-        here.until(lambda turn=turn: _live(here, mixes[(turn + 1) % 2]), "the pods to load")  # type: ignore[misc]
+        here.target.apply(splits[(turn + 1) % 2])
+        here.until(lambda turn=turn: _live(here, splits[(turn + 1) % 2]), "the pods to load")  # type: ignore[misc]
         times.append((began_s, told_s, time.time()))
         time.sleep(3)
     samples = here.load.samples()
@@ -62,6 +68,6 @@ def _row(here: Ground, what: str, mixes: Sequence[Mix]) -> str:
     )
 
 
-def _live(here: Ground, mix: Mix) -> bool:
+def _live(here: Harness, split: TrafficSplit) -> bool:
     serving = here.target.read()
-    return serving.mix == mix and serving.settled
+    return serving.split == split and serving.settled

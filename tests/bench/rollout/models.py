@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from cluster.rollout.demo.models import TEXTS, version_of_builtin
+from examples.canary_rollout.models import TEXTS, version_of_builtin
 from serve_app.model import lora, store
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
 from serve_app.model.classifier import Classifier

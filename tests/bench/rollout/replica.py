@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.rollout.demo.models import TEXTS, version_of_builtin
+from examples.canary_rollout.models import TEXTS, version_of_builtin
 from serve_app.deployment import ClassifierReplica
 
 TURNS = 12

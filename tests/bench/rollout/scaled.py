@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 
-from cluster.rollout.demo.beside import repeating
-from cluster.rollout.demo.ground import QUICK, Ground, ground
-from cluster.rollout.demo.models import version_of_builtin
-from cluster.rollout.demo.timeline import within
-from cluster.rollout.journal import Journal
+from cluster.rollout.journal.file import FileJournal
+from examples.canary_rollout.harness import QUICK, Harness, running_service
+from examples.canary_rollout.models import version_of_builtin
+from examples.canary_rollout.periodic import repeating
+from examples.canary_rollout.timeline import within
 from tests.bench.rollout import controllers
 
 REPLICAS = (4, 2, 6)
@@ -49,10 +49,10 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         uri = version_of_builtin(folder / "good", "good", temperature=1.0)
         # Six replicas must fit, so each has a sixth of the cores.
         cpus = {"SENTIMENT_REPLICA_CPUS": "0.3"}
-        with ground(folder, replicas=REPLICAS[0], per_minute=per_minute, environment=cpus) as here:
+        with running_service(folder, replicas=REPLICAS[0], per_minute=per_minute, environment=cpus) as here:
             here.settle(5)
             controller = controllers.start(here, folder / "journal", uri, ENDLESS)
-            journal = Journal(folder / "journal")
+            journal = FileJournal(folder / "journal")
             here.until(lambda: journal.rollout().applied_at is not None, "the canary")
             yield "| replicas | seconds | sweeps by pods of the canary | requests | canary's share | failed |"
             yield "|---|---|---|---|---|---|"
@@ -64,7 +64,7 @@ def run(*, replicas: int, per_minute: float, names: object) -> Iterator[str]:
         yield f"mixed answers: {here.witness.mixed()} of {here.witness.answers}"
 
 
-def _scaled_to(here: Ground, count: int, sweeps: Sweeps) -> Iterator[str]:
+def _scaled_to(here: Harness, count: int, sweeps: Sweeps) -> Iterator[str]:
     before = here.target.read().replicas
     if before != count:
         began_s = time.time()
@@ -77,7 +77,7 @@ def _scaled_to(here: Ground, count: int, sweeps: Sweeps) -> Iterator[str]:
     yield _row(here, str(count), sweeps, began_s)
 
 
-def _row(here: Ground, what: str, sweeps: Sweeps, began_s: float) -> str:
+def _row(here: Harness, what: str, sweeps: Sweeps, began_s: float) -> str:
     ended_s = time.time()
     samples = within(here.load.samples(), began_s, ended_s)
     right = [sample for sample in samples if sample.failure is None]

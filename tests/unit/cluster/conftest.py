@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.kuberay.check import Checker
-from cluster.kuberay.schemas import KindSchema, read_crds, schemas_of
+from cluster.kuberay.validation.check import Checker
+from cluster.kuberay.validation.crd_schemas import KindSchema, read_crds, schemas_of
 from tests.crds import crds_folder
 
 

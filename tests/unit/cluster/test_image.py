@@ -16,7 +16,7 @@ from threading import Thread
 
 import pytest
 
-from cluster.kuberay.pods import HAPROXY, USER_ID, worker_group
+from cluster.kuberay.manifests.pods import HAPROXY, USER_ID, worker_group
 from cluster.kuberay.settings import environments, read_environment
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.errors import JobFailed
+from cluster.errors import RayJobError
 from cluster.ray_jobs import RayJobs
 
 
@@ -53,7 +53,9 @@ class Dashboard:
 
         with httpx.Client(transport=httpx.MockTransport(self)) as client:
             jobs = RayJobs("http://ray:8265/", client=client, now=lambda: self.now, pause=pause)
-            jobs.run("train-1", "true && true", variables={"A": "1"}, timeout_s=timeout_s, tell=told.append)
+            jobs.run(
+                "train-1", "true && true", variables={"A": "1"}, timeout_s=timeout_s, on_progress=told.append
+            )
         return told
 
 
@@ -71,7 +73,7 @@ def test_a_cluster_that_has_just_started_is_asked_again() -> None:
     assert dashboard.run()[-1] == "succeeded line"
     assert dashboard.calls.count("POST ") == 6
 
-    with pytest.raises(JobFailed, match="No available agent"):
+    with pytest.raises(RayJobError, match="No available agent"):
         Dashboard(agent_from_s=1e9).run()
 
 
@@ -95,13 +97,13 @@ def test_a_job_that_failed_before_is_started_anew() -> None:
 
 @pytest.mark.parametrize("end", ["FAILED", "STOPPED"])
 def test_a_job_that_fails_is_an_error_with_what_ray_says(end: str) -> None:
-    with pytest.raises(JobFailed, match=f"train-1 {end.lower()}: it {end.lower()}"):
+    with pytest.raises(RayJobError, match=f"train-1 {end.lower()}: it {end.lower()}"):
         Dashboard(["RUNNING", end]).run()
 
 
 def test_a_job_that_takes_too_long_is_stopped() -> None:
     dashboard = Dashboard(["RUNNING"])
-    with pytest.raises(JobFailed, match="not done in 5 s"):
+    with pytest.raises(RayJobError, match="not done in 5 s"):
         dashboard.run(timeout_s=5)
     assert dashboard.calls[-1] == "POST train-1/stop"
 
@@ -116,8 +118,8 @@ def test_no_cluster_and_no_api_are_named() -> None:
     ):
         with (
             httpx.Client(transport=httpx.MockTransport(answer)) as client,
-            pytest.raises(JobFailed, match=said),
+            pytest.raises(RayJobError, match=said),
         ):
             RayJobs("http://ray:8265", client=client).run(
-                "x", "true", variables={}, timeout_s=1, tell=lambda _: None
+                "x", "true", variables={}, timeout_s=1, on_progress=lambda _: None
             )

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from cluster.autoscaling.policy import PodsByPromise
+from cluster.autoscaling.policy import SLOAutoscalingPolicy
 from serve_app.demand import Demand
 
 LOOK_BACK_S, SAMPLE_S, REPORT_S, START_S = 30, 6, 10, 20
@@ -68,7 +68,7 @@ class Service:
     most: int = 10
 
     def __post_init__(self) -> None:
-        self.policy = PodsByPromise(**self.aims)
+        self.policy = SLOAutoscalingPolicy(**self.aims)
         self.now_s = 0
         self.target = self.least
         self.replicas = [Replica(0, self.capacity) for _ in range(self.least)]

@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.autoscaling.aims import Aims
-from cluster.autoscaling.decision import Bounds, State, decide, recommend
+from cluster.autoscaling.config import PolicyConfig
+from cluster.autoscaling.decision import PolicyState, ReplicaBounds, decide, recommend
 
-AIMS = Aims(tolerance=0.1, up_window_s=10, down_window_s=60, step_s=5, up_step_fraction=1.0)
-WIDE = Bounds(1, 100)
+AIMS = PolicyConfig(tolerance=0.1, up_window_s=10, down_window_s=60, step_s=5, up_step_fraction=1.0)
+WIDE = ReplicaBounds(1, 100)
 
 
-def course(needs: Iterable[float], pods: int = 1, bounds: Bounds = WIDE, aims: Aims = AIMS) -> list[int]:
+def course(
+    needs: Iterable[float], pods: int = 1, bounds: ReplicaBounds = WIDE, aims: PolicyConfig = AIMS
+) -> list[int]:
     """The number of pods after each second, one need a second."""
-    state, seen = State(), []
+    state, seen = PolicyState(), []
     for second, needed in enumerate(needs):
         pods, state = decide(needed, pods, bounds, aims, state, float(second))
         seen.append(pods)
@@ -80,7 +82,7 @@ def test_at_first_the_present_number_counts_as_recommended() -> None:
 def test_bounds_windows_and_steps_hold_for_any_course(
     needs: list[float], pods: int, least: int, spread: int
 ) -> None:
-    bounds = Bounds(least, least + spread)
+    bounds = ReplicaBounds(least, least + spread)
     start = bounds.hold(pods)
     seen = course(needs, start, bounds)
     changed = [second for second, now in enumerate(seen) if now != [start, *seen][second]]
@@ -99,7 +101,7 @@ def test_bounds_windows_and_steps_hold_for_any_course(
 @given(st.lists(st.floats(0, 1000), min_size=50, max_size=400), st.integers(1, 20))
 @settings(max_examples=20)
 def test_what_is_remembered_is_bounded_by_the_number_of_pods(needs: list[float], most: int) -> None:
-    state, pods, bounds = State(), 1, Bounds(1, most)
+    state, pods, bounds = PolicyState(), 1, ReplicaBounds(1, most)
     for second, needed in enumerate(needs):
         pods, state = decide(needed, pods, bounds, AIMS, state, second / 100)
         assert max(len(state.lows), len(state.highs)) <= most
@@ -117,7 +119,7 @@ def test_a_steady_load_is_reached_and_then_nothing_moves(needed: float, pods: in
 
 
 def test_bounds_that_move_are_followed_at_once() -> None:
-    pods, _ = decide(4.0, 4, Bounds(1, 2), AIMS, State(), 0.0)
+    pods, _ = decide(4.0, 4, ReplicaBounds(1, 2), AIMS, PolicyState(), 0.0)
     assert pods == 2
-    pods, _ = decide(1.0, 1, Bounds(3, 9), AIMS, State(), 0.0)
+    pods, _ = decide(1.0, 1, ReplicaBounds(3, 9), AIMS, PolicyState(), 0.0)
     assert pods == 3

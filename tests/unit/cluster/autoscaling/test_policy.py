@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import PolicyConfig
 from tests.unit.cluster.autoscaling.service import Service
 
 AIMS = {"down_window_s": 120}
-POD = Aims().requests_per_minute / 60
+POD = PolicyConfig().requests_per_minute / 60
 """Requests a second that the promise is about."""
 
 
@@ -45,7 +45,7 @@ def test_a_noisy_but_steady_load_leaves_the_pods_alone(seed: int, pods: float) -
     noisy = [sum(chance.random() < 0.5 for _ in range(round(2 * pods * POD))) for _ in range(600)]
     seen = service.run(noisy)
     assert abs(settled - max(seen)) <= 1 and turns(seen) == 0
-    assert settled >= pods / (1 + Aims().tolerance)
+    assert settled >= pods / (1 + PolicyConfig().tolerance)
 
 
 def test_a_slow_device_counts_for_what_it_measures() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cluster.aws.bill import bill
+from cluster.aws.cost_table import bill
 from cluster.aws.estimate import Line, estimate, read_prices
 from cluster.cost.prices import read_books
-from cluster.errors import PricesInvalid
+from cluster.errors import CostInputError
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import read_catalog
 
@@ -81,7 +81,7 @@ def test_what_is_only_read_or_not_known_yet_costs_nothing() -> None:
 
 def test_an_instance_without_a_price_is_named() -> None:
     group = resource("aws_eks_node_group", instance_types=["z9.huge"], scaling_config=[{"desired_size": 2}])
-    with pytest.raises(PricesInvalid, match=r"z9\.huge"):
+    with pytest.raises(CostInputError, match=r"z9\.huge"):
         priced(group)
 
 

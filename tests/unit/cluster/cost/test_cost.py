@@ -14,7 +14,7 @@ from cluster.cost.arithmetic import Rate, cost
 from cluster.cost.measured import measured_rate
 from cluster.cost.plan import cheapest, pods_for
 from cluster.cost.prices import read_books
-from cluster.errors import PricesInvalid
+from cluster.errors import CostInputError
 from cluster.nodes import INSTANCE_TYPES
 from loadtest.observations import Observations
 from loadtest.pacing import Pace
@@ -78,7 +78,7 @@ def test_pods_for_a_rate(wanted: str, pods: int) -> None:
 
 @pytest.mark.parametrize("wanted", ["0", "-1", "1e9"])
 def test_a_rate_that_makes_no_sense_is_refused(wanted: str) -> None:
-    with pytest.raises(PricesInvalid):
+    with pytest.raises(CostInputError):
         pods_for(Decimal(wanted), SLOW)
 
 
@@ -136,7 +136,7 @@ def test_equal_prices_take_fewer_nodes() -> None:
 
 
 def test_a_type_without_a_price_is_named() -> None:
-    with pytest.raises(PricesInvalid, match=r"no price for 'g5\.2xlarge'"):
+    with pytest.raises(CostInputError, match=r"no price for 'g5\.2xlarge'"):
         cheapest(LIST, ["g5.2xlarge"], 1)
 
 
@@ -171,7 +171,7 @@ def test_a_load_test_gives_the_measured_price(tmp_path: Path) -> None:
 
 
 def test_a_broken_promise_gives_no_price(tmp_path: Path) -> None:
-    with pytest.raises(PricesInvalid, match="did not meet the SLO"):
+    with pytest.raises(CostInputError, match="did not meet the SLO"):
         measured_rate(report(tmp_path, latency_ms=500.0))
 
 
@@ -179,7 +179,7 @@ def test_a_broken_promise_gives_no_price(tmp_path: Path) -> None:
 def test_another_file_is_no_report(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
-    with pytest.raises(PricesInvalid, match="is not a report"):
+    with pytest.raises(CostInputError, match="is not a report"):
         measured_rate(path)
 
 
@@ -201,7 +201,7 @@ def test_another_file_is_no_report(tmp_path: Path, text: str) -> None:
 def test_a_price_book_that_is_wrong_says_where(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "prices.toml"
     path.write_text(text)
-    with pytest.raises(PricesInvalid, match=says):
+    with pytest.raises(CostInputError, match=says):
         read_books(path)
 
 

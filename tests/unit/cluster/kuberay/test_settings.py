@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.errors import SettingsInvalid
+from cluster.errors import EnvironmentSettingsError
 from cluster.kuberay.settings import environments, read_environment
 
 
@@ -62,15 +62,15 @@ def test_set_changes_one_place(change: str, value: object) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_and_named(change: str, says: str) -> None:
-    with pytest.raises(SettingsInvalid, match=says):
+    with pytest.raises(EnvironmentSettingsError, match=says):
         read_environment("prod", [change])
 
 
 def test_a_missing_file_says_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="dev, prod"):
+    with pytest.raises(EnvironmentSettingsError, match="dev, prod"):
         read_environment("staging")
     (tmp_path / "broken.toml").write_text("[serve")
-    with pytest.raises(SettingsInvalid, match="is not TOML"):
+    with pytest.raises(EnvironmentSettingsError, match="is not TOML"):
         read_environment(str(tmp_path / "broken.toml"))
 
 

@@ -13,12 +13,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import PolicyConfig
 from cluster.autoscaling.decision import recommend
-from cluster.autoscaling.need import Load, pods_needed
-from cluster.aws.infrastructure import variables_of
+from cluster.autoscaling.demand import ObservedLoad, pods_needed
+from cluster.aws.terraform_runner import variables_of
 
-# from cluster.aws.infrastructure import variables_of
+# from cluster.aws.terraform_runner import variables_of
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import Catalog, read_catalog
 from serve_app.api import build_api
@@ -185,9 +185,11 @@ def test_a_text_on_which_the_model_fails_counts_as_failed(
 def test_the_rate_alarm_rings_where_the_autoscaler_adds_pods(
     pods: int, per_pod: float, promised: float, tolerance: float
 ) -> None:
-    aims = Aims(requests_per_minute=promised, tolerance=tolerance)
+    aims = PolicyConfig(requests_per_minute=promised, tolerance=tolerance)
     assume(abs(per_pod / aims.max_requests_per_minute - 1) > 1e-9)  # the rounding of floats
-    load = Load(requests_per_s=per_pod * pods / 60, tokens_per_s=0, capacity_tokens_per_s=0, waits_s=())
+    load = ObservedLoad(
+        requests_per_s=per_pod * pods / 60, tokens_per_s=0, capacity_tokens_per_s=0, waits_s=()
+    )
     adds = recommend(pods_needed(load, aims), pods, aims.tolerance) > pods
     assert adds == (per_pod > aims.max_requests_per_minute)
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cluster.autoscaling.aims import Aims
+from cluster.autoscaling.config import PolicyConfig
 from cluster.aws.functions.runtime import NAMESPACE
 from cluster.cost.prices import read_books
 from cluster.kuberay.settings import read_environment
@@ -79,7 +79,7 @@ def test_functions_send_what_is_asked_of_them(catalog: Catalog) -> None:
 
 def test_the_thresholds_are_the_promises(catalog: Catalog) -> None:
     assert (catalog.promise.requests_per_minute, catalog.promise.p95_ms) == (SLO().per_minute, SLO().p95_ms)
-    assert Aims().requests_per_minute == catalog.promise.offered_per_minute
+    assert PolicyConfig().requests_per_minute == catalog.promise.offered_per_minute
     assert catalog.alarms["latency"].threshold == pytest.approx(1 - 0.95)
     source = (ROOT / "serve_app" / "metrics.py").read_text()
     assert f"_PROMISED_MS = {catalog.promise.p95_ms:.0f}\n" in source

@@ -9,10 +9,16 @@ import pytest
 
 from cluster.rollout.controller import steady_clock
 from cluster.rollout.duration import LittleTraffic
-from cluster.rollout.errors import Busy, InvalidState, PlanInvalid, SourceFailed, TargetFailed
-from cluster.rollout.plan import Plan, Stage, Step
-from cluster.rollout.states import Command, Rollout, Side, State, Verb
-from cluster.rollout.target import Mix
+from cluster.rollout.errors import (
+    JournalLockedError,
+    MetricSourceError,
+    RolloutPlanError,
+    RolloutStateError,
+    TargetError,
+)
+from cluster.rollout.plan import CanaryPods, PlannedStage, RolloutPlan
+from cluster.rollout.state import Command, ModelVersion, Rollout, RolloutState, Verb
+from cluster.rollout.targets.base import TrafficSplit
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, Model, World
 
 
@@ -21,17 +27,21 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def start(world: World, canary: str, plan: Plan = QUICK, **options: bool) -> Rollout:
+def start(world: World, canary: str, plan: RolloutPlan = QUICK, **options: bool) -> Rollout:
     return world.controller().start(
-        Side(canary, MODELS[canary].version), plan, champion_version="1", model="sentiment", **options
+        ModelVersion(canary, MODELS[canary].version), plan, champion_version="1", model="sentiment", **options
     )
 
 
 def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
     rollout = start(world, "good")
-    assert rollout.state is State.PROMOTED
-    one, half = Step(1, shadow=False), Step(2, shadow=False)
-    assert world.mixes == [Mix("old", "good", one), Mix("old", "good", half), Mix("good")]
+    assert rollout.state is RolloutState.PROMOTED
+    one, half = CanaryPods(1, shadow=False), CanaryPods(2, shadow=False)
+    assert world.splits == [
+        TrafficSplit("old", "good", one),
+        TrafficSplit("old", "good", half),
+        TrafficSplit("good"),
+    ]
     assert world.aliases == {"champion": "2", "previous": "1"}
     assert {window.stage for window in rollout.windows} == {0, 1}
     by_stage = {w.stage: (w.champion.requests, w.canary.requests) for w in rollout.windows}
@@ -51,18 +61,18 @@ def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
 )
 def test_a_bad_canary_is_taken_back_from_its_one_pod(world: World, canary: str, reason: str) -> None:
     rollout = start(world, canary)
-    assert rollout.state is State.ROLLED_BACK and reason in rollout.reason
-    assert world.mixes == [Mix("old", canary, Step(1, shadow=False)), Mix("old")]
+    assert rollout.state is RolloutState.ROLLED_BACK and reason in rollout.reason
+    assert world.splits == [TrafficSplit("old", canary, CanaryPods(1, shadow=False)), TrafficSplit("old")]
     assert world.aliases == {"champion": "1"}
 
 
 def test_a_canary_without_a_champions_traffic_fails_few_requests(world: World) -> None:
     def quieten() -> None:
-        world.quiet = frozenset({"old"} if world.mix.canary else ())
+        world.quiet = frozenset({"old"} if world.split.canary else ())
 
     world.on_sleep = quieten
     rollout = start(world, "dead")
-    assert rollout.state is State.ROLLED_BACK and rollout.reason.startswith("errors alone: 100.00%")
+    assert rollout.state is RolloutState.ROLLED_BACK and rollout.reason.startswith("errors alone: 100.00%")
     assert sum(window.canary.requests for window in rollout.windows) <= 200
 
 
@@ -78,8 +88,8 @@ def test_a_clock_that_is_set_changes_no_duration(world: World) -> None:
             return other.now - 500
 
         controller = other.controller(clock=steady_clock(wall, monotonic))
-        rollout = controller.start(Side("good"), QUICK)
-        assert rollout.state is State.PROMOTED
+        rollout = controller.start(ModelVersion("good"), QUICK)
+        assert rollout.state is RolloutState.PROMOTED
         assert {window.seconds for window in rollout.windows} == {10}
         assert other.now < 1000 + QUICK.max_stage_s
 
@@ -88,60 +98,66 @@ def test_a_rollout_that_little_traffic_leaves_undecided_is_refused_before_it_beg
     world: World,
 ) -> None:
     world.rate = 0.2
-    with pytest.raises(PlanInvalid, match=r"observed 0\.20 .* 16\.8 min on 1 pod.*is 600.*adapt"):
+    with pytest.raises(RolloutPlanError, match=r"observed 0\.20 .* 16\.8 min on 1 pod.*is 600.*adapt"):
         start(world, "good")
     world.rate = 0.0
-    with pytest.raises(PlanInvalid, match="forever on 1 pod"):
+    with pytest.raises(RolloutPlanError, match="forever on 1 pod"):
         start(world, "good")
-    assert world.journal().entries() == [] and world.mixes == []
+    assert world.journal().entries() == [] and world.splits == []
 
 
 def test_a_rollout_adapts_to_little_traffic_and_states_what_it_loses(world: World) -> None:
     world.rate = 0.2
     said: list[str] = []
-    controller = world.controller(tell=lambda rollout, line, decision: said.append(line))
-    rollout = controller.start(Side("good"), QUICK, little_traffic=LittleTraffic.ADAPT)
-    assert rollout.state is State.PROMOTED and rollout.plan.min_requests == 95
+    controller = world.controller(on_progress=lambda rollout, line, decision: said.append(line))
+    rollout = controller.start(ModelVersion("good"), QUICK, little_traffic=LittleTraffic.ADAPT)
+    assert rollout.state is RolloutState.PROMOTED and rollout.plan.min_requests == 95
     assert any("with 95 and not 200, a canary with 2% 5xx" in line for line in said)
 
 
 def test_a_rollout_says_how_long_its_stages_take(world: World) -> None:
     said: list[str] = []
-    world.controller(tell=lambda rollout, line, decision: said.append(line)).start(Side("good"), QUICK)
+    world.controller(on_progress=lambda rollout, line, decision: said.append(line)).start(
+        ModelVersion("good"), QUICK
+    )
     assert any("10.00 answered requests/s a pod the stages take 0.4 min on 1 pod, 0.4 min" in s for s in said)
 
 
 def test_shadow_first(world: World) -> None:
-    plan = QUICK.model_copy(update={"stages": (Stage(pods=1, shadow=True), Stage(pods=1))})
+    plan = QUICK.model_copy(update={"stages": (PlannedStage(pods=1, shadow=True), PlannedStage(pods=1))})
     rollout = start(world, "good", plan)
-    assert rollout.state is State.PROMOTED
-    assert [mix.step for mix in world.mixes] == [Step(1, shadow=True), Step(1, shadow=False), None]
+    assert rollout.state is RolloutState.PROMOTED
+    assert [split.step for split in world.splits] == [
+        CanaryPods(1, shadow=True),
+        CanaryPods(1, shadow=False),
+        None,
+    ]
     shadowed = [window for window in rollout.windows if window.stage == 0]
     assert all(window.canary.requests == 0 and window.canary.shadowed == 100 for window in shadowed)
     other = World(world.folder / "other")
     stuck = start(other, "stuck", plan)
-    assert stuck.reason.startswith("disagreement: ") and len(other.mixes) == 2
+    assert stuck.reason.startswith("disagreement: ") and len(other.splits) == 2
 
 
 def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
     world.replicas = 1
-    with pytest.raises(PlanInvalid, match="--raise-to-two"):
+    with pytest.raises(RolloutPlanError, match="--raise-to-two"):
         start(world, "good")
-    assert world.mixes == [] and world.journal().entries() == []
+    assert world.splits == [] and world.journal().entries() == []
     replicas: list[int] = []
-    world.on_sleep = lambda: replicas.append(world.replicas) if world.mix.canary else None
-    assert start(world, "good", raise_to_two=True).state is State.PROMOTED
+    world.on_sleep = lambda: replicas.append(world.replicas) if world.split.canary else None
+    assert start(world, "good", raise_to_two=True).state is RolloutState.PROMOTED
     assert set(replicas) == {2} and world.replicas == 1
     world.replicas = 1
-    assert start(world, "failing", raise_to_two=True).state is State.ROLLED_BACK
+    assert start(world, "failing", raise_to_two=True).state is RolloutState.ROLLED_BACK
     assert world.replicas == 1
 
 
 def test_what_is_in_no_state_to_begin_is_refused(world: World) -> None:
-    with pytest.raises(InvalidState, match="serves already"):
+    with pytest.raises(RolloutStateError, match="serves already"):
         start(world, "old")
-    world.mix = Mix("old", "stuck", Step(1, shadow=False))
-    with pytest.raises(InvalidState, match="already have a canary, stuck"):
+    world.split = TrafficSplit("old", "stuck", CanaryPods(1, shadow=False))
+    with pytest.raises(RolloutStateError, match="already have a canary, stuck"):
         start(world, "good")
     assert world.journal().entries() == []
 
@@ -151,19 +167,21 @@ def test_two_controllers_at_once_are_refused(world: World) -> None:
 
     def second() -> None:
         world.on_sleep = lambda: None
-        with pytest.raises(Busy) as busy:
+        with pytest.raises(JournalLockedError) as busy:
             start(world, "stuck")
         refused.append(str(busy.value))
 
     world.on_sleep = second
-    assert start(world, "good").state is State.PROMOTED
+    assert start(world, "good").state is RolloutState.PROMOTED
     assert "rollout status --watch" in refused[0]
 
 
-@pytest.mark.parametrize(("verb", "state"), [(Verb.ABORT, State.ROLLED_BACK), (Verb.PROMOTE, State.PROMOTED)])
-def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state: State) -> None:
+@pytest.mark.parametrize(
+    ("verb", "state"), [(Verb.ABORT, RolloutState.ROLLED_BACK), (Verb.PROMOTE, RolloutState.PROMOTED)]
+)
+def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state: RolloutState) -> None:
     def ask() -> None:
-        if world.mix.canary is not None:
+        if world.split.canary is not None:
             world.on_sleep = lambda: None
             world.journal().ask(Command(verb, 1, "token"))
 
@@ -175,27 +193,29 @@ def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state
 
 def test_a_command_for_an_earlier_rollout_is_not_carried_out(world: World) -> None:
     def ask() -> None:
-        if world.mix.canary is not None:
+        if world.split.canary is not None:
             world.on_sleep = lambda: None
             world.journal().ask(Command(Verb.ABORT, 7, "token"))
 
     world.on_sleep = ask
-    assert start(world, "good").state is State.PROMOTED
+    assert start(world, "good").state is RolloutState.PROMOTED
 
 
 def test_verbs_in_the_wrong_state_name_both(world: World) -> None:
     for verb in (Verb.PROMOTE, Verb.ABORT):
-        with pytest.raises(InvalidState, match=f"{verb} is for a rollout that is .*canary.*this one is idle"):
+        with pytest.raises(
+            RolloutStateError, match=f"{verb} is for a rollout that is .*canary.*this one is idle"
+        ):
             world.controller().ask(verb)
     start(world, "good")
-    with pytest.raises(InvalidState, match="promoted"):
+    with pytest.raises(RolloutStateError, match="promoted"):
         world.controller().ask(Verb.ABORT)
 
 
 def test_without_metrics_a_rollout_is_taken_back(world: World) -> None:
     world.blind = True
     rollout = start(world, "good")
-    assert rollout.state is State.ROLLED_BACK and "no metrics" in rollout.reason
+    assert rollout.state is RolloutState.ROLLED_BACK and "no metrics" in rollout.reason
 
 
 def test_a_pause_of_the_metrics_costs_a_window_and_no_more(world: World) -> None:
@@ -203,7 +223,7 @@ def test_a_pause_of_the_metrics_costs_a_window_and_no_more(world: World) -> None
         world.blind = 1030 < world.now < 1050
 
     world.on_sleep = blink
-    assert start(world, "good").state is State.PROMOTED
+    assert start(world, "good").state is RolloutState.PROMOTED
 
 
 def test_an_endpoint_that_misses_the_first_scrape_brings_no_lifetime_totals_into_a_window(
@@ -211,7 +231,11 @@ def test_an_endpoint_that_misses_the_first_scrape_brings_no_lifetime_totals_into
 ) -> None:
     """Its totals of weeks would outweigh every window, for the champion or against the canary."""
     for number, (canary, version, ends) in enumerate(
-        [("failing", "1", State.ROLLED_BACK), ("good", "2", State.PROMOTED), ("good", "1", State.PROMOTED)]
+        [
+            ("failing", "1", RolloutState.ROLLED_BACK),
+            ("good", "2", RolloutState.PROMOTED),
+            ("good", "1", RolloutState.PROMOTED),
+        ]
     ):
         world = World(tmp_path / str(number))
         earlier = Model(version)
@@ -237,37 +261,37 @@ def test_an_endpoint_that_is_away_delays_and_decides_nothing(world: World) -> No
 
         other.on_sleep = away
         rollout = start(other, "good")
-        assert rollout.state is State.PROMOTED
+        assert rollout.state is RolloutState.PROMOTED
         assert rollout.windows[0].seconds > 280 or other.now > 1300
 
 
 def test_a_version_is_promoted_when_as_many_pods_as_the_deployment_has_report_it(world: World) -> None:
-    asked: list[State] = []
+    asked: list[RolloutState] = []
 
     def hide() -> None:
         state = world.journal().rollout().state
-        hidden = world.mix == Mix("good") and len(asked) < 20
+        hidden = world.split == TrafficSplit("good") and len(asked) < 20
         if hidden:
             asked.append(state)
         world.unreported = frozenset({3}) if hidden else frozenset()
 
     world.on_sleep = hide
-    assert start(world, "good").state is State.PROMOTED
-    assert len(asked) == 20 and set(asked) == {State.PROMOTING}
+    assert start(world, "good").state is RolloutState.PROMOTED
+    assert len(asked) == 20 and set(asked) == {RolloutState.PROMOTING}
 
 
 def test_a_promotion_that_no_metrics_confirm_stays_for_resume(world: World) -> None:
     def hide() -> None:
-        world.unreported = frozenset({3}) if world.mix == Mix("good") else frozenset()
+        world.unreported = frozenset({3}) if world.split == TrafficSplit("good") else frozenset()
 
     world.on_sleep = hide
-    with pytest.raises(SourceFailed, match=r"3 of 4 pods.*rollout resume"):
+    with pytest.raises(MetricSourceError, match=r"3 of 4 pods.*rollout resume"):
         start(world, "good")
-    assert world.journal().rollout().state is State.PROMOTING and world.mix == Mix("good")
+    assert world.journal().rollout().state is RolloutState.PROMOTING and world.split == TrafficSplit("good")
     assert world.aliases["champion"] == "1"
     world.on_sleep, world.unreported = lambda: None, frozenset()
     rollout = world.controller().resume()
-    assert rollout is not None and rollout.state is State.PROMOTED
+    assert rollout is not None and rollout.state is RolloutState.PROMOTED
 
 
 def test_a_scale_down_to_the_canary_ends_it(world: World) -> None:
@@ -277,10 +301,10 @@ def test_a_scale_down_to_the_canary_ends_it(world: World) -> None:
 
     world.on_sleep = scale_down
     assert "scaled to 1" in start(world, "good").reason
-    assert world.replicas == 1 and world.mix == Mix("old")
+    assert world.replicas == 1 and world.split == TrafficSplit("old")
 
 
-HOTFIX = Mix("stuck")
+HOTFIX = TrafficSplit("stuck")
 """What somebody else has every pod serve."""
 
 
@@ -289,10 +313,10 @@ def hotfix_at(world: World, moment: int) -> list[str]:
     left, events = iter(range(moment)), list[str]()
 
     def passes(event: str = "") -> None:
-        if next(left, None) is None and HOTFIX not in world.mixes:
+        if next(left, None) is None and HOTFIX not in world.splits:
             world.count()
-            world.mix, world.fence = HOTFIX, 0
-            world.mixes.append(HOTFIX)
+            world.split, world.fence = HOTFIX, 0
+            world.splits.append(HOTFIX)
             events.append(event)
 
     world.on_sleep, world.on_entry, world.before_apply = passes, passes, passes
@@ -303,7 +327,7 @@ def hotfix_at(world: World, moment: int) -> list[str]:
 def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: Path, canary: str) -> None:
     """Also in the last window of a stage, while it is promoted, and while it is taken back."""
     moments = 0
-    states: set[State] = set()
+    states: set[RolloutState] = set()
     while True:
         world = World(tmp_path / str(moments))
         events = hotfix_at(world, moments)
@@ -311,19 +335,21 @@ def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: 
         if not events:
             break
         if rollout.champion.uri == HOTFIX.champion:
-            assert rollout.state is State.ROLLED_BACK, "it was changed before the rollout, which went from it"
+            assert rollout.state is RolloutState.ROLLED_BACK, (
+                "it was changed before the rollout, which went from it"
+            )
         elif events != [rollout.state]:  # else it had ended
-            assert rollout.state is State.STOPPED, f"moment {moments}: {rollout.reason}"
+            assert rollout.state is RolloutState.STOPPED, f"moment {moments}: {rollout.reason}"
             assert "someone else changed" in rollout.reason
         states.add(rollout.state)
-        assert world.mix == HOTFIX and world.mixes[-1] == HOTFIX, f"overwritten at moment {moments}"
+        assert world.split == HOTFIX and world.splits[-1] == HOTFIX, f"overwritten at moment {moments}"
         moments += 1
-    assert moments > 20 and State.STOPPED in states
+    assert moments > 20 and RolloutState.STOPPED in states
 
 
 def test_after_a_change_by_others_the_next_rollout_starts_from_it(world: World) -> None:
     hotfix_at(world, 10)
-    assert start(world, "good").state is State.STOPPED
+    assert start(world, "good").state is RolloutState.STOPPED
     world.on_sleep = world.before_apply = lambda: None
     world.on_entry = lambda event: None
     rollout = start(world, "good")
@@ -338,7 +364,7 @@ def test_replicas_that_somebody_scaled_meanwhile_are_not_put_back(world: World) 
             world.replicas = 5
 
     world.on_sleep = scale
-    assert start(world, "good", raise_to_two=True).state is State.PROMOTED
+    assert start(world, "good", raise_to_two=True).state is RolloutState.PROMOTED
     assert world.replicas == 5
 
 
@@ -347,11 +373,11 @@ def test_scaling_during_a_canary_keeps_it_on_one_pod(world: World) -> None:
 
     def scale() -> None:
         world.replicas = 2 if world.now < 1040 else 6
-        if world.mix.step == Step(1, shadow=False):
+        if world.split.step == CanaryPods(1, shadow=False):
             seen.add(world.pods()["good"])
 
     world.on_sleep = scale
-    assert start(world, "good").state is State.PROMOTED
+    assert start(world, "good").state is RolloutState.PROMOTED
     assert seen == {1}
 
 
@@ -360,12 +386,16 @@ def test_a_cluster_that_does_not_answer_is_waited_for_and_an_unfinished_rollback
         world.down = world.now > 1020
 
     world.on_sleep = fall
-    with pytest.raises(TargetFailed, match="rollout resume"):
+    with pytest.raises(TargetError, match="rollout resume"):
         start(world, "failing")
-    assert world.journal().rollout().state is State.ROLLING_BACK
+    assert world.journal().rollout().state is RolloutState.ROLLING_BACK
     world.on_sleep, world.down = lambda: None, False
     rollout = world.controller().resume()
-    assert rollout is not None and rollout.state is State.ROLLED_BACK and world.mix == Mix("old")
+    assert (
+        rollout is not None
+        and rollout.state is RolloutState.ROLLED_BACK
+        and world.split == TrafficSplit("old")
+    )
 
 
 def test_another_canary_waits_for_the_first_to_end(world: World) -> None:
@@ -373,7 +403,7 @@ def test_another_canary_waits_for_the_first_to_end(world: World) -> None:
     with pytest.raises(Killed):
         start(world, "good")
     world.dies_after = None
-    with pytest.raises(InvalidState, match="this one is canary"):
+    with pytest.raises(RolloutStateError, match="this one is canary"):
         start(world, "stuck")
 
 
@@ -390,13 +420,13 @@ def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
         with pytest.raises(Killed):
             start(world, canary, raise_to_two=True)
         at_death = world.journal().rollout()
-        assert world.mix.champion in ("old", canary), "the pods serve a mix that is defined"
+        assert world.split.champion in ("old", canary), "the pods serve a split that is defined"
         world.dies_after, world.effects = None, 0
         # If it died after its last word, there is nothing to take up.
         rollout = at_death if at_death.state.rests else start(world, canary, raise_to_two=True)
-        assert (rollout.state, world.mix, world.replicas, world.aliases) == (
+        assert (rollout.state, world.split, world.replicas, world.aliases) == (
             ended.state,
-            whole.mix,
+            whole.split,
             whole.replicas,
             whole.aliases,
         ), f"killed after effect {effect}"
@@ -405,27 +435,27 @@ def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
 
 def test_held_after_the_first_stage_it_waits_and_then_goes_on(world: World) -> None:
     held = start(world, "good", hold=True)
-    assert (held.state, held.held, held.stage) == (State.CANARY, True, 0)
-    assert world.mixes == [Mix("old", "good", Step(1, shadow=False))]
+    assert (held.state, held.held, held.stage) == (RolloutState.CANARY, True, 0)
+    assert world.splits == [TrafficSplit("old", "good", CanaryPods(1, shadow=False))]
     assert not world.journal().is_held() and world.journal().rollout() == held
     world.now += 100 * QUICK.max_stage_s  # whoever approves may take a night
     rollout = world.controller().resume()
-    assert rollout is not None and (rollout.state, rollout.held) == (State.PROMOTED, False)
+    assert rollout is not None and (rollout.state, rollout.held) == (RolloutState.PROMOTED, False)
     assert world.aliases == {"champion": "2", "previous": "1"}
 
 
 def test_held_it_can_be_taken_back(world: World) -> None:
     start(world, "good", hold=True)
     rollout = world.controller().ask(Verb.ABORT)
-    assert rollout is not None and rollout.state is State.ROLLED_BACK
-    assert world.mixes[-1] == Mix("old") and world.aliases == {"champion": "1"}
+    assert rollout is not None and rollout.state is RolloutState.ROLLED_BACK
+    assert world.splits[-1] == TrafficSplit("old") and world.aliases == {"champion": "1"}
 
 
 def test_a_bad_canary_is_not_held(world: World) -> None:
-    assert start(world, "failing", hold=True).state is State.ROLLED_BACK
+    assert start(world, "failing", hold=True).state is RolloutState.ROLLED_BACK
 
 
 def test_held_twice_it_still_waits(world: World) -> None:
     start(world, "good", hold=True)
     assert start(world, "good", hold=True).held
-    assert {mix.step for mix in world.mixes} == {Step(1, shadow=False)}
+    assert {split.step for split in world.splits} == {CanaryPods(1, shadow=False)}

@@ -6,24 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from cluster.rollout.errors import PlanInvalid
-from cluster.rollout.plan import Plan, Stage, Step, read_plan, steps
+from cluster.rollout.errors import RolloutPlanError
+from cluster.rollout.plan import CanaryPods, PlannedStage, RolloutPlan, read_plan, steps
 
-ONE, HALF = Step(1, shadow=False), Step(2, shadow=False)
+ONE, HALF = CanaryPods(1, shadow=False), CanaryPods(2, shadow=False)
 
 
 @pytest.mark.parametrize(
     ("replicas", "expected"),
-    [(2, (ONE,)), (3, (ONE,)), (4, (ONE, HALF)), (9, (ONE, Step(4, shadow=False)))],
+    [(2, (ONE,)), (3, (ONE,)), (4, (ONE, HALF)), (9, (ONE, CanaryPods(4, shadow=False)))],
 )
-def test_stages_that_change_nothing_are_left_out(replicas: int, expected: tuple[Step, ...]) -> None:
-    assert steps(Plan(), replicas) == expected
+def test_stages_that_change_nothing_are_left_out(replicas: int, expected: tuple[CanaryPods, ...]) -> None:
+    assert steps(RolloutPlan(), replicas) == expected
 
 
 def test_one_pod_stays_the_champions() -> None:
-    plan = Plan(stages=(Stage(pods=1, shadow=True), Stage(pods=1), Stage(pods=50)))
-    assert steps(plan, 4) == (Step(1, shadow=True), ONE, Step(3, shadow=False))
-    with pytest.raises(PlanInvalid, match="1 replica"):
+    plan = RolloutPlan(
+        stages=(PlannedStage(pods=1, shadow=True), PlannedStage(pods=1), PlannedStage(pods=50))
+    )
+    assert steps(plan, 4) == (CanaryPods(1, shadow=True), ONE, CanaryPods(3, shadow=False))
+    with pytest.raises(RolloutPlanError, match="1 replica"):
         steps(plan, 1)
 
 
@@ -33,10 +35,10 @@ def test_a_file_says_what_it_says(tmp_path: Path) -> None:
         'stages = [{ pods = 1, shadow = true }, { pods = "half" }]\n[tolerances]\nerror_share = 0.02\n'
     )
     plan = read_plan(path)
-    assert plan.stages == (Stage(pods=1, shadow=True), Stage(pods="half"))
+    assert plan.stages == (PlannedStage(pods=1, shadow=True), PlannedStage(pods="half"))
     assert plan.tolerances.error_share == 0.02
-    assert plan.min_requests == Plan().min_requests
-    assert read_plan(None) == Plan()
+    assert plan.min_requests == RolloutPlan().min_requests
+    assert read_plan(None) == RolloutPlan()
 
 
 @pytest.mark.parametrize(
@@ -55,5 +57,5 @@ def test_what_is_not_understood_is_named(tmp_path: Path, text: str | None, messa
     path = tmp_path / "plan.toml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(PlanInvalid, match=message):
+    with pytest.raises(RolloutPlanError, match=message):
         read_plan(path)

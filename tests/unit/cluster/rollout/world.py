@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.rollout.aliases import Aliases
-from cluster.rollout.controller import Clock, Controller, Tell
-from cluster.rollout.errors import SourceFailed, TargetFailed
-from cluster.rollout.journal import Journal
-from cluster.rollout.journals import AnyJournal
-from cluster.rollout.plan import Plan
-from cluster.rollout.samples import Key, Reading
-from cluster.rollout.target import Guard, Mix, Serving
+from cluster.rollout.controller import Clock, Controller, OnProgress
+from cluster.rollout.errors import MetricSourceError, TargetError
+from cluster.rollout.journal.base import Journal
+from cluster.rollout.journal.file import FileJournal
+from cluster.rollout.metric_sources import Key, Reading
+from cluster.rollout.plan import RolloutPlan
+from cluster.rollout.targets.base import DeploymentState, SplitGuard, TrafficSplit
 
 RATE = 10.0
 """Requests a second and pod."""
-QUICK = Plan(window_s=10, settle_s=5, min_requests=200, min_windows=2, max_stage_s=600, apply_timeout_s=60)
+QUICK = RolloutPlan(
+    window_s=10, settle_s=5, min_requests=200, min_windows=2, max_stage_s=600, apply_timeout_s=60
+)
 
 
 class Killed(BaseException):
@@ -67,7 +69,7 @@ class World:
 
     folder: Path
     replicas: int = 4
-    mix: Mix = field(default_factory=lambda: Mix("old"))
+    split: TrafficSplit = field(default_factory=lambda: TrafficSplit("old"))
     now: float = 1000.0
     live: list[str] = field(default_factory=lambda: ["old"])
     totals: Counter[Key] = field(default_factory=Counter)
@@ -77,7 +79,7 @@ class World:
     counted_at: float = 1000.0
     effects: int = 0
     dies_after: int | None = None
-    mixes: list[Mix] = field(default_factory=list)
+    splits: list[TrafficSplit] = field(default_factory=list)
     down: bool = False
     blind: bool = False
     away: frozenset[int] = frozenset()
@@ -97,9 +99,9 @@ class World:
     def controller(
         self,
         aliases: Aliases | None = None,
-        journal: AnyJournal | None = None,
+        journal: Journal | None = None,
         clock: Clock | None = None,
-        tell: Tell = lambda rollout, line, decision: None,
+        on_progress: OnProgress = lambda rollout, line, decision: None,
     ) -> Controller:
         return Controller(
             journal or _Journal(self),
@@ -108,11 +110,11 @@ class World:
             aliases=aliases or self,
             clock=clock or (lambda: self.now),
             sleep=self.sleep,
-            tell=tell,
+            on_progress=on_progress,
         )
 
-    def journal(self) -> Journal:
-        return Journal(self.folder)
+    def journal(self) -> FileJournal:
+        return FileJournal(self.folder)
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
@@ -151,13 +153,13 @@ class World:
 
     def pods(self) -> Counter[str]:
         """Pods by the model that answers there: as told or, where that does not load, the one before."""
-        mix = self.mix
+        split = self.split
         del self.live[self.replicas :]
         for rank in range(self.replicas):
-            canary = mix.canary and mix.step and rank < mix.step.pods and not mix.step.shadow
-            wanted = (mix.canary if canary else None) or mix.champion
+            canary = split.canary and split.step and rank < split.step.pods and not split.step.shadow
+            wanted = (split.canary if canary else None) or split.champion
             if rank == len(self.live):
-                self.live.append(mix.champion if MODELS[mix.champion].loads else self.live[0])
+                self.live.append(split.champion if MODELS[split.champion].loads else self.live[0])
             if MODELS[wanted].loads:
                 self.live[rank] = wanted
         return Counter(self.live)
@@ -178,21 +180,21 @@ class World:
                 self.add(rank, "request_labels_total", answered * share, model, label=label)
             self.add(rank, "request_scores_total", answered, model, tenth="0.9")
             if self._shadows(rank):
-                model = MODELS[self.mix.canary or ""]
-                differ = abs(model.positive - MODELS[self.mix.champion].positive)
+                model = MODELS[self.split.canary or ""]
+                differ = abs(model.positive - MODELS[self.split.champion].positive)
                 self.add(rank, "shadow_requests_total", requests * differ, model, outcome="disagree")
                 self.add(rank, "shadow_requests_total", requests * (1 - differ), model, outcome="agree")
 
     def reading(self) -> Reading:
         if self.blind:
-            raise SourceFailed("no endpoint answers")
+            raise MetricSourceError("no endpoint answers")
         self.count()
         series = dict(self.totals)
         for rank, uri in enumerate(self.live):
-            for model in (uri, self.mix.canary if self._shadows(rank) else None):
+            for model in (uri, self.split.canary if self._shadows(rank) else None):
                 if model is not None and rank not in self.unreported:
                     series[self._key(rank, "model_info", uri=model, version=MODELS[model].version)] = 1.0
-        for uri in {self.mix.champion, self.mix.canary} - {None}:
+        for uri in {self.split.champion, self.split.canary} - {None}:
             if not MODELS[uri or ""].loads:
                 series[self._key(0, "failed_load", uri=uri or "", reason="digest-mismatch")] = 1.0
         away = {(("NodeAddress", f"pod-{rank}")) for rank in self.away}
@@ -206,8 +208,8 @@ class World:
         self.totals[self._key(rank, name, version=model.version, **tags)] += count  # type: ignore[assignment]
 
     def _shadows(self, rank: int) -> bool:
-        step = self.mix.step
-        return bool(self.mix.canary and step and step.shadow and rank < step.pods)
+        step = self.split.step
+        return bool(self.split.canary and step and step.shadow and rank < step.pods)
 
     @staticmethod
     def _key(rank: int, name: str, **tags: str) -> Key:
@@ -221,21 +223,21 @@ class _Target:
 
     world: World
 
-    def read(self) -> Serving:
+    def read(self) -> DeploymentState:
         world = self.world
         if world.down:
-            raise TargetFailed("nobody answers")
-        return Serving(world.mix, world.replicas, world.replicas, settled=True, fence=world.fence)
+            raise TargetError("nobody answers")
+        return DeploymentState(world.split, world.replicas, world.replicas, settled=True, fence=world.fence)
 
-    def apply(self, mix: Mix, guard: Guard | None = None) -> None:
+    def apply(self, split: TrafficSplit, guard: SplitGuard | None = None) -> None:
         self.read()
         self.world.before_apply()
         if guard is not None:
-            guard.check(self.world.mix, self.world.fence)
+            guard.check(self.world.split, self.world.fence)
             self.world.fence = guard.fence
         self.world.count()
-        self.world.mix = mix
-        self.world.mixes.append(mix)
+        self.world.split = split
+        self.world.splits.append(split)
         self.world.effect()
 
     def scale(self, replicas: int) -> None:
@@ -254,7 +256,7 @@ class _Source:
         return self.world.reading()
 
 
-class _Journal(Journal):
+class _Journal(FileJournal):
     """A journal whose every entry is an effect."""
 
     def __init__(self, world: World) -> None:

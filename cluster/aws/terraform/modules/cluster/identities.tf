@@ -1,7 +1,7 @@
 # What the service's pods and the training's may do: EKS Pod Identity binds a role to each service account.
 locals {
   identities = {
-    (var.name)             = aws_iam_role.serve.arn # the accounts of cluster/kuberay/guards.py
+    (var.name)             = aws_iam_role.serve.arn # the accounts of cluster/kuberay/manifests/policies.py
     "${var.name}-training" = aws_iam_role.train.arn
   }
 }

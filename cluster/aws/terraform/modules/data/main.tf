@@ -100,7 +100,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "data" {
     id     = "forget-marks"
     status = "Enabled"
     filter {
-      prefix = "marks/" # of events that were dealt with: cluster/aws/functions/once.py
+      prefix = "marks/" # of events that were dealt with: cluster/aws/functions/idempotency.py
     }
     expiration {
       days = 3

@@ -120,7 +120,7 @@ resource "aws_vpc_security_group_ingress_rule" "kubernetes_api" {
   to_port                      = 443
 }
 
-# The builds' group in Kubernetes; cluster/aws/deployers.yaml grants its permissions, limited to the namespace.
+# The builds' group in Kubernetes; cluster/aws/ci-rbac.yaml grants its permissions, limited to the namespace.
 resource "aws_eks_access_entry" "builds" {
   for_each          = toset(["upgrade", "train", "retrain", "deploy", "abort"])
   cluster_name      = var.cluster.name

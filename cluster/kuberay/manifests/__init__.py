@@ -1,0 +1,1 @@
+"""Manifests of the rendered Kubernetes objects, from an environment's settings."""

@@ -1,0 +1,1 @@
+"""Strict validation of manifests before they reach the API server."""

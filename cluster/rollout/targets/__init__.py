@@ -1,0 +1,1 @@
+"""Targets of a rollout: deployments whose models a rollout can read and change."""
