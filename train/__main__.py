@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from serve_app.errors import BundleError
-from train.errors import TrainError
-from train.verbs import (
+from train.cli import (
     drift,
     evaluate,
     feedback,
@@ -20,6 +19,7 @@ from train.verbs import (
     score,
     sentences,
 )
+from train.errors import TrainError
 
 _VERBS = (fit, evaluate, gate, registry, score, sentences, publish, log, feedback, drift, retrain, sagemaker)
 

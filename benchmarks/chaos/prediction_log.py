@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from benchmarks.chaos.traffic import OK, RecordedRequest
 from serve_app.capture.records import PREDICTIONS
-from train.captured.reading import Log
 from train.errors import LogInvalid
+from train.prediction_log.reader import Log
 
 FLUSH_S = 2.0
 """SENTIMENT_LOG_FLUSH_S of the service under test: a killed replica may lose the rows of this time."""

@@ -22,7 +22,7 @@ from cluster.rollout.errors import TargetFailed
 from cluster.rollout.serve_target import ServeTarget
 from serve_app.local import free_port
 from serve_app.model import store
-from train.models import CACHE
+from train.model_uri import CACHE
 
 REPLICAS = 2
 _ROOT = Path(__file__).parents[2]

@@ -13,15 +13,15 @@ from cluster.loop.step import Facts, Looked, Tried
 from cluster.rollout.journal import Journal
 from cluster.rollout.states import Entry, Rollout, State, after
 from serve_app.model.store import fetch
-from train.captured.reading import Window
-from train.drift.distinct import distinct_texts
 from train.errors import VersionUnknown
-from train.models import CACHE
+from train.model_uri import CACHE
+from train.prediction_log.distinct import distinct_texts
+from train.prediction_log.reader import Window
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
-from train.retraining.labelled import label_counts
-from train.retraining.progress import retrainings
+from train.retraining.feedback_dataset import label_counts
 from train.retraining.retrain import Retrainer
+from train.retraining.state import retrainings
 
 _LOOK = "look.json"
 

@@ -17,7 +17,7 @@ from train.drift.measuring import look
 from train.drift.report import write_report
 from train.drift.thresholds import Thresholds
 from train.errors import TrainError
-from train.models import CACHE
+from train.model_uri import CACHE
 from train.registry.aliases import CHAMPION
 from train.retraining.retrain import Retrainer
 

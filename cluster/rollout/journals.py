@@ -54,7 +54,7 @@ def open_journal(address: str) -> AnyJournal:
     from cluster.rollout.errors import JournalUnreached
     from cluster.rollout.stored_journal import StoredJournal
     from train.errors import RegistryError
-    from train.registry.place import open_place
+    from train.storage.base import open_place
 
     try:
         return StoredJournal(open_place(address))

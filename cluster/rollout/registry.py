@@ -14,7 +14,7 @@ from cluster.rollout.states import Side
 from train.errors import TrainError, VersionUnknown
 from train.registry import Registry, Version, open_registry
 from train.registry.aliases import CHAMPION
-from train.registry.versions import SCHEME
+from train.registry.references import SCHEME
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from typing import Any
 from cluster.rollout.errors import Busy, JournalDamaged, JournalUnreached, LeaseLost
 from cluster.rollout.states import Command, Entry, Rollout, after, parse_command
 from train.errors import RegistryError
-from train.registry.place import Place, Stored
+from train.storage.base import Place, Stored
 
 LEASE_S = 90.0
 """Lease of the lock in seconds: for so long a controller that died blocks the next one."""

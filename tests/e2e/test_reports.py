@@ -11,10 +11,10 @@ import pytest
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.e2e.page import CHROMEDRIVER, CHROMIUM, browser
-from tests.unit.train.drift.made import reference, traffic
+from tests.unit.train.drift.builders import reference, traffic
 from tests.unit.train.evaluation.synthetic import FakeModel, evaluated, texts
 from train.drift import report as drift_report
-from train.drift.judge import judge
+from train.drift.detector import judge
 from train.drift.measuring import Look
 from train.drift.thresholds import read_thresholds as drift_thresholds
 from train.evaluation.gate import decide

@@ -30,8 +30,8 @@ from train.errors import (
     VersionUnknown,
 )
 from train.registry import Expect, Registry, Version, open_registry
-from train.registry.folder_place import FolderPlace
-from train.registry.tracking import Tracking
+from train.registry.mlflow_backend import Tracking
+from train.storage.local import FolderPlace
 
 ROOT = Path(__file__).parents[2]
 WRITERS = 8
@@ -40,7 +40,7 @@ PROCESS_TIMEOUT_S = 120
 DIE_BEFORE_THE_MIRROR = """
 import os, sys
 from train.registry import open_registry
-from train.registry.tracking import Tracking
+from train.registry.mlflow_backend import Tracking
 registry = open_registry(sys.argv[1])
 Tracking.point = lambda *_: os._exit(9)
 registry.set_alias(sys.argv[2], "champion", sys.argv[3])

@@ -33,9 +33,9 @@ from tests.integration.models import save
 from tests.integration.registries import BUILTIN, Meeting, together, write_run
 from train.errors import AliasConflict, CopyDamaged, RegistryRefused, RegistryUnavailable
 from train.registry import Registry, open_registry
-from train.registry.copies import key_of
-from train.registry.place import Place, open_place
-from train.registry.tracking import Tracking
+from train.registry.artifacts import key_of
+from train.registry.mlflow_backend import Tracking
+from train.storage.base import Place, open_place
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "models"

@@ -18,12 +18,12 @@ from serve_app.model.store import fetch
 from serve_app.service import Classified, Scored, Timing
 from tests.contract.fake_replica import LIVE
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
-from tests.unit.train.captured.logs import put, write_unsure
-from train.captured.reading import Log
+from tests.unit.train.prediction_log.logs import put, write_unsure
 from train.drift.measuring import look
 from train.drift.thresholds import read_thresholds
 from train.evaluation.thresholds import DEFAULT
-from train.models import CACHE
+from train.model_uri import CACHE
+from train.prediction_log.reader import Log
 from train.registry import open_registry
 
 pytestmark = pytest.mark.ray

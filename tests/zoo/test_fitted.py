@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.zoo.architectures import ARCHITECTURES, LABELS, save
-from train.base import find_base
+from train.base_model import find_base
 from train.errors import BaseInvalid, TrainError
-from train.fitting.preflight import check_base
 from train.settings import FitSettings
+from train.training.preflight import check_base
 
 METHODS = ("lora", "full")
 REFUSED = {("ibert", "lora"): "does not fit the base", ("mixtral", "lora"): "mixture of experts"}

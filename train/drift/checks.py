@@ -6,11 +6,11 @@ import numpy as np
 from scipy import stats
 
 from train.drift.estimates import by_mean_score, mean_score
-from train.drift.findings import Measure
 from train.drift.mmd import Embedded, discrepancy
 from train.drift.rates import fall_p, rate_rise_p
 from train.drift.reference import Reference
-from train.drift.shift import Counts, coarsen, homogeneity_p, psi, shares, total_variation
+from train.drift.results import Measure
+from train.drift.statistics import Counts, coarsen, homogeneity_p, psi, shares, total_variation
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 from train.profile import Histogram

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from train.drift.findings import Report
+from train.drift.results import Report
 
 
 def as_document(report: Report) -> dict[str, Any]:

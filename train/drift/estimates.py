@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from train.drift.shift import Counts, Floats
+from train.drift.statistics import Counts, Floats
 from train.profile import Histogram
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 from serve_app.capture.records import FEEDBACK
 from serve_app.model.store import Bundle
-from train.captured.joining import Join
-from train.captured.reading import Log, Window
+from train.drift.detector import Samples, judge
 from train.drift.embedding import answered, embed_texts
-from train.drift.feedback import COLUMNS as FEEDBACK_COLUMNS
-from train.drift.feedback import count_feedback
-from train.drift.findings import Report
-from train.drift.judge import Samples, judge
 from train.drift.reference import Reference, read_reference
+from train.drift.results import Report
 from train.drift.segments import SegmentHistory
-from train.drift.tally import COLUMNS, SEGMENT_COLUMNS, count, segment_history
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
+from train.drift.window import COLUMNS, SEGMENT_COLUMNS, count, segment_history
+from train.prediction_log.join import Join
+from train.prediction_log.label_accuracy import COLUMNS as FEEDBACK_COLUMNS
+from train.prediction_log.label_accuracy import count_feedback
+from train.prediction_log.reader import Log, Window
 
 Tell = Callable[[str], None]
 

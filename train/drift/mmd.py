@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from train.drift.shift import Counts, Floats
+from train.drift.statistics import Counts, Floats
 
 PERMUTATIONS = 2_000
 """The minimum p-value is 1 / 2,001, which stays below 0.01 after a correction for ten checks."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from train.drawing import new_figure, png
 from train.drift.measuring import Look
-from train.drift.shift import Counts, shares
+from train.drift.statistics import Counts, shares
 
 _REFERENCE, _CURRENT = "#8a8a8a", "#1f5fa8"
 _LEVEL_COLOURS = {"ok": "#176b2c", "drift": "#b3761d", "retrain": "#a11"}

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from train.drift.document import to_json
+from train.drift.exporters import cloudwatch, prometheus
 from train.drift.measuring import Look
-from train.drift.metrics import cloudwatch, prometheus
 from train.drift.plots import plots
 from train.drift.tables import accuracy_rows, effect, p_value
-from train.page import page
+from train.html_report import page
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from train.drift.findings import Measure
-from train.drift.shift import Counts, Floats
+from train.drift.results import Measure
+from train.drift.statistics import Counts, Floats
 from train.drift.thresholds import Thresholds
 from train.drift.traffic import Traffic
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from train.drift.findings import AccuracyFigures, Finding, Report
+from train.drift.results import AccuracyFigures, Finding, Report
 from train.evaluation.tables import table
 
 _SHOWN_SEGMENTS = 20

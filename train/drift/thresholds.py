@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from train.bounds import Count, Fraction, Frozen, read_bounds
+from train.config import Count, Fraction, Frozen, read_bounds
 
 DEFAULT = Path(__file__).parents[1] / "drift.toml"
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from train.drift.feedback import FeedbackCounts
 from train.drift.rates import TokenSums
-from train.drift.shift import Counts
+from train.drift.statistics import Counts
+from train.prediction_log.label_accuracy import FeedbackCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from train.datasets.examples import Example
 from train.errors import DataInvalid
-from train.evaluation.behaviour import BehaviourTest, Case, Polarity, Said, behaviour_tests, fails, polarity
+from train.evaluation.behavior import BehaviourTest, Case, Polarity, Said, behaviour_tests, fails, polarity
+from train.evaluation.calibration import calibration
 from train.evaluation.compare import (
     RESAMPLES,
     Counts,
@@ -22,7 +24,9 @@ from train.evaluation.compare import (
     paired_counts,
     wilson,
 )
-from train.evaluation.document import (
+from train.evaluation.evaluate import BATCH_TEXTS, Answers, Model, Scores
+from train.evaluation.metrics import figures
+from train.evaluation.results import (
     Average,
     AverageDifference,
     AverageFigures,
@@ -39,12 +43,8 @@ from train.evaluation.document import (
     Speed,
     SpeedResult,
 )
-from train.evaluation.evaluate import BATCH_TEXTS, Answers, Model, Scores
-from train.evaluation.figures import figures
-from train.evaluation.reliability import calibration
 from train.evaluation.slices import LEAST_TEXTS, Slice, slices_of
-from train.fitting.batches import steps
-from train.texts.examples import Example
+from train.training.batches import steps
 
 CONFIDENCE = 0.95
 _EXAMPLES = 5

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from train.drawing import new_figure, png
+from train.evaluation.calibration import Bin
 from train.evaluation.compare import Interval
-from train.evaluation.document import Evaluation, ModelOnSet
-from train.evaluation.reliability import Bin
+from train.evaluation.results import Evaluation, ModelOnSet
 
 _COLUMNS = 3
 _PANEL_INCHES = 3.0

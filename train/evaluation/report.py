@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from train.evaluation.document import Evaluation, to_json
 from train.evaluation.gate import Verdict
 from train.evaluation.plots import plots
+from train.evaluation.results import Evaluation, to_json
 from train.evaluation.tables import fraction, share, signed
-from train.page import page
+from train.html_report import page
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _WRITTEN_PLOTS = ("reliability", "confusion")

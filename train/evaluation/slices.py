@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from train.datasets.examples import Example
 from train.errors import DataInvalid
-from train.texts.examples import Example
 
 OTHER = "(other)"
 LEAST_TEXTS = 30

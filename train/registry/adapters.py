@@ -12,7 +12,7 @@ from serve_app.model import weights
 from serve_app.model.bundle import MANIFEST, BundleManifest, write_manifest
 from serve_app.model.digests import sha256_files, visible_files
 from serve_app.model.plain import slug
-from train.base import find_base
+from train.base_model import find_base
 from train.errors import RegistryRefused
 
 _KEPT = (".safetensors", ".json", ".txt", ".model")

@@ -1,7 +1,7 @@
 """Aliases: the record of an alias holds its moves, which determine its version and the alias `previous`.
 
 A record grows by one move at a time, and is written with compare-and-swap: of two writers that read the same
-record, only one succeeds. The functions here are pure; `pointers.py` reads and writes records.
+record, only one succeeds. The functions here are pure; `alias_store.py` reads and writes records.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Operations of the registry, in an order of steps that keeps it consistent if a writer dies.
 
-To register a version, its files are uploaded, read back and verified (copies.py); then its name and version
-are claimed for its digest; then it is added to MLflow. To move an alias, its record is moved, and then MLflow
-is updated (pointers.py). Reads use the records, and update MLflow if it is outdated.
+To register a version, its files are uploaded, read back and verified (artifacts.py); then its name and
+version are claimed for its digest; then it is added to MLflow. To move an alias, its record is moved, and then
+MLflow is updated (alias_store.py). Reads use the records, and update MLflow if it is outdated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +14,16 @@ from tempfile import TemporaryDirectory
 from serve_app.model.bundle import BundleManifest, read_manifest, verify
 from serve_app.model.store import fetch, fetch_folder
 from train.errors import CopyDamaged, RegistryRefused, VersionConflict, VersionUnknown
-from train.registry import aliases, copies
+from train.registry import aliases, artifacts
 from train.registry.adapters import complete, is_bare_adapter
+from train.registry.alias_store import Pointers
 from train.registry.aliases import CHAMPION, PREVIOUS, Expect, Move
-from train.registry.evidence import Evidence, find_bundle, read_evidence
-from train.registry.place import ARTIFACTS_VARIABLE, Place, Stored
-from train.registry.pointers import Pointers
-from train.registry.restating import restate
+from train.registry.mlflow_backend import Entry, Tracking
+from train.registry.rebundle import restate
+from train.registry.references import Parent, Version, parse_reference
+from train.registry.run_metadata import Evidence, find_bundle, read_evidence
 from train.registry.tags import TAG, as_tags, as_version
-from train.registry.tracking import Entry, Tracking
-from train.registry.versions import Parent, Version, parse_reference
+from train.storage.base import ARTIFACTS_VARIABLE, Place, Stored
 
 
 class Registry:
@@ -112,7 +112,7 @@ class Registry:
                 manifest = restate(
                     found.folder, found.manifest, copy, name=name, version=version, base=base, labels=labels
                 )
-            copies.check_base(manifest, self._place)
+            artifacts.check_base(manifest, self._place)
             self._say("loading the model, to check it")
             _check_it_answers(copy, cache)
             evidence = read_evidence(copy, None)
@@ -208,13 +208,13 @@ class Registry:
         """
         version = self.get(reference)
         self._say(f"copying {version.uri}")
-        copies.bring(version.uri, version.digest, to)
+        artifacts.bring(version.uri, version.digest, to)
         return version
 
     def _add(
         self, folder: Path, manifest: BundleManifest, evidence: Evidence, *, source: str | None
     ) -> Version:
-        copies.check_base(manifest, self._place)
+        artifacts.check_base(manifest, self._place)
         there = self._own(manifest.name).get(manifest.version)
         claim_key = f"versions/{manifest.name}/{manifest.version}"
         claim = self._place.read(claim_key)
@@ -225,23 +225,23 @@ class Registry:
         if there is None:
             tags = as_tags(manifest, evidence, source)
             run_id = self._tracking.record_run(manifest.name, manifest.version, evidence, tags)
-            uri = self._place.uri(copies.key_of(manifest))
+            uri = self._place.uri(artifacts.key_of(manifest))
             made = self._tracking.create(manifest.name, uri=uri, run_id=run_id, tags=tags)
             if self._own(manifest.name)[manifest.version].number != made.number:
                 self._tracking.remove(made)  # the same bundle, registered at the same moment
         return self.get(f"{manifest.name}/{manifest.version}")
 
     def _send(self, folder: Path, manifest: BundleManifest, *, repair: bool) -> None:
-        uri = self._place.uri(copies.key_of(manifest))
+        uri = self._place.uri(artifacts.key_of(manifest))
         if repair:
             try:
-                return copies.check(uri, manifest.digest)
+                return artifacts.check(uri, manifest.digest)
             except CopyDamaged as error:
                 self._say(f"{error}; uploading it again")
-        copies.send(self._place, folder, manifest, self._say)
+        artifacts.send(self._place, folder, manifest, self._say)
         self._say("verifying the upload")
         try:
-            copies.check(uri, manifest.digest)
+            artifacts.check(uri, manifest.digest)
         except CopyDamaged as error:
             raise CopyDamaged(f"{error}; nothing was registered: fix this and retry") from error
 

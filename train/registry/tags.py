@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 
 from serve_app.model.bundle import BundleManifest
-from train.registry.evidence import Evidence
-from train.registry.tracking import Entry
-from train.registry.versions import Parent, Version
+from train.registry.mlflow_backend import Entry
+from train.registry.references import Parent, Version
+from train.registry.run_metadata import Evidence
 
 TAG = "bundle."  # prefix of this project's tags, because others may use the same MLflow
 

@@ -8,12 +8,12 @@ from urllib.request import url2pathname
 
 import numpy as np
 
+from train.datasets.files import absolute, join, list_files, open_filesystem
+from train.datasets.sets import training_labels
 from train.errors import DataInvalid, RegistryRefused
 from train.registry import Registry, Version
-from train.registry.evidence import REPORT
+from train.registry.run_metadata import REPORT
 from train.settings import DataSettings, FileSettings, FitSettings, settings_of
-from train.texts.files import absolute, join, list_files, open_filesystem
-from train.texts.sets import training_labels
 
 
 def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, str]:

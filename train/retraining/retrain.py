@@ -13,28 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.model.store import Bundle, fetch
-from train.captured.reading import Log, Window
+from train.datasets.files import absolute, join
 from train.errors import RetrainingRefused
 from train.evaluation.evaluate import LocalModel, read_sets
 from train.evaluation.gate import Verdict, decide
 from train.evaluation.measure import measure
 from train.evaluation.report import write_report
 from train.evaluation.thresholds import Thresholds
-from train.fitting.fit import Resources, fit
-from train.local_ray import ray_for_a_while
-from train.models import CACHE
+from train.model_uri import CACHE
+from train.prediction_log.reader import Log, Window
+from train.ray_session import ray_for_a_while
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
-from train.retraining.bounds import Bounds
+from train.retraining.config import Bounds
+from train.retraining.feedback_dataset import AUDIT_FILE, FILE, keep, write_labelled
 from train.retraining.gain import gain
-from train.retraining.labelled import AUDIT_FILE, FILE, keep, write_labelled
-from train.retraining.planning import roles_of, settings_for, version_name
-from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import champion_run, located, old_sets, with_replay
-from train.retraining.traffic import FILE as TRAFFIC
-from train.retraining.traffic import write_traffic
+from train.retraining.run_spec import roles_of, settings_for, version_name
+from train.retraining.state import Retraining, held, read_retraining, retrainings, write_retraining
+from train.retraining.traffic_sample import FILE as TRAFFIC
+from train.retraining.traffic_sample import write_traffic
 from train.settings import FitSettings
-from train.texts.files import absolute, join
+from train.training.trainer import Resources, fit
 
 _DATA = "data"
 _EVALUATION = "evaluation"

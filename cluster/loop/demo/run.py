@@ -24,14 +24,14 @@ from cluster.rollout.samples import Endpoints
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import Rollout
 from serve_app.local import Plan, free_port, serving
-from train.captured.reading import Log
+from train.datasets.examples import Example
 from train.drift.thresholds import read_thresholds as drift_thresholds
 from train.evaluation.evaluate import LocalModel, evaluate_sets
 from train.evaluation.thresholds import read_thresholds as gate_thresholds
+from train.prediction_log.reader import Log
 from train.registry import Registry, open_registry
-from train.retraining.bounds import PaceBounds, read_retrain_bounds
+from train.retraining.config import PaceBounds, read_retrain_bounds
 from train.retraining.retrain import Retrainer
-from train.texts.examples import Example
 
 OLD, NEW = "old domain", "new domain"
 CHAMPION = "champion"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from train.cli.sagemaker import run_job
 from train.errors import SettingsInvalid
 from train.sagemaker import Job, fit_options, job_of
-from train.verbs.sagemaker import run_job
 
 OUT = Path("/scratch/run")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cluster.loop.step import Facts, Looked, Step, Tried, next_step
 from cluster.rollout.states import State
-from train.retraining.bounds import PaceBounds
-from train.retraining.progress import Retraining
+from train.retraining.config import PaceBounds
+from train.retraining.state import Retraining
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

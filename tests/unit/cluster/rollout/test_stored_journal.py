@@ -15,7 +15,7 @@ from cluster.rollout.states import Command, Rollout, Side, State, Verb
 from cluster.rollout.stored_journal import LEASE_S, StoredJournal
 from cluster.rollout.target import Mix
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
-from train.registry.folder_place import FolderPlace
+from train.storage.local import FolderPlace
 
 STARTED = {
     "event": "started",

@@ -9,8 +9,8 @@ from tests.bench.gate_power import Candidate, gate, retrained
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
 from train.errors import SettingsInvalid
 from train.evaluation.compare import Interval, bootstrap, interval
-from train.evaluation.document import Difference, Evaluation, Headline, SliceResult, to_json
 from train.evaluation.gate import Answer, Verdict, decide, same_labels
+from train.evaluation.results import Difference, Evaluation, Headline, SliceResult, to_json
 from train.evaluation.thresholds import DEFAULT, Thresholds, read_thresholds
 
 THRESHOLDS = read_thresholds()

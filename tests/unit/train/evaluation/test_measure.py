@@ -3,10 +3,10 @@
 import pytest
 
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
+from train.datasets.examples import Example
 from train.errors import DataInvalid
-from train.evaluation.document import Evaluation, to_json
 from train.evaluation.measure import behave, measure
-from train.texts.examples import Example
+from train.evaluation.results import Evaluation, to_json
 
 
 def test_models_take_turns_on_the_same_batches() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from train.datasets.examples import Example
 from train.errors import DataInvalid
 from train.evaluation.slices import OTHER, slices_of
-from train.texts.examples import Example
 
 
 def example(**columns: str) -> Example:

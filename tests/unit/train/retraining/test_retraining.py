@@ -13,20 +13,20 @@ from serve_app.capture.parquet import feedback_files, prediction_files
 from serve_app.capture.records import AUDIT as AUDIT_SOURCE
 from serve_app.capture.stores import FolderStore
 from serve_app.model.store import fetch
-from tests.unit.train.captured.logs import NOON, answered, truth, write
-from train.captured.reading import Log, Window
+from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
+from train.datasets.reading import read_examples
+from train.datasets.sampler import TrainPart, schedule
+from train.datasets.sets import read_splits
 from train.errors import DataInvalid, RetrainingRefused, SettingsInvalid
-from train.models import CACHE
+from train.model_uri import CACHE
+from train.prediction_log.reader import Log, Window
 from train.registry import Version
-from train.retraining.bounds import DEFAULT, LabelBounds, read_retrain_bounds
-from train.retraining.labelled import AUDIT_FILE, FILE, keep, label_counts, write_labelled
-from train.retraining.planning import roles_of, settings_for, version_name
-from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
+from train.retraining.config import DEFAULT, LabelBounds, read_retrain_bounds
+from train.retraining.feedback_dataset import AUDIT_FILE, FILE, keep, label_counts, write_labelled
 from train.retraining.replay import old_sets, with_replay
+from train.retraining.run_spec import roles_of, settings_for, version_name
+from train.retraining.state import Retraining, held, read_retraining, retrainings, write_retraining
 from train.settings import DataSettings, FileSettings, FitSettings
-from train.texts.mix import TrainPart, schedule
-from train.texts.reading import read_examples
-from train.texts.sets import read_splits
 
 LABELS = ("NEGATIVE", "POSITIVE")
 WINDOW = Window(NOON - timedelta(hours=1), NOON + timedelta(hours=1), "7")
