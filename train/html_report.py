@@ -1,6 +1,7 @@
 """HTML reports as one self-contained file, with style and plots, and without scripts."""
 
 import base64
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,3 +32,26 @@ def page(
         images={name: base64.b64encode(image).decode() for name, image in images.items()},
         **facts,
     )
+
+
+_DPI = 110
+
+
+def new_figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, list[Any]]:
+    """Return a figure and its panels, row by row; width and height are in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def png(figure: Any) -> bytes:
+    """Return the figure as PNG bytes, without panels that have no data."""
+    for panel in figure.axes:
+        if not panel.has_data():
+            panel.remove()
+    target = io.BytesIO()
+    figure.savefig(target, format="png", dpi=_DPI)
+    return target.getvalue()

@@ -13,7 +13,7 @@ from cluster.loop.step import Facts, Looked, Next, Step, next_step
 from cluster.rollout.journal import Journal
 from serve_app.errors import BundleError
 from serve_app.model.store import fetch
-from train.drift.measuring import look
+from train.drift.detector import look
 from train.drift.report import write_report
 from train.drift.thresholds import Thresholds
 from train.errors import TrainError

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from serve_app.model import store
 from serve_app.model.classifier import Classifier
-from train.datasets.sets import read_set
+from train.datasets.splits import read_set
 from train.model_uri import CACHE
 from train.profile import ask
 from train.settings import FileSettings

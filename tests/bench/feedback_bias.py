@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from tests.unit.train.drift.builders import audited, reference, traffic
 from train.drift.detector import judge
-from train.drift.rates import fall_p
 from train.drift.results import Level
+from train.drift.statistics import fall_p
 from train.drift.thresholds import read_thresholds
 from train.prediction_log.label_accuracy import FeedbackCounts
 

@@ -14,8 +14,7 @@ from tests.e2e.page import CHROMEDRIVER, CHROMIUM, browser
 from tests.unit.train.drift.builders import reference, traffic
 from tests.unit.train.evaluation.synthetic import FakeModel, evaluated, texts
 from train.drift import report as drift_report
-from train.drift.detector import judge
-from train.drift.measuring import Look
+from train.drift.detector import Look, judge
 from train.drift.thresholds import read_thresholds as drift_thresholds
 from train.evaluation.gate import decide
 from train.evaluation.report import write_report

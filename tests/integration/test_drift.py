@@ -24,7 +24,7 @@ from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
 from tests.unit.train.prediction_log.logs import put
 from train.__main__ import main
-from train.drift.embedding import answered, embed_texts
+from train.drift.mmd import answered, embed_texts
 from train.model_uri import CACHE
 from train.profile import profile_texts, read_profile, sample_places, write_profile
 

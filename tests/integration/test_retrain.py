@@ -19,7 +19,7 @@ from serve_app.service import Classified, Scored, Timing
 from tests.contract.fake_replica import LIVE
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
 from tests.unit.train.prediction_log.logs import put, write_unsure
-from train.drift.measuring import look
+from train.drift.detector import look
 from train.drift.thresholds import read_thresholds
 from train.evaluation.thresholds import DEFAULT
 from train.model_uri import CACHE

@@ -26,8 +26,7 @@ from tests.zoo.test_served import SAME, pipeline_scores
 from train.base_model import find_base, load_tokenizer
 from train.datasets.dedup import word_keys
 from train.datasets.reading import read_examples
-from train.datasets.sets import data_digest, divide_sets
-from train.datasets.splits import keys_of
+from train.datasets.splits import data_digest, divide_sets, keys_of
 from train.datasets.tokenized import TokenWriter, write_parts
 from train.profile import read_profile
 from train.settings import FitSettings

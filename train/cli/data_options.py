@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from train.datasets.delimited import Layout
 from train.datasets.examples import Example
-from train.datasets.sets import read_set
+from train.datasets.splits import read_set
 from train.errors import SettingsInvalid, TrainError
 from train.evaluation.evaluate import read_sets
 from train.settings import FileSettings, read_settings

@@ -69,9 +69,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _run(chosen: argparse.Namespace) -> int:
     from serve_app.model.store import fetch
-    from train.drift.document import to_json
-    from train.drift.measuring import look
-    from train.drift.tables import summary
+    from train.drift.detector import look
+    from train.drift.report import summary
+    from train.drift.results import to_json
     from train.drift.thresholds import DEFAULT, read_thresholds
     from train.model_uri import CACHE, model_uri
     from train.prediction_log.reader import Log

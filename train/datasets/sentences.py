@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from train.datasets.dedup import text_key
-from train.datasets.sets import read_splits
+from train.datasets.splits import read_splits
 from train.errors import SettingsInvalid, TrainError
 from train.settings import FitSettings
 

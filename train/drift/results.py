@@ -1,8 +1,9 @@
-"""Results of the checks: a finding with its level, and the report of all findings."""
+"""Results of the checks: findings with their levels, the report of all, and its document `drift.json`."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 Kind = Literal["covariate", "prediction", "segment", "accuracy"]
 Level = Literal["ok", "drift", "retrain"]
@@ -72,7 +73,7 @@ class AccuracyFigures:
     """Bounds from those labels alone: all other predictions are wrong, or all are correct."""
     feedback_high: float | None
     by_mean_score: float | None
-    """Estimate without feedback: see `train.drift.estimates`."""
+    """Estimate without feedback: see `train.drift.statistics`."""
     by_threshold: float | None
 
 
@@ -105,3 +106,26 @@ class Report:
         found = [finding for finding in (*self.findings, *self.segments) if finding.level != "ok"]
         found.sort(key=lambda finding: -LEVELS.index(finding.level))
         return tuple(finding.reason for finding in found)
+
+
+def as_document(report: Report) -> dict[str, Any]:
+    """Return the report as JSON values, `verdict` and `reasons` first."""
+    fields = _plain(asdict(report))
+    return {"format": 1, "verdict": fields.pop("verdict"), "reasons": list(report.reasons), **fields}
+
+
+def to_json(report: Report) -> str:
+    """Return the document as indented JSON."""
+    return json.dumps(as_document(report), indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return value

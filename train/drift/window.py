@@ -1,6 +1,7 @@
-"""Counting of prediction log rows into a window's traffic: one pass, in bounded memory."""
+"""Statistics of a time window of the log, counted in one pass and in bounded memory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,15 +10,47 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from train.drift.rates import TokenSums
-from train.drift.segments import SegmentHistory
-from train.drift.statistics import Counts
-from train.drift.traffic import Traffic
+from train.drift.statistics import Counts, TokenSums
 from train.errors import DataInvalid
 from train.prediction_log.distinct import DistinctKeys, Keys
 from train.prediction_log.join import hashes
+from train.prediction_log.label_accuracy import FeedbackCounts
 from train.prediction_log.reader import Window
 from train.profile import LENGTH_EDGES, SAMPLE_TEXTS, SCORE_BINS, length_histogram, score_histogram
+
+SegmentHistory = Mapping[str, Counts]
+"""Texts by period and predicted label, by name of the segment: int64 (periods, labels)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Texts that one version predicted, each counted once."""
+
+    labels: tuple[str, ...]
+    answers: Counts
+    """Texts by predicted label: int64 (labels,)."""
+    lengths: Counts
+    """Texts by number of tokens: int64, in the bins of `train.profile.LENGTH_EDGES`."""
+    top_scores: Counts
+    """Texts by score of the prediction: int64, in the bins of `train.profile.score_histogram`."""
+    tokens: TokenSums
+    segments: Mapping[str, Counts]
+    """Texts by predicted label, by name of the segment: int64 (labels,)."""
+    texts: tuple[str, ...] = ()
+    """Random sample of the rows that store their text; empty if the log stores no texts."""
+    feedback: FeedbackCounts = field(default_factory=FeedbackCounts)
+    repeated: int = 0
+    """Further predictions of the same texts, which are not in the counts."""
+    begin: datetime | None = None
+    """Time of the first row."""
+    end: datetime | None = None
+    """Time of the last row."""
+
+    @property
+    def rows(self) -> int:
+        """Return the number of distinct texts."""
+        return int(self.answers.sum())
+
 
 COLUMNS = ("time", "text", "text_sha256", "segment", "label", "score", "tokens", "unknown_tokens")
 """Columns of the prediction log from which a window's traffic is counted."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.datasets.examples import Example
-from train.datasets.sets import read_set, read_splits
+from train.datasets.splits import read_set, read_splits
 from train.errors import TrainError
 from train.evaluation.metrics import Figures, figures
 from train.evaluation.results import ModelCard

@@ -9,8 +9,7 @@ artifacts.py       artifacts: upload with the manifest last, verification, downl
 run_metadata.py    metadata of a training run: parameters, metrics and files
 rebundle.py        changes a bundle's name, version, base URI or labels
 adapters.py        converts a PEFT adapter to a bundle
-tags.py            conversion of versions to and from MLflow's tags
-mlflow_backend.py  adapter to MLflow, the only module that imports it
+mlflow_backend.py  adapter to MLflow and its tags; the only module that imports it
 tables.py          tables that the commands print
 """
 

@@ -1,5 +1,6 @@
-"""Adapter to MLflow: versions with their runs, and aliases. The only module that imports MLflow."""
+"""Adapter to MLflow: versions with their runs, tags and aliases. The only module that imports MLflow."""
 
+import json
 import logging
 import os
 import warnings
@@ -13,7 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
+from serve_app.model.bundle import BundleManifest
 from train.errors import RegistryUnavailable
+from train.registry.references import Parent, Version
 from train.registry.run_metadata import Evidence
 
 _PARAMETERS_PER_CALL = 100  # MLflow's limits, mlflow/utils/validation.py
@@ -248,3 +251,44 @@ def _translated(uri: str) -> Iterator[None]:
 def _without_password(uri: str) -> str:
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
+
+
+TAG = "bundle."  # prefix of this project's tags, because others may use the same MLflow
+
+
+def as_version(entry: Entry, pointing: tuple[str, ...], figures: Mapping[str, float]) -> Version:
+    """Return the version of an entry with this project's tags."""
+    tags = {key.removeprefix(TAG): value for key, value in entry.tags.items() if key.startswith(TAG)}
+    name, _, version = tags.get("parent", "").rpartition("/")
+    return Version(
+        name=entry.name,
+        version=tags["version"],
+        number=entry.number,
+        uri=entry.uri,
+        digest=tags["digest"],
+        created_at=entry.created_at,
+        run_id=entry.run_id,
+        aliases=pointing,
+        parent=Parent(name, version, tags.get("parent_digest")) if name else None,
+        source=tags.get("source"),
+        data_digest=tags.get("data_digest"),
+        code_commit=tags.get("code_commit"),
+        metrics=figures,
+    )
+
+
+def as_tags(manifest: BundleManifest, evidence: Evidence, source: str | None) -> dict[str, str]:
+    """Return the tags that `as_version` reads, and MLflow's tag of the commit."""
+    parent = evidence.parent
+    values = {
+        "version": manifest.version,
+        "digest": manifest.digest,
+        "labels": json.dumps(manifest.labels),
+        "data_digest": manifest.data_digest,
+        "code_commit": manifest.code_commit,
+        "parent": str(parent) if parent else None,
+        "parent_digest": parent.digest if parent else None,
+        "source": source,
+    }
+    tags = {f"{TAG}{key}": value for key, value in values.items() if value}
+    return tags | ({"mlflow.source.git.commit": manifest.code_commit} if manifest.code_commit else {})

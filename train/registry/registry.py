@@ -1,8 +1,8 @@
 """Operations of the registry, in an order of steps that keeps it consistent if a writer dies.
 
 To register a version, its files are uploaded, read back and verified (artifacts.py); then its name and
-version are claimed for its digest; then it is added to MLflow. To move an alias, its record is moved, and then
-MLflow is updated (alias_store.py). Reads use the records, and update MLflow if it is outdated.
+version are claimed for its digest; then it is added to MLflow. To move an alias, its record is moved, and
+then MLflow is updated (alias_store.py). Reads use the records, and update MLflow if it is outdated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,10 @@ from train.registry import aliases, artifacts
 from train.registry.adapters import complete, is_bare_adapter
 from train.registry.alias_store import Pointers
 from train.registry.aliases import CHAMPION, PREVIOUS, Expect, Move
-from train.registry.mlflow_backend import Entry, Tracking
+from train.registry.mlflow_backend import TAG, Entry, Tracking, as_tags, as_version
 from train.registry.rebundle import restate
 from train.registry.references import Parent, Version, parse_reference
 from train.registry.run_metadata import Evidence, find_bundle, read_evidence
-from train.registry.tags import TAG, as_tags, as_version
 from train.storage.base import ARTIFACTS_VARIABLE, Place, Stored
 
 

@@ -9,7 +9,7 @@ from urllib.request import url2pathname
 import numpy as np
 
 from train.datasets.files import absolute, join, list_files, open_filesystem
-from train.datasets.sets import training_labels
+from train.datasets.splits import training_labels
 from train.errors import DataInvalid, RegistryRefused
 from train.registry import Registry, Version
 from train.registry.run_metadata import REPORT

@@ -18,13 +18,12 @@ from train.base_model import Base, frame_of, load_tokenizer
 from train.datasets.sampler import Frame, cut
 from train.datasets.splits import Rows
 from train.datasets.tokenized import TokenTable
-from train.evaluation.calibrate import fit_temperature
+from train.evaluation.calibration import fit_temperature
 from train.evaluation.metrics import Figures, as_json, as_table, figures
 from train.model_uri import CACHE
 from train.profile import ask, build_profile, write_profile
 from train.settings import FitSettings
 from train.training.checkpoint import load_weights, read_progress
-from train.training.curves import draw_curves
 from train.training.data import Prepared
 from train.training.model import build, write_product
 
@@ -230,3 +229,39 @@ def code_commit() -> str | None:
         return git("rev-parse", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
         return os.environ.get("GIT_COMMIT")
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the losses by step, and the balanced accuracy of every held-out sample.
+
+    Args:
+        history: One entry per evaluation, as in a checkpoint.
+        path: Output file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, accuracies = figure.subplots(1, 2)
+    _draw(losses, history, {"loss": "training", "held_out_loss": "held out"})
+    losses.set_ylabel("loss (cross-entropy)")
+    suffix = "_balanced_accuracy"
+    names = sorted({name for look in history for name in look if name.endswith(suffix)})
+    _draw(accuracies, history, {name: name.removesuffix(suffix) for name in names})
+    accuracies.set_ylabel("balanced accuracy")
+    figure.savefig(path, dpi=110)
+
+
+def _draw(axes: object, history: Sequence[Mapping[str, float]], lines: Mapping[str, str]) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    for name, label in lines.items():
+        points = [(look["step"], look[name]) for look in history if name in look]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=label)
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize=8)

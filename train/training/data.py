@@ -4,8 +4,10 @@ Texts stream from their files through tokenising tasks into `train.datasets.toke
 process holds at most a few thousand of them, so the data may be larger than memory.
 """
 
+import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from train.base_model import find_base, load_tokenizer
 from train.datasets.dedup import word_keys
 from train.datasets.examples import Example
-from train.datasets.files import join, list_files
+from train.datasets.files import copy_to, is_remote, join, list_files, open_filesystem
 from train.datasets.reading import read_examples, read_file
-from train.datasets.sets import data_digest, divide_sets
-from train.datasets.splits import SetKeys, keys_of
+from train.datasets.splits import SetKeys, data_digest, divide_sets, keys_of
 from train.datasets.tokenized import TokenTable, TokenWriter, open_table, write_parts
 from train.errors import DataInvalid, TrainError
 from train.ray_session import quiet_data
@@ -197,3 +199,30 @@ def _table(
             "failure": pa.array([failure] * rows, type=pa.string()),
         }
     )
+
+
+def share(prepared: Path, storage: str) -> str:
+    """Copy prepared data to the store of the run's checkpoints, if it is a store; return the new location."""
+    if not is_remote(storage):
+        return str(prepared.resolve())
+    digest = open_prepared(prepared).digest
+    address = f"{storage.rstrip('/')}/prepared-{digest[:16]}"
+    copy_to(prepared, address)
+    return address
+
+
+def local_copy(address: str) -> Prepared:
+    """Return prepared data of a location from `share`, on this machine's disk."""
+    from pyarrow.fs import LocalFileSystem, copy_files
+
+    if not is_remote(address):
+        return open_prepared(Path(address))
+    folder = Path(tempfile.gettempdir()) / f"fit-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            system, path = open_filesystem(address)
+            draft = Path(f"{folder}.part")
+            draft.mkdir(exist_ok=True)
+            copy_files(path, str(draft), source_filesystem=system, destination_filesystem=LocalFileSystem())
+            draft.replace(folder)
+    return open_prepared(folder)

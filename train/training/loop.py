@@ -25,12 +25,11 @@ from train.evaluation.metrics import figures
 from train.settings import FitSettings, OptimiserSettings
 from train.training.batches import deal
 from train.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from train.training.data import Prepared
+from train.training.data import Prepared, local_copy
 from train.training.ema import WeightAverage
 from train.training.forward import autocast, groups_of, predict
 from train.training.model import TrainModel, build
 from train.training.progress import Reporter
-from train.training.sharing import local_copy
 
 SCORE = "held_out_balanced_accuracy"
 """Mean balanced accuracy over the held-out samples, which decides early stopping."""

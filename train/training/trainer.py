@@ -12,10 +12,9 @@ from train.errors import FitFailed, SettingsInvalid
 from train.ray_session import start_ray
 from train.settings import FitSettings
 from train.training.artifacts import write_result
-from train.training.data import prepare
+from train.training.data import prepare, share
 from train.training.loop import SCORE, train_loop
 from train.training.preflight import ServedInput, check_base
-from train.training.sharing import share
 
 _RUN = "fit"
 _SETTINGS = "settings.json"

@@ -8,8 +8,7 @@ import pytest
 
 from train.datasets.dedup import text_key
 from train.datasets.reading import read_examples
-from train.datasets.sets import data_digest, divide_sets, read_set, read_splits
-from train.datasets.splits import keys_of
+from train.datasets.splits import data_digest, divide_sets, keys_of, read_set, read_splits
 from train.errors import DataInvalid
 from train.settings import DataSettings, FileSettings, FitSettings
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from train.drift.rates import TokenSums
 from train.drift.reference import Reference
-from train.drift.traffic import Traffic
+from train.drift.statistics import TokenSums
+from train.drift.window import Traffic
 from train.prediction_log.label_accuracy import AuditSums, FeedbackCounts
 from train.profile import LENGTH_EDGES, SCORE_BINS, EmbeddingSample, Histogram, ReferenceProfile
 

@@ -10,8 +10,8 @@ from tests.bench.segment_power import World, alarms, found
 from tests.unit.train.drift.builders import LABELS, reference, traffic
 from train.drift.detector import Samples, judge
 from train.drift.mmd import Embedded
+from train.drift.report import summary
 from train.drift.results import Finding, Report
-from train.drift.tables import summary
 from train.drift.thresholds import read_thresholds
 from train.errors import DataInvalid
 

@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.train.drift.builders import reference, traffic
-from train.drift.detector import judge
+from train.drift.detector import Look, judge
 from train.drift.exporters import METRICS, cloudwatch, prometheus
-from train.drift.measuring import Look
-from train.drift.report import write_report
-from train.drift.tables import accuracy_rows, summary
+from train.drift.report import accuracy_rows, summary, write_report
 from train.drift.thresholds import DEFAULT, read_thresholds
 from train.errors import SettingsInvalid
 from train.prediction_log.label_accuracy import AuditSums

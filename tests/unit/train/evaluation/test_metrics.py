@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from train.evaluation.calibrate import fit_temperature, negative_log_likelihood
+from train.evaluation.calibration import fit_temperature, negative_log_likelihood
 from train.evaluation.metrics import as_json, as_table, figures
 
 LABELS = ("NEGATIVE", "POSITIVE")

@@ -16,7 +16,7 @@ from serve_app.model.store import fetch
 from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
 from train.datasets.reading import read_examples
 from train.datasets.sampler import TrainPart, schedule
-from train.datasets.sets import read_splits
+from train.datasets.splits import read_splits
 from train.errors import DataInvalid, RetrainingRefused, SettingsInvalid
 from train.model_uri import CACHE
 from train.prediction_log.reader import Log, Window
