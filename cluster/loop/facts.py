@@ -13,7 +13,7 @@ from cluster.loop.step import Facts, Looked, Tried
 from cluster.rollout.journal import Journal
 from cluster.rollout.states import Entry, Rollout, State, after
 from serve_app.model.store import fetch
-from train.errors import VersionUnknown
+from train.errors import UnknownVersionError
 from train.model_uri import CACHE
 from train.prediction_log.distinct import distinct_texts
 from train.prediction_log.reader import Window
@@ -98,7 +98,7 @@ def write_look(work: Path, looked: Looked) -> None:
 def _champion(registry: Registry, model: str) -> Version | None:
     try:
         return registry.get(f"{model}@{CHAMPION}")
-    except VersionUnknown:
+    except UnknownVersionError:
         return None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cluster.rollout.errors import RegistryFailed
 from cluster.rollout.states import Side
-from train.errors import TrainError, VersionUnknown
+from train.errors import TrainError, UnknownVersionError
 from train.registry import Registry, Version, open_registry
 from train.registry.aliases import CHAMPION
 from train.registry.references import SCHEME
@@ -80,7 +80,7 @@ class RegistryAliases:
             if version is not None:
                 self._registry.set_alias(model, alias, version, undo=undo)
                 return
-            with suppress(VersionUnknown):  # the alias did not exist before
+            with suppress(UnknownVersionError):  # the alias did not exist before
                 self._registry.delete_alias(model, alias)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from train.datasets.delimited import Layout
 from train.datasets.examples import Example
 from train.datasets.splits import read_set
-from train.errors import SettingsInvalid, TrainError
+from train.errors import SettingsError, TrainError
 from train.evaluation.evaluate import read_sets
 from train.settings import FileSettings, read_settings
 
@@ -112,17 +112,17 @@ def labelled_sets(
 
 
 def refuse_with_config(chosen: argparse.Namespace) -> None:
-    """Refuse the options of one file together with a settings file. Raises SettingsInvalid."""
+    """Refuse the options of one file together with a settings file. Raises SettingsError."""
     for option in _OF_ONE_FILE:
         if getattr(chosen, option, None):
-            raise SettingsInvalid(
+            raise SettingsError(
                 f"--{option.replace('_', '-')} and --config exclude each other; it is in the file"
             )
 
 
 def label_pair(text: str) -> tuple[str, str]:
-    """Return the value and its label of an option `VALUE=LABEL`. Raises SettingsInvalid."""
+    """Return the value and its label of an option `VALUE=LABEL`. Raises SettingsError."""
     value, equals, label = text.partition("=")
     if not equals or not label:
-        raise SettingsInvalid(f"--label-names takes VALUE=LABEL, such as 0=NEGATIVE, got {text!r}")
+        raise SettingsError(f"--label-names takes VALUE=LABEL, such as 0=NEGATIVE, got {text!r}")
     return value, label

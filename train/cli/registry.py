@@ -225,20 +225,20 @@ def _compare(registry: "Registry", chosen: argparse.Namespace) -> int:
 
 
 def _alias(registry: "Registry", chosen: argparse.Namespace) -> int:
-    from train.errors import AliasConflict, RegistryRefused
+    from train.errors import AliasConflictError, RegistryRequestError
     from train.registry import Expect
     from train.registry.references import parse_reference
 
     wanted = parse_reference(chosen.reference)
     if wanted.alias is None:
-        raise RegistryRefused(f"{chosen.reference!r} names no alias; write NAME@ALIAS")
+        raise RegistryRequestError(f"{chosen.reference!r} names no alias; write NAME@ALIAS")
     expect = {None: Expect.ANYTHING, "none": Expect.NOTHING}.get(chosen.expect, chosen.expect)
     try:
         if chosen.delete:
             move = registry.delete_alias(wanted.name, wanted.alias, expect=expect)
         else:
             move = registry.set_alias(wanted.name, wanted.alias, chosen.version, expect=expect)
-    except AliasConflict as error:
+    except AliasConflictError as error:
         print(f"error: {error}", file=sys.stderr)
         return _LOST_THE_RACE
     if chosen.json:

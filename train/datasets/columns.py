@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from train.datasets.delimited import USUAL, DelimitedFile, Layout
 from train.datasets.files import format_of, open_filesystem, say_once
-from train.errors import DataInvalid
+from train.errors import DataError
 
 BATCH_ROWS = 2048
 
@@ -33,7 +33,7 @@ def read_columns(
         layout: Layout of a CSV or TSV file.
 
     Raises:
-        DataInvalid: The file cannot be read, or a required column is missing.
+        DataError: The file cannot be read, or a required column is missing.
     """
     kind = format_of(file)
     names, of_path = [*needed, *wanted], partition_columns(file)
@@ -43,7 +43,7 @@ def read_columns(
             added = {name: [value] * rows for name, value in of_path.items() if name in names}
             whole = {**added, **batch}
             if missing := [name for name in needed if name not in whole]:
-                raise DataInvalid(
+                raise DataError(
                     f"{file} has no column {missing[0]!r}; it has {column_names(file, layout)}: say which to "
                     "read with --text-column and --label-column"
                 )
@@ -67,13 +67,13 @@ def column_names(file: str, layout: Layout = USUAL, needed: Sequence[str] = ()) 
 
 @contextmanager
 def _faults_of(file: str) -> Iterator[None]:
-    """Convert the exceptions of a reader to DataInvalid."""
+    """Convert the exceptions of a reader to DataError."""
     import pyarrow
 
     try:
         yield
     except (OSError, ValueError, EOFError, pyarrow.ArrowException) as error:
-        raise DataInvalid(f"{file} cannot be read as {format_of(file)}: {error}") from error
+        raise DataError(f"{file} cannot be read as {format_of(file)}: {error}") from error
 
 
 def partition_columns(file: str) -> dict[str, str]:
@@ -182,7 +182,7 @@ def _sheet(file: str) -> Iterator[Any]:
     try:
         from openpyxl import load_workbook  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataInvalid(
+        raise DataError(
             f"{file}: openpyxl, which reads .xlsx, is not installed; run pip install openpyxl, or save the "
             "sheet as CSV UTF-8"
         ) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
 
-from train.errors import DataInvalid
+from train.errors import DataError
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _HEAD_BYTES = 1 << 16
@@ -38,7 +38,7 @@ class DelimitedFile:
         needed: Columns by which the delimiter is detected.
 
     Raises:
-        DataInvalid: The header is not readable, or no delimiter fits.
+        DataError: The header is not readable, or no delimiter fits.
     """
 
     def __init__(self, file: str, stream: BinaryIO, layout: Layout, needed: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class DelimitedFile:
         try:
             self._text = io.TextIOWrapper(buffered, encoding=self.encoding, newline="")
         except LookupError as error:
-            raise DataInvalid(
+            raise DataError(
                 f"{file}: {layout.encoding!r} is no encoding; give --encoding utf-8, cp1252 or latin-1"
             ) from error
         first = self._first_line()
@@ -80,7 +80,7 @@ class DelimitedFile:
         """Yield batches of at most `rows` rows of those columns that the file has.
 
         Raises:
-            DataInvalid: A row has another number of values than the header, or cannot be read.
+            DataError: A row has another number of values than the header, or cannot be read.
         """
         index = {name: self.names.index(name) for name in dict.fromkeys(names) if name in self.names}
         numbered = self._rows()
@@ -97,7 +97,7 @@ class DelimitedFile:
             if len(row) != len(self.names):
                 if not row:
                     continue  # empty line
-                raise DataInvalid(
+                raise DataError(
                     f"{self._at(number)}: {len(row)} values, expected {len(self.names)} by the header (with "
                     f"{_DELIMITERS.get(self.delimiter, self.delimiter)} as delimiter); put quotes around a "
                     "value that holds the delimiter, or give --delimiter"
@@ -120,7 +120,7 @@ class DelimitedFile:
                     f"{self._at(number)}: a value begins with a quote that is never closed, and everything "
                     "after it would be one text"
                 )
-            raise DataInvalid(
+            raise DataError(
                 f"{where}; write a quote inside a quoted value twice, or close it; a file of another kind "
                 "needs --delimiter or --encoding"
             ) from error
@@ -133,8 +133,8 @@ class DelimitedFile:
         except UnicodeError as error:
             raise self._undecodable(-1, error) from error
 
-    def _undecodable(self, number: int, error: UnicodeError) -> DataInvalid:
-        return DataInvalid(
+    def _undecodable(self, number: int, error: UnicodeError) -> DataError:
+        return DataError(
             f"{self._at(number)} or after: not {self.encoding} ({getattr(error, 'reason', error)}); say how "
             "it was saved, such as --encoding cp1252 (Excel on Windows) or latin-1"
         )

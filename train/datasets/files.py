@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from train.errors import DataInvalid
+from train.errors import DataError
 
 _KINDS = {
     ".csv": "csv",
@@ -63,7 +63,7 @@ def list_files(address: str) -> list[str]:
             downloaded into the hub's own cache. Hidden files are excluded.
 
     Raises:
-        DataInvalid: There is no such file, or the store cannot be reached.
+        DataError: There is no such file, or the store cannot be reached.
     """
     from pyarrow.fs import FileSelector, FileType
 
@@ -74,7 +74,7 @@ def list_files(address: str) -> list[str]:
     try:
         here = system.get_file_info(path)
         if here.type == FileType.NotFound:
-            raise DataInvalid(f"{address} does not exist; check --data and the settings' `file`")
+            raise DataError(f"{address} does not exist; check --data and the settings' `file`")
         if here.type == FileType.File:
             found = [path]
         else:
@@ -83,10 +83,10 @@ def list_files(address: str) -> list[str]:
                 info.path for info in below if info.type == FileType.File and not _hidden(info.path, path)
             ]
     except OSError as error:
-        raise DataInvalid(f"{address} cannot be listed: {error}") from error
+        raise DataError(f"{address} cannot be listed: {error}") from error
     files = sorted(file for file in found if file.lower().endswith(FORMATS))
     if not files:
-        raise DataInvalid(
+        raise DataError(
             f"{address} holds no file with one of the suffixes {', '.join(FORMATS)}; it has "
             f"{_some(found) or 'no file at all'}"
         )
@@ -145,7 +145,7 @@ def _from_hub(address: str) -> str:
     revision, _, inside_revision = revision_path.partition("/")
     inside = inside or inside_revision
     if not organisation or not name:
-        raise DataInvalid(f"{address!r} is not hf:organisation/dataset[@revision][/path]")
+        raise DataError(f"{address!r} is not hf:organisation/dataset[@revision][/path]")
     patterns = [f"{inside}*" if inside else f"*{suffix}" for suffix in FORMATS]
     try:
         folder = snapshot_download(
@@ -155,5 +155,5 @@ def _from_hub(address: str) -> str:
             allow_patterns=patterns,
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise DataInvalid(f"{address} cannot be fetched from the hub: {error}") from error
+        raise DataError(f"{address} cannot be fetched from the hub: {error}") from error
     return str(Path(folder) / inside)

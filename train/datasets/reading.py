@@ -14,7 +14,7 @@ from train.datasets.columns import BATCH_ROWS, read_columns
 from train.datasets.delimited import Layout
 from train.datasets.examples import Example
 from train.datasets.files import join, list_files
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.settings import FileSettings
 
 __all__ = ["BATCH_ROWS", "label_values", "read_columns", "read_examples", "read_file"]
@@ -38,14 +38,14 @@ class BadRows:
             self.first.append(f"row {row} column {column!r}: {reason}")
 
     def finish(self) -> None:
-        """Raise DataInvalid if there are more than allowed; otherwise log them."""
+        """Raise DataError if there are more than allowed; otherwise log them."""
         if not self.count:
             return
         rows = "; ".join(self.first)
         if self.count <= self.allowed:
             _log.warning("%s: left out %s bad rows: %s", self.file, self.count, rows)
             return
-        raise DataInvalid(
+        raise DataError(
             f"{self.file} {rows}; {self.count} bad rows in all: correct them, or leave them out with "
             f"--skip-bad-rows {self.count}"
         )
@@ -63,7 +63,7 @@ def read_file(
         columns: Further columns to keep, as strings; those that the file lacks are omitted.
 
     Raises:
-        DataInvalid: The file cannot be read or a column is missing; after the last row, if more rows than
+        DataError: The file cannot be read or a column is missing; after the last row, if more rows than
             `source.skip_bad_rows` have no text or a label that is neither known nor dropped.
     """
     known = {str(normalised(value)): index for value, index in source.index_of(labels).items()}

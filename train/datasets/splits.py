@@ -15,7 +15,7 @@ from train.datasets.dedup import NO_KEY, hash64, text_key, word_keys
 from train.datasets.examples import Example, Split
 from train.datasets.files import join, list_files
 from train.datasets.reading import read_examples, read_file
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.settings import FileSettings, FitSettings
 
 Hashes = npt.NDArray[np.uint64]
@@ -161,7 +161,7 @@ def read_splits(settings: FitSettings, root: str, columns: Sequence[str] = ()) -
         columns: Further columns to keep with each text.
 
     Raises:
-        DataInvalid: A file does not match the settings, or a set has no text left to train on.
+        DataError: A file does not match the settings, or a set has no text left to train on.
     """
     sources = [*settings.data, *settings.validation]
     examples = {source.name: read_examples(root, source, settings.labels, columns) for source in sources}
@@ -190,7 +190,7 @@ def training_labels(settings: FitSettings, root: str) -> dict[str, npt.NDArray[n
         root: Folder or URI of the settings' files.
 
     Raises:
-        DataInvalid: As for `read_splits`.
+        DataError: As for `read_splits`.
     """
 
     def keys(source: FileSettings) -> SetKeys:
@@ -224,7 +224,7 @@ def divide_sets(
         sentences: All texts of those sets that are split by sentence.
 
     Raises:
-        DataInvalid: A set has no text left to train on, or only texts with one label.
+        DataError: A set has no text left to train on, or only texts with one label.
     """
     hold_out = {source.name: HoldOut(held=sets[source.name].keys) for source in settings.validation}
     for source in settings.data:
@@ -236,14 +236,14 @@ def divide_sets(
     parts = divide(sets, hold_out, tests)
     for source in settings.data:
         if not len(parts[source.name].train):
-            raise DataInvalid(f"the set {source.name!r} has no text left to train on; lower its held_out")
+            raise DataError(f"the set {source.name!r} has no text left to train on; lower its held_out")
     trained = {
         settings.labels[label]
         for source in settings.data
         for label in set(sets[source.name].labels[parts[source.name].train].tolist())
     }
     if len(trained) < 2:
-        raise DataInvalid(
+        raise DataError(
             f"every text to train on has the label {trained.pop()!r}; give texts of at least two labels"
         )
     return parts

@@ -15,7 +15,7 @@ from train.drift.segments import segments
 from train.drift.statistics import by_mean_score, by_threshold
 from train.drift.thresholds import Thresholds
 from train.drift.window import COLUMNS, SEGMENT_COLUMNS, SegmentHistory, Traffic, count, segment_history
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.evaluation.compare import holm, wilson
 from train.prediction_log.join import Join
 from train.prediction_log.label_accuracy import COLUMNS as FEEDBACK_COLUMNS
@@ -67,8 +67,8 @@ def look(
         tell: Callback that receives progress messages.
 
     Raises:
-        DataInvalid: The bundle has no reference, or the window too few rows.
-        LogInvalid: The log cannot be read.
+        DataError: The bundle has no reference, or the window too few rows.
+        LogError: The log cannot be read.
         BundleInvalid: The model cannot be loaded.
     """
     manifest = bundle.manifest
@@ -139,16 +139,16 @@ def judge(
         history: History of the segments, of the same version; without it no segment is checked.
 
     Raises:
-        DataInvalid: The window has too few texts, or other labels than the reference.
+        DataError: The window has too few texts, or other labels than the reference.
     """
     least = thresholds.evidence.min_rows
     if traffic.rows < least:
-        raise DataInvalid(
+        raise DataError(
             f"the window has {traffic.rows:,} distinct texts of {reference.name} {reference.version}, "
             f"at least {least:,} are needed to judge it: take a longer window"
         )
     if traffic.labels != reference.profile.labels:
-        raise DataInvalid(
+        raise DataError(
             f"the window has the labels {list(traffic.labels)}, the reference "
             f"{list(reference.profile.labels)}: give the bundle of the version that answered"
         )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from train.drift.statistics import Counts, TokenSums
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.prediction_log.distinct import DistinctKeys, Keys
 from train.prediction_log.join import hashes
 from train.prediction_log.label_accuracy import FeedbackCounts
@@ -75,7 +75,7 @@ def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> 
         seed: Random seed of the sample of texts.
 
     Raises:
-        DataInvalid: A row has an unknown label: it belongs to another version.
+        DataError: A row has an unknown label: it belongs to another version.
     """
     tally = _Tally(labels, seed)
     for batch in batches:
@@ -96,7 +96,7 @@ def segment_history(
         periods: Number of periods.
 
     Raises:
-        DataInvalid: A row has an unknown label: it belongs to another version.
+        DataError: A row has an unknown label: it belongs to another version.
     """
     segments = _Segments(labels, periods)
     length_us = (window.until - window.since) / timedelta(microseconds=periods)
@@ -217,7 +217,7 @@ def _indices(column: Any, labels: tuple[str, ...]) -> Counts:
     found = _numpy(pc.fill_null(pc.index_in(column, pa.array(labels)), -1))
     if (found < 0).any():
         stranger = column[int(found.argmin())].as_py()
-        raise DataInvalid(
+        raise DataError(
             f"the log has an answer {stranger!r}, the version answers {list(labels)}: give the "
             "bundle of the version whose rows these are"
         )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.datasets.examples import Example
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.evaluation.behavior import BehaviourTest, Case, Polarity, Said, behaviour_tests, fails, polarity
 from train.evaluation.calibration import calibration
 from train.evaluation.compare import (
@@ -92,13 +92,13 @@ def measure(
         now: Clock for the time stamp of the evaluation.
 
     Raises:
-        DataInvalid: There is no set, a set is empty, or no set has one of the columns.
+        DataError: There is no set, a set is empty, or no set has one of the columns.
         TrainError: A model failed to return predictions.
     """
     if empty := [name for name, examples in sets.items() if not examples]:
-        raise DataInvalid(f"the set {empty[0]!r} has no text to measure on")
+        raise DataError(f"the set {empty[0]!r} has no text to measure on")
     if not sets:
-        raise DataInvalid("there is no set to measure on; the settings hold nothing out and name no test set")
+        raise DataError("there is no set to measure on; the settings hold nothing out and name no test set")
     slices = slices_of(sets, columns, least_texts=least_slice_texts)
     models = [candidate] if against is None else [candidate, against]
     turns: list[tuple[Answers, ...]] = []

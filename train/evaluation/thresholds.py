@@ -75,7 +75,7 @@ def read_thresholds(path: Path = DEFAULT) -> Thresholds:
     """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+        SettingsError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
             range.
     """
     return read_bounds(Thresholds, path, DEFAULT)

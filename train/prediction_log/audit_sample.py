@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from serve_app.capture.records import AUDIT
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.prediction_log.join import keys
 from train.prediction_log.reader import Log, Window
 
@@ -52,8 +52,8 @@ def export_sample(
         tell: callback that receives the number of rows written so far.
 
     Raises:
-        LogInvalid: The log cannot be read.
-        DataInvalid: The file cannot be written.
+        LogError: The log cannot be read.
+        DataError: The file cannot be written.
     """
     said = Window(window.since)
     done = [keys(_audits(batch)) for batch in log.feedback(said)]
@@ -74,7 +74,7 @@ def export_sample(
                 rows += with_text.num_rows
                 tell(rows)
     except OSError as error:
-        raise DataInvalid(f"{path} cannot be written: {error.strerror}; choose another --out") from error
+        raise DataError(f"{path} cannot be written: {error.strerror}; choose another --out") from error
     return AuditSample(rows, skipped, without_text)
 
 

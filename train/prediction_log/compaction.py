@@ -64,7 +64,7 @@ def compact(
         tell: callback that receives one line per folder.
 
     Raises:
-        LogInvalid: the log cannot be read or written, or another run is compacting it.
+        LogError: the log cannot be read or written, or another run is compacting it.
     """
     done = Compaction()
     until = datetime(before.year, before.month, before.day, tzinfo=UTC) - timedelta(microseconds=1)

@@ -47,7 +47,7 @@ def distinct_texts(log: Log, window: Window, most: int = MOST_KEYS) -> int:
     """Count the distinct texts of a window's predictions, up to `most`.
 
     Raises:
-        LogInvalid: The log cannot be read.
+        LogError: The log cannot be read.
     """
     seen = DistinctKeys()
     for batch in log.predictions(window, ("text_sha256",)):

@@ -17,7 +17,7 @@ from serve_app.errors import LogUnavailable, excerpt
 from train.datasets.delimited import USUAL, Layout
 from train.datasets.files import list_files
 from train.datasets.reading import normalised, read_columns
-from train.errors import DataInvalid, LogInvalid
+from train.errors import DataError, LogError
 
 _FILE_ROWS = 50_000
 _MOST_INDEX = (1 << 31) - 1
@@ -85,9 +85,9 @@ def import_feedback(
         tell: callback that receives the number of rows written so far.
 
     Raises:
-        DataInvalid: the file cannot be read, or a row is not feedback; the message names the file, row and
+        DataError: the file cannot be read, or a row is not feedback; the message names the file, row and
             column. Nothing is written then.
-        LogInvalid: the log cannot be written.
+        LogError: the log cannot be written.
     """
     _check_names(columns.label_names, labels)
     counts = ImportCounts()
@@ -102,7 +102,7 @@ def import_feedback(
                 tell(counts.rows)
         counts.rows += _write(store, waiting)
     except LogUnavailable as error:
-        raise LogInvalid(
+        raise LogError(
             f"{error}; {counts.rows:,} rows are written, and importing all of them again is safe"
         ) from error
     return counts
@@ -165,14 +165,14 @@ def _truths(
 
 def _request_id(value: object, where: str) -> str:
     if value is None or not str(value).strip():
-        raise DataInvalid(f"{where}: no request id; remove the row")
+        raise DataError(f"{where}: no request id; remove the row")
     return str(value)
 
 
 def _index(value: object, where: str, counts: ImportCounts) -> int:
     text = normalised(value) or "0"
     if not (text.isdecimal() and int(text) <= _MOST_INDEX):
-        raise DataInvalid(f"{where}: {value!r} is not the index of a text; write 0 for the first")
+        raise DataError(f"{where}: {value!r} is not the index of a text; write 0 for the first")
     counts.decimal_index += "." in str(value)
     return int(text)
 
@@ -180,7 +180,7 @@ def _index(value: object, where: str, counts: ImportCounts) -> int:
 def _label(value: object, known: Mapping[str, str], where: str) -> str:
     found = known.get(str(normalised(value)))
     if found is None:
-        raise DataInvalid(
+        raise DataError(
             f"{where}: label {excerpt(str(value))}; the model has {', '.join(sorted(set(known.values())))}; "
             "--label-names maps it"
         )
@@ -188,10 +188,10 @@ def _label(value: object, known: Mapping[str, str], where: str) -> str:
 
 
 def _check_names(names: Mapping[str, str], labels: Sequence[str]) -> None:
-    """Raise DataInvalid if a value is mapped to an unknown label."""
+    """Raise DataError if a value is mapped to an unknown label."""
     for value, label in names.items():
         if label not in labels:
-            raise DataInvalid(
+            raise DataError(
                 f"--label-names {value}={label}: the model has no label {label!r}; it has {', '.join(labels)}"
             )
 
@@ -202,9 +202,7 @@ def _time(value: object, now: datetime, where: str, counts: ImportCounts) -> dat
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError as error:
-        raise DataInvalid(
-            f"{where}: {value!r} is not a time; write it as 2026-11-26T10:15:00+00:00"
-        ) from error
+        raise DataError(f"{where}: {value!r} is not a time; write it as 2026-11-26T10:15:00+00:00") from error
     time = time if time.tzinfo else time.replace(tzinfo=UTC)
     if time <= now + _CLOCKS_DIFFER:
         return time

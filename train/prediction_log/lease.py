@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from train.errors import LogInvalid, RegistryError
+from train.errors import LogError, RegistryError
 from train.storage.base import Place, Stored, open_place
 
 _KEY = "compacting.json"
@@ -20,27 +20,25 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
     """Hold the lease while the block runs.
 
     Yields:
-        Function that renews the lease. It raises LogInvalid if another holder has had the lease since, even
+        Function that renews the lease. It raises LogError if another holder has had the lease since, even
             if that one has released it: the caller's view of the log is then outdated.
 
     Raises:
-        LogInvalid: another run holds the lease, or the location cannot be reached.
+        LogError: another run holds the lease, or the location cannot be reached.
     """
     try:
         place = open_place(uri)
         name = uuid.uuid4().hex
         stored = place.read(_KEY)
         if stored is not None and _until(stored) > now():
-            raise LogInvalid(
-                f"{uri} is being compacted by another run, which has until {_until(stored)}; wait"
-            )
+            raise LogError(f"{uri} is being compacted by another run, which has until {_until(stored)}; wait")
         if not _swap(place, name, now() + _LEASE, stored):
-            raise LogInvalid(f"{uri}: another run began to compact it at the same moment; try again")
+            raise LogError(f"{uri}: another run began to compact it at the same moment; try again")
 
         def renew() -> None:
             held = place.read(_KEY)
             if held is None or _holder(held) != name or not _swap(place, name, now() + _LEASE, held):
-                raise LogInvalid(
+                raise LogError(
                     f"{uri}: this run was paused for more than {_LEASE}, and another run has compacted it "
                     "since; nothing is lost, start this one again"
                 )
@@ -50,7 +48,7 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
         finally:
             _give_back(place, name)
     except RegistryError as error:
-        raise LogInvalid(str(error)) from error
+        raise LogError(str(error)) from error
 
 
 def _give_back(place: Place, name: str) -> None:

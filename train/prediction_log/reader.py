@@ -21,7 +21,7 @@ from pyarrow.fs import FileSelector, FileType
 from serve_app.capture import parquet as written
 from serve_app.capture.records import FEEDBACK, PREDICTIONS, SCHEMA_VERSION
 from train.datasets.files import absolute, open_filesystem
-from train.errors import LogInvalid
+from train.errors import LogError
 from train.prediction_log.visibility import Visibility, visibility
 
 BATCH_ROWS = 65_536
@@ -51,7 +51,7 @@ class Window:
         for name in ("since", "until"):
             time = getattr(self, name)
             if time.tzinfo is None:
-                raise LogInvalid(f"{name} {time} has no time zone; write +00:00 after it")
+                raise LogError(f"{name} {time} has no time zone; write +00:00 after it")
             object.__setattr__(self, name, min(max(time, _FIRST), _LAST).astimezone(UTC))
 
 
@@ -106,7 +106,7 @@ class Log:
             columns: columns to read, in this order; all by default. Other columns are not read from the disk.
 
         Raises:
-            LogInvalid: the log cannot be read, or has no such column.
+            LogError: the log cannot be read, or has no such column.
         """
         for file in self.files(PREDICTIONS, window):
             yield from self.rows(file, window, columns or written.PREDICTION_COLUMNS.names)
@@ -120,13 +120,13 @@ class Log:
         """Return the labels of the window's models, in the order of `scores`.
 
         Raises:
-            LogInvalid: there are no predictions, or their models have different labels.
+            LogError: there are no predictions, or their models have different labels.
         """
         newest = {file.version: file for file in self.every_file(PREDICTIONS, window)}
         found = {written.labels_of(self.schema(file).metadata) for file in newest.values()}
         if len(found) != 1:
             what = "models with different labels; name one version" if found else "no predictions there"
-            raise LogInvalid(f"{self.uri}: {what}")
+            raise LogError(f"{self.uri}: {what}")
         return found.pop()
 
     def files(self, kind: str, window: Window = Window()) -> list[LogFile]:
@@ -169,7 +169,7 @@ class Log:
             self._check_version(file, source.schema_arrow.metadata or {})
             missing = set(names) - set(source.schema_arrow.names)
             if unknown := missing - set(_LATER):
-                raise LogInvalid(f"{file.path} has no column {min(unknown)!r}")
+                raise LogError(f"{file.path} has no column {min(unknown)!r}")
             there = [name for name in names if name not in missing]
             for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=there):
                 for name in missing:
@@ -219,7 +219,7 @@ class Log:
     def _check_version(self, file: LogFile, metadata: Mapping[bytes, bytes]) -> None:
         found = metadata.get(written.VERSION.encode(), b"none").decode()
         if found != SCHEMA_VERSION:
-            raise LogInvalid(
+            raise LogError(
                 f"{file.path} has schema_version {found}, and {SCHEMA_VERSION} is read here; use the release "
                 "that wrote it"
             )
@@ -229,7 +229,7 @@ class Log:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise LogInvalid(f"{path} cannot be read: {error}") from error
+            raise LogError(f"{path} cannot be read: {error}") from error
 
 
 def _is_whole(path: str) -> bool:
@@ -243,7 +243,7 @@ def _log_file(info: Any) -> LogFile:
     try:
         day = date.fromisoformat(keys["date"])
     except (KeyError, ValueError) as error:
-        raise LogInvalid(f"{info.path} does not lie in a folder date=YYYY-MM-DD") from error
+        raise LogError(f"{info.path} does not lie in a folder date=YYYY-MM-DD") from error
     version = unquote(keys["version"]) if "version" in keys else None
     return LogFile(info.path, day, version, info.size, info.mtime)
 

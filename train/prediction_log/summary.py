@@ -28,7 +28,7 @@ def summarise(log: Log, window: Window, tell: Callable[[int], None] = lambda _: 
         tell: callback that receives the number of files read so far.
 
     Raises:
-        LogInvalid: the log cannot be read.
+        LogError: the log cannot be read.
     """
     found: dict[tuple[str, str, str | None], Holding] = {}
     looked_at = 0

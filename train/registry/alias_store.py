@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from train.errors import AliasConflict, RegistryUnavailable, VersionUnknown
+from train.errors import AliasConflictError, RegistryUnavailableError, UnknownVersionError
 from train.registry import aliases
 from train.registry.aliases import CHAMPION, PREVIOUS, AliasRecord, Expect, Move
 from train.registry.mlflow_backend import Tracking
@@ -48,7 +48,7 @@ class Pointers:
         record, tag = self._read(name, alias)
         label = f"{name}@{alias}"
         if not aliases.meets(record, expect):
-            raise AliasConflict(
+            raise AliasConflictError(
                 f"{label} points to {_or_nothing(record.version)}{_since(record)}, not to "
                 f"{_or_nothing(expect)}; nothing was changed: check `list {name}`, then retry"
             )
@@ -57,12 +57,12 @@ class Pointers:
             record = aliases.moved(record, version, digest, at=self._now(), write_id=write_id, undo=undo)
             if not self._place.swap(_alias_key(name, alias), aliases.as_bytes(record), tag=tag):
                 now = self.record(name, alias)
-                raise AliasConflict(
+                raise AliasConflictError(
                     f"another writer moved {label} first, to {_or_nothing(now.version)}{_since(now)}; "
                     f"nothing was changed: check `list {name}`, then retry"
                 )
         elif not record.moves:
-            raise VersionUnknown(f"{label} points to no version; there is nothing to remove")
+            raise UnknownVersionError(f"{label} points to no version; there is nothing to remove")
         self.mirror(name)
         return record.moves[-1]
 
@@ -99,7 +99,7 @@ class Pointers:
                 for alias, number in outdated.items():
                     self._tracking.point(name, alias, number)
                 pointed = self.pointed(name)
-        except RegistryUnavailable as error:
+        except RegistryUnavailableError as error:
             _log.warning("MLflow's aliases are outdated until the next read: %s", error)
         return pointed
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from serve_app.errors import BundleError, StoreUnavailable
 from serve_app.model.bundle import MANIFEST, BundleManifest
 from serve_app.model.store import fetch
-from train.errors import CopyDamaged, RegistryRefused, RegistryUnavailable
+from train.errors import DamagedArtifactError, RegistryRequestError, RegistryUnavailableError
 from train.storage.base import Place
 
 UNDER_WAY = b'{"upload": "under way"}\n'
@@ -28,7 +28,7 @@ def send(place: Place, folder: Path, manifest: BundleManifest, say: Callable[[st
     """Upload a verified bundle file by file, the manifest last, and return its URI.
 
     Raises:
-        RegistryUnavailable: The store failed; the incomplete artifact is not served, and a retry continues.
+        RegistryUnavailableError: The store failed; the incomplete artifact is not served; a retry continues.
     """
     key = key_of(manifest)
     place.swap(f"{key}/{MANIFEST}", UNDER_WAY, tag=None)  # unless a manifest exists, from an earlier attempt
@@ -42,8 +42,8 @@ def check(uri: str, digest: str) -> None:
     """Download an artifact and its base as a replica does, and verify the digests.
 
     Raises:
-        CopyDamaged: The artifact is not the bundle with this digest, or cannot be loaded.
-        RegistryUnavailable: The artifact cannot be read now.
+        DamagedArtifactError: The artifact is not the bundle with this digest, or cannot be loaded.
+        RegistryUnavailableError: The artifact cannot be read now.
     """
     with TemporaryDirectory(prefix="registry-") as cache:
         _fetch(uri, digest, Path(cache))
@@ -53,12 +53,12 @@ def bring(uri: str, digest: str, to: Path) -> None:
     """Download a verified artifact to a new folder, which appears atomically.
 
     Raises:
-        RegistryRefused: `to` exists and is not empty.
-        CopyDamaged: The artifact at `uri` is not the bundle with this digest.
-        RegistryUnavailable: The artifact cannot be read, or the disk failed.
+        RegistryRequestError: `to` exists and is not empty.
+        DamagedArtifactError: The artifact at `uri` is not the bundle with this digest.
+        RegistryUnavailableError: The artifact cannot be read, or the disk failed.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise RegistryRefused(f"{to} is there already; give a new folder")
+        raise RegistryRequestError(f"{to} is there already; give a new folder")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as staging:
@@ -69,23 +69,23 @@ def bring(uri: str, digest: str, to: Path) -> None:
                 shutil.copyfile(folder / name, draft / name)
             draft.replace(to)
     except OSError as error:
-        raise RegistryUnavailable(f"{to} cannot be written: {error.strerror or error}") from error
+        raise RegistryUnavailableError(f"{to} cannot be written: {error.strerror or error}") from error
 
 
 def check_base(manifest: BundleManifest, place: Place) -> None:
-    """Raise `RegistryRefused` if the artifact's readers could not find an adapter's base."""
+    """Raise `RegistryRequestError` if the artifact's readers could not find an adapter's base."""
     if manifest.base is None:
         return
     uri = manifest.base.uri
     path = uri.startswith("file:") or ":" not in uri
     advice = "copy its files to S3 and set --base to their s3:// URI, or train full weights"
     if path and place.remote:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"the adapter's base is {uri!r}, a folder of this machine, and {place.uri('')} is read by "
             f"others; {advice}"
         )
     if path and not uri.startswith("file:") and not Path(uri).is_absolute():
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"the adapter's base is {uri!r}, a path relative to the bundle, which is copied; set --base to "
             "its absolute path"
         )
@@ -95,9 +95,11 @@ def _fetch(uri: str, digest: str, cache: Path) -> tuple[Path, BundleManifest]:
     try:
         found = fetch(uri, cache_dir=cache)
     except StoreUnavailable as error:
-        raise RegistryUnavailable(f"{uri} cannot be read: {error}") from error
+        raise RegistryUnavailableError(f"{uri} cannot be read: {error}") from error
     except BundleError as error:
-        raise CopyDamaged(f"{uri} cannot be served: {error}") from error
+        raise DamagedArtifactError(f"{uri} cannot be served: {error}") from error
     if found.manifest.digest != digest:
-        raise CopyDamaged(f"{uri} holds another bundle, {found.manifest.digest}, not {digest}; restore it")
+        raise DamagedArtifactError(
+            f"{uri} holds another bundle, {found.manifest.digest}, not {digest}; restore it"
+        )
     return found.folder, found.manifest

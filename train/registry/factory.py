@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 from train.registry.mlflow_backend import Tracking
 from train.registry.registry import Registry
 from train.storage.base import ARTIFACTS_VARIABLE, open_place
@@ -35,13 +35,13 @@ def open_registry(
         say: Called with progress messages of long operations.
 
     Raises:
-        RegistryRefused: The URIs cannot be combined.
-        RegistryUnavailable: MLflow or the artifacts cannot be reached.
+        RegistryRequestError: The URIs cannot be combined.
+        RegistryUnavailableError: MLflow or the artifacts cannot be reached.
     """
     uri = uri or os.environ.get(URI_VARIABLE) or DEFAULT_URI
     artifacts = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
     if not uri.startswith((*_SERVERS, *_DATABASES)):
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"the registry cannot be {uri!r}; expected sqlite:///path/registry.db, a server's "
             f"http://host:port, or a database's URL (--registry or {URI_VARIABLE})"
         )
@@ -49,13 +49,13 @@ def open_registry(
         database = Path(uri.removeprefix("sqlite:///")).absolute()
         uri, artifacts = f"sqlite:///{database}", artifacts or str(database.parent / "artifacts")
     if artifacts is None:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"a registry on a server or in a database needs an artifact store: set --artifacts or "
             f"{ARTIFACTS_VARIABLE}, such as s3://bucket/registry"
         )
     place = open_place(artifacts)
     if uri.startswith(_SERVERS) and not place.remote:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"a tracking server does not accept versions with files in a folder, {artifacts!r}; set "
             f"--artifacts (or {ARTIFACTS_VARIABLE}) to an s3:// URI"
         )

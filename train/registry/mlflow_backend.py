@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from filelock import FileLock, Timeout
 
 from serve_app.model.bundle import BundleManifest
-from train.errors import RegistryUnavailable
+from train.errors import RegistryUnavailableError
 from train.registry.references import Parent, Version
 from train.registry.run_metadata import Evidence
 
@@ -60,7 +60,7 @@ class Tracking:
             runs_uri: Folder of the files of all models' runs.
 
         Raises:
-            RegistryUnavailable: MLflow cannot be reached or set up.
+            RegistryUnavailableError: MLflow cannot be reached or set up.
         """
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
@@ -236,16 +236,16 @@ def _translated(uri: str) -> Iterator[None]:
     try:
         yield
     except Timeout as error:
-        raise RegistryUnavailable(
+        raise RegistryUnavailableError(
             f"{where}: another process has been opening it for {_OPEN_TIMEOUT_S:.0f} s; retry"
         ) from error
     except MlflowException as error:
         message = error.message.replace(uri, shown)
-        raise RegistryUnavailable(
+        raise RegistryUnavailableError(
             f"{where} answered {error.error_code}: {message}; check that it is running, and its log"
         ) from error
     except (SQLAlchemyError, OSError) as error:
-        raise RegistryUnavailable(f"{where}: {error}; check the address and the disk") from error
+        raise RegistryUnavailableError(f"{where}: {error}; check the address and the disk") from error
 
 
 def _without_password(uri: str) -> str:

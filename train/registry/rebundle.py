@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serve_app.model.bundle import BaseRef, BundleManifest, rewrite_manifest
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 
 
 def restate(
@@ -33,13 +33,13 @@ def restate(
         labels: New labels in the order of the logits.
 
     Raises:
-        RegistryRefused: A base was given for full weights, or the number of labels differs.
+        RegistryRequestError: A base was given for full weights, or the number of labels differs.
         serve_app.errors.BundleInvalid: The arguments are not those of a bundle.
     """
     if base is not None and manifest.base is None:
-        raise RegistryRefused(f"{source} holds full weights, which need no base; omit the base")
+        raise RegistryRequestError(f"{source} holds full weights, which need no base; omit the base")
     if labels is not None and len(labels) != len(manifest.labels):
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"{source} has {len(manifest.labels)} classes, {list(manifest.labels)}; got {len(labels)} "
             f"labels, {list(labels)}; expected one label per class, in that order"
         )

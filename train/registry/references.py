@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 
 SCHEME = "registry:"
 _SLUG = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"  # a bundle's name and version, see serve_app/model/bundle.py
@@ -68,9 +68,9 @@ def parse_reference(text: str) -> Reference:
     """Parse `NAME/VERSION` or `NAME@ALIAS`, with or without the prefix `registry:`.
 
     Raises:
-        RegistryRefused: The text is neither.
+        RegistryRequestError: The text is neither.
     """
     found = _REFERENCE.fullmatch(text.removeprefix(SCHEME))
     if found is None:
-        raise RegistryRefused(f"{text!r} is not a version of the registry; expected {_GRAMMAR}")
+        raise RegistryRequestError(f"{text!r} is not a version of the registry; expected {_GRAMMAR}")
     return Reference(found["name"], found["version"], found["alias"])

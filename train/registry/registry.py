@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from serve_app.model.bundle import BundleManifest, read_manifest, verify
 from serve_app.model.store import fetch, fetch_folder
-from train.errors import CopyDamaged, RegistryRefused, VersionConflict, VersionUnknown
+from train.errors import DamagedArtifactError, RegistryRequestError, UnknownVersionError, VersionConflictError
 from train.registry import aliases, artifacts
 from train.registry.adapters import complete, is_bare_adapter
 from train.registry.alias_store import Pointers
@@ -58,10 +58,10 @@ class Registry:
             parent: Reference of the version it was trained from; by default the one in the run's report.
 
         Raises:
-            RegistryRefused: There is no bundle, or it could not be served from the registry.
-            VersionConflict: Another bundle has the name and version.
-            CopyDamaged: The uploaded files differ when read back; nothing was registered.
-            RegistryUnavailable: MLflow, S3 or the disk failed; a retry continues.
+            RegistryRequestError: There is no bundle, or it could not be served from the registry.
+            VersionConflictError: Another bundle has the name and version.
+            DamagedArtifactError: The uploaded files differ when read back; nothing was registered.
+            RegistryUnavailableError: MLflow, S3 or the disk failed; a retry continues.
             serve_app.errors.BundleError: The bundle does not match its manifest.
         """
         folder, run = find_bundle(run_or_bundle)
@@ -121,26 +121,28 @@ class Registry:
         """Return the version of a reference, `NAME/VERSION` or `NAME@ALIAS`, with or without `registry:`.
 
         Raises:
-            RegistryRefused: The text is not a reference.
-            VersionUnknown: The version does not exist, or the alias points to none.
-            RegistryUnavailable: MLflow or the artifacts cannot be read.
+            RegistryRequestError: The text is not a reference.
+            UnknownVersionError: The version does not exist, or the alias points to none.
+            RegistryUnavailableError: MLflow or the artifacts cannot be read.
         """
         wanted = parse_reference(reference)
         versions = {found.version: found for found in self._versions(wanted.name)}
         if not versions:
             known = ", ".join(self._tracking.names()) or "none yet"
-            raise VersionUnknown(f"no model {wanted.name!r} in the registry; there are: {known}")
+            raise UnknownVersionError(f"no model {wanted.name!r} in the registry; there are: {known}")
         version = wanted.version
         if wanted.alias is not None:
             pointed = self._pointers.pointed(wanted.name)
             version = pointed.get(wanted.alias)
             if version is None:
                 are = ", ".join(sorted(alias for alias, at in pointed.items() if at)) or "none"
-                raise VersionUnknown(
+                raise UnknownVersionError(
                     f"{wanted.name}@{wanted.alias} points to no version; its aliases are: {are}"
                 )
         if version not in versions:
-            raise VersionUnknown(f"no version {version!r} of {wanted.name}; there are: {', '.join(versions)}")
+            raise UnknownVersionError(
+                f"no version {version!r} of {wanted.name}; there are: {', '.join(versions)}"
+            )
         return versions[version]
 
     def versions(self, name: str | None = None) -> Sequence[Version]:
@@ -178,10 +180,10 @@ class Registry:
             The move, or the last one if the alias already points to the version.
 
         Raises:
-            VersionUnknown: The version does not exist.
-            RegistryRefused: The alias cannot be set.
-            AliasConflict: The alias is not as expected, or another writer was first; nothing was changed.
-            RegistryUnavailable: MLflow or the artifacts failed.
+            UnknownVersionError: The version does not exist.
+            RegistryRequestError: The alias cannot be set.
+            AliasConflictError: The alias is not as expected, or another writer was first; nothing changed.
+            RegistryUnavailableError: MLflow or the artifacts failed.
         """
         aliases.check_alias(alias)
         target = self.get(f"{name}/{version}")
@@ -200,10 +202,10 @@ class Registry:
         """Download a version's bundle to a new folder, and verify it.
 
         Raises:
-            RegistryRefused: `to` exists and is not empty.
-            VersionUnknown: The version does not exist.
-            CopyDamaged: The registry's files differ from those that were registered.
-            RegistryUnavailable: MLflow, the artifacts or the disk failed.
+            RegistryRequestError: `to` exists and is not empty.
+            UnknownVersionError: The version does not exist.
+            DamagedArtifactError: The registry's files differ from those that were registered.
+            RegistryUnavailableError: MLflow, the artifacts or the disk failed.
         """
         version = self.get(reference)
         self._say(f"copying {version.uri}")
@@ -235,14 +237,14 @@ class Registry:
         if repair:
             try:
                 return artifacts.check(uri, manifest.digest)
-            except CopyDamaged as error:
+            except DamagedArtifactError as error:
                 self._say(f"{error}; uploading it again")
         artifacts.send(self._place, folder, manifest, self._say)
         self._say("verifying the upload")
         try:
             artifacts.check(uri, manifest.digest)
-        except CopyDamaged as error:
-            raise CopyDamaged(f"{error}; nothing was registered: fix this and retry") from error
+        except DamagedArtifactError as error:
+            raise DamagedArtifactError(f"{error}; nothing was registered: fix this and retry") from error
 
     def _own(self, name: str) -> dict[str, Entry]:
         """Return the model's versions with this project's tags; of duplicates, the first."""
@@ -252,7 +254,7 @@ class Registry:
             if f"{TAG}digest" not in entry.tags:
                 continue
             if not entry.uri.startswith(here):
-                raise RegistryRefused(
+                raise RegistryRequestError(
                     f"version {entry.number} of {name} is at {entry.uri}, outside of {here}; set the "
                     f"artifact store that belongs to the registry (--artifacts or {ARTIFACTS_VARIABLE})"
                 )
@@ -279,9 +281,9 @@ class Registry:
 
 
 def _refuse_other(manifest: BundleManifest, claim: Stored | None) -> None:
-    """Raise `VersionConflict` if the name and version are claimed for another digest."""
+    """Raise `VersionConflictError` if the name and version are claimed for another digest."""
     if claim is not None and (digest := claim.content.decode()) != manifest.digest:
-        raise VersionConflict(
+        raise VersionConflictError(
             f"{manifest.name}/{manifest.version} is the bundle {digest}; this one is {manifest.digest}. "
             "Versions are immutable: use another one with --version"
         )

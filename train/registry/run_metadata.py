@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.model.bundle import MANIFEST, BundleManifest, read_manifest
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 from train.registry.references import Parent
 
 REPORT = "report.json"
@@ -48,13 +48,13 @@ def find_bundle(path: Path) -> tuple[Path, Path | None]:
     """Return the bundle at `path`, which is a run's folder or a bundle, and the run's folder or None.
 
     Raises:
-        RegistryRefused: There is no bundle.
+        RegistryRequestError: There is no bundle.
     """
     if (path / "bundle" / MANIFEST).is_file():
         return path / "bundle", path
     if (path / MANIFEST).is_file():
         return path, None
-    raise RegistryRefused(
+    raise RegistryRequestError(
         f"no {MANIFEST} in {path} nor in {path / 'bundle'}; expected the folder of `fit --out` or a bundle; "
         "use `import` for other models"
     )
@@ -64,7 +64,7 @@ def read_evidence(bundle: Path, run: Path | None) -> Evidence:
     """Read the metadata in the run's folder, or without one the metadata in the bundle.
 
     Raises:
-        RegistryRefused: The report is not JSON, or is for other data than the bundle's.
+        RegistryRequestError: The report is not JSON, or is for other data than the bundle's.
     """
     manifest = read_manifest(bundle)
     report = _read_json(run / REPORT, "run fit again, or remove it") if run is not None else {}
@@ -89,9 +89,9 @@ def _read_json(path: Path, remedy: str) -> Mapping[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RegistryRefused(f"{path} cannot be read: {error}; {remedy}") from error
+        raise RegistryRequestError(f"{path} cannot be read: {error}; {remedy}") from error
     if not isinstance(found, dict):
-        raise RegistryRefused(f"{path} is not a JSON object; {remedy}")
+        raise RegistryRequestError(f"{path} is not a JSON object; {remedy}")
     return found
 
 
@@ -104,7 +104,7 @@ def _evaluated(path: Path) -> Iterator[tuple[str, float]]:
 def _check_same_data(report: Mapping[str, Any], manifest: BundleManifest, run: Path | None) -> None:
     digest = report.get("data_digest")
     if digest and manifest.data_digest and digest != manifest.data_digest:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"{run}: {REPORT} is of the data {digest}, the bundle of {manifest.data_digest}; they are of two "
             "runs: use a separate folder for each run"
         )

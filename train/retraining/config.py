@@ -94,7 +94,7 @@ def read_retrain_bounds(path: Path = DEFAULT) -> Bounds:
     """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+        SettingsError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
             range.
     """
     return read_bounds(Bounds, path, DEFAULT)

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from train.datasets.files import copy_to
 from train.datasets.reading import read_examples
 from train.datasets.splits import keys_of, one_of_each
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.prediction_log.distinct import DistinctKeys, distinct_texts
 from train.prediction_log.join import AUDITED, TRUTH, Join, hashes
 from train.prediction_log.reader import Log, Window
@@ -68,7 +68,7 @@ def write_labelled(
         max_texts: Maximum number of rows; the newest ones are kept.
 
     Raises:
-        LogInvalid: The log cannot be read.
+        LogError: The log cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
@@ -100,12 +100,12 @@ def keep(path: Path, address: str) -> None:
     """Copy a file to a path or s3:// URI where later retrainings read it.
 
     Raises:
-        DataInvalid: The file cannot be written there.
+        DataError: The file cannot be written there.
     """
     try:
         copy_to(path, address)
     except OSError as error:
-        raise DataInvalid(
+        raise DataError(
             f"the labelled texts cannot be kept at {address}: {error}; check --texts and its rights"
         ) from error
 

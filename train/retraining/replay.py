@@ -10,7 +10,7 @@ import numpy as np
 
 from train.datasets.files import absolute, join, list_files, open_filesystem
 from train.datasets.splits import training_labels
-from train.errors import DataInvalid, RegistryRefused
+from train.errors import DataError, RegistryRequestError
 from train.registry import Registry, Version
 from train.registry.run_metadata import REPORT
 from train.settings import DataSettings, FileSettings, FitSettings, settings_of
@@ -20,11 +20,11 @@ def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, st
     """Return the settings that made a version, and the root of its texts, from its report in the registry.
 
     Raises:
-        RegistryRefused: The registry has no report of it, as for imported models.
+        RegistryRequestError: The registry has no report of it, as for imported models.
     """
     reports = [file for file in registry.files(champion) if file.rsplit("/", 1)[-1] == REPORT]
     if not reports:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"the registry keeps no report of {champion} that says what it learned from; name the old texts "
             "with --replay SETTINGS.toml --data DATA_DIR, or give --no-replay to learn from feedback alone"
         )
@@ -66,14 +66,14 @@ def with_replay(settings: FitSettings, replay: float, *, most_passes: float) -> 
         most_passes: Maximum number of passes over each old set.
 
     Raises:
-        DataInvalid: An old set is missing.
+        DataError: An old set is missing.
     """
     new, *old = settings.data
     for of_set in old:
         try:
             list_files(of_set.file)
-        except DataInvalid as error:
-            raise DataInvalid(
+        except DataError as error:
+            raise DataError(
                 f"the old texts of {of_set.name!r} are to be shown again, but {error}; name where they are "
                 "with --replay SETTINGS.toml --data DIR"
             ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from serve_app.model.store import Bundle, fetch
 from train.datasets.files import absolute, join
-from train.errors import RetrainingRefused
+from train.errors import RetrainingError
 from train.evaluation.evaluate import LocalModel, read_sets
 from train.evaluation.gate import Verdict, decide
 from train.evaluation.measure import measure
@@ -79,7 +79,7 @@ class Retrainer:
                 retrained on, or refused for, is not repeated.
 
         Raises:
-            RetrainingRefused: Another process runs it, or it was started from another champion or log.
+            RetrainingError: Another process runs it, or it was started from another champion or log.
             TrainError: A stage failed; the same call repeats that stage.
         """
         champion = self.registry.get(f"{name}@{CHAMPION}")
@@ -97,12 +97,12 @@ class Retrainer:
                 changed_at=self.now(),
             )
             if retraining.log != self.log.address:
-                raise RetrainingRefused(
+                raise RetrainingError(
                     f"version {version} was begun from the log {retraining.log or 'of an earlier release'}, "
                     f"and not from {self.log.address}; choose another version, or give that log"
                 )
             if retraining.champion != champion.version:
-                raise RetrainingRefused(
+                raise RetrainingError(
                     f"version {version} was begun from champion {retraining.champion}, and now {champion} is "
                     "champion; choose another version"
                 )

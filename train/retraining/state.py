@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from train.errors import RetrainingRefused
+from train.errors import RetrainingError
 from train.prediction_log.reader import Window
 
 _FILE = "retraining.json"
@@ -55,7 +55,7 @@ def read_retraining(folder: Path) -> Retraining | None:
     """Return the document in a folder; None if there is none.
 
     Raises:
-        RetrainingRefused: The document was not written by this module.
+        RetrainingError: The document was not written by this module.
     """
     path = folder / _FILE
     try:
@@ -63,7 +63,7 @@ def read_retraining(folder: Path) -> Retraining | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise RetrainingRefused(
+        raise RetrainingError(
             f"{path} is not the state of a retraining: {error.errors()[0]['msg']}; "
             f"remove {folder} to begin anew"
         ) from error
@@ -86,13 +86,13 @@ def retrainings(work: Path, name: str, champion: str, log: str) -> list[Retraini
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Acquire an exclusive lock on a folder. Raises RetrainingRefused if another process holds it."""
+    """Acquire an exclusive lock on a folder. Raises RetrainingError if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RetrainingRefused(f"another process is at work on the retraining in {folder}; wait") from error
+        raise RetrainingError(f"another process is at work on the retraining in {folder}; wait") from error
     try:
         yield
     finally:

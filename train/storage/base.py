@@ -7,7 +7,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 
 ARTIFACTS_VARIABLE = "SENTIMENT_REGISTRY_ARTIFACTS"
 
@@ -53,14 +53,14 @@ def open_place(address: str) -> Place:
     """Return the store at `s3://bucket/prefix`, `file:///folder` or a folder's path, created when needed.
 
     Raises:
-        RegistryRefused: The URI has another scheme.
+        RegistryRequestError: The URI has another scheme.
     """
     if address.startswith("s3://"):
         from train.storage.s3 import S3Place
 
         bucket, _, prefix = address.removeprefix("s3://").partition("/")
         if not bucket:
-            raise RegistryRefused(f"{address!r} names no bucket; write s3://bucket/prefix")
+            raise RegistryRequestError(f"{address!r} names no bucket; write s3://bucket/prefix")
         return S3Place(bucket, prefix.strip("/"))
     from train.storage.local import FolderPlace
 
@@ -68,7 +68,7 @@ def open_place(address: str) -> Place:
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return FolderPlace(Path(url2pathname(parts.path)).absolute())
     if parts.scheme:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"artifacts cannot be stored at {address!r}; expected s3://bucket/prefix, file:///folder or a "
             "path"
         )

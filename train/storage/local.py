@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from train.errors import RegistryUnavailable
+from train.errors import RegistryUnavailableError
 from train.storage.base import Stored
 
 _LOCK_TIMEOUT_S = 30.0  # a swap holds the lock for milliseconds
@@ -87,12 +87,12 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except Timeout as error:
-        raise RegistryUnavailable(
+        raise RegistryUnavailableError(
             f"another process has held the lock {error.lock_file} for {_LOCK_TIMEOUT_S:.0f} s; retry, or "
             "stop it"
         ) from error
     except OSError as error:
-        raise RegistryUnavailable(
+        raise RegistryUnavailableError(
             f"{error.filename or path}: {error.strerror or error}; check the disk and the permissions, then "
             "retry"
         ) from error

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from train.errors import RegistryUnavailable
+from train.errors import RegistryUnavailableError
 from train.storage.base import Stored
 
 _CONFLICT_TRIES = 5  # S3 answers 409 during another conditional write, which should be retried
@@ -76,7 +76,9 @@ class S3Place:
                         return stored is not None and stored.content == content
                     if status != 409:
                         raise
-        raise RegistryUnavailable(f"{self.uri(key)}: {_CONFLICT_TRIES} conflicts with other writers; retry")
+        raise RegistryUnavailableError(
+            f"{self.uri(key)}: {_CONFLICT_TRIES} conflicts with other writers; retry"
+        )
 
     def keys(self, folder: str) -> Sequence[str]:
         """Return the sorted keys of the documents directly in a folder."""
@@ -102,14 +104,14 @@ class S3Place:
             advice = "allow s3:GetObject, PutObject and ListBucket there" if denied else "retry"
             if code == "NoSuchBucket":
                 advice = "check the bucket's name and the region, or create the bucket"
-            raise RegistryUnavailable(
+            raise RegistryUnavailableError(
                 f"{where}: S3 answered {code} to {error.operation_name}; {advice}"
             ) from error
         except NoCredentialsError as error:
-            raise RegistryUnavailable(
+            raise RegistryUnavailableError(
                 f"{where}: no AWS credentials found; set AWS_PROFILE, or run with a role"
             ) from error
         except (BotoCoreError, Boto3Error) as error:
-            raise RegistryUnavailable(
+            raise RegistryUnavailableError(
                 f"{where}: {error}; check the network and AWS_ENDPOINT_URL, then retry"
             ) from error

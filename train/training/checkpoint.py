@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from train.errors import FitFailed
+from train.errors import FitError
 from train.training.ema import WeightAverage
 from train.training.model import TrainModel
 
@@ -75,7 +75,7 @@ def load_weights(folder: Path, trained: TrainModel) -> None:
     """Load the averaged weights of a checkpoint into a model.
 
     Raises:
-        FitFailed: The weights are of another model.
+        FitError: The weights are of another model.
     """
     from safetensors.torch import load_file
 
@@ -83,7 +83,7 @@ def load_weights(folder: Path, trained: TrainModel) -> None:
     wanted = trained.trained
     if found.keys() != wanted.keys():
         odd = sorted(found.keys() ^ wanted.keys())
-        raise FitFailed(f"the checkpoint in {folder} is of another model: {odd[0]}; start anew")
+        raise FitError(f"the checkpoint in {folder} is of another model: {odd[0]}; start anew")
     with torch.no_grad():
         for name, value in wanted.items():
             value.copy_(found[name])

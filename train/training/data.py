@@ -24,7 +24,7 @@ from train.datasets.files import copy_to, is_remote, join, list_files, open_file
 from train.datasets.reading import read_examples, read_file
 from train.datasets.splits import SetKeys, data_digest, divide_sets, keys_of
 from train.datasets.tokenized import TokenTable, TokenWriter, open_table, write_parts
-from train.errors import DataInvalid, TrainError
+from train.errors import DataError, TrainError
 from train.ray_session import quiet_data
 from train.settings import SCORE_PREFIX, FileSettings, FitSettings
 
@@ -58,7 +58,7 @@ def prepare(settings: FitSettings, root: str, folder: Path) -> Prepared:
         folder: Output folder of the tables; its contents are replaced.
 
     Raises:
-        DataInvalid: A file does not match the settings; the message names file, row and column.
+        DataError: A file does not match the settings; the message names file, row and column.
     """
     shutil.rmtree(folder, ignore_errors=True)
     sources = [*settings.data, *settings.validation]
@@ -121,7 +121,7 @@ def _stream(settings: FitSettings, files: list[dict[str, Any]]) -> Iterator[Any]
     )
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         if failures := [failure for failure in table["failure"].to_pylist() if failure]:
-            raise DataInvalid(failures[0])
+            raise DataError(failures[0])
         sources = table["source"].to_numpy()
         for source in np.unique(sources):
             yield table.filter(sources == source)
@@ -146,7 +146,7 @@ def _tokenised(
             texts = [example.text for example in examples]
             ids = [[] for _ in texts] if index >= keys_only_from else _tokenise(base, texts)
             if index < keys_only_from and (empty := sum(not of_text for of_text in ids)):
-                raise DataInvalid(
+                raise DataError(
                     f"{file}: the tokenizer of {base} gives no token for {empty} of the texts, such as for "
                     "signs that it does not know; remove their rows, or take another base"
                 )
@@ -161,7 +161,7 @@ def _teacher(file: str, examples: list[Example], columns: list[str]) -> list[lis
     try:
         return [[float(example.columns[name]) for name in columns] for example in examples]
     except (KeyError, ValueError) as error:
-        raise DataInvalid(
+        raise DataError(
             f"{file} has no number in the column {error}; write it with `python -m train score`, or set "
             "teacher_weight to 0"
         ) from error

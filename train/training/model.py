@@ -10,7 +10,7 @@ import torch
 
 from serve_app.model import lora
 from train.base_model import Base, load_tokenizer
-from train.errors import BaseInvalid, SettingsInvalid
+from train.errors import BaseModelError, SettingsError
 from train.settings import FitSettings
 
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -54,12 +54,12 @@ def build(base: Base, settings: FitSettings) -> TrainModel:
         settings: Settings of the run.
 
     Raises:
-        BaseInvalid: The base cannot be loaded.
-        SettingsInvalid: The labels are the base's in another order, or the adapter's shape is another one.
+        BaseModelError: The base cannot be loaded.
+        SettingsError: The labels are the base's in another order, or the adapter's shape is another one.
     """
     same_labels = base.labels == settings.labels
     if base.labels and not same_labels and set(base.labels) == set(settings.labels):
-        raise SettingsInvalid(f"labels must be in the base's order, {list(base.labels)}")
+        raise SettingsError(f"labels must be in the base's order, {list(base.labels)}")
     goes_on = settings.method == "lora" and base.adapter is not None and same_labels
     plain, new = _load(base, settings, merged=not goes_on)
     head = _head(plain, settings)
@@ -129,17 +129,17 @@ def _load(base: Base, settings: FitSettings, *, merged: bool) -> tuple[Any, set[
         if merged and base.adapter is not None:
             new -= lora.merge(model, base.adapter)
     except Exception as error:  # libraries raise various exceptions for unreadable files
-        raise BaseInvalid(f"the base in {base.weights} cannot be loaded: {error}") from error
+        raise BaseModelError(f"the base in {base.weights} cannot be loaded: {error}") from error
     _refuse_other_weights(model, new, base)
     _complete_pad_token(model, base)
     return (model if found == settings.labels else _with_new_head(model, settings)), new
 
 
 def _refuse_other_weights(model: Any, new: set[str], base: Base) -> None:
-    """Raise BaseInvalid if the file's weights are not those of the configuration's encoder."""
+    """Raise BaseModelError if the file's weights are not those of the configuration's encoder."""
     own = {name for name, _ in model.named_parameters() if _is_below(name, (model.base_model_prefix,))}
     if 2 * len(own & new) > len(own):
-        raise BaseInvalid(
+        raise BaseModelError(
             f"the weights in {base.weights} are not those of its config.json: {len(own & new)} of {len(own)} "
             f"of the encoder are missing, such as {min(own & new)}; both files must be of one model"
         )
@@ -220,11 +220,11 @@ def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
             warnings.simplefilter("ignore")  # for the settings that peft adjusts by itself
             wrapped = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
-        raise SettingsInvalid(
+        raise SettingsError(
             f"[lora] does not fit the base: {error}; choose other targets, or --method full"
         ) from error
     if wrapped.peft_config["default"].target_parameters:
-        raise SettingsInvalid(
+        raise SettingsError(
             f"the base is a mixture of experts ({model.config.model_type}), and an adapter of experts is not "
             "merged by the service; train it with --method full"
         )
@@ -244,7 +244,7 @@ def _go_on(model: Any, adapter: Path, settings: FitSettings) -> Any:
         ("alpha", found.lora_alpha, settings.lora.alpha),
     ):
         if wanted not in (None, own):
-            raise SettingsInvalid(
+            raise SettingsError(
                 f"the base's adapter has {name} {own}, [lora] says {wanted}; leave it out to go on with that "
                 "adapter, or set method to full"
             )

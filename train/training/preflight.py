@@ -18,7 +18,7 @@ from serve_app.model.classifier import Classifier, Encoded
 from serve_app.model.padding import Padding
 from serve_app.model.store import fetch
 from train.base_model import Base, load_tokenizer
-from train.errors import BaseInvalid
+from train.errors import BaseModelError
 from train.model_uri import CACHE
 from train.profile import ask
 from train.settings import FitSettings
@@ -50,14 +50,14 @@ def check_base(base: Base, settings: FitSettings, folder: Path) -> ServedInput:
         folder: Existing folder, in which the result is written to a temporary subfolder.
 
     Raises:
-        BaseInvalid: The result cannot be loaded or run, or its logits differ from the trained model's.
-        SettingsInvalid: As for `build`.
+        BaseModelError: The result cannot be loaded or run, or its logits differ from the trained model's.
+        SettingsError: As for `build`.
     """
     try:
         with TemporaryDirectory(prefix=".check-", dir=folder) as draft:
             return _check(base, settings, Path(draft))
     except BundleError as error:
-        raise BaseInvalid(
+        raise BaseModelError(
             f"the base {settings.base!r} cannot be trained with --method {settings.method}: its result could "
             f"not be served: {error}"
         ) from error
@@ -87,10 +87,10 @@ def _check(base: Base, settings: FitSettings, bundle: Path) -> ServedInput:
     logits, _ = ask(classifier, [Encoded(ids, truncated=False) for ids in encoded])
     classifier.close()
     if classifier.activation != "softmax":
-        raise BaseInvalid(f"the base {settings.base!r}: its scores would be of {classifier.activation}")
+        raise BaseModelError(f"the base {settings.base!r}: its scores would be of {classifier.activation}")
     difference = float(np.abs(logits - expected).max())
     if difference > _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise BaseInvalid(
+        raise BaseModelError(
             f"the base {settings.base!r} cannot be trained with --method {settings.method}: the logits of "
             f"the written model differ from the trained one's by {difference:.3g}; take the other method"
         )

@@ -9,7 +9,7 @@ import pytest
 from train.datasets.dedup import text_key
 from train.datasets.reading import read_examples
 from train.datasets.splits import data_digest, divide_sets, keys_of, read_set, read_splits
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.settings import DataSettings, FileSettings, FitSettings
 
 NAMES = {"0": "NEGATIVE", "1": "POSITIVE"}
@@ -86,7 +86,7 @@ def test_the_digest_follows_the_data(data_dir: Path) -> None:
 def test_a_set_with_nothing_left_is_named(data_dir: Path) -> None:
     write(data_dir, "one", ["Text 10", "Text 20"])
 
-    with pytest.raises(DataInvalid, match="'one' has no text left"):
+    with pytest.raises(DataError, match="'one' has no text left"):
         read_splits(settings(), str(data_dir))
 
 
@@ -94,7 +94,7 @@ def test_one_label_alone_is_refused(data_dir: Path) -> None:
     write(data_dir, "one", [f"Text {i}" for i in range(200)], [1] * 200)
     write(data_dir, "two", [f"words {i}" for i in range(200)], [1] * 200)
 
-    with pytest.raises(DataInvalid, match="has the label 'POSITIVE'"):
+    with pytest.raises(DataError, match="has the label 'POSITIVE'"):
         read_splits(settings(), str(data_dir))
 
 

@@ -9,7 +9,7 @@ import pytest
 from train.datasets.examples import Example
 from train.datasets.files import list_files
 from train.datasets.reading import BATCH_ROWS, label_values, read_examples, read_file
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.settings import FileSettings
 
 LABELS = ("NEGATIVE", "POSITIVE")
@@ -94,36 +94,36 @@ def test_a_long_file_comes_in_stretches_and_keeps_its_row_numbers(tmp_path: Path
 
     long.loc[rows - 3, "label"] = 7
     write(long, path)
-    with pytest.raises(DataInvalid, match=rf"set\.{suffix} row {rows - 3} column 'label': label '7'"):
+    with pytest.raises(DataError, match=rf"set\.{suffix} row {rows - 3} column 'label': label '7'"):
         read(path)
 
 
 def test_bad_rows_are_named(tmp_path: Path, frame: pd.DataFrame, suffix: str) -> None:
     path = write(frame, tmp_path / f"set.{suffix}")
-    with pytest.raises(DataInvalid, match=rf"set\.{suffix} row 2 column 'label': label '2'"):
+    with pytest.raises(DataError, match=rf"set\.{suffix} row 2 column 'label': label '2'"):
         read(path)
-    with pytest.raises(DataInvalid, match=r"no column 'body'; it has \['label', 'shop', 'text'\]"):
+    with pytest.raises(DataError, match=r"no column 'body'; it has \['label', 'shop', 'text'\]"):
         read(path, text="body")
     frame.loc[1, "text"] = "  "
     write(frame, path)
-    with pytest.raises(DataInvalid, match=rf"set\.{suffix} row 1 column 'text': the text is empty"):
+    with pytest.raises(DataError, match=rf"set\.{suffix} row 1 column 'text': the text is empty"):
         read(path, drop_labels=["2"])
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataInvalid, match=r"broken\.parquet cannot be read as parquet"):
+    with pytest.raises(DataError, match=r"broken\.parquet cannot be read as parquet"):
         read(tmp_path / "broken.parquet")
     (tmp_path / "broken.jsonl").write_text('{"text": "fine", "label": 1}\n{"text": \n')
-    with pytest.raises(DataInvalid, match=r"broken\.jsonl cannot be read as jsonl: row 1"):
+    with pytest.raises(DataError, match=r"broken\.jsonl cannot be read as jsonl: row 1"):
         read(tmp_path / "broken.jsonl")
     (tmp_path / "broken.csv").write_text("text,label\nfine,1\nfine,1,more\n")
-    with pytest.raises(DataInvalid, match=r"broken\.csv cannot be read as csv"):
+    with pytest.raises(DataError, match=r"broken\.csv cannot be read as csv"):
         read(tmp_path / "broken.csv")
-    with pytest.raises(DataInvalid, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "absent.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataInvalid, match="holds no file"):
+    with pytest.raises(DataError, match="holds no file"):
         list_files(str(tmp_path / "empty"))
 
 
@@ -134,5 +134,5 @@ def test_a_damaged_parquet_is_named_even_if_its_footer_is_whole(tmp_path: Path) 
     damaged[100:2000] = bytes(1900)
     path.write_bytes(damaged)
 
-    with pytest.raises(DataInvalid, match=r"set\.parquet cannot be read as parquet"):
+    with pytest.raises(DataError, match=r"set\.parquet cannot be read as parquet"):
         read(path)

@@ -13,7 +13,7 @@ from train.drift.mmd import Embedded
 from train.drift.report import summary
 from train.drift.results import Finding, Report
 from train.drift.thresholds import read_thresholds
-from train.errors import DataInvalid
+from train.errors import DataError
 
 BOUNDS = read_thresholds()
 
@@ -133,7 +133,7 @@ def test_the_audit_sample_shows_a_fall_whoever_complains() -> None:
 
 def test_few_rows_are_not_judged() -> None:
     with pytest.raises(
-        DataInvalid, match="the window has 99 distinct texts of made 1, at least 100 are needed"
+        DataError, match="the window has 99 distinct texts of made 1, at least 100 are needed"
     ):
         judge(reference(), traffic(99), BOUNDS)
 

@@ -17,7 +17,7 @@ from train.drift import window
 from train.drift.detector import judge
 from train.drift.thresholds import read_thresholds
 from train.drift.window import count
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.prediction_log.distinct import DistinctKeys
 from train.profile import length_histogram, score_histogram
 
@@ -138,7 +138,7 @@ def test_no_more_segments_are_told_apart_than_memory_allows(monkeypatch: pytest.
 
 
 def test_an_answer_of_another_version_is_refused() -> None:
-    with pytest.raises(DataInvalid, match="an answer 'NEUTRAL', the version answers"):
+    with pytest.raises(DataError, match="an answer 'NEUTRAL', the version answers"):
         count([batch([row(), row(label="NEUTRAL")])], LABELS)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
 from train.datasets.examples import Example
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.evaluation.measure import behave, measure
 from train.evaluation.results import Evaluation, to_json
 
@@ -125,7 +125,7 @@ def test_a_run_is_repeatable() -> None:
     ("sets", "message"), [({}, "no set to measure"), ({"void": []}, "'void' has no text")]
 )
 def test_nothing_to_measure_on_is_an_error(sets: dict[str, list[Example]], message: str) -> None:
-    with pytest.raises(DataInvalid, match=message):
+    with pytest.raises(DataError, match=message):
         measure(FakeModel(), None, sets)
 
 

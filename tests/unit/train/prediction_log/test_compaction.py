@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from serve_app.capture.records import FEEDBACK, PREDICTIONS
 from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
-from train.errors import LogInvalid
+from train.errors import LogError
 from train.prediction_log import compaction
 from train.prediction_log.compaction import Compaction, compact, groups
 from train.prediction_log.lease import leased
@@ -144,7 +144,7 @@ def test_versions_with_other_labels_are_not_mixed(tmp_path: Path) -> None:
 def test_one_run_at_a_time_and_a_dead_one_is_outlived(root: Path) -> None:
     began = datetime.now(UTC)
     with leased(str(root), lambda: began):
-        with pytest.raises(LogInvalid, match="another run"):
+        with pytest.raises(LogError, match="another run"):
             compact(Log(str(root)), before=TOMORROW)
         much_later = began + timedelta(hours=2)
         assert compact(Log(str(root)), before=TOMORROW, now=lambda: much_later).written == 3
@@ -163,7 +163,7 @@ def test_a_run_that_lost_its_lease_within_a_folder_writes_nothing_more(root: Pat
             compact(log, before=TOMORROW, file_bytes=two_files, now=lambda: began + timedelta(hours=2))
             taken_over.append(rows(root))
 
-    with pytest.raises(LogInvalid, match="another run"):
+    with pytest.raises(LogError, match="another run"):
         compact(log, before=TOMORROW, file_bytes=two_files, now=lambda: began, tell=slow)
     assert rows(root) == taken_over[0] and sum(rows(root).values()) == 24 + 1 + 1
 

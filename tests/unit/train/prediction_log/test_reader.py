@@ -14,7 +14,7 @@ from pyarrow import parquet
 from serve_app.capture.records import PREDICTIONS
 from tests.contract.fake_replica import LIVE
 from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
-from train.errors import LogInvalid
+from train.errors import LogError
 from train.prediction_log.reader import Log, Window
 from train.prediction_log.summary import Holding, summarise
 from train.registry import Version
@@ -53,7 +53,7 @@ def test_only_days_of_the_window_are_opened(log: Log) -> None:
 def test_columns_come_as_asked(log: Log) -> None:
     batch = next(iter(log.predictions(columns=("label", "request_id"))))
     assert batch.schema.names == ["label", "request_id"]
-    with pytest.raises(LogInvalid, match="no column 'colour'"):
+    with pytest.raises(LogError, match="no column 'colour'"):
         list(log.predictions(columns=("colour",)))
 
 
@@ -66,7 +66,7 @@ def test_half_files_and_notes_are_passed_over(log: Log, tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_named(log: Log, tmp_path: Path) -> None:
     (tmp_path / "predictions/date=2026-11-26/version=7/damaged.parquet").write_bytes(b"no parquet")
-    with pytest.raises(LogInvalid, match=r"damaged\.parquet"):
+    with pytest.raises(LogError, match=r"damaged\.parquet"):
         list(log.predictions())
 
 
@@ -74,13 +74,13 @@ def test_another_schema_is_told(log: Log, tmp_path: Path) -> None:
     [path] = (tmp_path / "feedback/date=2026-11-26").glob("*.parquet")
     table = parquet.read_table(path, partitioning=None)
     parquet.write_table(table.replace_schema_metadata({"schema_version": "2"}), path)
-    with pytest.raises(LogInvalid, match="schema_version 2, and 1 is read here"):
+    with pytest.raises(LogError, match="schema_version 2, and 1 is read here"):
         list(log.feedback())
 
 
 def test_an_empty_log_has_no_rows(tmp_path: Path) -> None:
     assert list(Log(str(tmp_path / "none")).predictions()) == []
-    with pytest.raises(LogInvalid, match="no predictions"):
+    with pytest.raises(LogError, match="no predictions"):
         Log(str(tmp_path / "none")).labels()
 
 
@@ -89,13 +89,13 @@ def test_models_with_other_labels_are_not_one(log: Log, tmp_path: Path) -> None:
     record = answered("a", "one", version="9")
     model = replace(record.answer.model, labels=("BAD", "FAIR", "GOOD"))
     write(tmp_path, [replace(record, answer=replace(record.answer, model=model))])
-    with pytest.raises(LogInvalid, match="different labels"):
+    with pytest.raises(LogError, match="different labels"):
         log.labels()
     assert log.labels(Window(version="9")) == ("BAD", "FAIR", "GOOD")
 
 
 def test_a_window_has_a_time_zone() -> None:
-    with pytest.raises(LogInvalid, match="time zone"):
+    with pytest.raises(LogError, match="time zone"):
         Window(since=datetime(2026, 11, 26))
 
 

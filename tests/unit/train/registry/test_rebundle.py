@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.model.bundle import BaseRef, BundleManifest, read_manifest, verify, write_manifest
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 from train.registry.rebundle import restate
 
 
@@ -46,12 +46,12 @@ def test_labels_are_renamed_one_by_one(tmp_path: Path) -> None:
     manifest = bundle(tmp_path / "a", adapter=False)
 
     assert restate(tmp_path / "a", manifest, tmp_path / "b", labels=["bad", "good"]).labels == ("bad", "good")
-    with pytest.raises(RegistryRefused, match=r"has 2 classes, \['N', 'P'\]; got 3"):
+    with pytest.raises(RegistryRequestError, match=r"has 2 classes, \['N', 'P'\]; got 3"):
         restate(tmp_path / "a", manifest, tmp_path / "c", labels=["a", "b", "c"])
 
 
 def test_whole_weights_have_no_base(tmp_path: Path) -> None:
     manifest = bundle(tmp_path / "a", adapter=False)
 
-    with pytest.raises(RegistryRefused, match="need no base"):
+    with pytest.raises(RegistryRequestError, match="need no base"):
         restate(tmp_path / "a", manifest, tmp_path / "b", base="s3://b/base")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 from train.registry.references import Reference, parse_reference
 
 
@@ -28,5 +28,5 @@ def test_a_version_or_an_alias(scheme: str) -> None:
     ],
 )
 def test_what_is_neither_is_refused_with_the_grammar(text: str) -> None:
-    with pytest.raises(RegistryRefused, match="NAME/VERSION or NAME@ALIAS"):
+    with pytest.raises(RegistryRequestError, match="NAME/VERSION or NAME@ALIAS"):
         parse_reference(text)

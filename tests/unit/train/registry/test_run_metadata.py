@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serve_app.model.bundle import write_manifest
-from train.errors import RegistryRefused
+from train.errors import RegistryRequestError
 from train.registry.references import Parent
 from train.registry.run_metadata import Evidence, Point, find_bundle, read_evidence
 
@@ -119,18 +119,18 @@ def test_a_bundle_alone_says_what_it_says(run: Path) -> None:
 
 
 def test_a_report_of_other_data_is_refused(run: Path) -> None:
-    with pytest.raises(RegistryRefused, match=r"report\.json is of the data eeee"):
+    with pytest.raises(RegistryRequestError, match=r"report\.json is of the data eeee"):
         read(run, REPORT | {"data_digest": "e" * 64})
 
 
 def test_a_report_that_is_none_is_named(run: Path) -> None:
     (run / "report.json").write_text("{")
-    with pytest.raises(RegistryRefused, match=r"report\.json cannot be read"):
+    with pytest.raises(RegistryRequestError, match=r"report\.json cannot be read"):
         read_evidence(*find_bundle(run))
-    with pytest.raises(RegistryRefused, match=r"report\.json is not a JSON object"):
+    with pytest.raises(RegistryRequestError, match=r"report\.json is not a JSON object"):
         read(run, [1])
 
 
 def test_a_folder_without_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(RegistryRefused, match=r"no bundle\.json in .* `import`"):
+    with pytest.raises(RegistryRequestError, match=r"no bundle\.json in .* `import`"):
         find_bundle(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from train.errors import RegistryRefused, RegistryUnavailable
+from train.errors import RegistryRequestError, RegistryUnavailableError
 from train.storage.base import open_place
 from train.storage.local import FolderPlace
 
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_leaves_what_was_there(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("old")
     place.put("file", tmp_path / "file")
 
-    with pytest.raises(RegistryUnavailable, match="missing: No such file"):
+    with pytest.raises(RegistryUnavailableError, match="missing: No such file"):
         place.put("file", tmp_path / "missing")
 
     assert [path.name for path in (tmp_path / "place").iterdir()] == ["file"]
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_leaves_what_was_there(tmp_path: Path) -> Non
 def test_addresses(tmp_path: Path) -> None:
     here = FolderPlace(tmp_path / "a b")
     assert open_place(str(tmp_path / "a b")) == open_place((tmp_path / "a b").as_uri()) == here
-    with pytest.raises(RegistryRefused, match="cannot be stored at 'gs://bucket'"):
+    with pytest.raises(RegistryRequestError, match="cannot be stored at 'gs://bucket'"):
         open_place("gs://bucket")
-    with pytest.raises(RegistryRefused, match="names no bucket"):
+    with pytest.raises(RegistryRequestError, match="names no bucket"):
         open_place("s3://")
