@@ -63,24 +63,24 @@ def add_layout(parser: _Options) -> None:
     )
 
 
-def layout_from(chosen: argparse.Namespace) -> Layout:
+def layout_from(args: argparse.Namespace) -> Layout:
     """Return the layout that the options of `add_layout` describe."""
-    delimiter = _DELIMITERS.get(chosen.delimiter, chosen.delimiter)
-    return Layout(delimiter, chosen.encoding, has_header=not chosen.no_header)
+    delimiter = _DELIMITERS.get(args.delimiter, args.delimiter)
+    return Layout(delimiter, args.encoding, has_header=not args.no_header)
 
 
-def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
+def file_settings(args: argparse.Namespace) -> tuple[FileSettings, str]:
     """Return the set that the options describe without a settings file, and its folder or URI."""
-    root, _, file = chosen.data.rstrip("/").rpartition("/")
-    layout = layout_from(chosen)
+    root, _, file = args.data.rstrip("/").rpartition("/")
+    layout = layout_from(args)
     source = FileSettings(
         name=re.sub(r"[^A-Za-z0-9._+-]+", "-", file.partition(".")[0]).lstrip("-._+") or "texts",
         file=file,
-        text=chosen.text_column or ("1" if chosen.no_header else "text"),
-        label=chosen.label_column or ("2" if chosen.no_header else "label"),
-        label_names=dict(label_pair(pair) for pair in chosen.label_names or ()),
-        drop_labels=tuple(chosen.drop_labels or ()),
-        skip_bad_rows=chosen.skip_bad_rows or 0,
+        text=args.text_column or ("1" if args.no_header else "text"),
+        label=args.label_column or ("2" if args.no_header else "label"),
+        label_names=dict(label_pair(pair) for pair in args.label_names or ()),
+        drop_labels=tuple(args.drop_labels or ()),
+        skip_bad_rows=args.skip_bad_rows or 0,
         delimiter=layout.delimiter,
         encoding=layout.encoding,
         header=layout.has_header,
@@ -89,32 +89,32 @@ def file_settings(chosen: argparse.Namespace) -> tuple[FileSettings, str]:
 
 
 def labelled_sets(
-    chosen: argparse.Namespace, labels: Sequence[str], columns: Sequence[str] = ()
+    args: argparse.Namespace, labels: Sequence[str], columns: Sequence[str] = ()
 ) -> dict[str, Sequence[Example]]:
     """Return the evaluation sets by name: held-out and test sets of the settings, or all texts of a file.
 
     Args:
-        chosen: Options of `add_data`.
+        args: Options of `add_data`.
         labels: Labels of the model, in the order of its logits.
         columns: Further columns to keep with each text.
 
     Raises:
         TrainError: The settings or the data are invalid.
     """
-    if chosen.config is None:
-        source, root = file_settings(chosen)
+    if args.config is None:
+        source, root = file_settings(args)
         return {source.name: read_set(source, labels, root, columns)}
-    refuse_with_config(chosen)
-    settings = read_settings(chosen.config)
+    refuse_with_config(args)
+    settings = read_settings(args.config)
     if set(settings.labels) != set(labels):
-        raise TrainError(f"the model has the labels {list(labels)}, {chosen.config} {list(settings.labels)}")
-    return read_sets(settings.model_copy(update={"labels": tuple(labels)}), chosen.data, columns)
+        raise TrainError(f"the model has the labels {list(labels)}, {args.config} {list(settings.labels)}")
+    return read_sets(settings.model_copy(update={"labels": tuple(labels)}), args.data, columns)
 
 
-def refuse_with_config(chosen: argparse.Namespace) -> None:
+def refuse_with_config(args: argparse.Namespace) -> None:
     """Refuse the options of one file together with a settings file. Raises SettingsError."""
     for option in _OF_ONE_FILE:
-        if getattr(chosen, option, None):
+        if getattr(args, option, None):
             raise SettingsError(
                 f"--{option.replace('_', '-')} and --config exclude each other; it is in the file"
             )

@@ -36,9 +36,9 @@ exit codes: 0 ok, 3 drift, 4 retrain, 1 an error: nothing was judged
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "drift",
         help="hold the prediction log against a version's reference",
         description=_HELP,
@@ -67,9 +67,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from serve_app.model.store import fetch
-    from train.drift.detector import look
+    from train.drift.detector import check_drift
     from train.drift.report import summary
     from train.drift.results import to_json
     from train.drift.thresholds import DEFAULT, read_thresholds
@@ -77,21 +77,21 @@ def _run(chosen: argparse.Namespace) -> int:
     from train.prediction_log.reader import Log
 
     now = datetime.now(UTC)
-    until = chosen.until or now
-    since = chosen.since or until - timedelta(hours=chosen.hours)
-    found = look(
-        Log(chosen.log),
-        fetch(model_uri(chosen.bundle), cache_dir=CACHE),
-        read_thresholds(chosen.thresholds or DEFAULT),
+    until = args.until or now
+    since = args.since or until - timedelta(hours=args.hours)
+    found = check_drift(
+        Log(args.log),
+        fetch(model_uri(args.bundle), cache_dir=CACHE),
+        read_thresholds(args.thresholds or DEFAULT),
         since=since,
         until=until,
-        past_periods=chosen.past_periods,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        past_periods=args.past_periods,
+        on_progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    print(to_json(found.report) if chosen.json else summary(found.report))
-    if chosen.out:
+    print(to_json(found.report) if args.json else summary(found.report))
+    if args.out:
         from train.drift.report import write_report
 
-        write_report(found, chosen.out, now)
-        print(f"the report is {chosen.out / 'report.html'}", file=sys.stderr)
+        write_report(found, args.out, now)
+        print(f"the report is {args.out / 'report.html'}", file=sys.stderr)
     return EXIT_CODES[found.report.verdict]

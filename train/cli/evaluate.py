@@ -40,9 +40,9 @@ examples:
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "evaluate",
         help="measure a bundle or a running service, alone or against another version",
         description=_HELP,
@@ -56,13 +56,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--against", metavar="URI", help="another model, run in this process on the same texts"
     )
-    add_choice(parser)
+    add_model_options(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write the report and the plots here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.set_defaults(run=_run)
 
 
-def add_choice(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that select sets and slices."""
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="only these sets (default: all)")
     parser.add_argument(
@@ -81,23 +81,23 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from train.evaluation.evaluate import Model
     from train.evaluation.results import to_json
     from train.evaluation.served_model import ServedModel
     from train.evaluation.tables import summary
 
-    model: Model = ServedModel(chosen.url) if chosen.url else local(chosen.bundle)
-    against = local(chosen.against, model.labels) if chosen.against else None
-    evaluation = measured(chosen, model, against)
+    model: Model = ServedModel(args.url) if args.url else local(args.bundle)
+    against = local(args.against, model.labels) if args.against else None
+    evaluation = measured(args, model, against)
     print(summary(evaluation))
-    if chosen.json:
-        chosen.json.write_text(to_json(evaluation), encoding="utf-8")
-    if chosen.out:
+    if args.json:
+        args.json.write_text(to_json(evaluation), encoding="utf-8")
+    if args.out:
         from train.evaluation.report import write_report
 
-        write_report(evaluation, chosen.out)
-        print(f"\nthe report is {chosen.out / 'report.html'}")
+        write_report(evaluation, args.out)
+        print(f"\nthe report is {args.out / 'report.html'}")
     return 0
 
 
@@ -117,7 +117,7 @@ def labels_of(address: str) -> tuple[str, ...]:
     return fetch(model_uri(address), cache_dir=CACHE).manifest.labels
 
 
-def measured(chosen: argparse.Namespace, model: "Model", against: "Model | None") -> "Evaluation":
+def measured(args: argparse.Namespace, model: "Model", against: "Model | None") -> "Evaluation":
     """Run the evaluation that the options describe, with the progress on standard error.
 
     Raises:
@@ -126,14 +126,14 @@ def measured(chosen: argparse.Namespace, model: "Model", against: "Model | None"
     from train.errors import TrainError
     from train.evaluation.measure import measure
 
-    sets = labelled_sets(chosen, model.labels, chosen.slice)
-    if unknown := set(chosen.sets or ()) - set(sets):
+    sets = labelled_sets(args, model.labels, args.slice)
+    if unknown := set(args.sets or ()) - set(sets):
         raise TrainError(f"no set {sorted(unknown)[0]!r}; there are {sorted(sets)}")
     return measure(
         model,
         against,
-        {name: examples for name, examples in sets.items() if not chosen.sets or name in chosen.sets},
-        columns=chosen.slice,
-        least_slice_texts=chosen.slice_texts,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        {name: examples for name, examples in sets.items() if not args.sets or name in args.sets},
+        columns=args.slice,
+        least_slice_texts=args.slice_texts,
+        on_progress=lambda line: print(line, file=sys.stderr, flush=True),
     )

@@ -38,9 +38,9 @@ exit codes: 0 done, 1 a row is not feedback (nothing was written) or the log can
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parsers of the command."""
-    group = verbs.add_parser("feedback", help="right labels: import, sample", epilog=_EXAMPLE)
+    group = commands.add_parser("feedback", help="right labels: import, sample", epilog=_EXAMPLE)
     group.formatter_class = argparse.RawDescriptionHelpFormatter
     what = group.add_subparsers(required=True, metavar="what")
     _add_sample(what)
@@ -92,17 +92,17 @@ def _add_sample(what: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.set_defaults(run=_sample)
 
 
-def _sample(chosen: argparse.Namespace) -> int:
+def _sample(args: argparse.Namespace) -> int:
     from train.prediction_log.audit_sample import export_sample
     from train.prediction_log.reader import Log, Window
 
-    until = chosen.until or datetime.now(UTC)
-    since = chosen.since or until - timedelta(hours=chosen.hours)
-    done = export_sample(Log(chosen.log), Window(since, until, chosen.version), chosen.out)
-    if chosen.json:
+    until = args.until or datetime.now(UTC)
+    since = args.since or until - timedelta(hours=args.hours)
+    done = export_sample(Log(args.log), Window(since, until, args.version), args.out)
+    if args.json:
         print(json.dumps(asdict(done)))
         return 0
-    print(f"{done.rows:,} texts to be labelled are in {chosen.out}; {done.labelled:,} have a label already")
+    print(f"{done.rows:,} texts to be labelled are in {args.out}; {done.labelled:,} have a label already")
     if done.without_text:
         print(f"{done.without_text:,} marked answers have no text in the log: SENTIMENT_LOG_PRIVACY is hash")
     if not done.rows + done.labelled + done.without_text:
@@ -110,30 +110,30 @@ def _sample(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from train.prediction_log.importer import ImportColumns, import_feedback
     from train.prediction_log.reader import Log
 
     done = import_feedback(
-        chosen.file,
-        chosen.log,
-        chosen.labels or Log(chosen.log).labels(),
+        args.file,
+        args.log,
+        args.labels or Log(args.log).labels(),
         ImportColumns(
-            chosen.request_id_column,
-            chosen.index_column,
-            chosen.label_column,
-            chosen.time_column,
-            dict(label_pair(pair) for pair in chosen.label_names),
+            args.request_id_column,
+            args.index_column,
+            args.label_column,
+            args.time_column,
+            dict(label_pair(pair) for pair in args.label_names),
         ),
         now=datetime.now(UTC),
-        layout=layout_from(chosen),
-        audit=chosen.audit,
-        tell=lambda count: print(f"{count:,} rows written", file=sys.stderr, flush=True),
+        layout=layout_from(args),
+        audit=args.audit,
+        on_progress=lambda count: print(f"{count:,} rows written", file=sys.stderr, flush=True),
     )
-    if chosen.json:
+    if args.json:
         print(json.dumps(asdict(done)))
         return 0
-    print(f"{done.rows:,} rows of feedback are in {chosen.log}")
+    print(f"{done.rows:,} rows of feedback are in {args.log}")
     for count, what in (
         (done.decimal_index, "with the index as a decimal number, such as 1.0: read as whole numbers"),
         (done.future_time, "with a time in the future: written with the time of the import"),

@@ -35,9 +35,9 @@ examples:
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "fit",
         help="train a model and write a bundle",
         description=_HELP,
@@ -79,65 +79,63 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from train.settings import read_toml, settings_of
     from train.training.trainer import Resources, fit
 
-    if chosen.config:
-        values, root, where = read_toml(chosen.config), chosen.data, str(chosen.config)
+    if args.config:
+        values, root, where = read_toml(args.config), args.data, str(args.config)
     else:
-        values, root, where = _from_options(chosen)
+        values, root, where = _from_options(args)
     for name in ("base", "method", "name", "version", "seed", "labels"):
-        if (value := getattr(chosen, name)) is not None:
+        if (value := getattr(args, name)) is not None:
             values[name] = value
-    for pair in chosen.set:
+    for pair in args.set:
         _put(values, pair)
     fit(
         settings_of(values, where=where),
         root,
-        chosen.out,
-        resources=Resources(chosen.workers, chosen.cpus, chosen.gpu),
-        checkpoints=chosen.checkpoints,
-        max_steps=chosen.max_steps,
-        resume=chosen.resume,
+        args.out,
+        resources=Resources(args.workers, args.cpus, args.gpu),
+        checkpoints=args.checkpoints,
+        max_steps=args.max_steps,
+        resume=args.resume,
     )
     return 0
 
 
-def _from_options(chosen: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
+def _from_options(args: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
     """Return the settings of one set, its folder or URI, and the name of the settings in error messages."""
     from train.base_model import find_base
     from train.datasets.reading import label_values
 
-    source, root = file_settings(chosen)
-    base = chosen.base or "builtin:"
-    values: dict[str, Any] = {"base": base, "name": source.name, "version": _version(chosen)}
+    source, root = file_settings(args)
+    base = args.base or "builtin:"
+    values: dict[str, Any] = {"base": base, "name": source.name, "version": _version(args)}
     columns = source.model_dump(exclude={"name", "file"}, exclude_defaults=True)
-    of_set = {"name": source.name, "file": source.file, **columns, "passes": chosen.epochs or 3.0}
-    if chosen.held_out is not None:
-        of_set["held_out"] = chosen.held_out
-    if chosen.validation:
+    of_set = {"name": source.name, "file": source.file, **columns, "passes": args.epochs or 3.0}
+    if args.held_out is not None:
+        of_set["held_out"] = args.held_out
+    if args.validation:
         of_set["held_out"] = 0.0
-        validation = (
-            str(Path(chosen.validation).absolute()) if ":" not in chosen.validation else chosen.validation
-        )
+        validation = str(Path(args.validation).absolute()) if ":" not in args.validation else args.validation
         values["validation"] = [{"name": "validation", "file": validation, **columns}]
     values["data"] = [of_set]
     inherited = find_base(base).labels  # first, because the data may be large
     found = list(dict.fromkeys(source.label_names.values())) or label_values(root, source)
     values["labels"] = inherited if inherited and set(found) <= set(inherited) else sorted(found)
     if len(values["labels"]) < 2:
-        raise SettingsError(f"{chosen.data} has the label {found} alone; two are the least")
+        raise SettingsError(f"{args.data} has the label {found} alone; two are the least")
     values["progress"] = {"evaluations": max(4, round(of_set["passes"]))}
     return values, root, "the options"
 
 
-def _version(chosen: argparse.Namespace) -> str:
+def _version(args: argparse.Namespace) -> str:
     """Return the name of a new version, or of the earlier one if the run is resumed."""
     import json
 
-    path = chosen.out / "settings.json"
-    if chosen.resume and path.is_file():
+    path = args.out / "settings.json"
+    if args.resume and path.is_file():
         return str(json.loads(path.read_text(encoding="utf-8"))["version"])
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime())
 

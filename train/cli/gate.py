@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.cli.data_options import add_data
-from train.cli.evaluate import add_choice, labels_of, local, measured
+from train.cli.evaluate import add_model_options, labels_of, local, measured
 
 if TYPE_CHECKING:
     from train.evaluation.gate import Verdict
@@ -35,9 +35,9 @@ examples:
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "gate",
         help="pass or refuse a candidate against the champion",
         description=_HELP,
@@ -49,7 +49,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--champion", required=True, metavar="URI", help="the model that is live, or `none` for the first one"
     )
-    add_choice(parser)
+    add_model_options(parser)
     parser.add_argument(
         "--thresholds", type=Path, metavar="FILE", help="the bounds, TOML (default: train/gate.toml)"
     )
@@ -58,29 +58,29 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from train.evaluation.gate import Verdict, decide, same_labels
     from train.evaluation.thresholds import DEFAULT, read_thresholds
 
-    thresholds = read_thresholds(chosen.thresholds or DEFAULT)
-    candidate = local(chosen.candidate)
+    thresholds = read_thresholds(args.thresholds or DEFAULT)
+    candidate = local(args.candidate)
     champion = None
-    if chosen.champion != "none":
-        labels = same_labels(candidate.labels, labels_of(chosen.champion))
+    if args.champion != "none":
+        labels = same_labels(candidate.labels, labels_of(args.champion))
         if not labels.passed:
             # Models with different labels cannot be compared.
-            return _tell(chosen, Verdict((labels,)))
-        champion = local(chosen.champion, candidate.labels)
-    evaluation = measured(chosen, candidate, champion)
+            return _tell(args, Verdict((labels,)))
+        champion = local(args.champion, candidate.labels)
+    evaluation = measured(args, candidate, champion)
     verdict = decide(evaluation, thresholds)
-    if chosen.out:
+    if args.out:
         from train.evaluation.report import write_report
 
-        write_report(evaluation, chosen.out, verdict)
-    return _tell(chosen, verdict)
+        write_report(evaluation, args.out, verdict)
+    return _tell(args, verdict)
 
 
-def _tell(chosen: argparse.Namespace, verdict: "Verdict") -> int:
+def _tell(args: argparse.Namespace, verdict: "Verdict") -> int:
     from train.evaluation.tables import table
 
     rows = [["check", "measured", "bound", ""]]
@@ -89,15 +89,15 @@ def _tell(chosen: argparse.Namespace, verdict: "Verdict") -> int:
     for reason in verdict.reasons:
         print(f"- {reason}")
     print(verdict.answer.upper())
-    if chosen.json:
+    if args.json:
         document = {
             "format": 1,
-            "candidate": chosen.candidate,
-            "champion": chosen.champion,
+            "candidate": args.candidate,
+            "champion": args.champion,
             "passed": verdict.passed,
             "answer": verdict.answer,
             "reasons": list(verdict.reasons),
             "checks": [asdict(check) for check in verdict.checks],
         }
-        chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return EXIT_CODES[verdict.answer]

@@ -26,17 +26,17 @@ exit codes: 0 done, 1 failed or refused
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parsers of the commands."""
-    group = verbs.add_parser("log", help="what the service has captured: show, compact", epilog=_EXAMPLE)
+    group = commands.add_parser("log", help="what the service has captured: show, compact", epilog=_EXAMPLE)
     group.formatter_class = argparse.RawDescriptionHelpFormatter
     of_log = group.add_subparsers(required=True, metavar="what")
-    show = _verb(of_log, "show", "rows by day and version", _SHOW)
+    show = _add_command(of_log, "show", "rows by day and version", _SHOW)
     show.add_argument("--since", type=date.fromisoformat, metavar="DAY", help="first UTC day (default: all)")
     show.add_argument("--until", type=date.fromisoformat, metavar="DAY", help="last UTC day (default: all)")
     show.add_argument("--version", metavar="VERSION", help="predictions of one version (default: all)")
     show.set_defaults(run=_show)
-    compact = _verb(of_log, "compact", "small files into large ones", _COMPACT)
+    compact = _add_command(of_log, "compact", "small files into large ones", _COMPACT)
     compact.add_argument(
         "--before",
         type=date.fromisoformat,
@@ -50,10 +50,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     compact.set_defaults(run=_compact)
 
 
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, description: str
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, description: str
 ) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         name,
         help=summary,
         description=description,
@@ -65,17 +65,17 @@ def _verb(
     return parser
 
 
-def _show(chosen: argparse.Namespace) -> int:
+def _show(args: argparse.Namespace) -> int:
     from train.evaluation.tables import table
     from train.prediction_log.reader import Log, Window
     from train.prediction_log.summary import summarise
 
-    first, last = chosen.since or date.min, chosen.until or date.max
+    first, last = args.since or date.min, args.until or date.max
     window = Window(
-        datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC), chosen.version
+        datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC), args.version
     )
-    holdings = summarise(Log(chosen.log), window, _progress("files looked at"))
-    if chosen.json:
+    holdings = summarise(Log(args.log), window, _progress("files looked at"))
+    if args.json:
         print(json.dumps([asdict(holding) for holding in holdings], indent=2))
         return 0
     rows = [["what", "day", "version", "rows", "files", "MB"]]
@@ -87,18 +87,18 @@ def _show(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _compact(chosen: argparse.Namespace) -> int:
+def _compact(args: argparse.Namespace) -> int:
     from train.prediction_log.compaction import compact
     from train.prediction_log.reader import Log
 
     done = compact(
-        Log(chosen.log),
-        before=chosen.before or datetime.now(UTC).date(),
-        file_bytes=chosen.file_mb << 20,
-        grace=timedelta(seconds=chosen.grace_s),
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        Log(args.log),
+        before=args.before or datetime.now(UTC).date(),
+        file_bytes=args.file_mb << 20,
+        grace=timedelta(seconds=args.grace_s),
+        on_progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    if chosen.json:
+    if args.json:
         print(json.dumps(asdict(done), indent=2))
         return 0
     print(
@@ -109,8 +109,8 @@ def _compact(chosen: argparse.Namespace) -> int:
 
 
 def _progress(what: str) -> Callable[[int], None]:
-    def tell(count: int) -> None:
+    def on_progress(count: int) -> None:
         if count % 100 == 0:
             print(f"{count:,} {what}", file=sys.stderr, flush=True)
 
-    return tell
+    return on_progress

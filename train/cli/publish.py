@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "publish",
         help="copy a bundle into the folder that ships",
         description="Copy a bundle's files and write bundle.json anew, to cover what else lies there, such\n"
@@ -20,9 +20,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from train.packaging import publish
 
-    manifest = publish(chosen.bundle, chosen.to)
-    print(f"{chosen.to} holds {manifest.name} {manifest.version}, {len(manifest.files)} files")
+    manifest = publish(args.bundle, args.to)
+    print(f"{args.to} holds {manifest.name} {manifest.version}, {len(manifest.files)} files")
     return 0

@@ -19,10 +19,10 @@ _REGISTRY_HELP = (
 _EXIT = "exit codes: 0 done, 1 failed or refused"
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parsers of the commands."""
-    register = _verb(
-        verbs,
+    register = _add_command(
+        commands,
         "register",
         _register,
         "add a version, with its evidence",
@@ -38,8 +38,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     register.add_argument("--parent", metavar="REF", help="what it was trained from (default: the report's)")
     _add_identity(register)
 
-    imported = _verb(
-        verbs,
+    imported = _add_command(
+        commands,
         "import",
         _import,
         "add a model from elsewhere",
@@ -55,11 +55,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     imported.add_argument("--labels", nargs="+", metavar="LABEL", help="new names of the classes, in order")
     _add_identity(imported)
 
-    listed = _verb(verbs, "list", _list, "every version", "Every version, or those of one model.", "")
+    listed = _add_command(
+        commands, "list", _list, "every version", "Every version, or those of one model.", ""
+    )
     listed.add_argument("name", nargs="?", metavar="NAME", help="one model's (default: all)")
 
-    shown = _verb(
-        verbs,
+    shown = _add_command(
+        commands,
         "show",
         _show,
         "a version and where it comes from",
@@ -71,8 +73,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     shown.add_argument("reference", metavar="REF", help="NAME/VERSION or NAME@ALIAS")
 
-    compared = _verb(
-        verbs,
+    compared = _add_command(
+        commands,
         "compare",
         _compare,
         "two versions side by side",
@@ -82,8 +84,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     compared.add_argument("one", metavar="A", help="NAME/VERSION or NAME@ALIAS")
     compared.add_argument("other", metavar="B")
 
-    alias = _verb(
-        verbs,
+    alias = _add_command(
+        commands,
         "alias",
         _alias,
         "move champion, canary or another alias",
@@ -102,8 +104,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     target.add_argument("--delete", action="store_true", help="let it point to nothing")
     alias.add_argument("--expect", metavar="VERSION", help="what it must point to now; `none`: nothing")
 
-    exported = _verb(
-        verbs,
+    exported = _add_command(
+        commands,
         "export",
         _export,
         "a verified copy of a version's bundle",
@@ -114,15 +116,15 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     exported.add_argument("to", type=Path, metavar="DIR", help="must not be there yet")
 
 
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
     run: Callable[["Registry", argparse.Namespace], int],
     summary: str,
     description: str,
     epilog: str,
 ) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         name,
         help=summary,
         description=description,
@@ -141,7 +143,7 @@ def _verb(
         help="s3://bucket/prefix or a folder (default: SENTIMENT_REGISTRY_ARTIFACTS, else beside the file)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    parser.set_defaults(run=lambda chosen: run(_open(chosen), chosen))
+    parser.set_defaults(run=lambda args: run(_open(args), args))
     return parser
 
 
@@ -153,47 +155,47 @@ def _add_identity(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _open(chosen: argparse.Namespace) -> "Registry":
+def _open(args: argparse.Namespace) -> "Registry":
     from train.registry import open_registry
 
     return open_registry(
-        chosen.registry, chosen.artifacts, say=lambda line: print(line, file=sys.stderr, flush=True)
+        args.registry, args.artifacts, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
 
 
-def _register(registry: "Registry", chosen: argparse.Namespace) -> int:
+def _register(registry: "Registry", args: argparse.Namespace) -> int:
     version = registry.register(
-        chosen.path, name=chosen.name, version=chosen.version, base=chosen.base, parent=chosen.parent
+        args.path, name=args.name, version=args.version, base=args.base, parent=args.parent
     )
-    return _print_version(version, chosen)
+    return _print_version(version, args)
 
 
-def _import(registry: "Registry", chosen: argparse.Namespace) -> int:
+def _import(registry: "Registry", args: argparse.Namespace) -> int:
     version = registry.import_model(
-        chosen.source, name=chosen.name, version=chosen.version, labels=chosen.labels, base=chosen.base
+        args.source, name=args.name, version=args.version, labels=args.labels, base=args.base
     )
-    return _print_version(version, chosen)
+    return _print_version(version, args)
 
 
-def _list(registry: "Registry", chosen: argparse.Namespace) -> int:
+def _list(registry: "Registry", args: argparse.Namespace) -> int:
     from train.registry import tables
 
-    versions = registry.versions(chosen.name)
-    if chosen.json:
+    versions = registry.versions(args.name)
+    if args.json:
         return _print_json([tables.as_json(version) for version in versions])
     print(tables.list_table(versions))
     return 0
 
 
-def _show(registry: "Registry", chosen: argparse.Namespace) -> int:
+def _show(registry: "Registry", args: argparse.Namespace) -> int:
     from train.registry import tables
     from train.registry.references import parse_reference
 
-    version = registry.get(chosen.reference)
+    version = registry.get(args.reference)
     parameters, files = registry.parameters(version), registry.files(version)
-    alias = parse_reference(chosen.reference).alias
+    alias = parse_reference(args.reference).alias
     moves = registry.history(version.name, alias) if alias else ()
-    if chosen.json:
+    if args.json:
         found = {**tables.as_json(version), "parameters": parameters, "files": files}
         if alias:
             found["history"] = [move.model_dump(mode="json", exclude={"write_id"}) for move in moves]
@@ -210,12 +212,12 @@ def _show(registry: "Registry", chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(registry: "Registry", chosen: argparse.Namespace) -> int:
+def _compare(registry: "Registry", args: argparse.Namespace) -> int:
     from train.registry import tables
 
-    one, other = registry.get(chosen.one), registry.get(chosen.other)
+    one, other = registry.get(args.one), registry.get(args.other)
     parameters = registry.parameters(one), registry.parameters(other)
-    if chosen.json:
+    if args.json:
         pairs = zip((one, other), parameters, strict=True)
         return _print_json([{**tables.as_json(version), "parameters": of} for version, of in pairs])
     print(tables.compare_table(one, other))
@@ -224,42 +226,42 @@ def _compare(registry: "Registry", chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _alias(registry: "Registry", chosen: argparse.Namespace) -> int:
+def _alias(registry: "Registry", args: argparse.Namespace) -> int:
     from train.errors import AliasConflictError, RegistryRequestError
     from train.registry import Expect
     from train.registry.references import parse_reference
 
-    wanted = parse_reference(chosen.reference)
+    wanted = parse_reference(args.reference)
     if wanted.alias is None:
-        raise RegistryRequestError(f"{chosen.reference!r} names no alias; write NAME@ALIAS")
-    expect = {None: Expect.ANYTHING, "none": Expect.NOTHING}.get(chosen.expect, chosen.expect)
+        raise RegistryRequestError(f"{args.reference!r} names no alias; write NAME@ALIAS")
+    expect = {None: Expect.ANYTHING, "none": Expect.NOTHING}.get(args.expect, args.expect)
     try:
-        if chosen.delete:
+        if args.delete:
             move = registry.delete_alias(wanted.name, wanted.alias, expect=expect)
         else:
-            move = registry.set_alias(wanted.name, wanted.alias, chosen.version, expect=expect)
+            move = registry.set_alias(wanted.name, wanted.alias, args.version, expect=expect)
     except AliasConflictError as error:
         print(f"error: {error}", file=sys.stderr)
         return _LOST_THE_RACE
-    if chosen.json:
+    if args.json:
         return _print_json(move.model_dump(mode="json", exclude={"write_id"}))
     before, now = move.before or "nothing", move.version or "nothing"
     print(f"{wanted.name}@{wanted.alias} points to {now}, before to {before} (move {move.sequence})")
     return 0
 
 
-def _export(registry: "Registry", chosen: argparse.Namespace) -> int:
-    version = registry.export(chosen.reference, chosen.to)
-    if chosen.json:
-        return _print_version(version, chosen)
-    print(f"{chosen.to} holds {version}, verified")
+def _export(registry: "Registry", args: argparse.Namespace) -> int:
+    version = registry.export(args.reference, args.to)
+    if args.json:
+        return _print_version(version, args)
+    print(f"{args.to} holds {version}, verified")
     return 0
 
 
-def _print_version(version: "Version", chosen: argparse.Namespace) -> int:
+def _print_version(version: "Version", args: argparse.Namespace) -> int:
     from train.registry import tables
 
-    if chosen.json:
+    if args.json:
         return _print_json(tables.as_json(version))
     print(tables.version_table(version))
     return 0

@@ -44,9 +44,9 @@ exit codes: 0 registered (now or earlier), 2 refused by the gate or not enough e
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "retrain",
         help="teach the champion what feedback says, and register the result",
         description=_HELP,
@@ -97,7 +97,7 @@ def add_retraining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="give each worker one GPU")
 
 
-def retrainer(chosen: argparse.Namespace) -> "Retrainer":
+def retrainer(args: argparse.Namespace) -> "Retrainer":
     """Return the retrainer that the options of `add_retraining` describe."""
     from train.evaluation.thresholds import DEFAULT as GATE
     from train.evaluation.thresholds import read_thresholds
@@ -109,26 +109,26 @@ def retrainer(chosen: argparse.Namespace) -> "Retrainer":
     from train.training.trainer import Resources
 
     return Retrainer(
-        open_registry(chosen.registry, chosen.artifacts, say=_tell),
-        Log(chosen.log),
-        chosen.work,
-        read_retrain_bounds(chosen.bounds or DEFAULT),
-        read_thresholds(chosen.gate or GATE),
-        texts=chosen.texts,
-        checkpoints=chosen.checkpoints,
-        old=(read_settings(chosen.replay), chosen.data) if chosen.replay else None,
-        forget=chosen.no_replay,
-        resources=Resources(chosen.workers, chosen.cpus, chosen.gpu),
-        tell=_tell,
+        open_registry(args.registry, args.artifacts, say=_print_progress),
+        Log(args.log),
+        args.work,
+        read_retrain_bounds(args.bounds or DEFAULT),
+        read_thresholds(args.gate or GATE),
+        texts=args.texts,
+        checkpoints=args.checkpoints,
+        old=(read_settings(args.replay), args.data) if args.replay else None,
+        forget=args.no_replay,
+        resources=Resources(args.workers, args.cpus, args.gpu),
+        on_progress=_print_progress,
     )
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):  # training prints its progress
-        found = retrainer(chosen)
-        since, until = _window(chosen, found)
-        retraining, anew = found.retrain(chosen.name, since, until, chosen.version)
-    if chosen.json:
+        found = retrainer(args)
+        since, until = _window(args, found)
+        retraining, anew = found.retrain(args.name, since, until, args.version)
+    if args.json:
         print(
             json.dumps(
                 {**retraining.model_dump(mode="json"), "reference": retraining.reference, "anew": anew}
@@ -139,15 +139,15 @@ def _run(chosen: argparse.Namespace) -> int:
     return EXIT_CODES[retraining.status]
 
 
-def _window(chosen: argparse.Namespace, found: "Retrainer") -> tuple[datetime, datetime]:
-    if (chosen.until, chosen.since, chosen.hours, chosen.version) == (None,) * 4:
-        unfinished = found.unfinished(chosen.name)
+def _window(args: argparse.Namespace, found: "Retrainer") -> tuple[datetime, datetime]:
+    if (args.until, args.since, args.hours, args.version) == (None,) * 4:
+        unfinished = found.unfinished(args.name)
         if unfinished is not None:
-            _tell(f"going on with {unfinished.version}, which was not finished")
+            _print_progress(f"going on with {unfinished.version}, which was not finished")
             return unfinished.since, unfinished.until
-    until = chosen.until or found.now()
-    hours = chosen.hours or found.bounds.window.hours
-    return chosen.since or until - timedelta(hours=hours), until
+    until = args.until or found.now()
+    hours = args.hours or found.bounds.window.hours
+    return args.since or until - timedelta(hours=hours), until
 
 
 def summary(retraining: "Retraining", *, anew: bool) -> str:
@@ -170,5 +170,5 @@ def _time(value: datetime) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

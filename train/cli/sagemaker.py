@@ -29,9 +29,9 @@ A job with a checkpoint configuration goes on from there when it is started agai
 _KEPT = ("report.json", "learning_curves.png")
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "sagemaker",
         help="fit, inside a SageMaker training job",
         description=_HELP,
@@ -57,8 +57,8 @@ def run_job(job: "Job") -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="fit-") as scratch:
             out = Path(scratch) / "run"
-            chosen = _parsed(fit_options(job, out))
-            status: int = chosen.run(chosen)
+            args = _parsed(fit_options(job, out))
+            status: int = args.run(args)
             shutil.copytree(out / "bundle", job.model, dirs_exist_ok=True)
             job.output.mkdir(parents=True, exist_ok=True)
             for name in _KEPT:

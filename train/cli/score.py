@@ -19,9 +19,9 @@ examples:
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "score",
         help="score a data set offline",
         description=_HELP,
@@ -47,23 +47,23 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from train.batch_inference import score, score_sets
     from train.settings import read_settings
 
-    machine = {"workers": chosen.workers, "gpu": chosen.gpu}
-    if chosen.config is None:
+    machine = {"workers": args.workers, "gpu": args.gpu}
+    if args.config is None:
         count = score(
-            chosen.bundle,
-            chosen.data,
-            chosen.out,
-            text=chosen.text_column or ("1" if chosen.no_header else "text"),
-            layout=layout_from(chosen),
-            skip_bad_rows=chosen.skip_bad_rows or 0,
+            args.bundle,
+            args.data,
+            args.out,
+            text=args.text_column or ("1" if args.no_header else "text"),
+            layout=layout_from(args),
+            skip_bad_rows=args.skip_bad_rows or 0,
             **machine,
         )
     else:
-        refuse_with_config(chosen)
-        count = score_sets(chosen.bundle, read_settings(chosen.config), chosen.data, chosen.out, **machine)
-    print(f"{count:,} texts scored, in {chosen.out}")
+        refuse_with_config(args)
+        count = score_sets(args.bundle, read_settings(args.config), args.data, args.out, **machine)
+    print(f"{count:,} texts scored, in {args.out}")
     return 0

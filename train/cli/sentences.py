@@ -15,9 +15,9 @@ example:
 """
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of the command."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "sentences",
         help="cut a set's texts into sentences",
         description=_HELP,
@@ -31,10 +31,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from train.datasets.sentences import write_sentences
     from train.settings import read_settings
 
-    count = write_sentences(read_settings(chosen.config), chosen.data, chosen.set, chosen.out)
-    print(f"{count:,} sentences, in {chosen.out}")
+    count = write_sentences(read_settings(args.config), args.data, args.set, args.out)
+    print(f"{count:,} sentences, in {args.out}")
     return 0

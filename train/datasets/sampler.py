@@ -20,7 +20,7 @@ class TrainPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class SampledExample:
     """One use of one text."""
 
     source: int
@@ -35,7 +35,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All draws of a run, in order: arrays of one length, 14 bytes per draw, with the fields of `Draw`."""
+    """All draws of a run, in order: arrays of one length, 14 bytes per draw; fields of `SampledExample`."""
 
     source: npt.NDArray[np.int16]
     index: npt.NDArray[np.int32]
@@ -45,11 +45,13 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.index)
 
-    def draws(self, begin: int = 0, end: int | None = None) -> list[Draw]:
+    def draws(self, begin: int = 0, end: int | None = None) -> list[SampledExample]:
         """Return a range of the draws."""
         part = slice(begin, len(self) if end is None else end)
         columns = (self.source[part], self.index[part], self.max_tokens[part], self.start[part])
-        return [Draw(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+        return [
+            SampledExample(*values) for values in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
 
 def schedule(parts: Sequence[TrainPart], settings: Sequence[DataSettings], seed: int) -> Schedule:
@@ -132,7 +134,8 @@ def cut(token_ids: Sequence[int], max_tokens: int, start: float, frame: Frame = 
     Args:
         token_ids: All tokens of the text, special tokens first and last.
         max_tokens: Maximum length of the result, including special tokens; limited by the model's maximum.
-        start: Relative position of the crop, as in `Draw.start`; 0 is the part that the service reads.
+        start: Relative position of the crop, as in `SampledExample.start`; 0 is the part that the
+            service reads.
         frame: Special tokens.
     """
     after = len(token_ids) - frame.after

@@ -26,7 +26,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DriftCheck:
     """Result of a drift check, and its inputs."""
 
     report: Report
@@ -42,7 +42,7 @@ class Samples:
     current: Embedded
 
 
-def look(
+def check_drift(
     log: Log,
     bundle: Bundle,
     thresholds: Thresholds,
@@ -50,8 +50,8 @@ def look(
     since: datetime,
     until: datetime,
     past_periods: int | None = None,
-    tell: Tell = lambda _: None,
-) -> Look:
+    on_progress: Tell = lambda _: None,
+) -> DriftCheck:
     """Compare the predictions of a version from `since` until before `until` with the version's reference.
 
     The function reads the log once, batch by batch, with its feedback, and embeds at most 512 of the texts.
@@ -64,7 +64,7 @@ def look(
         until: End of the window.
         past_periods: Number of periods before `since`, each as long as the window, that are the segments'
             history; None for the number in the thresholds.
-        tell: Callback that receives progress messages.
+        on_progress: Callback that receives progress messages.
 
     Raises:
         DataError: The bundle has no reference, or the window too few rows.
@@ -74,25 +74,25 @@ def look(
     manifest = bundle.manifest
     reference = read_reference(manifest, bundle.folder)
     window = Window(since, until, manifest.version)
-    traffic = _read(log, window, manifest.labels, tell)
+    traffic = _read(log, window, manifest.labels, on_progress)
     history: SegmentHistory = {}
     if traffic.segments:
-        tell("reading the segments' past")
+        on_progress("reading the segments' past")
         history = _history(log, window, manifest.labels, past_periods or thresholds.segments.past_periods)
     samples = None
     if len(traffic.texts) >= thresholds.evidence.min_texts and traffic.rows >= thresholds.evidence.min_rows:
-        tell(f"embedding {len(traffic.texts):,} texts")
+        on_progress(f"embedding {len(traffic.texts):,} texts")
         samples = _samples(bundle, reference, traffic)
     report = judge(reference, traffic, thresholds, samples=samples, history=history)
-    return Look(report, reference, traffic)
+    return DriftCheck(report, reference, traffic)
 
 
-def _read(log: Log, window: Window, labels: tuple[str, ...], tell: Tell) -> Traffic:
-    traffic = count(_told(log.predictions(window, COLUMNS), tell), labels)
+def _read(log: Log, window: Window, labels: tuple[str, ...], on_progress: Tell) -> Traffic:
+    traffic = count(_counted(log.predictions(window, COLUMNS), on_progress), labels)
     # The join writes the entire window to the disk, so it is skipped if there is no feedback.
     if not log.files(FEEDBACK, replace(window, until=Window().until, version=None)):
         return traffic
-    tell("joining feedback")
+    on_progress("joining feedback")
     return replace(traffic, feedback=count_feedback(Join(log, window, FEEDBACK_COLUMNS)))
 
 
@@ -102,12 +102,12 @@ def _history(log: Log, window: Window, labels: tuple[str, ...], periods: int) ->
     return segment_history(log.predictions(past, SEGMENT_COLUMNS), labels, past, periods)
 
 
-def _told(batches: Any, tell: Tell) -> Any:
+def _counted(batches: Any, on_progress: Tell) -> Any:
     rows = 0
     for number, batch in enumerate(batches, start=1):
         rows += batch.num_rows
         if number % 16 == 0:
-            tell(f"{rows:,} rows read")
+            on_progress(f"{rows:,} rows read")
         yield batch
 
 
@@ -155,11 +155,11 @@ def judge(
     measures, unmeasured = _measured(reference, traffic, thresholds, samples)
     held = _accuracy_held(reference, traffic, thresholds)
     findings = [
-        _finding(measure, p, thresholds.significance, spared=held and measure.check != "accuracy")
+        _finding(measure, p, thresholds.significance, suppressed=held and measure.check != "accuracy")
         for measure, p in _corrected(measures)
     ]
     of_segments = segments(traffic, history or {}, thresholds)
-    turned = [
+    drifted = [
         finding
         for measure, p in _corrected(of_segments.measures)
         if (finding := _finding(measure, p, thresholds.segments.significance)).level != "ok"
@@ -171,9 +171,9 @@ def judge(
         end=traffic.end,
         rows=traffic.rows,
         repeated=traffic.repeated,
-        verdict=max((found.level for found in (*findings, *turned)), key=LEVELS.index),
+        verdict=max((found.level for found in (*findings, *drifted)), key=LEVELS.index),
         findings=tuple(findings),
-        segments=tuple(sorted(turned, key=lambda finding: -finding.effect)),
+        segments=tuple(sorted(drifted, key=lambda finding: -finding.effect)),
         segments_judged=len(of_segments.measures),
         segments_not_yet=of_segments.not_yet,
         unmeasured=tuple(unmeasured),
@@ -241,18 +241,18 @@ def _corrected(measures: Sequence[Measure]) -> list[tuple[Measure, float]]:
     return list(zip(measures, holm([measure.p for measure in measures]), strict=True))
 
 
-def _finding(measure: Measure, p: float, significance: float, *, spared: bool = False) -> Finding:
+def _finding(measure: Measure, p: float, significance: float, *, suppressed: bool = False) -> Finding:
     """Return the finding with the level that effect and significance imply.
 
-    `spared` marks a change that, by the labels, has not lowered the accuracy.
+    `suppressed` marks a change that, by the labels, has not lowered the accuracy.
     """
     level: Level = "ok"
     reason = measure.measured
     if p <= significance and measure.effect >= measure.bound:
         retrain = measure.retrain_bound is not None and measure.effect >= measure.retrain_bound
-        level = "retrain" if retrain and not spared else "drift"
+        level = "retrain" if retrain and not suppressed else "drift"
         reason = f"{measure.claim}: {measure.measured}"
-        if retrain and spared:
+        if retrain and suppressed:
             reason += "; labels show that the accuracy holds, so retraining is not needed"
     return Finding(measure.check, measure.kind, level, measure.effect, measure.bound, p, reason)
 

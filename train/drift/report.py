@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from train.drift.detector import Look
+from train.drift.detector import DriftCheck
 from train.drift.exporters import cloudwatch, prometheus
 from train.drift.results import AccuracyFigures, Finding, Report, to_json
 from train.drift.statistics import Counts, shares
@@ -18,33 +18,33 @@ from train.html_report import new_figure, page, png
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
-def write_report(look: Look, folder: Path, now: datetime) -> None:
+def write_report(result: DriftCheck, folder: Path, now: datetime) -> None:
     """Write all files; create the folder if it is missing.
 
     Args:
-        look: Result of the drift check.
+        result: Result of the drift check.
         folder: Output folder.
         now: Time of the drift check, with a time zone.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images = plots(look)
+    images = plots(result)
     for name, image in images.items():
         (folder / f"{name}.png").write_bytes(image)
-    (folder / "drift.json").write_text(to_json(look.report), encoding="utf-8")
-    (folder / "metrics.prom").write_bytes(prometheus(look.report, now))
-    (folder / "cloudwatch.json").write_text(cloudwatch(look.report, now), encoding="utf-8")
-    (folder / "report.html").write_text(html(look, images, now), encoding="utf-8")
+    (folder / "drift.json").write_text(to_json(result.report), encoding="utf-8")
+    (folder / "metrics.prom").write_bytes(prometheus(result.report, now))
+    (folder / "cloudwatch.json").write_text(cloudwatch(result.report, now), encoding="utf-8")
+    (folder / "report.html").write_text(html(result, images, now), encoding="utf-8")
 
 
-def html(look: Look, images: dict[str, bytes], now: datetime) -> str:
+def html(result: DriftCheck, images: dict[str, bytes], now: datetime) -> str:
     """Return the page."""
     return page(
         _TEMPLATE,
         images,
         {"p_value": p_value, "effect": effect, "time": _time},
-        report=look.report,
-        profile=look.reference.profile,
-        accuracy=list(accuracy_rows(look.report.accuracy)),
+        report=result.report,
+        profile=result.reference.profile,
+        accuracy=list(accuracy_rows(result.report.accuracy)),
         now=now,
     )
 
@@ -57,14 +57,14 @@ _REFERENCE, _CURRENT = "#8a8a8a", "#1f5fa8"
 _LEVEL_COLOURS = {"ok": "#176b2c", "drift": "#b3761d", "retrain": "#a11"}
 
 
-def plots(look: Look) -> dict[str, bytes]:
+def plots(result: DriftCheck) -> dict[str, bytes]:
     """Return all plots by name."""
-    return {"distributions": distributions(look), "effects": effects(look)}
+    return {"distributions": distributions(result), "effects": effects(result)}
 
 
-def distributions(look: Look) -> bytes:
+def distributions(result: DriftCheck) -> bytes:
     """Plot reference and window next to each other: texts by tokens, by score, by predicted label."""
-    profile, traffic = look.reference.profile, look.traffic
+    profile, traffic = result.reference.profile, result.traffic
     figure, panels = new_figure(1, 3, width=12, height=3.4)
     lengths = profile.token_lengths
     ends = [f"{low:.0f}" for low in lengths.edges[:-1]]
@@ -80,9 +80,9 @@ def distributions(look: Look) -> bytes:
     return png(figure)
 
 
-def effects(look: Look) -> bytes:
+def effects(result: DriftCheck) -> bytes:
     """Plot each effect as a multiple of its limit: a significant effect counts from 1 on."""
-    findings = [*look.report.findings, *look.report.segments[:20]]
+    findings = [*result.report.findings, *result.report.segments[:20]]
     figure, panels = new_figure(1, 1, width=8, height=0.9 + 0.26 * len(findings))
     panel = panels[0]
     panel.axvline(1, color="0.6", linewidth=1)
@@ -148,10 +148,10 @@ def _parts(report: Report) -> Iterator[str]:
     rows += [[unmeasured.check, "-", "-", "-", "not measured"] for unmeasured in report.unmeasured]
     yield table(rows)
     yield table([["accuracy", ""], *accuracy_rows(report.accuracy)])
-    turned = report.segments[:_SHOWN_SEGMENTS]
-    if turned:
-        yield table([["segment", "rise", "bound", "p", ""], *map(_row, turned)])
-    more = f", {len(turned)} shown" if len(turned) < len(report.segments) else ""
+    drifted = report.segments[:_SHOWN_SEGMENTS]
+    if drifted:
+        yield table([["segment", "rise", "bound", "p", ""], *map(_row, drifted)])
+    more = f", {len(drifted)} shown" if len(drifted) < len(report.segments) else ""
     not_yet = f", {report.segments_not_yet:,} not yet judged: new" if report.segments_not_yet else ""
     yield f"segments: {report.segments_judged:,} judged, {len(report.segments):,} turned{more}{not_yet}"
     lines = [f"- {reason}" for reason in report.reasons]

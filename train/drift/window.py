@@ -122,7 +122,7 @@ class _Tally:
         self._segments = _Segments(labels)
         self._seen = DistinctKeys()
         self._repeated = 0
-        self._texts = _Draw(SAMPLE_TEXTS, seed)
+        self._texts = _RandomSample(SAMPLE_TEXTS, seed)
         self._begin: datetime | None = None
         self._end: datetime | None = None
 
@@ -191,7 +191,7 @@ class _Segments:
         return {name: counts for name, counts in self._counts.items() if name != OTHER}
 
 
-class _Draw:
+class _RandomSample:
     """Uniform random sample of a stream of texts: those with the lowest random keys."""
 
     def __init__(self, most: int, seed: int) -> None:

@@ -38,7 +38,7 @@ class AuditSample:
 
 
 def export_sample(
-    log: Log, window: Window, path: Path, *, tell: Callable[[int], None] = lambda _: None
+    log: Log, window: Window, path: Path, *, on_progress: Callable[[int], None] = lambda _: None
 ) -> AuditSample:
     """Write the marked rows of a window to a CSV file with an empty column `label`.
 
@@ -49,7 +49,7 @@ def export_sample(
         window: window of the predictions.
         path: output file, replaced if it exists; `python -m train feedback import --audit` reads the labelled
             file.
-        tell: callback that receives the number of rows written so far.
+        on_progress: callback that receives the number of rows written so far.
 
     Raises:
         LogError: The log cannot be read.
@@ -72,7 +72,7 @@ def export_sample(
                 for row in with_text.to_pylist():
                     writer.writerow([row["request_id"], row["index"], row["text"], ""])
                 rows += with_text.num_rows
-                tell(rows)
+                on_progress(rows)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; choose another --out") from error
     return AuditSample(rows, skipped, without_text)

@@ -49,7 +49,7 @@ def compact(
     file_bytes: int = FILE_BYTES,
     grace: timedelta = GRACE,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> Compaction:
     """Compact the days before `before`; replicas write only late rows to them.
 
@@ -61,7 +61,7 @@ def compact(
         file_bytes: target size of the files in bytes; files larger than half of it are not changed.
         grace: time for which replaced files are kept for current readers.
         now: clock.
-        tell: callback that receives one line per folder.
+        on_progress: callback that receives one line per folder.
 
     Raises:
         LogError: the log cannot be read or written, or another run is compacting it.
@@ -82,7 +82,7 @@ def compact(
                     done.written += 1
                     done.files_after += 1 - len(group)
                     size_bytes = sum(file.size_bytes for file in group)
-                    tell(f"{folder}: {len(group)} files, {size_bytes:,} bytes, are one")
+                    on_progress(f"{folder}: {len(group)} files, {size_bytes:,} bytes, are one")
     return done
 
 

@@ -67,7 +67,7 @@ def import_feedback(
     now: datetime,
     layout: Layout = USUAL,
     audit: bool = False,
-    tell: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> ImportCounts:
     """Add the rows of a file, or of all files of a folder, to the feedback of a log.
 
@@ -82,7 +82,7 @@ def import_feedback(
         now: time of rows without a time.
         layout: layout of CSV files.
         audit: whether the rows label the audit sample; rows without a label are then skipped.
-        tell: callback that receives the number of rows written so far.
+        on_progress: callback that receives the number of rows written so far.
 
     Raises:
         DataError: the file cannot be read, or a row is not feedback; the message names the file, row and
@@ -99,7 +99,7 @@ def import_feedback(
             if len(waiting) == _FILE_ROWS:
                 counts.rows += _write(store, waiting)
                 waiting = []
-                tell(counts.rows)
+                on_progress(counts.rows)
         counts.rows += _write(store, waiting)
     except LogUnavailable as error:
         raise LogError(

@@ -19,13 +19,13 @@ class Holding:
     size_bytes: int = 0
 
 
-def summarise(log: Log, window: Window, tell: Callable[[int], None] = lambda _: None) -> list[Holding]:
+def summarise(log: Log, window: Window, on_progress: Callable[[int], None] = lambda _: None) -> list[Holding]:
     """Return the contents of the folders of a window's days, predictions first; read only the files' footers.
 
     Args:
         log: log to summarise.
         window: window, of which only the days are used, not the hours.
-        tell: callback that receives the number of files read so far.
+        on_progress: callback that receives the number of files read so far.
 
     Raises:
         LogError: the log cannot be read.
@@ -40,5 +40,5 @@ def summarise(log: Log, window: Window, tell: Callable[[int], None] = lambda _: 
             holding.files += 1
             holding.size_bytes += file.size_bytes
             looked_at += 1
-            tell(looked_at)
+            on_progress(looked_at)
     return list(found.values())

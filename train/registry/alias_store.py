@@ -21,7 +21,7 @@ _MIRROR_TRIES = 5
 _log = logging.getLogger(__name__)
 
 
-class Pointers:
+class AliasStore:
     """Aliases of one registry; `numbers` returns MLflow's number of each version of a model."""
 
     def __init__(

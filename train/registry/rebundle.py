@@ -11,7 +11,7 @@ from serve_app.model.bundle import BaseRef, BundleManifest, rewrite_manifest
 from train.errors import RegistryRequestError
 
 
-def restate(
+def rebundle(
     source: Path,
     manifest: BundleManifest,
     to: Path,

@@ -16,10 +16,10 @@ from serve_app.model.store import fetch, fetch_folder
 from train.errors import DamagedArtifactError, RegistryRequestError, UnknownVersionError, VersionConflictError
 from train.registry import aliases, artifacts
 from train.registry.adapters import complete, is_bare_adapter
-from train.registry.alias_store import Pointers
+from train.registry.alias_store import AliasStore
 from train.registry.aliases import CHAMPION, PREVIOUS, Expect, Move
 from train.registry.mlflow_backend import TAG, Entry, Tracking, as_tags, as_version
-from train.registry.rebundle import restate
+from train.registry.rebundle import rebundle
 from train.registry.references import Parent, Version, parse_reference
 from train.registry.run_metadata import Evidence, find_bundle, read_evidence
 from train.storage.base import ARTIFACTS_VARIABLE, Place, Stored
@@ -37,7 +37,7 @@ class Registry:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._tracking, self._place, self._say = tracking, place, say
-        self._pointers = Pointers(tracking, place, now=now, numbers=self._numbers)
+        self._alias_store = AliasStore(tracking, place, now=now, numbers=self._numbers)
 
     def register(
         self,
@@ -74,7 +74,7 @@ class Registry:
             return self._add(folder, manifest, evidence, source=None)
         with TemporaryDirectory(prefix="registry-") as staging:
             copy = Path(staging)
-            changed = restate(folder, manifest, copy, name=name, version=version, base=base)
+            changed = rebundle(folder, manifest, copy, name=name, version=version, base=base)
             return self._add(copy, changed, evidence, source=None)
 
     def import_model(
@@ -108,7 +108,7 @@ class Registry:
                 manifest = complete(folder, base, copy, name=name, version=version, labels=labels)
             else:
                 found = fetch(source, cache_dir=cache)
-                manifest = restate(
+                manifest = rebundle(
                     found.folder, found.manifest, copy, name=name, version=version, base=base, labels=labels
                 )
             artifacts.check_base(manifest, self._place)
@@ -132,7 +132,7 @@ class Registry:
             raise UnknownVersionError(f"no model {wanted.name!r} in the registry; there are: {known}")
         version = wanted.version
         if wanted.alias is not None:
-            pointed = self._pointers.pointed(wanted.name)
+            pointed = self._alias_store.pointed(wanted.name)
             version = pointed.get(wanted.alias)
             if version is None:
                 are = ", ".join(sorted(alias for alias, at in pointed.items() if at)) or "none"
@@ -187,16 +187,16 @@ class Registry:
         """
         aliases.check_alias(alias)
         target = self.get(f"{name}/{version}")
-        return self._pointers.move(name, alias, target.version, target.digest, expect, undo=undo)
+        return self._alias_store.move(name, alias, target.version, target.digest, expect, undo=undo)
 
     def delete_alias(self, name: str, alias: str, *, expect: str | Expect = Expect.ANYTHING) -> Move:
         """Remove an alias and keep its history. Arguments and errors as for `set_alias`."""
         aliases.check_alias(alias)
-        return self._pointers.move(name, alias, None, None, expect)
+        return self._alias_store.move(name, alias, None, None, expect)
 
     def history(self, name: str, alias: str) -> Sequence[Move]:
         """Return the moves of an alias, the oldest first; for `previous`, those of `champion`."""
-        return self._pointers.record(name, CHAMPION if alias == PREVIOUS else alias).moves
+        return self._alias_store.record(name, CHAMPION if alias == PREVIOUS else alias).moves
 
     def export(self, reference: str, to: Path) -> Version:
         """Download a version's bundle to a new folder, and verify it.
@@ -268,7 +268,7 @@ class Registry:
         entries = self._own(name)
         if not entries:
             return []
-        pointed = self._pointers.mirror(name)
+        pointed = self._alias_store.mirror(name)
         figures = self._tracking.figures(name)
         return [
             as_version(

@@ -79,8 +79,8 @@ def with_replay(settings: FitSettings, replay: float, *, most_passes: float) -> 
             ) from error
     labels = training_labels(settings, "")
     counts = np.unique(labels[new.name], return_counts=True)[1]
-    showings = replay * len(counts) * round(new.passes * counts.min())
-    passes = min(most_passes, showings / max(1, sum(len(labels[of_set.name]) for of_set in old)))
+    num_replay_samples = replay * len(counts) * round(new.passes * counts.min())
+    passes = min(most_passes, num_replay_samples / max(1, sum(len(labels[of_set.name]) for of_set in old)))
     shown = [of_set.model_copy(update={"passes": passes}) for of_set in old if passes > 0]
     return settings.model_copy(update={"data": (new, *shown)})
 

@@ -59,7 +59,7 @@ class Retrainer:
     forget: bool = False
     """Whether to train on the feedback alone."""
     resources: Resources = field(default_factory=Resources)
-    tell: Callable[[str], None] = lambda _: None
+    on_progress: Callable[[str], None] = lambda _: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def retrain(
@@ -131,7 +131,7 @@ class _Work:
             return retraining
         settings = self._settings(retraining)
         if not retraining.fitted:
-            self._with.tell("training")
+            self._with.on_progress("training")
             with ray_for_a_while():
                 fit(
                     settings,
@@ -148,7 +148,7 @@ class _Work:
             retraining = self._note(retraining, passed=verdict.passed, reasons=verdict.reasons, status=status)
         if not retraining.passed:
             return retraining
-        self._with.tell("registering")
+        self._with.on_progress("registering")
         made = self._with.registry.register(self._folder)
         return self._note(retraining, status="registered", uri=made.uri)
 
@@ -158,7 +158,7 @@ class _Work:
         return changed
 
     def _label(self, retraining: Retraining) -> Retraining:
-        self._with.tell("joining feedback")
+        self._with.on_progress("joining feedback")
         bounds, labels = self._with.bounds.labels, self._bundle.manifest.labels
         found = write_labelled(
             self._with.log,
@@ -219,7 +219,7 @@ class _Work:
         return self._with.old or champion_run(self._with.registry, self._champion)
 
     def _judge(self, settings: FitSettings, retraining: Retraining) -> Verdict:
-        self._with.tell("measuring it against the champion")
+        self._with.on_progress("measuring it against the champion")
         most = self._with.bounds.gate.max_set_texts
         sets = {name: examples[:most] for name, examples in read_sets(settings, "").items()}
         evaluation = measure(
@@ -227,7 +227,7 @@ class _Work:
             LocalModel(self._champion.uri, settings.labels),
             sets,
             roles=roles_of(settings, complete=retraining.complete),
-            tell=self._with.tell,
+            on_progress=self._with.on_progress,
         )
         verdict = decide(evaluation, self._with.gate)
         least, bounds = self._with.bounds.gate.gain, self._with.gate.overall

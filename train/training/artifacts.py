@@ -247,7 +247,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     _draw(losses, history, {"loss": "training", "held_out_loss": "held out"})
     losses.set_ylabel("loss (cross-entropy)")
     suffix = "_balanced_accuracy"
-    names = sorted({name for look in history for name in look if name.endswith(suffix)})
+    names = sorted({name for entry in history for name in entry if name.endswith(suffix)})
     _draw(accuracies, history, {name: name.removesuffix(suffix) for name in names})
     accuracies.set_ylabel("balanced accuracy")
     figure.savefig(path, dpi=110)
@@ -258,7 +258,7 @@ def _draw(axes: object, history: Sequence[Mapping[str, float]], lines: Mapping[s
 
     assert isinstance(axes, Axes)
     for name, label in lines.items():
-        points = [(look["step"], look[name]) for look in history if name in look]
+        points = [(entry["step"], entry[name]) for entry in history if name in entry]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", label=label)
     axes.set_xlabel("step")

@@ -21,7 +21,9 @@ def steps(draws: Sequence[T], batch_texts: int) -> Iterator[Sequence[T]]:
         yield draws[begin : begin + batch_texts]
 
 
-def deal(texts: Sequence[tuple[Sequence[int], L]], rank: int, workers: int) -> list[tuple[Sequence[int], L]]:
+def shard_batch(
+    texts: Sequence[tuple[Sequence[int], L]], rank: int, workers: int
+) -> list[tuple[Sequence[int], L]]:
     """Return one worker's share of a step, dealt by length, so that all shares have a similar cost.
 
     Args:

@@ -31,9 +31,9 @@ class Progress:
     """One entry per evaluation: step, loss, results on the held-out samples, and cumulative seconds and
     tokens."""
 
-    def looks_without_better(self, score: str) -> int:
+    def evals_without_improvement(self, score: str) -> int:
         """Return the number of evaluations since the best score; of equal scores the first one counts."""
-        scores = [look[score] for look in self.history if score in look]
+        scores = [entry[score] for entry in self.history if score in entry]
         return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 

@@ -19,11 +19,11 @@ import torch
 
 from serve_app.model.padding import Padding
 from train.base_model import find_base, frame_of, load_tokenizer
-from train.datasets.sampler import Draw, Frame, Schedule, TrainPart, cut, schedule
+from train.datasets.sampler import Frame, SampledExample, Schedule, TrainPart, cut, schedule
 from train.datasets.tokenized import first_of_each_label
 from train.evaluation.metrics import figures
 from train.settings import FitSettings, OptimiserSettings
-from train.training.batches import deal
+from train.training.batches import shard_batch
 from train.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from train.training.data import Prepared, local_copy
 from train.training.ema import WeightAverage
@@ -81,11 +81,11 @@ def train_loop(config: dict[str, Any]) -> str | None:
         with checkpoint.as_directory() as folder:
             progress = load_checkpoint(Path(folder), trained, average, trainer.state)
     samples = _samples(data, settings, frame)
-    looks = look_steps(total, settings.progress.evaluations)
+    evaluation_at = evaluation_steps(total, settings.progress.evaluations)
     reporter = Reporter(total, settings.progress.log_every_steps, progress, speaks=rank == 0)
     for number in range(progress.step + 1, total + 1):
         step = plan.draws((number - 1) * batch, number * batch)
-        mine = deal([_text(data, settings, draw, frame) for draw in step], rank, workers)
+        mine = shard_batch([_text(data, settings, draw, frame) for draw in step], rank, workers)
         # Dropout is the same in an interrupted and an uninterrupted run, and different for each worker.
         torch.manual_seed(hash((settings.seed, number, rank)))
         loss, tokens, finite = trainer.step(mine, of_texts=len(step))
@@ -96,9 +96,9 @@ def train_loop(config: dict[str, Any]) -> str | None:
             )
         average.update()
         reporter.after_step(number, loss, tokens)
-        if number in looks:
+        if number in evaluation_at:
             with average.applied():
-                held_out = _look(trained, samples, settings, padding) if rank == 0 else {}
+                held_out = _evaluate(trained, samples, settings, padding) if rank == 0 else {}
                 progress = reporter.after_look(number, held_out)
                 with tempfile.TemporaryDirectory() as folder:
                     stored = None
@@ -120,7 +120,7 @@ def _plan(data: Prepared, settings: FitSettings) -> Schedule:
     return schedule(parts, settings.data, settings.seed)
 
 
-def _text(data: Prepared, settings: FitSettings, draw: Draw, frame: Frame) -> _Text:
+def _text(data: Prepared, settings: FitSettings, draw: SampledExample, frame: Frame) -> _Text:
     """Return the text and target of one draw."""
     source = settings.data[draw.source]
     table = data.tables[source.name]
@@ -251,12 +251,12 @@ def learning_rate_factor(step: int, total_steps: int, settings: OptimiserSetting
     return max(0.0, (total_steps - step) / max(1, total_steps - warmup))
 
 
-def look_steps(total_steps: int, evaluations: int) -> set[int]:
+def evaluation_steps(total_steps: int, evaluations: int) -> set[int]:
     """Return the steps after which held-out texts are evaluated: evenly spread, including the last step."""
-    return {max(1, round(total_steps * look / evaluations)) for look in range(1, evaluations + 1)}
+    return {max(1, round(total_steps * entry / evaluations)) for entry in range(1, evaluations + 1)}
 
 
-def _look(
+def _evaluate(
     trained: TrainModel, samples: dict[str, _Sample], settings: FitSettings, padding: Padding
 ) -> dict[str, float]:
     device = next(trained.model.parameters()).device
@@ -277,7 +277,7 @@ def _look(
 
 def _is_over(progress: Progress, patience: int, workers: int) -> bool:
     """Return whether the score has stopped improving; the first worker decides for all."""
-    over = patience > 0 and progress.looks_without_better(SCORE) >= patience
+    over = patience > 0 and progress.evals_without_improvement(SCORE) >= patience
     if workers == 1:
         return over
     flag = torch.tensor([int(over)], device="cuda" if torch.cuda.is_available() else "cpu")

@@ -52,7 +52,7 @@ class Reporter:
         if found:
             listed = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
             self._say(f"step {number}/{self._total}  {listed}")
-        look = {
+        entry = {
             "step": number,
             "loss": float(np.mean(self._since_look)),
             "tokens": self._tokens,
@@ -60,7 +60,7 @@ class Reporter:
             **found,
         }
         self._since_look.clear()
-        self._progress = Progress(number, (*self._progress.history, look))
+        self._progress = Progress(number, (*self._progress.history, entry))
         return self._progress
 
     def _say(self, line: str) -> None:

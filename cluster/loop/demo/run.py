@@ -203,7 +203,7 @@ def _loop(
     bounds = read_retrain_bounds()
     mix = bounds.mix.model_copy(update={"replay": _REPLAY})
     bounds = bounds.model_copy(update={"pace": _PACE, "mix": mix})
-    retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), tell=tell)
+    retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), on_progress=tell)
     journal = Journal(out / "rollout")
 
     def said(rollout: Rollout, line: str, decision: Decision | None) -> None:

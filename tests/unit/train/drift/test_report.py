@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.train.drift.builders import reference, traffic
-from train.drift.detector import Look, judge
+from train.drift.detector import DriftCheck, judge
 from train.drift.exporters import METRICS, cloudwatch, prometheus
 from train.drift.report import accuracy_rows, summary, write_report
 from train.drift.thresholds import DEFAULT, read_thresholds
@@ -26,18 +26,18 @@ SEGMENTS = {"<cream>": (14, 26)} | {f"product {i}": (2, 38) for i in range(9)}
 
 
 @pytest.fixture(scope="module")
-def look() -> Look:
+def result() -> DriftCheck:
     window = replace(
         traffic(negative=400, segments=SEGMENTS, right=20, judged=90, audit=(150, 200)),
         begin=datetime(2026, 11, 25, tzinfo=UTC),
         end=datetime(2026, 11, 26, tzinfo=UTC),
     )
     past = {name: np.tile((2, 38), (14, 1)) for name in SEGMENTS}
-    return Look(judge(reference(), window, read_thresholds(), history=past), reference(), window)
+    return DriftCheck(judge(reference(), window, read_thresholds(), history=past), reference(), window)
 
 
-def test_the_folder(look: Look, tmp_path: Path) -> None:
-    write_report(look, tmp_path / "drift", NOW)
+def test_the_folder(result: DriftCheck, tmp_path: Path) -> None:
+    write_report(result, tmp_path / "drift", NOW)
 
     names = sorted(file.name for file in (tmp_path / "drift").iterdir())
     assert names == [
@@ -51,17 +51,17 @@ def test_the_folder(look: Look, tmp_path: Path) -> None:
     page = (tmp_path / "drift" / "report.html").read_text()
     assert "&lt;cream&gt;" in page and "<cream>" not in page
     assert "http" not in page  # nothing is loaded from anywhere
-    for reason in look.report.reasons:
+    for reason in result.report.reasons:
         assert reason.partition("'")[0] in page
     document = json.loads((tmp_path / "drift" / "drift.json").read_text())
     assert document["verdict"] == "retrain"
-    assert document["reasons"] == list(look.report.reasons)
+    assert document["reasons"] == list(result.report.reasons)
     assert document["end"] == "2026-11-26T00:00:00+00:00"
     assert document["accuracy"]["measured"] == 0.75
 
 
-def test_the_table_ends_with_reasons_and_verdict(look: Look) -> None:
-    lines = summary(look.report).splitlines()
+def test_the_table_ends_with_reasons_and_verdict(result: DriftCheck) -> None:
+    lines = summary(result.report).splitlines()
 
     assert lines[0] == "made 1: 600 distinct texts from 2026-11-25 00:00 to 2026-11-26 00:00"
     assert lines[-1] == "RETRAIN"
@@ -136,14 +136,14 @@ def test_an_effect_that_asks_for_no_retraining_says_why() -> None:
     assert "labels show that the accuracy holds" in found.reason
 
 
-def test_bounds_are_not_shown_as_an_interval(look: Look) -> None:
-    rows = dict(accuracy_rows(look.report.accuracy))
+def test_bounds_are_not_shown_as_an_interval(result: DriftCheck) -> None:
+    rows = dict(accuracy_rows(result.report.accuracy))
     assert rows["audit sample of 200 texts"] == "75.0% [68.6%, 80.5%]"
     assert rows["bounds from feedback on 90 texts"] == "3.3% to 88.3%"
 
 
-def test_prometheus_reads_the_metrics(look: Look) -> None:
-    families = {of.name: of for of in text_string_to_metric_families(prometheus(look.report, NOW).decode())}
+def test_prometheus_reads_the_metrics(result: DriftCheck) -> None:
+    families = {of.name: of for of in text_string_to_metric_families(prometheus(result.report, NOW).decode())}
 
     assert set(families) == {metric.prometheus for metric in METRICS}
     [verdict] = families["sentiment_drift_verdict"].samples
@@ -153,8 +153,8 @@ def test_prometheus_reads_the_metrics(look: Look) -> None:
     assert levels["accuracy"] == 2
 
 
-def test_cloudwatch_takes_the_metrics(look: Look) -> None:
-    call = json.loads(cloudwatch(look.report, NOW))
+def test_cloudwatch_takes_the_metrics(result: DriftCheck) -> None:
+    call = json.loads(cloudwatch(result.report, NOW))
 
     assert call["Namespace"] == "Sentiment"
     assert len(call["MetricData"]) <= 1_000  # the most that one call takes

@@ -136,7 +136,7 @@ def test_progress_is_told_now_and_then() -> None:
         FakeModel(),
         None,
         {"even": texts("even", 160, seed=1)},
-        tell=told.append,
+        on_progress=told.append,
         clock=lambda: float(next(ticks)),
     )
 

@@ -164,7 +164,7 @@ def test_a_run_that_lost_its_lease_within_a_folder_writes_nothing_more(root: Pat
             taken_over.append(rows(root))
 
     with pytest.raises(LogError, match="another run"):
-        compact(log, before=TOMORROW, file_bytes=two_files, now=lambda: began, tell=slow)
+        compact(log, before=TOMORROW, file_bytes=two_files, now=lambda: began, on_progress=slow)
     assert rows(root) == taken_over[0] and sum(rows(root).values()) == 24 + 1 + 1
 
 

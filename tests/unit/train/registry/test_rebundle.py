@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.model.bundle import BaseRef, BundleManifest, read_manifest, verify, write_manifest
 from train.errors import RegistryRequestError
-from train.registry.rebundle import restate
+from train.registry.rebundle import rebundle
 
 
 def bundle(folder: Path, *, adapter: bool) -> BundleManifest:
@@ -32,8 +32,8 @@ def bundle(folder: Path, *, adapter: bool) -> BundleManifest:
 def test_what_is_not_changed_is_kept(tmp_path: Path) -> None:
     manifest = bundle(tmp_path / "a", adapter=True)
 
-    same = restate(tmp_path / "a", manifest, tmp_path / "b")
-    other = restate(tmp_path / "a", manifest, tmp_path / "c", name="x", version="8", base="s3://b/base")
+    same = rebundle(tmp_path / "a", manifest, tmp_path / "b")
+    other = rebundle(tmp_path / "a", manifest, tmp_path / "c", name="x", version="8", base="s3://b/base")
 
     assert same.digest == manifest.digest
     verify(tmp_path / "c", read_manifest(tmp_path / "c"))
@@ -45,13 +45,16 @@ def test_what_is_not_changed_is_kept(tmp_path: Path) -> None:
 def test_labels_are_renamed_one_by_one(tmp_path: Path) -> None:
     manifest = bundle(tmp_path / "a", adapter=False)
 
-    assert restate(tmp_path / "a", manifest, tmp_path / "b", labels=["bad", "good"]).labels == ("bad", "good")
+    assert rebundle(tmp_path / "a", manifest, tmp_path / "b", labels=["bad", "good"]).labels == (
+        "bad",
+        "good",
+    )
     with pytest.raises(RegistryRequestError, match=r"has 2 classes, \['N', 'P'\]; got 3"):
-        restate(tmp_path / "a", manifest, tmp_path / "c", labels=["a", "b", "c"])
+        rebundle(tmp_path / "a", manifest, tmp_path / "c", labels=["a", "b", "c"])
 
 
 def test_whole_weights_have_no_base(tmp_path: Path) -> None:
     manifest = bundle(tmp_path / "a", adapter=False)
 
     with pytest.raises(RegistryRequestError, match="need no base"):
-        restate(tmp_path / "a", manifest, tmp_path / "b", base="s3://b/base")
+        rebundle(tmp_path / "a", manifest, tmp_path / "b", base="s3://b/base")

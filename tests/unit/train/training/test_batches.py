@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from train.training.batches import FORWARD_COST_TOKENS, deal, micro_batches, steps
+from train.training.batches import FORWARD_COST_TOKENS, micro_batches, shard_batch, steps
 
 
 def padded(lengths: list[int], groups: list[list[int]]) -> int:
@@ -64,7 +64,7 @@ def test_shares_hold_every_text_once_and_cost_alike(workers: int) -> None:
     rng = random.Random(3)
     texts = [([i] * rng.randint(3, 200), i) for i in range(96)]
 
-    shares = [deal(texts, rank, workers) for rank in range(workers)]
+    shares = [shard_batch(texts, rank, workers) for rank in range(workers)]
 
     assert sorted(label for share in shares for _, label in share) == list(range(96))
     tokens = [sum(len(ids) for ids, _ in share) for share in shares]
