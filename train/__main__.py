@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from serve_app.errors import BundleError
-from train.errors import TrainError
-from train.verbs import (
+from train.cli import (
     drift,
     evaluate,
     feedback,
@@ -20,8 +19,22 @@ from train.verbs import (
     score,
     sentences,
 )
+from train.errors import TrainError
 
-_VERBS = (fit, evaluate, gate, registry, score, sentences, publish, log, feedback, drift, retrain, sagemaker)
+_COMMANDS = (
+    fit,
+    evaluate,
+    gate,
+    registry,
+    score,
+    sentences,
+    publish,
+    log,
+    feedback,
+    drift,
+    retrain,
+    sagemaker,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,12 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train", description="Train, measure and keep text classifiers."
     )
-    verbs = parser.add_subparsers(required=True, metavar="verb")
-    for verb in _VERBS:
-        verb.add(verbs)
-    chosen = parser.parse_args(arguments)
+    commands = parser.add_subparsers(required=True, metavar="verb")
+    for command in _COMMANDS:
+        command.add(commands)
+    args = parser.parse_args(arguments)
     try:
-        status: int = chosen.run(chosen)
+        status: int = args.run(args)
     except (TrainError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

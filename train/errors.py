@@ -1,19 +1,19 @@
 """Exceptions of training.
 
-TrainError            base class; a command prints it and exits with 1
-├── SettingsInvalid   the TOML file
-├── DataInvalid       a file of texts; names file, row and column
-├── BaseInvalid       the base model
-├── FitFailed         the run itself, such as a loss that is not a number
-├── LogInvalid        the prediction log or the feedback
-├── RetrainingRefused another process runs it, or its folder is damaged
-└── RegistryError     the registry of versions
-    ├── RegistryUnavailable  MLflow, S3 or the disk failed
-    ├── RegistryRefused      the request is invalid
-    ├── VersionUnknown       no such version or alias
-    ├── VersionConflict      another bundle has the version
-    ├── AliasConflict        another writer moved the alias first
-    └── CopyDamaged          the files of a version differ from the registered ones
+TrainError           base class; a command prints it and exits with 1
+├── SettingsError    the TOML file
+├── DataError        a file of texts; names file, row and column
+├── BaseModelError   the base model
+├── FitError         the run itself, such as a loss that is not a number
+├── LogError         the prediction log or the feedback
+├── RetrainingError  another process runs it, or its folder is damaged
+└── RegistryError    the registry of versions
+    ├── RegistryUnavailableError  MLflow, S3 or the disk failed
+    ├── RegistryRequestError      the request is invalid
+    ├── UnknownVersionError       no such version or alias
+    ├── VersionConflictError      another bundle has the version
+    ├── AliasConflictError        another writer moved the alias first
+    └── DamagedArtifactError      the files of a version differ from the registered ones
 """
 
 
@@ -21,27 +21,27 @@ class TrainError(Exception):
     """Base class of all errors of training."""
 
 
-class SettingsInvalid(TrainError):
+class SettingsError(TrainError):
     """The settings file is missing, is not TOML, or contains an invalid key or value."""
 
 
-class DataInvalid(TrainError):
+class DataError(TrainError):
     """A file of labelled texts is missing or does not match the settings."""
 
 
-class BaseInvalid(TrainError):
+class BaseModelError(TrainError):
     """The base model cannot be found or loaded."""
 
 
-class FitFailed(TrainError):
+class FitError(TrainError):
     """Training stopped without a usable result."""
 
 
-class LogInvalid(TrainError):
+class LogError(TrainError):
     """The prediction log or the feedback cannot be read or written, or is invalid."""
 
 
-class RetrainingRefused(TrainError):
+class RetrainingError(TrainError):
     """A retraining cannot be started or continued: another process runs it, or its folder is damaged."""
 
 
@@ -49,25 +49,25 @@ class RegistryError(TrainError):
     """Base class of the errors of the registry."""
 
 
-class RegistryUnavailable(RegistryError):
+class RegistryUnavailableError(RegistryError):
     """MLflow, S3 or the disk failed; a retry may succeed."""
 
 
-class RegistryRefused(RegistryError):
+class RegistryRequestError(RegistryError):
     """The request is invalid: a reference, an alias' name, a URI, or a run's files."""
 
 
-class VersionUnknown(RegistryError):
+class UnknownVersionError(RegistryError):
     """The version does not exist, or the alias points to none."""
 
 
-class VersionConflict(RegistryError):
+class VersionConflictError(RegistryError):
     """The name and version belong to another bundle, and versions are immutable."""
 
 
-class AliasConflict(RegistryError):
+class AliasConflictError(RegistryError):
     """The alias does not have the expected value, because another writer moved it first."""
 
 
-class CopyDamaged(RegistryError):
+class DamagedArtifactError(RegistryError):
     """The files of a version differ from the registered ones, or are incomplete."""

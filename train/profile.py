@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from train.errors import DataInvalid
+from train.errors import DataError
 
 if TYPE_CHECKING:
     from serve_app.model.classifier import Classifier, Encoded
@@ -228,7 +228,7 @@ def write_profile(folder: Path, profile: ReferenceProfile, embeddings: npt.NDArr
         File name of the profile, for the manifest's `reference_profile`.
 
     Raises:
-        DataInvalid: The embeddings do not match the profile, or are not finite as float16.
+        DataError: The embeddings do not match the profile, or are not finite as float16.
     """
     from safetensors.numpy import save_file
 
@@ -243,7 +243,7 @@ def read_profile(folder: Path) -> tuple[ReferenceProfile, Halves]:
     """Read both files.
 
     Raises:
-        DataInvalid: A file is missing, or was not written by `write_profile`.
+        DataError: A file is missing, or was not written by `write_profile`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -252,17 +252,15 @@ def read_profile(folder: Path) -> tuple[ReferenceProfile, Halves]:
         profile = ReferenceProfile.model_validate_json((folder / PROFILE).read_bytes())
         halves = load_file(folder / EMBEDDINGS)[_TENSOR]
     except OSError as error:
-        raise DataInvalid(
+        raise DataError(
             f"{folder} has no reference profile: {error}; `python -m train fit` writes one"
         ) from error
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the profile"
-        raise DataInvalid(f"{folder / PROFILE}: {where}: {fault['msg']}; fit the model anew") from error
+        raise DataError(f"{folder / PROFILE}: {where}: {fault['msg']}; fit the model anew") from error
     except (SafetensorError, KeyError) as error:
-        raise DataInvalid(
-            f"{folder / EMBEDDINGS} holds no embeddings: {error}; fit the model anew"
-        ) from error
+        raise DataError(f"{folder / EMBEDDINGS} holds no embeddings: {error}; fit the model anew") from error
     _check(profile, halves, str(folder))
     return profile, halves
 
@@ -270,11 +268,11 @@ def read_profile(folder: Path) -> tuple[ReferenceProfile, Halves]:
 def _check(profile: ReferenceProfile, halves: Halves, where: str) -> None:
     expected = (profile.embeddings.texts, profile.embeddings.size)
     if halves.dtype != np.float16 or halves.shape != expected:
-        raise DataInvalid(
+        raise DataError(
             f"{where}: the embeddings are {halves.dtype} {halves.shape}, the profile says float16 {expected}"
         )
     if not np.isfinite(halves).all():
-        raise DataInvalid(
+        raise DataError(
             f"{where}: an embedding is not a finite float16; the model's activations are too large"
         )
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from benchmarks.chaos.traffic import OK, RecordedRequest
 from serve_app.capture.records import PREDICTIONS
-from train.captured.reading import Log
-from train.errors import LogInvalid
+from train.errors import LogError
+from train.prediction_log.reader import Log
 
 FLUSH_S = 2.0
 """SENTIMENT_LOG_FLUSH_S of the service under test: a killed replica may lose the rows of this time."""
@@ -44,6 +44,6 @@ class PredictionLog:
             try:
                 for batch in self._log.rows(file, columns=("request_id",)):
                     self._request_ids.update(batch["request_id"].to_pylist())
-            except LogInvalid:
+            except LogError:
                 continue  # the rows of a truncated file count as lost
             self._read.add(file.path)

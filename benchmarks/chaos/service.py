@@ -22,7 +22,7 @@ from cluster.rollout.errors import TargetError
 from cluster.rollout.targets.serve_api import ServeTarget
 from serve_app.local import free_port
 from serve_app.model import store
-from train.models import CACHE
+from train.model_uri import CACHE
 
 REPLICAS = 2
 _ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.rollout import cli as rollout
-from train.verbs.retrain import add_retraining, retrainer
+from train.cli.retrain import add_retraining, retrainer
 
 if TYPE_CHECKING:
     from cluster.continuous_training.executor import Loop

@@ -19,11 +19,11 @@ from cluster.continuous_training.planner import (
 from cluster.rollout.journal.file import FileJournal
 from serve_app.errors import BundleError
 from serve_app.model.store import fetch
-from train.drift.measuring import look
+from train.drift.detector import check_drift
 from train.drift.report import write_report
 from train.drift.thresholds import Thresholds
 from train.errors import TrainError
-from train.models import CACHE
+from train.model_uri import CACHE
 from train.registry.aliases import CHAMPION
 from train.retraining.retrain import Retrainer
 
@@ -83,13 +83,13 @@ class Loop:
         champion = retrainer.registry.get(f"{self.model}@{CHAMPION}")
         until = retrainer.now()
         since = until - timedelta(hours=retrainer.bounds.window.hours)
-        found = look(
+        found = check_drift(
             retrainer.log,
             fetch(champion.uri, cache_dir=CACHE),
             self.drift,
             since=since,
             until=until,
-            tell=retrainer.tell,
+            on_progress=retrainer.on_progress,
         )
         write_report(found, retrainer.work / "looks" / f"{until:%Y%m%dT%H%M%S}", until)
         report = found.report

@@ -13,15 +13,15 @@ from cluster.continuous_training.planner import LastDriftCheck, LastRollout, Obs
 from cluster.rollout.journal.file import FileJournal
 from cluster.rollout.state import Entry, Rollout, RolloutState, after
 from serve_app.model.store import fetch
-from train.captured.reading import Window
-from train.drift.distinct import distinct_texts
-from train.errors import VersionUnknown
-from train.models import CACHE
+from train.errors import UnknownVersionError
+from train.model_uri import CACHE
+from train.prediction_log.distinct import distinct_texts
+from train.prediction_log.reader import Window
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
-from train.retraining.labelled import label_counts
-from train.retraining.progress import retrainings
+from train.retraining.feedback_dataset import label_counts
 from train.retraining.retrain import Retrainer
+from train.retraining.state import retrainings
 
 _LOOK = "look.json"
 
@@ -98,7 +98,7 @@ def write_last_drift_check(work: Path, looked: LastDriftCheck) -> None:
 def _champion(registry: Registry, model: str) -> Version | None:
     try:
         return registry.get(f"{model}@{CHAMPION}")
-    except VersionUnknown:
+    except UnknownVersionError:
         return None
 
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from cluster.rollout.state import RolloutState
-from train.drift.findings import Level
-from train.retraining.bounds import PaceBounds
-from train.retraining.progress import Retraining
+from train.drift.results import Level
+from train.retraining.config import PaceBounds
+from train.retraining.state import Retraining
 
 
 class LoopStep(StrEnum):

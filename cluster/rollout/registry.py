@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from cluster.rollout.errors import RolloutRegistryError
 from cluster.rollout.state import ModelVersion
-from train.errors import TrainError, VersionUnknown
+from train.errors import TrainError, UnknownVersionError
 from train.registry import Registry, Version, open_registry
 from train.registry.aliases import CHAMPION
-from train.registry.versions import SCHEME
+from train.registry.references import SCHEME
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class RegistryAliases:
             if version is not None:
                 self._registry.set_alias(model, alias, version, undo=undo)
                 return
-            with suppress(VersionUnknown):  # the alias did not exist before
+            with suppress(UnknownVersionError):  # the alias did not exist before
                 self._registry.delete_alias(model, alias)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from serve_app.model import store
 from serve_app.model.bundle import rewrite_manifest
-from train.models import CACHE
+from train.model_uri import CACHE
 
 _THINGS = ("kettle", "lamp", "jacket", "soap", "film", "concert", "keyboard", "perfume", "razor", "coffee")
 _PRAISE = ("I love this {}", "What a lovely {}", "This {} works so well, I am happy")

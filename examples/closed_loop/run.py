@@ -24,14 +24,14 @@ from examples.closed_loop.champion import MODEL, first_champion
 from examples.closed_loop.texts import LABELS, Domains, Row
 from examples.closed_loop.traffic import Clients, Say, truth
 from serve_app.local import Plan, free_port, serving
-from train.captured.reading import Log
+from train.datasets.examples import Example
 from train.drift.thresholds import read_thresholds as drift_thresholds
 from train.evaluation.evaluate import LocalModel, evaluate_sets
 from train.evaluation.thresholds import read_thresholds as gate_thresholds
+from train.prediction_log.reader import Log
 from train.registry import Registry, open_registry
-from train.retraining.bounds import PaceBounds, read_retrain_bounds
+from train.retraining.config import PaceBounds, read_retrain_bounds
 from train.retraining.retrain import Retrainer
-from train.texts.examples import Example
 
 OLD, NEW = "old domain", "new domain"
 CHAMPION = "champion"
@@ -203,7 +203,7 @@ def _loop(
     bounds = read_retrain_bounds()
     mix = bounds.mix.model_copy(update={"replay": _REPLAY})
     bounds = bounds.model_copy(update={"pace": _PACE, "mix": mix})
-    retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), tell=tell)
+    retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), on_progress=tell)
     journal = FileJournal(out / "rollout")
 
     def said(rollout: Rollout, line: str, decision: Decision | None) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from train.datasets.reading import read_examples
 from train.settings import FileSettings
-from train.texts.reading import read_examples
 
 LABELS = ("NEGATIVE", "POSITIVE")
 

@@ -18,9 +18,9 @@ import httpx
 
 from examples.canary_rollout.periodic import repeating
 from examples.closed_loop.texts import LABELS, Row
-from train.captured.auditing import COLUMNS, export_sample
-from train.captured.importing import import_feedback
-from train.captured.reading import Log, Window
+from train.prediction_log.audit_sample import COLUMNS, export_sample
+from train.prediction_log.importer import import_feedback
+from train.prediction_log.reader import Log, Window
 
 _BATCH_TEXTS, _CLIENTS = 4, 4
 _PAUSE_S = 0.1

@@ -35,8 +35,8 @@ from tests.bench.load import Outcome, closed_loop, get_rate
 from tests.bench.overload import Flood, flood
 from tests.bench.texts import mixed
 from tests.labelled import labelled_texts
-from train.captured.reading import Log, Window
-from train.captured.summary import summarise
+from train.prediction_log.reader import Log, Window
+from train.prediction_log.summary import summarise
 
 CONNECTIONS = 32
 OVERLOAD_TURNS, OVERLOAD_S = 5, 30.0

@@ -13,7 +13,7 @@ from serve_app.capture.capture import open_capture
 from serve_app.capture.parquet import prediction_files
 from serve_app.metrics import Metrics
 from serve_app.settings import LogPrivacy, Settings
-from tests.unit.train.captured.logs import answered
+from tests.unit.train.prediction_log.logs import answered
 
 ROWS = 1000
 """Rows per file: ten seconds of a hundred texts per second."""

@@ -34,7 +34,7 @@ from loadtest.invented import invent
 from serve_app.local import Plan, free_port, serving
 from tests.bench.http import Connection
 from tests.no_account import INVENTED
-from train.captured.reading import Log
+from train.prediction_log.reader import Log
 
 URI = "s3://captured/log"
 CONNECTIONS, PAUSE_S = 4, 0.05

@@ -26,7 +26,7 @@ from serve_app.capture.records import feedback_folder, predictions_folder
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.store import fetch
-from train.models import CACHE
+from train.model_uri import CACHE
 from train.profile import profile_texts, write_profile
 
 LABELS = ("NEGATIVE", "POSITIVE")

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from serve_app.model import store
 from serve_app.model.classifier import Classifier
-from train.models import CACHE
+from train.datasets.splits import read_set
+from train.model_uri import CACHE
 from train.profile import ask
 from train.settings import FileSettings
-from train.texts.sets import read_set
 
 LABELS = ("NEGATIVE", "POSITIVE")
 TEMPERATURE, UNKNOWN_TOKEN = 1.1153, 100

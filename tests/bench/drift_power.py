@@ -31,16 +31,14 @@ from tests.bench.drift_pools import (
     texts_of,
 )
 from tests.labelled import labelled_texts
-from train.drift.embedding import answered
-from train.drift.findings import Finding, Report
-from train.drift.judge import Samples, judge
-from train.drift.mmd import Embedded
-from train.drift.rates import TokenSums
+from train.drift.detector import Samples, judge
+from train.drift.mmd import Embedded, answered
 from train.drift.reference import Reference
-from train.drift.segments import SegmentHistory
+from train.drift.results import Finding, Report
+from train.drift.statistics import TokenSums
 from train.drift.thresholds import read_thresholds
-from train.drift.traffic import Traffic
-from train.models import CACHE
+from train.drift.window import SegmentHistory, Traffic
+from train.model_uri import CACHE
 from train.profile import SAMPLE_TEXTS, build_profile, length_histogram, score_histogram
 
 REFERENCE, REFERENCE_TEXTS = "sst2_train", 2_000

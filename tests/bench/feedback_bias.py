@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tests.unit.train.drift.made import audited, reference, traffic
-from train.drift.feedback import FeedbackCounts
-from train.drift.findings import Level
-from train.drift.judge import judge
-from train.drift.rates import fall_p
+from tests.unit.train.drift.builders import audited, reference, traffic
+from train.drift.detector import judge
+from train.drift.results import Level
+from train.drift.statistics import fall_p
 from train.drift.thresholds import read_thresholds
+from train.prediction_log.label_accuracy import FeedbackCounts
 
 RATIOS = (1.0, 0.5, 0.2, 0.1, 0.0)
 RATE = 0.3

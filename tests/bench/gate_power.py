@@ -18,12 +18,12 @@ import numpy as np
 
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
 from train.evaluation.compare import Counts, Interval
-from train.evaluation.document import Difference, Evaluation, Role
 from train.evaluation.gate import Answer, Verdict, decide
+from train.evaluation.results import Difference, Evaluation, Role
 from train.evaluation.thresholds import read_thresholds
-from train.retraining.bounds import read_retrain_bounds
+from train.retraining.config import read_retrain_bounds
 from train.retraining.gain import gain
-from train.retraining.planning import AUDIT, FEEDBACK
+from train.retraining.run_spec import AUDIT, FEEDBACK
 
 RESAMPLES = 10_000
 """Same number as in production; short tests use fewer."""

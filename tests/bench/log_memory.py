@@ -42,9 +42,9 @@ PROGRAM = """
 import json, re, sys, time
 from pathlib import Path
 import pandas
-from train.captured.joining import Join
-from train.captured.reading import Log, Window
-from train.retraining.labelled import write_labelled
+from train.prediction_log.join import Join
+from train.prediction_log.reader import Log, Window
+from train.retraining.feedback_dataset import write_labelled
 LABELS = ("NEGATIVE", "POSITIVE")
 log, rows, began = Log(sys.argv[1]), 0, time.monotonic()
 {work}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from tests.unit.train.drift.made import reference, traffic
-from train.drift.findings import Report
-from train.drift.judge import judge
+from tests.unit.train.drift.builders import reference, traffic
+from train.drift.detector import judge
+from train.drift.results import Report
 from train.drift.thresholds import read_thresholds
 
 PERIODS = 14

@@ -22,7 +22,7 @@ from serve_app.metrics import Metrics
 from serve_app.schemas import ModelInfo
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
-from train.captured.reading import Log
+from train.prediction_log.reader import Log
 
 LOVE, RUIN = "I love this cream", "It ruined my skin!"
 JSON = {"content-type": "application/json"}

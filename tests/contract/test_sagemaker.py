@@ -27,7 +27,7 @@ from serve_app.settings import Settings
 from tests.conftest import ROOT
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
 from tests.contract.servers import in_process
-from train.captured.reading import Log
+from train.prediction_log.reader import Log
 
 LOVE, RUIN = "I love this cream", "It ruined my skin!"
 MIB = 1 << 20

@@ -11,11 +11,10 @@ import pytest
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.e2e.page import CHROMEDRIVER, CHROMIUM, browser
-from tests.unit.train.drift.made import reference, traffic
+from tests.unit.train.drift.builders import reference, traffic
 from tests.unit.train.evaluation.synthetic import FakeModel, evaluated, texts
 from train.drift import report as drift_report
-from train.drift.judge import judge
-from train.drift.measuring import Look
+from train.drift.detector import DriftCheck, judge
 from train.drift.thresholds import read_thresholds as drift_thresholds
 from train.evaluation.gate import decide
 from train.evaluation.report import write_report
@@ -40,7 +39,7 @@ def drift(folder: Path) -> None:
     history = {LONG: np.tile((2, 38), (14, 1))}
     report = judge(reference(), window, drift_thresholds(), history=history)
     now = datetime(2026, 11, 26, tzinfo=UTC)
-    drift_report.write_report(Look(report, reference(), window), folder, now)
+    drift_report.write_report(DriftCheck(report, reference(), window), folder, now)
 
 
 @pytest.fixture(scope="module")

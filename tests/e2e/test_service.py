@@ -16,8 +16,8 @@ import pytest
 
 from serve_app.capture.parquet import PREDICTION_COLUMNS
 from tests.conftest import ROOT, Service
-from train.captured.joining import Join
-from train.captured.reading import Log, Window
+from train.prediction_log.join import Join
+from train.prediction_log.reader import Log, Window
 
 pytestmark = pytest.mark.ray
 WORDS = [

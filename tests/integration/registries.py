@@ -10,7 +10,7 @@ from typing import Any
 
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from train.errors import TrainError
-from train.registry.place import Place, Stored
+from train.storage.base import Place, Stored
 
 BUILTIN = Path(__file__).parents[2] / "serve_app" / "model" / "builtin"
 PATIENCE_S = 60

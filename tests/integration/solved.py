@@ -12,7 +12,7 @@ from serve_app.model.bundle import write_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.store import fetch
 from tests.integration.models import save
-from train.evaluation.calibrate import fit_temperature
+from train.evaluation.calibration import fit_temperature
 
 BAD = "abcde"
 GOOD = "vwxyz"

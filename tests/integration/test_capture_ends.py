@@ -21,8 +21,8 @@ from ray import serve
 from serve_app.deployment import ClassifierReplica
 from serve_app.local import free_port
 from tests.conftest import ROOT
-from tests.unit.train.captured.logs import answered
-from train.captured.reading import Log
+from tests.unit.train.prediction_log.logs import answered
+from train.prediction_log.reader import Log
 
 PATIENCE_S = 60
 

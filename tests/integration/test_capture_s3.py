@@ -17,10 +17,10 @@ from serve_app.capture.capture import Capture, open_capture
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.integration.aws import PATIENCE_S, listening, moto, point_at
-from tests.unit.train.captured.logs import answered, truth
-from train.captured.compacting import compact
-from train.captured.joining import Join, JoinCounts
-from train.captured.reading import Log, Window
+from tests.unit.train.prediction_log.logs import answered, truth
+from train.prediction_log.compaction import compact
+from train.prediction_log.join import Join, JoinCounts
+from train.prediction_log.reader import Log, Window
 
 BUCKET = "captured"
 URI = f"s3://{BUCKET}/senti/log"

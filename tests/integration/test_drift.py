@@ -22,10 +22,10 @@ from serve_app.model.store import fetch
 from serve_app.service import Classified, Scored, Timing
 from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
-from tests.unit.train.captured.logs import put
+from tests.unit.train.prediction_log.logs import put
 from train.__main__ import main
-from train.drift.embedding import answered, embed_texts
-from train.models import CACHE
+from train.drift.mmd import answered, embed_texts
+from train.model_uri import CACHE
 from train.profile import profile_texts, read_profile, sample_places, write_profile
 
 VERSION = "trial"

@@ -109,7 +109,7 @@ JOB = """
 import sys
 from pathlib import Path
 from train.sagemaker import job_of
-from train.verbs.sagemaker import run_job
+from train.cli.sagemaker import run_job
 sys.exit(run_job(job_of({"TRAINING_JOB_NAME": "job-1"}, root=Path(sys.argv[1]))))
 """
 

@@ -39,10 +39,10 @@ from tests.buildspecs import ROOT, Build, commands, run
 from tests.integration.aws import aws
 from tests.integration.models import save
 from tests.integration.solved import LABELS, invented, write_csv
-from tests.unit.train.captured.logs import write_unsure
+from tests.unit.train.prediction_log.logs import write_unsure
 from train.evaluation.thresholds import DEFAULT as GATE
 from train.registry import Registry, open_registry
-from train.retraining.bounds import DEFAULT as RETRAIN
+from train.retraining.config import DEFAULT as RETRAIN
 from train.retraining.replay import champion_run
 
 pytestmark = pytest.mark.ray

@@ -22,16 +22,16 @@ from tests.integration.models import save
 from tests.integration.registries import BUILTIN, Meeting, together, write_run
 from train.__main__ import main
 from train.errors import (
-    AliasConflict,
-    CopyDamaged,
-    RegistryRefused,
-    RegistryUnavailable,
-    VersionConflict,
-    VersionUnknown,
+    AliasConflictError,
+    DamagedArtifactError,
+    RegistryRequestError,
+    RegistryUnavailableError,
+    UnknownVersionError,
+    VersionConflictError,
 )
 from train.registry import Expect, Registry, Version, open_registry
-from train.registry.folder_place import FolderPlace
-from train.registry.tracking import Tracking
+from train.registry.mlflow_backend import Tracking
+from train.storage.local import FolderPlace
 
 ROOT = Path(__file__).parents[2]
 WRITERS = 8
@@ -40,7 +40,7 @@ PROCESS_TIMEOUT_S = 120
 DIE_BEFORE_THE_MIRROR = """
 import os, sys
 from train.registry import open_registry
-from train.registry.tracking import Tracking
+from train.registry.mlflow_backend import Tracking
 registry = open_registry(sys.argv[1])
 Tracking.point = lambda *_: os._exit(9)
 registry.set_alias(sys.argv[2], "champion", sys.argv[3])
@@ -206,7 +206,7 @@ def test_versions_do_not_change(registry: Registry, name: str, tmp_path: Path) -
     first = registry.register(run)
 
     assert registry.register(run) == first
-    with pytest.raises(VersionConflict) as refused:
+    with pytest.raises(VersionConflictError) as refused:
         registry.register(other)
 
     assert first.digest in str(refused.value)
@@ -228,7 +228,7 @@ def test_of_two_bundles_registered_at_once_as_one_version_one_is(
 
     registered = [answer for answer in answers if isinstance(answer, Version)]
     assert len(registered) == 1
-    assert [type(answer) for answer in answers if answer not in registered] == [VersionConflict]
+    assert [type(answer) for answer in answers if answer not in registered] == [VersionConflictError]
     assert registry.versions(name) == registered
 
 
@@ -262,7 +262,7 @@ def test_a_version_damaged_since_is_refused_by_name_and_put_right_by_registering
     weights = Path(version.uri.removeprefix("file://")) / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
 
-    with pytest.raises(CopyDamaged, match=r"adapter_model\.safetensors"):
+    with pytest.raises(DamagedArtifactError, match=r"adapter_model\.safetensors"):
         registry.export(str(version), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -276,7 +276,7 @@ def test_another_bundle_at_the_address_is_refused(registry: Registry, name: str,
     shutil.rmtree(lies)
     shutil.copytree(lay, lies)
 
-    with pytest.raises(CopyDamaged, match=f"holds another bundle, {other.digest}, not {one.digest}"):
+    with pytest.raises(DamagedArtifactError, match=f"holds another bundle, {other.digest}, not {one.digest}"):
         registry.export(str(one), tmp_path / "out")
 
 
@@ -285,7 +285,7 @@ def test_nothing_is_exported_over_what_is_there(registry: Registry, name: str, t
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
 
-    with pytest.raises(RegistryRefused, match="is there already"):
+    with pytest.raises(RegistryRequestError, match="is there already"):
         registry.export(str(version), tmp_path / "out")
 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
@@ -304,9 +304,9 @@ def test_an_adapter_on_a_relative_base_takes_another_address(
         adapter, name=name, version="1", labels=["N", "P"], base=BaseRef(uri="../base", sha256=pins)
     )
 
-    with pytest.raises(RegistryRefused, match=r"'\.\./base', a path relative to the bundle"):
+    with pytest.raises(RegistryRequestError, match=r"'\.\./base', a path relative to the bundle"):
         registry.register(adapter)
-    with pytest.raises(CopyDamaged, match=r"nowhere.* nothing was registered"):
+    with pytest.raises(DamagedArtifactError, match=r"nowhere.* nothing was registered"):
         registry.register(adapter, base=str(tmp_path / "nowhere"))
     assert not registry.versions(name)
 
@@ -315,19 +315,19 @@ def test_an_adapter_on_a_relative_base_takes_another_address(
 
 
 def test_what_is_not_there_is_said(registry: Registry, name: str, tmp_path: Path) -> None:
-    with pytest.raises(VersionUnknown, match=f"no model '{name}' in the registry; there are: "):
+    with pytest.raises(UnknownVersionError, match=f"no model '{name}' in the registry; there are: "):
         registry.get(f"{name}/1")
     versions(registry, name, tmp_path, "1", "2")
     registry.set_alias(name, "canary", "2")
-    with pytest.raises(VersionUnknown, match=rf"no version '3' of {name}; there are: 1, 2"):
+    with pytest.raises(UnknownVersionError, match=rf"no version '3' of {name}; there are: 1, 2"):
         registry.set_alias(name, "champion", "3")
     with pytest.raises(
-        VersionUnknown, match=rf"{name}@champion points to no version; its aliases are: canary"
+        UnknownVersionError, match=rf"{name}@champion points to no version; its aliases are: canary"
     ):
         registry.get(f"{name}@champion")
-    with pytest.raises(VersionUnknown, match="nothing to remove"):
+    with pytest.raises(UnknownVersionError, match="nothing to remove"):
         registry.delete_alias(name, "champion")
-    with pytest.raises(RegistryRefused, match="is not a version of the registry"):
+    with pytest.raises(RegistryRequestError, match="is not a version of the registry"):
         registry.delete_alias("../versions", "champion")
 
 
@@ -381,7 +381,7 @@ def test_of_many_who_move_an_alias_at_once_one_wins_and_each_other_is_told(
         ]
     )
 
-    told = [answer for answer in answers if isinstance(answer, AliasConflict)]
+    told = [answer for answer in answers if isinstance(answer, AliasConflictError)]
     [won] = [answer for answer in answers if answer not in told]
     assert all(f"moved {name}@champion first, to {won.version} since" in str(loser) for loser in told)
     assert [move.version for move in registry.history(name, "champion")] == ["0", won.version]
@@ -402,7 +402,7 @@ def test_writers_who_try_again_leave_every_move_and_mlflow_in_step(
             try:
                 registry.set_alias(name, "canary", version)
                 return
-            except AliasConflict:
+            except AliasConflictError:
                 continue
 
     together([lambda version=version: move(version) for version in numbers])
@@ -439,7 +439,7 @@ def test_a_move_stands_while_mlflow_cannot_be_told(
     with pytest.MonkeyPatch.context() as broken:
 
         def fail(*_: object) -> None:
-            raise RegistryUnavailable("MLflow is away")
+            raise RegistryUnavailableError("MLflow is away")
 
         broken.setattr(Tracking, "point", fail)
         registry.set_alias(name, "champion", "1")
@@ -466,7 +466,7 @@ def test_other_artifacts_than_its_own_are_refused(
 ) -> None:
     versions(registry, name, tmp_path, "1")
 
-    with pytest.raises(RegistryRefused, match="set the artifact store that belongs to the registry"):
+    with pytest.raises(RegistryRequestError, match="set the artifact store that belongs to the registry"):
         open_registry(uri, str(tmp_path / "elsewhere")).get(f"{name}/1")
 
 

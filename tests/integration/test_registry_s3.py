@@ -31,11 +31,16 @@ from serve_app.model.store import fetch
 from tests.integration.aws import PATIENCE_S, forget, listening, moto, point_at
 from tests.integration.models import save
 from tests.integration.registries import BUILTIN, Meeting, together, write_run
-from train.errors import AliasConflict, CopyDamaged, RegistryRefused, RegistryUnavailable
+from train.errors import (
+    AliasConflictError,
+    DamagedArtifactError,
+    RegistryRequestError,
+    RegistryUnavailableError,
+)
 from train.registry import Registry, open_registry
-from train.registry.copies import key_of
-from train.registry.place import Place, open_place
-from train.registry.tracking import Tracking
+from train.registry.artifacts import key_of
+from train.registry.mlflow_backend import Tracking
+from train.storage.base import Place, open_place
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "models"
@@ -217,7 +222,7 @@ def test_a_file_that_cannot_be_sent_is_named_and_nothing_is_registered(
     else:
         wire.refuse = file
 
-    with pytest.raises(RegistryUnavailable, match=rf"{file}.*AccessDenied") as failed:
+    with pytest.raises(RegistryUnavailableError, match=rf"{file}.*AccessDenied") as failed:
         registry.register(run)
 
     assert "s3://" in str(failed.value)
@@ -235,7 +240,7 @@ def test_bytes_changed_on_the_way_are_noticed_before_anything_is_registered(
     after_the_manifest = partial(spoil, address(run))
     wire.after[MANIFEST] = lambda: wire.after.update({MANIFEST: after_the_manifest})  # the mark comes first
 
-    with pytest.raises(CopyDamaged, match=r"adapter_model\.safetensors.* nothing was registered"):
+    with pytest.raises(DamagedArtifactError, match=r"adapter_model\.safetensors.* nothing was registered"):
         registry.register(run)
 
     assert not registry.versions(name)
@@ -253,7 +258,7 @@ def test_a_version_damaged_since_is_not_served_and_registering_again_puts_it_rig
 
     with pytest.raises(DigestMismatch, match=r"adapter_model\.safetensors"):
         fetch(version.uri, cache_dir=tmp_path / "cache")
-    with pytest.raises(CopyDamaged, match=r"adapter_model\.safetensors"):
+    with pytest.raises(DamagedArtifactError, match=r"adapter_model\.safetensors"):
         registry.export(str(version), tmp_path / "out")
 
     assert registry.register(run) == version
@@ -270,7 +275,7 @@ def test_an_adapter_on_a_folder_of_this_machine_needs_a_base_that_others_reach(
         write_manifest(
             adapter, name=name, version="1", labels=["N", "P"], base=BaseRef(uri=path, sha256=pins)
         )
-        with pytest.raises(RegistryRefused, match=r"a folder of this machine.*--base"):
+        with pytest.raises(RegistryRequestError, match=r"a folder of this machine.*--base"):
             registry.register(adapter)
     assert not wire.puts
 
@@ -299,7 +304,7 @@ def test_of_many_who_move_an_alias_at_once_one_wins_and_each_other_is_told(
         ]
     )
 
-    told = [answer for answer in answers if isinstance(answer, AliasConflict)]
+    told = [answer for answer in answers if isinstance(answer, AliasConflictError)]
     [won] = [answer for answer in answers if answer not in told]
     assert len(told) == WRITERS - 1
     assert all(f"moved {name}@champion first, to {won.version} since" in str(loser) for loser in told)
@@ -353,7 +358,9 @@ def test_a_record_removed_meanwhile_is_not_written_over(place: Place) -> None:
 def test_a_bucket_that_is_not_there_is_said(wire: Wire, uri: str, name: str, tmp_path: Path) -> None:
     registry = open_registry(uri, "s3://nowhere/registry")
 
-    with pytest.raises(RegistryUnavailable, match=r"s3://nowhere/registry.*NoSuchBucket.*create the bucket"):
+    with pytest.raises(
+        RegistryUnavailableError, match=r"s3://nowhere/registry.*NoSuchBucket.*create the bucket"
+    ):
         registry.register(write_run(tmp_path / "run", name=name))
 
 
@@ -365,7 +372,7 @@ def test_an_endpoint_that_does_not_answer(
         point_at(f"http://127.0.0.1:{free_port()}", broken)
         registry = open_registry(uri, ARTIFACTS)
         broken.setattr("time.sleep", lambda _: None)  # botocore's pauses between its attempts
-        with pytest.raises(RegistryUnavailable, match="check the network and AWS_ENDPOINT_URL"):
+        with pytest.raises(RegistryUnavailableError, match="check the network and AWS_ENDPOINT_URL"):
             registry.register(run)
 
 
@@ -417,7 +424,7 @@ def test_a_tracking_server_that_does_not_answer(wire: Wire, monkeypatch: pytest.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     address = f"127.0.0.1:{free_port()}"
 
-    with pytest.raises(RegistryUnavailable, match=f"MLflow at http://{address} answered") as failed:
+    with pytest.raises(RegistryUnavailableError, match=f"MLflow at http://{address} answered") as failed:
         open_registry(f"http://me:secret@{address}", ARTIFACTS)
 
     assert "secret" not in str(failed.value)

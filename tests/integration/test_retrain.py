@@ -18,12 +18,12 @@ from serve_app.model.store import fetch
 from serve_app.service import Classified, Scored, Timing
 from tests.contract.fake_replica import LIVE
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
-from tests.unit.train.captured.logs import put, write_unsure
-from train.captured.reading import Log
-from train.drift.measuring import look
+from tests.unit.train.prediction_log.logs import put, write_unsure
+from train.drift.detector import check_drift
 from train.drift.thresholds import read_thresholds
 from train.evaluation.thresholds import DEFAULT
-from train.models import CACHE
+from train.model_uri import CACHE
+from train.prediction_log.reader import Log
 from train.registry import open_registry
 
 pytestmark = pytest.mark.ray
@@ -210,7 +210,7 @@ def test_a_retrained_version_s_reference_is_the_traffic_that_it_answers(folder: 
     put(FolderStore(tmp_path), records, [])
 
     hour = timedelta(hours=1)
-    found = look(Log(str(tmp_path)), bundle, read_thresholds(), since=NOON - hour, until=NOON + hour)
+    found = check_drift(Log(str(tmp_path)), bundle, read_thresholds(), since=NOON - hour, until=NOON + hour)
 
     assert (found.report.verdict, found.report.reasons) == ("ok", ())
 

@@ -14,7 +14,7 @@ from cluster.rollout.state import ModelVersion, Rollout, RolloutState, Verb
 from cluster.rollout.targets.base import TrafficSplit
 from tests.integration.registries import write_run
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
-from train.errors import RegistryUnavailable
+from train.errors import RegistryUnavailableError
 from train.registry import Registry, Version, open_registry
 
 
@@ -135,7 +135,7 @@ def test_a_registry_that_does_not_answer_stops_the_controller_and_not_the_pods(
     registry: Registry, uris: dict[str, str], tmp_path: Path
 ) -> None:
     def down() -> Registry:
-        raise RegistryUnavailable("nobody answers")
+        raise RegistryUnavailableError("nobody answers")
 
     pods = world(tmp_path, registry.get("senti/1"))
     with pytest.raises(RolloutRegistryError, match="rollout resume"):

@@ -25,7 +25,7 @@ ROOMS = {*MAY_IMPORT, "tests"}
 MODEL = ("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "tokenizer")
 TORCH = {f"serve_app/model/{name}.py" for name in MODEL}
 PYARROW = "serve_app/capture/parquet.py"
-MLFLOW = "train/registry/tracking.py"
+MLFLOW = "train/registry/mlflow_backend.py"
 SETTINGS = "serve_app/settings.py"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.zoo.data_files import DATA_FILES, TWO_ROWS, DataFile
+from train.datasets.columns import column_names
+from train.datasets.reading import label_values, read_examples
 from train.errors import TrainError
 from train.settings import FileSettings
-from train.texts.columns import column_names
-from train.texts.reading import label_values, read_examples
 
 LABELS = ("NEGATIVE", "POSITIVE")
 CASES = pytest.mark.parametrize("file", DATA_FILES, ids=[file.name for file in DATA_FILES])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.zoo.architectures import ARCHITECTURES, LABELS, save
-from train.base import find_base
-from train.errors import BaseInvalid, TrainError
-from train.fitting.preflight import check_base
+from train.base_model import find_base
+from train.errors import BaseModelError, TrainError
 from train.settings import FitSettings
+from train.training.preflight import check_base
 
 METHODS = ("lora", "full")
 REFUSED = {("ibert", "lora"): "does not fit the base", ("mixtral", "lora"): "mixture of experts"}
@@ -96,5 +96,5 @@ def test_what_is_trained_is_what_is_served(
 def test_a_base_whose_weights_are_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = save(tmp_path / "mixed", "bert", head="AutoModel")
     shutil.copy(save(tmp_path / "other", "t5", head="AutoModel") / "model.safetensors", folder)
-    with pytest.raises(BaseInvalid, match=r"are not those of its config\.json"):
+    with pytest.raises(BaseModelError, match=r"are not those of its config\.json"):
         check(folder, "full")

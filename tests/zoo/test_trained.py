@@ -23,18 +23,17 @@ from serve_app.model.store import fetch
 from tests.zoo.architectures import WORDS, save
 from tests.zoo.test_fitted import settings
 from tests.zoo.test_served import SAME, pipeline_scores
-from train.base import find_base, load_tokenizer
-from train.fitting.loop import train_loop
-from train.fitting.preflight import check_base
-from train.fitting.prepare import Prepared, open_prepared
-from train.fitting.result import write_result
+from train.base_model import find_base, load_tokenizer
+from train.datasets.dedup import word_keys
+from train.datasets.reading import read_examples
+from train.datasets.splits import data_digest, divide_sets, keys_of
+from train.datasets.tokenized import TokenWriter, write_parts
 from train.profile import read_profile
 from train.settings import FitSettings
-from train.texts.keys import word_keys
-from train.texts.parts import keys_of
-from train.texts.reading import read_examples
-from train.texts.sets import data_digest, divide_sets
-from train.texts.tokens import TokenWriter, write_parts
+from train.training.artifacts import write_result
+from train.training.data import Prepared, open_prepared
+from train.training.loop import train_loop
+from train.training.preflight import check_base
 
 LABELS = ("no", "yes")
 CHANGES = {
@@ -63,7 +62,7 @@ def write_texts(path: Path) -> None:
 
 
 def prepare(run: FitSettings, root: Path, folder: Path) -> Prepared:
-    """What `train.fitting.prepare` writes, without a cluster."""
+    """What `train.training.data` writes, without a cluster."""
     tokenizer = load_tokenizer(find_base(run.base)).backend_tokenizer
     examples = read_examples(str(root), run.data[0], run.labels)
     ids = [tokenizer.encode(example.text).ids for example in examples]

@@ -5,14 +5,23 @@ import math
 import numpy as np
 from scipy import stats
 
-from train.drift.estimates import by_mean_score, mean_score
-from train.drift.findings import Measure
 from train.drift.mmd import Embedded, discrepancy
-from train.drift.rates import fall_p, rate_rise_p
 from train.drift.reference import Reference
-from train.drift.shift import Counts, coarsen, homogeneity_p, psi, shares, total_variation
+from train.drift.results import Measure
+from train.drift.statistics import (
+    Counts,
+    by_mean_score,
+    coarsen,
+    fall_p,
+    homogeneity_p,
+    mean_score,
+    psi,
+    rate_rise_p,
+    shares,
+    total_variation,
+)
 from train.drift.thresholds import Thresholds
-from train.drift.traffic import Traffic
+from train.drift.window import Traffic
 from train.profile import Histogram
 
 

@@ -9,12 +9,19 @@ of texts would appear as another domain. Therefore only texts with the same pred
 permuted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from train.drift.shift import Counts, Floats
+from train.drift.statistics import Counts, Floats
+from train.profile import Halves, ask
+
+if TYPE_CHECKING:
+    from serve_app.model.classifier import Classifier
+
 
 PERMUTATIONS = 2_000
 """The minimum p-value is 1 / 2,001, which stays below 0.01 after a correction for ten checks."""
@@ -114,3 +121,26 @@ def squared(kernel: Floats, chosen: Floats) -> Floats:
     yy = kernel.sum() - 2 * xy - xx
     found: Floats = xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
     return found
+
+
+def embed_texts(classifier: "Classifier", texts: Sequence[str]) -> Embedded:
+    """Compute the embeddings and predictions of at least one text.
+
+    Raises:
+        BundleInvalid: The model's head does not use the first token.
+    """
+    logits, embeddings = ask(classifier, classifier.preprocess(texts))
+    return Embedded(embeddings, logits.argmax(axis=1))
+
+
+def answered(classifier: "Classifier", embeddings: Halves) -> Embedded:
+    """Return embeddings of a profile with the predictions that the model's head makes for them.
+
+    Raises:
+        BundleInvalid: The model's head does not use the first token.
+    """
+    import torch
+
+    floats = embeddings.astype(np.float32)
+    logits = classifier.logits_of_embeddings(torch.from_numpy(floats))
+    return Embedded(floats, logits.argmax(dim=-1).cpu().numpy())

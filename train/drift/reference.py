@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.model.bundle import BundleManifest
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.profile import Halves, ReferenceProfile, read_profile
 
 
@@ -34,10 +34,10 @@ def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
     """Read the reference of a bundle.
 
     Raises:
-        DataInvalid: The bundle has no profile, or a damaged one.
+        DataError: The bundle has no profile, or a damaged one.
     """
     if manifest.reference_profile is None:
-        raise DataInvalid(
+        raise DataError(
             f"{manifest.name} {manifest.version} has no reference profile to hold the log against; "
             "`python -m train fit` writes one into the bundle"
         )

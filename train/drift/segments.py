@@ -7,19 +7,16 @@ that variation is estimated from the history of all segments, and of the segment
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from train.drift.findings import Measure
-from train.drift.shift import Counts, Floats
+from train.drift.results import Measure
+from train.drift.statistics import Counts, Floats
 from train.drift.thresholds import Thresholds
-from train.drift.traffic import Traffic
-
-SegmentHistory = Mapping[str, Counts]
-"""Texts by period and predicted label, by name of the segment: int64 (periods, labels)."""
+from train.drift.window import SegmentHistory, Traffic
 
 _PRIOR_PERIODS = 6
 """Weight in periods of the variation of all segments in the estimate for one. In `python -m

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from train.datasets.examples import Example
+from train.datasets.splits import read_set, read_splits
 from train.errors import TrainError
-from train.evaluation.document import ModelCard
-from train.evaluation.figures import Figures, figures
-from train.fitting.batches import steps
-from train.models import CACHE
+from train.evaluation.metrics import Figures, figures
+from train.evaluation.results import ModelCard
+from train.model_uri import CACHE
 from train.settings import FitSettings
-from train.texts.examples import Example
-from train.texts.sets import read_set, read_splits
+from train.training.batches import steps
 
 BATCH_TEXTS = 32
 

@@ -23,7 +23,7 @@ from train.evaluation.compare import (
     interval,
     p_not_worse,
 )
-from train.evaluation.document import Difference, Evaluation, SetResult
+from train.evaluation.results import Difference, Evaluation, SetResult
 from train.evaluation.thresholds import Overall as OverallBounds
 from train.evaluation.thresholds import Thresholds
 

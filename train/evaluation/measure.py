@@ -10,8 +10,10 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from train.errors import DataInvalid
-from train.evaluation.behaviour import BehaviourTest, Case, Polarity, Said, behaviour_tests, fails, polarity
+from train.datasets.examples import Example
+from train.errors import DataError
+from train.evaluation.behavior import BehaviourTest, Case, Polarity, Said, behaviour_tests, fails, polarity
+from train.evaluation.calibration import calibration
 from train.evaluation.compare import (
     RESAMPLES,
     Counts,
@@ -22,7 +24,9 @@ from train.evaluation.compare import (
     paired_counts,
     wilson,
 )
-from train.evaluation.document import (
+from train.evaluation.evaluate import BATCH_TEXTS, Answers, Model, Scores
+from train.evaluation.metrics import figures
+from train.evaluation.results import (
     Average,
     AverageDifference,
     AverageFigures,
@@ -39,12 +43,8 @@ from train.evaluation.document import (
     Speed,
     SpeedResult,
 )
-from train.evaluation.evaluate import BATCH_TEXTS, Answers, Model, Scores
-from train.evaluation.figures import figures
-from train.evaluation.reliability import calibration
 from train.evaluation.slices import LEAST_TEXTS, Slice, slices_of
-from train.fitting.batches import steps
-from train.texts.examples import Example
+from train.training.batches import steps
 
 CONFIDENCE = 0.95
 _EXAMPLES = 5
@@ -72,7 +72,7 @@ def measure(
     least_slice_texts: int = LEAST_TEXTS,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Evaluation:
@@ -87,29 +87,29 @@ def measure(
         least_slice_texts: Minimum number of texts of a slice; smaller slices are joined.
         resamples: Number of resamples of every bootstrap.
         seed: Random seed of every bootstrap.
-        tell: Callback that receives progress messages, one line each.
+        on_progress: Callback that receives progress messages, one line each.
         clock: Clock in seconds, for the interval of the messages.
         now: Clock for the time stamp of the evaluation.
 
     Raises:
-        DataInvalid: There is no set, a set is empty, or no set has one of the columns.
+        DataError: There is no set, a set is empty, or no set has one of the columns.
         TrainError: A model failed to return predictions.
     """
     if empty := [name for name, examples in sets.items() if not examples]:
-        raise DataInvalid(f"the set {empty[0]!r} has no text to measure on")
+        raise DataError(f"the set {empty[0]!r} has no text to measure on")
     if not sets:
-        raise DataInvalid("there is no set to measure on; the settings hold nothing out and name no test set")
+        raise DataError("there is no set to measure on; the settings hold nothing out and name no test set")
     slices = slices_of(sets, columns, least_texts=least_slice_texts)
     models = [candidate] if against is None else [candidate, against]
     turns: list[tuple[Answers, ...]] = []
     answered = {}
     for name, examples in sets.items():
-        in_turn = list(_in_turn(models, [example.text for example in examples], name, tell, clock))
+        in_turn = list(_in_turn(models, [example.text for example in examples], name, on_progress, clock))
         turns += in_turn
         scores = [np.concatenate([turn[i].scores for turn in in_turn]) for i in range(len(models))]
         truth = np.array([example.label for example in examples], dtype=np.int64)
         answered[name] = Answered(truth, scores[0], scores[1] if against else None)
-    tell("behavioural tests")
+    on_progress("behavioural tests")
     behaviour = behave(candidate, against)
     return assemble(
         candidate,
@@ -251,7 +251,7 @@ def _in_turn(
     models: Sequence[Model],
     texts: Sequence[str],
     name: str,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
     clock: Callable[[], float],
 ) -> Iterable[tuple[Answers, ...]]:
     """Yield the predictions of all models for each batch; the order of the models alternates.
@@ -267,8 +267,8 @@ def _in_turn(
         yield tuple(answers[i] for i in range(len(models)))
         if clock() - told_s >= _TELL_EVERY_S:
             told_s = clock()
-            tell(f"{name}: {number * BATCH_TEXTS + len(batch):,} of {len(texts):,} texts")
-    tell(f"{name}: all {len(texts):,} texts")
+            on_progress(f"{name}: {number * BATCH_TEXTS + len(batch):,} of {len(texts):,} texts")
+    on_progress(f"{name}: all {len(texts):,} texts")
 
 
 def _on_set(truth: Indices, scores: Scores, labels: Sequence[str]) -> ModelOnSet:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from train.errors import DataInvalid
-from train.texts.examples import Example
+from train.datasets.examples import Example
+from train.errors import DataError
 
 OTHER = "(other)"
 LEAST_TEXTS = 30
@@ -28,7 +28,7 @@ def slices_of(
     """Return the slices of every set by every column that it has, the largest first, `(other)` last.
 
     Raises:
-        DataInvalid: No set has one of the columns.
+        DataError: No set has one of the columns.
     """
     found = []
     for column in columns:
@@ -36,7 +36,7 @@ def slices_of(
             name: examples for name, examples in sets.items() if any(column in e.columns for e in examples)
         }
         if not having:
-            raise DataInvalid(f"no set has a column {column!r} to slice by; the sets are {sorted(sets)}")
+            raise DataError(f"no set has a column {column!r} to slice by; the sets are {sorted(sets)}")
         for name, examples in having.items():
             found.extend(_of_set(name, examples, column, least_texts))
     return found

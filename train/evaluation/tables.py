@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from train.evaluation.compare import Interval
-from train.evaluation.document import Evaluation, ModelCard, SetResult
+from train.evaluation.results import Evaluation, ModelCard, SetResult
 
 
 def summary(evaluation: Evaluation) -> str:

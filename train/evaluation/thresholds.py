@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from train.bounds import Count, Fraction, Frozen, read_bounds
+from train.config import Count, Fraction, Frozen, read_bounds
 
 DEFAULT = Path(__file__).parents[1] / "gate.toml"
 
@@ -75,7 +75,7 @@ def read_thresholds(path: Path = DEFAULT) -> Thresholds:
     """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsInvalid: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+        SettingsError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
             range.
     """
     return read_bounds(Thresholds, path, DEFAULT)

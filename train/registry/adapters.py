@@ -12,8 +12,8 @@ from serve_app.model import weights
 from serve_app.model.bundle import MANIFEST, BundleManifest, write_manifest
 from serve_app.model.digests import sha256_files, visible_files
 from serve_app.model.plain import slug
-from train.base import find_base
-from train.errors import RegistryRefused
+from train.base_model import find_base
+from train.errors import RegistryRequestError
 
 _KEPT = (".safetensors", ".json", ".txt", ".model")
 """Weights, configuration and vocabularies."""
@@ -44,15 +44,15 @@ def complete(
         labels: Labels in the order of the logits; by default the base's, or LABEL_0 and so on.
 
     Raises:
-        RegistryRefused: The base is an adapter too.
+        RegistryRequestError: The base is an adapter too.
         serve_app.errors.BundleInvalid: A file cannot be read.
-        BaseInvalid: The base does not exist.
+        BaseModelError: The base does not exist.
     """
     from transformers import AutoConfig
 
     found = find_base(base)
     if found.adapter is not None:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"the base {base!r} is an adapter itself; expected the full weights that {source} was trained on"
         )
     weights.refuse_pointers(source, [weights.ADAPTER, "adapter_config.json"])

@@ -1,7 +1,7 @@
 """Aliases: the record of an alias holds its moves, which determine its version and the alias `previous`.
 
 A record grows by one move at a time, and is written with compare-and-swap: of two writers that read the same
-record, only one succeeds. The functions here are pure; `pointers.py` reads and writes records.
+record, only one succeeds. The functions here are pure; `alias_store.py` reads and writes records.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from train.errors import RegistryRefused, RegistryUnavailable
+from train.errors import RegistryRequestError, RegistryUnavailableError
 
 CHAMPION = "champion"
 CANARY = "canary"
@@ -114,23 +114,23 @@ def parse_record(content: bytes, *, where: str) -> AliasRecord:
     """Decode a stored record.
 
     Raises:
-        RegistryUnavailable: The content is not a record.
+        RegistryUnavailableError: The content is not a record.
     """
     try:
         return AliasRecord.model_validate_json(content)
     except ValidationError as error:
-        raise RegistryUnavailable(
+        raise RegistryUnavailableError(
             f"{where} is not the record of an alias ({error.error_count()} faults); restore it from the "
             "bucket's or the folder's backup, or remove it and set the alias again"
         ) from error
 
 
 def check_alias(alias: str) -> None:
-    """Raise `RegistryRefused` unless an alias of this name can be moved."""
+    """Raise `RegistryRequestError` unless an alias of this name can be moved."""
     if alias == PREVIOUS:
-        raise RegistryRefused(f"{PREVIOUS} follows {CHAMPION} by itself; move {CHAMPION}")
+        raise RegistryRequestError(f"{PREVIOUS} follows {CHAMPION} by itself; move {CHAMPION}")
     if not _ALIAS.fullmatch(alias) or _MLFLOW_KEEPS.fullmatch(alias):
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"{alias!r} is not a valid name of an alias; expected lower-case letters, digits, _ and -, a "
             "letter first, and neither `latest` nor `v` with a number"
         )

@@ -1,8 +1,8 @@
 """Operations of the registry, in an order of steps that keeps it consistent if a writer dies.
 
-To register a version, its files are uploaded, read back and verified (copies.py); then its name and version
-are claimed for its digest; then it is added to MLflow. To move an alias, its record is moved, and then MLflow
-is updated (pointers.py). Reads use the records, and update MLflow if it is outdated.
+To register a version, its files are uploaded, read back and verified (artifacts.py); then its name and
+version are claimed for its digest; then it is added to MLflow. To move an alias, its record is moved, and
+then MLflow is updated (alias_store.py). Reads use the records, and update MLflow if it is outdated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,16 @@ from tempfile import TemporaryDirectory
 
 from serve_app.model.bundle import BundleManifest, read_manifest, verify
 from serve_app.model.store import fetch, fetch_folder
-from train.errors import CopyDamaged, RegistryRefused, VersionConflict, VersionUnknown
-from train.registry import aliases, copies
+from train.errors import DamagedArtifactError, RegistryRequestError, UnknownVersionError, VersionConflictError
+from train.registry import aliases, artifacts
 from train.registry.adapters import complete, is_bare_adapter
+from train.registry.alias_store import AliasStore
 from train.registry.aliases import CHAMPION, PREVIOUS, Expect, Move
-from train.registry.evidence import Evidence, find_bundle, read_evidence
-from train.registry.place import ARTIFACTS_VARIABLE, Place, Stored
-from train.registry.pointers import Pointers
-from train.registry.restating import restate
-from train.registry.tags import TAG, as_tags, as_version
-from train.registry.tracking import Entry, Tracking
-from train.registry.versions import Parent, Version, parse_reference
+from train.registry.mlflow_backend import TAG, Entry, Tracking, as_tags, as_version
+from train.registry.rebundle import rebundle
+from train.registry.references import Parent, Version, parse_reference
+from train.registry.run_metadata import Evidence, find_bundle, read_evidence
+from train.storage.base import ARTIFACTS_VARIABLE, Place, Stored
 
 
 class Registry:
@@ -38,7 +37,7 @@ class Registry:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._tracking, self._place, self._say = tracking, place, say
-        self._pointers = Pointers(tracking, place, now=now, numbers=self._numbers)
+        self._alias_store = AliasStore(tracking, place, now=now, numbers=self._numbers)
 
     def register(
         self,
@@ -59,10 +58,10 @@ class Registry:
             parent: Reference of the version it was trained from; by default the one in the run's report.
 
         Raises:
-            RegistryRefused: There is no bundle, or it could not be served from the registry.
-            VersionConflict: Another bundle has the name and version.
-            CopyDamaged: The uploaded files differ when read back; nothing was registered.
-            RegistryUnavailable: MLflow, S3 or the disk failed; a retry continues.
+            RegistryRequestError: There is no bundle, or it could not be served from the registry.
+            VersionConflictError: Another bundle has the name and version.
+            DamagedArtifactError: The uploaded files differ when read back; nothing was registered.
+            RegistryUnavailableError: MLflow, S3 or the disk failed; a retry continues.
             serve_app.errors.BundleError: The bundle does not match its manifest.
         """
         folder, run = find_bundle(run_or_bundle)
@@ -75,7 +74,7 @@ class Registry:
             return self._add(folder, manifest, evidence, source=None)
         with TemporaryDirectory(prefix="registry-") as staging:
             copy = Path(staging)
-            changed = restate(folder, manifest, copy, name=name, version=version, base=base)
+            changed = rebundle(folder, manifest, copy, name=name, version=version, base=base)
             return self._add(copy, changed, evidence, source=None)
 
     def import_model(
@@ -109,10 +108,10 @@ class Registry:
                 manifest = complete(folder, base, copy, name=name, version=version, labels=labels)
             else:
                 found = fetch(source, cache_dir=cache)
-                manifest = restate(
+                manifest = rebundle(
                     found.folder, found.manifest, copy, name=name, version=version, base=base, labels=labels
                 )
-            copies.check_base(manifest, self._place)
+            artifacts.check_base(manifest, self._place)
             self._say("loading the model, to check it")
             _check_it_answers(copy, cache)
             evidence = read_evidence(copy, None)
@@ -122,26 +121,28 @@ class Registry:
         """Return the version of a reference, `NAME/VERSION` or `NAME@ALIAS`, with or without `registry:`.
 
         Raises:
-            RegistryRefused: The text is not a reference.
-            VersionUnknown: The version does not exist, or the alias points to none.
-            RegistryUnavailable: MLflow or the artifacts cannot be read.
+            RegistryRequestError: The text is not a reference.
+            UnknownVersionError: The version does not exist, or the alias points to none.
+            RegistryUnavailableError: MLflow or the artifacts cannot be read.
         """
         wanted = parse_reference(reference)
         versions = {found.version: found for found in self._versions(wanted.name)}
         if not versions:
             known = ", ".join(self._tracking.names()) or "none yet"
-            raise VersionUnknown(f"no model {wanted.name!r} in the registry; there are: {known}")
+            raise UnknownVersionError(f"no model {wanted.name!r} in the registry; there are: {known}")
         version = wanted.version
         if wanted.alias is not None:
-            pointed = self._pointers.pointed(wanted.name)
+            pointed = self._alias_store.pointed(wanted.name)
             version = pointed.get(wanted.alias)
             if version is None:
                 are = ", ".join(sorted(alias for alias, at in pointed.items() if at)) or "none"
-                raise VersionUnknown(
+                raise UnknownVersionError(
                     f"{wanted.name}@{wanted.alias} points to no version; its aliases are: {are}"
                 )
         if version not in versions:
-            raise VersionUnknown(f"no version {version!r} of {wanted.name}; there are: {', '.join(versions)}")
+            raise UnknownVersionError(
+                f"no version {version!r} of {wanted.name}; there are: {', '.join(versions)}"
+            )
         return versions[version]
 
     def versions(self, name: str | None = None) -> Sequence[Version]:
@@ -179,42 +180,42 @@ class Registry:
             The move, or the last one if the alias already points to the version.
 
         Raises:
-            VersionUnknown: The version does not exist.
-            RegistryRefused: The alias cannot be set.
-            AliasConflict: The alias is not as expected, or another writer was first; nothing was changed.
-            RegistryUnavailable: MLflow or the artifacts failed.
+            UnknownVersionError: The version does not exist.
+            RegistryRequestError: The alias cannot be set.
+            AliasConflictError: The alias is not as expected, or another writer was first; nothing changed.
+            RegistryUnavailableError: MLflow or the artifacts failed.
         """
         aliases.check_alias(alias)
         target = self.get(f"{name}/{version}")
-        return self._pointers.move(name, alias, target.version, target.digest, expect, undo=undo)
+        return self._alias_store.move(name, alias, target.version, target.digest, expect, undo=undo)
 
     def delete_alias(self, name: str, alias: str, *, expect: str | Expect = Expect.ANYTHING) -> Move:
         """Remove an alias and keep its history. Arguments and errors as for `set_alias`."""
         aliases.check_alias(alias)
-        return self._pointers.move(name, alias, None, None, expect)
+        return self._alias_store.move(name, alias, None, None, expect)
 
     def history(self, name: str, alias: str) -> Sequence[Move]:
         """Return the moves of an alias, the oldest first; for `previous`, those of `champion`."""
-        return self._pointers.record(name, CHAMPION if alias == PREVIOUS else alias).moves
+        return self._alias_store.record(name, CHAMPION if alias == PREVIOUS else alias).moves
 
     def export(self, reference: str, to: Path) -> Version:
         """Download a version's bundle to a new folder, and verify it.
 
         Raises:
-            RegistryRefused: `to` exists and is not empty.
-            VersionUnknown: The version does not exist.
-            CopyDamaged: The registry's files differ from those that were registered.
-            RegistryUnavailable: MLflow, the artifacts or the disk failed.
+            RegistryRequestError: `to` exists and is not empty.
+            UnknownVersionError: The version does not exist.
+            DamagedArtifactError: The registry's files differ from those that were registered.
+            RegistryUnavailableError: MLflow, the artifacts or the disk failed.
         """
         version = self.get(reference)
         self._say(f"copying {version.uri}")
-        copies.bring(version.uri, version.digest, to)
+        artifacts.bring(version.uri, version.digest, to)
         return version
 
     def _add(
         self, folder: Path, manifest: BundleManifest, evidence: Evidence, *, source: str | None
     ) -> Version:
-        copies.check_base(manifest, self._place)
+        artifacts.check_base(manifest, self._place)
         there = self._own(manifest.name).get(manifest.version)
         claim_key = f"versions/{manifest.name}/{manifest.version}"
         claim = self._place.read(claim_key)
@@ -225,25 +226,25 @@ class Registry:
         if there is None:
             tags = as_tags(manifest, evidence, source)
             run_id = self._tracking.record_run(manifest.name, manifest.version, evidence, tags)
-            uri = self._place.uri(copies.key_of(manifest))
+            uri = self._place.uri(artifacts.key_of(manifest))
             made = self._tracking.create(manifest.name, uri=uri, run_id=run_id, tags=tags)
             if self._own(manifest.name)[manifest.version].number != made.number:
                 self._tracking.remove(made)  # the same bundle, registered at the same moment
         return self.get(f"{manifest.name}/{manifest.version}")
 
     def _send(self, folder: Path, manifest: BundleManifest, *, repair: bool) -> None:
-        uri = self._place.uri(copies.key_of(manifest))
+        uri = self._place.uri(artifacts.key_of(manifest))
         if repair:
             try:
-                return copies.check(uri, manifest.digest)
-            except CopyDamaged as error:
+                return artifacts.check(uri, manifest.digest)
+            except DamagedArtifactError as error:
                 self._say(f"{error}; uploading it again")
-        copies.send(self._place, folder, manifest, self._say)
+        artifacts.send(self._place, folder, manifest, self._say)
         self._say("verifying the upload")
         try:
-            copies.check(uri, manifest.digest)
-        except CopyDamaged as error:
-            raise CopyDamaged(f"{error}; nothing was registered: fix this and retry") from error
+            artifacts.check(uri, manifest.digest)
+        except DamagedArtifactError as error:
+            raise DamagedArtifactError(f"{error}; nothing was registered: fix this and retry") from error
 
     def _own(self, name: str) -> dict[str, Entry]:
         """Return the model's versions with this project's tags; of duplicates, the first."""
@@ -253,7 +254,7 @@ class Registry:
             if f"{TAG}digest" not in entry.tags:
                 continue
             if not entry.uri.startswith(here):
-                raise RegistryRefused(
+                raise RegistryRequestError(
                     f"version {entry.number} of {name} is at {entry.uri}, outside of {here}; set the "
                     f"artifact store that belongs to the registry (--artifacts or {ARTIFACTS_VARIABLE})"
                 )
@@ -267,7 +268,7 @@ class Registry:
         entries = self._own(name)
         if not entries:
             return []
-        pointed = self._pointers.mirror(name)
+        pointed = self._alias_store.mirror(name)
         figures = self._tracking.figures(name)
         return [
             as_version(
@@ -280,9 +281,9 @@ class Registry:
 
 
 def _refuse_other(manifest: BundleManifest, claim: Stored | None) -> None:
-    """Raise `VersionConflict` if the name and version are claimed for another digest."""
+    """Raise `VersionConflictError` if the name and version are claimed for another digest."""
     if claim is not None and (digest := claim.content.decode()) != manifest.digest:
-        raise VersionConflict(
+        raise VersionConflictError(
             f"{manifest.name}/{manifest.version} is the bundle {digest}; this one is {manifest.digest}. "
             "Versions are immutable: use another one with --version"
         )

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from train.registry.aliases import Move
-from train.registry.versions import Version
+from train.registry.references import Version
 
 _HEADLINE = ("held_out.", ".balanced_accuracy")
 _LINEAGE = ("registered", "parent", "source", "data digest", "code commit")

@@ -1,10 +1,10 @@
 """Check that a retrained version is more accurate on the traffic than the champion."""
 
-from train.evaluation.document import Evaluation
 from train.evaluation.gate import Check, in_points, interval_of, mean_draws, more_texts, paired_sample
+from train.evaluation.results import Evaluation
 from train.evaluation.thresholds import Overall
-from train.retraining.bounds import GateBounds
-from train.retraining.planning import AUDIT, FEEDBACK
+from train.retraining.config import GateBounds
+from train.retraining.run_spec import AUDIT, FEEDBACK
 
 _LEAST_AUDIT = 400
 """Requested number of texts of an audit sample if there is none; `python -m tests.bench.gate_power

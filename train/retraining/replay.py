@@ -8,23 +8,23 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from train.errors import DataInvalid, RegistryRefused
+from train.datasets.files import absolute, join, list_files, open_filesystem
+from train.datasets.splits import training_labels
+from train.errors import DataError, RegistryRequestError
 from train.registry import Registry, Version
-from train.registry.evidence import REPORT
+from train.registry.run_metadata import REPORT
 from train.settings import DataSettings, FileSettings, FitSettings, settings_of
-from train.texts.files import absolute, join, list_files, open_filesystem
-from train.texts.sets import training_labels
 
 
 def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, str]:
     """Return the settings that made a version, and the root of its texts, from its report in the registry.
 
     Raises:
-        RegistryRefused: The registry has no report of it, as for imported models.
+        RegistryRequestError: The registry has no report of it, as for imported models.
     """
     reports = [file for file in registry.files(champion) if file.rsplit("/", 1)[-1] == REPORT]
     if not reports:
-        raise RegistryRefused(
+        raise RegistryRequestError(
             f"the registry keeps no report of {champion} that says what it learned from; name the old texts "
             "with --replay SETTINGS.toml --data DATA_DIR, or give --no-replay to learn from feedback alone"
         )
@@ -66,21 +66,21 @@ def with_replay(settings: FitSettings, replay: float, *, most_passes: float) -> 
         most_passes: Maximum number of passes over each old set.
 
     Raises:
-        DataInvalid: An old set is missing.
+        DataError: An old set is missing.
     """
     new, *old = settings.data
     for of_set in old:
         try:
             list_files(of_set.file)
-        except DataInvalid as error:
-            raise DataInvalid(
+        except DataError as error:
+            raise DataError(
                 f"the old texts of {of_set.name!r} are to be shown again, but {error}; name where they are "
                 "with --replay SETTINGS.toml --data DIR"
             ) from error
     labels = training_labels(settings, "")
     counts = np.unique(labels[new.name], return_counts=True)[1]
-    showings = replay * len(counts) * round(new.passes * counts.min())
-    passes = min(most_passes, showings / max(1, sum(len(labels[of_set.name]) for of_set in old)))
+    num_replay_samples = replay * len(counts) * round(new.passes * counts.min())
+    passes = min(most_passes, num_replay_samples / max(1, sum(len(labels[of_set.name]) for of_set in old)))
     shown = [of_set.model_copy(update={"passes": passes}) for of_set in old if passes > 0]
     return settings.model_copy(update={"data": (new, *shown)})
 

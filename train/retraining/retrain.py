@@ -13,28 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.model.store import Bundle, fetch
-from train.captured.reading import Log, Window
-from train.errors import RetrainingRefused
+from train.datasets.files import absolute, join
+from train.errors import RetrainingError
 from train.evaluation.evaluate import LocalModel, read_sets
 from train.evaluation.gate import Verdict, decide
 from train.evaluation.measure import measure
 from train.evaluation.report import write_report
 from train.evaluation.thresholds import Thresholds
-from train.fitting.fit import Resources, fit
-from train.local_ray import ray_for_a_while
-from train.models import CACHE
+from train.model_uri import CACHE
+from train.prediction_log.reader import Log, Window
+from train.ray_session import ray_for_a_while
 from train.registry import Registry, Version
 from train.registry.aliases import CHAMPION
-from train.retraining.bounds import Bounds
+from train.retraining.config import Bounds
+from train.retraining.feedback_dataset import AUDIT_FILE, FILE, keep, write_labelled
 from train.retraining.gain import gain
-from train.retraining.labelled import AUDIT_FILE, FILE, keep, write_labelled
-from train.retraining.planning import roles_of, settings_for, version_name
-from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
 from train.retraining.replay import champion_run, located, old_sets, with_replay
-from train.retraining.traffic import FILE as TRAFFIC
-from train.retraining.traffic import write_traffic
+from train.retraining.run_spec import roles_of, settings_for, version_name
+from train.retraining.state import Retraining, held, read_retraining, retrainings, write_retraining
+from train.retraining.traffic_sample import FILE as TRAFFIC
+from train.retraining.traffic_sample import write_traffic
 from train.settings import FitSettings
-from train.texts.files import absolute, join
+from train.training.trainer import Resources, fit
 
 _DATA = "data"
 _EVALUATION = "evaluation"
@@ -59,7 +59,7 @@ class Retrainer:
     forget: bool = False
     """Whether to train on the feedback alone."""
     resources: Resources = field(default_factory=Resources)
-    tell: Callable[[str], None] = lambda _: None
+    on_progress: Callable[[str], None] = lambda _: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def retrain(
@@ -79,7 +79,7 @@ class Retrainer:
                 retrained on, or refused for, is not repeated.
 
         Raises:
-            RetrainingRefused: Another process runs it, or it was started from another champion or log.
+            RetrainingError: Another process runs it, or it was started from another champion or log.
             TrainError: A stage failed; the same call repeats that stage.
         """
         champion = self.registry.get(f"{name}@{CHAMPION}")
@@ -97,12 +97,12 @@ class Retrainer:
                 changed_at=self.now(),
             )
             if retraining.log != self.log.address:
-                raise RetrainingRefused(
+                raise RetrainingError(
                     f"version {version} was begun from the log {retraining.log or 'of an earlier release'}, "
                     f"and not from {self.log.address}; choose another version, or give that log"
                 )
             if retraining.champion != champion.version:
-                raise RetrainingRefused(
+                raise RetrainingError(
                     f"version {version} was begun from champion {retraining.champion}, and now {champion} is "
                     "champion; choose another version"
                 )
@@ -131,7 +131,7 @@ class _Work:
             return retraining
         settings = self._settings(retraining)
         if not retraining.fitted:
-            self._with.tell("training")
+            self._with.on_progress("training")
             with ray_for_a_while():
                 fit(
                     settings,
@@ -148,7 +148,7 @@ class _Work:
             retraining = self._note(retraining, passed=verdict.passed, reasons=verdict.reasons, status=status)
         if not retraining.passed:
             return retraining
-        self._with.tell("registering")
+        self._with.on_progress("registering")
         made = self._with.registry.register(self._folder)
         return self._note(retraining, status="registered", uri=made.uri)
 
@@ -158,7 +158,7 @@ class _Work:
         return changed
 
     def _label(self, retraining: Retraining) -> Retraining:
-        self._with.tell("joining feedback")
+        self._with.on_progress("joining feedback")
         bounds, labels = self._with.bounds.labels, self._bundle.manifest.labels
         found = write_labelled(
             self._with.log,
@@ -219,7 +219,7 @@ class _Work:
         return self._with.old or champion_run(self._with.registry, self._champion)
 
     def _judge(self, settings: FitSettings, retraining: Retraining) -> Verdict:
-        self._with.tell("measuring it against the champion")
+        self._with.on_progress("measuring it against the champion")
         most = self._with.bounds.gate.max_set_texts
         sets = {name: examples[:most] for name, examples in read_sets(settings, "").items()}
         evaluation = measure(
@@ -227,7 +227,7 @@ class _Work:
             LocalModel(self._champion.uri, settings.labels),
             sets,
             roles=roles_of(settings, complete=retraining.complete),
-            tell=self._with.tell,
+            on_progress=self._with.on_progress,
         )
         verdict = decide(evaluation, self._with.gate)
         enough = gain(evaluation, settings.version, self._with.bounds.gate, self._with.gate.overall)

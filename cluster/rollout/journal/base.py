@@ -57,7 +57,7 @@ def open_journal(address: str) -> Journal:
     from cluster.rollout.errors import JournalUnavailableError
     from cluster.rollout.journal.object_store import ObjectStoreJournal
     from train.errors import RegistryError
-    from train.registry.place import open_place
+    from train.storage.base import open_place
 
     try:
         return ObjectStoreJournal(open_place(address))

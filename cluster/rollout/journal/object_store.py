@@ -31,7 +31,7 @@ from cluster.rollout.errors import (
 )
 from cluster.rollout.state import Command, Entry, Rollout, after, parse_command
 from train.errors import RegistryError
-from train.registry.place import Place, Stored
+from train.storage.base import Place, Stored
 
 LEASE_S = 90.0
 """Lease of the lock in seconds: for so long a controller that died blocks the next one."""

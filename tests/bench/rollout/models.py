@@ -20,7 +20,7 @@ from serve_app.model import lora, store
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.weights import ADAPTER
-from train.models import CACHE
+from train.model_uri import CACHE
 
 WIDER = 11
 """Factor by which the slow model's feed-forward layers are wider; `slowness` measures the effect."""

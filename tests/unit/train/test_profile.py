@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.errors import DataInvalid
+from train.errors import DataError
 from train.profile import (
     EMBEDDINGS,
     LENGTH_EDGES,
@@ -103,7 +103,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_embeddings_of_another_shape_are_not_written(tmp_path: Path) -> None:
     profile, sample = built()
 
-    with pytest.raises(DataInvalid, match=r"\(3, 2\), the profile says float16 \(4, 2\)"):
+    with pytest.raises(DataError, match=r"\(3, 2\), the profile says float16 \(4, 2\)"):
         write_profile(tmp_path, profile, sample[:3])
 
 
@@ -111,7 +111,7 @@ def test_activations_beyond_float16_are_told(tmp_path: Path) -> None:
     profile, sample = built()
     sample[0, 0] = np.inf
 
-    with pytest.raises(DataInvalid, match="not a finite float16"):
+    with pytest.raises(DataError, match="not a finite float16"):
         write_profile(tmp_path, profile, sample)
 
 
@@ -131,15 +131,15 @@ def test_a_profile_that_was_changed_is_refused(
     document = json.loads((tmp_path / PROFILE).read_text())
     (tmp_path / PROFILE).write_text(json.dumps(document | {field: value}))
 
-    with pytest.raises(DataInvalid, match=message):
+    with pytest.raises(DataError, match=message):
         read_profile(tmp_path)
 
 
 def test_missing_or_broken_embeddings_are_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, *built())
     (tmp_path / EMBEDDINGS).write_bytes(b"no safetensors")
-    with pytest.raises(DataInvalid, match="holds no embeddings"):
+    with pytest.raises(DataError, match="holds no embeddings"):
         read_profile(tmp_path)
     (tmp_path / EMBEDDINGS).unlink()
-    with pytest.raises(DataInvalid, match="no reference profile"):
+    with pytest.raises(DataError, match="no reference profile"):
         read_profile(tmp_path)

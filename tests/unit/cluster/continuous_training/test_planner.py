@@ -17,8 +17,8 @@ from cluster.continuous_training.planner import (
     next_step,
 )
 from cluster.rollout.state import RolloutState
-from train.retraining.bounds import PaceBounds
-from train.retraining.progress import Retraining
+from train.retraining.config import PaceBounds
+from train.retraining.state import Retraining
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -11,8 +11,8 @@ from serve_app.capture.capture import Capture, open_capture
 from serve_app.errors import QueueFull
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
-from tests.unit.train.captured.logs import answered, truth
-from train.captured.reading import Log
+from tests.unit.train.prediction_log.logs import answered, truth
+from train.prediction_log.reader import Log
 
 
 def capturing(uri: object) -> Capture:

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from serve_app.capture.parquet import feedback_files, prediction_files
 from serve_app.capture.privacy import redacted
 from serve_app.settings import LogPrivacy
-from tests.unit.train.captured.logs import answered, at, truth
+from tests.unit.train.prediction_log.logs import answered, at, truth
 
 DAY_S = 86_400
 PERSONAL = "Mail jo.doe+x@mail.example.org or @jo_doe, call +1 (555) 010-9999, see https://a.example/b?c=1!"

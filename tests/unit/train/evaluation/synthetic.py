@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluation.document import Evaluation, ModelCard
+from train.datasets.examples import Example
 from train.evaluation.evaluate import Answers
 from train.evaluation.measure import measure
-from train.texts.examples import Example
+from train.evaluation.results import Evaluation, ModelCard
 
 LABELS = ("NEGATIVE", "POSITIVE")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

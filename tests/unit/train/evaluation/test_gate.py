@@ -7,10 +7,10 @@ import pytest
 
 from tests.bench.gate_power import Candidate, gate, retrained
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
-from train.errors import SettingsInvalid
+from train.errors import SettingsError
 from train.evaluation.compare import Interval, bootstrap, interval
-from train.evaluation.document import Difference, Evaluation, Headline, SliceResult, to_json
 from train.evaluation.gate import Answer, Verdict, decide, same_labels
+from train.evaluation.results import Difference, Evaluation, Headline, SliceResult, to_json
 from train.evaluation.thresholds import DEFAULT, Thresholds, read_thresholds
 
 THRESHOLDS = read_thresholds()
@@ -285,7 +285,7 @@ def test_thresholds_that_are_not_understood_are_an_error(
     path = tmp_path / "gate.toml"
     path.write_text(text.replace(old, new, 1))
 
-    with pytest.raises(SettingsInvalid, match=message):
+    with pytest.raises(SettingsError, match=message):
         read_thresholds(path)
-    with pytest.raises(SettingsInvalid, match="cannot be read"):
+    with pytest.raises(SettingsError, match="cannot be read"):
         read_thresholds(tmp_path / "none.toml")

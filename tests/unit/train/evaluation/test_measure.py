@@ -3,10 +3,10 @@
 import pytest
 
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
-from train.errors import DataInvalid
-from train.evaluation.document import Evaluation, to_json
+from train.datasets.examples import Example
+from train.errors import DataError
 from train.evaluation.measure import behave, measure
-from train.texts.examples import Example
+from train.evaluation.results import Evaluation, to_json
 
 
 def test_models_take_turns_on_the_same_batches() -> None:
@@ -125,7 +125,7 @@ def test_a_run_is_repeatable() -> None:
     ("sets", "message"), [({}, "no set to measure"), ({"void": []}, "'void' has no text")]
 )
 def test_nothing_to_measure_on_is_an_error(sets: dict[str, list[Example]], message: str) -> None:
-    with pytest.raises(DataInvalid, match=message):
+    with pytest.raises(DataError, match=message):
         measure(FakeModel(), None, sets)
 
 
@@ -136,7 +136,7 @@ def test_progress_is_told_now_and_then() -> None:
         FakeModel(),
         None,
         {"even": texts("even", 160, seed=1)},
-        tell=told.append,
+        on_progress=told.append,
         clock=lambda: float(next(ticks)),
     )
 

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from tests.unit.train.evaluation.synthetic import FakeModel, evaluated, texts
-from train.evaluation.document import Evaluation, to_json
 from train.evaluation.gate import decide
 from train.evaluation.report import write_report
+from train.evaluation.results import Evaluation, to_json
 from train.evaluation.tables import summary
 from train.evaluation.thresholds import read_thresholds
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from train.errors import DataInvalid
+from train.datasets.examples import Example
+from train.errors import DataError
 from train.evaluation.slices import OTHER, slices_of
-from train.texts.examples import Example
 
 
 def example(**columns: str) -> Example:
@@ -34,7 +34,7 @@ def test_every_text_is_in_one_slice() -> None:
 
 
 def test_a_column_that_no_set_has_is_an_error() -> None:
-    with pytest.raises(DataInvalid, match="no set has a column 'colour'"):
+    with pytest.raises(DataError, match="no set has a column 'colour'"):
         slices_of(SETS, ["colour"])
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.errors import RegistryRefused, RegistryUnavailable
+from train.errors import RegistryRequestError, RegistryUnavailableError
 from train.registry.aliases import AliasRecord, Expect, as_bytes, check_alias, meets, moved, parse_record
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -79,7 +79,9 @@ def test_a_long_history_is_cut_at_its_beginning_alone(versions: list[str | None]
 
 
 def test_what_is_no_record_is_named() -> None:
-    with pytest.raises(RegistryUnavailable, match=r"s3://b/aliases/senti/champion\.json is not the record"):
+    with pytest.raises(
+        RegistryUnavailableError, match=r"s3://b/aliases/senti/champion\.json is not the record"
+    ):
         parse_record(b'{"moves": 3}', where="s3://b/aliases/senti/champion.json")
 
 
@@ -98,10 +100,10 @@ def test_names_of_aliases(alias: str) -> None:
 
 @pytest.mark.parametrize("alias", ["", "Champion", "latest", "v7", "7", "a b", "a/b", "../a", "-a", "a" * 65])
 def test_names_that_no_alias_has(alias: str) -> None:
-    with pytest.raises(RegistryRefused, match="not a valid name of an alias"):
+    with pytest.raises(RegistryRequestError, match="not a valid name of an alias"):
         check_alias(alias)
 
 
 def test_previous_cannot_be_moved_by_itself() -> None:
-    with pytest.raises(RegistryRefused, match="move champion"):
+    with pytest.raises(RegistryRequestError, match="move champion"):
         check_alias("previous")

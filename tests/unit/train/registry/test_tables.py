@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from train.registry import tables
 from train.registry.aliases import Move
-from train.registry.versions import Parent, Version
+from train.registry.references import Parent, Version
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 PLAIN = Version("senti", "1", 1, "file:///a", "a" * 64, AT, "run1", source="hf:x/y")

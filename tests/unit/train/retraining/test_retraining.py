@@ -13,20 +13,20 @@ from serve_app.capture.parquet import feedback_files, prediction_files
 from serve_app.capture.records import AUDIT as AUDIT_SOURCE
 from serve_app.capture.stores import FolderStore
 from serve_app.model.store import fetch
-from tests.unit.train.captured.logs import NOON, answered, truth, write
-from train.captured.reading import Log, Window
-from train.errors import DataInvalid, RetrainingRefused, SettingsInvalid
-from train.models import CACHE
+from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
+from train.datasets.reading import read_examples
+from train.datasets.sampler import TrainPart, schedule
+from train.datasets.splits import read_splits
+from train.errors import DataError, RetrainingError, SettingsError
+from train.model_uri import CACHE
+from train.prediction_log.reader import Log, Window
 from train.registry import Version
-from train.retraining.bounds import DEFAULT, LabelBounds, read_retrain_bounds
-from train.retraining.labelled import AUDIT_FILE, FILE, keep, label_counts, write_labelled
-from train.retraining.planning import roles_of, settings_for, version_name
-from train.retraining.progress import Retraining, held, read_retraining, retrainings, write_retraining
+from train.retraining.config import DEFAULT, LabelBounds, read_retrain_bounds
+from train.retraining.feedback_dataset import AUDIT_FILE, FILE, keep, label_counts, write_labelled
 from train.retraining.replay import old_sets, with_replay
+from train.retraining.run_spec import roles_of, settings_for, version_name
+from train.retraining.state import Retraining, held, read_retraining, retrainings, write_retraining
 from train.settings import DataSettings, FileSettings, FitSettings
-from train.texts.mix import TrainPart, schedule
-from train.texts.reading import read_examples
-from train.texts.sets import read_splits
 
 LABELS = ("NEGATIVE", "POSITIVE")
 WINDOW = Window(NOON - timedelta(hours=1), NOON + timedelta(hours=1), "7")
@@ -150,7 +150,7 @@ def test_old_texts_are_shown_as_often_as_asked_for_each_new_one(tmp_path: Path, 
     assert {of.passes for of in with_replay(settings, 1e6, most_passes=3).data[1:]} == {3}
     moved = settings.data[1].model_copy(update={"file": str(tmp_path / "moved")})
     gone = settings.model_copy(update={"data": (settings.data[0], moved)})
-    with pytest.raises(DataInvalid, match=r"old texts of 'a' are to be shown again.*--replay"):
+    with pytest.raises(DataError, match=r"old texts of 'a' are to be shown again.*--replay"):
         with_replay(gone, 2.0, most_passes=3)
 
 
@@ -159,7 +159,7 @@ def test_the_state_is_read_back_and_only_one_works_on_it(tmp_path: Path) -> None
     one = Retraining(name="m", champion="7", version="v", since=at, until=at, changed_at=at, log="/log")
     with held(tmp_path / "v"):
         write_retraining(tmp_path / "v", one)
-        with pytest.raises(RetrainingRefused, match="another process"), held(tmp_path / "v"):
+        with pytest.raises(RetrainingError, match="another process"), held(tmp_path / "v"):
             pass
 
     assert read_retraining(tmp_path / "v") == one
@@ -167,14 +167,14 @@ def test_the_state_is_read_back_and_only_one_works_on_it(tmp_path: Path) -> None
     assert retrainings(tmp_path, "m", "8", "/log") == []
     assert retrainings(tmp_path, "m", "7", "s3://bucket/log") == [], "of another log"
     (tmp_path / "v" / "retraining.json").write_text("{}")
-    with pytest.raises(RetrainingRefused, match="remove"):
+    with pytest.raises(RetrainingError, match="remove"):
         read_retraining(tmp_path / "v")
 
 
 def test_bounds_are_read_and_an_unknown_key_is_refused(tmp_path: Path) -> None:
     assert read_retrain_bounds().labels.min_texts > 0
     (tmp_path / "b.toml").write_text(DEFAULT.read_text().replace("passes =", "passages ="))
-    with pytest.raises(SettingsInvalid, match="passages"):
+    with pytest.raises(SettingsError, match="passages"):
         read_retrain_bounds(tmp_path / "b.toml")
 
 
@@ -182,7 +182,7 @@ def test_texts_that_cannot_be_kept_are_told_with_their_place(tmp_path: Path) -> 
     (tmp_path / "feedback.parquet").write_bytes(b"texts")
     keep(tmp_path / "feedback.parquet", str(tmp_path / "there" / "kept.parquet"))
     assert (tmp_path / "there" / "kept.parquet").read_bytes() == b"texts"
-    with pytest.raises(DataInvalid, match=r"kept at /proc/nowhere/kept\.parquet.*--texts"):
+    with pytest.raises(DataError, match=r"kept at /proc/nowhere/kept\.parquet.*--texts"):
         keep(tmp_path / "feedback.parquet", "/proc/nowhere/kept.parquet")
 
 

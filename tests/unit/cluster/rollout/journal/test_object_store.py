@@ -15,7 +15,7 @@ from cluster.rollout.journal.object_store import LEASE_S, ObjectStoreJournal
 from cluster.rollout.state import Command, ModelVersion, Rollout, RolloutState, Verb
 from cluster.rollout.targets.base import TrafficSplit
 from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
-from train.registry.folder_place import FolderPlace
+from train.storage.local import FolderPlace
 
 STARTED = {
     "event": "started",
