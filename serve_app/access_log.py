@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from serve_app.service import Classified
+from serve_app.interface import Classified
 
 _log = logging.getLogger("ray.serve.access")
 

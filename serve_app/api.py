@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serve_app import openapi, openapi_document
 from serve_app.capture.capture import Capture
+from serve_app.interface import Service
 from serve_app.metrics import Metrics
 from serve_app.pages import add_pages
 from serve_app.pipeline import Handler, RequestPipeline
@@ -23,7 +24,6 @@ from serve_app.protocols.shape import Protocol
 from serve_app.protocols.tei import TEI
 from serve_app.protocols.vllm import VLLM
 from serve_app.schemas import ModelInfo
-from serve_app.service import Service
 from serve_app.settings import Settings
 from serve_app.shedding import shed_by
 

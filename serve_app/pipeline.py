@@ -35,6 +35,7 @@ from serve_app.errors import (
     UnprocessableTextError,
     excerpt,
 )
+from serve_app.interface import Classified, LiveModel, Service
 from serve_app.metrics import Kind, Metrics
 from serve_app.problems import problem, request_id_of
 from serve_app.protocols import oip_model
@@ -42,7 +43,6 @@ from serve_app.protocols.native import read_feedback
 from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
 from serve_app.request_body import BodyReader, declared_bytes
 from serve_app.schemas import Limits
-from serve_app.service import Classified, LiveModel, Service
 from serve_app.settings import Settings
 
 _log = logging.getLogger("ray.serve")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from cluster.rollout.errors import TargetFailed
 from cluster.rollout.plan import Step
 from cluster.rollout.target import Guard, Mix
-from serve_app.choice import UserConfig
+from serve_app.replica.user_config import UserConfig
 
 Options = dict[str, Any]
 

@@ -30,6 +30,7 @@ from typing import Generic, TypeVar, cast
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.fair_queue import QueuedRequest, Sized
 from serve_app.batching.isolation import isolate
+from serve_app.batching.niceness import raise_niceness
 from serve_app.batching.scheduler import Batch, BatchScheduler
 from serve_app.errors import (
     DeadlineExceeded,
@@ -39,7 +40,6 @@ from serve_app.errors import (
     TooLarge,
     UnprocessableTextError,
 )
-from serve_app.niceness import raise_niceness
 
 Clock = Callable[[], float]
 """Returns seconds of a monotonic clock, as time.monotonic."""

@@ -22,7 +22,7 @@ from serve_app.capture.records import (
     file_name,
     predictions_folder,
 )
-from serve_app.service import LiveModel, Scored
+from serve_app.interface import LiveModel, Scored
 from serve_app.settings import LogPrivacy
 
 TIME = pa.timestamp("us", tz="UTC")

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from serve_app.choice import Role
-from serve_app.service import Classified
+from serve_app.interface import Classified
+from serve_app.replica.user_config import Role
 
 AUDIT = "audit"
 """Source of the feedback that labels the audit sample."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from serve_app.errors import FieldError
+from serve_app.interface import Classified, Scored
 from serve_app.protocols.shape import (
     Encoded,
     Json,
@@ -18,7 +19,6 @@ from serve_app.protocols.shape import (
     to_json,
 )
 from serve_app.schemas import ClassifyRequest, Feedback, FeedbackList
-from serve_app.service import Classified, Scored
 
 
 def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:

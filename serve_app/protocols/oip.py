@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve_app.interface import Classified
 from serve_app.protocols import tensors
 from serve_app.protocols.shape import (
     Encoded,
@@ -25,7 +26,6 @@ from serve_app.protocols.shape import (
     to_json,
 )
 from serve_app.schemas import Segment
-from serve_app.service import Classified
 
 BINARY = "application/octet-stream"
 OUTPUTS = ("label", "score", "scores")

@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from serve_app.interface import Classified, LiveModel
 from serve_app.protocols.shape import Json
-from serve_app.service import Classified, LiveModel
 
 
 class OipLive(BaseModel):

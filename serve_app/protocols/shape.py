@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from serve_app.errors import BadJson, FieldError, Invalid, TooLarge, UnsupportedMedia, excerpt, shortened
-from serve_app.service import Classified, Scored
+from serve_app.interface import Classified, Scored
 
 Json = Any
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve_app.interface import Classified
 from serve_app.protocols.shape import (
     Encoded,
     Protocol,
@@ -21,7 +22,6 @@ from serve_app.protocols.shape import (
     read,
     to_json,
 )
-from serve_app.service import Classified
 
 
 class VllmRequest(BaseModel):

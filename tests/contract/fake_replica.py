@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serve_app.batching.admission import Priority
-from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
+from serve_app.interface import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
 LIVE = LiveModel(

@@ -20,8 +20,8 @@ from starlette.responses import Response
 
 from serve_app import errors, shedding
 from serve_app.api import build_api
+from serve_app.interface import Classified
 from serve_app.metrics import Metrics
-from serve_app.service import Classified
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica
 
@@ -175,7 +175,7 @@ import asyncio, sys, httpx
 from ray.serve._private.common import ServeComponentType
 from ray.serve._private.logging_utils import configure_component_logger
 from ray.serve.schema import LoggingConfig
-from serve_app.deployment import ClassifierReplica
+from serve_app.replica.deployment import ClassifierReplica
 
 out = sys.stdout
 configure_component_logger(

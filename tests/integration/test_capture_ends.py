@@ -18,8 +18,8 @@ import httpx
 import pytest
 from ray import serve
 
-from serve_app.deployment import ClassifierReplica
 from serve_app.local import free_port
+from serve_app.replica.deployment import ClassifierReplica
 from tests.conftest import ROOT
 from tests.unit.train.captured.logs import answered
 from train.captured.reading import Log

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from ray.serve.schema import ReplicaRank
 
-import serve_app.deployment
-import serve_app.live
 import serve_app.model.classifier
-from serve_app.demand import Demand
-from serve_app.deployment import ClassifierReplica
+import serve_app.replica.deployment
+import serve_app.replica.loaded_model
 from serve_app.errors import BundleNotFound, QueueFull, ServiceError
+from serve_app.interface import Classified
 from serve_app.model.bundle import write_manifest
-from serve_app.service import Classified
+from serve_app.replica.autoscaling_stats import Demand
+from serve_app.replica.deployment import ClassifierReplica
 from tests.integration.models import save
 
 PATIENCE_S = 60
@@ -203,7 +203,7 @@ async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(serve_app.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(serve_app.replica.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
     monkeypatch.setattr(replica._metrics, "model", lambda model, role: shown.append(model.version))
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     await until(lambda: shown.count("one") > 3)
@@ -215,7 +215,7 @@ async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
 async def test_a_replica_that_can_show_no_metrics_is_not_well(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve_app.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(serve_app.replica.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     replica.check_health()
     monkeypatch.setattr(replica._metrics, "waiting", lambda items: 1 / 0)
@@ -250,13 +250,13 @@ async def test_the_cycle_collector_rests_while_the_first_model_comes_and_no_long
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collects: list[bool] = []
-    build = serve_app.live._build
+    build = serve_app.replica.loaded_model._build
 
     def watched(*arguments: Any) -> Any:
         collects.append(gc.isenabled())
         return build(*arguments)
 
-    monkeypatch.setattr(serve_app.live, "_build", watched)
+    monkeypatch.setattr(serve_app.replica.loaded_model, "_build", watched)
     with pytest.raises(BundleNotFound):
         await replica.reconfigure({"champion": "/nowhere"}, rank(0))
     assert gc.isenabled()

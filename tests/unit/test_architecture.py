@@ -81,7 +81,7 @@ def test_pyarrow_is_imported_by_the_log_alone_and_only_when_it_is_on() -> None:
         if any(module.partition(".")[0] == "pyarrow" for module in imports(path))
     }
     assert importers == {PYARROW}
-    code = "import sys, serve_app.deployment; print('serve_app.capture.parquet' in sys.modules)"
+    code = "import sys, serve_app.replica.deployment; print('serve_app.capture.parquet' in sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

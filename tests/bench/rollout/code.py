@@ -69,7 +69,7 @@ def _code(folder: Path, version: str, *, broken: bool) -> Path:
     builtin = copy / "model" / "builtin"
     rewrite_manifest(builtin, read_manifest(builtin), version=version)
     if broken:
-        replica = copy / "deployment.py"
+        replica = copy / "replica" / "deployment.py"
         source = replica.read_text()
         assert _WORKS in source
         replica.write_text(source.replace(_WORKS, _BROKEN, 1))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cluster.autoscaling.policy import PodsByPromise
-from serve_app.demand import Demand
+from serve_app.replica.autoscaling_stats import Demand
 
 LOOK_BACK_S, SAMPLE_S, REPORT_S, START_S = 30, 6, 10, 20
 TOKENS = 40

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serve_app.batching.admission import Priority
-from serve_app.choice import Role
+from serve_app.replica.user_config import Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,15 @@ from ray.serve.schema import ReplicaRank
 from serve_app.api import build_api
 from serve_app.batching.admission import Priority
 from serve_app.capture.capture import open_capture
-from serve_app.choice import Placement, Role, UserConfig, place
-from serve_app.demand import Demand
 from serve_app.errors import NotReady, QueueFull, ServiceError
-from serve_app.live import Live, load
-from serve_app.memory import give_back
+from serve_app.interface import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.metrics import Metrics
-from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
+from serve_app.replica.autoscaling_stats import Demand
+from serve_app.replica.heap import give_back
+from serve_app.replica.loaded_model import Live, load
+from serve_app.replica.shadow import Label, Shadow
+from serve_app.replica.user_config import Placement, Role, UserConfig, place
 from serve_app.settings import Settings, tokenize_in_calling_thread
-from serve_app.shadow import Label, Shadow
 
 _log = logging.getLogger("ray.serve")
 

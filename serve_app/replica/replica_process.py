@@ -12,8 +12,8 @@ from typing import Any
 
 from ray.serve.schema import ReplicaRank
 
-from serve_app.deployment import ClassifierReplica
 from serve_app.errors import NotReady
+from serve_app.replica.deployment import ClassifierReplica
 
 _REPORTED_S = 0.2
 """Time until the error has reached Serve's controller, which shows it in the deployment's status. If the

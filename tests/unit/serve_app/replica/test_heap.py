@@ -7,7 +7,7 @@ import platform
 import psutil
 import pytest
 
-from serve_app.memory import give_back
+from serve_app.replica.heap import give_back
 
 BLOCK_BYTES, BLOCKS = 100_000, 1000  # below what malloc maps by itself
 

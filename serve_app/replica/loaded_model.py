@@ -16,10 +16,10 @@ import psutil
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.batcher import Answer, Batcher
 from serve_app.errors import BundleInvalid, ServiceError
+from serve_app.interface import LiveModel
 from serve_app.metrics import Metrics
-from serve_app.service import LiveModel
+from serve_app.replica.tokenizer_pool import TokenizerPool
 from serve_app.settings import BATCH_TOKENS, Settings
-from serve_app.tokenizing import TokenizerPool
 
 if TYPE_CHECKING:
     from serve_app.model.classifier import Classifier, Encoded

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from serve_app.batching.niceness import raise_niceness
 from serve_app.errors import DeadlineExceeded, UnprocessableTextError
-from serve_app.niceness import raise_niceness
 
 _SLICE_CHARS = 32_000
 """Characters that a thread tokenises before the next request's turn: about 15 ms. A text is not divided."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from serve_app.errors import DeadlineExceeded, UnprocessableTextError
-from serve_app.tokenizing import TokenizerPool
+from serve_app.replica.tokenizer_pool import TokenizerPool
 
 
 class Tokenizer:

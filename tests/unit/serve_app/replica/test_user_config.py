@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from serve_app.choice import Placement, UserConfig, place
+from serve_app.replica.user_config import Placement, UserConfig, place
 
 
 def config(canary: dict[str, Any] | None = None) -> UserConfig:
