@@ -34,7 +34,7 @@ from serve_app.dev_server.preconditions import (
 from serve_app.dev_server.watch import why_it_ended
 from serve_app.errors import ServiceError
 from serve_app.haproxy.binary import find_binary
-from serve_app.keys import configured_keys
+from serve_app.http.api_keys import configured_keys
 from serve_app.settings import child_environment, settings_of
 from serve_app.tracebacks import last_error
 
@@ -47,7 +47,7 @@ ONE_HOP = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_DEFAULT_HTTP_HOST": "0.0.0.0",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.shedding:middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.load_shedding:middlewares",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
     "RAY_SERVE_HAPROXY_MAXCONN": "8192",

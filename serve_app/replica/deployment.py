@@ -13,10 +13,10 @@ from typing import Any
 from fastapi import FastAPI
 from ray.serve.schema import ReplicaRank
 
-from serve_app.api import build_api
 from serve_app.batching.admission import Priority
 from serve_app.capture.capture import open_capture
 from serve_app.errors import NotReady, QueueFull, ServiceError
+from serve_app.http.routes import build_api
 from serve_app.interface import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.metrics import Metrics
 from serve_app.replica.autoscaling_stats import Demand

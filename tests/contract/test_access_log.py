@@ -18,8 +18,9 @@ import pytest
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from serve_app import errors, shedding
-from serve_app.api import build_api
+from serve_app import errors
+from serve_app.http import load_shedding
+from serve_app.http.routes import build_api
 from serve_app.interface import Classified
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
@@ -139,7 +140,7 @@ async def test_what_is_shed_is_logged_at_the_same_share(
 ) -> None:
     replica = FakeReplica(refusal=errors.QueueFull("the queue is full", 1.6))
     build_api(replica, Settings(access_log_fraction=fraction, api_keys=(SecretStr("key"),)), Metrics())
-    app = shedding.Shedding(Response(status_code=418))
+    app = load_shedding.Shedding(Response(status_code=418))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         for number in range(50):
             headers = {"x-request-id": f"r{number}", "x-api-key": "key"}

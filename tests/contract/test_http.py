@@ -15,11 +15,12 @@ import pytest
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from serve_app import errors, shedding
-from serve_app.api import build_api
+from serve_app import errors
 from serve_app.capture.capture import Capture, open_capture
+from serve_app.http import load_shedding
+from serve_app.http.routes import build_api
+from serve_app.http.schemas import ModelInfo
 from serve_app.metrics import Metrics
-from serve_app.schemas import ModelInfo
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
 from train.captured.reading import Log
@@ -413,7 +414,7 @@ async def outside(replica: FakeReplica, limits: Settings) -> AsyncIterator[httpx
         await Response(status_code=418)(scope, receive, send)
 
     build_api(replica, limits, Metrics())
-    [middleware] = shedding.middlewares()
+    [middleware] = load_shedding.middlewares()
     app = middleware.cls(behind, *middleware.args, **middleware.kwargs)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         yield client
@@ -452,7 +453,7 @@ async def test_a_full_queue_sheds_what_asks_and_nothing_else(
 async def test_a_request_without_a_key_is_not_told_of_the_queue(replica: FakeReplica) -> None:
     replica.refusal = errors.QueueFull("the queue is full", 1.6)
     build_api(replica, Settings(api_keys=(SecretStr("key"),)), Metrics())
-    app = shedding.Shedding(Response(status_code=418))
+    app = load_shedding.Shedding(Response(status_code=418))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         answers = [
             await client.post("/v1/classify", headers=headers) for headers in ({}, {"x-api-key": "key"})

@@ -15,11 +15,11 @@ import httpx
 import pytest
 from ray.serve._private.http_util import RequestIdMiddleware
 
-from serve_app.api import build_api
 from serve_app.capture.capture import open_capture
+from serve_app.http.load_shedding import Shedding
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
-from serve_app.shedding import Shedding
 from tests.contract.fake_replica import FakeReplica
 
 LOVE = "I love this cream"

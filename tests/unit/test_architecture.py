@@ -165,8 +165,10 @@ DIAGRAMS = [
 
 
 def test_there_is_a_diagram_of_the_request_and_one_of_the_loop() -> None:
-    assert [set(diagram.boxes.values()) & {"serve_app/api.py", "cluster/loop"} for diagram in DIAGRAMS] == [
-        {"serve_app/api.py"},
+    assert [
+        set(diagram.boxes.values()) & {"serve_app/http/routes.py", "cluster/loop"} for diagram in DIAGRAMS
+    ] == [
+        {"serve_app/http/routes.py"},
         {"cluster/loop"},
     ]
 

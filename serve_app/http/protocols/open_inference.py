@@ -12,9 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve_app.interface import Classified
-from serve_app.protocols import tensors
-from serve_app.protocols.shape import (
+from serve_app.http.protocols import tensors
+from serve_app.http.protocols.base import (
     Encoded,
     Json,
     Protocol,
@@ -25,7 +24,8 @@ from serve_app.protocols.shape import (
     read,
     to_json,
 )
-from serve_app.schemas import Segment
+from serve_app.http.schemas import Segment
+from serve_app.interface import Classified
 
 BINARY = "application/octet-stream"
 OUTPUTS = ("label", "score", "scores")

@@ -9,23 +9,24 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app import openapi, openapi_document
 from serve_app.capture.capture import Capture
+from serve_app.http import openapi, openapi_document
+from serve_app.http.load_shedding import shed_by
+from serve_app.http.pipeline import Handler, RequestPipeline
+from serve_app.http.problem_details import refuse_route
+from serve_app.http.protocols import open_inference_model as oip_model
+from serve_app.http.protocols import sagemaker, tei
+from serve_app.http.protocols.base import Protocol
+from serve_app.http.protocols.native import NATIVE
+from serve_app.http.protocols.open_inference import OIP
+from serve_app.http.protocols.sagemaker import SAGEMAKER
+from serve_app.http.protocols.tei import TEI
+from serve_app.http.protocols.vllm import VLLM
+from serve_app.http.schemas import ModelInfo
+from serve_app.http.ui import add_pages
 from serve_app.interface import Service
 from serve_app.metrics import Metrics
-from serve_app.pages import add_pages
-from serve_app.pipeline import Handler, RequestPipeline
-from serve_app.problems import refuse_route
-from serve_app.protocols import oip_model, sagemaker, tei
-from serve_app.protocols.native import NATIVE
-from serve_app.protocols.oip import OIP
-from serve_app.protocols.sagemaker import SAGEMAKER
-from serve_app.protocols.shape import Protocol
-from serve_app.protocols.tei import TEI
-from serve_app.protocols.vllm import VLLM
-from serve_app.schemas import ModelInfo
 from serve_app.settings import Settings
-from serve_app.shedding import shed_by
 
 
 def build_api(

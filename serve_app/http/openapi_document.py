@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from serve_app.auth import is_open
+from serve_app.http.auth import is_open
 
 Json = dict[str, Any]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from serve_app.errors import FieldError
-from serve_app.interface import Classified, Scored
-from serve_app.protocols.shape import (
+from serve_app.http.protocols.base import (
     Encoded,
     Json,
     Protocol,
@@ -18,7 +17,8 @@ from serve_app.protocols.shape import (
     read,
     to_json,
 )
-from serve_app.schemas import ClassifyRequest, Feedback, FeedbackList
+from serve_app.http.schemas import ClassifyRequest, Feedback, FeedbackList
+from serve_app.interface import Classified, Scored
 
 
 def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:

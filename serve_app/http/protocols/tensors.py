@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from serve_app.protocols.shape import invalid, too_many
+from serve_app.http.protocols.base import invalid, too_many
 
 LENGTH_HEADER = "inference-header-content-length"
 _LENGTH = struct.Struct("<I")

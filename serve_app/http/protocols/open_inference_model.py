@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from serve_app.http.protocols.base import Json
 from serve_app.interface import Classified, LiveModel
-from serve_app.protocols.shape import Json
 
 
 class OipLive(BaseModel):

@@ -19,10 +19,7 @@ from starlette.datastructures import Headers
 from starlette.routing import compile_path
 from starlette.types import Scope
 
-from serve_app.access_log import AccessLog
-from serve_app.auth import Gate
 from serve_app.batching.admission import Priority
-from serve_app.blank import is_blank
 from serve_app.capture.capture import Capture
 from serve_app.capture.records import Answered, Truth, now_us
 from serve_app.errors import (
@@ -35,14 +32,17 @@ from serve_app.errors import (
     UnprocessableTextError,
     excerpt,
 )
+from serve_app.http.access_log import AccessLog
+from serve_app.http.auth import Gate
+from serve_app.http.blank import is_blank
+from serve_app.http.problem_details import problem, request_id_of
+from serve_app.http.protocols import open_inference_model as oip_model
+from serve_app.http.protocols.base import Json, Protocol, Question, invalid, to_json, too_many
+from serve_app.http.protocols.native import read_feedback
+from serve_app.http.request_body import BodyReader, declared_bytes
+from serve_app.http.schemas import Limits
 from serve_app.interface import Classified, LiveModel, Service
 from serve_app.metrics import Kind, Metrics
-from serve_app.problems import problem, request_id_of
-from serve_app.protocols import oip_model
-from serve_app.protocols.native import read_feedback
-from serve_app.protocols.shape import Json, Protocol, Question, invalid, to_json, too_many
-from serve_app.request_body import BodyReader, declared_bytes
-from serve_app.schemas import Limits
 from serve_app.settings import Settings
 
 _log = logging.getLogger("ray.serve")

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve_app.interface import Classified, LiveModel
-from serve_app.protocols.shape import (
+from serve_app.http.protocols.base import (
     Encoded,
     Json,
     Protocol,
@@ -27,6 +26,7 @@ from serve_app.protocols.shape import (
     refuse_truncated,
     to_json,
 )
+from serve_app.interface import Classified, LiveModel
 from serve_app.settings import BATCH_TOKENS, Settings
 
 

@@ -18,10 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from serve_app.errors import BadJson, Invalid, UnsupportedMedia, excerpt
-from serve_app.interface import Classified
-from serve_app.protocols.accept import choose
-from serve_app.protocols.csv_texts import read_csv
-from serve_app.protocols.shape import (
+from serve_app.http.protocols.base import (
     Encoded,
     Json,
     Protocol,
@@ -36,7 +33,10 @@ from serve_app.protocols.shape import (
     too_many,
     utf8,
 )
-from serve_app.schemas import Segment
+from serve_app.http.protocols.content_negotiation import choose
+from serve_app.http.protocols.csv_texts import read_csv
+from serve_app.http.schemas import Segment
+from serve_app.interface import Classified
 from serve_app.settings import Settings
 
 JSON, LINES, CSV, TEXT = "application/json", "application/jsonlines", "text/csv", "text/plain"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve_app.protocols.oip import OipRequest, OipResponse
-from serve_app.protocols.sagemaker import SageMakerRequest, SageMakerResponse
-from serve_app.protocols.tei import TeiRequest, TeiResponse
-from serve_app.protocols.vllm import VllmRequest, VllmResponse
-from serve_app.schemas import (
+from serve_app.http.protocols.open_inference import OipRequest, OipResponse
+from serve_app.http.protocols.sagemaker import SageMakerRequest, SageMakerResponse
+from serve_app.http.protocols.tei import TeiRequest, TeiResponse
+from serve_app.http.protocols.vllm import VllmRequest, VllmResponse
+from serve_app.http.schemas import (
     ClassifyRequest,
     ClassifyResponse,
     FeedbackBody,

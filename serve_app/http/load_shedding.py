@@ -1,9 +1,9 @@
 """Load-shedding middleware in front of Serve: sets request ids, and refuses requests while the queue is full.
 
 Serve adds the middleware of `middlewares` to the HTTP server of every replica if the environment has
-`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.shedding:middlewares`. Without that variable or without
-direct ingress, the routes refuse the same requests with the same responses, at several times the cost, and an
-invalid X-Request-ID is replaced in body and log but not in the response header.
+`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.http.load_shedding:middlewares`. Without that variable or
+without direct ingress, the routes refuse the same requests with the same responses, at several times the
+cost, and an invalid X-Request-ID is replaced in body and log but not in the response header.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.problems import name_request
+from serve_app.http.problem_details import name_request
 
 Refuse = Callable[[Scope], Response | None]
 """Returns the response to an HTTP request that must be refused now, otherwise None."""

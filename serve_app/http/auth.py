@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from serve_app.errors import KeyRateExceeded, Unauthorized
-from serve_app.keys import KeyRing
+from serve_app.http.api_keys import KeyRing
 from serve_app.settings import Settings
 
 _OPEN_ROUTES = frozenset({"/", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})

@@ -12,8 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve_app.interface import Classified
-from serve_app.protocols.shape import (
+from serve_app.http.protocols.base import (
     Encoded,
     Protocol,
     Question,
@@ -22,6 +21,7 @@ from serve_app.protocols.shape import (
     read,
     to_json,
 )
+from serve_app.interface import Classified
 
 
 class VllmRequest(BaseModel):

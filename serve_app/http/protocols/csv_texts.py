@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serve_app.errors import Invalid, TooLarge
-from serve_app.protocols.shape import invalid, too_many, utf8
+from serve_app.http.protocols.base import invalid, too_many, utf8
 
 COLUMNS = ("inputs", "text")
 """Names of the column of texts, in any letter case; the Hugging Face containers use `inputs`."""
