@@ -20,8 +20,6 @@ from starlette.routing import compile_path
 from starlette.types import Scope
 
 from serve_app.batching.admission import Priority
-from serve_app.capture.capture import Capture
-from serve_app.capture.records import Answered, Truth, now_us
 from serve_app.errors import (
     Invalid,
     NotFound,
@@ -43,6 +41,8 @@ from serve_app.http.request_body import BodyReader, declared_bytes
 from serve_app.http.schemas import Limits
 from serve_app.interface import Classified, LiveModel, Service
 from serve_app.metrics import Kind, Metrics
+from serve_app.prediction_log.logger import Capture
+from serve_app.prediction_log.records import Answered, Truth, now_us
 from serve_app.settings import Settings
 
 _log = logging.getLogger("ray.serve")

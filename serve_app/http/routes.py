@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.capture.capture import Capture
 from serve_app.http import openapi, openapi_document
 from serve_app.http.load_shedding import shed_by
 from serve_app.http.pipeline import Handler, RequestPipeline
@@ -26,6 +25,7 @@ from serve_app.http.schemas import ModelInfo
 from serve_app.http.ui import add_pages
 from serve_app.interface import Service
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import Capture
 from serve_app.settings import Settings
 
 

@@ -14,11 +14,11 @@ from fastapi import FastAPI
 from ray.serve.schema import ReplicaRank
 
 from serve_app.batching.admission import Priority
-from serve_app.capture.capture import open_capture
 from serve_app.errors import NotReady, QueueFull, ServiceError
 from serve_app.http.routes import build_api
 from serve_app.interface import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_capture
 from serve_app.replica.autoscaling_stats import Demand
 from serve_app.replica.heap import give_back
 from serve_app.replica.loaded_model import Live, load

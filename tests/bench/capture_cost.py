@@ -9,9 +9,9 @@ import tempfile
 import time
 
 from loadtest.invented import invent
-from serve_app.capture.capture import open_capture
-from serve_app.capture.parquet import prediction_files
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_capture
+from serve_app.prediction_log.parquet import prediction_files
 from serve_app.settings import LogPrivacy, Settings
 from tests.unit.train.captured.logs import answered
 

@@ -4,9 +4,9 @@ import sys
 
 import uvicorn
 
-from serve_app.capture.capture import open_capture
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_capture
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica
 

@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from starlette.responses import Response
 
 from serve_app import errors
-from serve_app.capture.capture import Capture, open_capture
 from serve_app.http import load_shedding
 from serve_app.http.routes import build_api
 from serve_app.http.schemas import ModelInfo
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import Capture, open_capture
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
 from train.captured.reading import Log

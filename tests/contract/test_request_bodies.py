@@ -15,10 +15,10 @@ import httpx
 import pytest
 from ray.serve._private.http_util import RequestIdMiddleware
 
-from serve_app.capture.capture import open_capture
 from serve_app.http.load_shedding import Shedding
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_capture
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica
 

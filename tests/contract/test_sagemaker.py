@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from serve_app.capture.capture import open_capture
 from serve_app.errors import ServiceError
 from serve_app.http.protocols.csv_texts import read_csv
 from serve_app.http.protocols.sagemaker import ExecutionParameters, SageMakerResponse
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_capture
 from serve_app.settings import Settings
 from tests.conftest import ROOT
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of

@@ -31,9 +31,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from serve_app.capture.capture import open_capture
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_capture
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica
 

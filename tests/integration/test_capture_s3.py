@@ -13,8 +13,8 @@ from typing import Any
 import boto3
 import pytest
 
-from serve_app.capture.capture import Capture, open_capture
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import Capture, open_capture
 from serve_app.settings import Settings
 from tests.integration.aws import PATIENCE_S, listening, moto, point_at
 from tests.unit.train.captured.logs import answered, truth

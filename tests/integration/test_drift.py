@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from loadtest.invented import invent
-from serve_app.capture.records import Answered, Truth
-from serve_app.capture.stores import FolderStore
 from serve_app.interface import Classified, Scored, Timing
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.store import fetch
+from serve_app.prediction_log.records import Answered, Truth
+from serve_app.prediction_log.stores import FolderStore
 from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
 from tests.unit.train.captured.logs import put

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from serve_app.capture.records import Answered
-from serve_app.capture.stores import FolderStore
 from serve_app.interface import Classified, Scored, Timing
 from serve_app.model.classifier import Classifier
 from serve_app.model.store import fetch
+from serve_app.prediction_log.records import Answered
+from serve_app.prediction_log.stores import FolderStore
 from tests.contract.fake_replica import LIVE
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
 from tests.unit.train.captured.logs import put, write_unsure

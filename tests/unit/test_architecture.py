@@ -23,7 +23,7 @@ MAY_IMPORT = {
 ROOMS = {*MAY_IMPORT, "tests"}
 MODEL = ("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "tokenizer")
 TORCH = {f"serve_app/model/{name}.py" for name in MODEL}
-PYARROW = "serve_app/capture/parquet.py"
+PYARROW = "serve_app/prediction_log/parquet.py"
 MLFLOW = "train/registry/tracking.py"
 SETTINGS = "serve_app/settings.py"
 
@@ -81,7 +81,8 @@ def test_pyarrow_is_imported_by_the_log_alone_and_only_when_it_is_on() -> None:
         if any(module.partition(".")[0] == "pyarrow" for module in imports(path))
     }
     assert importers == {PYARROW}
-    code = "import sys, serve_app.replica.deployment; print('serve_app.capture.parquet' in sys.modules)"
+    module = PYARROW.removesuffix(".py").replace("/", ".")
+    code = f"import sys, serve_app.replica.deployment; print('{module}' in sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

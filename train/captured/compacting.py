@@ -22,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from serve_app.capture.parquet import COMPRESSION
-from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from serve_app.prediction_log.parquet import COMPRESSION
+from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS
 from train.captured.lease import leased
 from train.captured.reading import BATCH_ROWS, COMPACTED, REPLACES, Log, LogFile, Window
 from train.registry.place import open_place

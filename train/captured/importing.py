@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from serve_app.capture.parquet import feedback_files
-from serve_app.capture.records import AUDIT, Truth
-from serve_app.capture.stores import open_store
 from serve_app.errors import LogUnavailable, excerpt
+from serve_app.prediction_log.parquet import feedback_files
+from serve_app.prediction_log.records import AUDIT, Truth
+from serve_app.prediction_log.stores import open_store
 from train.errors import DataInvalid, LogInvalid
 from train.texts.delimited import USUAL, Layout
 from train.texts.files import list_files

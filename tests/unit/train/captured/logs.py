@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from serve_app.capture.parquet import feedback_files, prediction_files
-from serve_app.capture.records import Answered, Truth
-from serve_app.capture.stores import FolderStore, Store
 from serve_app.interface import Classified, Scored, Timing
+from serve_app.prediction_log.parquet import feedback_files, prediction_files
+from serve_app.prediction_log.records import Answered, Truth
+from serve_app.prediction_log.stores import FolderStore, Store
 from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS
 from tests.unit.train.captured.logs import NOON, answered, truth, write
 from train.captured import compacting
 from train.captured.compacting import Compaction, compact, groups

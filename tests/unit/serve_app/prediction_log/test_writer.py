@@ -11,10 +11,10 @@ from typing import Protocol
 
 import pytest
 
-from serve_app.capture.parquet import File
-from serve_app.capture.stores import FolderStore, S3Store, Store, open_store
-from serve_app.capture.writer import BufferLimits, Writer
 from serve_app.errors import LogUnavailable
+from serve_app.prediction_log.parquet import File
+from serve_app.prediction_log.stores import FolderStore, S3Store, Store, open_store
+from serve_app.prediction_log.writer import BufferLimits, Writer
 
 NEVER_S = 3600.0
 PATIENCE_S = 60.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.capture.privacy import redacted
+from serve_app.prediction_log.redaction import redacted
 from serve_app.settings import Settings
 
 MAX_CHARS = Settings().max_chars_per_text

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from pyarrow import parquet
 
-from serve_app.capture.parquet import feedback_files, prediction_files
-from serve_app.capture.privacy import redacted
+from serve_app.prediction_log.parquet import feedback_files, prediction_files
+from serve_app.prediction_log.redaction import redacted
 from serve_app.settings import LogPrivacy
 from tests.unit.train.captured.logs import answered, at, truth
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import parquet
 
-from serve_app.capture.privacy import digest, kept_text
-from serve_app.capture.records import (
+from serve_app.interface import LiveModel, Scored
+from serve_app.prediction_log.records import (
     SCHEMA_VERSION,
     Answered,
     Truth,
@@ -22,7 +22,7 @@ from serve_app.capture.records import (
     file_name,
     predictions_folder,
 )
-from serve_app.interface import LiveModel, Scored
+from serve_app.prediction_log.redaction import digest, kept_text
 from serve_app.settings import LogPrivacy
 
 TIME = pa.timestamp("us", tz="UTC")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
-from serve_app.capture.stores import Store
+from serve_app.prediction_log.stores import Store
 
 _log = logging.getLogger("ray.serve")
 

@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from serve_app.capture.recent import Recent
-from serve_app.capture.records import FEEDBACK, PREDICTIONS, Answered, Truth, is_audited
-from serve_app.capture.stores import open_store
-from serve_app.capture.writer import BufferLimits, Writer
 from serve_app.errors import QueueFull
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.recent_predictions import Recent
+from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS, Answered, Truth, is_audited
+from serve_app.prediction_log.stores import open_store
+from serve_app.prediction_log.writer import BufferLimits, Writer
 from serve_app.settings import Settings
 
 _FEEDBACK_BUFFER_BYTES = 16 << 20
@@ -109,7 +109,7 @@ def open_capture(settings: Settings, metrics: Metrics) -> Capture | None:
     """Return the logger that the settings configure, or None if logging is disabled."""
     if settings.log_uri is None:
         return None
-    from serve_app.capture.parquet import feedback_files, prediction_files
+    from serve_app.prediction_log.parquet import feedback_files, prediction_files
 
     store = open_store(settings.log_uri)
     return Capture(

@@ -1,6 +1,6 @@
 """The latest answers are remembered, and no more of them than there is room for."""
 
-from serve_app.capture.recent import Recent
+from serve_app.prediction_log.recent_predictions import Recent
 
 
 def test_the_oldest_is_forgotten_first() -> None:

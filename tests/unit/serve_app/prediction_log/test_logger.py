@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from serve_app.capture.capture import Capture, open_capture
 from serve_app.errors import QueueFull
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import Capture, open_capture
 from serve_app.settings import Settings
 from tests.unit.train.captured.logs import answered, truth
 from train.captured.reading import Log
