@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.errors import DataInvalid, TrainError
 from train.local_ray import quiet_data, start_ray
 from train.models import CACHE, model_uri

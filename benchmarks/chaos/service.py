@@ -21,7 +21,7 @@ from benchmarks.chaos.processes import MARK, ServiceProcesses, is_running, kill,
 from cluster.rollout.errors import TargetFailed
 from cluster.rollout.serve_target import ServeTarget
 from serve_app.local import free_port
-from serve_app.model import store
+from serve_app.model import resolver
 from train.models import CACHE
 
 REPLICAS = 2
@@ -174,4 +174,4 @@ class SharedService:
 
 def copy_builtin_model(folder: Path) -> None:
     """Copy the built-in model's bundle into a folder."""
-    shutil.copytree(store.fetch("builtin:", cache_dir=CACHE).folder, folder)
+    shutil.copytree(resolver.fetch("builtin:", cache_dir=CACHE).folder, folder)

@@ -12,7 +12,7 @@ from cluster.loop.errors import LoopFailed
 from cluster.loop.step import Facts, Looked, Tried
 from cluster.rollout.journal import Journal
 from cluster.rollout.states import Entry, Rollout, State, after
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.captured.reading import Window
 from train.drift.distinct import distinct_texts
 from train.errors import VersionUnknown

@@ -12,7 +12,7 @@ from cluster.loop.facts import read_facts, write_look
 from cluster.loop.step import Facts, Looked, Next, Step, next_step
 from cluster.rollout.journal import Journal
 from serve_app.errors import BundleError
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.drift.measuring import look
 from train.drift.report import write_report
 from train.drift.thresholds import Thresholds

@@ -23,7 +23,7 @@ from serve_app.settings import BATCH_TOKENS, Settings
 
 if TYPE_CHECKING:
     from serve_app.model.classifier import Classifier, Encoded
-    from serve_app.model.store import Bundle
+    from serve_app.model.resolver import Bundle
 
 _INLINE_CHARS = 4000
 """Maximum total length of texts that are tokenised in the event loop (about 1 ms); longer requests are
@@ -180,10 +180,10 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
 
 
 def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifier]:
-    from serve_app.model import store
+    from serve_app.model import resolver
     from serve_app.model.classifier import Classifier
 
-    bundle = store.fetch(uri, cache_dir=settings.cache_dir)
+    bundle = resolver.fetch(uri, cache_dir=settings.cache_dir)
     return bundle, Classifier(bundle, device=settings.device, dtype=settings.dtype, threads=threads)
 
 

@@ -23,7 +23,7 @@ from pyarrow import parquet
 from loadtest.invented import invent
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from serve_app.prediction_log.parquet import FEEDBACK_COLUMNS, PREDICTION_COLUMNS, TIME, with_metadata
 from serve_app.prediction_log.records import feedback_folder, predictions_folder
 from train.models import CACHE

@@ -17,7 +17,7 @@ from loadtest.invented import invent
 from serve_app.interface import Classified, Scored, Timing
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from serve_app.prediction_log.records import Answered, Truth
 from serve_app.prediction_log.stores import FolderStore
 from serve_app.settings import LogPrivacy

@@ -13,7 +13,7 @@ import pytest
 
 from serve_app.interface import Classified, Scored, Timing
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from serve_app.prediction_log.records import Answered
 from serve_app.prediction_log.stores import FolderStore
 from tests.contract.fake_replica import LIVE

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "cluster", "train", "serve_app", "loadtest", "tests"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
-MODEL = ("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "tokenizer")
+MODEL = ("acceptance", "classifier", "head", "lora", "packed", "padding", "tokenizer", "torchscript")
 TORCH = {f"serve_app/model/{name}.py" for name in MODEL}
 PYARROW = "serve_app/prediction_log/parquet.py"
 MLFLOW = "train/registry/tracking.py"

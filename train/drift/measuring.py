@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from serve_app.model.store import Bundle
+from serve_app.model.resolver import Bundle
 from serve_app.prediction_log.records import FEEDBACK
 from train.captured.joining import Join
 from train.captured.reading import Log, Window

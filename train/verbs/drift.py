@@ -68,7 +68,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from serve_app.model.store import fetch
+    from serve_app.model.resolver import fetch
     from train.captured.reading import Log
     from train.drift.document import to_json
     from train.drift.measuring import look

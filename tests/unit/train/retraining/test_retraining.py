@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from serve_app.prediction_log.parquet import feedback_files, prediction_files
 from serve_app.prediction_log.records import AUDIT as AUDIT_SOURCE
 from serve_app.prediction_log.stores import FolderStore

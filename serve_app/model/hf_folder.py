@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from serve_app.errors import BundleInvalid, BundleNotFound
-from serve_app.model import digests, weights
+from serve_app.model import checksums, weight_files
 from serve_app.model.bundle import MANIFEST, BundleManifest, faults
 
 
@@ -32,18 +32,18 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
             without a classification head, a regression model, or a number of labels other than that of
             logits.
     """
-    if (folder / weights.ADAPTER).is_file():
+    if (folder / weight_files.ADAPTER).is_file():
         raise BundleInvalid(
             f"{folder} is a PEFT adapter without {MANIFEST}, which would name its base; create a bundle with "
             "`python -m train import FOLDER --base BASE`, or merge it with PEFT's merge_and_unload"
         )
     config = read_config(folder)
-    present = digests.visible_files(folder)
-    files = [file for file in present if not weights.is_pickle(file)]
-    if not weights.is_whole(files):
-        weights.refuse_pickles(folder, present)
+    present = checksums.visible_files(folder)
+    files = [file for file in present if not weight_files.is_pickle(file)]
+    if not weight_files.is_whole(files):
+        weight_files.refuse_pickles(folder, present)
         raise BundleInvalid(f"no model.safetensors in {folder}; save the model with save_pretrained")
-    weights.refuse_pointers(folder, files)
+    weight_files.refuse_pointers(folder, files)
     if not classifies(config):
         raise BundleInvalid(
             f"{folder}/config.json: architectures is {config['architectures']}; expected one with a "
@@ -56,8 +56,8 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
         )
     labels = _labels(config, folder)
     refuse_regression(config.get("problem_type"), len(labels), str(folder))
-    weights.check_shards(folder, files)
-    hashes = digests.sha256_files(folder, files)
+    weight_files.check_shards(folder, files)
+    hashes = checksums.sha256_files(folder, files)
     listing = "".join(f"{digest}  {file}\n" for file, digest in hashes.items())
     try:
         return BundleManifest(
@@ -89,7 +89,7 @@ def refuse_regression(problem_type: object, outputs: int, where: str) -> None:
 def read_config(folder: Path) -> Mapping[str, Any]:
     """Read `config.json`; raises as `describe_plain`."""
     path = folder / "config.json"
-    weights.refuse_pointers(folder, ["config.json"])
+    weight_files.refuse_pointers(folder, ["config.json"])
     try:
         config = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:

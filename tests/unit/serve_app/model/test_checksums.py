@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.errors import BundleInvalid, DigestMismatch, UnsafeArtifact
-from serve_app.model.digests import check, is_safe_name, sha256_files, visible_files
+from serve_app.model.checksums import check, is_safe_name, sha256_files, visible_files
 
 
 def test_visible_files_are_sorted_and_leave_hidden_ones_out(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from serve_app.errors import BundleInvalid, BundleNotFound
-from serve_app.model import bundle, digests, hub, s3, weights
+from serve_app.model import bundle, checksums, hf_hub, s3_download, weight_files
 from serve_app.model.bundle import BaseRef, BundleManifest
-from serve_app.model.plain import describe_plain
+from serve_app.model.hf_folder import describe_plain
 
 BUILTIN = "builtin:"
 _BUILTIN_FOLDER = Path(__file__).parent / "builtin"
@@ -92,12 +92,12 @@ def _locate(uri: str, cache_dir: Path) -> _Found:
             )
         return _Found(_BUILTIN_FOLDER)
     if uri.startswith("s3://"):
-        folder, manifest = s3.download(uri, cache_dir=cache_dir / "s3")
+        folder, manifest = s3_download.download(uri, cache_dir=cache_dir / "s3")
         return _Found(folder, manifest=manifest, name=uri.rstrip("/").rpartition("/")[2])
     if uri.startswith("hf:"):
         repo, _, revision = uri.removeprefix("hf:").removeprefix("//").partition("@")
         hub_cache = cache_dir / "hf"
-        folder = hub.download(repo, revision=revision or None, cache_dir=hub_cache)
+        folder = hf_hub.download(repo, revision=revision or None, cache_dir=hub_cache)
         return _Found(folder, name=repo.rpartition("/")[2], version=folder.name, links_within=hub_cache)
     if _is_local(uri):
         folder = _local_path(uri)
@@ -135,9 +135,9 @@ def _fetch_base(ref: BaseRef, *, near: Path | None, cache_dir: Path) -> Path:
     else:
         folder = _locate(ref.uri, cache_dir).folder
     # Pinned files are identified by content, so links to anywhere are allowed, as in the hub's cache.
-    digests.check(folder, ref.sha256, links_within=Path(folder.absolute().anchor))
-    is_single_file = (folder / weights.WHOLE).exists()
-    loaded = {weights.WHOLE} if is_single_file else {weights.INDEX, *weights.shards(folder)}
+    checksums.check(folder, ref.sha256, links_within=Path(folder.absolute().anchor))
+    is_single_file = (folder / weight_files.WHOLE).exists()
+    loaded = {weight_files.WHOLE} if is_single_file else {weight_files.INDEX, *weight_files.shards(folder)}
     if unpinned := sorted({"config.json", *loaded} - set(ref.sha256)):
         raise BundleInvalid(
             f"{unpinned[0]} of the base {ref.uri} has no SHA-256 in the manifest; create the manifest again "

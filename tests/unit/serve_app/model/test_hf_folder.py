@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.errors import BundleInvalid, BundleNotFound, UnsafeArtifact
 from serve_app.model.bundle import verify
-from serve_app.model.plain import describe_plain
+from serve_app.model.hf_folder import describe_plain
 
 WriteFiles = Callable[..., Path]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
-from serve_app.model import bundle, cache, digests, weights
+from serve_app.model import bundle, cache, checksums, weight_files
 
 _CHUNK_BYTES = 16 * 1024**2
 _BLOCK_BYTES = 64 * 1024  # maximum loss if a stream breaks
@@ -60,7 +60,7 @@ def download(uri: str, *, cache_dir: Path) -> tuple[Path, bundle.BundleManifest 
             return cache.keep(cache_dir, key, fill=partial(source.fill, objects), check=lambda _: None), None
 
         manifest = bundle.parse_manifest(text, where=f"{uri}/{bundle.MANIFEST}")
-        weights.refuse_pickles(Path(prefix), manifest.files)
+        weight_files.refuse_pickles(Path(prefix), manifest.files)
 
         def fill(staging: Path) -> None:
             source.fill(source.stat(sorted(manifest.files)), staging)
@@ -126,9 +126,9 @@ class _Source:
         selected = [
             entry
             for entry in found
-            if digests.is_safe_name(entry.name)
-            and not digests.is_hidden(entry.name)
-            and not weights.is_pickle(entry.name)
+            if checksums.is_safe_name(entry.name)
+            and not checksums.is_hidden(entry.name)
+            and not weight_files.is_pickle(entry.name)
         ]
         if not selected:
             raise BundleNotFound(f"no model under {self._uri} ({len(found)} objects); check the prefix")

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
 from serve_app.model.bundle import write_manifest
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NOWHERE = "http://127.0.0.1:9"
