@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from serve_app.local import LocalError, Plan, started
+from serve_app.dev_server.launcher import LocalError, Plan, started
 from serve_app.settings import settings_of
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -20,7 +20,7 @@ from benchmarks.chaos.prediction_log import FLUSH_S
 from benchmarks.chaos.processes import MARK, ServiceProcesses, is_running, kill, wait_until
 from cluster.rollout.errors import TargetFailed
 from cluster.rollout.serve_target import ServeTarget
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 from serve_app.model import resolver
 from train.models import CACHE
 

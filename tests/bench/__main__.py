@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 import uvloop
 
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model import resolver
 from serve_app.model.classifier import Classifier, Encoded
 from tests.bench import fairness, in_process

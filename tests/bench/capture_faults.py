@@ -31,7 +31,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 
 from loadtest.invented import invent
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from tests.bench.http import Connection
 from tests.no_account import INVENTED
 from train.captured.reading import Log

@@ -23,8 +23,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from pydantic import SecretStr
 
+from serve_app.dev_server.launcher import free_port
 from serve_app.http.routes import build_api
-from serve_app.local import free_port
 from serve_app.metrics import Metrics
 from serve_app.prediction_log.logger import open_capture
 from serve_app.settings import Settings

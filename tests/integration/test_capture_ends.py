@@ -18,7 +18,7 @@ import httpx
 import pytest
 from ray import serve
 
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 from serve_app.replica.deployment import ClassifierReplica
 from tests.conftest import ROOT
 from tests.unit.train.captured.logs import answered

@@ -31,7 +31,7 @@ from cluster.rollout.journals import open_journal
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
 from serve_app.prediction_log.stores import open_store
 from tests import aws_events as events

@@ -23,8 +23,8 @@ import httpx
 import pytest
 from mlflow.tracking import MlflowClient
 
+from serve_app.dev_server.launcher import free_port
 from serve_app.errors import BundleError, BundleInvalid, DigestMismatch
-from serve_app.local import free_port
 from serve_app.model.bundle import MANIFEST, BaseRef, read_manifest, write_manifest
 from serve_app.model.checksums import sha256_files
 from serve_app.model.resolver import fetch

@@ -24,7 +24,7 @@ from cluster.rollout.journal import Journal
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import State
 from cluster.rollout.target import Mix, Serving
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest
 from tests.conftest import ROOT
 

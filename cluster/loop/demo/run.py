@@ -23,7 +23,7 @@ from cluster.rollout.registry import RegistryAliases, find
 from cluster.rollout.samples import Endpoints
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import Rollout
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from train.captured.reading import Log
 from train.drift.thresholds import read_thresholds as drift_thresholds
 from train.evaluation.evaluate import LocalModel, evaluate_sets

@@ -50,8 +50,8 @@ def _run(chosen: argparse.Namespace) -> int:
     from cluster.loop.demo.report import as_text, plot, to_json
     from cluster.loop.demo.run import CHAMPION, demonstrate
     from cluster.loop.demo.texts import invented, real
+    from serve_app.dev_server.launcher import LocalError
     from serve_app.errors import BundleError
-    from serve_app.local import LocalError
     from train.errors import TrainError
 
     begun_s = time.monotonic()

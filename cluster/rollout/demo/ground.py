@@ -22,8 +22,8 @@ from cluster.rollout.plan import Plan, Tolerances
 from cluster.rollout.samples import Endpoints
 from cluster.rollout.serve_target import ServeTarget
 from cluster.rollout.states import Entry, Rollout, Side
-from serve_app.local import LocalError, free_port, serving
-from serve_app.local import Plan as Service
+from serve_app.dev_server.launcher import LocalError, free_port, serving
+from serve_app.dev_server.launcher import Plan as Service
 
 QUICK = Plan(
     window_s=5,

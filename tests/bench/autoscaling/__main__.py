@@ -30,7 +30,7 @@ from cluster.kuberay.serve_config import scaling
 from cluster.rollout.serve_target import ServeTarget
 from loadtest.invented import invent
 from serve_app.app import DEPLOYMENT
-from serve_app.local import CONFIG, ROOT, Plan, free_port, serving
+from serve_app.dev_server.launcher import CONFIG, ROOT, Plan, free_port, serving
 from tests.bench.autoscaling import fake_nodes
 from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 

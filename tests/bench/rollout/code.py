@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.rollout.demo.ground import Ground, ground
 from cluster.rollout.demo.timeline import p95_ms, within
-from serve_app.local import ROOT
+from serve_app.dev_server.launcher import ROOT
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 
 _WATCHED_S = 15.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.rollout.demo.ground import QUICK, Ground
 from cluster.rollout.plan import Plan
-from serve_app.local import ROOT
+from serve_app.dev_server.launcher import ROOT
 
 _TIMEOUT_S = 120
 

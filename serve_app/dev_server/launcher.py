@@ -40,8 +40,9 @@ from serve_app.tracebacks import last_error
 
 __all__ = ["CONFIG", "HAPROXY", "ONE_HOP", "ROOT", "LocalError", "Plan", "free_port", "serving", "started"]
 
-CONFIG = Path(__file__).with_name("config.yaml")
-ROOT = Path(__file__).parent.parent
+_PACKAGE = Path(__file__).parents[1]
+CONFIG = _PACKAGE / "config.yaml"
+ROOT = _PACKAGE.parent
 
 ONE_HOP = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -62,7 +63,7 @@ writes each line of a replica's log immediately; by default it buffers a thousan
 replica loses and which are written all at once between two requests. Connections and idle times are bounded;
 a proxy that has died is replaced after three failed health checks."""
 
-HAPROXY = Path(__file__).with_name("haproxy") / "haproxy"
+HAPROXY = _PACKAGE / "haproxy" / "haproxy"
 """RAY_SERVE_HAPROXY_BINARY_PATH: starts HAProxy with this service's timeouts, error responses and a
 standby."""
 

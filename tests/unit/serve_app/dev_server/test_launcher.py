@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from serve_app import local
-from serve_app.local import Plan, free_port
+from serve_app.dev_server import launcher
+from serve_app.dev_server.launcher import Plan, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,6 @@ def test_the_ports_of_a_plan_are_not_given() -> None:
 
 
 def test_no_free_port_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_FREE_PORTS", range(0))
-    with pytest.raises(local.LocalError, match="is free; stop a process"):
+    monkeypatch.setattr(launcher, "_FREE_PORTS", range(0))
+    with pytest.raises(launcher.LocalError, match="is free; stop a process"):
         free_port()

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
+from serve_app.dev_server.launcher import free_port
 from serve_app.dev_server.preconditions import LocalError, require_ports
 from serve_app.errors import SettingsError
-from serve_app.local import free_port
 from serve_app.settings import settings_of
 
 
