@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadtest.config import add_arguments, plan_from
 from loadtest.errors import BadPlan, CannotRun
-from loadtest.ledger import MOST_REQUESTS
-from loadtest.plan import add_arguments, plan_from
 from loadtest.report import document, table
+from loadtest.request_log import MOST_REQUESTS
 
 MOST_PODS = 64
 LONGEST_S = 3600.0
@@ -81,7 +81,7 @@ def _slo(options: argparse.Namespace) -> int:
         raise BadPlan(f"--json {options.json}: there is no folder {options.json.parent}")
     plan = plan_from(options, os.environ)
     # These imports take a second and patch the sockets; --help and an invalid option do not need them.
-    from loadtest.drive import drive
+    from loadtest.runner import drive
     from loadtest.samples import recording
     from loadtest.target import look, require_ours
 

@@ -14,14 +14,14 @@ from typing import Any
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
+from loadtest.config import Plan, add_arguments, plan_from
 from loadtest.errors import BadPlan, CannotRun
-from loadtest.observations import Observations
-from loadtest.plan import Plan, add_arguments, plan_from
 from loadtest.report import table
+from loadtest.results import Observations
 from loadtest.slo import Verdict
+from loadtest.slo_evaluator import Referee
 from loadtest.target import require_ours
 from loadtest.users import PodCallers
-from loadtest.wiring import Referee
 
 __all__ = ["PodCallers"]
 

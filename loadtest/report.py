@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping
 
-from loadtest.observations import Observations
-from loadtest.plan import Plan
+from loadtest.config import Plan
+from loadtest.results import Observations
 from loadtest.slo import Check, Percentiles, Verdict, per_pod_minute, percentile
 
 METHOD = "nearest rank over all requests, from the due time; failed requests rank last"

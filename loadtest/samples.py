@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loadtest.errors import CannotRun
-from loadtest.observations import Sample
+from loadtest.results import Sample
 
 
 @contextmanager

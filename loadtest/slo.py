@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loadtest.observations import Observations
+from loadtest.results import Observations
 
 _Z = 3.72
 """Standard normal quantile of 1 - 1 / 10,000: how far the requests in flight may exceed their mean."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from loadtest.config import KEY_VARIABLE
 from loadtest.errors import NotOurHost, ServiceUnreachable
-from loadtest.plan import KEY_VARIABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from loadtest.errors import BadTexts
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 
 MOST_TEXTS = 20_000
 """Maximum number of texts from a file, drawn by seed over the entire file: it may be sorted by label."""

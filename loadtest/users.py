@@ -17,12 +17,12 @@ from gevent.pool import Pool
 from locust.contrib.fasthttp import FastHttpUser
 from locust.exception import StopTest
 
-from loadtest.answers import Answer, classified, refused
+from loadtest.config import Plan
 from loadtest.errors import NotOurHost
-from loadtest.ledger import Ledger
-from loadtest.observations import Sample
-from loadtest.pacing import arrivals, in_flight_bound
-from loadtest.plan import Plan
+from loadtest.request_log import Ledger
+from loadtest.response_check import Answer, classified, refused
+from loadtest.results import Sample
+from loadtest.schedule import arrivals, in_flight_bound
 from loadtest.target import require_ours
 
 PATH = "/v1/classify"
@@ -31,7 +31,7 @@ PATH = "/v1/classify"
 class PodCallers(FastHttpUser):  # type: ignore[misc]  # locust is not followed by mypy
     """All callers of one pod, on that pod's share of the schedule: there are as many users as pods.
 
-    `loadtest.wiring` sets the class attributes when a test starts, before any user is created.
+    `loadtest.slo_evaluator` sets the class attributes when a test starts, before any user is created.
 
     Attributes:
         plan: What to send and when.

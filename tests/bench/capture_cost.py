@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 from serve_app.metrics import Metrics
 from serve_app.prediction_log.logger import open_capture
 from serve_app.prediction_log.parquet import prediction_files

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.resolver import fetch

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from loadtest.answers import Answer
-from loadtest.observations import Sample, Window, observe
-from loadtest.pacing import Kind, Pace, arrivals
+from loadtest.response_check import Answer
+from loadtest.results import Sample, Window, observe
+from loadtest.schedule import Kind, Pace, arrivals
 from loadtest.slo import SLO, Verdict, judge
 
 WARMUP_S, TIMEOUT_S, LATE_S = 5.0, 10.0, 0.3

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 from serve_app.interface import Classified, Scored, Timing
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier

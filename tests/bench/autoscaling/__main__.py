@@ -28,7 +28,7 @@ import yaml
 from cluster.autoscaling.aims import Aims
 from cluster.kuberay.serve_config import scaling
 from cluster.rollout.serve_target import ServeTarget
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 from serve_app.app import DEPLOYMENT
 from serve_app.dev_server.launcher import CONFIG, ROOT, Plan, free_port, serving
 from tests.bench.autoscaling import fake_nodes

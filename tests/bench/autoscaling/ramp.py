@@ -17,9 +17,9 @@ from typing import Any
 from locust import LoadTestShape
 from locust.env import Environment
 
-from loadtest.plan import Plan, add_arguments, plan_from
+from loadtest.config import Plan, add_arguments, plan_from
 from loadtest.users import PodCallers
-from loadtest.wiring import Referee
+from loadtest.slo_evaluator import Referee
 
 CALLERS_PER_POD = 4
 

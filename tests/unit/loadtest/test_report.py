@@ -1,10 +1,10 @@
 import json
 from dataclasses import replace
 
-from loadtest.observations import Observations
-from loadtest.pacing import Pace
-from loadtest.plan import Plan
+from loadtest.config import Plan
 from loadtest.report import document, table
+from loadtest.results import Observations
+from loadtest.schedule import Pace
 from loadtest.slo import SLO, judge
 
 HOST = "http://127.0.0.1:8000"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.observations import Observations
+from loadtest.results import Observations
 from loadtest.slo import SLO, judge, percentile
 
 

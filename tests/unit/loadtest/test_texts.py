@@ -6,8 +6,8 @@ import pyarrow.parquet
 import pytest
 
 from loadtest.errors import BadTexts
-from loadtest.invented import LONGEST_WORDS, SHORTEST_WORDS, invent
 from loadtest.slo import percentile
+from loadtest.synthetic_texts import LONGEST_WORDS, SHORTEST_WORDS, invent
 from loadtest.texts import INVENTED_TEXTS, MOST_TEXTS, corpus
 
 LINES = ["a lovely pump, really", "the lid broke, twice", "so soft"]
@@ -20,7 +20,7 @@ def words(text: str) -> int:
 def test_invented_texts_have_the_lengths_of_real_ones() -> None:
     lengths = sorted(words(text) for text in invent(4000, seed=1))
     # real texts have 25 to 75 tokens at the median and 37 to 193 at the 90th percentile, by kind; see
-    # loadtest/invented.py, whose words are 1.3 tokens each
+    # loadtest/synthetic_texts.py, whose words are 1.3 tokens each
     assert 25 <= percentile(lengths, 50, 4000) <= 29
     assert 100 <= percentile(lengths, 90, 4000) <= 116
     assert lengths[0] >= SHORTEST_WORDS and lengths[-1] == LONGEST_WORDS

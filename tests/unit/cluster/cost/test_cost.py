@@ -16,10 +16,10 @@ from cluster.cost.plan import cheapest, pods_for
 from cluster.cost.prices import read_books
 from cluster.errors import PricesInvalid
 from cluster.nodes import INSTANCE_TYPES
-from loadtest.observations import Observations
-from loadtest.pacing import Pace
-from loadtest.plan import Plan
+from loadtest.config import Plan
 from loadtest.report import document
+from loadtest.results import Observations
+from loadtest.schedule import Pace
 from loadtest.slo import SLO, judge
 
 BOOKS = read_books()

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from loadtest.answers import Answer
+from loadtest.response_check import Answer
 
 UNFINISHED = "no answer when the test ended"
 

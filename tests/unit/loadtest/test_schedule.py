@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.pacing import KINDS, Kind, Pace, arrivals, in_flight_bound
+from loadtest.schedule import KINDS, Kind, Pace, arrivals, in_flight_bound
 
 
 def first(pace: Pace, count: int, pod: int = 0) -> list[float]:

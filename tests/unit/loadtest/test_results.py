@@ -1,6 +1,6 @@
-from loadtest.answers import Answer
-from loadtest.ledger import Ledger
-from loadtest.observations import UNFINISHED, Sample, Window, observe
+from loadtest.request_log import Ledger
+from loadtest.response_check import Answer
+from loadtest.results import UNFINISHED, Sample, Window, observe
 
 RIGHT = Answer(None, "1.0.0", tokens=5)
 

@@ -13,12 +13,12 @@ import gevent
 from locust.env import Environment
 
 from loadtest.errors import CannotRun
-from loadtest.ledger import Ledger
-from loadtest.observations import Observations, Sample
-from loadtest.plan import Plan
+from loadtest.request_log import Ledger
+from loadtest.results import Observations, Sample
+from loadtest.config import Plan
 from loadtest.slo import Verdict
 from loadtest.users import PodCallers
-from loadtest.wiring import Referee
+from loadtest.slo_evaluator import Referee
 
 PROGRESS_EVERY_S = 10.0
 

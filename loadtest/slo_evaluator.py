@@ -11,10 +11,10 @@ from typing import Any
 
 from locust.exception import StopTest
 
+from loadtest.config import Plan
 from loadtest.errors import CannotRun
-from loadtest.ledger import Ledger
-from loadtest.observations import Observations, Sample
-from loadtest.plan import Plan
+from loadtest.request_log import Ledger
+from loadtest.results import Observations, Sample
 from loadtest.slo import Verdict, judge
 from loadtest.users import PodCallers
 

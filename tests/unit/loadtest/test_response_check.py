@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from loadtest.answers import NO_VERSION, classified, refused
+from loadtest.response_check import NO_VERSION, classified, refused
 
 VERSION = "1.2.0"
 HEADERS = {"x-model-version": VERSION}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loadtest.errors import BadPlan
-from loadtest.pacing import KINDS, Pace
+from loadtest.schedule import KINDS, Pace
 from loadtest.slo import SLO
 from loadtest.texts import corpus
 

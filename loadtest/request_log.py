@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Callable
 
-from loadtest.observations import Observations, Sample, Window, observe
+from loadtest.results import Observations, Sample, Window, observe
 
 MOST_REQUESTS = 1_000_000
 """Maximum number of recorded requests, which bounds the memory: 28 hours at 600 per minute.
