@@ -1,4 +1,4 @@
-"""Interface of the replica as the HTTP routes use it, implemented by `deployment`."""
+"""Interface of the replica as the HTTP routes use it, implemented by `serve_app.replica.deployment`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any
 from cluster.kuberay.drains import DRAIN_ENVIRONMENT, ENDPOINTS_LAG_S, HEAD_GRACE_S, TERMINATION_GRACE_S
 from cluster.kuberay.labels import COMPONENT_LABEL, INSTANCE_LABEL
 from cluster.kuberay.settings import Environment, WorkerSettings
-from serve_app.dev_server.launcher import ONE_HOP
+from serve_app.ray_environment import ONE_HOP
 
 GPU_TAINT = "nvidia.com/gpu"
 USER_ID = 1000

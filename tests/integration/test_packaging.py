@@ -143,8 +143,8 @@ def test_the_builtin_model_answers_outside_of_the_checkout(installed: Path, tmp_
     code = f"""
 from pathlib import Path
 import serve_app
-from serve_app.dev_server.launcher import HAPROXY
 from serve_app.model import resolver
+from serve_app.ray_environment import HAPROXY
 from serve_app.model.classifier import Classifier
 assert Path(serve_app.__file__).is_relative_to({str(installed)!r}), serve_app.__file__
 assert HAPROXY.stat().st_mode & 0o111
