@@ -224,10 +224,10 @@ class Batcher(Generic[Item, Result]):
         return self._scheduler.waiting_items
 
     @property
-    def ahead_s(self) -> float:
+    def backlog_s(self) -> float:
         """Backlog: expected seconds until all queued and running texts are done."""
         with self._wake:
-            return self._scheduler.ahead_s(self._clock())
+            return self._scheduler.backlog_s(self._clock())
 
     @property
     def capacity_tokens_per_s(self) -> float:

@@ -87,7 +87,7 @@ class Capture:
             self.metrics.request_feedback(of_request["right"], of_request["wrong"], version=version)
         return outcomes
 
-    def show_metrics(self) -> None:
+    def report_metrics(self) -> None:
         """Set the gauges of the buffers."""
         self.metrics.log_buffer(PREDICTIONS, self.predictions.held_bytes)
         self.metrics.log_buffer(FEEDBACK, self.feedback.held_bytes)

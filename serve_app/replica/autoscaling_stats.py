@@ -1,4 +1,4 @@
-"""Load and capacity of a replica: the sample that Serve's autoscaler collects from each replica."""
+"""Autoscaling statistics of a replica: the sample that Serve's autoscaler collects from each replica."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class AutoscalingStats:
     """Sample of one replica. Serve keeps a time series of each field, under the field's name.
 
     Attributes:

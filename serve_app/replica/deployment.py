@@ -19,11 +19,11 @@ from serve_app.http.routes import build_api
 from serve_app.interface import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.metrics import Metrics
 from serve_app.prediction_log.logger import open_capture
-from serve_app.replica.autoscaling_stats import Demand
-from serve_app.replica.heap import give_back
-from serve_app.replica.loaded_model import Live, load
-from serve_app.replica.shadow import Label, Shadow
-from serve_app.replica.user_config import Placement, Role, UserConfig, place
+from serve_app.replica.autoscaling_stats import AutoscalingStats
+from serve_app.replica.heap import trim_heap
+from serve_app.replica.loaded_model import LoadedModel, load
+from serve_app.replica.shadow import Label, ShadowComparison
+from serve_app.replica.user_config import ReplicaAssignment, Role, UserConfig, assign
 from serve_app.settings import Settings, tokenize_in_calling_thread
 
 _log = logging.getLogger("ray.serve")
@@ -36,21 +36,21 @@ _BYTES_PER_TOKEN = 4
 """Approximate body bytes per token, to estimate before a body is read whether the request is a bulk
 request."""
 
-_SHOW_METRICS_EVERY_S = 0.5
+_METRICS_INTERVAL_S = 0.5
 """Ray reports the gauges that were set since its last report, and drops a gauge that is missing from two
 reports in a row. Reports are `metrics_report_interval_ms` apart, at least 1 s."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Aside:
+class _ShadowModel:
     """Shadow model and its comparison with the live model."""
 
-    live: Live
-    shadow: Shadow
+    live: LoadedModel
+    comparison: ShadowComparison
 
 
 class ClassifierReplica:
-    """Replica with one live model on one device behind the routes of `api`, and sometimes a shadow model."""
+    """Replica with one live model on one device behind the HTTP routes, and sometimes a shadow model."""
 
     def __init__(self) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -61,15 +61,15 @@ class ClassifierReplica:
         self._settings = Settings()
         self._metrics = Metrics()
         self._capture = open_capture(self._settings, self._metrics)
-        self._live: Live | None = None
-        self._aside: _Aside | None = None
-        self._placement: Placement | None = None
+        self._live: LoadedModel | None = None
+        self._shadow: _ShadowModel | None = None
+        self._assignment: ReplicaAssignment | None = None
         self._failed: LoadFailure | None = None
-        self._wanted: Placement | None = None
+        self._desired: ReplicaAssignment | None = None
         self._requests = self._tokens = self._refused = 0
         self._changing = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
-        self._showing: asyncio.Task[None] | None = None
+        self._reporting: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the routes. Serve calls this after the constructor."""
@@ -90,18 +90,18 @@ class ClassifierReplica:
             ValidationError: `user_config` is not valid.
             ServiceError: No model is live, and the champion could not be loaded.
         """
-        wanted = place(UserConfig.model_validate(user_config), rank.rank if rank else 0)
-        self._wanted = wanted
+        desired = assign(UserConfig.model_validate(user_config), rank.rank if rank else 0)
+        self._desired = desired
         async with self._changing:
-            if wanted is not self._wanted or (wanted == self._placement and self._failed is None):
+            if desired is not self._desired or (desired == self._assignment and self._failed is None):
                 return
-            self._forget_failure()
-            await self._serve(wanted.model, wanted)
-            await self._score_aside(wanted.shadow)
-            self._placement = wanted
-        self._show_metrics()
-        if self._showing is None:
-            self._showing = asyncio.create_task(self._keep_showing_metrics(), name="metrics")
+            self._clear_failure()
+            await self._serve(desired.model, desired)
+            await self._set_shadow(desired.shadow)
+            self._assignment = desired
+        self._report_metrics()
+        if self._reporting is None:
+            self._reporting = asyncio.create_task(self._keep_reporting_metrics(), name="metrics")
 
     def check_health(self) -> None:
         """Check that the replica can answer. Serve and the health routes call this.
@@ -111,8 +111,8 @@ class ClassifierReplica:
             ModelFailure: The latest batch failed, or the device thread is dead or stuck.
         """
         self._require_live().batcher.check_health()
-        if self._showing is not None and self._showing.done():
-            self._showing.result()  # raises the error of the task: a replica without metrics is not healthy
+        if self._reporting is not None and self._reporting.done():
+            self._reporting.result()  # raises the error of the task: a replica without metrics is not healthy
 
     @property
     def live(self) -> LiveModel:
@@ -123,15 +123,15 @@ class ClassifierReplica:
     def standing(self) -> Standing:
         """Return this replica's status in a rollout. Raises NotReady before the first model is loaded."""
         self._require_live()
-        wanted = self._wanted
-        assert wanted is not None  # a live model implies an assignment
+        desired = self._desired
+        assert desired is not None  # a live model implies an assignment
         settled = "failed" if self._failed else "live"
         return Standing(
-            rank=wanted.rank,
+            rank=desired.rank,
             role=self._role(),
-            champion=wanted.champion,
-            canary=wanted.canary,
-            shadow=self._aside.live.model.version if self._aside else None,
+            champion=desired.champion,
+            canary=desired.canary,
+            shadow=self._shadow.live.model.version if self._shadow else None,
             state="loading" if self._changing.locked() else settled,
             failed=self._failed,
         )
@@ -148,13 +148,13 @@ class ClassifierReplica:
             raise
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Return a `Demand` sample; Serve calls this periodically if the deployment has an autoscaler."""
+        """Return a sample of `AutoscalingStats`; Serve calls this periodically if the deployment scales."""
         batcher = self._live.batcher if self._live else None
-        sample = Demand(
+        sample = AutoscalingStats(
             requests=self._requests,
             tokens=self._tokens,
             refused=self._refused,
-            ahead_s=batcher.ahead_s if batcher else 0.0,
+            ahead_s=batcher.backlog_s if batcher else 0.0,
             capacity_tokens_per_s=batcher.capacity_tokens_per_s if batcher else 0.0,
         )
         return asdict(sample)
@@ -162,16 +162,18 @@ class ClassifierReplica:
     async def classify(
         self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
     ) -> Classified:
-        """Score texts; see `service.Service`."""
+        """Score texts; see `serve_app.interface.Service`."""
         live = self._require_live()
-        with live.used():
+        with live.lease():
             answer = await self._classify(live, texts, deadline, tenant, priority)
-        if self._aside is not None:
-            self._aside.shadow.offer(texts, [_label(live.model, result.scores) for result in answer.results])
+        if self._shadow is not None:
+            self._shadow.comparison.offer(
+                texts, [_label(live.model, result.scores) for result in answer.results]
+            )
         return answer
 
     async def _classify(
-        self, live: Live, texts: Sequence[str], deadline: float, tenant: str, priority: Priority | None
+        self, live: LoadedModel, texts: Sequence[str], deadline: float, tenant: str, priority: Priority | None
     ) -> Classified:
         version = live.model.version
         began = time.monotonic()
@@ -192,94 +194,98 @@ class ClassifierReplica:
             timing=Timing(tokenize_s, answer.queue_s, answer.forward_s),
         )
 
-    async def _serve(self, uri: str, wanted: Placement) -> None:
+    async def _serve(self, uri: str, desired: ReplicaAssignment) -> None:
         """Make `uri` live. If it fails, keep the live model, or load the champion if there is none."""
         if self._live is not None and self._live.model.uri == uri:
             return
         try:
-            ready = await load(uri, self._settings, self._metrics, beside=self._live is not None)
+            ready = await load(
+                uri, self._settings, self._metrics, concurrent_with_serving=self._live is not None
+            )
         except ServiceError as error:
-            if self._live is None and uri == wanted.champion:
+            if self._live is None and uri == desired.champion:
                 raise
-            self._tell_failure(uri, error)
+            self._record_failure(uri, error)
             if self._live is None:
-                await self._serve(wanted.champion, wanted)
+                await self._serve(desired.champion, desired)
             return
         # Requests that have begun keep using the previous model.
         previous, self._live = self._live, ready
         self._announce(ready.model, "model is live")
         if previous is not None:
-            self._let_go(previous)
+            self._close_when_unused(previous)
 
-    async def _score_aside(self, uri: str | None) -> None:
+    async def _set_shadow(self, uri: str | None) -> None:
         """Start `uri` as the shadow model, or stop the shadow model if it is None."""
-        if self._aside is not None:
-            if self._aside.live.model.uri == uri:
+        if self._shadow is not None:
+            if self._shadow.live.model.uri == uri:
                 return
-            aside, self._aside = self._aside, None
-            await aside.shadow.close()
-            self._let_go(aside.live)
+            shadow, self._shadow = self._shadow, None
+            await shadow.comparison.close()
+            self._close_when_unused(shadow.live)
         if uri is None:
             return
         try:
-            ready = await load(uri, self._settings, self._metrics, beside=True)
+            ready = await load(uri, self._settings, self._metrics, concurrent_with_serving=True)
         except ServiceError as error:
-            self._tell_failure(uri, error)
+            self._record_failure(uri, error)
             return
-        self._aside = _Aside(ready, Shadow(_labels_of(ready), ready.model.version, self._metrics))
+        self._shadow = _ShadowModel(
+            ready, ShadowComparison(_labels_of(ready), ready.model.version, self._metrics)
+        )
         self._announce(ready.model, "shadow model is live")
 
-    def _let_go(self, live: Live) -> None:
+    def _close_when_unused(self, live: LoadedModel) -> None:
         """Close a model in the background once its last request is answered."""
         leaving = [live]  # the last reference to the model
 
         async def leave() -> None:
-            await leaving[0].let_go()
+            await leaving[0].drain_and_close()
             self._announce(leaving.pop().model, "model was replaced")
-            await asyncio.to_thread(give_back)
+            await asyncio.to_thread(trim_heap)
 
         task = asyncio.create_task(leave())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    def _require_live(self) -> Live:
+    def _require_live(self) -> LoadedModel:
         if self._live is None:
             raise NotReady("no model is loaded yet; try again in a few seconds")
         return self._live
 
     def _role(self) -> Role:
         """Return the actual role, which differs from the assigned one after a failed load."""
-        if self._aside is not None:
+        if self._shadow is not None:
             return "shadow"
-        wanted, live = self._wanted, self._require_live()
-        return "canary" if wanted and live.model.uri == wanted.canary != wanted.champion else "champion"
+        desired, live = self._desired, self._require_live()
+        return "canary" if desired and live.model.uri == desired.canary != desired.champion else "champion"
 
-    async def _keep_showing_metrics(self) -> None:
+    async def _keep_reporting_metrics(self) -> None:
         while True:
-            await asyncio.sleep(_SHOW_METRICS_EVERY_S)
-            self._show_metrics()
+            await asyncio.sleep(_METRICS_INTERVAL_S)
+            self._report_metrics()
 
-    def _show_metrics(self) -> None:
+    def _report_metrics(self) -> None:
         """Flush the counts and set every gauge."""
-        live, aside = self._require_live(), self._aside
+        live, shadow = self._require_live(), self._shadow
         self._metrics.model(live.model, role="canary" if self._role() == "canary" else "champion")
         self._metrics.startup({p: s for p, s in live.model.startup.items() if p.endswith("_s")})
         self._metrics.waiting(live.batcher.waiting_items)
         if self._capture is not None:
-            self._capture.show_metrics()
-        if aside is not None:
-            self._metrics.model(aside.live.model, role="shadow")
+            self._capture.report_metrics()
+        if shadow is not None:
+            self._metrics.model(shadow.live.model, role="shadow")
         if self._failed is not None:
             self._metrics.failed_load(self._failed, now=True)
         self._metrics.flush()
 
-    def _tell_failure(self, uri: str, error: ServiceError) -> None:
+    def _record_failure(self, uri: str, error: ServiceError) -> None:
         self._failed = LoadFailure(uri=uri, reason=error.type, detail=str(error))
         _log.error(
             "model could not be loaded", extra={"uri": uri, "reason": error.type, "detail": str(error)}
         )
 
-    def _forget_failure(self) -> None:
+    def _clear_failure(self) -> None:
         if self._failed is not None:
             self._metrics.failed_load(self._failed, now=False)
         self._failed = None
@@ -292,11 +298,11 @@ def _label(model: LiveModel, scores: Sequence[float]) -> str:
     return model.labels[scores.index(max(scores))]
 
 
-def _labels_of(live: Live) -> Label:
-    """Return the function with which `Shadow` labels texts."""
+def _labels_of(live: LoadedModel) -> Label:
+    """Return the function with which `ShadowComparison` labels texts."""
 
     async def label(texts: Sequence[str]) -> list[str]:
-        with live.used():
+        with live.lease():
             items = await live.encode(texts, deadline=None, inline=False)
             answer = await live.score(items, deadline=None, priority="bulk")
         return [_label(live.model, scores) for scores in answer.results]

@@ -36,7 +36,7 @@ but every request waits if the event loop does not get a core."""
 _FLOOD_BATCH = {"cpu": 0.5, "cuda": 1.0}
 
 
-class Live:
+class LoadedModel:
     """Loaded model. A request uses the same one from start to end, also while models are swapped.
 
     Not thread-safe; use it from the event loop.
@@ -62,8 +62,8 @@ class Live:
         self._unused.set()
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Keep the model open while the block runs: `let_go` waits for it."""
+    def lease(self) -> Iterator[None]:
+        """Keep the model open while the block runs: `drain_and_close` waits for it."""
         self._users += 1
         self._unused.clear()
         try:
@@ -97,7 +97,7 @@ class Live:
         """Return the scores of encoded texts; arguments and errors are those of `Batcher.submit`."""
         return await self.batcher.submit(items, deadline=deadline, tenant=tenant, priority=priority)
 
-    async def let_go(self) -> None:
+    async def drain_and_close(self) -> None:
         """Wait until no request uses the model, then stop its threads. No new use may begin."""
         await self._unused.wait()
         await self.batcher.close()
@@ -105,21 +105,23 @@ class Live:
         self._classifier.close()
 
 
-async def load(uri: str, settings: Settings, metrics: Metrics, *, beside: bool) -> Live:
+async def load(
+    uri: str, settings: Settings, metrics: Metrics, *, concurrent_with_serving: bool
+) -> LoadedModel:
     """Download, verify, load and warm up a model, off the event loop.
 
     Args:
         uri: URI of the model.
         settings: Settings of the replica.
         metrics: Counts the model's batches.
-        beside: Whether another model serves meanwhile; loading then uses one thread.
+        concurrent_with_serving: Whether another model serves meanwhile; loading then uses one thread.
 
     Raises:
         ServiceError: The model could not be downloaded, verified, loaded or run.
     """
     try:
-        with nullcontext() if beside else _no_cycle_collection():
-            return await _load(uri, settings, metrics, beside)
+        with nullcontext() if concurrent_with_serving else _no_cycle_collection():
+            return await _load(uri, settings, metrics, concurrent_with_serving)
     except ServiceError:
         raise
     except Exception as error:  # no error of a library about a broken model may end the replica
@@ -127,15 +129,15 @@ async def load(uri: str, settings: Settings, metrics: Metrics, *, beside: bool) 
         raise BundleInvalid(message) from error
 
 
-async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) -> Live:
+async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_serving: bool) -> LoadedModel:
     process = psutil.Process()
-    start_s = 0.0 if beside else time.time() - process.create_time()
+    start_s = 0.0 if concurrent_with_serving else time.time() - process.create_time()
     clock = _Phases()
     before = process.memory_info().rss
     await asyncio.to_thread(_import_model_code)
     clock.end("import_s")
     imported = process.memory_info().rss
-    threads = 1 if beside else _threads(settings)
+    threads = 1 if concurrent_with_serving else _threads(settings)
     # In a thread that ends afterwards: OpenMP keeps a team of workers for every thread that has computed, and
     # with more workers than CPUs they sleep between the steps of a forward pass instead of spinning.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as loader:
@@ -176,7 +178,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, beside: bool) ->
     tokenizers = TokenizerPool(
         classifier.preprocess, threads=max(1, _threads(settings) // 2), niceness=_niceness(classifier)
     )
-    return Live(model, classifier, batcher, tokenizers)
+    return LoadedModel(model, classifier, batcher, tokenizers)
 
 
 def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifier]:

@@ -23,7 +23,7 @@ Label = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 """Returns the labels of texts, one per text, in their order."""
 
 
-class Shadow:
+class ShadowComparison:
     """Compares the labels of the shadow model with the labels of the live model.
 
     Args:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 Role = Literal["champion", "canary", "shadow"]
 
 
-class ModelChoice(BaseModel):
+class ModelSpec(BaseModel):
     """A model to serve."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -18,7 +18,7 @@ class ModelChoice(BaseModel):
     model: str = Field(min_length=1, description="URI: builtin:, a folder, file://, s3:// or hf:<id>.")
 
 
-class CanaryChoice(ModelChoice):
+class CanarySpec(ModelSpec):
     """Canary model and the number of its replicas."""
 
     replicas: int = Field(default=1, ge=1, description="Number of canary replicas: ranks 0 to replicas - 1.")
@@ -33,8 +33,8 @@ class UserConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    champion: Annotated[ModelChoice, BeforeValidator(lambda given: _spelt_out(given))]
-    canary: CanaryChoice | None = None
+    champion: Annotated[ModelSpec, BeforeValidator(lambda given: _spelt_out(given))]
+    canary: CanarySpec | None = None
     fence: int = Field(
         default=0,
         ge=0,
@@ -43,7 +43,7 @@ class UserConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class ReplicaAssignment:
     """Models and role that are assigned to one replica.
 
     Attributes:
@@ -63,7 +63,7 @@ class Placement:
     rank: int
 
 
-def place(config: UserConfig, rank: int) -> Placement:
+def assign(config: UserConfig, rank: int) -> ReplicaAssignment:
     """Return the assignment of the replica with this rank.
 
     The lowest ranks serve the canary. Serve keeps ranks contiguous from 0, so these ranks exist for any
@@ -74,10 +74,10 @@ def place(config: UserConfig, rank: int) -> Placement:
     champion, canary = config.champion.model, config.canary
     uri = canary.model if canary else None
     if canary is None or rank >= canary.replicas:
-        return Placement(champion, "champion", None, champion, uri, rank)
+        return ReplicaAssignment(champion, "champion", None, champion, uri, rank)
     if canary.shadow:
-        return Placement(champion, "shadow", canary.model, champion, uri, rank)
-    return Placement(canary.model, "canary", None, champion, uri, rank)
+        return ReplicaAssignment(champion, "shadow", canary.model, champion, uri, rank)
+    return ReplicaAssignment(canary.model, "canary", None, champion, uri, rank)
 
 
 def _spelt_out(given: Any) -> Any:

@@ -22,7 +22,7 @@ import serve_app.replica.loaded_model
 from serve_app.errors import BundleNotFound, QueueFull, ServiceError
 from serve_app.interface import Classified
 from serve_app.model.bundle import write_manifest
-from serve_app.replica.autoscaling_stats import Demand
+from serve_app.replica.autoscaling_stats import AutoscalingStats
 from serve_app.replica.deployment import ClassifierReplica
 from tests.integration.models import save
 
@@ -49,7 +49,7 @@ async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ClassifierRe
     monkeypatch.setenv("SENTIMENT_REPLICA_CPUS", "1")
     replica = ClassifierReplica()
     yield replica
-    for live in [replica._live, replica._aside.live if replica._aside else None]:
+    for live in [replica._live, replica._shadow.live if replica._shadow else None]:
         if live is not None:
             await live.batcher.close()
 
@@ -132,7 +132,7 @@ async def test_what_was_asked_is_counted_on_across_a_change_of_model(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replica, "_settings", replica._settings.model_copy(update={"max_queue_items": 4}))
-    assert replica.record_autoscaling_stats() == asdict(Demand())
+    assert replica.record_autoscaling_stats() == asdict(AutoscalingStats())
     tokens = 0
     for number, version in enumerate(("one", "two"), 1):
         await replica.reconfigure({"champion": models[version]}, rank(0))
@@ -203,7 +203,7 @@ async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(serve_app.replica.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(serve_app.replica.deployment, "_METRICS_INTERVAL_S", 0.01)
     monkeypatch.setattr(replica._metrics, "model", lambda model, role: shown.append(model.version))
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     await until(lambda: shown.count("one") > 3)
@@ -215,11 +215,11 @@ async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
 async def test_a_replica_that_can_show_no_metrics_is_not_well(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve_app.replica.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(serve_app.replica.deployment, "_METRICS_INTERVAL_S", 0.01)
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     replica.check_health()
     monkeypatch.setattr(replica._metrics, "waiting", lambda items: 1 / 0)
-    await until(lambda: replica._showing is not None and replica._showing.done())
+    await until(lambda: replica._reporting is not None and replica._reporting.done())
     with pytest.raises(ZeroDivisionError):
         replica.check_health()
 
@@ -325,4 +325,4 @@ async def test_a_shadow_scores_the_same_texts_and_never_answers(
     await until(lambda: sum(counted.values()) == len(texts))
     assert counted == {"agree": len(texts) - differ, "disagree": differ}
     await replica.reconfigure({"champion": models["one"]}, rank(0))
-    assert replica._aside is None and replica.standing.role == "champion"
+    assert replica._shadow is None and replica.standing.role == "champion"

@@ -7,7 +7,7 @@ import platform
 import psutil
 import pytest
 
-from serve_app.replica.heap import give_back
+from serve_app.replica.heap import trim_heap
 
 BLOCK_BYTES, BLOCKS = 100_000, 1000  # below what malloc maps by itself
 
@@ -19,6 +19,6 @@ def test_what_was_freed_below_something_kept_is_given_back() -> None:
     kept = blocks[::100]  # the heap cannot shrink from its end
     full = process.memory_info().rss
     blocks.clear()
-    give_back()
+    trim_heap()
     assert len(kept) == 10
     assert process.memory_info().rss < full - 0.5 * BLOCKS * BLOCK_BYTES

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from serve_app.replica.user_config import Placement, UserConfig, place
+from serve_app.replica.user_config import ReplicaAssignment, UserConfig, assign
 
 
 def config(canary: dict[str, Any] | None = None) -> UserConfig:
@@ -37,18 +37,18 @@ def test_what_is_not_understood_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_without_a_canary_every_rank_serves_the_champion() -> None:
-    assert place(config(), 3) == Placement("old", "champion", None, "old", None, 3)
+    assert assign(config(), 3) == ReplicaAssignment("old", "champion", None, "old", None, 3)
 
 
 def test_a_shadow_answers_with_the_champion() -> None:
     shadow = config({"model": "new", "shadow": True})
-    assert place(shadow, 0) == Placement("old", "shadow", "new", "old", "new", 0)
-    assert place(shadow, 1) == Placement("old", "champion", None, "old", "new", 1)
+    assert assign(shadow, 0) == ReplicaAssignment("old", "shadow", "new", "old", "new", 0)
+    assert assign(shadow, 1) == ReplicaAssignment("old", "champion", None, "old", "new", 1)
 
 
 @given(pods=st.integers(1, 50), replicas=st.integers(1, 50))
 def test_exactly_so_many_pods_are_the_canarys_whatever_the_scale(pods: int, replicas: int) -> None:
     trial = config({"model": "new", "replicas": replicas})
-    answers = [place(trial, rank).model for rank in range(pods)]
+    answers = [assign(trial, rank).model for rank in range(pods)]
     assert answers.count("new") == min(pods, replicas)
     assert answers.count("old") == pods - min(pods, replicas)
