@@ -55,7 +55,7 @@ class LoadFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ReplicaStatus:
     """Status of a replica in a rollout.
 
     Attributes:
@@ -84,7 +84,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class Prediction:
     """Prediction for one text: scores in the order of the model's labels, each in 0..1.
 
     `unknown_tokens` is the number of the `tokens` that are the tokenizer's unknown token.
@@ -106,11 +106,11 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
+class PredictionBatch:
     """Predictions for a request: one per text, in the order of the texts, all by the same model."""
 
     model: LiveModel
-    results: list[Scored]
+    results: list[Prediction]
     timing: Timing
 
 
@@ -122,7 +122,7 @@ class Service(Protocol):
         """Return the model that answers now. Raises NotReady before the first is loaded."""
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> ReplicaStatus:
         """Return this replica's status in a rollout. Raises NotReady before the first model is loaded."""
 
     def check_room(
@@ -141,7 +141,7 @@ class Service(Protocol):
 
     async def classify(
         self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
-    ) -> Classified:
+    ) -> PredictionBatch:
         """Score texts.
 
         Args:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from serve_app.interface import Classified
+from serve_app.interface import PredictionBatch
 
 _log = logging.getLogger("ray.serve.access")
 
@@ -42,13 +42,13 @@ class AccessLog:
 
         Args:
             facts: State of the request: `id`, and if known `version`, `key_id`, `texts` (their number) and
-                `answer` (`Classified`).
+                `answer` (`PredictionBatch`).
             method: HTTP method.
             route: Template of the route; "" if no route matches.
             status: HTTP status; 499 if the client disconnected.
             total_s: Seconds since the request's arrival at the replica.
         """
-        answer: Classified | None = facts.get("answer")
+        answer: PredictionBatch | None = facts.get("answer")
         timing = answer.timing if answer else None
         fields = {
             "request_id": facts["id"],

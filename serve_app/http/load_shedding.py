@@ -14,29 +14,29 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.http.problem_details import name_request
+from serve_app.http.problem_details import set_request_id
 
-Refuse = Callable[[Scope], Response | None]
+Rejector = Callable[[Scope], Response | None]
 """Returns the response to an HTTP request that must be refused now, otherwise None."""
 
 
 class _Process:
     """The rejector of this process; a process runs one replica, so one is enough."""
 
-    refuse: Refuse | None = None
+    refuse: Rejector | None = None
 
 
-def shed_by(refuse: Refuse) -> None:
+def install_rejector(refuse: Rejector) -> None:
     """Install `refuse` as the check of every HTTP request to this process."""
     _Process.refuse = refuse
 
 
 def middlewares() -> list[Middleware]:
     """Return the middleware that Serve adds to its HTTP server."""
-    return [Middleware(Shedding)]
+    return [Middleware(LoadSheddingMiddleware)]
 
 
-class Shedding:
+class LoadSheddingMiddleware:
     """ASGI middleware that sets the id of each request, and answers those that are refused."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,6 +46,6 @@ class Shedding:
         """Handle an ASGI connection."""
         refusal = None
         if scope["type"] == "http":
-            name_request(scope)
+            set_request_id(scope)
             refusal = _Process.refuse(scope) if _Process.refuse is not None else None
         await (refusal or self._app)(scope, receive, send)

@@ -1,6 +1,6 @@
 """Request pipeline: the steps around every route's handler, from API key and deadline to errors and logs.
 
-`RequestPipeline.ask` adds those of an inference route: admission, body, classification, encoding.
+`RequestPipeline.infer` adds those of an inference route: admission, body, classification, encoding.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from serve_app.http.auth import Gate
 from serve_app.http.blank import is_blank
 from serve_app.http.problem_details import problem, request_id_of
 from serve_app.http.protocols import open_inference_model as oip_model
-from serve_app.http.protocols.base import Json, Protocol, Question, invalid, to_json, too_many
+from serve_app.http.protocols.base import DecodedRequest, Json, Protocol, invalid, to_json, too_many
 from serve_app.http.protocols.native import read_feedback
 from serve_app.http.request_body import BodyReader, declared_bytes
 from serve_app.http.schemas import Limits
-from serve_app.interface import Classified, LiveModel, Service
+from serve_app.interface import LiveModel, PredictionBatch, Service
 from serve_app.metrics import Kind, Metrics
-from serve_app.prediction_log.logger import Capture
-from serve_app.prediction_log.records import Answered, Truth, now_us
+from serve_app.prediction_log.logger import PredictionLogger
+from serve_app.prediction_log.records import FeedbackRecord, PredictionRecord, now_us
 from serve_app.settings import Settings
 
 _log = logging.getLogger("ray.serve")
@@ -64,19 +64,23 @@ class RequestPipeline:
         service: The replica.
         settings: Settings of the replica.
         metrics: Counts every request.
-        capture: Stores predictions and feedback, or None.
+        prediction_logger: Stores predictions and feedback, or None.
 
     Attributes:
         statistics: Statistics of the requests that the live model has answered.
     """
 
     def __init__(
-        self, service: Service, settings: Settings, metrics: Metrics, capture: Capture | None
+        self,
+        service: Service,
+        settings: Settings,
+        metrics: Metrics,
+        prediction_logger: PredictionLogger | None,
     ) -> None:
         self._service = service
         self._settings = settings
         self._metrics = metrics
-        self._capture = capture
+        self._prediction_logger = prediction_logger
         self._gate = Gate(settings)
         self._access_log = AccessLog(settings.access_log_fraction)
         self._inference_routes: dict[str, re.Pattern[str]] = {}
@@ -130,7 +134,7 @@ class RequestPipeline:
 
         return guarded
 
-    def ask(self, route: str, protocol: Protocol) -> Handler:
+    def infer(self, route: str, protocol: Protocol) -> Handler:
         """Return the handler of an inference route."""
         self._inference_routes[route] = compile_path(route)[0]
 
@@ -143,23 +147,21 @@ class RequestPipeline:
             deadline = request.state.began + self._timeout_s(request)
             self._check_model(request)
             body = await self._bodies.read(request, deadline=deadline)
-            question = await self._bodies.run(len(body), self._question, protocol, body, request.headers)
-            request.state.texts = len(question.texts)
+            decoded = await self._bodies.run(len(body), self._decode, protocol, body, request.headers)
+            request.state.texts = len(decoded.texts)
             request.state.version = self._version()  # also for requests on which the model fails
             try:
                 answer = await self._service.classify(
-                    question.texts, deadline=deadline, tenant=tenant, priority=priority
+                    decoded.texts, deadline=deadline, tenant=tenant, priority=priority
                 )
             except UnprocessableTextError as error:
                 request.state.model_failed = True
-                raise error.at(question.place(error.index)) from error
+                raise error.at(decoded.place(error.index)) from error
             request.state.answer = answer
-            self._keep(request, question, answer)
+            self._keep(request, decoded, answer)
             self.statistics.add(answer, self._service.live, time.time())
             scores_bytes = _SCORE_BYTES * len(answer.results) * len(answer.model.labels)
-            encoded = await self._bodies.run(
-                scores_bytes, protocol.encode, question, answer, request.state.id
-            )
+            encoded = await self._bodies.run(scores_bytes, protocol.encode, decoded, answer, request.state.id)
             headers = {**_headers_of(answer), **encoded.headers}
             return Response(encoded.content, media_type=encoded.media_type, headers=headers)
 
@@ -195,14 +197,14 @@ class RequestPipeline:
 
     async def feedback(self, request: Request) -> Response:
         """Store feedback on earlier predictions."""
-        if self._capture is None:
+        if self._prediction_logger is None:
             raise NotFound("feedback is not stored; set SENTIMENT_LOG_URI to store predictions and feedback")
         body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
         labels = self._service.live.labels
         items = await self._bodies.run(len(body), read_feedback, body, request.headers, labels)
         now = now_us()
-        truths = [Truth(item.request_id, item.index, item.label, now, "api") for item in items]
-        outcomes = self._capture.judged(truths)
+        truths = [FeedbackRecord(item.request_id, item.index, item.label, now, "api") for item in items]
+        outcomes = self._prediction_logger.record_feedback(truths)
         counts = {outcome: outcomes[outcome] for outcome in ("right", "wrong", "unknown")}
         encoded = to_json({"accepted": len(truths), **counts})
         return Response(encoded.content, 202, media_type=encoded.media_type)
@@ -210,8 +212,8 @@ class RequestPipeline:
     async def model(self, request: Request) -> Response:
         """Return the live model, the replica's status and its limits."""
         limits = Limits.model_validate(self._settings, from_attributes=True)
-        standing = asdict(self._service.standing)
-        return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
+        status = asdict(self._service.status)
+        return JSONResponse({**asdict(self._service.live), **status, "limits": limits.model_dump()})
 
     def about(self, build: Callable[[LiveModel], Json]) -> Handler:
         """Return the handler of a route that describes the live model."""
@@ -245,18 +247,18 @@ class RequestPipeline:
         self._service.check_health()
         return Response()
 
-    def _keep(self, request: Request, question: Question, answer: Classified) -> None:
-        if self._capture is None:
+    def _keep(self, request: Request, decoded: DecodedRequest, answer: PredictionBatch) -> None:
+        if self._prediction_logger is None:
             return
-        self._capture.answered(
-            Answered(
+        self._prediction_logger.record_prediction(
+            PredictionRecord(
                 request.state.id,
                 now_us(),
-                question.texts,
-                question.segment,
+                decoded.texts,
+                decoded.segment,
                 answer,
                 1000 * (time.monotonic() - request.state.began),
-                self._service.standing.role_of(answer.model),
+                self._service.status.role_of(answer.model),
             )
         )
 
@@ -320,7 +322,7 @@ class RequestPipeline:
         if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
             raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
 
-    def _question(self, protocol: Protocol, body: bytes, headers: Headers) -> Question:
+    def _decode(self, protocol: Protocol, body: bytes, headers: Headers) -> DecodedRequest:
         """Decode a body and check it against the limits; truncate its texts if it requests that.
 
         It may run in any thread.
@@ -330,35 +332,35 @@ class RequestPipeline:
                 than the live model's, or a text over the limit.
         """
         limits, live = self._settings, self._service.live
-        question = protocol.decode(body, headers, limits.max_texts_per_request)
-        if question.model not in (None, live.name):
+        decoded = protocol.decode(body, headers, limits.max_texts_per_request)
+        if decoded.model not in (None, live.name):
             raise NotFound(f"the live model is {live.name!r}")
-        for activation, place in question.activations.items():
+        for activation, place in decoded.activations.items():
             if activation != live.activation:
                 message = f"the live model supports only {live.activation!r}"
                 raise invalid([{"field": place, "message": message}])
-        if not question.texts:
+        if not decoded.texts:
             raise Invalid(
                 "no text; send at least one", [{"field": "", "message": "expected at least one text"}]
             )
-        if len(question.texts) > limits.max_texts_per_request:
-            raise too_many(limits.max_texts_per_request, str(len(question.texts)))
-        if question.cut:
+        if len(decoded.texts) > limits.max_texts_per_request:
+            raise too_many(limits.max_texts_per_request, str(len(decoded.texts)))
+        if decoded.cut:
             texts = [
-                text[: limits.max_chars_per_text] if question.is_cut(index) else text
-                for index, text in enumerate(question.texts)
+                text[: limits.max_chars_per_text] if decoded.is_cut(index) else text
+                for index, text in enumerate(decoded.texts)
             ]
-            question = replace(question, texts=texts)
-        for index, text in enumerate(question.texts):
+            decoded = replace(decoded, texts=texts)
+        for index, text in enumerate(decoded.texts):
             if len(text) > limits.max_chars_per_text:
                 raise TooLarge(
-                    f"{question.place(index)} has {len(text)} characters; expected at most "
+                    f"{decoded.place(index)} has {len(text)} characters; expected at most "
                     f"{limits.max_chars_per_text}; shorten the text"
                 )
             if is_blank(text):
-                place, message = question.place(index), "expected a text that is not blank"
+                place, message = decoded.place(index), "expected a text that is not blank"
                 raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
-        return question
+        return decoded
 
 
 def _decoded_bytes(headers: Headers) -> int | None:
@@ -374,7 +376,7 @@ def _priority_of(headers: Headers) -> Priority | None:
     raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
 
 
-def _headers_of(answer: Classified) -> dict[str, str]:
+def _headers_of(answer: PredictionBatch) -> dict[str, str]:
     timing = answer.timing
     return {
         "x-model-version": answer.model.version,

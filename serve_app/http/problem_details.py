@@ -32,7 +32,7 @@ def request_id_of(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def name_request(scope: Scope) -> None:
+def set_request_id(scope: Scope) -> None:
     """Set X-Request-ID in the request's headers to exactly one value: the one of `request_id_of`.
 
     Serve copies the header to its response and its log without a check, and fails if it is not UTF-8. Setting

@@ -10,7 +10,7 @@ from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.http import openapi, openapi_document
-from serve_app.http.load_shedding import shed_by
+from serve_app.http.load_shedding import install_rejector
 from serve_app.http.pipeline import Handler, RequestPipeline
 from serve_app.http.problem_details import refuse_route
 from serve_app.http.protocols import open_inference_model as oip_model
@@ -25,31 +25,31 @@ from serve_app.http.schemas import ModelInfo
 from serve_app.http.ui import add_pages
 from serve_app.interface import Service
 from serve_app.metrics import Metrics
-from serve_app.prediction_log.logger import Capture
+from serve_app.prediction_log.logger import PredictionLogger
 from serve_app.settings import Settings
 
 
 def build_api(
-    service: Service, settings: Settings, metrics: Metrics, capture: Capture | None = None
+    service: Service, settings: Settings, metrics: Metrics, prediction_logger: PredictionLogger | None = None
 ) -> FastAPI:
-    """Return the application with every route; its shutdown flushes `capture`."""
-    pipeline = RequestPipeline(service, settings, metrics, capture)
+    """Return the application with every route; its shutdown flushes `prediction_logger`."""
+    pipeline = RequestPipeline(service, settings, metrics, prediction_logger)
     app = _Api(
         pipeline,
         title="Sentiment service",
         description=openapi.describe(settings),
         docs_url=None,
         redoc_url=None,
-        lifespan=capture.running if capture else None,
+        lifespan=prediction_logger.running if prediction_logger else None,
     )
 
-    def ask(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
-        handler = pipeline.guard(path, pipeline.ask(path, protocol))
+    def add_inference_route(path: str, protocol: Protocol, doc: openapi.Doc) -> None:
+        handler = pipeline.guard(path, pipeline.infer(path, protocol))
         app.add_api_route(path, handler, methods=["POST"], **doc)
         if "{" not in path:  # FastAPI parses paths with parameters
             app.direct_handlers[path] = handler
 
-    def tell(
+    def add_get_route(
         path: str, handler: Handler, summary: str, response_model: Any = None, method: str = "GET"
     ) -> None:
         guarded = pipeline.guard(path, handler)
@@ -57,50 +57,62 @@ def build_api(
         if method == "GET":  # health checks use HEAD
             app.add_api_route(path, guarded, methods=["HEAD"], include_in_schema=False)
 
-    ask("/v1/classify", NATIVE, openapi.classify(settings))
+    add_inference_route("/v1/classify", NATIVE, openapi.classify(settings))
     app.add_api_route(
         "/v1/feedback",
         pipeline.guard("/v1/feedback", pipeline.feedback),
         methods=["POST"],
         **openapi.feedback(),
     )
-    tell("/v1/model", pipeline.model, "Live model and replica status", response_model=ModelInfo)
+    add_get_route("/v1/model", pipeline.model, "Live model and replica status", response_model=ModelInfo)
 
     for path in ("/predict", "/"):
-        ask(path, TEI, openapi.predict())
-    tell("/health", pipeline.health, "Readiness, as text-embeddings-inference")
+        add_inference_route(path, TEI, openapi.predict())
+    add_get_route("/health", pipeline.health, "Readiness, as text-embeddings-inference")
     about = pipeline.about(lambda live: tei.info(live, settings))
-    tell("/info", about, "Model and limits, as text-embeddings-inference", tei.TeiInfo)
+    add_get_route("/info", about, "Model and limits, as text-embeddings-inference", tei.TeiInfo)
 
-    ask("/invocations", SAGEMAKER, openapi.invocations())
-    tell("/ping", pipeline.health, "Readiness, as SageMaker hosting")
+    add_inference_route("/invocations", SAGEMAKER, openapi.invocations())
+    add_get_route("/ping", pipeline.health, "Readiness, as SageMaker hosting")
     summary = "Parameters for batch transform, as SageMaker hosting"
     parameters = sagemaker.execution_parameters(settings)
-    tell("/execution-parameters", pipeline.always(parameters), summary, sagemaker.ExecutionParameters)
+    add_get_route(
+        "/execution-parameters", pipeline.always(parameters), summary, sagemaker.ExecutionParameters
+    )
 
-    ask("/classify", VLLM, openapi.classify_as_vllm())
+    add_inference_route("/classify", VLLM, openapi.classify_as_vllm())
 
     statistics = pipeline.about(pipeline.statistics.to_json)
     # Before the routes with a model's name in the path: "stats" is not a model's name here.
-    tell("/v2/models/stats", statistics, "The live model's statistics, as Triton", oip_model.OipStatistics)
+    add_get_route(
+        "/v2/models/stats", statistics, "The live model's statistics, as Triton", oip_model.OipStatistics
+    )
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-        ask(f"{path}/infer", OIP, openapi.infer())
+        add_inference_route(f"{path}/infer", OIP, openapi.infer())
         metadata, config = pipeline.about(oip_model.metadata), pipeline.about(oip_model.config)
         ready = pipeline.ready(oip_model.ready)
-        tell(path, metadata, "The model's metadata, Open Inference Protocol v2", oip_model.OipModelMetadata)
-        tell(f"{path}/config", config, "The model's configuration, as Triton", oip_model.OipModelConfig)
-        tell(f"{path}/stats", statistics, "The model's statistics, as Triton", oip_model.OipStatistics)
-        tell(
+        add_get_route(
+            path, metadata, "The model's metadata, Open Inference Protocol v2", oip_model.OipModelMetadata
+        )
+        add_get_route(
+            f"{path}/config", config, "The model's configuration, as Triton", oip_model.OipModelConfig
+        )
+        add_get_route(
+            f"{path}/stats", statistics, "The model's statistics, as Triton", oip_model.OipStatistics
+        )
+        add_get_route(
             f"{path}/ready", ready, "The model is ready, Open Inference Protocol v2", oip_model.OipModelReady
         )
     server, alive = pipeline.always(oip_model.SERVER), pipeline.always({"live": True})
     ready, index = pipeline.ready(lambda _: {"ready": True}), pipeline.about(oip_model.index)
-    tell("/v2", server, "The server's metadata, Open Inference Protocol v2", oip_model.OipServer)
-    tell("/v2/health/live", alive, "Liveness, Open Inference Protocol v2", oip_model.OipLive)
-    tell("/v2/health/ready", ready, "Readiness, Open Inference Protocol v2", oip_model.OipReady)
-    tell("/v2/repository/index", index, "The models, as Triton", list[oip_model.OipIndexEntry], "POST")
+    add_get_route("/v2", server, "The server's metadata, Open Inference Protocol v2", oip_model.OipServer)
+    add_get_route("/v2/health/live", alive, "Liveness, Open Inference Protocol v2", oip_model.OipLive)
+    add_get_route("/v2/health/ready", ready, "Readiness, Open Inference Protocol v2", oip_model.OipReady)
+    add_get_route(
+        "/v2/repository/index", index, "The models, as Triton", list[oip_model.OipIndexEntry], "POST"
+    )
 
-    shed_by(pipeline.refuse)
+    install_rejector(pipeline.refuse)
     add_pages(app)
     app.add_exception_handler(HTTPException, refuse_route)
     return app

@@ -13,8 +13,14 @@ from functools import partial
 
 from serve_app.errors import QueueFull
 from serve_app.metrics import Metrics
-from serve_app.prediction_log.recent_predictions import Recent
-from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS, Answered, Truth, is_audited
+from serve_app.prediction_log.recent_predictions import RecentPredictions
+from serve_app.prediction_log.records import (
+    FEEDBACK,
+    PREDICTIONS,
+    FeedbackRecord,
+    PredictionRecord,
+    is_audited,
+)
 from serve_app.prediction_log.stores import open_store
 from serve_app.prediction_log.writer import BufferLimits, Writer
 from serve_app.settings import Settings
@@ -25,7 +31,7 @@ _CLOSE_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Capture:
+class PredictionLogger:
     """Prediction log and feedback of one replica. Not thread-safe; use it from the event loop.
 
     Attributes:
@@ -36,29 +42,29 @@ class Capture:
         flush_s: Seconds until a full buffer may have room again.
         recent: Labels of the latest requests, logged or not.
         audit_fraction: Fraction of requests that is marked for labelling, and always logged.
-        draw: Returns a random number from [0, 1) for each request.
+        rng: Returns a random number from [0, 1) for each request.
     """
 
-    predictions: Writer[Answered]
-    feedback: Writer[Truth]
+    predictions: Writer[PredictionRecord]
+    feedback: Writer[FeedbackRecord]
     fraction: float
     metrics: Metrics
     flush_s: float
-    recent: Recent
+    recent: RecentPredictions
     audit_fraction: float = 0.0
-    draw: Callable[[], float] = random.random
+    rng: Callable[[], float] = random.random
 
-    def answered(self, record: Answered) -> None:
+    def record_prediction(self, record: PredictionRecord) -> None:
         """Log a prediction if it is in the sample or the audit sample and the buffer has room."""
         model = record.answer.model
         labels = [model.labels[one.scores.index(max(one.scores))] for one in record.answer.results]
         self.recent.remember(record.request_id, labels, model.version)
         if is_audited(record.request_id, self.audit_fraction):
             self.predictions.offer(replace(record, audit_fraction=self.audit_fraction))
-        elif self.draw() < self.fraction:
+        elif self.rng() < self.fraction:
             self.predictions.offer(record)
 
-    def judged(self, truths: Sequence[Truth]) -> Counter[str]:
+    def record_feedback(self, truths: Sequence[FeedbackRecord]) -> Counter[str]:
         """Log feedback, and compare it with the predictions.
 
         Returns:
@@ -76,8 +82,8 @@ class Capture:
                 raise QueueFull(
                     f"the buffer of feedback is full; retry in {self.flush_s:.0f} s", self.flush_s
                 )
-            answered = self.recent.recall(truth.request_id, truth.index)
-            label, version = answered or (None, "unknown")
+            known = self.recent.recall(truth.request_id, truth.index)
+            label, version = known or (None, "unknown")
             outcome = "unknown" if label is None else "right" if label == truth.label else "wrong"
             outcomes[outcome] += 1
             self.metrics.feedback(outcome, version=version)
@@ -105,14 +111,14 @@ class Capture:
             writer.close(patience_s=_CLOSE_PATIENCE_S)
 
 
-def open_capture(settings: Settings, metrics: Metrics) -> Capture | None:
+def open_logger(settings: Settings, metrics: Metrics) -> PredictionLogger | None:
     """Return the logger that the settings configure, or None if logging is disabled."""
     if settings.log_uri is None:
         return None
     from serve_app.prediction_log.parquet import feedback_files, prediction_files
 
     store = open_store(settings.log_uri)
-    return Capture(
+    return PredictionLogger(
         predictions=Writer(
             PREDICTIONS,
             partial(prediction_files, privacy=settings.log_privacy),
@@ -130,6 +136,6 @@ def open_capture(settings: Settings, metrics: Metrics) -> Capture | None:
         fraction=settings.log_fraction,
         metrics=metrics,
         flush_s=settings.log_flush_s,
-        recent=Recent(),
+        recent=RecentPredictions(),
         audit_fraction=settings.audit_fraction,
     )

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import parquet
 
-from serve_app.interface import LiveModel, Scored
+from serve_app.interface import LiveModel, Prediction
 from serve_app.prediction_log.records import (
     SCHEMA_VERSION,
-    Answered,
-    Truth,
+    FeedbackRecord,
+    PredictionRecord,
     date_of,
     feedback_folder,
     file_name,
@@ -82,7 +82,7 @@ class File:
     rows: int
 
 
-def prediction_files(records: Sequence[Answered], privacy: LogPrivacy) -> list[File]:
+def prediction_files(records: Sequence[PredictionRecord], privacy: LogPrivacy) -> list[File]:
     """Encode predictions as files, one for each date and model."""
     files = []
     groups = _grouped(records, lambda record: (date_of(record.time_us), record.answer.model.digest))
@@ -95,7 +95,7 @@ def prediction_files(records: Sequence[Answered], privacy: LogPrivacy) -> list[F
     return files
 
 
-def feedback_files(records: Sequence[Truth]) -> list[File]:
+def feedback_files(records: Sequence[FeedbackRecord]) -> list[File]:
     """Encode feedback as files, one for each date."""
     files = []
     for date, group in _grouped(records, lambda truth: date_of(truth.time_us)).items():
@@ -123,7 +123,7 @@ def _grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Ke
     return groups
 
 
-def _rows(record: Answered, privacy: LogPrivacy) -> list[tuple[Any, ...]]:
+def _rows(record: PredictionRecord, privacy: LogPrivacy) -> list[tuple[Any, ...]]:
     model = record.answer.model
     return [
         (
@@ -144,7 +144,7 @@ def _rows(record: Answered, privacy: LogPrivacy) -> list[tuple[Any, ...]]:
     ]
 
 
-def _scored(model: LiveModel, scored: Scored) -> tuple[Any, ...]:
+def _scored(model: LiveModel, scored: Prediction) -> tuple[Any, ...]:
     best = max(scored.scores)
     label = model.labels[scored.scores.index(best)]
     return label, best, scored.scores, scored.tokens, scored.unknown_tokens, scored.truncated

@@ -10,7 +10,7 @@ MAX_REQUESTS = 20_000
 comparison."""
 
 
-class Recent:
+class RecentPredictions:
     """Labels and version of the latest requests. Not thread-safe; use it from the event loop."""
 
     def __init__(self, max_requests: int = MAX_REQUESTS) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from serve_app.interface import Classified
+from serve_app.interface import PredictionBatch
 from serve_app.replica.user_config import Role
 
 AUDIT = "audit"
@@ -33,7 +33,7 @@ _TEXT_BYTES = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class PredictionRecord:
     """Request with its predictions: one row per text.
 
     Attributes:
@@ -51,7 +51,7 @@ class Answered:
     time_us: int
     texts: Sequence[str]
     segment: str | Sequence[str | None] | None
-    answer: Classified
+    answer: PredictionBatch
     latency_ms: float
     role: Role
     audit_fraction: float | None = None
@@ -73,7 +73,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class FeedbackRecord:
     """Feedback: the true label of a text.
 
     Attributes:

@@ -16,9 +16,9 @@ from ray.serve.schema import ReplicaRank
 from serve_app.batching.admission import Priority
 from serve_app.errors import NotReady, QueueFull, ServiceError
 from serve_app.http.routes import build_api
-from serve_app.interface import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
+from serve_app.interface import LiveModel, LoadFailure, Prediction, PredictionBatch, ReplicaStatus, Timing
 from serve_app.metrics import Metrics
-from serve_app.prediction_log.logger import open_capture
+from serve_app.prediction_log.logger import open_logger
 from serve_app.replica.autoscaling_stats import AutoscalingStats
 from serve_app.replica.heap import trim_heap
 from serve_app.replica.loaded_model import LoadedModel, load
@@ -60,7 +60,7 @@ class ClassifierReplica:
         logging.raiseExceptions = False
         self._settings = Settings()
         self._metrics = Metrics()
-        self._capture = open_capture(self._settings, self._metrics)
+        self._prediction_logger = open_logger(self._settings, self._metrics)
         self._live: LoadedModel | None = None
         self._shadow: _ShadowModel | None = None
         self._assignment: ReplicaAssignment | None = None
@@ -73,14 +73,14 @@ class ClassifierReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the routes. Serve calls this after the constructor."""
-        return build_api(self, self._settings, self._metrics, self._capture)
+        return build_api(self, self._settings, self._metrics, self._prediction_logger)
 
     async def reconfigure(self, user_config: dict[str, Any], rank: ReplicaRank | None = None) -> None:
         """Load the model that `user_config` assigns to this rank; the previous model serves until then.
 
         Serve calls this at the start and when user_config or the rank changes. Of several waiting calls, only
         the latest takes effect. If the model cannot be loaded, the previous one stays live; the failure is
-        logged, counted, and part of `standing`. The load is retried with the next change.
+        logged, counted, and part of `status`. The load is retried with the next change.
 
         Args:
             user_config: As `UserConfig`; a model that is already live is not loaded again.
@@ -120,13 +120,13 @@ class ClassifierReplica:
         return self._require_live().model
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> ReplicaStatus:
         """Return this replica's status in a rollout. Raises NotReady before the first model is loaded."""
         self._require_live()
         desired = self._desired
         assert desired is not None  # a live model implies an assignment
         settled = "failed" if self._failed else "live"
-        return Standing(
+        return ReplicaStatus(
             rank=desired.rank,
             role=self._role(),
             champion=desired.champion,
@@ -161,7 +161,7 @@ class ClassifierReplica:
 
     async def classify(
         self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
-    ) -> Classified:
+    ) -> PredictionBatch:
         """Score texts; see `serve_app.interface.Service`."""
         live = self._require_live()
         with live.lease():
@@ -174,7 +174,7 @@ class ClassifierReplica:
 
     async def _classify(
         self, live: LoadedModel, texts: Sequence[str], deadline: float, tenant: str, priority: Priority | None
-    ) -> Classified:
+    ) -> PredictionBatch:
         version = live.model.version
         began = time.monotonic()
         items = await live.encode(texts, deadline=deadline)
@@ -185,10 +185,10 @@ class ClassifierReplica:
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
         labels = [_label(live.model, scores) for scores in answer.results]
         self._metrics.predictions(labels, [max(scores) for scores in answer.results], version=version)
-        return Classified(
+        return PredictionBatch(
             model=live.model,
             results=[
-                Scored(scores, item.tokens, item.truncated, item.unknown_tokens)
+                Prediction(scores, item.tokens, item.truncated, item.unknown_tokens)
                 for scores, item in zip(answer.results, items, strict=True)
             ],
             timing=Timing(tokenize_s, answer.queue_s, answer.forward_s),
@@ -271,8 +271,8 @@ class ClassifierReplica:
         self._metrics.model(live.model, role="canary" if self._role() == "canary" else "champion")
         self._metrics.startup({p: s for p, s in live.model.startup.items() if p.endswith("_s")})
         self._metrics.waiting(live.batcher.waiting_items)
-        if self._capture is not None:
-            self._capture.report_metrics()
+        if self._prediction_logger is not None:
+            self._prediction_logger.report_metrics()
         if shadow is not None:
             self._metrics.model(shadow.live.model, role="shadow")
         if self._failed is not None:

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from serve_app import errors
 from serve_app.http import load_shedding
 from serve_app.http.routes import build_api
-from serve_app.interface import Classified
+from serve_app.interface import PredictionBatch
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica
@@ -140,7 +140,7 @@ async def test_what_is_shed_is_logged_at_the_same_share(
 ) -> None:
     replica = FakeReplica(refusal=errors.QueueFull("the queue is full", 1.6))
     build_api(replica, Settings(access_log_fraction=fraction, api_keys=(SecretStr("key"),)), Metrics())
-    app = load_shedding.Shedding(Response(status_code=418))
+    app = load_shedding.LoadSheddingMiddleware(Response(status_code=418))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         for number in range(50):
             headers = {"x-request-id": f"r{number}", "x-api-key": "key"}
@@ -156,7 +156,7 @@ async def test_a_client_that_leaves_is_logged_as_499(lines: list[logging.LogReco
     asked = asyncio.Event()
 
     class Stuck(FakeReplica):
-        async def classify(self, texts: Any, **_: Any) -> Classified:
+        async def classify(self, texts: Any, **_: Any) -> PredictionBatch:
             asked.set()
             await asyncio.Event().wait()
             raise AssertionError

@@ -132,7 +132,7 @@ async def test_room_is_asked_for_by_key_in_front_of_serve_as_by_the_routes() -> 
 
     keys = {key: hashlib.sha256(key.encode()).hexdigest()[:8] for key in ("first", "second")}
     async with service(Full(), api_keys=tuple(SecretStr(key) for key in keys)) as client:
-        front = httpx.ASGITransport(load_shedding.Shedding(Response(status_code=418)))
+        front = httpx.ASGITransport(load_shedding.LoadSheddingMiddleware(Response(status_code=418)))
         async with httpx.AsyncClient(transport=front, base_url="http://service") as outside:
             for key in keys:
                 for asking in (outside, client):

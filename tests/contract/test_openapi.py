@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from serve_app.dev_server.launcher import free_port
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
-from serve_app.prediction_log.logger import open_capture
+from serve_app.prediction_log.logger import open_logger
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LIVE, FakeReplica
 
@@ -41,7 +41,7 @@ Document = dict[str, Any]
 def build(folder: Path, *keys: str) -> FastAPI:
     settings = Settings(api_keys=tuple(SecretStr(key) for key in keys), log_uri=str(folder / "log"))
     metrics = Metrics()
-    return build_api(FakeReplica(), settings, metrics, open_capture(settings, metrics))
+    return build_api(FakeReplica(), settings, metrics, open_logger(settings, metrics))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from serve_app.errors import BadJson, FieldError, Invalid, TooLarge, UnsupportedMedia, excerpt, shortened
-from serve_app.interface import Classified, Scored
+from serve_app.interface import Prediction, PredictionBatch
 
 Json = Any
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -35,7 +35,7 @@ _LONE_SURROGATE = re.compile(  # begins with a literal, so that the search is fa
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DecodedRequest:
     """Decoded request.
 
     Attributes:
@@ -80,8 +80,8 @@ class Protocol:
         encode: Encodes (decoded request, predictions, request id) as a response.
     """
 
-    decode: Callable[[bytes, Mapping[str, str], int], Question]
-    encode: Callable[[Question, Classified, str], Encoded]
+    decode: Callable[[bytes, Mapping[str, str], int], DecodedRequest]
+    encode: Callable[[DecodedRequest, PredictionBatch, str], Encoded]
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -150,12 +150,12 @@ def utf8(body: bytes) -> str:
         raise invalid([{"field": "", "message": message}]) from None
 
 
-def ranked(labels: Sequence[str], scored: Scored) -> list[tuple[str, float]]:
+def ranked(labels: Sequence[str], scored: Prediction) -> list[tuple[str, float]]:
     """Return (label, score) pairs, best first; equal scores in the order of the labels."""
     return sorted(zip(labels, scored.scores, strict=True), key=lambda pair: -pair[1])
 
 
-def predictions(labels: Sequence[str], scored: Scored, top_k: int | None = None) -> list[Json]:
+def predictions(labels: Sequence[str], scored: Prediction, top_k: int | None = None) -> list[Json]:
     """Return `{"score", "label"}` of the `top_k` best labels, best first, as Hugging Face's servers do."""
     if top_k == 1:
         score = max(scored.scores)
@@ -163,7 +163,7 @@ def predictions(labels: Sequence[str], scored: Scored, top_k: int | None = None)
     return [{"score": score, "label": label} for label, score in ranked(labels, scored)[:top_k]]
 
 
-def refuse_truncated(question: Question, answer: Classified) -> None:
+def refuse_truncated(question: DecodedRequest, answer: PredictionBatch) -> None:
     """Raise TooLarge if a text whose index is in `options["whole"]` was truncated."""
     for index in question.options["whole"]:
         if answer.results[index].truncated:

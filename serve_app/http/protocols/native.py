@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from serve_app.errors import FieldError
 from serve_app.http.protocols.base import (
+    DecodedRequest,
     Encoded,
     Json,
     Protocol,
-    Question,
     expect_json,
     invalid,
     media_type,
@@ -18,16 +18,16 @@ from serve_app.http.protocols.base import (
     to_json,
 )
 from serve_app.http.schemas import ClassifyRequest, Feedback, FeedbackList
-from serve_app.interface import Classified, Scored
+from serve_app.interface import Prediction, PredictionBatch
 
 
-def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:
+def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> DecodedRequest:
     expect_json(media_type(headers))
     request = read(ClassifyRequest, body)
     one = isinstance(request.inputs, str)
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
     place = (lambda _: "/inputs") if one else "/inputs/{}".format
-    return Question(texts, place, {"top_k": request.top_k}, request.segment)
+    return DecodedRequest(texts, place, {"top_k": request.top_k}, request.segment)
 
 
 def read_feedback(body: bytes, headers: Mapping[str, str], labels: Sequence[str]) -> list[Feedback]:
@@ -50,7 +50,7 @@ def read_feedback(body: bytes, headers: Mapping[str, str], labels: Sequence[str]
     return items
 
 
-def _encode(question: Question, answer: Classified, request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
     timing, labels = answer.timing, answer.model.labels
     total_s = timing.tokenize_s + timing.queue_s + timing.forward_s
     return to_json(
@@ -68,7 +68,7 @@ def _encode(question: Question, answer: Classified, request_id: str) -> Encoded:
     )
 
 
-def _result(labels: Sequence[str], scored: Scored, top_k: int | None) -> Json:
+def _result(labels: Sequence[str], scored: Prediction, top_k: int | None) -> Json:
     best_first = ranked(labels, scored)
     return {
         "label": best_first[0][0],

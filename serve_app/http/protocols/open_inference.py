@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.http.protocols import tensors
 from serve_app.http.protocols.base import (
+    DecodedRequest,
     Encoded,
     Json,
     Protocol,
-    Question,
     expect_json,
     invalid,
     media_type,
@@ -25,7 +25,7 @@ from serve_app.http.protocols.base import (
     to_json,
 )
 from serve_app.http.schemas import Segment
-from serve_app.interface import Classified
+from serve_app.interface import PredictionBatch
 
 BINARY = "application/octet-stream"
 OUTPUTS = ("label", "score", "scores")
@@ -114,7 +114,7 @@ class OipResponse(BaseModel):
     outputs: list[OipOutput]
 
 
-def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question:
+def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> DecodedRequest:
     json_part, binary = tensors.split(body, headers)
     if binary is None or media_type(headers) != BINARY:
         expect_json(media_type(headers))
@@ -138,7 +138,7 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question
         own = output.parameters.binary_data if output.parameters else None
         outputs[output.name] = parameters.binary_data_output if own is None else own
     options = {"id": request.id, "outputs": outputs}
-    return Question(texts, "/inputs/0/data/{}".format, options, parameters.segment)
+    return DecodedRequest(texts, "/inputs/0/data/{}".format, options, parameters.segment)
 
 
 def _texts(tensor: OipTensor, binary: bytes | None, max_texts: int) -> list[str]:
@@ -156,7 +156,7 @@ def _texts(tensor: OipTensor, binary: bytes | None, max_texts: int) -> list[str]
     return [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
 
 
-def _encode(question: Question, answer: Classified, request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
     labels, rows = answer.model.labels, [list(scored.scores) for scored in answer.results]
     best = [max(range(len(labels)), key=row.__getitem__) for row in rows]
     values: dict[str, tuple[list[int], list[Any]]] = {

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from serve_app.http.protocols.base import Json
-from serve_app.interface import Classified, LiveModel
+from serve_app.interface import LiveModel, PredictionBatch
 
 
 class OipLive(BaseModel):
@@ -180,7 +180,7 @@ class LiveStatistics:
     def __init__(self) -> None:
         self._forget("")
 
-    def add(self, answer: Classified, live: LiveModel, now_s: float) -> None:
+    def add(self, answer: PredictionBatch, live: LiveModel, now_s: float) -> None:
         """Count a request answered at `now_s` (seconds since 1970), unless by an earlier version."""
         if live.version != self._version:
             self._forget(live.version)

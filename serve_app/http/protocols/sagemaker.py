@@ -19,10 +19,10 @@ from pydantic_core import from_json
 
 from serve_app.errors import BadJson, Invalid, UnsupportedMedia, excerpt
 from serve_app.http.protocols.base import (
+    DecodedRequest,
     Encoded,
     Json,
     Protocol,
-    Question,
     check_values,
     invalid,
     media_type,
@@ -36,7 +36,7 @@ from serve_app.http.protocols.base import (
 from serve_app.http.protocols.content_negotiation import choose
 from serve_app.http.protocols.csv_texts import read_csv
 from serve_app.http.schemas import Segment
-from serve_app.interface import Classified
+from serve_app.interface import PredictionBatch
 from serve_app.settings import Settings
 
 JSON, LINES, CSV, TEXT = "application/json", "application/jsonlines", "text/csv", "text/plain"
@@ -132,7 +132,7 @@ def execution_parameters(settings: Settings) -> Json:
     ).model_dump()
 
 
-def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question:
+def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> DecodedRequest:
     given = media_type(headers)
     reader = _READERS.get(given)
     if reader is None:
@@ -145,7 +145,7 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> Question
     return question
 
 
-def _read_json(body: bytes, max_texts: int) -> tuple[Question, str]:
+def _read_json(body: bytes, max_texts: int) -> tuple[DecodedRequest, str]:
     if _has_an_object_a_line(body):
         return _read_lines(body, max_texts)
     request = read(SageMakerRequest, body)
@@ -168,7 +168,7 @@ def _has_an_object_a_line(body: bytes) -> bool:
         return False
 
 
-def _read_lines(body: bytes, max_texts: int) -> tuple[Question, str]:
+def _read_lines(body: bytes, max_texts: int) -> tuple[DecodedRequest, str]:
     lines = [line[0] for line in islice(_LINE.finditer(body), max_texts + 1)]
     if len(lines) > max_texts:
         raise too_many(max_texts, f"more than {max_texts}")
@@ -190,17 +190,17 @@ def _read_line(number: int, line: bytes) -> SageMakerLine:
         ) from None
 
 
-def _read_csv(body: bytes, max_texts: int) -> tuple[Question, str]:
+def _read_csv(body: bytes, max_texts: int) -> tuple[DecodedRequest, str]:
     table = read_csv(body, max_texts)
     return _question(table.texts, table.place, [_DEFAULTS] * len(table.texts), str), JSON
 
 
-def _read_text(body: bytes, _max_texts: int) -> tuple[Question, str]:
+def _read_text(body: bytes, _max_texts: int) -> tuple[DecodedRequest, str]:
     return _question([utf8(body)], lambda _: "", [_DEFAULTS], str), JSON
 
 
 _DEFAULTS = SageMakerParameters()
-_READERS: dict[str, Callable[[bytes, int], tuple[Question, str]]] = {
+_READERS: dict[str, Callable[[bytes, int], tuple[DecodedRequest, str]]] = {
     JSON: _read_json,
     LINES: _read_lines,
     CSV: _read_csv,
@@ -214,9 +214,9 @@ def _question(
     place: Callable[[int], str],
     parameters: Sequence[SageMakerParameters],
     parameters_place: Callable[[int], str],
-) -> Question:
+) -> DecodedRequest:
     """Return the decoded request of texts with parameters for each text."""
-    return Question(
+    return DecodedRequest(
         texts,
         place,
         {
@@ -233,7 +233,7 @@ def _question(
     )
 
 
-def _encode(question: Question, answer: Classified, _request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> Encoded:
     refuse_truncated(question, answer)
     labels = answer.model.labels
     rows = [

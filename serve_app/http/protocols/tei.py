@@ -14,10 +14,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.http.protocols.base import (
+    DecodedRequest,
     Encoded,
     Json,
     Protocol,
-    Question,
     expect_json,
     invalid,
     media_type,
@@ -26,7 +26,7 @@ from serve_app.http.protocols.base import (
     refuse_truncated,
     to_json,
 )
-from serve_app.interface import Classified, LiveModel
+from serve_app.interface import LiveModel, PredictionBatch
 from serve_app.settings import BATCH_TOKENS, Settings
 
 
@@ -128,7 +128,7 @@ def info(live: LiveModel, settings: Settings) -> Json:
     ).model_dump()
 
 
-def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:
+def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> DecodedRequest:
     expect_json(media_type(headers))
     request = read(TeiRequest, body)
     if request.raw_scores:
@@ -145,7 +145,7 @@ def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Questio
         texts = [_text(row, "/inputs" if one else f"/inputs/{index}") for index, row in enumerate(rows)]
         place = (lambda _: "/inputs/0") if one else "/inputs/{}/0".format
     function = parameters.function_to_apply
-    return Question(
+    return DecodedRequest(
         texts,
         place,
         {
@@ -166,7 +166,7 @@ def _text(row: Sequence[Any], field: str) -> str:
     raise invalid([{"field": field, "message": message}])
 
 
-def _encode(question: Question, answer: Classified, _request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> Encoded:
     refuse_truncated(question, answer)
     top_k = question.options["top_k"]
     rows = [predictions(answer.model.labels, scored, top_k) for scored in answer.results]

@@ -13,15 +13,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.http.protocols.base import (
+    DecodedRequest,
     Encoded,
     Protocol,
-    Question,
     expect_json,
     media_type,
     read,
     to_json,
 )
-from serve_app.interface import Classified
+from serve_app.interface import PredictionBatch
 
 
 class VllmRequest(BaseModel):
@@ -72,15 +72,15 @@ class VllmResponse(BaseModel):
     usage: VllmUsage
 
 
-def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Question:
+def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> DecodedRequest:
     expect_json(media_type(headers))
     request = read(VllmRequest, body)
     one = isinstance(request.input, str)
     texts = [request.input] if isinstance(request.input, str) else request.input
-    return Question(texts, (lambda _: "/input") if one else "/input/{}".format, model=request.model)
+    return DecodedRequest(texts, (lambda _: "/input") if one else "/input/{}".format, model=request.model)
 
 
-def _encode(_question: Question, answer: Classified, request_id: str) -> Encoded:
+def _encode(_question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
     labels = answer.model.labels
     tokens = sum(scored.tokens for scored in answer.results)
     return to_json(

@@ -9,14 +9,14 @@ from pydantic import ValidationError
 
 from serve_app.errors import QueueFull
 from serve_app.metrics import Metrics
-from serve_app.prediction_log.logger import Capture, open_capture
+from serve_app.prediction_log.logger import PredictionLogger, open_logger
 from serve_app.settings import Settings
 from tests.unit.train.captured.logs import answered, truth
 from train.captured.reading import Log
 
 
-def capturing(uri: object) -> Capture:
-    capture = open_capture(Settings(log_uri=str(uri), log_flush_s=3600, log_privacy="full"), Metrics())
+def capturing(uri: object) -> PredictionLogger:
+    capture = open_logger(Settings(log_uri=str(uri), log_flush_s=3600, log_privacy="full"), Metrics())
     assert capture is not None
     return capture
 
@@ -24,8 +24,10 @@ def capturing(uri: object) -> Capture:
 async def test_the_end_of_the_application_writes_what_waits(tmp_path: Path) -> None:
     capture = capturing(tmp_path)
     async with capture.running():
-        capture.answered(answered("a", "one"))
-        assert capture.judged([truth("a", "POSITIVE"), truth("a", "NEGATIVE"), truth("b", "NEGATIVE")]) == {
+        capture.record_prediction(answered("a", "one"))
+        assert capture.record_feedback(
+            [truth("a", "POSITIVE"), truth("a", "NEGATIVE"), truth("b", "NEGATIVE")]
+        ) == {
             "right": 1,
             "wrong": 1,
             "unknown": 1,
@@ -38,17 +40,17 @@ async def test_the_end_of_the_application_writes_what_waits(tmp_path: Path) -> N
 def test_a_disk_that_takes_nothing_fails_no_answer_and_refuses_feedback_in_the_end(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("where the folder should be")
     capture = capturing(tmp_path / "file")
-    capture.answered(answered("a", "one"))
+    capture.record_prediction(answered("a", "one"))
     with pytest.raises(QueueFull, match="buffer of feedback is full"):
         for _ in range(100):
-            capture.judged([truth("a", "POSITIVE")] * 1000)
-    capture.answered(answered("b", "two"))
+            capture.record_feedback([truth("a", "POSITIVE")] * 1000)
+    capture.record_prediction(answered("b", "two"))
     capture.predictions.close(patience_s=0)
     capture.feedback.close(patience_s=0)
 
 
 def test_no_address_keeps_nothing() -> None:
-    assert open_capture(Settings(), Metrics()) is None
+    assert open_logger(Settings(), Metrics()) is None
 
 
 @pytest.mark.parametrize("uri", ["s3://", "https://bucket/log", "file://", ""])
@@ -60,10 +62,10 @@ def test_an_address_that_names_no_place_is_refused(uri: str) -> None:
 def test_the_audit_sample_is_random_kept_in_any_case_and_the_same_on_every_replica(tmp_path: Path) -> None:
     def audited(uri: Path) -> set[str]:
         settings = Settings(log_uri=str(uri), log_flush_s=3600, log_fraction=0.1, audit_fraction=0.25)
-        capture = open_capture(settings, Metrics())
+        capture = open_logger(settings, Metrics())
         assert capture is not None
         for number in range(2_000):
-            capture.answered(answered(f"request-{number}", "one", "two"))
+            capture.record_prediction(answered(f"request-{number}", "one", "two"))
         capture.close()
         rows = [row for batch in Log(str(uri)).predictions() for row in batch.to_pylist()]
         assert {row["audit_fraction"] for row in rows} == {None, 0.25}
@@ -77,7 +79,7 @@ def test_the_audit_sample_is_random_kept_in_any_case_and_the_same_on_every_repli
 
 def test_nothing_is_marked_without_an_audit_fraction(tmp_path: Path) -> None:
     capture = capturing(tmp_path)
-    capture.answered(answered("a", "one"))
+    capture.record_prediction(answered("a", "one"))
     capture.close()
     assert [
         row["audit_fraction"] for batch in Log(str(tmp_path)).predictions() for row in batch.to_pylist()
