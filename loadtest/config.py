@@ -1,4 +1,4 @@
-"""Plan of a load test: what to send, how fast, and the SLO, from validated command-line options."""
+"""Configuration of a load test: what to send, how fast, and the SLO, from validated command-line options."""
 
 import argparse
 from collections.abc import Mapping
@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from loadtest.errors import BadPlan
-from loadtest.schedule import KINDS, Pace
+from loadtest.errors import ConfigError
+from loadtest.schedule import KINDS, ArrivalRate
 from loadtest.slo import SLO
 from loadtest.texts import corpus
 
 KEY_VARIABLE = "LOADTEST_API_KEY"
 """Environment variable with the service's API key; other users of the machine could see an option."""
 
-MOST_PER_MINUTE = 60_000
+MAX_PER_MINUTE = 60_000
 """Maximum requests per minute and pod: more than one process can send evenly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Plan of one load test, complete except for the host and the number of pods.
+class LoadTestConfig:
+    """Configuration of one load test, complete except for the host and the number of pods.
 
     Attributes:
-        pace: Arrival schedule of each pod.
+        pace: Arrival rate of each pod.
         warmup_s: Seconds of load before the window; its requests are sent and answered, but not counted.
         timeout_s: Maximum wait for one entire answer in seconds; after it the request has failed.
         slo: The SLO that the observations are compared with.
@@ -33,7 +33,7 @@ class Plan:
         api_key: Key sent as `Authorization: Bearer KEY`; empty for a service without keys.
     """
 
-    pace: Pace
+    pace: ArrivalRate
     warmup_s: float
     timeout_s: float
     slo: SLO
@@ -102,20 +102,20 @@ def add_arguments(parser: _Arguments) -> None:
     )
 
 
-def plan_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
-    """Return the plan that the parsed options of `add_arguments` describe.
+def config_from(options: argparse.Namespace, environment: Mapping[str, str]) -> LoadTestConfig:
+    """Return the configuration that the parsed options of `add_arguments` describe.
 
     Args:
         options: Parsed options.
         environment: Environment variables; only `KEY_VARIABLE` is read.
 
     Raises:
-        BadPlan: A number is out of its range, or the SLO's rate is higher than the offered rate.
-        BadTexts: The file of texts cannot be used.
+        ConfigError: A number is out of its range, or the SLO's rate is higher than the offered rate.
+        TextsError: The file of texts cannot be used.
     """
     _require(
-        0 < options.per_minute <= MOST_PER_MINUTE,
-        f"--per-minute {options.per_minute:g}: expected 1 to {MOST_PER_MINUTE}",
+        0 < options.per_minute <= MAX_PER_MINUTE,
+        f"--per-minute {options.per_minute:g}: expected 1 to {MAX_PER_MINUTE}",
     )
     _require(0 <= options.warmup <= 600, f"--warmup {options.warmup:g}: expected 0 to 600 seconds")
     _require(0 < options.timeout <= 120, f"--timeout {options.timeout:g}: expected 0 to 120 seconds")
@@ -130,8 +130,8 @@ def plan_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Pl
         f"(--per-minute {options.per_minute:g})",
     )
     path = Path(options.texts) if options.texts else None
-    return Plan(
-        pace=Pace(options.per_minute, options.arrivals, options.seed),
+    return LoadTestConfig(
+        pace=ArrivalRate(options.per_minute, options.arrivals, options.seed),
         warmup_s=options.warmup,
         timeout_s=options.timeout,
         slo=SLO(options.p95_ms, options.min_per_minute, options.max_failed_fraction),
@@ -144,4 +144,4 @@ def plan_from(options: argparse.Namespace, environment: Mapping[str, str]) -> Pl
 
 def _require(holds: bool, rule: str) -> None:
     if not holds:
-        raise BadPlan(f"{rule}; see --help")
+        raise ConfigError(f"{rule}; see --help")

@@ -3,27 +3,27 @@
 from array import array
 from collections.abc import Callable
 
-from loadtest.results import Observations, Sample, Window, observe
+from loadtest.results import MeasurementWindow, Observations, Sample, observe
 
-MOST_REQUESTS = 1_000_000
+MAX_REQUESTS = 1_000_000
 """Maximum number of recorded requests, which bounds the memory: 28 hours at 600 per minute.
 
-The window ends when the ledger is full.
+The window ends when the log is full.
 """
 
 
-class Ledger:
+class RequestLog:
     """Requests sent and finished in one run, with times in seconds of the clock that the caller uses.
 
     Args:
-        most: Maximum number of requests.
+        max_requests: Maximum number of requests.
         record: Called with each request when it finishes.
     """
 
     def __init__(
-        self, most: int = MOST_REQUESTS, record: Callable[[Sample], None] = lambda sample: None
+        self, max_requests: int = MAX_REQUESTS, record: Callable[[Sample], None] = lambda sample: None
     ) -> None:
-        self._most = most
+        self._max_requests = max_requests
         self._record = record
         self._due_s = array("d")
         self._unsent_due_s = array("d")
@@ -49,7 +49,7 @@ class Ledger:
 
     def sent(self, due_s: float) -> None:
         """Record that the request due at `due_s` is being sent."""
-        if len(self._due_s) >= self._most:
+        if len(self._due_s) >= self._max_requests:
             self.close(due_s)
         if self._end_s is None or due_s < self._end_s:
             self._due_s.append(due_s)
@@ -73,5 +73,5 @@ class Ledger:
         """Return the observations of the window, or None if it never opened or ended before it began."""
         if self._start_s is None or self._end_s is None or self._end_s <= self._start_s:
             return None
-        window = Window(self._start_s, self._end_s, self._pods)
+        window = MeasurementWindow(self._start_s, self._end_s, self._pods)
         return observe(self._due_s, self._samples, window, self._unsent_due_s)

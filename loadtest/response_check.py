@@ -8,7 +8,7 @@ NO_VERSION = "not stated"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseCheck:
     """Outcome of one request.
 
     Attributes:
@@ -22,7 +22,7 @@ class Answer:
     tokens: int = 0
 
 
-def classified(body: bytes, headers: Mapping[str, str], request_id: str, texts: int) -> Answer:
+def check_response(body: bytes, headers: Mapping[str, str], request_id: str, texts: int) -> ResponseCheck:
     """Check the body of a 200 from `POST /v1/classify`.
 
     Args:
@@ -36,26 +36,26 @@ def classified(body: bytes, headers: Mapping[str, str], request_id: str, texts: 
     try:
         answer = json.loads(body)
     except ValueError:
-        return Answer("answer: not JSON", version)
+        return ResponseCheck("answer: not JSON", version)
     if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
-        return Answer("answer: no list of results", version)
+        return ResponseCheck("answer: no list of results", version)
     results = answer["results"]
     if len(results) != texts:
-        return Answer("answer: wrong number of results", version)
+        return ResponseCheck("answer: wrong number of results", version)
     if not all(_has_label(result) for result in results):
-        return Answer("answer: no label or score", version)
+        return ResponseCheck("answer: no label or score", version)
     if answer.get("request_id") != request_id:
-        return Answer("answer: another request's id", version)
+        return ResponseCheck("answer: another request's id", version)
     if version not in (NO_VERSION, _version(answer)):
-        return Answer("answer: another version than its header's", version)
-    return Answer(None, version, sum(_tokens(result) for result in results))
+        return ResponseCheck("answer: another version than its header's", version)
+    return ResponseCheck(None, version, sum(_tokens(result) for result in results))
 
 
-def refused(status: int, headers: Mapping[str, str]) -> Answer:
+def check_refusal(status: int, headers: Mapping[str, str]) -> ResponseCheck:
     """Name the failure of any status other than 200; a 429 must have a Retry-After header."""
     silent = status == 429 and "retry-after" not in headers
     failure = f"HTTP {status}" + (" without Retry-After" if silent else "")
-    return Answer(failure, headers.get("x-model-version", NO_VERSION))
+    return ResponseCheck(failure, headers.get("x-model-version", NO_VERSION))
 
 
 def _has_label(result: object) -> bool:

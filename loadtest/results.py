@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from loadtest.response_check import Answer
+from loadtest.response_check import ResponseCheck
 
 UNFINISHED = "no answer when the test ended"
 
@@ -23,11 +23,11 @@ class Sample:
     due_s: float
     sent_s: float
     done_s: float
-    answer: Answer
+    answer: ResponseCheck
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class MeasurementWindow:
     """Measured time: requests due from `start_s` to before `end_s`, offered to `pods` pods."""
 
     start_s: float
@@ -78,7 +78,10 @@ class Observations:
 
 
 def observe(
-    due_s: Iterable[float], samples: Iterable[Sample], window: Window, unsent_due_s: Iterable[float] = ()
+    due_s: Iterable[float],
+    samples: Iterable[Sample],
+    window: MeasurementWindow,
+    unsent_due_s: Iterable[float] = (),
 ) -> Observations:
     """Reduce a run to its window.
 

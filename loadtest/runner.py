@@ -1,4 +1,4 @@
-"""Execution of one plan with Locust as a library.
+"""Execution of one load test with Locust as a library.
 
 Importing this module patches the process's sockets (gevent).
 """
@@ -12,61 +12,64 @@ from collections.abc import Callable
 import gevent
 from locust.env import Environment
 
-from loadtest.errors import CannotRun
-from loadtest.request_log import Ledger
+from loadtest.errors import LoadTestError
+from loadtest.request_log import RequestLog
 from loadtest.results import Observations, Sample
-from loadtest.config import Plan
-from loadtest.slo import Verdict
-from loadtest.users import PodCallers
-from loadtest.slo_evaluator import Referee
+from loadtest.config import LoadTestConfig
+from loadtest.slo import SLOVerdict
+from loadtest.users import PodUser
+from loadtest.slo_evaluator import SLOEvaluator
 
 PROGRESS_EVERY_S = 10.0
 
 
 def drive(
     host: str,
-    plan: Plan,
+    config: LoadTestConfig,
     pods: int,
     duration_s: float,
     record: Callable[[Sample], None] = lambda sample: None,
-) -> tuple[Observations, Verdict]:
+) -> tuple[Observations, SLOVerdict]:
     """Send the load of `pods` pods to `host`, print progress on stderr, and evaluate the answers.
 
     Args:
-        host: Base URL that `require_ours` has accepted.
-        plan: What to send, and the SLO.
+        host: Base URL that `require_authorized_host` has accepted.
+        config: What to send, and the SLO.
         pods: Number of pods, 1 or more.
         duration_s: Length of the measured window; the warm-up comes before it, at most one timeout after it.
         record: Called with each request when it finishes, including those of the warm-up.
 
     Raises:
-        CannotRun: The users could not be started; Locust's log contains the reason.
+        LoadTestError: The users could not be started; Locust's log contains the reason.
         KeyboardInterrupt: After the load has been stopped.
     """
-    outcome: list[tuple[Observations, Verdict]] = []
-    environment = Environment(user_classes=[PodCallers], host=host)
-    referee = Referee(
-        environment, lambda: plan, lambda _host, _plan, seen, verdict: outcome.append((seen, verdict)), record
+    outcome: list[tuple[Observations, SLOVerdict]] = []
+    environment = Environment(user_classes=[PodUser], host=host)
+    evaluator = SLOEvaluator(
+        environment,
+        lambda: config,
+        lambda _host, _config, seen, verdict: outcome.append((seen, verdict)),
+        record,
     )
     runner = environment.create_local_runner()
     try:
         runner.start(user_count=pods, spawn_rate=pods)
         runner.spawning_greenlet.join()
-        if referee.ledger.start_s is None:
-            raise CannotRun(f"the callers for {host} could not be started; the lines above say why")
-        end_s = referee.ledger.start_s + duration_s
-        _wait_until(end_s, referee.ledger)
-        referee.ledger.close(end_s)
+        if evaluator.request_log.start_s is None:
+            raise LoadTestError(f"the callers for {host} could not be started; the lines above say why")
+        end_s = evaluator.request_log.start_s + duration_s
+        _wait_until(end_s, evaluator.request_log)
+        evaluator.request_log.close(end_s)
     finally:
         runner.quit()
     return outcome[0]
 
 
-def _wait_until(end_s: float, ledger: Ledger) -> None:
+def _wait_until(end_s: float, request_log: RequestLog) -> None:
     began_s = time.monotonic()
     while (left_s := end_s - time.monotonic()) > 0:
         gevent.sleep(min(left_s, PROGRESS_EVERY_S))
-        sent, waiting, failed = ledger.counts()
+        sent, waiting, failed = request_log.counts()
         print(
             f"  {time.monotonic() - began_s:5.1f} s  sent {sent}  waiting {waiting}  failed {failed}",
             file=sys.stderr,

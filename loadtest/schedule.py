@@ -15,7 +15,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ArrivalRate:
     """Rate and regularity of one pod's requests.
 
     Attributes:
@@ -29,7 +29,7 @@ class Pace:
     seed: int
 
 
-def arrivals(pace: Pace, pod: int) -> Iterator[float]:
+def arrivals(pace: ArrivalRate, pod: int) -> Iterator[float]:
     """Yield without end the times at which one pod's requests are due.
 
     Args:
@@ -40,20 +40,20 @@ def arrivals(pace: Pace, pod: int) -> Iterator[float]:
     Yields:
         Seconds since the start of the schedule, never decreasing.
     """
-    draw = random.Random(f"{pace.seed}/{pod}")
+    rng = random.Random(f"{pace.seed}/{pod}")
     mean_gap_s = 60 / pace.per_minute
     if pace.kind == "constant":
-        due_s = draw.random() * mean_gap_s
+        due_s = rng.random() * mean_gap_s
         while True:
             yield due_s
             due_s += mean_gap_s
     due_s = 0.0
     while True:
-        due_s += draw.expovariate(1 / mean_gap_s)
+        due_s += rng.expovariate(1 / mean_gap_s)
         yield due_s
 
 
-def in_flight_bound(pace: Pace, timeout_s: float) -> int:
+def in_flight_bound(pace: ArrivalRate, timeout_s: float) -> int:
     """Return how many requests of one pod can be open at once, so that none must wait to be sent.
 
     No request outlives its timeout, so at most those of the last `timeout_s` are open: Little's law with the

@@ -210,7 +210,7 @@ async def test_only_the_sampled_share_is_kept_and_feedback_is_still_compared(
     replica: FakeReplica, limits: Settings, capture: PredictionLogger, tmp_path: Path
 ) -> None:
     draws = iter([0.49, 0.5, 0.0, 0.99])
-    app = build_api(replica, limits, Metrics(), replace(capture, fraction=0.5, draw=lambda: next(draws)))
+    app = build_api(replica, limits, Metrics(), replace(capture, fraction=0.5, rng=lambda: next(draws)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         for number in range(4):
             await client.post("/v1/classify", json={"inputs": LOVE}, headers={"x-request-id": f"{number}"})

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from loadtest.__main__ import main
-from loadtest.config import Plan, add_arguments, plan_from
-from loadtest.errors import BadPlan
+from loadtest.config import LoadTestConfig, add_arguments, config_from
+from loadtest.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 
 
-def planned(*arguments: str, **environment: str) -> Plan:
+def planned(*arguments: str, **environment: str) -> LoadTestConfig:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return plan_from(parser.parse_args(arguments), environment)
+    return config_from(parser.parse_args(arguments), environment)
 
 
 def test_without_options_it_is_the_promise() -> None:
@@ -46,7 +46,7 @@ def test_the_api_key_is_sent_and_never_shown() -> None:
     ],
 )
 def test_numbers_that_cannot_be_used_are_named(arguments: list[str]) -> None:
-    with pytest.raises(BadPlan, match="see --help"):
+    with pytest.raises(ConfigError, match="see --help"):
         planned(*arguments)
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from loadtest.response_check import NO_VERSION, classified, refused
+from loadtest.response_check import NO_VERSION, check_refusal, check_response
 
 VERSION = "1.2.0"
 HEADERS = {"x-model-version": VERSION}
@@ -15,12 +15,12 @@ def body(*results: object, request_id: str = "mine", version: str = VERSION) -> 
 
 
 def test_a_right_answer_tells_its_version_and_tokens() -> None:
-    answer = classified(body(RESULT, RESULT), HEADERS, "mine", texts=2)
+    answer = check_response(body(RESULT, RESULT), HEADERS, "mine", texts=2)
     assert (answer.failure, answer.version, answer.tokens) == (None, "1.2.0", 24)
 
 
 def test_an_answer_without_a_version_is_counted_as_such() -> None:
-    assert classified(body(RESULT), {}, "mine", texts=1).version == NO_VERSION
+    assert check_response(body(RESULT), {}, "mine", texts=1).version == NO_VERSION
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_answer_without_a_version_is_counted_as_such() -> None:
     ],
 )
 def test_a_200_that_breaks_the_contract_is_a_failure(received: bytes, failure: str) -> None:
-    answer = classified(received, HEADERS, "mine", texts=1)
+    answer = check_response(received, HEADERS, "mine", texts=1)
     assert (answer.failure, answer.version, answer.tokens) == (failure, "1.2.0", 0)
 
 
@@ -58,9 +58,9 @@ def test_a_200_that_breaks_the_contract_is_a_failure(received: bytes, failure: s
 def test_any_other_status_is_a_failure_by_its_number(
     status: int, headers: dict[str, str], failure: str
 ) -> None:
-    assert refused(status, headers).failure == failure
+    assert check_refusal(status, headers).failure == failure
 
 
 def test_a_failure_tells_the_version_that_failed() -> None:
-    assert refused(500, HEADERS).version == "1.2.0"
-    assert refused(500, {}).version == NO_VERSION
+    assert check_refusal(500, HEADERS).version == "1.2.0"
+    assert check_refusal(500, {}).version == NO_VERSION
