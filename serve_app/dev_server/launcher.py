@@ -160,23 +160,23 @@ class LiveService:
 
 
 @contextmanager
-def serving(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def serving(plan: Plan, on_progress: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Run the service while the block runs; see `started`.
 
     Yields:
         The first response, to the two texts of the README.
     """
-    with started(plan, tell) as service:
+    with started(plan, on_progress) as service:
         yield service.first
 
 
 @contextmanager
-def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
+def started(plan: Plan, on_progress: Callable[[str], None]) -> Iterator[LiveService]:
     """Run the service while the block runs.
 
     Args:
         plan: Configuration of the service.
-        tell: Called with one line per step.
+        on_progress: Called with one line per step.
 
     Yields:
         The service, which has answered a request.
@@ -189,27 +189,27 @@ def started(plan: Plan, tell: Callable[[str], None]) -> Iterator[LiveService]:
     if not (headers or plan.insecure):
         require_loopback(plan.host)
     require_ports(plan.port, plan.dashboard_port)
-    tell("downloading and checking the model")
+    on_progress("downloading and checking the model")
     require_model(plan.model)
     # Not Ray's default folder, in which other programs look for a cluster to connect to. In /tmp, because the
     # paths of Unix sockets must be short and TMPDIR may be long.
     folder = Path(tempfile.mkdtemp(prefix="sentiment-", dir="/tmp"))
     log = folder / "ray.log"
-    tell(f"starting Ray and {'HAProxy' if plan.one_hop else 'its own proxy'}")
+    on_progress(f"starting Ray and {'HAProxy' if plan.one_hop else 'its own proxy'}")
     node = _start_ray(plan, log, folder)
     failed = False
     try:
         with httpx.Client() as client:
             _wait_for_dashboard(client, plan, node, log)
-            tell("deploying the model")
+            on_progress("deploying the model")
             _deploy(client, plan)
-            first = _first_answer(client, plan, node, tell, headers)
+            first = _first_answer(client, plan, node, on_progress, headers)
         yield LiveService(first, node)
     except LocalError as error:
         failed = True
         raise LocalError(f"{error}\nlogs: {folder}") from error
     finally:
-        tell("stopping")
+        on_progress("stopping")
         guard.end(node, folder)
         if not failed:
             shutil.rmtree(folder, ignore_errors=True)
@@ -319,7 +319,7 @@ def _first_answer(
     client: httpx.Client,
     plan: Plan,
     node: psutil.Process,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
     headers: Mapping[str, str],
 ) -> dict[str, Any]:
     """Wait until the service answers a request, and return the response."""
@@ -332,7 +332,7 @@ def _first_answer(
         if state == "DEPLOY_FAILED":
             raise LocalError(f"the model was not deployed: {message}")
         if state != reported:
-            tell(f"application: {state.lower().replace('_', ' ')}")
+            on_progress(f"application: {state.lower().replace('_', ' ')}")
             reported = state
         if state == "RUNNING":
             try:
