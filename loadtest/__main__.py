@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtest.errors import BadPlan, CannotRun
-from loadtest.ledger import MOST_REQUESTS
-from loadtest.plan import add_arguments, plan_from
+from loadtest.config import add_arguments, config_from
+from loadtest.errors import ConfigError, LoadTestError
 from loadtest.report import document, table
+from loadtest.request_log import MAX_REQUESTS
 
-MOST_PODS = 64
-LONGEST_S = 3600.0
+MAX_PODS = 64
+MAX_DURATION_S = 3600.0
 
 _SLO = """\
 Send real-length texts to a running service, 600 a minute for each pod, and say whether the promise was kept.
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _slo(options)
-    except CannotRun as error:
+    except LoadTestError as error:
         print(f"loadtest: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("loadtest: interrupted before the end, so there is no verdict", file=sys.stderr)
@@ -73,34 +73,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _slo(options: argparse.Namespace) -> int:
-    if not 1 <= options.duration <= LONGEST_S:
-        raise BadPlan(f"--duration {options.duration:g}: 1 to {LONGEST_S:g} seconds")
-    if not 1 <= options.pods <= MOST_PODS:
-        raise BadPlan(f"--pods {options.pods}: 1 to {MOST_PODS}")
+    if not 1 <= options.duration <= MAX_DURATION_S:
+        raise ConfigError(f"--duration {options.duration:g}: 1 to {MAX_DURATION_S:g} seconds")
+    if not 1 <= options.pods <= MAX_PODS:
+        raise ConfigError(f"--pods {options.pods}: 1 to {MAX_PODS}")
     if options.json is not None and not options.json.parent.is_dir():
-        raise BadPlan(f"--json {options.json}: there is no folder {options.json.parent}")
-    plan = plan_from(options, os.environ)
+        raise ConfigError(f"--json {options.json}: there is no folder {options.json.parent}")
+    config = config_from(options, os.environ)
     # These imports take a second and patch the sockets; --help and an invalid option do not need them.
-    from loadtest.drive import drive
+    from loadtest.runner import drive
     from loadtest.samples import recording
-    from loadtest.target import look, require_ours
+    from loadtest.target import fetch_served_model, require_authorized_host
 
     host = options.host.rstrip("/")
-    require_ours(host, plan.owned)
-    live = look(host, plan.headers)
-    requests = options.pods * plan.pace.per_minute / 60 * (plan.warmup_s + options.duration)
-    if requests > MOST_REQUESTS:
-        raise BadPlan(f"{requests:.0f} requests in all: at most {MOST_REQUESTS}; shorten --duration")
+    require_authorized_host(host, config.owned)
+    model = fetch_served_model(host, config.headers)
+    requests = options.pods * config.pace.per_minute / 60 * (config.warmup_s + options.duration)
+    if requests > MAX_REQUESTS:
+        raise ConfigError(f"{requests:.0f} requests in all: at most {MAX_REQUESTS}; shorten --duration")
     print(
-        f"{live.name} {live.version} at {host}: {plan.warmup_s:g} s warm-up, {options.duration:g} s measured",
+        f"{model.name} {model.version} at {host}: {config.warmup_s:g} s warm-up, "
+        f"{options.duration:g} s measured",
         file=sys.stderr,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with recording(options.samples) as record:
-        seen, verdict = drive(host, plan, options.pods, options.duration, record)
-    print(table(host, plan, seen, verdict))
+        seen, verdict = drive(host, config, options.pods, options.duration, record)
+    print(table(host, config, seen, verdict))
     if options.json is not None:
-        options.json.write_text(json.dumps(document(host, plan, seen, verdict, started_at), indent=2) + "\n")
+        options.json.write_text(
+            json.dumps(document(host, config, seen, verdict, started_at), indent=2) + "\n"
+        )
     return 0 if verdict.passed else 1
 
 

@@ -14,16 +14,16 @@ from typing import Any
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.errors import BadPlan, CannotRun
-from loadtest.observations import Observations
-from loadtest.plan import Plan, add_arguments, plan_from
+from loadtest.config import LoadTestConfig, add_arguments, config_from
+from loadtest.errors import ConfigError, LoadTestError
 from loadtest.report import table
-from loadtest.slo import Verdict
-from loadtest.target import require_ours
-from loadtest.users import PodCallers
-from loadtest.wiring import Referee
+from loadtest.results import Observations
+from loadtest.slo import SLOVerdict
+from loadtest.slo_evaluator import SLOEvaluator
+from loadtest.target import require_authorized_host
+from loadtest.users import PodUser
 
-__all__ = ["PodCallers"]
+__all__ = ["PodUser"]
 
 
 def _declare(parser: Any, **_: object) -> None:
@@ -33,24 +33,26 @@ def _declare(parser: Any, **_: object) -> None:
 def _start(environment: Any, **_: object) -> None:
     if isinstance(environment.runner, MasterRunner | WorkerRunner):
         _refuse(
-            BadPlan("a verdict needs all samples in one process: run without --master, --worker, --processes")
+            ConfigError(
+                "a verdict needs all samples in one process: run without --master, --worker, --processes"
+            )
         )
     try:
-        plan_from(
+        config_from(
             environment.parsed_options, os.environ
         )  # an invalid option is reported here, not when a test starts
         if environment.host:
-            require_ours(environment.host, environment.parsed_options.i_own_this_host)
-    except CannotRun as error:
+            require_authorized_host(environment.host, environment.parsed_options.i_own_this_host)
+    except LoadTestError as error:
         _refuse(error)
-    Referee(environment, lambda: plan_from(environment.parsed_options, os.environ), _show)
+    SLOEvaluator(environment, lambda: config_from(environment.parsed_options, os.environ), _show)
 
 
-def _show(host: str, plan: Plan, seen: Observations, verdict: Verdict) -> None:
-    print(table(host, plan, seen, verdict), flush=True)
+def _show(host: str, config: LoadTestConfig, seen: Observations, verdict: SLOVerdict) -> None:
+    print(table(host, config, seen, verdict), flush=True)
 
 
-def _refuse(error: CannotRun) -> None:
+def _refuse(error: LoadTestError) -> None:
     print(f"locust: {error}", file=sys.stderr)
     raise SystemExit(2)
 

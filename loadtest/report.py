@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping
 
-from loadtest.observations import Observations
-from loadtest.plan import Plan
-from loadtest.slo import Check, Percentiles, Verdict, per_pod_minute, percentile
+from loadtest.config import LoadTestConfig
+from loadtest.results import Observations
+from loadtest.slo import Percentiles, SLOCheck, SLOVerdict, per_pod_minute, percentile
 
 METHOD = "nearest rank over all requests, from the due time; failed requests rank last"
 
 
-def table(host: str, plan: Plan, seen: Observations, verdict: Verdict) -> str:
+def table(host: str, config: LoadTestConfig, seen: Observations, verdict: SLOVerdict) -> str:
     """Return the verdict as lines of text, with the overall result last."""
     lag_p99 = percentile(seen.lags_ms, 99, len(seen.lags_ms))
     figures = [
@@ -26,7 +26,7 @@ def table(host: str, plan: Plan, seen: Observations, verdict: Verdict) -> str:
         [
             "",
             f"{host}  {seen.pods} pod{'s' if seen.pods > 1 else ''}  {seen.window_s:.1f} s measured  "
-            f"offered {plan.pace.per_minute:g}/min/pod ({plan.pace.kind})  texts: {plan.texts_from}",
+            f"offered {config.pace.per_minute:g}/min/pod ({config.pace.kind})  texts: {config.texts_from}",
             "",
             f"  {'check':<16}{'measured':>14}   {'promised':<22}",
             *(_line(check) for check in verdict.checks),
@@ -41,13 +41,13 @@ def table(host: str, plan: Plan, seen: Observations, verdict: Verdict) -> str:
 
 
 def document(
-    host: str, plan: Plan, seen: Observations, verdict: Verdict, started_at: str
+    host: str, config: LoadTestConfig, seen: Observations, verdict: SLOVerdict, started_at: str
 ) -> dict[str, object]:
     """Return the verdict as a JSON object; a percentile without an answer is null.
 
     Args:
         host: The tested service.
-        plan: The offered load.
+        config: The offered load.
         seen: The observations.
         verdict: Verdict on `seen`.
         started_at: Start time, UTC, ISO 8601.
@@ -61,12 +61,12 @@ def document(
         "host": host,
         "pods": seen.pods,
         "window_s": round(seen.window_s, 3),
-        "warmup_s": plan.warmup_s,
-        "timeout_s": plan.timeout_s,
-        "offered_per_minute_per_pod": plan.pace.per_minute,
-        "arrivals": plan.pace.kind,
-        "seed": plan.pace.seed,
-        "texts": {"from": plan.texts_from, "count": len(plan.texts)},
+        "warmup_s": config.warmup_s,
+        "timeout_s": config.timeout_s,
+        "offered_per_minute_per_pod": config.pace.per_minute,
+        "arrivals": config.pace.kind,
+        "seed": config.pace.seed,
+        "texts": {"from": config.texts_from, "count": len(config.texts)},
         "requests_sent": seen.sent,
         "sent_per_minute_per_pod": per_pod_minute(seen.sent, seen),
         "answered_per_minute_per_pod": per_pod_minute(seen.answered_in_window, seen),
@@ -94,12 +94,12 @@ def _mark(passed: bool) -> str:
     return "PASS" if passed else "FAIL"
 
 
-def _line(check: Check) -> str:
+def _line(check: SLOCheck) -> str:
     promised = f"{check.relation} {_value(check, check.limit)}"
     return f"  {check.name:<16}{_value(check, check.measured):>14}   {promised:<22}{_mark(check.passed)}"
 
 
-def _value(check: Check, value: float) -> str:
+def _value(check: SLOCheck, value: float) -> str:
     if check.unit == "ms":
         return _ms(value)
     return f"{value:.2%}" if check.unit == "of requests" else f"{value:.1f}{check.unit}"

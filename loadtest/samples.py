@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadtest.errors import CannotRun
-from loadtest.observations import Sample
+from loadtest.errors import LoadTestError
+from loadtest.results import Sample
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def recording(path: Path | None) -> Iterator[Callable[[Sample], None]]:
         path: The file, which is replaced; with None the requests are discarded.
 
     Raises:
-        CannotRun: The file cannot be written.
+        LoadTestError: The file cannot be written.
     """
     if path is None:
         yield lambda sample: None
@@ -30,7 +30,7 @@ def recording(path: Path | None) -> Iterator[Callable[[Sample], None]]:
     try:
         file = path.open("w", encoding="utf-8", buffering=1)
     except OSError as error:
-        raise CannotRun(f"--samples {path}: cannot be written: {error.strerror}") from error
+        raise LoadTestError(f"--samples {path}: cannot be written: {error.strerror}") from error
     with file:
 
         def write(sample: Sample) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loadtest.observations import Observations
+from loadtest.results import Observations
 
 _Z = 3.72
 """Standard normal quantile of 1 - 1 / 10,000: how far the requests in flight may exceed their mean."""
@@ -50,7 +50,7 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class SLOCheck:
     """One line of the verdict: `measured` compared with `limit`, both in `unit`."""
 
     name: str
@@ -66,10 +66,10 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SLOVerdict:
     """All checks with their figures; the verdict passes if each check passes."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[SLOCheck, ...]
     latency: Percentiles
     answered: Percentiles
     reasons: tuple[str, ...]
@@ -81,7 +81,7 @@ class Verdict:
         return all(check.passed for check in self.checks)
 
 
-def judge(seen: Observations, slo: SLO) -> Verdict:
+def evaluate_slo(seen: Observations, slo: SLO) -> SLOVerdict:
     """Compare one window with the SLO.
 
     Args:
@@ -94,20 +94,20 @@ def judge(seen: Observations, slo: SLO) -> Verdict:
     """
     latency = _percentiles(seen.latencies_ms, seen.sent)
     checks = (
-        Check("p95 latency", latency.p95, "<=", slo.p95_ms, "ms"),
-        Check(
+        SLOCheck("p95 latency", latency.p95, "<=", slo.p95_ms, "ms"),
+        SLOCheck(
             "right answers",
             per_pod_minute(seen.answered_in_window, seen),
             ">=",
             _lowest_rate(seen, slo),
             "/min/pod",
         ),
-        Check(
+        SLOCheck(
             "failed", seen.failed / seen.sent if seen.sent else 1.0, "<=", slo.failed_fraction, "of requests"
         ),
     )
     answered = _percentiles(seen.latencies_ms, len(seen.latencies_ms))
-    return Verdict(checks, latency, answered, _reasons(seen, checks), _warnings(seen, slo))
+    return SLOVerdict(checks, latency, answered, _reasons(seen, checks), _warnings(seen, slo))
 
 
 def per_pod_minute(count: float, seen: Observations) -> float:
@@ -160,7 +160,7 @@ def _percentiles(rising: Sequence[float], of: int) -> Percentiles:
     return Percentiles(percentile(rising, 50, of), percentile(rising, 95, of), percentile(rising, 99, of))
 
 
-def _reasons(seen: Observations, checks: tuple[Check, ...]) -> tuple[str, ...]:
+def _reasons(seen: Observations, checks: tuple[SLOCheck, ...]) -> tuple[str, ...]:
     p95, rate, failed = checks
     reasons = []
     if not seen.sent:

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from loadtest.errors import NotOurHost, ServiceUnreachable
-from loadtest.plan import KEY_VARIABLE
+from loadtest.config import KEY_VARIABLE
+from loadtest.errors import ServiceUnreachableError, UnauthorizedHostError
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class ServedModel:
     """Loaded model that `GET /v1/model` reports."""
 
     name: str
     version: str
 
 
-def require_ours(host: str, owned: bool) -> None:
+def require_authorized_host(host: str, owned: bool) -> None:
     """Accept a host that is this machine's loopback, or that the caller has confirmed as their own.
 
     Names other than `localhost` are not resolved: their address can change between the check and the load.
@@ -30,46 +30,46 @@ def require_ours(host: str, owned: bool) -> None:
         owned: Whether `--i-own-this-host` was given.
 
     Raises:
-        NotOurHost: The host is not accepted, or is not an http(s) URL.
+        UnauthorizedHostError: The host is not accepted, or is not an http(s) URL.
     """
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NotOurHost(
+        raise UnauthorizedHostError(
             f"--host {host}: an http:// or https:// base URL is expected, as http://127.0.0.1:8000"
         )
     if not (owned or _is_loopback(parts.hostname)):
-        raise NotOurHost(
+        raise UnauthorizedHostError(
             f"--host {host}: {parts.hostname} is not this machine, and a load test aimed at a stranger "
             "is an attack; add --i-own-this-host if it is yours to load"
         )
 
 
-def look(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> Live:
+def fetch_served_model(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> ServedModel:
     """Request the loaded model from the service, without any proxy and without following redirects.
 
     Raises:
-        ServiceUnreachable: The service does not answer 200 with a JSON object.
+        ServiceUnreachableError: The service does not answer 200 with a JSON object.
     """
     url = f"{host.rstrip('/')}/v1/model"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     try:
         with opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout_s) as answer:
-            said = json.load(answer)
+            body = json.load(answer)
     except urllib.error.HTTPError as error:
         error.close()
-        raise ServiceUnreachable(f"GET {url} answered {error.code}: {_next_step(error.code)}") from error
+        raise ServiceUnreachableError(f"GET {url} answered {error.code}: {_next_step(error.code)}") from error
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise ServiceUnreachable(
+        raise ServiceUnreachableError(
             f"GET {url}: {reason}; start the service with `make serve`, or give its address with --host"
         ) from error
-    return live_from(said)
+    return served_model_from(body)
 
 
-def live_from(said: object) -> Live:
+def served_model_from(body: object) -> ServedModel:
     """Parse the answer of `GET /v1/model`."""
-    model = said if isinstance(said, dict) else {}
-    return Live(name=str(model.get("name", "unnamed")), version=str(model.get("version", "unknown")))
+    model = body if isinstance(body, dict) else {}
+    return ServedModel(name=str(model.get("name", "unnamed")), version=str(model.get("version", "unknown")))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

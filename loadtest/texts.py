@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from loadtest.errors import BadTexts
-from loadtest.invented import invent
+from loadtest.errors import TextsError
+from loadtest.synthetic_texts import invent
 
-MOST_TEXTS = 20_000
+MAX_TEXTS = 20_000
 """Maximum number of texts from a file, drawn by seed over the entire file: it may be sorted by label."""
 
 INVENTED_TEXTS = 4_096
@@ -27,22 +27,22 @@ def corpus(path: Path | None, seed: int) -> tuple[str, ...]:
         seed: Seed of the order, of the selection from a large file, and of generated texts.
 
     Raises:
-        BadTexts: The file does not exist, has an unknown ending or no column `text`, or contains no text.
+        TextsError: The file does not exist, has an unknown ending or no column `text`, or contains no text.
     """
     if path is None:
         return invent(INVENTED_TEXTS, seed)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise BadTexts(f"--texts {path}: unknown ending {path.suffix!r}; use one of {', '.join(_READERS)}")
+        raise TextsError(f"--texts {path}: unknown ending {path.suffix!r}; use one of {', '.join(_READERS)}")
     try:
         texts = [text for text in reader(path) if text.strip()]
     except (OSError, ValueError) as error:
-        raise BadTexts(f"--texts {path}: cannot be read: {error}") from error
+        raise TextsError(f"--texts {path}: cannot be read: {error}") from error
     if not texts:
-        raise BadTexts(
+        raise TextsError(
             f"--texts {path}: holds no text; one text a line, or a column named {COLUMN!r}, is expected"
         )
-    return tuple(random.Random(seed).sample(texts, min(len(texts), MOST_TEXTS)))
+    return tuple(random.Random(seed).sample(texts, min(len(texts), MAX_TEXTS)))
 
 
 def _lines(path: Path) -> Iterator[str]:

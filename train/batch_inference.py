@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.datasets.columns import column_names, read_columns
 from train.datasets.delimited import USUAL, Layout
 from train.datasets.files import join, list_files

@@ -9,7 +9,7 @@ _REGISTRY = "registry:"
 
 
 def model_uri(address: str) -> str:
-    """Return the concrete URI of a model, for `serve_app.model.store.fetch`.
+    """Return the concrete URI of a model, for `serve_app.model.resolver.fetch`.
 
     Args:
         address: URI, returned unchanged, except `registry:NAME/VERSION` and `registry:NAME@ALIAS`, which are

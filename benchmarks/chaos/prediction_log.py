@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.chaos.traffic import OK, RecordedRequest
-from serve_app.capture.records import PREDICTIONS
+from serve_app.prediction_log.records import PREDICTIONS
 from train.errors import LogError
 from train.prediction_log.reader import Log
 

@@ -20,8 +20,8 @@ from benchmarks.chaos.prediction_log import FLUSH_S
 from benchmarks.chaos.processes import MARK, ServiceProcesses, is_running, kill, wait_until
 from cluster.rollout.errors import TargetError
 from cluster.rollout.targets.serve_api import ServeTarget
-from serve_app.local import free_port
-from serve_app.model import store
+from serve_app.dev_server.launcher import free_port
+from serve_app.model import resolver
 from train.model_uri import CACHE
 
 REPLICAS = 2
@@ -174,4 +174,4 @@ class SharedService:
 
 def copy_builtin_model(folder: Path) -> None:
     """Copy the built-in model's bundle into a folder."""
-    shutil.copytree(store.fetch("builtin:", cache_dir=CACHE).folder, folder)
+    shutil.copytree(resolver.fetch("builtin:", cache_dir=CACHE).folder, folder)

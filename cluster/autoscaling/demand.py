@@ -9,7 +9,7 @@ from cluster.autoscaling.config import PolicyConfig
 Points = Sequence[tuple[float, float]]
 """(Unix time in seconds, value), ordered by time."""
 Series = Mapping[str, Points]
-"""Samples of one replica: time series by field name of `serve_app.demand.Demand`."""
+"""Samples of one replica: time series by field name of `AutoscalingStats` of the replica."""
 
 _WINDOW_FRACTION = 0.75
 """Length of the window as a fraction of the longest series. The other series are slightly shorter, since

@@ -18,7 +18,7 @@ from cluster.continuous_training.planner import (
 )
 from cluster.rollout.journal.file import FileJournal
 from serve_app.errors import BundleError
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.drift.detector import check_drift
 from train.drift.report import write_report
 from train.drift.thresholds import Thresholds

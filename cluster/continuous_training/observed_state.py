@@ -12,7 +12,7 @@ from cluster.continuous_training.errors import ContinuousTrainingError
 from cluster.continuous_training.planner import LastDriftCheck, LastRollout, ObservedState
 from cluster.rollout.journal.file import FileJournal
 from cluster.rollout.state import Entry, Rollout, RolloutState, after
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.errors import UnknownVersionError
 from train.model_uri import CACHE
 from train.prediction_log.distinct import distinct_texts

@@ -44,7 +44,7 @@ class Effects:
     def apply(self, rollout: Rollout) -> None:
         """Configure the pods with the split of the rollout's state; raises as `serving`."""
         guard = SplitGuard(rollout.configured, rollout.fence)
-        self._make(f"pods told {rollout.split}", partial(self._target.apply, rollout.split, guard))
+        self._make(f"pods configured with {rollout.split}", partial(self._target.apply, rollout.split, guard))
 
     def raise_replicas(self, rollout: Rollout) -> None:
         """Scale to at least two replicas; raises as `serving`."""

@@ -22,8 +22,8 @@ from examples.canary_rollout.errors import ExampleError
 from examples.canary_rollout.load import LoadGenerator, generating_load
 from examples.canary_rollout.memory import Memory, watching
 from examples.canary_rollout.models import TEXTS
-from serve_app.local import LocalError, free_port, serving
-from serve_app.local import Plan as Service
+from serve_app.dev_server.launcher import LocalError, free_port, serving
+from serve_app.dev_server.launcher import Plan as Service
 
 QUICK = RolloutPlan(
     window_s=5,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.canary_rollout.errors import ExampleError
-from serve_app.local import ROOT
+from serve_app.dev_server.launcher import ROOT
 
 _LONGEST_S = 3600
 _TIMEOUT_S = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.bundle import rewrite_manifest
 from train.model_uri import CACHE
 
@@ -27,7 +27,7 @@ def version_of_builtin(
         swap_labels: whether its labels are swapped.
         temperature: divisor of the logits, so that its scores differ from those of the built-in model.
     """
-    builtin = store.fetch("builtin:", cache_dir=CACHE)
+    builtin = resolver.fetch("builtin:", cache_dir=CACHE)
     shutil.copytree(builtin.folder, folder)
     manifest = builtin.manifest
     rewrite_manifest(

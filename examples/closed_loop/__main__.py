@@ -56,8 +56,8 @@ def _run(chosen: argparse.Namespace) -> int:
     from examples.closed_loop.report import as_text, plot, to_json
     from examples.closed_loop.run import CHAMPION, demonstrate
     from examples.closed_loop.texts import invented, real
+    from serve_app.dev_server.preconditions import LocalError
     from serve_app.errors import BundleError
-    from serve_app.local import LocalError
     from train.errors import TrainError
 
     begun_s = time.monotonic()

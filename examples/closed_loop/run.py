@@ -23,7 +23,7 @@ from examples.canary_rollout.harness import QUICK
 from examples.closed_loop.champion import MODEL, first_champion
 from examples.closed_loop.texts import LABELS, Domains, Row
 from examples.closed_loop.traffic import Clients, Say, truth
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from train.datasets.examples import Example
 from train.drift.thresholds import read_thresholds as drift_thresholds
 from train.evaluation.evaluate import LocalModel, evaluate_sets

@@ -30,6 +30,7 @@ from typing import Generic, TypeVar, cast
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.fair_queue import QueuedRequest, Sized
 from serve_app.batching.isolation import isolate
+from serve_app.batching.niceness import raise_niceness
 from serve_app.batching.scheduler import Batch, BatchScheduler
 from serve_app.errors import (
     DeadlineExceeded,
@@ -39,7 +40,6 @@ from serve_app.errors import (
     TooLarge,
     UnprocessableTextError,
 )
-from serve_app.niceness import raise_niceness
 
 Clock = Callable[[], float]
 """Returns seconds of a monotonic clock, as time.monotonic."""
@@ -224,10 +224,10 @@ class Batcher(Generic[Item, Result]):
         return self._scheduler.waiting_items
 
     @property
-    def ahead_s(self) -> float:
+    def backlog_s(self) -> float:
         """Backlog: expected seconds until all queued and running texts are done."""
         with self._wake:
-            return self._scheduler.ahead_s(self._clock())
+            return self._scheduler.backlog_s(self._clock())
 
     @property
     def capacity_tokens_per_s(self) -> float:

@@ -101,7 +101,7 @@ class BatchScheduler(Generic[Request]):
         """Return the default class of a request: interactive if it fits into one batch."""
         return "interactive" if tokens <= self._limits.max_batch_tokens else "bulk"
 
-    def ahead_s(self, now: float) -> float:
+    def backlog_s(self, now: float) -> float:
         """Return the backlog: expected seconds until all queued and running texts are done."""
         tokens = sum(queue.tokens for queue in self._queues.values())
         return self._running_s(now) + self._work_s(tokens, self.waiting_items)

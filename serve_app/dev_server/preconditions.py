@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from serve_app.errors import ServiceError
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -86,6 +86,6 @@ def require_model(model: str | None) -> None:
     """Download the model to the cache and check it; raise LocalError if it cannot be served."""
     settings = Settings()
     try:
-        store.fetch(model or settings.model, cache_dir=settings.cache_dir)
+        resolver.fetch(model or settings.model, cache_dir=settings.cache_dir)
     except ServiceError as error:
         raise LocalError(str(error)) from error

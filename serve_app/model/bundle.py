@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from serve_app.errors import BundleInvalid, BundleNotFound
-from serve_app.model import digests, weights
+from serve_app.model import checksums, weight_files
 
 MANIFEST = "bundle.json"
 _OF_THE_FILES = ("format", "files")  # fields that are derived from the folder's content
@@ -89,7 +89,7 @@ class BundleManifest(_Frozen):
     @classmethod
     def _names_stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
         for name in files:
-            if not digests.is_safe_name(name) or name == MANIFEST:
+            if not checksums.is_safe_name(name) or name == MANIFEST:
                 raise ValueError(f"{name!r} is not the name of a file inside the bundle")
         return files
 
@@ -108,14 +108,15 @@ class BundleManifest(_Frozen):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        adapter = weights.ADAPTER in self.files
+        adapter = weight_files.ADAPTER in self.files
         needed = ["config.json", "adapter_config.json"] if adapter else ["config.json"]
         if missing := [name for name in needed if name not in self.files]:
             raise ValueError(f"{missing[0]} is not among the files")
-        if adapter == weights.is_whole(self.files):
+        if adapter == weight_files.is_whole(self.files):
             both = "both" if adapter else "neither"
             raise ValueError(
-                f"{both} of {weights.WHOLE} and {weights.ADAPTER} among the files; expected exactly one"
+                f"{both} of {weight_files.WHOLE} and {weight_files.ADAPTER} among the files; expected "
+                "exactly one"
             )
         if adapter != (self.base is not None):
             raise ValueError("an adapter must name its base, and full weights must not name one")
@@ -168,15 +169,15 @@ def verify(folder: Path, manifest: BundleManifest, *, links_within: Path | None 
         BundleInvalid: A file is missing, or is not listed.
         DigestMismatch: A file differs from its recorded checksum.
     """
-    present = [name for name in digests.visible_files(folder) if name != MANIFEST]
-    weights.refuse_pickles(folder, {*present, *manifest.files})
+    present = [name for name in checksums.visible_files(folder) if name != MANIFEST]
+    weight_files.refuse_pickles(folder, {*present, *manifest.files})
     if unlisted := sorted(set(present) - set(manifest.files)):
         raise BundleInvalid(
             f"{unlisted[0]} in {folder} is not listed in {MANIFEST} ({len(unlisted)} unlisted files in all); "
             "remove it, or create the manifest again"
         )
-    digests.check(folder, manifest.files, links_within=links_within)
-    weights.check_shards(folder, manifest.files)
+    checksums.check(folder, manifest.files, links_within=links_within)
+    weight_files.check_shards(folder, manifest.files)
 
 
 def write_manifest(
@@ -201,14 +202,14 @@ def write_manifest(
         UnsafeArtifact: The folder holds a pickle, or a link that points out of it.
         BundleInvalid: The files or the arguments are not those of a bundle; the message names each fault.
     """
-    names = [file for file in digests.visible_files(folder) if file != MANIFEST]
-    weights.refuse_pickles(folder, names)
+    names = [file for file in checksums.visible_files(folder) if file != MANIFEST]
+    weight_files.refuse_pickles(folder, names)
     try:
         manifest = BundleManifest(
             name=name,
             version=version,
             base=base,
-            files=digests.sha256_files(folder, names),
+            files=checksums.sha256_files(folder, names),
             labels=tuple(labels),
             max_length=max_length,
             temperature=temperature,
@@ -219,8 +220,8 @@ def write_manifest(
         )
     except ValidationError as error:
         raise BundleInvalid(f"{folder} is not a bundle: {faults(error)}") from error
-    weights.check_shards(folder, names)
-    digests.refuse_escapes(folder, names)
+    weight_files.check_shards(folder, names)
+    checksums.refuse_escapes(folder, names)
     draft = folder / f".{MANIFEST}.{os.getpid()}"
     draft.write_text(_to_json(manifest), encoding="utf-8")
     draft.replace(folder / MANIFEST)

@@ -18,10 +18,10 @@ from serve_app.errors import BundleInvalid, ModelFailure, UnprocessableTextError
 from serve_app.model import lora
 from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_logits
 from serve_app.model.head import Head, heads
+from serve_app.model.hf_folder import refuse_regression
 from serve_app.model.packed import PackedModel, first_position, pack
 from serve_app.model.padding import places
-from serve_app.model.plain import refuse_regression
-from serve_app.model.store import Bundle
+from serve_app.model.resolver import Bundle
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
 
 WARM_UP_TEXT = "The first text, to warm up the model."

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from serve_app.errors import BundleInvalid
-from serve_app.model.weights import ADAPTER
+from serve_app.model.weight_files import ADAPTER
 
 _CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."

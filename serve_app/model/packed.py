@@ -32,7 +32,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from serve_app.model.acceptance import alike
-from serve_app.model.graph import Graph, Row
+from serve_app.model.torchscript import Graph, Row
 
 _ATTENTION = "packed"
 _CHECK_LENGTHS = ((7, 3, 12), (5,), (2, 9, 4, 12, 6))

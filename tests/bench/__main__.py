@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 import uvloop
 
-from serve_app.local import Plan, free_port, serving
-from serve_app.model import store
+from serve_app.dev_server.launcher import Plan, free_port, serving
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier, Encoded
 from tests.bench import fairness, in_process
 from tests.bench.load import Outcome, closed_loop, get_rate
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows here too")
     options = parser.parse_args()
     texts, source = mixed(options.texts, options.data or labelled_texts())
-    bundle = store.fetch("builtin:", cache_dir=Path.home() / ".cache/sentiment-service")
+    bundle = resolver.fetch("builtin:", cache_dir=Path.home() / ".cache/sentiment-service")
     bench = Bench(texts, bundle, options.threads, options.seconds, options.rounds, options.alone)
     tokens = [item.tokens for item in bench.items]
     print(
@@ -94,7 +94,7 @@ class Bench:
     """Comparisons, each a generator of rows."""
 
     texts: list[str]
-    bundle: store.Bundle
+    bundle: resolver.Bundle
     threads: int
     seconds: float
     rounds: int

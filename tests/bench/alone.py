@@ -5,7 +5,7 @@ import sys
 
 import uvicorn
 
-from serve_app.deployment import ClassifierReplica
+from serve_app.replica.deployment import ClassifierReplica
 from serve_app.settings import Settings
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import tempfile
 import time
 
-from loadtest.invented import invent
-from serve_app.capture.capture import open_capture
-from serve_app.capture.parquet import prediction_files
+from loadtest.synthetic_texts import invent
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_logger
+from serve_app.prediction_log.parquet import prediction_files
 from serve_app.settings import LogPrivacy, Settings
 from tests.unit.train.prediction_log.logs import answered
 
@@ -25,13 +25,13 @@ def main() -> int:
     records = [answered(f"{number}", text) for number, text in enumerate(invent(ROWS, 0))]
     print("| where | CPU a text |\n| --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        capture = open_capture(Settings(log_uri=folder, log_flush_s=3600), Metrics())
+        capture = open_logger(Settings(log_uri=folder, log_flush_s=3600), Metrics())
         assert capture is not None
         costs = []
         for _ in range(ROUNDS):
             began = time.thread_time()
             for record in records:
-                capture.answered(record)
+                capture.record_prediction(record)
             costs.append(time.thread_time() - began)
         print(f"| event loop, before the answer | {1e6 * min(costs) / ROWS:.0f} µs |", flush=True)
         capture.close()

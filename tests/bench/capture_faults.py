@@ -30,8 +30,8 @@ import psutil
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from loadtest.invented import invent
-from serve_app.local import Plan, free_port, serving
+from loadtest.synthetic_texts import invent
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from tests.bench.http import Connection
 from tests.no_account import INVENTED
 from train.prediction_log.reader import Log

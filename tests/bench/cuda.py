@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier, Encoded
 from tests.bench.in_process import cut, cut_by_length, padded
 from tests.bench.texts import mixed
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=4000)
     parser.add_argument("--data", type=Path, help="folder of labelled texts; invented ones without it")
     options = parser.parse_args()
-    bundle = store.fetch(options.model, cache_dir=Path.home() / ".cache/sentiment-service")
+    bundle = resolver.fetch(options.model, cache_dir=Path.home() / ".cache/sentiment-service")
     texts, source = mixed(options.texts, options.data)
     packed, plain = Classifier(bundle), Classifier(bundle, packed=False)
     items = packed.preprocess(texts)

@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from loadtest.invented import invent
-from serve_app.capture.parquet import FEEDBACK_COLUMNS, PREDICTION_COLUMNS, TIME, with_metadata
-from serve_app.capture.records import feedback_folder, predictions_folder
+from loadtest.synthetic_texts import invent
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
+from serve_app.prediction_log.parquet import FEEDBACK_COLUMNS, PREDICTION_COLUMNS, TIME, with_metadata
+from serve_app.prediction_log.records import feedback_folder, predictions_folder
 from train.model_uri import CACHE
 from train.profile import profile_texts, write_profile
 

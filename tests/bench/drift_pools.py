@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
 from train.datasets.splits import read_set
 from train.model_uri import CACHE
@@ -71,7 +71,7 @@ def read_pools(data: Path, sizes: Mapping[str, int] = SIZES) -> dict[str, Pool]:
     for name, size in sizes.items():
         file = folder / f"{name}-{size}.npz"
         if not file.exists():
-            classifier = classifier or Classifier(store.fetch("builtin:", cache_dir=CACHE), threads=1)
+            classifier = classifier or Classifier(resolver.fetch("builtin:", cache_dir=CACHE), threads=1)
             np.savez(file, **asdict(_pool(classifier, name, data, size)))
         with np.load(file) as arrays:
             pools[name] = Pool(**arrays)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
 from tests.bench.drift_pools import (
     LABELS,
@@ -120,7 +120,7 @@ def main() -> int:
 def kinds(data: Path) -> list[Kind]:
     """Return every kind of window."""
     pools = read_pools(data)
-    bundle = store.fetch("builtin:", cache_dir=CACHE)
+    bundle = resolver.fetch("builtin:", cache_dir=CACHE)
     classifier = Classifier(bundle, threads=1)
     texts, _ = texts_of(REFERENCE, data, SIZES[REFERENCE])
     ids = [text.ids for text in classifier.preprocess(texts[:REFERENCE_TEXTS])]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 
 _DISTINCT = 5_000
 _RAYS_OWN = ("raylet", "gcs_server", "dashboard", "log_monitor", "runtime_env", "agent")

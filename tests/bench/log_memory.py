@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from loadtest.invented import invent
-from serve_app.capture.parquet import COMPRESSION, FEEDBACK_COLUMNS, PREDICTION_COLUMNS, with_metadata
-from serve_app.capture.records import feedback_folder, predictions_folder
+from loadtest.synthetic_texts import invent
+from serve_app.prediction_log.parquet import COMPRESSION, FEEDBACK_COLUMNS, PREDICTION_COLUMNS, with_metadata
+from serve_app.prediction_log.records import feedback_folder, predictions_folder
 
 LABELS = ("NEGATIVE", "POSITIVE")
 FILE_ROWS = 100_000

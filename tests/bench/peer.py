@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from ray import serve
 
 from serve_app.app import DEPLOYMENT
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
 from serve_app.settings import Settings
 
@@ -21,7 +21,7 @@ class BatchPeer:
 
     def __init__(self) -> None:
         settings = Settings()
-        bundle = store.fetch(settings.model, cache_dir=settings.cache_dir)
+        bundle = resolver.fetch(settings.model, cache_dir=settings.cache_dir)
         threads = max(1, int(settings.replica_cpus))
         self._classifier = Classifier(bundle, threads=threads, packed=False)
 

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from loadtest.answers import Answer
-from loadtest.observations import Sample, Window, observe
-from loadtest.pacing import Kind, Pace, arrivals
-from loadtest.slo import SLO, Verdict, judge
+from loadtest.response_check import ResponseCheck
+from loadtest.results import MeasurementWindow, Sample, observe
+from loadtest.schedule import ArrivalRate, Kind, arrivals
+from loadtest.slo import SLO, SLOVerdict, evaluate_slo
 
 WARMUP_S, TIMEOUT_S, LATE_S = 5.0, 10.0, 0.3
-RIGHT, TIMED_OUT = Answer(None, "1", tokens=30), Answer("timeout")
+RIGHT, TIMED_OUT = ResponseCheck(None, "1", tokens=30), ResponseCheck("timeout")
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ LOADS: tuple[dict[str, object], ...] = (
 )
 
 
-def verdict_of(world: World, seed: int) -> Verdict:
+def verdict_of(world: World, seed: int) -> SLOVerdict:
     """Return the verdict on one window of a world."""
     end_s = WARMUP_S + world.duration_s
     chance = random.Random(f"service/{seed}")
-    pace = Pace(world.per_minute, world.kind, seed)
+    pace = ArrivalRate(world.per_minute, world.kind, seed)
     samples: list[Sample] = []
     unsent_due_s: list[float] = []
     for pod in range(world.pods):
@@ -79,9 +79,9 @@ def verdict_of(world: World, seed: int) -> Verdict:
         for due_s in due:
             (unsent_due_s if chance.random() < world.unsent else sent_due_s).append(due_s)
         samples += _served(world, sent_due_s, chance)
-    window = Window(WARMUP_S, end_s, world.pods)
+    window = MeasurementWindow(WARMUP_S, end_s, world.pods)
     seen = observe((sample.due_s for sample in samples), samples, window, unsent_due_s)
-    return judge(seen, SLO())
+    return evaluate_slo(seen, SLO())
 
 
 def passed(world: World, runs: int) -> int:

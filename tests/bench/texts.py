@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 
 SHARES = {"sst2_dev": 0.35, "tweets_sentiment": 0.45, "clothing_reviews": 0.15, "beauty_amazon": 0.05}
 """Mixture that a service may receive: sentences, tweets, and some reviews; about 35 tokens on average."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serve_app.batching.admission import Priority
-from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
+from serve_app.interface import LiveModel, LoadFailure, Prediction, PredictionBatch, ReplicaStatus, Timing
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
 LIVE = LiveModel(
@@ -25,7 +25,7 @@ LIVE = LiveModel(
     startup={"import_s": 1.0},
 )
 
-STANDING = Standing(
+STANDING = ReplicaStatus(
     rank=1,
     role="champion",
     champion="file:///fake",
@@ -53,7 +53,7 @@ class FakeReplica:
     priorities: list[Priority | None] = field(default_factory=list)
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> ReplicaStatus:
         return STANDING
 
     @property
@@ -72,11 +72,11 @@ class FakeReplica:
 
     async def classify(
         self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
-    ) -> Classified:
+    ) -> PredictionBatch:
         self.asked.append(tuple(texts))
         self.priorities.append(priority)
         self.deadlines.append(deadline)
         if self.failure is not None:
             raise self.failure
-        results = [Scored(scores_of(text), tokens=len(text), truncated=len(text) > 100) for text in texts]
-        return Classified(LIVE, results, Timing(0.001, 0.002, 0.003))
+        results = [Prediction(scores_of(text), tokens=len(text), truncated=len(text) > 100) for text in texts]
+        return PredictionBatch(LIVE, results, Timing(0.001, 0.002, 0.003))

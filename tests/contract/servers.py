@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.api import build_api
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica

@@ -18,10 +18,11 @@ import pytest
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from serve_app import errors, shedding
-from serve_app.api import build_api
+from serve_app import errors
+from serve_app.http import load_shedding
+from serve_app.http.routes import build_api
+from serve_app.interface import PredictionBatch
 from serve_app.metrics import Metrics
-from serve_app.service import Classified
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica
 
@@ -139,7 +140,7 @@ async def test_what_is_shed_is_logged_at_the_same_share(
 ) -> None:
     replica = FakeReplica(refusal=errors.QueueFull("the queue is full", 1.6))
     build_api(replica, Settings(access_log_fraction=fraction, api_keys=(SecretStr("key"),)), Metrics())
-    app = shedding.Shedding(Response(status_code=418))
+    app = load_shedding.LoadSheddingMiddleware(Response(status_code=418))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         for number in range(50):
             headers = {"x-request-id": f"r{number}", "x-api-key": "key"}
@@ -155,7 +156,7 @@ async def test_a_client_that_leaves_is_logged_as_499(lines: list[logging.LogReco
     asked = asyncio.Event()
 
     class Stuck(FakeReplica):
-        async def classify(self, texts: Any, **_: Any) -> Classified:
+        async def classify(self, texts: Any, **_: Any) -> PredictionBatch:
             asked.set()
             await asyncio.Event().wait()
             raise AssertionError
@@ -175,7 +176,7 @@ import asyncio, sys, httpx
 from ray.serve._private.common import ServeComponentType
 from ray.serve._private.logging_utils import configure_component_logger
 from ray.serve.schema import LoggingConfig
-from serve_app.deployment import ClassifierReplica
+from serve_app.replica.deployment import ClassifierReplica
 
 out = sys.stdout
 configure_component_logger(

@@ -16,10 +16,10 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from serve_app import shedding
-from serve_app.api import build_api
-from serve_app.auth import Gate
 from serve_app.errors import KeyRateExceeded, QueueFull, SettingsError, Unauthorized
+from serve_app.http import load_shedding
+from serve_app.http.auth import Gate
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LIVE, STANDING, FakeReplica
@@ -132,7 +132,7 @@ async def test_room_is_asked_for_by_key_in_front_of_serve_as_by_the_routes() -> 
 
     keys = {key: hashlib.sha256(key.encode()).hexdigest()[:8] for key in ("first", "second")}
     async with service(Full(), api_keys=tuple(SecretStr(key) for key in keys)) as client:
-        front = httpx.ASGITransport(shedding.Shedding(Response(status_code=418)))
+        front = httpx.ASGITransport(load_shedding.LoadSheddingMiddleware(Response(status_code=418)))
         async with httpx.AsyncClient(transport=front, base_url="http://service") as outside:
             for key in keys:
                 for asking in (outside, client):

@@ -13,7 +13,7 @@ from tritonclient.http import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from serve_app import errors
-from serve_app.api import build_api
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.contract import clients

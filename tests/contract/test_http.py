@@ -15,11 +15,12 @@ import pytest
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from serve_app import errors, shedding
-from serve_app.api import build_api
-from serve_app.capture.capture import Capture, open_capture
+from serve_app import errors
+from serve_app.http import load_shedding
+from serve_app.http.routes import build_api
+from serve_app.http.schemas import ModelInfo
 from serve_app.metrics import Metrics
-from serve_app.schemas import ModelInfo
+from serve_app.prediction_log.logger import PredictionLogger, open_logger
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
 from train.prediction_log.reader import Log
@@ -39,9 +40,9 @@ def limits() -> Settings:
 
 
 @pytest.fixture
-async def capture(tmp_path: Path) -> AsyncIterator[Capture]:
+async def capture(tmp_path: Path) -> AsyncIterator[PredictionLogger]:
     settings = Settings(log_uri=str(tmp_path / "log"), log_privacy="full", log_flush_s=3600)
-    capture = open_capture(settings, Metrics())
+    capture = open_logger(settings, Metrics())
     assert capture is not None
     async with capture.running():
         yield capture
@@ -49,7 +50,7 @@ async def capture(tmp_path: Path) -> AsyncIterator[Capture]:
 
 @pytest.fixture
 async def client(
-    replica: FakeReplica, limits: Settings, capture: Capture
+    replica: FakeReplica, limits: Settings, capture: PredictionLogger
 ) -> AsyncIterator[httpx.AsyncClient]:
     app = build_api(replica, limits, Metrics(), capture)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
@@ -122,14 +123,16 @@ async def test_the_deadline_travels(
 # --- capture and feedback
 
 
-def captured(capture: Capture, tmp_path: Path) -> Log:
+def captured(capture: PredictionLogger, tmp_path: Path) -> Log:
     """What was kept, once it is written."""
     capture.predictions.close(patience_s=60)
     capture.feedback.close(patience_s=60)
     return Log(str(tmp_path / "log"))
 
 
-async def test_every_route_is_captured(client: httpx.AsyncClient, capture: Capture, tmp_path: Path) -> None:
+async def test_every_route_is_captured(
+    client: httpx.AsyncClient, capture: PredictionLogger, tmp_path: Path
+) -> None:
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [RUIN]}
     bodies = {
         "/v1/classify": {"inputs": [LOVE, RUIN], "segment": "creams"},
@@ -157,7 +160,7 @@ async def test_every_route_is_captured(client: httpx.AsyncClient, capture: Captu
 
 
 async def test_feedback_is_stored_and_held_against_the_answers(
-    client: httpx.AsyncClient, capture: Capture, tmp_path: Path
+    client: httpx.AsyncClient, capture: PredictionLogger, tmp_path: Path
 ) -> None:
     asked = await client.post("/v1/classify", json={"inputs": [LOVE, RUIN]}, headers={"x-request-id": "r"})
     first, second = (result["label"] for result in asked.json()["results"])
@@ -204,10 +207,10 @@ async def test_feedback_without_a_log_says_how_to_get_one(replica: FakeReplica, 
 
 
 async def test_only_the_sampled_share_is_kept_and_feedback_is_still_compared(
-    replica: FakeReplica, limits: Settings, capture: Capture, tmp_path: Path
+    replica: FakeReplica, limits: Settings, capture: PredictionLogger, tmp_path: Path
 ) -> None:
     draws = iter([0.49, 0.5, 0.0, 0.99])
-    app = build_api(replica, limits, Metrics(), replace(capture, fraction=0.5, draw=lambda: next(draws)))
+    app = build_api(replica, limits, Metrics(), replace(capture, fraction=0.5, rng=lambda: next(draws)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         for number in range(4):
             await client.post("/v1/classify", json={"inputs": LOVE}, headers={"x-request-id": f"{number}"})
@@ -413,7 +416,7 @@ async def outside(replica: FakeReplica, limits: Settings) -> AsyncIterator[httpx
         await Response(status_code=418)(scope, receive, send)
 
     build_api(replica, limits, Metrics())
-    [middleware] = shedding.middlewares()
+    [middleware] = load_shedding.middlewares()
     app = middleware.cls(behind, *middleware.args, **middleware.kwargs)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         yield client
@@ -452,7 +455,7 @@ async def test_a_full_queue_sheds_what_asks_and_nothing_else(
 async def test_a_request_without_a_key_is_not_told_of_the_queue(replica: FakeReplica) -> None:
     replica.refusal = errors.QueueFull("the queue is full", 1.6)
     build_api(replica, Settings(api_keys=(SecretStr("key"),)), Metrics())
-    app = shedding.Shedding(Response(status_code=418))
+    app = load_shedding.LoadSheddingMiddleware(Response(status_code=418))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         answers = [
             await client.post("/v1/classify", headers=headers) for headers in ({}, {"x-api-key": "key"})

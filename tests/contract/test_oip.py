@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from serve_app import errors
 from serve_app.errors import ServiceError
-from serve_app.protocols import oip_model, tensors
-from serve_app.protocols.oip import OipResponse
+from serve_app.http.protocols import open_inference_model as oip_model
+from serve_app.http.protocols import tensors
+from serve_app.http.protocols.open_inference import OipResponse
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica, scores_of
 from tests.contract.servers import in_process

@@ -23,10 +23,10 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from pydantic import SecretStr
 
-from serve_app.api import build_api
-from serve_app.capture.capture import open_capture
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_logger
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LIVE, FakeReplica
 
@@ -41,7 +41,7 @@ Document = dict[str, Any]
 def build(folder: Path, *keys: str) -> FastAPI:
     settings = Settings(api_keys=tuple(SecretStr(key) for key in keys), log_uri=str(folder / "log"))
     metrics = Metrics()
-    return build_api(FakeReplica(), settings, metrics, open_capture(settings, metrics))
+    return build_api(FakeReplica(), settings, metrics, open_logger(settings, metrics))
 
 
 @pytest.fixture(scope="module")

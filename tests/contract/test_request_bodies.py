@@ -15,11 +15,11 @@ import httpx
 import pytest
 from ray.serve._private.http_util import RequestIdMiddleware
 
-from serve_app.api import build_api
-from serve_app.capture.capture import open_capture
+from serve_app.http.load_shedding import LoadSheddingMiddleware
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_logger
 from serve_app.settings import Settings
-from serve_app.shedding import Shedding
 from tests.contract.fake_replica import FakeReplica
 
 LOVE = "I love this cream"
@@ -65,10 +65,10 @@ def metrics() -> CountingMetrics:
 async def app(replica: FakeReplica, metrics: CountingMetrics, tmp_path: Path) -> AsyncIterator[Any]:
     """The application as Serve runs it: behind Serve's own middleware, and that behind ours."""
     settings = LIMITS.model_copy(update={"log_uri": str(tmp_path / "log")})
-    capture = open_capture(settings, metrics)
+    capture = open_logger(settings, metrics)
     assert capture is not None
     async with capture.running():
-        yield Shedding(RequestIdMiddleware(build_api(replica, settings, metrics, capture)))
+        yield LoadSheddingMiddleware(RequestIdMiddleware(build_api(replica, settings, metrics, capture)))
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ async def test_serve_logs_the_id_that_is_answered(replica: FakeReplica) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    transport = httpx.ASGITransport(Shedding(RequestIdMiddleware(behind)))
+    transport = httpx.ASGITransport(LoadSheddingMiddleware(RequestIdMiddleware(behind)))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         for given in ([b"one", b"two"], [b"\xff"], []):
             headers = [(b"x-request-id", value) for value in given]

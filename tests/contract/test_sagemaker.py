@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from serve_app.api import build_api
-from serve_app.capture.capture import open_capture
 from serve_app.errors import ServiceError
+from serve_app.http.protocols.csv_texts import read_csv
+from serve_app.http.protocols.sagemaker import ExecutionParameters, SageMakerResponse
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
-from serve_app.protocols.csv_texts import read_csv
-from serve_app.protocols.sagemaker import ExecutionParameters, SageMakerResponse
+from serve_app.prediction_log.logger import open_logger
 from serve_app.settings import Settings
 from tests.conftest import ROOT
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
@@ -181,7 +181,7 @@ async def test_a_json_document_of_several_lines_is_one_document(client: httpx.As
 
 async def test_segments_of_records_reach_the_log(replica: FakeReplica, tmp_path: Path) -> None:
     settings = Settings(log_uri=str(tmp_path / "log"), log_privacy="full", log_flush_s=3600)
-    capture = open_capture(settings, Metrics())
+    capture = open_logger(settings, Metrics())
     assert capture is not None
     async with capture.running():
         app = build_api(replica, settings, Metrics(), capture)

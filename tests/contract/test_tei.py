@@ -10,8 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from serve_app import errors
-from serve_app.protocols.tei import TeiInfo, TeiResponse
-from serve_app.protocols.vllm import VllmResponse
+from serve_app.http.protocols.tei import TeiInfo, TeiResponse
+from serve_app.http.protocols.vllm import VllmResponse
 from serve_app.settings import Settings
 from tests.contract.fake_replica import LABELS, FakeReplica, scores_of
 from tests.contract.servers import in_process

@@ -31,9 +31,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from serve_app.api import build_api
-from serve_app.capture.capture import open_capture
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import open_logger
 from serve_app.settings import Settings
 from tests.contract.fake_replica import FakeReplica
 
@@ -327,7 +327,7 @@ def _measured(members: Sequence[Case], settings: Settings) -> list[Cost]:
 
 async def _run_all(members: Sequence[Case], settings: Settings) -> list[Cost]:
     metrics = Metrics()
-    app = build_api(FakeReplica(), settings, metrics, open_capture(settings, metrics))
+    app = build_api(FakeReplica(), settings, metrics, open_logger(settings, metrics))
     await _run(app, members[0], b"")  # what a process does once
     costs = []
     for case in members:

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-WEB = Path(__file__).resolve().parents[2] / "serve_app" / "web"
+WEB = Path(__file__).resolve().parents[2] / "serve_app" / "http" / "web"
 FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
     "web/app.js": ("app.js", "text/javascript; charset=utf-8"),

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray

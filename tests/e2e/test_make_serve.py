@@ -21,7 +21,8 @@ import psutil
 import pytest
 import yaml
 
-from serve_app.local import ONE_HOP, free_port
+from serve_app.dev_server.launcher import free_port
+from serve_app.ray_environment import ONE_HOP
 from tests.conftest import ROOT, Service
 from tests.integration.models import save
 from tests.steady_client import Client

@@ -26,7 +26,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 from tests.conftest import ROOT
 from tests.e2e.fake_service import API_KEY, HANG_UP, HOLD, MAX_TOKENS, NOT_JSON, WEB, FakeService, serving
 from tests.e2e.page import CHROMEDRIVER, CHROMIUM, Page, browser, look

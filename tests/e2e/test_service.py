@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.capture.parquet import PREDICTION_COLUMNS
+from serve_app.prediction_log.parquet import PREDICTION_COLUMNS
 from tests.conftest import ROOT, Service
 from train.prediction_log.join import Join
 from train.prediction_log.reader import Log, Window

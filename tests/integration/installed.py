@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import boto3
 import pytest
 
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 from tests.conftest import ROOT
 from tests.integration.aws_api import ACCOUNT
 from tests.no_account import INVENTED

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from serve_app.model.bundle import write_manifest
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from tests.integration.models import save
 from train.evaluation.calibration import fit_temperature
 

@@ -11,7 +11,7 @@ import yaml
 from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.manifests.serve_config import scaling
 from serve_app.app import DEPLOYMENT
-from serve_app.local import CONFIG, Plan, free_port, serving
+from serve_app.dev_server.launcher import CONFIG, Plan, free_port, serving
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 60

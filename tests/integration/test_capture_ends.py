@@ -18,8 +18,8 @@ import httpx
 import pytest
 from ray import serve
 
-from serve_app.deployment import ClassifierReplica
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
+from serve_app.replica.deployment import ClassifierReplica
 from tests.conftest import ROOT
 from tests.unit.train.prediction_log.logs import answered
 from train.prediction_log.reader import Log
@@ -102,7 +102,7 @@ async def test_a_replica_that_serve_ends_writes_all(tmp_path: Path, monkeypatch:
     replica._set_asgi_app(replica.__serve_build_asgi_app__())
     await replica._run_asgi_lifespan_startup()
 
-    replica._capture.answered(answered("3", "text"))
+    replica._prediction_logger.record_prediction(answered("3", "text"))
     assert kept(tmp_path) == []
     await wrapped.__del__(replica)
     assert kept(tmp_path) == [3]

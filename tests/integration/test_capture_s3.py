@@ -13,8 +13,8 @@ from typing import Any
 import boto3
 import pytest
 
-from serve_app.capture.capture import Capture, open_capture
 from serve_app.metrics import Metrics
+from serve_app.prediction_log.logger import PredictionLogger, open_logger
 from serve_app.settings import Settings
 from tests.integration.aws import PATIENCE_S, listening, moto, point_at
 from tests.unit.train.prediction_log.logs import answered, truth
@@ -60,13 +60,13 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
         yield wire
 
 
-def capturing(**settings: Any) -> Capture:
-    capture = open_capture(Settings(log_uri=URI, log_privacy="full", **settings), Metrics())
+def capturing(**settings: Any) -> PredictionLogger:
+    capture = open_logger(Settings(log_uri=URI, log_privacy="full", **settings), Metrics())
     assert capture is not None
     return capture
 
 
-def close(capture: Capture, *, patience_s: float = PATIENCE_S) -> None:
+def close(capture: PredictionLogger, *, patience_s: float = PATIENCE_S) -> None:
     capture.predictions.close(patience_s=patience_s)
     capture.feedback.close(patience_s=patience_s)
 
@@ -79,7 +79,7 @@ def test_nothing_is_lost_while_s3_is_away(wire: Wire) -> None:
     wire.status = "503 Slow Down"
     capture = capturing(log_flush_s=0.05)
     for number in range(500):
-        capture.answered(answered(f"{number}", f"text {number}"))
+        capture.record_prediction(answered(f"{number}", f"text {number}"))
     wire.wait_for_refusals(3)
     assert capture.predictions.held_bytes > 0
 
@@ -93,7 +93,7 @@ def test_a_denied_bucket_fails_no_request_and_memory_is_bounded(wire: Wire) -> N
     wire.status = "403 Forbidden"
     capture = capturing(log_flush_s=0.05, log_buffer_bytes=100_000)
     for number in range(1000):
-        capture.answered(answered(f"{number}", "text " * 20))
+        capture.record_prediction(answered(f"{number}", "text " * 20))
         assert capture.predictions.held_bytes <= 100_000
     wire.wait_for_refusals(2)
     close(capture, patience_s=0)
@@ -103,8 +103,8 @@ def test_a_denied_bucket_fails_no_request_and_memory_is_bounded(wire: Wire) -> N
 def test_captured_joined_and_compacted_in_s3(wire: Wire) -> None:
     for number in range(3):
         capture = capturing()
-        capture.answered(answered(f"{number}", "good", "bad"))
-        capture.judged([truth(f"{number}", "NEGATIVE", index=1)])
+        capture.record_prediction(answered(f"{number}", "good", "bad"))
+        capture.record_feedback([truth(f"{number}", "NEGATIVE", index=1)])
         close(capture)
     log = Log(URI)
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from serve_app.errors import BundleInvalid
-from serve_app.model import bundle, store
+from serve_app.model import bundle, resolver
 from serve_app.model.classifier import Classifier
 from serve_app.model.packed import pack
 from tests.integration.models import ARCHITECTURES, LETTERS, PACKED, save
@@ -23,7 +23,7 @@ SAME = 1e-5
 
 
 def load(folder: Path, tmp_path: Path, **options: object) -> Classifier:
-    return Classifier(store.fetch(str(folder), cache_dir=tmp_path / "cache"), **options)  # type: ignore[arg-type]
+    return Classifier(resolver.fetch(str(folder), cache_dir=tmp_path / "cache"), **options)  # type: ignore[arg-type]
 
 
 def texts(count: int = 40, longest: int = 70) -> list[str]:

@@ -13,13 +13,13 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from loadtest.invented import invent
-from serve_app.capture.records import Answered, Truth
-from serve_app.capture.stores import FolderStore
+from loadtest.synthetic_texts import invent
+from serve_app.interface import Prediction, PredictionBatch, Timing
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
-from serve_app.service import Classified, Scored, Timing
+from serve_app.model.resolver import fetch
+from serve_app.prediction_log.records import FeedbackRecord, PredictionRecord
+from serve_app.prediction_log.stores import FolderStore
 from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
 from tests.unit.train.prediction_log.logs import put
@@ -56,15 +56,15 @@ def bundle(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def own(classifier: Classifier) -> list[Scored]:
+def own(classifier: Classifier) -> list[Prediction]:
     """Return the answers to `OWN`."""
     return scored(classifier, OWN)
 
 
-def scored(classifier: Classifier, texts: Sequence[str]) -> list[Scored]:
+def scored(classifier: Classifier, texts: Sequence[str]) -> list[Prediction]:
     encoded = classifier.preprocess(texts)
     return [
-        Scored(scores, one.tokens, one.truncated, one.unknown_tokens)
+        Prediction(scores, one.tokens, one.truncated, one.unknown_tokens)
         for one, scores in zip(encoded, classifier.forward(encoded), strict=True)
     ]
 
@@ -72,7 +72,7 @@ def scored(classifier: Classifier, texts: Sequence[str]) -> list[Scored]:
 def log_of(
     root: Path,
     texts: Sequence[str],
-    answers: Sequence[Scored],
+    answers: Sequence[Prediction],
     *,
     privacy: LogPrivacy = "full",
     feedback: Sequence[str] = (),
@@ -81,18 +81,18 @@ def log_of(
     noon_us = int(NOON.timestamp() * 1e6)
     model = replace(LIVE, name="builtin-sentiment", version=VERSION, labels=("NEGATIVE", "POSITIVE"))
     records = [
-        Answered(
+        PredictionRecord(
             f"request-{i}",
             noon_us - (i + 1) * 1_000_000,
             [text],
             f"product {crc32(text.encode()) % 3}",
-            Classified(model, [answer], Timing(0.0, 0.0, 0.0)),
+            PredictionBatch(model, [answer], Timing(0.0, 0.0, 0.0)),
             5.0,
             "champion",
         )
         for i, (text, answer) in enumerate(zip(texts, answers, strict=True))
     ]
-    truths = [Truth(f"request-{i}", 0, label, noon_us, "api") for i, label in enumerate(feedback)]
+    truths = [FeedbackRecord(f"request-{i}", 0, label, noon_us, "api") for i, label in enumerate(feedback)]
     put(FolderStore(root), records, truths, privacy)
 
 
@@ -102,7 +102,7 @@ def drift(root: Path, bundle: Path | str, *more: str) -> int:
 
 
 def test_texts_of_the_reference_s_kind_are_ok(
-    bundle: Path, own: list[Scored], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, own: list[Prediction], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_of(tmp_path, OWN, own)
 
@@ -139,7 +139,7 @@ def test_other_texts_are_drift_and_wrong_answers_a_cause_to_retrain(
 
 
 def test_a_log_without_texts_is_judged_by_what_it_has(
-    bundle: Path, own: list[Scored], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, own: list[Prediction], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_of(tmp_path, OWN, own, privacy="hash")
 
@@ -149,7 +149,7 @@ def test_a_log_without_texts_is_judged_by_what_it_has(
 
 
 def test_nothing_is_judged_without_rows_or_without_a_reference(
-    bundle: Path, own: list[Scored], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, own: list[Prediction], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_of(tmp_path, OWN, own)
 

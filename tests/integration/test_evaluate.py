@@ -20,7 +20,7 @@ import torch
 
 from serve_app.model.bundle import read_manifest, write_manifest
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from tests.integration.models import PACKED, save
 from tests.integration.solved import LABELS, invented, make, write_csv
 from train.__main__ import main

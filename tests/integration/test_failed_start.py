@@ -11,7 +11,7 @@ import pytest
 
 SCRIPT = """
 import asyncio, json, sys
-from serve_app.replica_process import _REPORTED_S, ReplicaProcess
+from serve_app.replica.replica_process import _REPORTED_S, ReplicaProcess
 
 async def main():
     replica = ReplicaProcess()

@@ -271,7 +271,7 @@ def test_the_adapter_loads_with_peft_as_the_service_merges_it(runs: Path) -> Non
     from transformers import AutoModelForSequenceClassification
 
     from serve_app.model.classifier import Classifier
-    from serve_app.model.store import fetch
+    from serve_app.model.resolver import fetch
 
     bundle = fetch(str(runs / "one" / "bundle"), cache_dir=runs / "cache")
     classifier = Classifier(bundle, device="cpu")
@@ -312,7 +312,7 @@ def test_a_run_that_learns_nothing_stops_early(runs: Path) -> None:
 @pytest.mark.ray
 def test_other_labels_get_a_new_head_on_the_encoder_that_was_trained(runs: Path) -> None:
     from serve_app.model.classifier import Classifier
-    from serve_app.model.store import fetch
+    from serve_app.model.resolver import fetch
 
     bundle = fetch(str(runs / "renamed" / "bundle"), cache_dir=runs / "cache")
 

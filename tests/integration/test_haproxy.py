@@ -20,8 +20,9 @@ import httpx
 import psutil
 import pytest
 
+from serve_app.dev_server.launcher import free_port
 from serve_app.haproxy.configuration import HEAD_TIMEOUT_S
-from serve_app.local import HAPROXY, ONE_HOP, free_port
+from serve_app.ray_environment import HAPROXY, ONE_HOP
 from tests.steady_client import Client
 
 ACTOR = Path(__file__).with_name("proxy_actor.py")

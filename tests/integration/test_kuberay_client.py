@@ -29,7 +29,7 @@ from cluster.kuberay.client.field_ownership import ROLLOUT_MANAGER, SERVE_CONFIG
 from cluster.kuberay.client.resources import RAY_CLUSTER, RAY_JOB, RAY_SERVICE, SERVICE_ACCOUNT
 from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 from tests.buildspecs import run
 from tests.integration.kube_api import DROP, GONE, KubeApi, kube_api
 from tests.integration.kube_client import client_of, write_kubeconfig

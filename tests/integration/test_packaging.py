@@ -143,12 +143,12 @@ def test_the_builtin_model_answers_outside_of_the_checkout(installed: Path, tmp_
     code = f"""
 from pathlib import Path
 import serve_app
-from serve_app.local import HAPROXY
-from serve_app.model import store
+from serve_app.model import resolver
+from serve_app.ray_environment import HAPROXY
 from serve_app.model.classifier import Classifier
 assert Path(serve_app.__file__).is_relative_to({str(installed)!r}), serve_app.__file__
 assert HAPROXY.stat().st_mode & 0o111
-model = Classifier(store.fetch("builtin:", cache_dir=Path("cache")))
+model = Classifier(resolver.fetch("builtin:", cache_dir=Path("cache")))
 scores = model.forward(model.preprocess(["I love this cream", "It ruined my skin"]))
 print(*(model.labels[row.index(max(row))] for row in scores))
 """

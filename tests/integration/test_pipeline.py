@@ -31,9 +31,9 @@ from cluster.rollout.journal.base import open_journal
 from cluster.rollout.state import RolloutState
 from cluster.rollout.targets.base import TrafficSplit
 from cluster.rollout.targets.serve_api import ServeTarget
-from serve_app.capture.stores import open_store
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
+from serve_app.prediction_log.stores import open_store
 from tests import aws_events as events
 from tests.buildspecs import ROOT, Build, commands, run
 from tests.integration.aws import aws

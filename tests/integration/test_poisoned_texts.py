@@ -13,8 +13,8 @@ from ray.serve.schema import ReplicaRank
 from tokenizers import normalizers, processors
 from transformers import AutoModelForSequenceClassification
 
-from serve_app.deployment import ClassifierReplica
 from serve_app.errors import UnprocessableTextError
+from serve_app.replica.deployment import ClassifierReplica
 from tests.integration.models import save, tokenizer
 
 GOOD = [f"{first} m {second}" for first in "abcdef" for second in "uvwxyz"]

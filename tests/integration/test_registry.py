@@ -16,8 +16,8 @@ from mlflow.tracking import MlflowClient
 
 from serve_app.errors import BundleInvalid, DigestMismatch
 from serve_app.model.bundle import MANIFEST, BaseRef, read_manifest, verify, write_manifest
-from serve_app.model.digests import sha256_files
-from serve_app.model.store import fetch
+from serve_app.model.checksums import sha256_files
+from serve_app.model.resolver import fetch
 from tests.integration.models import save
 from tests.integration.registries import BUILTIN, Meeting, together, write_run
 from train.__main__ import main

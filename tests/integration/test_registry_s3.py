@@ -23,11 +23,11 @@ import httpx
 import pytest
 from mlflow.tracking import MlflowClient
 
+from serve_app.dev_server.launcher import free_port
 from serve_app.errors import BundleError, BundleInvalid, DigestMismatch
-from serve_app.local import free_port
 from serve_app.model.bundle import MANIFEST, BaseRef, read_manifest, write_manifest
-from serve_app.model.digests import sha256_files
-from serve_app.model.store import fetch
+from serve_app.model.checksums import sha256_files
+from serve_app.model.resolver import fetch
 from tests.integration.aws import PATIENCE_S, forget, listening, moto, point_at
 from tests.integration.models import save
 from tests.integration.registries import BUILTIN, Meeting, together, write_run

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from serve_app.capture.records import Answered
-from serve_app.capture.stores import FolderStore
+from serve_app.interface import Prediction, PredictionBatch, Timing
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
-from serve_app.service import Classified, Scored, Timing
+from serve_app.model.resolver import fetch
+from serve_app.prediction_log.records import PredictionRecord
+from serve_app.prediction_log.stores import FolderStore
 from tests.contract.fake_replica import LIVE
 from tests.integration.test_fit import BAD, GOOD, OTHER, SETTINGS, finish, start, write_base
 from tests.unit.train.prediction_log.logs import put, write_unsure
@@ -199,12 +199,14 @@ def test_a_retrained_version_s_reference_is_the_traffic_that_it_answers(folder: 
     asked = [text for text, _ in texts(NEW, 900, 7)][600:]
     encoded = classifier.preprocess(asked)
     answers = [
-        Scored(scores, one.tokens, one.truncated, one.unknown_tokens)
+        Prediction(scores, one.tokens, one.truncated, one.unknown_tokens)
         for one, scores in zip(encoded, classifier.forward(encoded), strict=True)
     ]
     at_us = int(NOON.timestamp() * 1e6)
     records = [
-        Answered(f"r{i}", at_us, [text], None, Classified(model, [of], Timing(0, 0, 0)), 5.0, "champion")
+        PredictionRecord(
+            f"r{i}", at_us, [text], None, PredictionBatch(model, [of], Timing(0, 0, 0)), 5.0, "champion"
+        )
         for i, (text, of) in enumerate(zip(asked, answers, strict=True))
     ]
     put(FolderStore(tmp_path), records, [])

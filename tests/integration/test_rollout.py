@@ -24,7 +24,7 @@ from cluster.rollout.state import RolloutState
 from cluster.rollout.targets.base import DeploymentState, TrafficSplit
 from cluster.rollout.targets.serve_api import ServeTarget
 from examples.canary_rollout.models import version_of_builtin
-from serve_app.local import Plan, free_port, serving
+from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest
 from tests.conftest import ROOT
 

@@ -25,10 +25,10 @@ from serve_app.errors import (
     StoreUnavailable,
     UnsafeArtifact,
 )
-from serve_app.model import s3
+from serve_app.model import s3_download
 from serve_app.model.bundle import MANIFEST, BaseRef, BundleManifest, verify, write_manifest
-from serve_app.model.digests import sha256_files
-from serve_app.model.store import Bundle, fetch
+from serve_app.model.checksums import sha256_files
+from serve_app.model.resolver import Bundle, fetch
 from tests.integration.aws import PATIENCE_S, listening, moto, point_at
 from tests.no_account import NOWHERE
 
@@ -92,7 +92,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     wire = Wire(moto())
     with listening(wire) as endpoint:
         point_at(endpoint, monkeypatch)
-        monkeypatch.setattr(s3, "_CHUNK_BYTES", CHUNK_BYTES)
+        monkeypatch.setattr(s3_download, "_CHUNK_BYTES", CHUNK_BYTES)
         client().create_bucket(Bucket=BUCKET)
         yield wire
         wire.go_on.set()
@@ -416,8 +416,8 @@ def test_a_disk_without_room_is_refused_before_the_download(
 ) -> None:
     upload(tmp_path / "source")
     wire.forget()
-    usage = s3.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(s3.shutil, "disk_usage", lambda _: usage)
+    usage = s3_download.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(s3_download.shutil, "disk_usage", lambda _: usage)
 
     with pytest.raises(StoreUnavailable, match=r"needs 787,\d\d\d bytes, .* has 1,000 free"):
         fetch(URI, cache_dir=tmp_path / "cache")
@@ -427,9 +427,10 @@ def test_a_disk_without_room_is_refused_before_the_download(
 def start_fetch(cache: Path) -> subprocess.Popen[str]:
     """Start a process that fetches `URI` and prints the folder."""
     code = (
-        "import sys, pathlib; from serve_app.model import s3; from serve_app.model.store import fetch\n"
-        f"s3._CHUNK_BYTES = {CHUNK_BYTES}\n"
-        "print(fetch(sys.argv[1], cache_dir=pathlib.Path(sys.argv[2])).folder)"
+        "import sys, pathlib\n"
+        "from serve_app.model import resolver, s3_download\n"
+        f"s3_download._CHUNK_BYTES = {CHUNK_BYTES}\n"
+        "print(resolver.fetch(sys.argv[1], cache_dir=pathlib.Path(sys.argv[2])).folder)"
     )
     return subprocess.Popen([sys.executable, "-c", code, URI, str(cache)], stdout=subprocess.PIPE, text=True)
 

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from ray.serve.schema import ReplicaRank
 
-import serve_app.deployment
-import serve_app.live
 import serve_app.model.classifier
-from serve_app.demand import Demand
-from serve_app.deployment import ClassifierReplica
+import serve_app.replica.deployment
+import serve_app.replica.loaded_model
 from serve_app.errors import BundleNotFound, QueueFull, ServiceError
+from serve_app.interface import PredictionBatch
 from serve_app.model.bundle import write_manifest
-from serve_app.service import Classified
+from serve_app.replica.autoscaling_stats import AutoscalingStats
+from serve_app.replica.deployment import ClassifierReplica
 from tests.integration.models import save
 
 PATIENCE_S = 60
@@ -49,7 +49,7 @@ async def replica(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ClassifierRe
     monkeypatch.setenv("SENTIMENT_REPLICA_CPUS", "1")
     replica = ClassifierReplica()
     yield replica
-    for live in [replica._live, replica._aside.live if replica._aside else None]:
+    for live in [replica._live, replica._shadow.live if replica._shadow else None]:
         if live is not None:
             await live.batcher.close()
 
@@ -62,11 +62,11 @@ def canary(champion: str, model: str, **options: Any) -> dict[str, Any]:
     return {"champion": champion, "canary": {"model": model, **options}}
 
 
-async def ask(replica: ClassifierReplica, texts: list[str] = TEXTS) -> Classified:
+async def ask(replica: ClassifierReplica, texts: list[str] = TEXTS) -> PredictionBatch:
     return await replica.classify(texts, deadline=time.monotonic() + PATIENCE_S)
 
 
-def scores(answer: Classified) -> list[list[float]]:
+def scores(answer: PredictionBatch) -> list[list[float]]:
     return [[round(score, 4) for score in result.scores] for result in answer.results]
 
 
@@ -84,7 +84,7 @@ async def test_under_load_every_request_is_wholly_of_one_version(
         await replica.reconfigure({"champion": models[version]}, rank(0))
         alone[version] = scores(await ask(replica))
     assert alone["one"] != alone["two"]
-    answers: list[Classified] = []
+    answers: list[PredictionBatch] = []
     go_on = True
 
     async def load() -> None:
@@ -132,7 +132,7 @@ async def test_what_was_asked_is_counted_on_across_a_change_of_model(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replica, "_settings", replica._settings.model_copy(update={"max_queue_items": 4}))
-    assert replica.record_autoscaling_stats() == asdict(Demand())
+    assert replica.record_autoscaling_stats() == asdict(AutoscalingStats())
     tokens = 0
     for number, version in enumerate(("one", "two"), 1):
         await replica.reconfigure({"champion": models[version]}, rank(0))
@@ -189,21 +189,21 @@ async def test_a_failed_load_leaves_the_old_one_and_is_told(
     uri = models.get(bad, str(Path(models["one"]).parent / "none"))
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     await replica.reconfigure(canary(models["one"], uri), rank(0))
-    standing = replica.standing
-    assert (standing.state, standing.role) == ("failed", "champion")
-    assert standing.failed is not None
-    assert (standing.failed.uri, standing.failed.reason) == (uri, reason)
+    status = replica.status
+    assert (status.state, status.role) == ("failed", "champion")
+    assert status.failed is not None
+    assert (status.failed.uri, status.failed.reason) == (uri, reason)
     assert (await ask(replica)).model.version == "one"
     replica.check_health()
     await replica.reconfigure({"champion": models["one"]}, rank(0))
-    assert (replica.standing.state, replica.standing.failed) == ("live", None)
+    assert (replica.status.state, replica.status.failed) == ("live", None)
 
 
 async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(serve_app.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(serve_app.replica.deployment, "_METRICS_INTERVAL_S", 0.01)
     monkeypatch.setattr(replica._metrics, "model", lambda model, role: shown.append(model.version))
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     await until(lambda: shown.count("one") > 3)
@@ -215,11 +215,11 @@ async def test_the_gauges_are_set_again_and_again_though_nobody_asks(
 async def test_a_replica_that_can_show_no_metrics_is_not_well(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve_app.deployment, "_SHOW_METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(serve_app.replica.deployment, "_METRICS_INTERVAL_S", 0.01)
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     replica.check_health()
     monkeypatch.setattr(replica._metrics, "waiting", lambda items: 1 / 0)
-    await until(lambda: replica._showing is not None and replica._showing.done())
+    await until(lambda: replica._reporting is not None and replica._reporting.done())
     with pytest.raises(ZeroDivisionError):
         replica.check_health()
 
@@ -231,10 +231,10 @@ async def test_a_failed_load_is_tried_again_when_asked(
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     wanted = canary(models["one"], str(later))
     await replica.reconfigure(wanted, rank(0))
-    assert replica.standing.state == "failed"
+    assert replica.status.state == "failed"
     shutil.copytree(models["two"], later)
     await replica.reconfigure(wanted, rank(0))
-    assert (replica.standing.state, replica.live.version) == ("live", "two")
+    assert (replica.status.state, replica.live.version) == ("live", "two")
 
 
 async def test_the_first_champion_that_fails_fails_the_replica(
@@ -243,20 +243,20 @@ async def test_the_first_champion_that_fails_fails_the_replica(
     with pytest.raises(BundleNotFound):
         await replica.reconfigure({"champion": "/nowhere"}, rank(0))
     with pytest.raises(ServiceError):
-        _ = replica.standing
+        _ = replica.status
 
 
 async def test_the_cycle_collector_rests_while_the_first_model_comes_and_no_longer(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collects: list[bool] = []
-    build = serve_app.live._build
+    build = serve_app.replica.loaded_model._build
 
     def watched(*arguments: Any) -> Any:
         collects.append(gc.isenabled())
         return build(*arguments)
 
-    monkeypatch.setattr(serve_app.live, "_build", watched)
+    monkeypatch.setattr(serve_app.replica.loaded_model, "_build", watched)
     with pytest.raises(BundleNotFound):
         await replica.reconfigure({"champion": "/nowhere"}, rank(0))
     assert gc.isenabled()
@@ -271,7 +271,7 @@ async def test_a_new_pod_of_a_bad_canary_serves_the_champion(
 ) -> None:
     await replica.reconfigure(canary(models["one"], models["damaged"]), rank(0))
     assert (await ask(replica)).model.version == "one"
-    assert replica.standing.state == "failed"
+    assert replica.status.state == "failed"
 
 
 async def test_the_same_twice_does_nothing(replica: ClassifierReplica, models: dict[str, str]) -> None:
@@ -280,14 +280,14 @@ async def test_the_same_twice_does_nothing(replica: ClassifierReplica, models: d
     live = replica._live
     await replica.reconfigure(wanted, rank(0))
     await replica.reconfigure({"champion": models["two"]}, rank(0))  # promoted: it serves that model already
-    assert replica._live is live and replica.standing.role == "champion"
+    assert replica._live is live and replica.status.role == "champion"
 
 
 async def test_of_several_changes_the_last_counts(replica: ClassifierReplica, models: dict[str, str]) -> None:
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     wanted = [{"champion": models[name]} for name in ("two", "damaged", "three")]
     await asyncio.gather(*(replica.reconfigure(config, rank(0)) for config in wanted))
-    assert replica.live.version == "three" and replica.standing.state == "live"
+    assert replica.live.version == "three" and replica.status.state == "live"
 
 
 async def test_a_change_of_rank_changes_the_model(replica: ClassifierReplica, models: dict[str, str]) -> None:
@@ -295,7 +295,7 @@ async def test_a_change_of_rank_changes_the_model(replica: ClassifierReplica, mo
     served = []
     for number in (3, 0, 1):
         await replica.reconfigure(wanted, rank(number))
-        served.append((replica.live.version, replica.standing.role, replica.standing.rank))
+        served.append((replica.live.version, replica.status.role, replica.status.rank))
     assert served == [("one", "champion", 3), ("two", "canary", 0), ("one", "champion", 1)]
 
 
@@ -319,10 +319,10 @@ async def test_a_shadow_scores_the_same_texts_and_never_answers(
     assert 0 < differ < len(texts)
     monkeypatch.setattr(replica._metrics, "shadow", count)
     await replica.reconfigure(canary(models["one"], models["two"], shadow=True), rank(0))
-    assert (replica.standing.role, replica.standing.shadow) == ("shadow", "two")
+    assert (replica.status.role, replica.status.shadow) == ("shadow", "two")
     answer = await ask(replica, texts)
     assert answer.model.version == "one"
     await until(lambda: sum(counted.values()) == len(texts))
     assert counted == {"agree": len(texts) - differ, "disagree": differ}
     await replica.reconfigure({"champion": models["one"]}, rank(0))
-    assert replica._aside is None and replica.standing.role == "champion"
+    assert replica._shadow is None and replica.status.role == "champion"

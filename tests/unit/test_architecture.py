@@ -22,9 +22,9 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "examples", "cluster", "train", "serve_app", "loadtest", "tests"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
-MODEL = ("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "tokenizer")
+MODEL = ("acceptance", "classifier", "head", "lora", "packed", "padding", "tokenizer", "torchscript")
 TORCH = {f"serve_app/model/{name}.py" for name in MODEL}
-PYARROW = "serve_app/capture/parquet.py"
+PYARROW = "serve_app/prediction_log/parquet.py"
 MLFLOW = "train/registry/mlflow_backend.py"
 SETTINGS = "serve_app/settings.py"
 
@@ -82,7 +82,8 @@ def test_pyarrow_is_imported_by_the_log_alone_and_only_when_it_is_on() -> None:
         if any(module.partition(".")[0] == "pyarrow" for module in imports(path))
     }
     assert importers == {PYARROW}
-    code = "import sys, serve_app.deployment; print('serve_app.capture.parquet' in sys.modules)"
+    module = PYARROW.removesuffix(".py").replace("/", ".")
+    code = f"import sys, serve_app.replica.deployment; print('{module}' in sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -167,10 +168,10 @@ DIAGRAMS = [
 
 def test_there_is_a_diagram_of_the_request_and_one_of_the_loop() -> None:
     assert [
-        set(diagram.boxes.values()) & {"serve_app/api.py", "cluster/continuous_training"}
+        set(diagram.boxes.values()) & {"serve_app/http/routes.py", "cluster/continuous_training"}
         for diagram in DIAGRAMS
     ] == [
-        {"serve_app/api.py"},
+        {"serve_app/http/routes.py"},
         {"cluster/continuous_training"},
     ]
 

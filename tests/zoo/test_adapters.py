@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier, Encoded
 from tests.zoo.architectures import save
 from train.__main__ import main
@@ -54,7 +54,7 @@ def test_an_adapter_is_imported_with_its_base(
     capsys.readouterr()
     assert main(["show", "mine/1", "--json", *registry]) == 0
     uri = json.loads(capsys.readouterr().out)["uri"]
-    classifier = Classifier(store.fetch(uri, cache_dir=tmp_path / "cache"), device="cpu")
+    classifier = Classifier(resolver.fetch(uri, cache_dir=tmp_path / "cache"), device="cpu")
     assert classifier.labels == ("BAD", "GOOD")
     logits = classifier.logits([Encoded(ids, truncated=False) for ids in IDS])
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)

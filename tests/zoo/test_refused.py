@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from serve_app.errors import BundleError
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
 from tests.zoo.architectures import build_tokenizer, save
 from tests.zoo.test_served import change_config
@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_work_is_refused_when_it_is_loaded(
     folder = save(tmp_path / "model")
     spoil(folder)
     with pytest.raises(BundleError, match=f"(?s){message}") as refused:
-        Classifier(store.fetch(str(folder), cache_dir=tmp_path / "cache"), device="cpu")
+        Classifier(resolver.fetch(str(folder), cache_dir=tmp_path / "cache"), device="cpu")
     assert str(folder) in str(refused.value)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AddedToken, AutoTokenizer, pipeline
 
-from serve_app.model import store
+from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
 from tests.zoo.architectures import ARCHITECTURES, NO_PAD, WORDS, save
 
@@ -20,7 +20,7 @@ SCORES_DIFFER = 1e-4
 
 
 def load(folder: Path, tmp_path: Path, **options: bool) -> Classifier:
-    return Classifier(store.fetch(str(folder), cache_dir=tmp_path / "cache"), device="cpu", **options)
+    return Classifier(resolver.fetch(str(folder), cache_dir=tmp_path / "cache"), device="cpu", **options)
 
 
 def texts() -> list[str]:

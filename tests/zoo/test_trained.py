@@ -19,7 +19,7 @@ from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from serve_app.model.classifier import Classifier
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from tests.zoo.architectures import WORDS, save
 from tests.zoo.test_fitted import settings
 from tests.zoo.test_served import SAME, pipeline_scores

@@ -68,7 +68,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _run(args: argparse.Namespace) -> int:
-    from serve_app.model.store import fetch
+    from serve_app.model.resolver import fetch
     from train.drift.detector import check_drift
     from train.drift.report import summary
     from train.drift.results import to_json

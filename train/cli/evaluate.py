@@ -111,7 +111,7 @@ def local(address: str, labels: Sequence[str] | None = None) -> "Model":
 
 def labels_of(address: str) -> tuple[str, ...]:
     """Return the labels of the model at a path or URI, without loading it."""
-    from serve_app.model.store import fetch
+    from serve_app.model.resolver import fetch
     from train.model_uri import CACHE, model_uri
 
     return fetch(model_uri(address), cache_dir=CACHE).manifest.labels

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from serve_app.capture.records import FEEDBACK
-from serve_app.model.store import Bundle
+from serve_app.model.resolver import Bundle
+from serve_app.prediction_log.records import FEEDBACK
 from train.drift import checks
 from train.drift.mmd import Embedded, answered, embed_texts
 from train.drift.reference import Reference, read_reference

@@ -67,7 +67,7 @@ class LocalModel:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         from serve_app.model.classifier import Classifier
-        from serve_app.model.store import fetch
+        from serve_app.model.resolver import fetch
 
         bundle = fetch(uri, cache_dir=CACHE)
         manifest = bundle.manifest

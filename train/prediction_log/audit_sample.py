@@ -1,8 +1,8 @@
 """Export of the audit sample: the marked rows of the log without a label, as a file for labelling.
 
-Requests are marked at random (`serve_app.capture.records.is_audited`), so the labels estimate the accuracy
-without the selection bias of other feedback. This holds only if every exported row is labelled: a sample
-without the rows that are hard to label is biased.
+Requests are marked at random (`serve_app.prediction_log.records.is_audited`), so the labels estimate the
+accuracy without the selection bias of other feedback. This holds only if every exported row is labelled: a
+sample without the rows that are hard to label is biased.
 """
 
 import csv
@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serve_app.capture.records import AUDIT
+from serve_app.prediction_log.records import AUDIT
 from train.errors import DataError
 from train.prediction_log.join import keys
 from train.prediction_log.reader import Log, Window

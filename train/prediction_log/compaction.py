@@ -22,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from serve_app.capture.parquet import COMPRESSION
-from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from serve_app.prediction_log.parquet import COMPRESSION
+from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS
 from train.prediction_log.lease import leased
 from train.prediction_log.reader import BATCH_ROWS, COMPACTED, REPLACES, Log, LogFile, Window
 from train.storage.base import open_place

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from serve_app.capture.parquet import feedback_files
-from serve_app.capture.records import AUDIT, Truth
-from serve_app.capture.stores import open_store
 from serve_app.errors import LogUnavailable, excerpt
+from serve_app.prediction_log.parquet import feedback_files
+from serve_app.prediction_log.records import AUDIT, FeedbackRecord
+from serve_app.prediction_log.stores import open_store
 from train.datasets.delimited import USUAL, Layout
 from train.datasets.files import list_files
 from train.datasets.reading import normalised, read_columns
@@ -108,7 +108,7 @@ def import_feedback(
     return counts
 
 
-def _count_repeats(truths: Iterable[Truth], counts: ImportCounts) -> None:
+def _count_repeats(truths: Iterable[FeedbackRecord], counts: ImportCounts) -> None:
     """Count repeated texts by 64-bit hashes: 16 bytes per row, independent of the length of the ids."""
     said = array("Q")  # alternating: hash of the text, hash of the text and its label
     for truth in truths:
@@ -125,7 +125,7 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
-def _write(store: Any, truths: Sequence[Truth]) -> int:
+def _write(store: Any, truths: Sequence[FeedbackRecord]) -> int:
     for file in feedback_files(truths):
         store.put(file.key, file.content)
     return len(truths)
@@ -139,7 +139,7 @@ def _truths(
     layout: Layout,
     audit: bool,
     counts: ImportCounts,
-) -> Iterator[Truth]:
+) -> Iterator[FeedbackRecord]:
     known = {label: label for label in labels} | dict(columns.label_names)
     known = {str(normalised(value)): label for value, label in known.items()}
     for file in list_files(address):
@@ -154,7 +154,7 @@ def _truths(
                 row += 1
                 if audit and label in (None, ""):
                     continue
-                yield Truth(
+                yield FeedbackRecord(
                     _request_id(request_id, f"{where} {columns.request_id!r}"),
                     _index(index, f"{where} {columns.index!r}", counts),
                     _label(label, known, f"{where} {columns.label!r}"),

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
 
-from serve_app.capture.records import AUDIT, FEEDBACK, PREDICTIONS
+from serve_app.prediction_log.records import AUDIT, FEEDBACK, PREDICTIONS
 from train.prediction_log.reader import Log, Window
 
 TRUTH, TRUTH_TIME, AUDITED = "truth", "truth_time", "audited"

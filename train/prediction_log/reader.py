@@ -1,6 +1,6 @@
 """Reader of the prediction log and the feedback: batches of rows of a time window or a version.
 
-`serve_app/capture/records.py` and `parquet.py` define the layout and the columns.
+`serve_app/prediction_log/records.py` and `parquet.py` define the layout and the columns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 from pyarrow.fs import FileSelector, FileType
 
-from serve_app.capture import parquet as written
-from serve_app.capture.records import FEEDBACK, PREDICTIONS, SCHEMA_VERSION
+from serve_app.prediction_log import parquet as written
+from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS, SCHEMA_VERSION
 from train.datasets.files import absolute, open_filesystem
 from train.errors import LogError
 from train.prediction_log.visibility import Visibility, visibility

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS
 from train.prediction_log.reader import Log, Window
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serve_app.errors import BundleInvalid
-from serve_app.model import weights
+from serve_app.model import weight_files
 from serve_app.model.bundle import MANIFEST, BundleManifest, write_manifest
-from serve_app.model.digests import sha256_files, visible_files
-from serve_app.model.plain import slug
+from serve_app.model.checksums import sha256_files, visible_files
+from serve_app.model.hf_folder import slug
 from train.base_model import find_base
 from train.errors import RegistryRequestError
 
@@ -21,7 +21,7 @@ _KEPT = (".safetensors", ".json", ".txt", ".model")
 
 def is_bare_adapter(folder: Path) -> bool:
     """Return whether a folder is an adapter without a manifest."""
-    return (folder / weights.ADAPTER).is_file() and not (folder / MANIFEST).is_file()
+    return (folder / weight_files.ADAPTER).is_file() and not (folder / MANIFEST).is_file()
 
 
 def complete(
@@ -55,7 +55,7 @@ def complete(
         raise RegistryRequestError(
             f"the base {base!r} is an adapter itself; expected the full weights that {source} was trained on"
         )
-    weights.refuse_pointers(source, [weights.ADAPTER, "adapter_config.json"])
+    weight_files.refuse_pointers(source, [weight_files.ADAPTER, "adapter_config.json"])
     to.mkdir(parents=True)
     for file in visible_files(source):
         if "/" not in file and file.endswith(_KEPT):
@@ -71,7 +71,7 @@ def complete(
     return write_manifest(
         to,
         name=slug(name or source.resolve().name),
-        version=version or sha256_files(to, [weights.ADAPTER])[weights.ADAPTER][:12],
+        version=version or sha256_files(to, [weight_files.ADAPTER])[weight_files.ADAPTER][:12],
         labels=named,
         base=found.reference,
     )
@@ -82,9 +82,11 @@ def _outputs(folder: Path) -> int | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / weights.ADAPTER, framework="numpy") as file:
+        with safe_open(folder / weight_files.ADAPTER, framework="numpy") as file:
             names = [name for name in file.keys() if ".lora_" not in name]  # noqa: SIM118  # no mapping
             shapes = [file.get_slice(name).get_shape() for name in names]
     except (OSError, SafetensorError) as error:
-        raise BundleInvalid(f"{folder / weights.ADAPTER} cannot be read: {error}; copy it again") from error
+        raise BundleInvalid(
+            f"{folder / weight_files.ADAPTER} cannot be read: {error}; copy it again"
+        ) from error
     return min((shape[0] for shape in shapes if len(shape) == 2), default=None)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from serve_app.errors import BundleError, StoreUnavailable
 from serve_app.model.bundle import MANIFEST, BundleManifest
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.errors import DamagedArtifactError, RegistryRequestError, RegistryUnavailableError
 from train.storage.base import Place
 

@@ -36,7 +36,7 @@ class Version:
     number: int
     """MLflow's number, from 1 in the order of registration."""
     uri: str
-    """URI of the bundle, for `serve_app.model.store.fetch` and for a replica's `user_config`."""
+    """URI of the bundle, for `serve_app.model.resolver.fetch` and for a replica's `user_config`."""
     digest: str
     """SHA-256 in hex of the bundle's manifest, which lists that of every file."""
     created_at: datetime

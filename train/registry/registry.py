@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from serve_app.model.bundle import BundleManifest, read_manifest, verify
-from serve_app.model.store import fetch, fetch_folder
+from serve_app.model.resolver import fetch, fetch_folder
 from train.errors import DamagedArtifactError, RegistryRequestError, UnknownVersionError, VersionConflictError
 from train.registry import aliases, artifacts
 from train.registry.adapters import complete, is_bare_adapter
@@ -89,7 +89,7 @@ class Registry:
         """Create a bundle of a model, check that it can be served, and register it.
 
         Args:
-            source: URI as for `serve_app.model.store.fetch`: a folder, `s3://…`,
+            source: URI as for `serve_app.model.resolver.fetch`: a folder, `s3://…`,
                 `hf:organisation/model@revision`.
             name: Name; by default the bundle's, the folder's or the hub's.
             version: Version; by default the bundle's, the hub's commit, or a hash of the files.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serve_app.model.store import Bundle, fetch
+from serve_app.model.resolver import Bundle, fetch
 from train.datasets.files import absolute, join
 from train.errors import RetrainingError
 from train.evaluation.evaluate import LocalModel, read_sets

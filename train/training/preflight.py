@@ -16,7 +16,7 @@ from serve_app.model.acceptance import plain_logits
 from serve_app.model.bundle import write_manifest
 from serve_app.model.classifier import Classifier, Encoded
 from serve_app.model.padding import Padding
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
 from train.base_model import Base, load_tokenizer
 from train.errors import BaseModelError
 from train.model_uri import CACHE

@@ -16,7 +16,7 @@ from benchmarks.chaos.processes import is_running, kill, wait_until
 from benchmarks.chaos.scenarios.context import Context
 from benchmarks.chaos.service import running
 from benchmarks.chaos.verdict import Result
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 
 _END_S = 45.0
 _BACK_S = 70.0

@@ -11,7 +11,7 @@ from cluster.kuberay.manifests.termination import (
     TERMINATION_GRACE_S,
 )
 from cluster.kuberay.settings import Environment, WorkerSettings
-from serve_app.local import ONE_HOP
+from serve_app.ray_environment import ONE_HOP
 
 GPU_TAINT = "nvidia.com/gpu"
 USER_ID = 1000

@@ -8,7 +8,7 @@ import yaml
 
 from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.settings import Environment
-from serve_app.local import CONFIG
+from serve_app.dev_server.launcher import CONFIG
 
 INITIAL = "initial_replicas"
 """Field of an autoscaling_config; see cluster/kuberay/client/initial_pods.py."""

@@ -13,7 +13,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.manifests.serve_config import POLICY
 from serve_app.app import DEPLOYMENT, AppArgs
-from serve_app.choice import UserConfig
+from serve_app.replica.user_config import UserConfig
 
 Place = tuple[str | int, ...]
 Problem = tuple[Place, str]

@@ -23,6 +23,13 @@ class TrafficSplit:
     canary: str | None = None
     step: CanaryPods | None = None
 
+    def __str__(self) -> str:
+        if self.step is None:
+            return self.champion
+        return (
+            f"{self.champion}, {self.canary} {'beside' if self.step.shadow else 'on'} {self.step.pods} pods"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentState:

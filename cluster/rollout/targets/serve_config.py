@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from cluster.rollout.errors import TargetError
 from cluster.rollout.plan import CanaryPods
 from cluster.rollout.targets.base import SplitGuard, TrafficSplit
-from serve_app.choice import UserConfig
+from serve_app.replica.user_config import UserConfig
 
 Options = dict[str, Any]
 

@@ -28,9 +28,9 @@ import yaml
 from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.manifests.serve_config import scaling
 from cluster.rollout.targets.serve_api import ServeTarget
-from loadtest.invented import invent
+from loadtest.synthetic_texts import invent
 from serve_app.app import DEPLOYMENT
-from serve_app.local import CONFIG, ROOT, Plan, free_port, serving
+from serve_app.dev_server.launcher import CONFIG, ROOT, Plan, free_port, serving
 from tests.bench.autoscaling import fake_nodes
 from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 
 OBJECT_STORE_BYTES = 100_000_000
 IDLE_MINUTES = 0.1

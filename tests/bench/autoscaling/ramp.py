@@ -17,9 +17,9 @@ from typing import Any
 from locust import LoadTestShape
 from locust.env import Environment
 
-from loadtest.plan import Plan, add_arguments, plan_from
-from loadtest.users import PodCallers
-from loadtest.wiring import Referee
+from loadtest.config import LoadTestConfig, add_arguments, config_from
+from loadtest.users import PodUser
+from loadtest.slo_evaluator import SLOEvaluator
 
 CALLERS_PER_POD = 4
 
@@ -34,15 +34,15 @@ def main() -> None:
     )
     add_arguments(parser)
     options = parser.parse_args()
-    plan = plan_from(options, {})
+    plan = config_from(options, {})
     share = replace(plan, pace=replace(plan.pace, per_minute=plan.pace.per_minute / CALLERS_PER_POD))
     drive(options.host, share, options.points, options.out)
 
 
-def drive(host: str, plan: Plan, points: list[tuple[float, float]], out: Path) -> None:
+def drive(host: str, plan: LoadTestConfig, points: list[tuple[float, float]], out: Path) -> None:
     """Send load whose course is linear between the given points."""
-    environment = Environment(user_classes=[PodCallers], shape_class=_ramp(points), host=host)
-    Referee(environment, lambda: plan, lambda *_: None)
+    environment = Environment(user_classes=[PodUser], shape_class=_ramp(points), host=host)
+    SLOEvaluator(environment, lambda: plan, lambda *_: None)
     with out.open("w") as lines:
 
         def note(response_time: float, exception: BaseException | None, **_: Any) -> None:

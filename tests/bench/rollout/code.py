@@ -12,7 +12,7 @@ from typing import Any
 
 from examples.canary_rollout.harness import Harness, running_service
 from examples.canary_rollout.timeline import p95_ms, within
-from serve_app.local import ROOT
+from serve_app.dev_server.launcher import ROOT
 from serve_app.model.bundle import read_manifest, rewrite_manifest
 
 _WATCHED_S = 15.0
@@ -69,7 +69,7 @@ def _code(folder: Path, version: str, *, broken: bool) -> Path:
     builtin = copy / "model" / "builtin"
     rewrite_manifest(builtin, read_manifest(builtin), version=version)
     if broken:
-        replica = copy / "deployment.py"
+        replica = copy / "replica" / "deployment.py"
         source = replica.read_text()
         assert _WORKS in source
         replica.write_text(source.replace(_WORKS, _BROKEN, 1))

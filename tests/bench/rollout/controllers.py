@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.rollout.plan import RolloutPlan
 from examples.canary_rollout.harness import QUICK, Harness
-from serve_app.local import ROOT
+from serve_app.dev_server.launcher import ROOT
 
 _TIMEOUT_S = 120
 

@@ -16,10 +16,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from examples.canary_rollout.models import TEXTS, version_of_builtin
-from serve_app.model import lora, store
+from serve_app.model import lora, resolver
 from serve_app.model.bundle import read_manifest, rewrite_manifest, write_manifest
 from serve_app.model.classifier import Classifier
-from serve_app.model.weights import ADAPTER
+from serve_app.model.weight_files import ADAPTER
 from train.model_uri import CACHE
 
 WIDER = 11
@@ -106,7 +106,7 @@ def slowness(slow_uri: str, good_uri: str) -> float:
 
     Both run one text at a time in one thread, in turns.
     """
-    found = [Classifier(store.fetch(uri, cache_dir=CACHE), threads=1) for uri in (slow_uri, good_uri)]
+    found = [Classifier(resolver.fetch(uri, cache_dir=CACHE), threads=1) for uri in (slow_uri, good_uri)]
     seconds: tuple[list[float], list[float]] = ([], [])
     for text in TEXTS:
         for classifier, taken in zip(found, seconds, strict=True):
@@ -119,7 +119,7 @@ def slowness(slow_uri: str, good_uri: str) -> float:
 
 def _merged() -> tuple[Any, Any]:
     """Return the built-in model with its adapter merged, and its tokenizer."""
-    bundle = store.fetch("builtin:", cache_dir=CACHE)
+    bundle = resolver.fetch("builtin:", cache_dir=CACHE)
     transformers_logging.set_verbosity_error()  # the base model has no head yet and would print a warning
     model = AutoModelForSequenceClassification.from_pretrained(
         bundle.base_folder, config=AutoConfig.from_pretrained(bundle.folder), dtype=torch.float32
@@ -130,8 +130,8 @@ def _merged() -> tuple[Any, Any]:
 
 def _save(folder: Path, state: Mapping[str, Tensor], tokenizer: Any, **changes: int) -> str:
     """Save a bundle of complete weights with the built-in model's configuration except for some sizes."""
-    manifest = store.fetch("builtin:", cache_dir=CACHE).manifest
-    config = AutoConfig.from_pretrained(store.fetch("builtin:", cache_dir=CACHE).folder, **changes)
+    manifest = resolver.fetch("builtin:", cache_dir=CACHE).manifest
+    config = AutoConfig.from_pretrained(resolver.fetch("builtin:", cache_dir=CACHE).folder, **changes)
     model = AutoModelForSequenceClassification.from_config(config)
     model.load_state_dict(state)
     model.save_pretrained(folder)

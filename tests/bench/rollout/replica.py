@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from examples.canary_rollout.models import TEXTS, version_of_builtin
-from serve_app.deployment import ClassifierReplica
+from serve_app.replica.deployment import ClassifierReplica
 
 TURNS = 12
 _QUIET_S = 3.0

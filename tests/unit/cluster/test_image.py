@@ -267,7 +267,7 @@ def pinged() -> Iterator[int]:
 
 
 def test_the_health_check_asks_the_service(pinged: int) -> None:
-    from serve_app.local import free_port
+    from serve_app.dev_server.launcher import free_port
 
     def healthy(port: int, sagemaker: int) -> int:
         environment = {**os.environ, "PORT": str(port), "SAGEMAKER_BIND_TO_PORT": str(sagemaker)}

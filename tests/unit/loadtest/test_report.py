@@ -1,14 +1,16 @@
 import json
 from dataclasses import replace
 
-from loadtest.observations import Observations
-from loadtest.pacing import Pace
-from loadtest.plan import Plan
+from loadtest.config import LoadTestConfig
 from loadtest.report import document, table
-from loadtest.slo import SLO, judge
+from loadtest.results import Observations
+from loadtest.schedule import ArrivalRate
+from loadtest.slo import SLO, evaluate_slo
 
 HOST = "http://127.0.0.1:8000"
-PLAN = Plan(Pace(600, "poisson", 1), 5.0, 10.0, SLO(), ("a", "b"), "invented", owned=False, api_key="s3cret")
+PLAN = LoadTestConfig(
+    ArrivalRate(600, "poisson", 1), 5.0, 10.0, SLO(), ("a", "b"), "invented", owned=False, api_key="s3cret"
+)
 KEPT = Observations(
     pods=2,
     window_s=60.0,
@@ -36,7 +38,7 @@ BROKEN = Observations(
 
 
 def test_the_table_of_a_promise_kept() -> None:
-    lines = table(HOST, PLAN, KEPT, judge(KEPT, SLO())).splitlines()
+    lines = table(HOST, PLAN, KEPT, evaluate_slo(KEPT, SLO())).splitlines()
     assert lines[-1] == "PASS"
     assert [line.split()[-1] for line in lines if line.startswith(("  p95", "  right", "  failed"))] == [
         "PASS"
@@ -49,7 +51,7 @@ def test_the_table_of_a_promise_kept() -> None:
 
 
 def test_the_table_of_a_promise_broken_names_failures_and_reasons() -> None:
-    text = table(HOST, PLAN, BROKEN, judge(BROKEN, SLO()))
+    text = table(HOST, PLAN, BROKEN, evaluate_slo(BROKEN, SLO()))
     assert text.splitlines()[-1] == "FAIL"
     assert "HTTP 429: 90  timeout: 10" in text
     assert "no answer" in text and "16.67%" in text
@@ -59,14 +61,14 @@ def test_the_table_of_a_promise_broken_names_failures_and_reasons() -> None:
 
 def test_a_warning_stands_in_the_table() -> None:
     few = replace(KEPT, sent=1000, unsent=200, latencies_ms=KEPT.latencies_ms[:1000], answered_in_window=1000)
-    text = table(HOST, PLAN, few, judge(few, SLO()))
+    text = table(HOST, PLAN, few, evaluate_slo(few, SLO()))
     assert "warning: the load generator saturated: it sent 1000 of 1200 requests" in text
     assert text.splitlines()[-1] == "PASS"
 
 
 def test_the_document_is_json_without_infinities_or_keys() -> None:
     text = json.dumps(
-        document(HOST, PLAN, BROKEN, judge(BROKEN, SLO()), "2026-01-01T00:00:00+00:00"),
+        document(HOST, PLAN, BROKEN, evaluate_slo(BROKEN, SLO()), "2026-01-01T00:00:00+00:00"),
         allow_nan=False,
     )
     said = json.loads(text)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.observations import Observations
-from loadtest.slo import SLO, judge, percentile
+from loadtest.results import Observations
+from loadtest.slo import SLO, evaluate_slo, percentile
 
 
 def seen(latencies_ms: list[float], **changes: object) -> Observations:
@@ -51,13 +51,13 @@ def test_a_request_without_an_answer_ranks_behind_every_answer() -> None:
 
 
 def test_the_promise_kept() -> None:
-    verdict = judge(seen([50.0] * 570 + [500.0] * 30), SLO())
+    verdict = evaluate_slo(seen([50.0] * 570 + [500.0] * 30), SLO())
     assert verdict.passed and verdict.reasons == ()
     assert (verdict.latency.p50, verdict.latency.p95, verdict.latency.p99) == (50.0, 50.0, 500.0)
 
 
 def test_the_limits_themselves_are_kept() -> None:
-    assert judge(seen([100.0] * 480), SLO()).passed
+    assert evaluate_slo(seen([100.0] * 480), SLO()).passed
 
 
 @pytest.mark.parametrize(
@@ -75,27 +75,27 @@ def test_the_limits_themselves_are_kept() -> None:
     ],
 )
 def test_each_way_to_break_it_is_named(observed: Observations, broken: str, reason: str) -> None:
-    verdict = judge(observed, SLO())
+    verdict = evaluate_slo(observed, SLO())
     assert not verdict.passed
     assert [check.name for check in verdict.checks if not check.passed] == [broken]
     assert len(verdict.reasons) == 1 and reason in verdict.reasons[0]
 
 
 def test_fast_refusals_do_not_mend_the_percentiles() -> None:
-    verdict = judge(seen([90.0] * 500, sent=600, failures={"HTTP 429": 100}), SLO(failed_fraction=0.5))
+    verdict = evaluate_slo(seen([90.0] * 500, sent=600, failures={"HTTP 429": 100}), SLO(failed_fraction=0.5))
     assert math.isinf(verdict.latency.p95) and verdict.answered.p95 == 90.0
     assert not verdict.passed and "no p95" in verdict.reasons[0]
 
 
 def test_a_window_without_requests_shows_nothing_and_fails() -> None:
-    verdict = judge(seen([]), SLO(failed_fraction=1.0))
+    verdict = evaluate_slo(seen([]), SLO(failed_fraction=1.0))
     assert not verdict.passed and "nothing was sent" in verdict.reasons[0]
 
 
 def test_a_load_generator_that_was_late_itself_is_named() -> None:
-    late = judge(seen([150.0] * 600, lags_ms=tuple([60.0] * 600)), SLO())
+    late = evaluate_slo(seen([150.0] * 600, lags_ms=tuple([60.0] * 600)), SLO())
     [warning] = late.warnings
     assert "load generator itself sent late (p95 60.0 ms)" in warning
-    in_time = judge(seen([50.0] * 600, lags_ms=tuple([11.0] * 600)), SLO())
+    in_time = evaluate_slo(seen([50.0] * 600, lags_ms=tuple([11.0] * 600)), SLO())
     assert in_time.passed and len(in_time.warnings) == 1, "a warning changes no verdict"
-    assert judge(seen([150.0] * 600), SLO()).warnings == ()
+    assert evaluate_slo(seen([150.0] * 600), SLO()).warnings == ()

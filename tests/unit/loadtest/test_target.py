@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from loadtest.errors import NotOurHost, ServiceUnreachable
-from loadtest.target import live_from, look, require_ours
+from loadtest.errors import ServiceUnreachableError, UnauthorizedHostError
+from loadtest.target import fetch_served_model, require_authorized_host, served_model_from
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from loadtest.target import live_from, look, require_ours
     ],
 )
 def test_this_machine_may_be_loaded(host: str) -> None:
-    require_ours(host, owned=False)
+    require_authorized_host(host, owned=False)
 
 
 @pytest.mark.parametrize(
@@ -33,27 +33,27 @@ def test_this_machine_may_be_loaded(host: str) -> None:
     ],
 )
 def test_any_other_host_needs_the_owners_word(host: str) -> None:
-    with pytest.raises(NotOurHost, match="--i-own-this-host"):
-        require_ours(host, owned=False)
-    require_ours(host, owned=True)
+    with pytest.raises(UnauthorizedHostError, match="--i-own-this-host"):
+        require_authorized_host(host, owned=False)
+    require_authorized_host(host, owned=True)
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8000", "localhost", "ftp://127.0.0.1", "http://", "file:///etc/hosts"]
 )
 def test_what_is_no_base_url_is_refused_even_to_its_owner(host: str) -> None:
-    with pytest.raises(NotOurHost, match="base URL is expected"):
-        require_ours(host, owned=True)
+    with pytest.raises(UnauthorizedHostError, match="base URL is expected"):
+        require_authorized_host(host, owned=True)
 
 
 def test_a_closed_port_says_how_to_start_the_service() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else can take it
-        with pytest.raises(ServiceUnreachable, match="make serve"):
-            look(f"http://127.0.0.1:{taken.getsockname()[1]}", {})
+        with pytest.raises(ServiceUnreachableError, match="make serve"):
+            fetch_served_model(f"http://127.0.0.1:{taken.getsockname()[1]}", {})
 
 
 def test_what_is_live_is_read() -> None:
-    live = live_from({"name": "sentiment", "version": "1.0.0", "labels": ["a", "b"]})
+    live = served_model_from({"name": "sentiment", "version": "1.0.0", "labels": ["a", "b"]})
     assert (live.name, live.version) == ("sentiment", "1.0.0")
-    assert live_from([]).version == "unknown"
+    assert served_model_from([]).version == "unknown"

@@ -5,10 +5,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from loadtest.errors import BadTexts
-from loadtest.invented import LONGEST_WORDS, SHORTEST_WORDS, invent
+from loadtest.errors import TextsError
 from loadtest.slo import percentile
-from loadtest.texts import INVENTED_TEXTS, MOST_TEXTS, corpus
+from loadtest.synthetic_texts import LONGEST_WORDS, SHORTEST_WORDS, invent
+from loadtest.texts import INVENTED_TEXTS, MAX_TEXTS, corpus
 
 LINES = ["a lovely pump, really", "the lid broke, twice", "so soft"]
 
@@ -20,7 +20,7 @@ def words(text: str) -> int:
 def test_invented_texts_have_the_lengths_of_real_ones() -> None:
     lengths = sorted(words(text) for text in invent(4000, seed=1))
     # real texts have 25 to 75 tokens at the median and 37 to 193 at the 90th percentile, by kind; see
-    # loadtest/invented.py, whose words are 1.3 tokens each
+    # loadtest/synthetic_texts.py, whose words are 1.3 tokens each
     assert 25 <= percentile(lengths, 50, 4000) <= 29
     assert 100 <= percentile(lengths, 90, 4000) <= 116
     assert lengths[0] >= SHORTEST_WORDS and lengths[-1] == LONGEST_WORDS
@@ -58,10 +58,10 @@ def test_every_kind_of_file_gives_its_texts_without_the_blank_ones(ending: str, 
 
 def test_a_large_file_is_drawn_from_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "sorted.txt"
-    path.write_text("".join(f"{number:06}\n" for number in range(3 * MOST_TEXTS)))
+    path.write_text("".join(f"{number:06}\n" for number in range(3 * MAX_TEXTS)))
     texts = corpus(path, seed=1)
-    assert len(set(texts)) == MOST_TEXTS
-    assert max(texts) > f"{2.9 * MOST_TEXTS:06.0f}"  # a head of the file would be one label of two
+    assert len(set(texts)) == MAX_TEXTS
+    assert max(texts) > f"{2.9 * MAX_TEXTS:06.0f}"  # a head of the file would be one label of two
     assert texts == corpus(path, seed=1) != corpus(path, seed=2)
 
 
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_used_says_why(
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BadTexts) as caught:
+    with pytest.raises(TextsError) as caught:
         corpus(path, seed=1)
     assert says in str(caught.value) and name in str(caught.value)
 
@@ -93,5 +93,5 @@ def test_a_file_that_cannot_be_used_says_why(
 def test_a_parquet_without_the_column_says_which_it_has(tmp_path: Path) -> None:
     path = tmp_path / "reviews.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"review": ["fine"]}), path)
-    with pytest.raises(BadTexts, match=r"no column 'text' among \['review'\]"):
+    with pytest.raises(TextsError, match=r"no column 'text' among \['review'\]"):
         corpus(path, seed=1)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cluster.autoscaling.policy import SLOAutoscalingPolicy
-from serve_app.demand import Demand
+from serve_app.replica.autoscaling_stats import AutoscalingStats
 
 LOOK_BACK_S, SAMPLE_S, REPORT_S, START_S = 30, 6, 10, 20
 TOKENS = 40
@@ -27,8 +27,8 @@ class Replica:
     ahead: float = 0.0
     requests: float = 0.0
     refused: float = 0.0
-    samples: list[tuple[float, Demand]] = field(default_factory=list)
-    reported: list[tuple[float, Demand]] = field(default_factory=list)
+    samples: list[tuple[float, AutoscalingStats]] = field(default_factory=list)
+    reported: list[tuple[float, AutoscalingStats]] = field(default_factory=list)
 
     def second(self, now_s: int, requests: float) -> None:
         """Take in a second's requests, work for a second, sample and report when it is time."""
@@ -39,7 +39,7 @@ class Replica:
         self.ahead = max(0.0, self.ahead + accepted * TOKENS - self.capacity)
         age_s = now_s - self.born_s
         if age_s % SAMPLE_S == 0:
-            sample = Demand(
+            sample = AutoscalingStats(
                 requests=self.requests,  # type: ignore[arg-type]  # a fluid: parts of requests are fine
                 tokens=self.requests * TOKENS,  # type: ignore[arg-type]
                 refused=self.refused,  # type: ignore[arg-type]

@@ -16,11 +16,11 @@ from cluster.cost.plan import cheapest, pods_for
 from cluster.cost.prices import read_books
 from cluster.errors import CostInputError
 from cluster.nodes import INSTANCE_TYPES
-from loadtest.observations import Observations
-from loadtest.pacing import Pace
-from loadtest.plan import Plan
+from loadtest.config import LoadTestConfig
 from loadtest.report import document
-from loadtest.slo import SLO, judge
+from loadtest.results import Observations
+from loadtest.schedule import ArrivalRate
+from loadtest.slo import SLO, evaluate_slo
 
 BOOKS = read_books()
 DOCUMENT, LIST = BOOKS["document"], BOOKS["list"]
@@ -154,10 +154,14 @@ def report(tmp_path: Path, latency_ms: float) -> Path:
         tokens_in_window=60_000,
         lags_ms=tuple([0.5] * 1200),
     )
-    plan = Plan(Pace(600, "poisson", 1), 5.0, 10.0, SLO(), ("a", "b"), "invented", owned=False, api_key="")
+    plan = LoadTestConfig(
+        ArrivalRate(600, "poisson", 1), 5.0, 10.0, SLO(), ("a", "b"), "invented", owned=False, api_key=""
+    )
     path = tmp_path / "slo.json"
     path.write_text(
-        json.dumps(document("http://127.0.0.1:8000", plan, seen, judge(seen, SLO()), "2026-11-24T00:00:00Z"))
+        json.dumps(
+            document("http://127.0.0.1:8000", plan, seen, evaluate_slo(seen, SLO()), "2026-11-24T00:00:00Z")
+        )
     )
     return path
 

@@ -21,8 +21,8 @@ from cluster.aws.terraform_runner import variables_of
 # from cluster.aws.terraform_runner import variables_of
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import Catalog, read_catalog
-from serve_app.api import build_api
 from serve_app.errors import NotReady, QueueFull, UnprocessableTextError
+from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
 from tests.conftest import ROOT

@@ -14,7 +14,7 @@ from cluster.rollout.plan import RolloutPlan
 from cluster.rollout.report import as_json, describe
 from cluster.rollout.state import ModelVersion, Rollout
 from cluster.rollout.targets.base import DeploymentState
-from serve_app.local import free_port
+from serve_app.dev_server.launcher import free_port
 from tests.conftest import ROOT
 from tests.unit.cluster.rollout.world import QUICK, Killed, World
 

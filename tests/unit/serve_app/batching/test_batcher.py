@@ -355,7 +355,7 @@ async def test_300_dropped_requests_reach_no_batch_and_nobody_waits_for_them(
     for task in dropped:
         task.cancel()
     await asyncio.gather(*dropped, return_exceptions=True)
-    assert batcher.waiting_items == 0 and batcher.ahead_s == 0
+    assert batcher.waiting_items == 0 and batcher.backlog_s == 0
     kept = asyncio.create_task(ask(batcher, "kept"))
     await until(lambda: batcher.waiting_items == 1)
     device.let_go()
@@ -462,7 +462,7 @@ async def test_the_capacity_is_that_of_full_batches_and_known_after_the_first(
     assert batcher.capacity_tokens_per_s == 0
     await measured(batcher, device, clock, 1 / 40)
     assert batcher.capacity_tokens_per_s == pytest.approx(40)
-    assert batcher.ahead_s == 0
+    assert batcher.backlog_s == 0
 
 
 async def test_one_dead_lane_is_told_though_the_other_goes_on(

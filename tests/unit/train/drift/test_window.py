@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.capture.privacy import digest
+from serve_app.prediction_log.redaction import digest
 from tests.unit.train.drift.builders import LABELS, batch, reference
 from train.drift import window
 from train.drift.detector import judge

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from serve_app.capture.parquet import feedback_files, prediction_files
-from serve_app.capture.records import Answered, Truth
-from serve_app.capture.stores import FolderStore, Store
-from serve_app.service import Classified, Scored, Timing
+from serve_app.interface import Prediction, PredictionBatch, Timing
+from serve_app.prediction_log.parquet import feedback_files, prediction_files
+from serve_app.prediction_log.records import FeedbackRecord, PredictionRecord
+from serve_app.prediction_log.stores import FolderStore, Store
 from serve_app.settings import LogPrivacy
 from tests.contract.fake_replica import LIVE
 
@@ -21,20 +21,22 @@ def at(seconds: float) -> int:
     return int(NOON.timestamp() * 1e6 + seconds * 1e6)
 
 
-def answered(request_id: str, *texts: str, seconds: float = 0, version: str = "7") -> Answered:
+def answered(request_id: str, *texts: str, seconds: float = 0, version: str = "7") -> PredictionRecord:
     """A request at `seconds` after noon; every text is POSITIVE."""
     model = replace(LIVE, version=version, digest=version)
-    scored = [Scored([0.1, 0.2, 0.7], tokens=len(text), truncated=False) for text in texts]
-    answer = Classified(model, scored, Timing(0.001, 0.002, 0.003))
-    return Answered(request_id, at(seconds), texts, None, answer, 6.0, "champion")
+    scored = [Prediction([0.1, 0.2, 0.7], tokens=len(text), truncated=False) for text in texts]
+    answer = PredictionBatch(model, scored, Timing(0.001, 0.002, 0.003))
+    return PredictionRecord(request_id, at(seconds), texts, None, answer, 6.0, "champion")
 
 
-def truth(request_id: str, label: str, *, index: int = 0, seconds: float = 60) -> Truth:
+def truth(request_id: str, label: str, *, index: int = 0, seconds: float = 60) -> FeedbackRecord:
     """Feedback at `seconds` after noon."""
-    return Truth(request_id, index, label, at(seconds), "api")
+    return FeedbackRecord(request_id, index, label, at(seconds), "api")
 
 
-def write(root: Path, records: Sequence[Answered] = (), truths: Sequence[Truth] = ()) -> None:
+def write(
+    root: Path, records: Sequence[PredictionRecord] = (), truths: Sequence[FeedbackRecord] = ()
+) -> None:
     """Add files to a log: one for each version and date."""
     put(FolderStore(root), records, truths)
 
@@ -51,16 +53,22 @@ def write_unsure(
     """Unsure answers of a version, an hour before `until`, and feedback on the first of them."""
     time_us = round((until - timedelta(hours=1)).timestamp() * 1e6)
     live = replace(LIVE, name=model[0], version=model[1], labels=tuple(labels))
-    answer = Classified(live, [Scored([0.5, 0.5], 9, False)], Timing(0.0, 0.0, 0.0))
+    answer = PredictionBatch(live, [Prediction([0.5, 0.5], 9, False)], Timing(0.0, 0.0, 0.0))
     put(
         store,
-        [Answered(f"r{i}", time_us, [text], None, answer, 5.0, "champion") for i, text in enumerate(texts)],
-        [Truth(f"r{i}", 0, label, time_us + 1, "api") for i, label in enumerate(truths)],
+        [
+            PredictionRecord(f"r{i}", time_us, [text], None, answer, 5.0, "champion")
+            for i, text in enumerate(texts)
+        ],
+        [FeedbackRecord(f"r{i}", 0, label, time_us + 1, "api") for i, label in enumerate(truths)],
     )
 
 
 def put(
-    store: Store, records: Sequence[Answered], truths: Sequence[Truth], privacy: LogPrivacy = "full"
+    store: Store,
+    records: Sequence[PredictionRecord],
+    truths: Sequence[FeedbackRecord],
+    privacy: LogPrivacy = "full",
 ) -> None:
     """Add files to the log in a store."""
     for file in [*prediction_files(records, privacy), *feedback_files(truths)]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.capture.records import FEEDBACK, PREDICTIONS
+from serve_app.prediction_log.records import FEEDBACK, PREDICTIONS
 from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
 from train.errors import LogError
 from train.prediction_log import compaction

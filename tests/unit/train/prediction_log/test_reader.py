@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from serve_app.capture.records import PREDICTIONS
+from serve_app.prediction_log.records import PREDICTIONS
 from tests.contract.fake_replica import LIVE
 from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
 from train.errors import LogError

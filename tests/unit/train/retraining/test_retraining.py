@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve_app.capture.parquet import feedback_files, prediction_files
-from serve_app.capture.records import AUDIT as AUDIT_SOURCE
-from serve_app.capture.stores import FolderStore
-from serve_app.model.store import fetch
+from serve_app.model.resolver import fetch
+from serve_app.prediction_log.parquet import feedback_files, prediction_files
+from serve_app.prediction_log.records import AUDIT as AUDIT_SOURCE
+from serve_app.prediction_log.stores import FolderStore
 from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
 from train.datasets.reading import read_examples
 from train.datasets.sampler import TrainPart, schedule

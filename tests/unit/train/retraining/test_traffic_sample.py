@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyarrow import parquet
 
-from serve_app.capture.stores import FolderStore
+from serve_app.prediction_log.stores import FolderStore
 from tests.unit.train.prediction_log.logs import answered, put, truth, write
 from tests.unit.train.retraining.test_retraining import LABELS, WINDOW
 from train.datasets.reading import read_examples

@@ -161,7 +161,7 @@ def test_a_mount_that_fails_is_a_cause_until_the_pod_runs() -> None:
 
 MESSAGE = """The deployment failed to start 3 times in a row. See controller logs for details. Error:
 \x1b[36mray::ServeReplica:sentiment:classifier.initialize_and_get_metadata()\x1b[39m (pid=9, ip=10.0.0.7)
-  File "/app/serve_app/deployment.py", line 40, in __init__
+  File "/app/serve_app/replica/deployment.py", line 40, in __init__
     self._load()
 RuntimeError: Traceback (most recent call last):
   File "/app/serve_app/model.py", line 12, in load

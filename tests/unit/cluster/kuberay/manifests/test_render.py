@@ -15,7 +15,8 @@ from cluster.kuberay.manifests.pods import HAPROXY
 from cluster.kuberay.manifests.render import service_documents, to_yaml, training_documents
 from cluster.kuberay.manifests.serve_config import serve_config
 from cluster.kuberay.settings import environments, read_environment
-from serve_app.local import CONFIG, ONE_HOP
+from serve_app.dev_server.launcher import CONFIG
+from serve_app.ray_environment import ONE_HOP
 from serve_app.settings import Settings
 
 ROOT = Path(__file__).parents[5]

@@ -1,0 +1,1 @@
+"""Replica: the Serve deployment, its loaded model, its shadow model and its status."""
