@@ -53,7 +53,7 @@ build/kserve-client: requirements/kserve-client.txt .venv/all.stamp  ## kserve's
 	mv $@.new $@
 
 docs: build/docs-tools build/mermaid  ## the documentation as a site with search, in build/site; dead links fail
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs-tools $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs-tools $(BIN)/python -m mkdocs build --strict
 	@echo "build/site is built; $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site serves it"
 
 build/docs-tools: requirements/docs.txt .venv/all.stamp
