@@ -18,7 +18,7 @@ _MERMAID = "build/mermaid/package/dist/mermaid.min.js"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add to the site each file outside docs/ that a page links to, and Mermaid if `make docs` has fetched it."""
+    """Add each file outside docs/ that a page links to, and Mermaid if `make docs` has fetched it."""
     root = Path(config.config_file_path).parent
     pages = list(files.documentation_pages())
     while pages:
