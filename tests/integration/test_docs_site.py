@@ -66,12 +66,12 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
 
 def test_dead_links_and_pages_without_navigation_fail(tmp_path: Path) -> None:
     project = tmp_path / "project"
-    shutil.copytree(ROOT / "docs", project / "docs")
+    docs = shutil.copytree(ROOT / "docs", project / "docs")
     for name in ("CONTRIBUTING.md", "SECURITY.md"):
         shutil.copy(ROOT / name, project)
     shutil.copy(ROOT / "mkdocs.yml", project)
-    (project / "docs/unlisted.md").write_text("# Unlisted\n")
-    page = project / "docs/settings.md"
+    (docs / "unlisted.md").write_text("# Unlisted\n")
+    page = docs / "settings.md"
     links = "[page](absent.md) [anchor](serving.md#absent) [file](../train/absent.toml)"
     page.write_text(f"{page.read_text()}\n{links}\n")
     built = build(project, tmp_path / "site")
