@@ -102,8 +102,9 @@ def test_links_lead_to_files_and_anchors(page: Path) -> None:
 
 
 def test_the_code_names_existing_pages() -> None:
+    code = ("*.py", "*.toml", "*.tf", "*.yml", "Makefile")
     listed = subprocess.run(
-        ["git", "grep", "-IohE", r"\bdocs/[a-z0-9/-]+\.md", "--", "*.py", "*.toml", "*.tf", "*.yml", "Makefile"],
+        ["git", "grep", "-IohE", r"\bdocs/[a-z0-9/-]+\.md", "--", *code],
         cwd=ROOT,
         capture_output=True,
         text=True,
