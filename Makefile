@@ -19,12 +19,13 @@ MODEL ?=
 REPLICAS ?= 1
 # Real labelled texts for the demonstration, where there are some beside the project.
 DATA_DIR ?= $(wildcard ../shared/data)
+MERMAID := 11.17.2
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
 .PHONY: serve help test test-fast operator-test operator-test-long lint format loadtest canary demo bench chaos lock \
 	release clean environment new-environment unsupported-python kubeconfig images upgrade train retrain \
-	rollout-start rollout-promote rollout-abort drift
+	rollout-start rollout-promote rollout-abort drift docs
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 	@$(BIN)/python -m serve_app --host $(call quote,$(HOST)) --port $(call quote,$(PORT)) \
@@ -55,6 +56,21 @@ build/kserve-client: requirements/kserve-client.txt .venv/all.stamp  ## kserve's
 	rm -rf $@ $@.new
 	$(BIN)/python -m pip install --quiet --no-deps --target $@.new -r $<
 	mv $@.new $@
+
+docs: build/docs-tools build/mermaid  ## the documentation as a site with search, in build/site; dead links fail
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs-tools $(BIN)/python -m mkdocs build --strict
+	@echo "build/site is built; $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site serves it"
+
+build/docs-tools: requirements/docs.txt .venv/all.stamp
+	rm -rf $@ $@.new
+	$(BIN)/python -m pip install --quiet --target $@.new -r $<
+	mv $@.new $@
+
+# The script of the diagrams, for sites without access to a CDN. Without npm the pages load it from unpkg.com.
+build/mermaid:
+	mkdir -p $@
+	cd $@ && npm pack --silent mermaid@$(MERMAID) && tar -xzf mermaid-*.tgz package/dist/mermaid.min.js \
+		|| { rm -rf $(CURDIR)/$@; echo "no Mermaid from npm: the diagrams will load it from unpkg.com" >&2; }
 
 lint: .venv/all.stamp  ## style, types and prose
 	$(BIN)/ruff check .
@@ -160,6 +176,7 @@ drift: .venv/all.stamp  ## is what comes in what the champion was made for? leav
 lock: .venv/all.stamp  ## resolve requirements/*.in anew
 	$(PIP_COMPILE) --output-file requirements.txt requirements/all.in
 	$(PIP_COMPILE) --constraint requirements.txt --output-file requirements/serve.txt requirements/serve.in
+	$(PIP_COMPILE) --output-file requirements/docs.txt requirements/docs.in
 	@# PyTorch brings its CUDA libraries by exact pins of its own: which build it is, the machine's index decides.
 	sed -i -E -e 's/\+cpu//' -e '/^(nvidia-|cuda-|triton==)/d' requirements.txt requirements/serve.txt
 

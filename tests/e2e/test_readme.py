@@ -1,4 +1,4 @@
-"""Tests of every command in the README: the list, and the commands without a test of their own."""
+"""Tests of every command in the README and the first steps, and the commands without a test of their own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import pytest
 
 from tests.conftest import ROOT, Service
 
+PAGES = (ROOT / "README.md", ROOT / "docs/quickstart.md")
 ELSEWHERE = {
     "make serve": "test_make_serve.py",
     "curl -s localhost:8000/v1/classify": "test_service.py",
     "make chaos": "test_chaos.py",
+    "make docs": "test_docs_site.py",
+    "pip install": "test_packaging.py",
+    "sentiment": "test_packaging.py",
     "make test": "this run",
     "make lint": "what `make test` runs first",
     "make help": "test_makefile.py",
@@ -30,11 +34,11 @@ HERE = {
 
 
 def commands() -> set[str]:
-    """Return every command in the README's blocks and in its text."""
-    text = (ROOT / "README.md").read_text()
+    """Return every command in the blocks and in the text of the pages."""
+    text = "\n".join(page.read_text() for page in PAGES).replace("\\\n", "")
     blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     found = {line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()}
-    found |= set(re.findall(r"`((?:make|python -m|curl) [^`]+)`", text))
+    found |= set(re.findall(r"`((?:make|python -m|curl|pip) [^`]+)`", text))
     return {command for command in found if command}
 
 
@@ -45,7 +49,7 @@ def test_each_command_is_run_by_a_test() -> None:
 
 
 def test_what_documented_commands_write_is_ignored_by_git() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     folders = {
         folder for page in pages for folder in re.findall(r"SENTIMENT_LOG_URI=([\w/]+) ", page.read_text())
     }

@@ -63,7 +63,8 @@ async def positive(client: httpx.AsyncClient, text: str, **options: Any) -> floa
 def test_the_curl_of_the_readme_answers_as_the_readme_says(service: Service) -> None:
     readme = (ROOT / "README.md").read_text()
     start = readme.index("curl -s localhost:8000/v1/classify")
-    command = readme[start : readme.index("\n```", start)].replace("localhost:8000", service.url)
+    command = readme[start : readme.index("\n```", start)].replace("\\\n", "")
+    command = command.replace("localhost:8000", service.url)
     output = subprocess.run(shlex.split(command), capture_output=True, check=True, text=True).stdout
     labels = [part.partition('"')[0] for part in output.split('"label":"')[1:]]
     assert labels == ["POSITIVE", "NEGATIVE"]
