@@ -36,15 +36,13 @@ help:  ## this list
 	@sed -n -E 's/^([a-z][a-z/-]*):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 22
 
 # Tests that start no cluster run side by side; the others measure times and own the machine one after another.
-SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
-
 test: lint  ## every check of the project; with PYTEST_ARGS, those that they name
 	$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(call options,$(PYTEST_ARGS)), \
-		$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/zoo && \
+		$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests/unit tests/contract tests/zoo && \
 		$(BIN)/python -m pytest tests/integration tests/e2e)
 
 test-fast: .venv/all.stamp  ## the unit and contract tests, which start no cluster
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(call options,$(PYTEST_ARGS))
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests/unit tests/contract $(call options,$(PYTEST_ARGS))
 
 operator-test: .venv/all.stamp  ## apply, train, upgrades and faults with the real KubeRay operator; KUBECONFIG: on that cluster
 	$(BIN)/python -m tests.operator.harness -m "not long" $(call options,$(PYTEST_ARGS))
@@ -69,7 +67,7 @@ build/docs-tools: requirements/docs.txt .venv/all.stamp
 # The script of the diagrams, for sites without access to a CDN. Without npm the pages load it from unpkg.com.
 build/mermaid:
 	mkdir -p $@
-	cd $@ && npm pack --silent mermaid@$(MERMAID) && tar -xzf mermaid-*.tgz package/dist/mermaid.min.js \
+	cd $@ && npm pack --silent $(call quote,mermaid@$(MERMAID)) && tar -xzf mermaid-*.tgz package/dist/mermaid.min.js \
 		|| { rm -rf $(CURDIR)/$@; echo "no Mermaid from npm: the diagrams will load it from unpkg.com" >&2; }
 
 lint: .venv/all.stamp  ## style, types and prose
