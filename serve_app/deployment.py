@@ -22,7 +22,7 @@ from serve_app.errors import NotReady, QueueFull, ServiceError
 from serve_app.live import Live, load
 from serve_app.memory import give_back
 from serve_app.metrics import Metrics
-from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
+from serve_app.service import NEUTRAL, Classified, LiveModel, LoadFailure, Scored, Standing, Timing
 from serve_app.settings import Settings, tokenize_in_calling_thread
 from serve_app.shadow import Label, Shadow
 
@@ -183,6 +183,8 @@ class ClassifierReplica:
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
         labels = [_label(live.model, scores) for scores in answer.results]
         self._metrics.predictions(labels, [max(scores) for scores in answer.results], version=version)
+        neutral = sum(live.model.answer_label(scores) == NEUTRAL for scores in answer.results)
+        self._metrics.neutral(neutral, version=version)
         return Classified(
             model=live.model,
             results=[

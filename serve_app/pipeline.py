@@ -211,7 +211,9 @@ class RequestPipeline:
         """Return the live model, the replica's status and its limits."""
         limits = Limits.model_validate(self._settings, from_attributes=True)
         standing = asdict(self._service.standing)
-        return JSONResponse({**asdict(self._service.live), **standing, "limits": limits.model_dump()})
+        live = self._service.live
+        described = {**asdict(live), "answer_labels": live.answer_labels}
+        return JSONResponse({**described, **standing, "limits": limits.model_dump()})
 
     def about(self, build: Callable[[LiveModel], Json]) -> Handler:
         """Return the handler of a route that describes the live model."""
