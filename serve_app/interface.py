@@ -9,6 +9,9 @@ from typing import Protocol
 from serve_app.batching.admission import Priority
 from serve_app.replica.user_config import Role
 
+NEUTRAL = "NEUTRAL"
+"""Label of an answer without a clear prediction, if the replica is configured for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class LiveModel:
@@ -28,6 +31,9 @@ class LiveModel:
         graph: Whether batches run as a TorchScript graph, without the Python interpreter.
         loaded_at: Time of loading: UTC, ISO 8601.
         startup: Seconds of start, import, load and warm-up; bytes of memory that import and model added.
+        neutral_below: Score of the best label below which answers have the label NEUTRAL, or None for never.
+        languages: Language codes of the texts that the model is for, as its card states them.
+        license: Terms of the model, as its card states them, or None.
     """
 
     name: str
@@ -43,6 +49,21 @@ class LiveModel:
     graph: bool
     loaded_at: str
     startup: dict[str, float]
+    neutral_below: float | None = None
+    languages: tuple[str, ...] = ()
+    license: str | None = None
+
+    @property
+    def answer_labels(self) -> tuple[str, ...]:
+        """Return every label that an answer may have."""
+        return self.labels if self.neutral_below is None else (*self.labels, NEUTRAL)
+
+    def answer_label(self, scores: Sequence[float]) -> str:
+        """Return the label of the answer to a text: the best label, or NEUTRAL if its score is too low."""
+        best = max(scores)
+        if self.neutral_below is not None and best < self.neutral_below:
+            return NEUTRAL
+        return self.labels[scores.index(best)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,11 @@ class Metrics:
         self._texts = Counter(
             "sentiment_predictions", "Number of texts by predicted label.", tag_keys=("label", "version")
         )
+        self._neutral = Counter(
+            "sentiment_neutral_texts",
+            "Number of texts that were answered NEUTRAL because no score reached the threshold.",
+            tag_keys=("version",),
+        )
         self._scores = Counter(
             "sentiment_scores",
             "Number of texts by the score of the predicted label, in tenths: 0.9 is from 0.9 to 1.",
@@ -200,6 +205,10 @@ class Metrics:
         tenths = Counts(_TENTHS[min(9, int(10 * score))] for score in scores)
         self._count_texts(self._texts, self._request_labels, "label", Counts(labels), version)
         self._count_texts(self._scores, self._request_scores, "tenth", tenths, version)
+
+    def neutral(self, texts: int, *, version: str) -> None:
+        """Count the texts of a request that are answered NEUTRAL; the other metrics keep the best label."""
+        self._count(self._neutral, texts, version=version)
 
     def dropped_shadow(self, texts: int, *, version: str) -> None:
         """Count texts that the full queue of the shadow model dropped; `version` is the shadow model's."""

@@ -114,6 +114,15 @@ class Settings(BaseSettings):
         "limit.",
     )
 
+    neutral_below: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Score of the best label below which the answer's label is NEUTRAL, for models with "
+        "softmax scores and without a label of that name; the scores stay the model's. The card of the "
+        "built-in model has figures for several values. Not set: never.",
+    )
+
     access_log_fraction: float = Field(
         default=0.02,
         ge=0,

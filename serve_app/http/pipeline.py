@@ -213,7 +213,9 @@ class RequestPipeline:
         """Return the live model, the replica's status and its limits."""
         limits = Limits.model_validate(self._settings, from_attributes=True)
         status = asdict(self._service.status)
-        return JSONResponse({**asdict(self._service.live), **status, "limits": limits.model_dump()})
+        live = self._service.live
+        described = {**asdict(live), "answer_labels": live.answer_labels}
+        return JSONResponse({**described, **status, "limits": limits.model_dump()})
 
     def about(self, build: Callable[[LiveModel], Json]) -> Handler:
         """Return the handler of a route that describes the live model."""

@@ -47,8 +47,11 @@ class ModelRef(BaseModel):
 class Result(BaseModel):
     """Prediction for one text."""
 
-    label: str = Field(description="Label with the highest score.")
-    score: float = Field(ge=0, le=1, description="Score of that label.")
+    label: str = Field(
+        description="Label with the highest score; NEUTRAL if that score is below `neutral_below` of GET "
+        "/v1/model."
+    )
+    score: float = Field(ge=0, le=1, description="Highest score.")
     scores: dict[str, float] = Field(description="Score of each label, highest first, at most `top_k`.")
     tokens: int = Field(description="Number of tokens of the text, with special tokens.")
     truncated: bool = Field(description="Whether the text was truncated at the model's maximum length.")
@@ -149,7 +152,18 @@ class ModelInfo(BaseModel):
     version: str
     uri: str
     digest: str = Field(description="SHA-256 of the manifest, which lists the SHA-256 of every file.")
-    labels: list[str]
+    labels: list[str] = Field(description="Labels of the model, each with a score.")
+    answer_labels: list[str] = Field(
+        description="Labels that an answer may have: those of the model, and NEUTRAL with `neutral_below`."
+    )
+    neutral_below: float | None = Field(
+        description="Score of the best label below which the label of an answer is NEUTRAL; null: never."
+    )
+    languages: list[str] = Field(
+        description="Language codes of the texts that the model is for, as its card states them; empty: not "
+        "stated."
+    )
+    license: str | None = Field(description="Terms of the model, as its card states them; null: not stated.")
     activation: Literal["softmax", "sigmoid"] = Field(
         description="Function that turns logits into scores; sigmoid for multi-label models."
     )

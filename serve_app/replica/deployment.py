@@ -16,7 +16,15 @@ from ray.serve.schema import ReplicaRank
 from serve_app.batching.admission import Priority
 from serve_app.errors import NotReady, QueueFull, ServiceError
 from serve_app.http.routes import build_api
-from serve_app.interface import LiveModel, LoadFailure, Prediction, PredictionBatch, ReplicaStatus, Timing
+from serve_app.interface import (
+    NEUTRAL,
+    LiveModel,
+    LoadFailure,
+    Prediction,
+    PredictionBatch,
+    ReplicaStatus,
+    Timing,
+)
 from serve_app.metrics import Metrics
 from serve_app.prediction_log.logger import open_logger
 from serve_app.replica.autoscaling_stats import AutoscalingStats
@@ -185,6 +193,8 @@ class ClassifierReplica:
         self._metrics.stages(tokenize_s=tokenize_s, queue_s=answer.queue_s, version=version)
         labels = [_label(live.model, scores) for scores in answer.results]
         self._metrics.predictions(labels, [max(scores) for scores in answer.results], version=version)
+        neutral = sum(live.model.answer_label(scores) == NEUTRAL for scores in answer.results)
+        self._metrics.neutral(neutral, version=version)
         return PredictionBatch(
             model=live.model,
             results=[

@@ -16,8 +16,9 @@ import psutil
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.batcher import Answer, Batcher
 from serve_app.errors import BundleInvalid, ServiceError
-from serve_app.interface import LiveModel
+from serve_app.interface import NEUTRAL, LiveModel
 from serve_app.metrics import Metrics
+from serve_app.model.card import read_card
 from serve_app.replica.tokenizer_pool import TokenizerPool
 from serve_app.settings import BATCH_TOKENS, Settings
 
@@ -143,6 +144,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as loader:
         loop = asyncio.get_running_loop()
         bundle, classifier = await loop.run_in_executor(loader, _build, uri, settings, threads)
+        card = await loop.run_in_executor(loader, read_card, bundle.folder)
     clock.end("load_s")
     limits = _limits(settings, classifier)
     batcher = _batcher(classifier, bundle.manifest.version, limits, settings, metrics)
@@ -173,6 +175,9 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_
             "import_memory_bytes": imported - before,
             "model_memory_bytes": process.memory_info().rss - imported,
         },
+        neutral_below=_neutral_below(classifier, settings),
+        languages=card.languages,
+        license=card.license,
     )
     # Half of the threads, because on a CPU the other half computes at the same time.
     tokenizers = TokenizerPool(
@@ -187,6 +192,12 @@ def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifi
 
     bundle = resolver.fetch(uri, cache_dir=settings.cache_dir)
     return bundle, Classifier(bundle, device=settings.device, dtype=settings.dtype, threads=threads)
+
+
+def _neutral_below(classifier: Classifier, settings: Settings) -> float | None:
+    """Return the threshold of NEUTRAL answers, or None for a model to which it does not apply."""
+    has_label = any(label.upper() == NEUTRAL for label in classifier.labels)
+    return None if has_label or classifier.activation != "softmax" else settings.neutral_below
 
 
 def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:

@@ -326,3 +326,24 @@ async def test_a_shadow_scores_the_same_texts_and_never_answers(
     assert counted == {"agree": len(texts) - differ, "disagree": differ}
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     assert replica._shadow is None and replica.status.role == "champion"
+
+
+@pytest.fixture
+def neutral_below(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Set the threshold of NEUTRAL answers; requested before `replica`, which reads it."""
+    monkeypatch.setenv("SENTIMENT_NEUTRAL_BELOW", "0.999")
+    return 0.999
+
+
+async def test_the_settings_decide_which_answers_are_neutral(
+    neutral_below: float, replica: ClassifierReplica, models: dict[str, str], tmp_path: Path
+) -> None:
+    own = save(tmp_path / "own", seed=27)
+    write_manifest(own, name="tiny", version="own", labels=("NEGATIVE", "Neutral", "POSITIVE"))
+    await replica.reconfigure({"champion": models["one"]}, rank(0))
+    [result, *_] = (await ask(replica)).results
+    assert max(result.scores) < neutral_below
+    assert replica.live.answer_label(result.scores) == "NEUTRAL"
+    assert replica.live.answer_labels == ("bad", "so so", "good", "NEUTRAL")
+    await replica.reconfigure({"champion": str(own)}, rank(0))
+    assert replica.live.answer_labels == ("NEGATIVE", "Neutral", "POSITIVE")  # its own label has that name

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from serve_app.errors import BadJson, FieldError, Invalid, TooLarge, UnsupportedMedia, excerpt, shortened
-from serve_app.interface import Prediction, PredictionBatch
+from serve_app.interface import LiveModel, Prediction, PredictionBatch
 
 Json = Any
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -155,12 +155,17 @@ def ranked(labels: Sequence[str], scored: Prediction) -> list[tuple[str, float]]
     return sorted(zip(labels, scored.scores, strict=True), key=lambda pair: -pair[1])
 
 
-def predictions(labels: Sequence[str], scored: Prediction, top_k: int | None = None) -> list[Json]:
-    """Return `{"score", "label"}` of the `top_k` best labels, best first, as Hugging Face's servers do."""
+def predictions(model: LiveModel, scored: Prediction, top_k: int | None = None) -> list[Json]:
+    """Return `{"score", "label"}` of the `top_k` best labels, best first, as Hugging Face's servers do.
+
+    A NEUTRAL answer comes before the labels of the model, with the score of the best of them.
+    """
+    score, label = max(scored.scores), model.answer_label(scored.scores)
+    first = {"score": score, "label": label}
     if top_k == 1:
-        score = max(scored.scores)
-        return [{"score": score, "label": labels[scored.scores.index(score)]}]
-    return [{"score": score, "label": label} for label, score in ranked(labels, scored)[:top_k]]
+        return [first]
+    rest = [{"score": score, "label": label} for label, score in ranked(model.labels, scored)]
+    return (rest if label in model.labels else [first, *rest])[:top_k]
 
 
 def refuse_truncated(question: DecodedRequest, answer: PredictionBatch) -> None:

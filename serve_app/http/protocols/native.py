@@ -18,7 +18,7 @@ from serve_app.http.protocols.base import (
     to_json,
 )
 from serve_app.http.schemas import ClassifyRequest, Feedback, FeedbackList
-from serve_app.interface import Prediction, PredictionBatch
+from serve_app.interface import LiveModel, Prediction, PredictionBatch
 
 
 def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> DecodedRequest:
@@ -51,13 +51,15 @@ def read_feedback(body: bytes, headers: Mapping[str, str], labels: Sequence[str]
 
 
 def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
-    timing, labels = answer.timing, answer.model.labels
+    timing = answer.timing
     total_s = timing.tokenize_s + timing.queue_s + timing.forward_s
     return to_json(
         {
             "request_id": request_id,
             "model": {"name": answer.model.name, "version": answer.model.version},
-            "results": [_result(labels, scored, question.options["top_k"]) for scored in answer.results],
+            "results": [
+                _result(answer.model, scored, question.options["top_k"]) for scored in answer.results
+            ],
             "timing": {
                 "tokenize_ms": round(1000 * timing.tokenize_s, 3),
                 "queue_ms": round(1000 * timing.queue_s, 3),
@@ -68,10 +70,10 @@ def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) 
     )
 
 
-def _result(labels: Sequence[str], scored: Prediction, top_k: int | None) -> Json:
-    best_first = ranked(labels, scored)
+def _result(model: LiveModel, scored: Prediction, top_k: int | None) -> Json:
+    best_first = ranked(model.labels, scored)
     return {
-        "label": best_first[0][0],
+        "label": model.answer_label(scored.scores),
         "score": best_first[0][1],
         "scores": dict(best_first[:top_k]),
         "tokens": scored.tokens,

@@ -158,10 +158,9 @@ def _texts(tensor: OipTensor, binary: bytes | None, max_texts: int) -> list[str]
 
 def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
     labels, rows = answer.model.labels, [list(scored.scores) for scored in answer.results]
-    best = [max(range(len(labels)), key=row.__getitem__) for row in rows]
     values: dict[str, tuple[list[int], list[Any]]] = {
-        "label": ([len(rows)], [labels[index] for index in best]),
-        "score": ([len(rows)], [row[index] for row, index in zip(rows, best, strict=True)]),
+        "label": ([len(rows)], [answer.model.answer_label(row) for row in rows]),
+        "score": ([len(rows)], [max(row) for row in rows]),
         "scores": ([len(rows), len(labels)], [score for row in rows for score in row]),
     }
     outputs: list[Json] = []

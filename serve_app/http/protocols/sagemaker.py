@@ -235,9 +235,8 @@ def _question(
 
 def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> Encoded:
     refuse_truncated(question, answer)
-    labels = answer.model.labels
     rows = [
-        predictions(labels, scored, count)
+        predictions(answer.model, scored, count)
         for scored, count in zip(answer.results, question.options["labels"], strict=True)
     ]
     if question.options["media_type"] == CSV:

@@ -169,7 +169,7 @@ def _text(row: Sequence[Any], field: str) -> str:
 def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> Encoded:
     refuse_truncated(question, answer)
     top_k = question.options["top_k"]
-    rows = [predictions(answer.model.labels, scored, top_k) for scored in answer.results]
+    rows = [predictions(answer.model, scored, top_k) for scored in answer.results]
     return to_json(rows[0] if question.options["one"] else rows)
 
 

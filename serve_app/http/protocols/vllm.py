@@ -92,7 +92,7 @@ def _encode(_question: DecodedRequest, answer: PredictionBatch, request_id: str)
             "data": [
                 {
                     "index": index,
-                    "label": labels[max(range(len(labels)), key=scored.scores.__getitem__)],
+                    "label": answer.model.answer_label(scored.scores),
                     "probs": list(scored.scores),
                     "num_classes": len(labels),
                 }

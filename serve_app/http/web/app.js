@@ -262,7 +262,9 @@ function showModel(model) {
   ];
   const facts = {
     Model: `${model.name} ${model.version}`,
-    Labels: (model.labels ?? []).join(", "),
+    Labels: (model.answer_labels ?? model.labels ?? []).join(", "),
+    Languages: (model.languages ?? []).join(", "),
+    Terms: model.license,
     Device: [model.device, model.dtype].filter(Boolean).join(" · "),
     "Reads up to": model.max_length && plural(model.max_length, "token"),
     "Loaded at": Number.isNaN(+loaded) ? "" : loaded.toLocaleString("en-GB", WHEN),
@@ -282,7 +284,7 @@ function resultOf(run, answer, i, text) {
     fill.style.width = `${score * 100}%`;
     const row = make("li", "", make("span", "name", label), make("span", "track", fill));
     row.append(make("span", "value", percent(score)));
-    row.dataset.tone = label === result.label ? toneOf(label) : "other";
+    row.dataset.tone = label === result.label ? toneOf(label) : "other"; // with NEUTRAL, no bar is coloured
     return row;
   });
   const words = make("p", "text", text);
