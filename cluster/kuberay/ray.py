@@ -9,7 +9,7 @@ from cluster.kuberay.labels import COMPONENT_LABEL, metadata
 from cluster.kuberay.pods import autoscaler_options, head_group, ray_version, variable_list, worker_group
 from cluster.kuberay.redis import gcs_fault_tolerance
 from cluster.kuberay.serve_config import serve_config
-from cluster.kuberay.settings import Environment, TrainingSettings, UpgradeSettings
+from cluster.kuberay.settings import INCREMENTAL, Environment, TrainingSettings, UpgradeSettings
 from cluster.kuberay.training import CLAIM_FOLDER, entrypoint, job_name, variables
 
 API_VERSION = "ray.io/v1"
@@ -84,7 +84,7 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
 
 
 def _upgrade(upgrade: UpgradeSettings) -> dict[str, Any]:
-    if upgrade.type != "NewClusterWithIncrementalUpgrade":
+    if upgrade.type != INCREMENTAL:
         return {"type": upgrade.type}
     return {
         "type": upgrade.type,
