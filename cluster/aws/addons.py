@@ -1,4 +1,4 @@
-"""Add-ons of the EKS cluster: an ordered list of idempotent commands from the pinned versions in addons.toml."""
+"""Add-ons of the EKS cluster: an ordered list of idempotent commands, from the versions in addons.toml."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def as_script(installation: Iterable[Step]) -> str:
 
 
 def storage_class(name: str) -> dict[str, Any]:
-    """Return an encrypted gp3 StorageClass. The volume is created in the zone of the pod's node, and stays there."""
+    """Return an encrypted gp3 StorageClass, whose volumes are created in the zone of the pod's node."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",

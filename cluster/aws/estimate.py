@@ -135,7 +135,7 @@ def _costs(
 
 
 def _control_plane(values: Mapping[str, Any], prices: Prices, day: date) -> tuple[str, int, Decimal]:
-    """Return the cost of EKS: with the policy STANDARD, AWS upgrades a version before its extended support."""
+    """Return the cost of EKS. With the policy STANDARD, AWS upgrades a version instead of extending it."""
     version = values["version"]
     until = prices.eks.standard_support_until.get(version)
     if until is None:

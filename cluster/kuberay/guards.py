@@ -104,8 +104,8 @@ def _disruption_budget(environment: Environment) -> dict[str, Any]:
 def _network(environment: Environment) -> dict[str, Any]:
     """Return the network policy of the Ray pods.
 
-    Ingress: clients (namespaces and addresses) to the service, the API server's proxy, Prometheus to the metrics, the operator to the dashboard, the cluster
-        itself.
+    Ingress: clients (namespaces and addresses) to the service, the API server's proxy and Prometheus to the
+        metrics, the operator to the dashboard, the cluster itself.
     Egress: DNS, HTTPS (S3, registries, the API server), the Pod Identity agent, Redis, the cluster itself.
     """
     clients = environment.network.clients

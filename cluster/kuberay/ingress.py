@@ -1,7 +1,7 @@
 """Ingress of the service for the AWS Load Balancer Controller, and the Gateway of incremental upgrades.
 
-Without an ingress, the service has only its Service of type ClusterIP. An incremental upgrade moves the traffic
-through a Gateway, which takes the place of the Ingress.
+Without an ingress, the service has only its Service of type ClusterIP. An incremental upgrade moves the
+traffic through a Gateway, which replaces the Ingress.
 """
 
 from typing import Any
@@ -69,7 +69,7 @@ def _ingress(environment: Environment, ingress: IngressSettings) -> dict[str, An
 
 
 def _gateway(environment: Environment) -> dict[str, Any]:
-    """Return the Gateway that the operator otherwise creates without annotations, and so with a public address.
+    """Return the Gateway, which the operator would create without annotations and so with a public address.
 
     The operator keeps a Gateway of this name whose class and listeners are its own
     (`rayservice_controller.go`, reconcileGateway). Istio copies the annotations to the Gateway's Service.

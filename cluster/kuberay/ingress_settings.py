@@ -46,7 +46,7 @@ class IngressSettings(BaseModel):
     def _public_is_explicit(self) -> Self:
         if self.scheme == "internet-facing" and not self.inbound_cidrs:
             raise ValueError(
-                'scheme internet-facing needs inbound_cidrs, such as ["203.0.113.0/24"], or ["0.0.0.0/0"] for '
-                "the entire internet"
+                'scheme internet-facing needs inbound_cidrs, such as ["203.0.113.0/24"], or ["0.0.0.0/0"] '
+                "for the entire internet"
             )
         return self

@@ -121,7 +121,7 @@ class _Preflight:
             (one["metadata"].get("annotations") or {}).get(default) == "true" for one in found
         ):
             yield Finding(
-                "no StorageClass is the default, so that the disk of Redis waits for a volume that you create",
+                "no StorageClass is the default: the disk of Redis waits for a volume that you create",
                 "select a class: --set redis.storage_class=NAME (kubectl get storageclass)",
                 is_blocking=False,
             )
@@ -129,7 +129,7 @@ class _Preflight:
     def _gateway(self, name: str) -> Iterator[Finding]:
         if not self.client.serves(GATEWAY_API):
             yield Finding(
-                f"upgrade type {INCREMENTAL} needs the Gateway API, and the cluster does not serve {GATEWAY_API}",
+                f"upgrade type {INCREMENTAL} needs the Gateway API, but {GATEWAY_API} is not served",
                 f"install its CRDs and a Gateway controller (docs/cluster.md), or {_NEW_CLUSTER}",
             )
             return

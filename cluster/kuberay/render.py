@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 
 def service_documents(environment: Environment) -> list[Document]:
-    """Return the service's documents: nodes, accounts and policies, ingress, Redis, and the RayService last."""
+    """Return the service's documents: nodes, accounts, policies, ingress, Redis, and the RayService last."""
     return [
         *node_documents(environment),
         *guard_documents(environment),

@@ -317,8 +317,8 @@ class Environment(_Frozen):
             return self
         if self.upgrade.type == INCREMENTAL:
             raise ValueError(
-                f"ingress does not go with upgrade.type {INCREMENTAL}, whose traffic comes through a Gateway; set "
-                "upgrade.type=NewCluster, or omit ingress"
+                f"ingress does not go with upgrade.type {INCREMENTAL}, which has a Gateway; "
+                "set upgrade.type=NewCluster, or omit ingress"
             )
         if self.ingress.scheme == "internet-facing" and self.api_keys_secret is None:
             raise ValueError(

@@ -23,6 +23,6 @@ def require(client: KubeRay, args: argparse.Namespace) -> None:
     """Raise ClusterNotReady if the cluster lacks something without which the service cannot start."""
     if missing := print_findings(client, args):
         raise ClusterNotReady(
-            f"nothing was applied: the cluster lacks {missing} of the requirements above; --no-preflight applies "
-            "without this check"
+            f"nothing was applied: the cluster lacks {missing} of the requirements above; --no-preflight "
+            "applies without this check"
         )

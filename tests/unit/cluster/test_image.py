@@ -129,7 +129,7 @@ def test_the_lock_of_serving_has_no_training_and_no_control_plane() -> None:
 
 
 def test_the_cuda_image_does_not_serve_on_a_cpu() -> None:
-    """With `auto`, a container without a GPU or with an old driver would serve on the CPU without an error."""
+    """With `auto`, a container without a GPU or with an old driver would serve on the CPU."""
     variables = dict(
         pair.split("=", 1) for word, rest in stages()["cuda"].steps if word == "ENV" for pair in rest.split()
     )
