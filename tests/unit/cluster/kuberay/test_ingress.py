@@ -24,7 +24,10 @@ PREFIX = "alb.ingress.kubernetes.io"
 
 
 def documents(*changes: str) -> dict[str, dict[str, Any]]:
-    return {one["kind"]: one for one in service_documents(read_environment("prod", changes))}
+    """Return the documents by kind; of several, that with the service's name."""
+    rendered = service_documents(read_environment("prod", changes))
+    own = [one for one in rendered if one["metadata"]["name"] == "sentiment"]
+    return {one["kind"]: one for one in [*rendered, *own]}
 
 
 def attribute(annotation: str) -> int:
