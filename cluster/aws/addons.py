@@ -114,8 +114,8 @@ def run(installation: Iterable[Step]) -> None:
             raise AddonFailed(f"{step.title}: {command[0]} is not on the PATH; install it") from error
         if ended.returncode:
             raise AddonFailed(
-                f"{step.title}: `{shlex.join(command)}` ended with {ended.returncode}; resolve the cause above "
-                "and run `python -m cluster aws addons` again"
+                f"{step.title}: `{shlex.join(command)}` ended with {ended.returncode}; resolve the cause "
+                "above and run `python -m cluster aws addons` again"
             )
         if step.variable:
             known[step.variable] = ended.stdout.strip()

@@ -78,9 +78,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     addons = own.add_parser(
         "addons",
         help="install the cluster's add-ons in order; may run again",
-        description="Install the add-ons of the EKS cluster in order: StorageClass, load balancer controller, "
-        "Karpenter, KubeRay, metrics agent. cluster/aws/addons.toml has the versions. Every command may run "
-        "again. Needs aws, kubectl and helm on the PATH.",
+        description="Install the add-ons of the EKS cluster in order: StorageClass, load balancer "
+        "controller, Karpenter, KubeRay, metrics agent. cluster/aws/addons.toml has the versions. Every "
+        "command may run again. Needs aws, kubectl and helm on the PATH.",
     )
     agent = own.add_parser("agent", help="print the CloudWatch agent's manifests, for kubectl apply")
     for verb in (addons, agent):

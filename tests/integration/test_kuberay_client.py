@@ -416,7 +416,7 @@ def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_verbs_from_applying_to_deleting(api: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "--env", "prod"]) == 1
     assert "RayService sentiment (new)" in capsys.readouterr().out and set(api.objects) == ACCOUNTS
-    assert main(["apply", "--env", "prod"]) == 0
+    assert main(["apply", "--env", "prod", "--no-preflight"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "RayService sentiment applied"
     assert main(["diff", "--env", "prod"]) == 0
     assert main(["diff", "--env", "prod", "--set", "serve.max_pods=8"]) == 1
@@ -476,6 +476,9 @@ def test_the_pipelines_upgrade_changes_the_image_alone(
 def test_a_verb_that_fails_says_why_on_one_line(api: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.absent = {"karpenter.k8s.aws"}
     assert main(["apply", "--env", "prod"]) == 1
+    told = capsys.readouterr()
+    assert "missing: the cluster does not serve karpenter.k8s.aws/v1" in told.err and not told.out
+    assert main(["apply", "--env", "prod", "--no-preflight"]) == 1
     told = capsys.readouterr()
     assert told.err.startswith("error: the cluster has no EC2NodeClass") and not told.out
     assert main(["status", "--env", "prod", "--context", "nowhere"]) == 1
