@@ -114,7 +114,8 @@ def test_everything_of_an_environment_is_applied_and_a_second_time_changes_nothi
 
 
 def test_what_is_left_out_later_is_removed_and_what_others_set_stays(api: KubeApi, client: KubeRay) -> None:
-    client.apply(service())
+    gateway = ("upgrade.type=NewClusterWithIncrementalUpgrade", "upgrade.gateway_class=istio")
+    client.apply(service(*gateway))
     client.apply(
         {**_head(), "metadata": {**_head()["metadata"], "annotations": {"team": "nlp"}}}, manager="people"
     )
