@@ -57,6 +57,10 @@ class AwsNotReadyError(AwsError):
     """Nothing was changed: the account does not meet a requirement, or a confirmation is missing."""
 
 
+class AddonFailed(AwsError):
+    """An add-on of the cluster could not be installed."""
+
+
 class TerraformError(AwsError):
     """Terraform is not installed, or failed."""
 
@@ -67,6 +71,10 @@ class RayJobError(ClusterError):
 
 class KubeError(ClusterError):
     """Base class of errors of the Kubernetes API."""
+
+
+class ClusterNotReady(KubeError):
+    """The cluster lacks something that the service needs; nothing was applied."""
 
 
 class ClusterUnreachableError(KubeError):

@@ -21,6 +21,7 @@ examples:
   python -m cluster aws plan --var-file my.tfvars             # show the changes and their cost
   python -m cluster aws up --var-file my.tfvars               # confirm, then apply the changes
   python -m cluster aws status --var-file my.tfvars
+  python -m cluster aws addons --dry-run                      # commands that install the add-ons
   python -m cluster aws agent --env prod | kubectl apply -f - # metrics from the pods to CloudWatch
   python -m cluster aws down --var-file my.tfvars             # destroy all except buckets and source
 exit codes: 0 done, or healthy; 1 refused, failed, or not healthy
@@ -74,13 +75,33 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="BUCKET",
         help="name of the data bucket, as the second confirmation of --with-data",
     )
+    addons = own.add_parser(
+        "addons",
+        help="install the cluster's add-ons in order; may run again",
+        description="Install the add-ons of the EKS cluster in order: StorageClass, load balancer "
+        "controller, Karpenter, KubeRay, metrics agent. cluster/aws/addons.toml has the versions. Every "
+        "command may run again. Needs aws, kubectl and helm on the PATH.",
+    )
     agent = own.add_parser("agent", help="print the CloudWatch agent's manifests, for kubectl apply")
-    agent.add_argument(
-        "--env", default="prod", metavar="NAME", help="environment of the service (default: prod)"
+    for verb in (addons, agent):
+        verb.add_argument(
+            "--env", default="prod", metavar="NAME", help="environment of the service (default: prod)"
+        )
+        verb.add_argument(
+            "--region", default="us-east-1", metavar="NAME", help="AWS region (default: us-east-1)"
+        )
+    addons.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="KEY=VALUE",
+        help="changed setting, such as nodes.eks_cluster=reviews; may be repeated",
     )
-    agent.add_argument(
-        "--region", default="us-east-1", metavar="NAME", help="region of CloudWatch (default: us-east-1)"
+    addons.add_argument(
+        "--dry-run", action="store_true", help="print the commands as a shell script without running them"
     )
+    addons.set_defaults(run=_addons)
     agent.set_defaults(run=_agent)
 
 
@@ -175,6 +196,18 @@ def _down(args: argparse.Namespace) -> int:
             infrastructure.plan(file, "-destroy", *rest)
         _ask(args, "Destroy the resources above?")
         infrastructure.apply(file)
+    return 0
+
+
+def _addons(args: argparse.Namespace) -> int:
+    from cluster.aws.addons import as_script, run, steps
+    from cluster.kuberay.settings import read_environment
+
+    installation = steps(read_environment(args.env, args.changes), region=args.region)
+    if args.dry_run:
+        print(as_script(installation), end="")
+    else:
+        run(installation)
     return 0
 
 

@@ -1,5 +1,6 @@
 """Monthly cost of a Terraform plan, from the plan's resources and a price list."""
 
+import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,22 @@ PRICES = Path(__file__).with_name("prices.toml")
 Money = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
+class EksPrices(BaseModel):
+    """Prices of an EKS control plane per hour by support status, and the end of each version's support.
+
+    Attributes:
+        standard: US dollars per hour in standard support.
+        extended: US dollars per hour in extended support.
+        standard_support_until: First day of extended support, by Kubernetes version.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    standard: Money
+    extended: Money
+    standard_support_until: dict[str, date]
+
+
 class Prices(BaseModel):
     """List prices in US dollars: per hour or month of a resource, and per hour of an instance."""
 
@@ -27,6 +44,7 @@ class Prices(BaseModel):
     dated: date
     source: str
     month_hours: Annotated[int, Field(ge=672, le=744)]
+    eks: EksPrices
     hourly: dict[str, Money]
     monthly: dict[str, Money]
     instances: dict[str, Money]
@@ -58,30 +76,37 @@ def read_prices(path: Path = PRICES) -> Prices:
         raise CostInputError(f"{path}: {error}") from error
 
 
-def estimate(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Sequence[Line]:
+def estimate(
+    plan: Mapping[str, Any], prices: Prices, catalog: Catalog, day: date | None = None
+) -> Sequence[Line]:
     """Return the cost of the resources after the plan by type, the most expensive first.
 
     Args:
         plan: Plan as `terraform show -json` writes it.
         prices: Prices of resources and instances.
         catalog: Metrics that are sent to CloudWatch.
+        day: Day that decides on the support status of EKS; default: today.
 
     Raises:
-        CostInputError: An instance type has no price.
+        CostInputError: An instance type has no price, or a Kubernetes version no end of support.
     """
     months: dict[str, Decimal] = {}
     counts: Counter[str] = Counter()
-    for what, count, month in _costs(plan, prices, catalog):
+    for what, count, month in _costs(plan, prices, catalog, day or date.today()):
         counts[what] += count
         months[what] = months.get(what, Decimal(0)) + month
     lines = [Line(what, counts[what], month) for what, month in months.items()]
     return sorted(lines, key=lambda line: (-line.month, line.what))
 
 
-def _costs(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Iterator[tuple[str, int, Decimal]]:
+def _costs(
+    plan: Mapping[str, Any], prices: Prices, catalog: Catalog, day: date
+) -> Iterator[tuple[str, int, Decimal]]:
     planned = plan["planned_values"]["root_module"]
     for kind, values in _resources(planned):
-        if kind in prices.hourly:
+        if kind == "aws_eks_cluster":
+            yield _control_plane(values, prices, day)
+        elif kind in prices.hourly:
             yield kind, 1, prices.hourly[kind] * prices.month_hours
         elif kind in prices.monthly:
             yield kind, 1, prices.monthly[kind]
@@ -95,18 +120,43 @@ def _costs(plan: Mapping[str, Any], prices: Prices, catalog: Catalog) -> Iterato
                 count,
                 count * prices.instance(values["instance_types"][0]),
             )
-        elif kind == "aws_sagemaker_endpoint_configuration":
-            for variant in values["production_variants"]:
-                count = variant["initial_instance_count"]
+        elif kind == "aws_cloudformation_stack":
+            for variant in _variants(values):
+                count = variant["InitialInstanceCount"]
                 yield (
-                    f"{variant['instance_type']} (SageMaker)",
+                    f"{variant['InstanceType']} (SageMaker)",
                     count,
-                    count * prices.instance(variant["instance_type"]),
+                    count * prices.instance(variant["InstanceType"]),
                 )
     yield from _ecs(planned, prices)
     # A set of dimensions is one metric per value, and has at least one value.
     sent = sum(len(metric.dimensions) for metric in catalog.metrics.values())
     yield "custom metrics, at least", sent, sent * prices.monthly["custom_metric"]
+
+
+def _control_plane(values: Mapping[str, Any], prices: Prices, day: date) -> tuple[str, int, Decimal]:
+    """Return the cost of EKS. With the policy STANDARD, AWS upgrades a version instead of extending it."""
+    version = values["version"]
+    until = prices.eks.standard_support_until.get(version)
+    if until is None:
+        known = ", ".join(prices.eks.standard_support_until)
+        raise CostInputError(
+            f"no end of standard support for EKS {version}; expected one of {known}; add the date of "
+            f"`aws eks describe-cluster-versions` to {PRICES}"
+        )
+    policies = values.get("upgrade_policy") or [{"support_type": "EXTENDED"}]  # AWS's default
+    if policies[0]["support_type"] == "STANDARD" or day < until:
+        what, hour = f"EKS {version}, standard support to {until}", prices.eks.standard
+    else:
+        what, hour = f"EKS {version}, extended support since {until}", prices.eks.extended
+    return what, 1, hour * prices.month_hours
+
+
+def _variants(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the production variants of SageMaker endpoints in a CloudFormation stack."""
+    for resource in json.loads(values["template_body"])["Resources"].values():
+        if resource["Type"] == "AWS::SageMaker::EndpointConfig":
+            yield from resource["Properties"]["ProductionVariants"]
 
 
 def _ecs(planned: Mapping[str, Any], prices: Prices) -> Iterator[tuple[str, int, Decimal]]:

@@ -12,7 +12,8 @@ KubeRay's operator rejects, also within serveConfigV2. Without this check, the A
 unknown keys, and Ray silently ignores them.
 
 The CRDs are read from --crds (a folder of YAML files), or else from the cluster of the current kubectl
-context.
+context. There, --env also checks that the cluster has what the environment needs: KubeRay, Karpenter, the
+StorageClass, the load balancer controller or the Gateway API. Each miss names the command that installs it.
 """
 _EXAMPLE = """\
 examples:
@@ -42,6 +43,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from cluster.cli.preflight import print_findings
     from cluster.errors import EnvironmentSettingsError
     from cluster.kuberay.client.client import connect
     from cluster.kuberay.manifests.render import service_documents, training_documents
@@ -60,7 +62,9 @@ def _run(args: argparse.Namespace) -> int:
                 documents += read_documents(path.read_text(encoding="utf-8"), str(path))
             except OSError as error:
                 raise EnvironmentSettingsError(f"{path}: {error.strerror}") from error
-    schemas = schemas_of(read_crds(args.crds) if args.crds else connect(args.context).crds())
+    client = None if args.crds else connect(args.context)
+    missing = print_findings(client, args) if client and args.env else 0
+    schemas = schemas_of(client.crds() if client else read_crds(args.crds))
     faults = Checker(schemas).check(documents)
     for fault in faults:
         print(fault, file=sys.stderr)
@@ -70,4 +74,4 @@ def _run(args: argparse.Namespace) -> int:
         f"{len(documents)} documents, {len(faults)} faults"
         + (f"; {unread} CEL rules of the CRDs are checked by the API server only" if unread else "")
     )
-    return 1 if faults else 0
+    return 1 if faults or missing else 0

@@ -31,6 +31,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         help="create the environment's namespace if it does not exist",
     )
     apply.add_argument(
+        "--no-preflight",
+        action="store_true",
+        help="apply without the check of the cluster's operator, add-ons and classes",
+    )
+    apply.add_argument(
         "--dry-run", action="store_true", help="let the API server check the change without applying it"
     )
     _verb(verbs, "status", _status, "show the status and conditions of an environment's Ray object")
@@ -91,10 +96,13 @@ def _place(document: dict[str, Any]) -> tuple[str, str]:
 
 
 def _apply(args: argparse.Namespace) -> int:
+    from cluster.cli.preflight import require
     from cluster.kuberay.client.field_ownership import apply
     from cluster.kuberay.client.initial_pods import starting_as_large
 
     documents, client = selected_documents(args), _connect(args)
+    if not (args.no_preflight or args.ray_only or args.training):
+        require(client, args)
     if args.create_namespace:
         name, _ = _place(documents[-1])
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}

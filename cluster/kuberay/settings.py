@@ -9,12 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cluster.autoscaling.config import PolicyConfig
 from cluster.errors import EnvironmentSettingsError
+from cluster.kuberay.ingress_settings import Cidr, IngressSettings
 from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
 
 FOLDER = Path(__file__).with_name("environments")
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 NAME_MAX = 47
 """The name of a RayCluster has at most 53 characters, of which KubeRay appends 6."""
+INCREMENTAL = "NewClusterWithIncrementalUpgrade"
+"""Upgrade strategy that moves the traffic in steps, through a Gateway."""
+_REQUEST_TIMEOUT_MS = 30_000
+"""Default of SENTIMENT_DEFAULT_TIMEOUT_MS."""
 _IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 
 
@@ -120,10 +125,22 @@ class RedisSettings(_SettingsModel):
 
     address: Annotated[
         str | None,
-        Field(description="host:port of an existing Redis, such as ElastiCache; default: rendered."),
+        Field(
+            pattern=r"^(rediss?://)?[A-Za-z0-9][-A-Za-z0-9.]*:\d{1,5}$",
+            description="Address of an existing Redis or Valkey, such as ElastiCache: host:port, or "
+            "rediss://host:port with TLS; default: rendered.",
+        ),
     ] = None
     secret: Annotated[Label, Field(description="Existing Secret with the key `password`.")] = "redis-password"
     image: str = "redis:7.4-alpine"
+    storage_class: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            description="StorageClass of the rendered Redis' disk; default: the cluster's default, which EKS "
+            "does not have.",
+        ),
+    ] = None
     disk_gib: Annotated[int, Field(ge=1)] = 8
 
 
@@ -142,7 +159,7 @@ class UpgradeSettings(_SettingsModel):
 
     @model_validator(mode="after")
     def _incremental_is_whole(self) -> Self:
-        if self.type != "NewClusterWithIncrementalUpgrade":
+        if self.type != INCREMENTAL:
             return self
         if not self.gateway_class:
             raise ValueError("an incremental upgrade needs gateway_class")
@@ -154,9 +171,17 @@ class UpgradeSettings(_SettingsModel):
 
 
 class NetworkSettings(_SettingsModel):
-    """Namespaces that may reach the pods; all others are denied."""
+    """Namespaces and addresses that may reach the pods; all others are denied."""
 
     clients: Annotated[tuple[Label, ...], Field(description="Namespaces of the service's clients.")] = ()
+    client_cidrs: Annotated[
+        tuple[Cidr, ...],
+        Field(description="Addresses of clients outside the cluster: load balancers, the probe."),
+    ] = ()
+    control_plane_cidrs: Annotated[
+        tuple[Cidr, ...],
+        Field(description="Addresses of the API server, through which a rollout reads the pods' metrics."),
+    ] = ()
     monitoring: Annotated[Label, Field(description="Namespace of Prometheus.")] = "monitoring"
     operator: Annotated[Label, Field(description="Namespace of the KubeRay operator.")] = "kuberay-system"
 
@@ -254,6 +279,9 @@ class Environment(_SettingsModel):
         Field(description="Authentication of Ray's dashboard and job API, not of the service."),
     ] = "token"
     network: NetworkSettings = NetworkSettings()
+    ingress: Annotated[
+        IngressSettings | None, Field(description="Load balancer with TLS; default: none.")
+    ] = None
     training: TrainingSettings | None = None
     environment: Annotated[
         dict[str, str],
@@ -283,6 +311,32 @@ class Environment(_SettingsModel):
             )
         if self.instance_types and self.nodes is None:
             raise ValueError("GPU pods need the section [nodes] for Karpenter")
+        return self
+
+    @model_validator(mode="after")
+    def _ingress_fits(self) -> Self:
+        if self.ingress is None:
+            return self
+        if self.upgrade.type == INCREMENTAL:
+            raise ValueError(
+                f"ingress does not go with upgrade.type {INCREMENTAL}, which has a Gateway; "
+                "set upgrade.type=NewCluster, or omit ingress"
+            )
+        if self.ingress.scheme == "internet-facing" and self.api_keys_secret is None:
+            raise ValueError(
+                "ingress.scheme internet-facing needs API keys: put them into a Secret and name it in "
+                "api_keys_secret"
+            )
+        if not self.network.client_cidrs:
+            raise ValueError(
+                "ingress needs network.client_cidrs: the addresses of the load balancer, such as the VPC's"
+            )
+        timeout_s = int(self.environment.get("SENTIMENT_DEFAULT_TIMEOUT_MS", _REQUEST_TIMEOUT_MS)) / 1000
+        if self.ingress.idle_timeout_s < timeout_s:
+            raise ValueError(
+                f"ingress.idle_timeout_s {self.ingress.idle_timeout_s} is less than the request timeout of "
+                f"{timeout_s:g} s: the load balancer would answer 504 before the service"
+            )
         return self
 
     @property

@@ -111,7 +111,12 @@ def _own_server_up(text: str, acl: str, backend: str, address: str) -> list[str]
     """Return the rules of an ACL that matches while a server of the backend with this address is up."""
     section = re.search(rf"^backend {re.escape(backend)}$(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
     servers = re.findall(r"^\s+server (\S+) (\S+):\d+ (.*)", section[1] if section else "", re.MULTILINE)
-    own = [name for name, host, options in servers if host == address and "backup" not in options.split()]
+    # Ray writes the replica of its own node as 127.0.0.1.
+    own = [
+        name
+        for name, host, options in servers
+        if host in (address, "127.0.0.1") and "backup" not in options.split()
+    ]
     return [f"    acl {acl} srv_is_up({backend}/{name})" for name in own] or [f"    acl {acl} always_false"]
 
 

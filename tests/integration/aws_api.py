@@ -15,9 +15,9 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import moto.codebuild.responses as codebuild
 import moto.eks.models as eks
@@ -72,9 +72,12 @@ class Gaps:
             if target:
                 answer = self._tags.answer(target, json.loads(_body(environ) or b"{}"))
             elif "/eks/" in signature:
-                path = (environ.get("RAW_URI") or environ["PATH_INFO"]).partition("?")[0]
+                path, _, query = (environ.get("RAW_URI") or environ["PATH_INFO"]).partition("?")
+                query = query or environ.get("QUERY_STRING", "")
                 body = json.loads(_body(environ) or b"{}")
-                answer = self._eks.answer(_region(signature), environ["REQUEST_METHOD"], path, body)
+                answer = self._eks.answer(
+                    _region(signature), environ["REQUEST_METHOD"], path, body, parse_qs(query)
+                )
         except Missing as missing:
             answer = {"__type": "ResourceNotFoundException", "message": str(missing)}
             status = "404 Not Found"
@@ -115,6 +118,7 @@ class Tags:
         return None
 
 
+_ADDON_VERSION = "v1.0.0-eksbuild.1"
 _WRAPPED = {
     "addons": ("addon", "addons"),
     "access-entries": ("accessEntry", "accessEntries"),
@@ -135,7 +139,16 @@ class Eks:
         self._kept: dict[tuple[str, str, str, str], dict[str, Any]] = {}
         self._policies: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
-    def answer(self, region: str, method: str, path: str, body: Mapping[str, Any]) -> Answer | None:
+    def answer(
+        self,
+        region: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        query: Mapping[str, Sequence[str]],
+    ) -> Answer | None:
+        if path == "/addons/supported-versions":
+            return {"addons": [_offered(addon) for addon in query.get("addonName", ())]}
         found = self._PATH.match(path)
         if found is None:
             return None
@@ -169,7 +182,7 @@ class Eks:
         made.setdefault("tags", {})
         if kind == "addons":
             name = body["addonName"]
-            made |= {"status": "ACTIVE", "health": {"issues": []}, "addonVersion": "v1.0.0-eksbuild.1"}
+            made |= {"status": "ACTIVE", "health": {"issues": []}, "addonVersion": _ADDON_VERSION}
             bound = [
                 self._make(region, cluster, _IDENTITIES, {"namespace": "kube-system", **one})
                 for one in body.get("podIdentityAssociations", ())
@@ -201,6 +214,12 @@ class Eks:
             "principalArn": principal,
             "associatedAccessPolicies": list(kept.values()),
         }
+
+
+def _offered(addon: str) -> Answer:
+    """Return an add-on with one version, which is the default."""
+    version = {"addonVersion": _ADDON_VERSION, "compatibilities": [{"defaultVersion": True}]}
+    return {"addonName": addon, "addonVersions": [version]}
 
 
 def _give_clusters_a_security_group() -> None:

@@ -27,15 +27,18 @@ from tests.terraform import terraform_environment
 
 REGION = "us-east-1"
 DATA, MODELS = f"sentiment-data-{ACCOUNT}-{REGION}", f"sentiment-models-{ACCOUNT}-{REGION}"
+PROBE_KEY = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:probe-AbCdEf"
 _PATIENCE_S = 600
-_VARIABLES = """\
-probe_url           = "http://sentiment.internal"
+_VARIABLES = f"""\
+probe_url           = "https://sentiment.internal"
 mlflow_tracking_uri = "http://mlflow.internal:5000"
 api_cidrs           = ["203.0.113.0/24"]
 admin_role_arns     = ["arn:aws:iam::123456789012:role/platform"]
 alert_emails        = ["platform@example.com"]
-ecs                 = { enabled = true }
-sagemaker           = { enabled = true, endpoint = true }
+ecs                 = {{ enabled = true }}
+sagemaker           = {{ enabled = true, endpoint = true }}
+
+probe_api_key_secret_arn = "{PROBE_KEY}"
 """
 
 

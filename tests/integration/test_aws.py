@@ -256,7 +256,8 @@ def test_terraform_and_the_manifests_name_the_same_things(installed: Installed, 
         if document["kind"] == "ServiceAccount"
     }
     assert (prod.network.monitoring, AGENT) in rendered
-    assert bound - {("kube-system", "karpenter"), ("kube-system", "ebs-csi-controller-sa")} == rendered
+    of_addons = {"karpenter", "ebs-csi-controller-sa", "aws-load-balancer-controller"}
+    assert bound - {("kube-system", account) for account in of_addons} == rendered
     groups = installed.client("logs").describe_log_groups(logGroupNamePrefix=log_group(prod.name))[
         "logGroups"
     ]
@@ -271,7 +272,12 @@ def test_the_image_is_the_same_everywhere(installed: Installed) -> None:
     assert container["image"] == model["PrimaryContainer"]["Image"] == f"{repository}:0.1.0-cuda"
     assert container["healthCheck"]["command"] == ["CMD", "sentiment", "healthy"]  # as in the Dockerfile
     assert '"sentiment", "healthy"' in (ROOT / "cluster" / "Dockerfile").read_text()
-    assert installed.client("sagemaker").describe_endpoint(EndpointName="sentiment")["EndpointStatus"]
+    sagemaker = installed.client("sagemaker")
+    endpoint = sagemaker.describe_endpoint(EndpointName="sentiment")
+    [variant] = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])[
+        "ProductionVariants"
+    ]
+    assert variant["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-4-1"  # driver 580, CUDA 13
 
 
 def test_status_says_what_is_wrong(installed: Installed) -> None:

@@ -9,13 +9,14 @@ import pytest
 from cluster.monitoring.catalog import read_catalog
 from tests.iam import allowed, listed
 from tests.integration.aws_api import ACCOUNT
-from tests.integration.installed import DATA, MODELS, REGION, Installed
+from tests.integration.installed import DATA, MODELS, PROBE_KEY, REGION, Installed
 
 
 def s3(bucket: str, key: str) -> str:
     return f"arn:aws:s3:::{bucket}/{key}"
 
 
+BALANCER = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:loadbalancer/app"
 KEY_ACTIONS = ("kms:ScheduleKeyDeletion", "kms:PutKeyPolicy")
 ROLES: Mapping[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
     # role: (required actions, forbidden actions)
@@ -122,8 +123,10 @@ ROLES: Mapping[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
         [("codepipeline:StartPipelineExecution", f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:other")],
     ),
     "function-probe": (
-        [],
+        [("secretsmanager:GetSecretValue", PROBE_KEY)],
         [
+            ("secretsmanager:GetSecretValue", PROBE_KEY.replace("probe", "other")),
+            ("secretsmanager:PutSecretValue", PROBE_KEY),
             ("s3:GetObject", s3(DATA, "marks/x")),
             ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:sentiment-alerts"),
         ],
@@ -180,6 +183,15 @@ ROLES: Mapping[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
     "sagemaker": (
         [("s3:GetObject", s3(DATA, "texts/x")), ("s3:PutObject", s3(DATA, "runs/x"))],
         [("s3:PutObject", s3(MODELS, "registry/x")), ("s3:PutObject", s3(DATA, "captured/predictions/x"))],
+    ),
+    "load-balancer-controller": (
+        [],
+        [
+            ("ec2:DeleteSecurityGroup", f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/sg-1"),
+            ("elasticloadbalancing:DeleteLoadBalancer", f"{BALANCER}/sentiment/1"),
+            ("elasticloadbalancing:CreateLoadBalancer", f"{BALANCER}/sentiment/1"),
+            ("ec2:RunInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-1"),
+        ],
     ),
     "control-plane": ([], [("kms:ScheduleKeyDeletion", "*")]),
     "karpenter": (
@@ -256,3 +268,17 @@ def test_no_policy_of_ours_allows_a_wildcard_action(installed: Installed) -> Non
         if "*" in action
     ]
     assert wide == []
+
+
+def test_the_load_balancer_controller_changes_load_balancers_of_its_cluster_alone(
+    installed: Installed,
+) -> None:
+    statements = installed.statements("sentiment-load-balancer-controller")
+    for key, actions in {
+        "aws:RequestTag/elbv2.k8s.aws/cluster": ("CreateLoadBalancer",),
+        "aws:ResourceTag/elbv2.k8s.aws/cluster": ("ModifyLoadBalancerAttributes", "DeleteLoadBalancer"),
+    }.items():
+        for action in actions:
+            call = (f"elasticloadbalancing:{action}", f"{BALANCER}/sentiment/1")
+            assert allowed(statements, *call, {key: "sentiment"})
+            assert not allowed(statements, *call, {key: "other"})

@@ -38,6 +38,7 @@ NAMESPACE, NAME = "sentiment", "sentiment"
 PATH = RAY_SERVICE.path(NAMESPACE, NAME)
 ACCOUNTS = {SERVICE_ACCOUNT.path(NAMESPACE, name) for name in ("sentiment", "sentiment-training")}
 """Service accounts without which every wait ends, since no pod can be created."""
+GATEWAY = ("upgrade.type=NewClusterWithIncrementalUpgrade", "upgrade.gateway_class=istio")
 READY = {
     "conditions": [
         {"type": "Ready", "status": "True", "reason": "NonZeroServeEndpoints", "message": ""},
@@ -114,7 +115,7 @@ def test_everything_of_an_environment_is_applied_and_a_second_time_changes_nothi
 
 
 def test_what_is_left_out_later_is_removed_and_what_others_set_stays(api: KubeApi, client: KubeRay) -> None:
-    client.apply(service())
+    client.apply(service(*GATEWAY))
     client.apply(
         {**_head(), "metadata": {**_head()["metadata"], "annotations": {"team": "nlp"}}}, manager="people"
     )
@@ -146,17 +147,17 @@ def test_a_conflict_names_the_field_and_its_manager_and_force_takes_it(api: Kube
 
 
 def test_a_dry_run_changes_nothing_and_shows_the_difference(api: KubeApi, client: KubeRay) -> None:
-    client.apply(service())
+    client.apply(service(*GATEWAY))
     before = client.get(RAY_SERVICE, NAMESPACE, NAME)
-    assert difference(before, client.apply(service(), dry_run=True)) == []
-    after = client.apply(service("upgrade.step_percent=20", "serve.max_pods=8"), dry_run=True)
+    assert difference(before, client.apply(service(*GATEWAY), dry_run=True)) == []
+    after = client.apply(service(*GATEWAY, "upgrade.step_percent=20", "serve.max_pods=8"), dry_run=True)
     assert difference(before, after) == [
         "spec.upgradeStrategy.clusterUpgradeOptions.stepSizePercent: 10 -> 20",
         "spec.serveConfigV2:",
         "  -       max_replicas: 16",
         "  +       max_replicas: 8",
     ]
-    assert api.objects[PATH]["spec"] == service()["spec"]
+    assert api.objects[PATH]["spec"] == service(*GATEWAY)["spec"]
 
 
 def test_no_crd_is_told_from_no_object(api: KubeApi, client: KubeRay) -> None:
@@ -425,7 +426,7 @@ def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_verbs_from_applying_to_deleting(api: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "--env", "prod"]) == 1
     assert "RayService sentiment (new)" in capsys.readouterr().out and set(api.objects) == ACCOUNTS
-    assert main(["apply", "--env", "prod"]) == 0
+    assert main(["apply", "--env", "prod", "--no-preflight"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "RayService sentiment applied"
     assert main(["diff", "--env", "prod"]) == 0
     assert main(["diff", "--env", "prod", "--set", "serve.max_pods=8"]) == 1
@@ -485,6 +486,9 @@ def test_the_pipelines_upgrade_changes_the_image_alone(
 def test_a_verb_that_fails_says_why_on_one_line(api: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.absent = {"karpenter.k8s.aws"}
     assert main(["apply", "--env", "prod"]) == 1
+    told = capsys.readouterr()
+    assert "missing: the cluster does not serve karpenter.k8s.aws/v1" in told.err and not told.out
+    assert main(["apply", "--env", "prod", "--no-preflight"]) == 1
     told = capsys.readouterr()
     assert told.err.startswith("error: the cluster has no EC2NodeClass") and not told.out
     assert main(["status", "--env", "prod", "--context", "nowhere"]) == 1

@@ -390,12 +390,12 @@ def test_the_verbs(
     assert main(["rollout", "status", *place]) == 0
     told = capsys.readouterr()
     assert "promoted" in told.out and "good" in told.out and not told.err
-    assert main(["apply", "--env", "prod", "--set", "serve.max_pods=8"]) == 0
+    assert main(["apply", "--env", "prod", "--no-preflight", "--set", "serve.max_pods=8"]) == 0
     assert 'applied; keeps the models of a rollout, {"champion": {"model": "good"}' in capsys.readouterr().out
     assert main(["diff", "--env", "prod", "--set", "serve.max_pods=8"]) == 0
     assert main(["diff", "--env", "prod"]) == 1
     assert "max_replicas: 8" in capsys.readouterr().out
-    assert main(["apply", "--env", "prod", "--force"]) == 0
+    assert main(["apply", "--env", "prod", "--no-preflight", "--force"]) == 0
     assert "replaces the models of a rollout" in capsys.readouterr().out
     assert cluster.owners() == {FIELD_MANAGER}
     cluster.api.update(PATH, wish(), ARGO)

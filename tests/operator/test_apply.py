@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cluster.aws.addons import storage_class
 from cluster.kuberay.client.client import FIELD_MANAGER
 from cluster.kuberay.client.resources import RAY_JOB, RAY_SERVICE, Kind
 from cluster.kuberay.manifests.render import service_documents, training_documents
@@ -85,6 +86,10 @@ def test_a_second_apply_changes_nothing(
     if name == "prod" and "nodepools.karpenter.sh" not in cluster.kubectl("get", "crd", "--output=name"):
         pytest.skip("the cluster has no Karpenter CRDs")
     given = [*options(namespace, name, *changes), *(["--training"] if kind == RAY_JOB else [])]
+    if name == "prod":
+        disk = read_environment("prod").redis
+        assert disk and disk.storage_class
+        cluster.kubectl("apply", "--filename=-", input=json.dumps(storage_class(disk.storage_class)))
     request.addfinalizer(lambda: _remove_nodes(cluster, namespace, name))
 
     first = run_cluster("apply", *given)

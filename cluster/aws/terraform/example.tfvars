@@ -8,8 +8,9 @@ alert_emails    = ["platform@example.com"]
 approval        = true
 tags            = { team = "platform" }
 
-# Once the service answers: its address as the VPC sees it.
-# probe_url = "http://internal-sentiment.example.com"
+# Once the service answers: the host of its ingress, and the secret with the probe's API key.
+# probe_url                = "https://sentiment.example.com"
+# probe_api_key_secret_arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:sentiment-probe-key-AbCdEf"
 
 # Other places for the same image.
 # ecs       = { enabled = true }

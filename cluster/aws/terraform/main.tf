@@ -118,6 +118,9 @@ module "functions" {
   key_arn        = module.data.key_arn
   buckets        = module.data.buckets
   probe_url      = var.probe_url
+
+  probe_api_key_secret_arn = var.probe_api_key_secret_arn
+
   drift_schedule = var.drift_schedule
   topic_arn      = module.monitoring.topic_arn
   metrics        = module.monitoring.namespace

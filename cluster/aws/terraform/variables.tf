@@ -62,12 +62,12 @@ variable "one_nat_gateway" {
 }
 
 variable "kubernetes_version" {
-  description = "Kubernetes version of the EKS control plane."
+  description = "Kubernetes version of the EKS control plane, its nodes and its add-ons. docs/eks-upgrade.md: end of support, and how to upgrade."
   type        = string
-  default     = "1.33"
+  default     = "1.36"
   validation {
-    condition     = can(regex("^1\\.(3[2-9]|[4-9][0-9])$", var.kubernetes_version))
-    error_message = "1.32 or later."
+    condition     = can(regex("^1\\.(3[5-9]|[4-9][0-9])$", var.kubernetes_version))
+    error_message = "1.35 or later: the standard support of earlier versions has ended, or ends in December 2026."
   }
 }
 
@@ -172,6 +172,16 @@ variable "probe_url" {
   }
 }
 
+variable "probe_api_key_secret_arn" {
+  description = "ARN of the secret in Secrets Manager whose value is the API key of the probe; default: the service requires no key."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.probe_api_key_secret_arn == "" || can(regex("^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+$", var.probe_api_key_secret_arn))
+    error_message = "The ARN of a secret: arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-SUFFIX."
+  }
+}
+
 variable "drift_schedule" {
   description = "Schedule of the drift check, in the syntax of EventBridge."
   type        = string
@@ -230,6 +240,8 @@ variable "sagemaker" {
     image_tag     = optional(string, "0.1.0-cuda")
     instance_type = optional(string, "ml.g5.xlarge")
     count         = optional(number, 1)
+
+    inference_ami_version = optional(string, "al2023-ami-sagemaker-inference-gpu-4-1")
   })
   default = {}
   validation {

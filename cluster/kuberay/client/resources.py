@@ -43,6 +43,12 @@ SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 CRD = Kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
 )
+STORAGE_CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses", namespaced=False)
+GATEWAY_CLASS = Kind(
+    "gateway.networking.k8s.io/v1", "GatewayClass", "gatewayclasses", namespaced=False, from_crd=True
+)
 _ALL = (
     RAY_SERVICE,
     RAY_CLUSTER,
@@ -55,6 +61,8 @@ _ALL = (
     Kind("apps/v1", "StatefulSet", "statefulsets"),
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+    Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways", from_crd=True),
     Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False, from_crd=True),
     Kind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False, from_crd=True),
 )

@@ -104,8 +104,8 @@ def _disruption_budget(environment: Environment) -> dict[str, Any]:
 def _network(environment: Environment) -> dict[str, Any]:
     """Return the network policy of the Ray pods.
 
-    Ingress: clients to the service, Prometheus to the metrics, the operator to the dashboard, the cluster
-        itself.
+    Ingress: clients (namespaces and addresses) to the service, the API server's proxy and Prometheus to the
+        metrics, the operator to the dashboard, the cluster itself.
     Egress: DNS, HTTPS (S3, registries, the API server), the Pod Identity agent, Redis, the cluster itself.
     """
     clients = environment.network.clients
@@ -114,6 +114,18 @@ def _network(environment: Environment) -> dict[str, Any]:
         policy["spec"]["ingress"].append(
             {"from": [_namespace(name) for name in clients], "ports": [_port(SERVE_PORT)]}
         )
+    for cidrs, ports in (
+        (environment.network.client_cidrs, [SERVE_PORT]),
+        # The API server's proxy: pods' metrics, and Serve's REST API on the head.
+        (environment.network.control_plane_cidrs, [METRICS_PORT, DASHBOARD_PORT]),
+    ):
+        if cidrs:
+            policy["spec"]["ingress"].append(
+                {
+                    "from": [{"ipBlock": {"cidr": cidr}} for cidr in cidrs],
+                    "ports": [_port(port) for port in ports],
+                }
+            )
     if environment.redis:
         policy["spec"]["egress"].append({"ports": [_port(_redis_port(environment.redis.address))]})
     return policy

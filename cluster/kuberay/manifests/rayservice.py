@@ -16,7 +16,7 @@ from cluster.kuberay.manifests.policies import TRAINING_COMPONENT, training_acco
 from cluster.kuberay.manifests.redis import gcs_fault_tolerance
 from cluster.kuberay.manifests.serve_config import serve_config
 from cluster.kuberay.manifests.training_job import CLAIM_FOLDER, entrypoint, job_name, variables
-from cluster.kuberay.settings import Environment, TrainingSettings, UpgradeSettings
+from cluster.kuberay.settings import INCREMENTAL, Environment, TrainingSettings, UpgradeSettings
 
 API_VERSION = "ray.io/v1"
 _UNHEALTHY_S = 900
@@ -90,7 +90,7 @@ def ray_job(environment: Environment, training: TrainingSettings) -> dict[str, A
 
 
 def _upgrade(upgrade: UpgradeSettings) -> dict[str, Any]:
-    if upgrade.type != "NewClusterWithIncrementalUpgrade":
+    if upgrade.type != INCREMENTAL:
         return {"type": upgrade.type}
     return {
         "type": upgrade.type,

@@ -72,6 +72,7 @@ def redis_documents(environment: Environment, redis: RedisSettings) -> list[dict
         "metadata": {"name": "data"},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
+            **({"storageClassName": redis.storage_class} if redis.storage_class else {}),
             "resources": {"requests": {"storage": f"{redis.disk_gib}Gi"}},
         },
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from cluster.kuberay.manifests.ingress import ingress_documents
 from cluster.kuberay.manifests.karpenter import node_documents
 from cluster.kuberay.manifests.policies import guard_documents, training_guards
 from cluster.kuberay.manifests.rayservice import ray_job, ray_service
@@ -15,10 +16,11 @@ Document = dict[str, Any]
 
 
 def service_documents(environment: Environment) -> list[Document]:
-    """Return the service's documents: nodes, accounts and policies, Redis, and the RayService last."""
+    """Return the service's documents: nodes, accounts, policies, ingress, Redis, and the RayService last."""
     return [
         *node_documents(environment),
         *guard_documents(environment),
+        *ingress_documents(environment),
         *(redis_documents(environment, environment.redis) if environment.redis else []),
         ray_service(environment),
     ]

@@ -118,6 +118,7 @@ _BUILTIN: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("apps", "v1", "StatefulSet"): (*_ABOUT, "spec"),
     ("policy", "v1", "PodDisruptionBudget"): (*_ABOUT, "spec"),
     ("networking.k8s.io", "v1", "NetworkPolicy"): (*_ABOUT, "spec"),
+    ("networking.k8s.io", "v1", "Ingress"): (*_ABOUT, "spec"),
 }
 
 

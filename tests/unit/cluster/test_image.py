@@ -18,6 +18,7 @@ import pytest
 
 from cluster.kuberay.manifests.pods import HAPROXY, USER_ID, worker_group
 from cluster.kuberay.settings import environments, read_environment
+from serve_app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
@@ -125,6 +126,15 @@ def test_the_lock_of_serving_has_no_training_and_no_control_plane() -> None:
     names = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "serve.txt").read_text(), re.M))
     assert {"ray", "torch", "transformers"} <= names
     assert not names & {"kubernetes", "mlflow", "peft", "pandas", "locust", "pytest", "moto"}
+
+
+def test_the_cuda_image_does_not_serve_on_a_cpu() -> None:
+    """With `auto`, a container without a GPU or with an old driver would serve on the CPU."""
+    variables = dict(
+        pair.split("=", 1) for word, rest in stages()["cuda"].steps if word == "ENV" for pair in rest.split()
+    )
+    assert Settings.model_fields["device"].default == "auto"
+    assert variables["SENTIMENT_DEVICE"] == "cuda"
 
 
 @pytest.mark.parametrize("target", [*SERVING, "train"])

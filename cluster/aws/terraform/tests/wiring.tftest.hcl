@@ -1,6 +1,9 @@
 # With a provider that only pretends: names, wiring, and which variables are refused.
 #   python -m cluster.aws.package build/functions && terraform -chdir=cluster/aws/terraform test
 mock_provider "aws" {
+  mock_data "aws_eks_addon_version" {
+    defaults = { version = "v1.20.0-eksbuild.1" }
+  }
   mock_data "aws_caller_identity" {
     defaults = { account_id = "123456789012" }
   }
@@ -88,7 +91,7 @@ run "what_is_refused" {
     region                = "somewhere"
     vpc_cidr              = "10.0.0.0/24"
     zones                 = 1
-    kubernetes_version    = "1.29"
+    kubernetes_version    = "1.34"
     api_cidrs             = ["0.0.0.0/0"]
     admin_role_arns       = ["arn:aws:iam::123456789012:user/someone"]
     core_nodes            = { count = 1 }
@@ -97,14 +100,17 @@ run "what_is_refused" {
     mlflow_tracking_uri   = "mlflow:5000"
     alert_emails          = ["nobody"]
     probe_url             = "http://sentiment/v1/classify"
-    drift_schedule        = "daily"
-    usd_per_pod_hour      = 0
-    ecs                   = { enabled = true, instance_type = "m6i.large" }
-    sagemaker             = { endpoint = true }
+
+    probe_api_key_secret_arn = "the-key-itself"
+
+    drift_schedule   = "daily"
+    usd_per_pod_hour = 0
+    ecs              = { enabled = true, instance_type = "m6i.large" }
+    sagemaker        = { endpoint = true }
   }
   expect_failures = [
     var.name, var.namespace, var.region, var.vpc_cidr, var.zones, var.kubernetes_version, var.api_cidrs,
     var.admin_role_arns, var.core_nodes, var.keep_predictions_days, var.keep_logs_days, var.mlflow_tracking_uri,
-    var.alert_emails, var.probe_url, var.drift_schedule, var.usd_per_pod_hour, var.ecs, var.sagemaker,
+    var.alert_emails, var.probe_url, var.probe_api_key_secret_arn, var.drift_schedule, var.usd_per_pod_hour, var.ecs, var.sagemaker,
   ]
 }

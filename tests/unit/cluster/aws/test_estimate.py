@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +16,24 @@ from cluster.cost.prices import read_books
 from cluster.errors import CostInputError
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import read_catalog
+from tests.conftest import ROOT
 
 PRICES, CATALOG = read_prices(), read_catalog()
 
 
 def resource(kind: str, mode: str = "managed", **values: Any) -> dict[str, Any]:
     return {"type": kind, "mode": mode, "values": values}
+
+
+ENDPOINT = {
+    "Type": "AWS::SageMaker::EndpointConfig",
+    "Properties": {"ProductionVariants": [{"InstanceType": "ml.g5.xlarge", "InitialInstanceCount": 1}]},
+}
+CLUSTER = "EKS 1.36, standard support to 2027-08-02"
+
+
+def cluster(version: str, support: str = "STANDARD") -> dict[str, Any]:
+    return resource("aws_eks_cluster", version=version, upgrade_policy=[{"support_type": support}])
 
 
 def plan(*resources: dict[str, Any], inner: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
@@ -35,14 +50,42 @@ def priced(*resources: dict[str, Any], inner: tuple[dict[str, Any], ...] = ()) -
 def test_what_is_billed_by_the_hour_and_by_the_month() -> None:
     # 730 h at $0.10, and at $0.045 twice; $1 a key.
     lines = priced(
-        resource("aws_eks_cluster"),
+        cluster("1.36"),
         inner=(resource("aws_nat_gateway"), resource("aws_nat_gateway"), resource("aws_kms_key")),
     )
     assert lines == {
-        "aws_eks_cluster": Line("aws_eks_cluster", 1, Decimal("73.00")),
+        CLUSTER: Line(CLUSTER, 1, Decimal("73.00")),
         "aws_nat_gateway": Line("aws_nat_gateway", 2, Decimal("65.700")),
         "aws_kms_key": Line("aws_kms_key", 1, Decimal("1.00")),
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "support", "day", "month"),
+    [
+        ("1.33", "EXTENDED", date(2026, 11, 30), "438.00"),  # 730 h at $0.60, since 2026-07-29
+        ("1.33", "EXTENDED", date(2026, 7, 28), "73.00"),
+        ("1.33", "STANDARD", date(2026, 11, 30), "73.00"),  # AWS upgrades it instead of billing it
+        ("1.36", "EXTENDED", date(2026, 11, 30), "73.00"),
+        ("1.36", "EXTENDED", date(2027, 8, 2), "438.00"),
+    ],
+)
+def test_the_price_of_eks_is_that_of_its_support(version: str, support: str, day: date, month: str) -> None:
+    lines = estimate(plan(cluster(version, support)), PRICES, CATALOG, day)
+    [line] = [line for line in lines if line.what.startswith(f"EKS {version}, ")]
+    assert line.month == Decimal(month)
+
+
+def test_a_version_of_eks_without_a_date_is_named() -> None:
+    with pytest.raises(CostInputError, match=r"1\.99"):
+        priced(cluster("1.99"))
+
+
+def test_the_default_version_is_in_standard_support() -> None:
+    text = (ROOT / "cluster" / "aws" / "terraform" / "variables.tf").read_text(encoding="utf-8")
+    block = text.partition('variable "kubernetes_version"')[2]
+    version = re.search(r'default\s*=\s*"([^"]+)"', block)
+    assert version and PRICES.eks.standard_support_until[version[1]] > PRICES.dated
 
 
 def test_instances_of_every_place() -> None:
@@ -50,8 +93,8 @@ def test_instances_of_every_place() -> None:
     lines = priced(
         resource("aws_eks_node_group", instance_types=["m6i.xlarge"], scaling_config=[{"desired_size": 2}]),
         resource(
-            "aws_sagemaker_endpoint_configuration",
-            production_variants=[{"instance_type": "ml.g5.xlarge", "initial_instance_count": 1}],
+            "aws_cloudformation_stack",
+            template_body=json.dumps({"Resources": {"Configuration": ENDPOINT}}),
         ),
         inner=(
             resource("aws_launch_template", instance_type="g5.xlarge"),
@@ -86,7 +129,7 @@ def test_an_instance_without_a_price_is_named() -> None:
 
 
 def test_the_bill_adds_up() -> None:
-    lines = [Line("aws_eks_cluster", 1, Decimal("73.00")), Line("aws_kms_key", 2, Decimal("2.00"))]
+    lines = [Line(CLUSTER, 1, Decimal("73.00")), Line("aws_kms_key", 2, Decimal("2.00"))]
     text = bill(lines, PRICES, read_environment("prod"), read_books()["list"])
     # Two g5.4xlarge: 2 x 1.624 x 730 = 2,371.04; four g5.12xlarge: 4 x 5.672 x 730 = 16,562.24
     for figure in ("75.00", "2,371.04", "2,446.04", "16,562.24", "16,637.24"):

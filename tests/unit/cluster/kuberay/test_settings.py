@@ -52,8 +52,11 @@ def test_set_changes_one_place(change: str, value: object) -> None:
             " {name='a', instance_type='g5.xlarge', max_pods=9}]",
             "same name",
         ),
-        ("upgrade.step_percent=50", "more than surge_percent"),
-        ("upgrade.gateway_class=", "needs gateway_class"),
+        (
+            "upgrade={type='NewClusterWithIncrementalUpgrade', gateway_class='istio', step_percent=50}",
+            "more than surge_percent",
+        ),
+        ("upgrade.type=NewClusterWithIncrementalUpgrade", "needs gateway_class"),
         ("image=registry/sentiment:latest", "latest"),
         ("image=registry/sentiment", "image"),
         ("serve.max_pods", "key=value"),

@@ -21,27 +21,45 @@ resource "aws_sagemaker_model" "this" {
   }
 }
 
-resource "aws_sagemaker_endpoint_configuration" "this" {
-  for_each    = local.endpoint
-  name        = aws_sagemaker_model.this[each.key].name
-  kms_key_arn = startswith(each.value.instance_type, "ml.g5.") ? null : var.key_arn # g5's own disk is encrypted by itself
-  production_variants {
-    variant_name                                      = "all"
-    model_name                                        = aws_sagemaker_model.this[each.key].name
-    instance_type                                     = each.value.instance_type
-    initial_instance_count                            = each.value.count
-    container_startup_health_check_timeout_in_seconds = 600
-    model_data_download_timeout_in_seconds            = 600
-  }
+# A stack, because the provider's aws_sagemaker_endpoint_configuration 5.100 rejects the AMI version with driver 580.
+# SageMaker's default driver of ml.g5 is 470: too old for CUDA 13, and the image would find no GPU.
+locals {
+  configuration = { for key, one in local.endpoint : key => jsonencode({
+    Description = "Endpoint configuration of ${var.name}"
+    Resources = {
+      Configuration = {
+        Type = "AWS::SageMaker::EndpointConfig"
+        Properties = { # no KmsKeyId: the local disks of g5 are encrypted by the hardware
+          ProductionVariants = [{
+            VariantName                                 = "all"
+            ModelName                                   = aws_sagemaker_model.this[key].name
+            InstanceType                                = one.instance_type
+            InitialInstanceCount                        = one.count
+            InitialVariantWeight                        = 1
+            InferenceAmiVersion                         = one.inference_ami_version
+            ContainerStartupHealthCheckTimeoutInSeconds = 600
+            ModelDataDownloadTimeoutInSeconds           = 600
+          }]
+        }
+      }
+    }
+    Outputs = { Name = { Value = { "Fn::GetAtt" = ["Configuration", "EndpointConfigName"] } } }
+  }) }
+}
+
+resource "aws_cloudformation_stack" "sagemaker" {
+  for_each      = local.endpoint
+  name          = "${var.name}-endpoint-${substr(sha1(local.configuration[each.key]), 0, 8)}"
+  template_body = local.configuration[each.key]
   lifecycle {
-    create_before_destroy = true # an endpoint never lacks one
+    create_before_destroy = true # the endpoint changes to the new configuration before the old one is deleted
   }
 }
 
 resource "aws_sagemaker_endpoint" "this" {
   for_each             = local.endpoint
   name                 = var.name
-  endpoint_config_name = aws_sagemaker_endpoint_configuration.this[each.key].name
+  endpoint_config_name = aws_cloudformation_stack.sagemaker[each.key].outputs["Name"]
 }
 
 resource "aws_security_group" "sagemaker" {

@@ -2,14 +2,21 @@
 locals {
   managed = "arn:${var.arns.partition}:iam::aws:policy"
   addons = {
-    vpc-cni                = null
+    vpc-cni                = null # its settings: local.addon_settings
     kube-proxy             = null
     coredns                = null
     eks-pod-identity-agent = null
     metrics-server         = null
     aws-ebs-csi-driver     = { account = "ebs-csi-controller-sa", policy = "${local.managed}/service-role/AmazonEBSCSIDriverPolicy" }
   }
-  before_nodes = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent"]
+  before_nodes   = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent"]
+  addon_settings = { vpc-cni = jsonencode({ enableNetworkPolicy = "true" }) } # the default enforces no NetworkPolicy
+  # One group per zone: an EBS volume, such as that of Redis, stays in its zone, and so does a node that is replaced.
+  core_groups = min(var.core_nodes.count, length(var.subnet_ids))
+  core = { for index in range(local.core_groups) : tostring(index) => {
+    subnet = var.subnet_ids[index]
+    nodes  = floor(var.core_nodes.count / local.core_groups) + (index < var.core_nodes.count % local.core_groups ? 1 : 0)
+  } }
 }
 
 resource "aws_cloudwatch_log_group" "control_plane" {
@@ -34,6 +41,9 @@ resource "aws_eks_cluster" "this" {
     provider {
       key_arn = var.key_arn
     }
+  }
+  upgrade_policy {
+    support_type = "STANDARD" # at the end of standard support AWS upgrades the cluster instead of billing extended support
   }
   vpc_config {
     subnet_ids              = var.subnet_ids
@@ -70,17 +80,19 @@ resource "aws_launch_template" "core" {
 }
 
 resource "aws_eks_node_group" "core" {
+  for_each        = local.core
   cluster_name    = aws_eks_cluster.this.name
-  node_group_name = "core"
+  node_group_name = "core-${each.key}"
+  version         = aws_eks_cluster.this.version
   node_role_arn   = aws_iam_role.core_node.arn
-  subnet_ids      = var.subnet_ids
+  subnet_ids      = [each.value.subnet]
   ami_type        = "AL2023_x86_64_STANDARD"
   instance_types  = [var.core_nodes.instance_type]
   capacity_type   = "ON_DEMAND"
   scaling_config {
-    desired_size = var.core_nodes.count
-    min_size     = var.core_nodes.count
-    max_size     = var.core_nodes.count + 1 # one more while nodes are replaced
+    desired_size = each.value.nodes
+    min_size     = each.value.nodes
+    max_size     = each.value.nodes + 1 # one more while nodes are replaced
   }
   update_config {
     max_unavailable = 1
@@ -92,16 +104,29 @@ resource "aws_eks_node_group" "core" {
   depends_on = [aws_iam_role_policy_attachment.core_node, aws_eks_addon.before_nodes]
 }
 
+# AWS's default version for this Kubernetes version: a newer Kubernetes version also updates the add-ons.
+data "aws_eks_addon_version" "this" {
+  for_each           = local.addons
+  addon_name         = each.key
+  kubernetes_version = var.kubernetes_version
+}
+
 resource "aws_eks_addon" "before_nodes" {
-  for_each     = toset(local.before_nodes)
-  cluster_name = aws_eks_cluster.this.name
-  addon_name   = each.key
+  for_each                    = toset(local.before_nodes)
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  addon_version               = data.aws_eks_addon_version.this[each.key].version
+  configuration_values        = lookup(local.addon_settings, each.key, null)
+  resolve_conflicts_on_update = "OVERWRITE"
 }
 
 resource "aws_eks_addon" "after_nodes" {
   for_each     = { for name, identity in local.addons : name => identity if !contains(local.before_nodes, name) }
   cluster_name = aws_eks_cluster.this.name
   addon_name   = each.key
+
+  addon_version               = data.aws_eks_addon_version.this[each.key].version
+  resolve_conflicts_on_update = "OVERWRITE"
   dynamic "pod_identity_association" {
     for_each = each.value == null ? [] : [each.value]
     content {

@@ -4,9 +4,12 @@ locals {
     probe = {
       says      = "Asks the service what it must know"
       timeout_s = 15
-      variables = { PROBE_URL = var.probe_url }
-      vpc       = true                                                                                                                                                                      # the service answers inside the VPC alone
-      may       = [{ Sid = "SendMetrics", Effect = "Allow", Action = "cloudwatch:PutMetricData", Resource = "*", Condition = { StringEquals = { "cloudwatch:namespace" = var.metrics } } }] # knows no resources
+      variables = merge({ PROBE_URL = var.probe_url }, local.has_key ? { PROBE_API_KEY_SECRET = var.probe_api_key_secret_arn } : {})
+      vpc       = true # the service answers inside the VPC alone
+      may = concat(
+        [{ Sid = "SendMetrics", Effect = "Allow", Action = "cloudwatch:PutMetricData", Resource = "*", Condition = { StringEquals = { "cloudwatch:namespace" = var.metrics } } }], # knows no resources
+        [for arn in [var.probe_api_key_secret_arn] : { Sid = "ReadTheKey", Effect = "Allow", Action = "secretsmanager:GetSecretValue", Resource = arn } if local.has_key],
+      )
     }
     drift_check = {
       says      = "Starts the drift job; turns its verdict into a metric"
@@ -44,6 +47,7 @@ locals {
       ]
     }
   }
+  has_key = var.probe_api_key_secret_arn != ""
   # The probe exists only if the URL of the service is set.
   live  = { for name, one in local.functions : name => one if name != "probe" || var.probe_url != "" }
   dead  = "${var.name}-functions-dead"

@@ -5,6 +5,7 @@ variable "keep_logs_days" { type = number }
 variable "key_arn" { type = string }
 variable "buckets" { type = map(object({ name = string, arn = string })) }
 variable "probe_url" { type = string }
+variable "probe_api_key_secret_arn" { type = string }
 variable "drift_schedule" { type = string }
 variable "topic_arn" { type = string }
 variable "metrics" { type = string }

@@ -293,8 +293,14 @@ def test_only_named_namespaces_reach_the_service() -> None:
         "kuberay-system": [8265, 52365, 8000],
         "monitoring": [8080, 9101],
         "ingress": [8000],
-        "sentiment": [8000],
     }
+    ranges = {
+        source["ipBlock"]["cidr"]: [port["port"] for port in rule["ports"]]
+        for rule in policy["ingress"]
+        for source in rule["from"]
+        if "ipBlock" in source and {"port": 8000, "protocol": "TCP"} in rule["ports"]
+    }
+    assert ranges == {"10.40.0.0/16": [8000]}, "the load balancer and the probe"
 
 
 @pytest.mark.parametrize("name", environments())

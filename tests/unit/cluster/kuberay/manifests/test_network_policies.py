@@ -1,0 +1,102 @@
+"""Every flow of the service, evaluated on the rendered NetworkPolicies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cluster.kuberay.manifests.labels import COMPONENT_LABEL, INSTANCE_LABEL
+from cluster.kuberay.manifests.policies import TRAINING_COMPONENT
+from cluster.kuberay.manifests.render import service_documents
+from cluster.kuberay.settings import read_environment
+from tests.unit.cluster.kuberay.network_policy import Peer, is_allowed
+
+NAMESPACE = "sentiment"
+
+
+def ray(component: str) -> Peer:
+    return Peer(NAMESPACE, {INSTANCE_LABEL: "sentiment", COMPONENT_LABEL: component}, "10.40.17.4")
+
+
+HEAD, WORKER, TRAINING = ray("ray-head"), ray("ray-worker"), ray(TRAINING_COMPONENT)
+REDIS = Peer(NAMESPACE, {INSTANCE_LABEL: "sentiment-redis"}, "10.40.17.5")
+NEIGHBOUR = Peer(NAMESPACE, {INSTANCE_LABEL: "other"}, "10.40.17.6")
+OPERATOR = Peer("kuberay-system", address="10.40.17.7")
+AGENT = Peer("monitoring", address="10.40.17.8")
+INGRESS = Peer("ingress", address="10.40.17.9")
+VPC = Peer(address="10.40.240.9")
+"""Load balancer, probe, or the API server's network interface."""
+INTERNET = Peer(address="203.0.113.9")
+DNS = Peer("kube-system", address="10.40.17.10")
+IDENTITY = Peer(address="169.254.170.23")
+METADATA = Peer(address="169.254.169.254")
+POD_RANGE = "10.40.16.0/20"
+"""CIDR block of the pods in these tests, without the addresses of the load balancer."""
+
+FLOWS = [
+    # who, to whom, port, why, allowed
+    (VPC, WORKER, 8000, "load balancer and probe: requests", True),
+    (VPC, WORKER, 8080, "API server's proxy: metrics that a rollout reads", True),
+    (VPC, HEAD, 8265, "API server's proxy: Serve's REST API", True),
+    (VPC, WORKER, 8265, "API server's proxy: the same port of a worker, where nothing listens", True),
+    (VPC, HEAD, 6379, "GCS, from the VPC", False),
+    (VPC, WORKER, 10001, "Ray client, from the VPC", False),
+    (VPC, REDIS, 6379, "the head's state, from the VPC", False),
+    (INTERNET, WORKER, 8000, "requests that bypass the load balancer", False),
+    (INTERNET, HEAD, 8265, "Ray's dashboard", False),
+    (INGRESS, WORKER, 8000, "ingress controller in the cluster", True),
+    (INGRESS, HEAD, 8265, "Ray's dashboard", False),
+    (OPERATOR, HEAD, 8265, "operator: serve config", True),
+    (OPERATOR, WORKER, 52365, "operator: health of the node", True),
+    (OPERATOR, WORKER, 8000, "operator: health of the proxy", True),
+    (AGENT, WORKER, 8080, "metrics of Ray and of the service", True),
+    (AGENT, WORKER, 9101, "metrics of HAProxy", True),
+    (HEAD, WORKER, 40123, "Ray between its nodes", True),
+    (WORKER, HEAD, 6379, "GCS", True),
+    (HEAD, REDIS, 6379, "state of the head", True),
+    (WORKER, REDIS, 6379, "clean-up with the labels of the pods", True),
+    (NEIGHBOUR, REDIS, 6379, "another application", False),
+    (REDIS, WORKER, 8000, "Redis opens no connections", False),
+    (TRAINING, WORKER, 40123, "training reaches the service's Ray", True),
+    (WORKER, INTERNET, 443, "S3, ECR, the API server", True),
+    (WORKER, INTERNET, 80, "plain HTTP", False),
+    (WORKER, DNS, 53, "names", True),
+    (WORKER, IDENTITY, 80, "EKS Pod Identity", True),
+    (WORKER, METADATA, 80, "credentials of the node", False),
+]
+
+
+def with_narrow_clients() -> list[dict[str, object]]:
+    """Return the policies of prod with only the load balancer's subnets as clients."""
+    changes = ['network.client_cidrs=["10.40.240.0/20"]', 'network.control_plane_cidrs=["10.40.240.0/20"]']
+    return policies(*changes)
+
+
+def policies(*changes: str) -> list[dict[str, object]]:
+    documents = service_documents(read_environment("prod", changes))
+    return [document for document in documents if document["kind"] == "NetworkPolicy"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "allowed"),
+    [pytest.param(s, t, port, allowed, id=f"{port}: {why}") for s, t, port, why, allowed in FLOWS],
+)
+def test_flow(source: Peer, target: Peer, port: int, allowed: bool) -> None:
+    assert is_allowed(with_narrow_clients(), source, target, port) is allowed
+
+
+def test_names_are_also_resolved_over_udp() -> None:
+    assert is_allowed(with_narrow_clients(), WORKER, DNS, 53, "UDP")
+
+
+def test_without_address_ranges_the_load_balancer_and_the_api_server_are_cut_off() -> None:
+    bare = policies("network.client_cidrs=[]", "network.control_plane_cidrs=[]")
+    assert not is_allowed(bare, VPC, WORKER, 8000) and not is_allowed(bare, VPC, WORKER, 8080)
+
+
+def test_the_vpc_of_terraform_contains_the_load_balancer_and_the_api_server() -> None:
+    shipped = policies()
+    assert is_allowed(shipped, VPC, WORKER, 8000) and is_allowed(shipped, VPC, HEAD, 8265)
+    assert not is_allowed(shipped, INTERNET, WORKER, 8000)
+    assert not is_allowed(shipped, replace(VPC, address="10.41.0.1"), WORKER, 8000)
