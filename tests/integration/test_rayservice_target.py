@@ -250,13 +250,13 @@ def test_an_apply_of_the_cluster_leaves_the_canary_where_it_is(cluster: Cluster)
     notes: list[str] = []
 
     def change_bounds() -> None:
-        notes.append(apply(cluster.client, wish("serve.max_pods=8", "upgrade.step_percent=20")).note)
+        notes.append(apply(cluster.client, wish("serve.max_pods=8", "upgrade.type=None")).note)
 
     cluster.when_canary_is_in(change_bounds)
     assert cluster.start().state is RolloutState.PROMOTED
     assert "keeps the models" in notes[0] and '"good"' in notes[0]
     spec = cluster.api.objects[PATH]["spec"]
-    assert spec["upgradeStrategy"]["clusterUpgradeOptions"]["stepSizePercent"] == 20
+    assert spec["upgradeStrategy"] == {"type": "None"}
     [deployment] = cluster.serve_config()["applications"][0]["deployments"]
     assert deployment["autoscaling_config"]["max_replicas"] == 8
     assert TrafficSplit("old") not in cluster.world.splits[1:]
