@@ -184,7 +184,7 @@ def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifi
     from serve_app.model.classifier import Classifier
 
     bundle = store.fetch(uri, cache_dir=settings.cache_dir)
-    return bundle, Classifier(bundle, device=settings.device, dtype=settings.dtype, threads=threads)
+    return bundle, Classifier(bundle, device=settings.device, dtype=settings.precision, threads=threads)
 
 
 def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:

@@ -1,21 +1,25 @@
 """Settings of a replica, each from one environment variable. No other module reads os.environ."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serve_app.errors import SettingsError
 
 Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 LogPrivacy = Literal["full", "redacted", "hash"]
 
 BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 """Default of `max_batch_tokens` by device type."""
+
+
+_log = logging.getLogger("ray.serve")
 
 
 class Settings(BaseSettings):
@@ -43,10 +47,14 @@ class Settings(BaseSettings):
     device: Device = Field(
         default="auto", description="Device; auto is CUDA if it is available, otherwise the CPU."
     )
-    dtype: Dtype = Field(
+    precision: Precision = Field(
         default="auto",
-        description="Data type of the weights; auto is bfloat16 on CUDA (float16 on GPUs without bfloat16) "
-        "and float32 on a CPU.",
+        description="Data type of the weights; auto is bfloat16 on GPUs from compute capability 8.0 (float16 "
+        "on older ones) and on CPUs with AMX or AVX512-BF16 if the model then gives the same answers to "
+        "reference texts, otherwise float32.",
+    )
+    dtype: Precision | None = Field(
+        default=None, description="Deprecated name of SENTIMENT_PRECISION, which has priority."
     )
 
     max_batch_tokens: int | None = Field(
@@ -152,6 +160,14 @@ class Settings(BaseSettings):
         gt=0,
         description="Maximum size of unwritten log rows in bytes; further rows are dropped.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_deprecated_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("dtype") is not None:
+            _log.warning("SENTIMENT_DTYPE is deprecated and will be removed; use SENTIMENT_PRECISION instead")
+            return {"precision": values["dtype"], **values}
+        return values
 
     @field_validator("api_keys", mode="before")
     @classmethod

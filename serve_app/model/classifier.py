@@ -21,6 +21,7 @@ from serve_app.model.head import Head, heads
 from serve_app.model.packed import PackedModel, first_position, pack
 from serve_app.model.padding import places
 from serve_app.model.plain import refuse_regression
+from serve_app.model.precision import convert_if_equal, fastest_dtype
 from serve_app.model.store import Bundle
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
 
@@ -73,6 +74,7 @@ class Classifier:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        auto_dtype: torch.dtype | None = None,
         threads: int | None = None,
         packed: bool = True,
     ) -> None:
@@ -81,7 +83,9 @@ class Classifier:
         Args:
             bundle: Verified bundle from the store.
             device: "cpu", "cuda", or "auto" for CUDA if it is available.
-            dtype: "float32", "bfloat16", "float16", or "auto" for the default of the device.
+            dtype: "float32", "bfloat16", "float16", or "auto" for `auto_dtype` if the model answers the same
+                in it, otherwise float32.
+            auto_dtype: Data type that "auto" tries; None for the fastest of the device.
             threads: Number of CPU threads of the forward pass; None for torch's default.
             packed: Whether to use the packed forward if possible; False for comparisons.
 
@@ -96,16 +100,24 @@ class Classifier:
         model, tokenizer = _load(bundle)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        where = torch.device(device)
-        self._model = model.eval().to(device=where, dtype=_dtype(dtype, where))
-        self.device = str(self._model.device)
-        self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
         self.activation = _activation(model)
         self._unknown_id: int | None = tokenizer.unk_token_id
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
         _refuse_unembedded(tokenizer, model, bundle.uri)
+
+        where = torch.device(device)
+        model = model.eval()
+        if dtype == "auto":
+            references = [item.ids for item in self.preprocess(self._known_sentences())]
+            auto_dtype = auto_dtype or fastest_dtype(where)
+            model = convert_if_equal(model, auto_dtype, where, references, self._scores, bundle.uri)
+        else:
+            model = model.to(device=where, dtype=getattr(torch, dtype))
+        self._model = model
+        self.device = str(model.device)
+        self.dtype = str(model.dtype).removeprefix("torch.")
 
         self._check = self._check_texts()
         rows = [item.ids for item in self._check]
@@ -160,7 +172,7 @@ class Classifier:
             ModelFailure: The device has not enough memory for this batch.
         """
         try:
-            logits = self.logits(batch).float() / self._temperature
+            logits = self.logits(batch).float()
         except torch.OutOfMemoryError as error:
             raise ModelFailure(
                 f"not enough memory for a batch of {len(batch)} texts on {self.device}; lower "
@@ -168,8 +180,7 @@ class Classifier:
             ) from error
         if not torch.isfinite(logits).all():
             raise ArithmeticError("a score is not finite")
-        independent = self.activation == "sigmoid"
-        scores: list[list[float]] = (logits.sigmoid() if independent else logits.softmax(dim=-1)).tolist()
+        scores: list[list[float]] = self._scores(logits).tolist()
         return scores
 
     @torch.inference_mode()
@@ -245,12 +256,22 @@ class Classifier:
         if self._packed is not None:
             self._packed.undo()
 
+    def _scores(self, logits: Tensor) -> Tensor:
+        """Return the scores of float32 logits; both (texts, num_labels)."""
+        logits = logits / self._temperature
+        return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(dim=-1)
+
+    def _known_sentences(self) -> list[str]:
+        """Return the test sentences of which the tokenizer knows a part, the shortest first."""
+        lengths = {text: len(self._tokenizer.encode(text).ids) for text in SENTENCES}
+        return sorted(filter(lengths.__getitem__, SENTENCES), key=lengths.__getitem__)
+
     def _check_texts(self) -> list[Encoded]:
         """Return the acceptance check's texts; the last has the model's maximum length, up to a bound."""
-        lengths = {text: len(self._tokenizer.encode(text).ids) for text in SENTENCES}
-        sentences = sorted(filter(lengths.__getitem__, SENTENCES), key=lengths.__getitem__)
+        sentences = self._known_sentences()
         widest = sentences[-1]
-        times = min(self.max_length, _MOST_CHECKED_TOKENS) // max(1, lengths[widest] - 4) + 2
+        length = len(self._tokenizer.encode(widest).ids)
+        times = min(self.max_length, _MOST_CHECKED_TOKENS) // max(1, length - 4) + 2
         rows = [item.ids for item in self.preprocess([*sentences, " ".join([widest] * times)])]
         return [Encoded(row, truncated=False) for row in check_rows(rows[:-1], rows[-1])]
 
@@ -364,15 +385,6 @@ def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
         )
     tokenizer = load_tokenizer(bundle.folder if has_tokenizer else weights, where=bundle.uri)
     return model, tokenizer
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto":
-        dtype: torch.dtype = getattr(torch, name)
-        return dtype
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _max_length(limit: int | None, tokenizer: Any, model: PreTrainedModel) -> int:
