@@ -23,7 +23,7 @@ from serve_app.live import Live, load
 from serve_app.memory import give_back
 from serve_app.metrics import Metrics
 from serve_app.service import Classified, LiveModel, LoadFailure, Scored, Standing, Timing
-from serve_app.settings import Settings, tokenize_in_calling_thread
+from serve_app.settings import Settings, tokenize_in_calling_thread, wait_passively
 from serve_app.shadow import Label, Shadow
 
 _log = logging.getLogger("ray.serve")
@@ -55,6 +55,7 @@ class ClassifierReplica:
     def __init__(self) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         tokenize_in_calling_thread()
+        wait_passively()
         # A full disk must not fail requests. Python reports a log line that it cannot write on stderr, and
         # Serve logs stderr: a recursion that takes 0.1 s and ends in an error.
         logging.raiseExceptions = False

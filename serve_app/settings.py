@@ -218,6 +218,15 @@ def tokenize_in_calling_thread() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def wait_passively() -> None:
+    """Let OpenMP threads sleep while they wait for work, unless OMP_WAIT_POLICY is set.
+
+    By default they spin between the steps of a forward pass and after it, and take the cores from the event
+    loop, other lanes and other processes. OpenMP reads the variable when torch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def settings_of(environment: Mapping[str, str]) -> Settings:
     """Return the settings of a child process with `environment`, overridden by this process's environment.
 
