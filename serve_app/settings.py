@@ -35,12 +35,12 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         default=Path("~/.cache/sentiment-service"),
         validate_default=True,
-        description="Folder of downloaded models.",
+        description="Folder of downloaded models and of recordings.",
     )
 
     replicas: int = Field(default=1, ge=1, description="Number of replicas.")
     replica_cpus: float = Field(
-        default=1, gt=0, description="CPUs per replica; on a CPU, the number of threads."
+        default=1, gt=0, description="CPUs per replica; on a CPU, the maximum number of threads."
     )
     replica_gpus: float = Field(default=0, ge=0, description="GPUs per replica.")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from serve_app.errors import BundleInvalid, ModelFailure, UnprocessableTextError
+from serve_app.errors import BundleInvalid
 from serve_app.model import lora
 from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_logits
 from serve_app.model.head import Head, heads
@@ -22,11 +22,12 @@ from serve_app.model.packed import PackedModel, first_position, pack
 from serve_app.model.padding import places
 from serve_app.model.plain import refuse_regression
 from serve_app.model.precision import convert_if_equal, fastest_dtype
+from serve_app.model.recorded import RecordedSettings, write_recording
+from serve_app.model.scorer import WARM_UP_TEXT, Encoded, Scorer, use_threads
 from serve_app.model.store import Bundle
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
 
-WARM_UP_TEXT = "The first text, to warm up the model."
-"""Text on which every model works; it also shows whether a device that failed on other texts works."""
+__all__ = ["WARM_UP_TEXT", "Classifier", "Encoded", "use_threads"]
 
 _SHORT_CHECKS = 4
 """Number of test texts of the acceptance check that run in all variants; the last text, the longest, runs
@@ -39,33 +40,11 @@ _DEFAULT_MAX_LENGTH = 512
 """Maximum number of tokens per text for models without a limit on positions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Text as token ids, with special tokens; `unknown_tokens` of them are the unknown token."""
-
-    ids: list[int]
-    truncated: bool
-    unknown_tokens: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """Number of token ids."""
-        return len(self.ids)
-
-
-class Classifier:
-    """Sequence-classification model on its device.
-
-    Every method is thread-safe.
+class Classifier(Scorer):
+    """Sequence-classification model on its device, loaded with transformers; see `Scorer`.
 
     Attributes:
-        labels: Labels in the order of the scores.
-        max_length: Maximum number of tokens per text, with special tokens; longer texts are truncated.
-        device: Name of the device in torch, such as "cpu" or "cuda:0".
-        dtype: Data type, such as "float32".
         padding: Padding of batches that are not packed.
-        packed: Whether batches run as one row of tokens without padding.
-        graph: Whether batches run as a TorchScript graph, without the Python interpreter.
     """
 
     def __init__(
@@ -140,49 +119,6 @@ class Classifier:
         """Whether batches run as a TorchScript graph, without the Python interpreter."""
         return self._packed is not None and self._packed.graph is not None
 
-    def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise texts; return one result per text, in their order.
-
-        Raises:
-            UnprocessableTextError: The tokenizer fails on one of the texts, or returns no tokens for it.
-        """
-        try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts))
-        except Exception:  # tokenizers raise errors of any class; find the text that causes it
-            encodings = [self._encode_alone(text, index) for index, text in enumerate(texts)]
-        return [
-            self._encoded(encoding.ids, bool(encoding.overflowing), index)
-            for index, encoding in enumerate(encodings)
-        ]
-
-    @torch.inference_mode()
-    def forward(self, batch: Sequence[Encoded]) -> list[list[float]]:
-        """Score a batch.
-
-        Args:
-            batch: At least one text.
-
-        Returns:
-            scores: (len(batch), len(labels)), each in 0..1, in the order of the batch; the sum of a row is 1
-                for a
-            single-label model.
-
-        Raises:
-            ArithmeticError: A score is not finite.
-            ModelFailure: The device has not enough memory for this batch.
-        """
-        try:
-            logits = self.logits(batch).float()
-        except torch.OutOfMemoryError as error:
-            raise ModelFailure(
-                f"not enough memory for a batch of {len(batch)} texts on {self.device}; lower "
-                "SENTIMENT_MAX_BATCH_TOKENS"
-            ) from error
-        if not torch.isfinite(logits).all():
-            raise ArithmeticError("a score is not finite")
-        scores: list[list[float]] = self._scores(logits).tolist()
-        return scores
-
     @torch.inference_mode()
     def logits(self, batch: Sequence[Encoded], *, eager: bool = False) -> Tensor:
         """Return logits, (len(batch), num_labels), before the temperature, in the order of the batch.
@@ -233,18 +169,22 @@ class Classifier:
             return sum(lengths)
         return sum(max(lengths[i] for i in group) * len(group) for group in self.padding.groups(lengths))
 
-    def warm_up_batches(self, max_tokens: int, lanes: int) -> Iterator[list[Encoded]]:
-        """Yield batches that warm up the model and measure the device's throughput.
-
-        One short text, then a full batch for each lane; each twice, because the first one is not measured.
-
-        Args:
-            max_tokens: Maximum number of tokens of a batch.
-            lanes: Number of batches that run in parallel.
-        """
-        short, longer = self.preprocess([WARM_UP_TEXT, 8 * WARM_UP_TEXT])
-        yield from [[short]] * 2
-        yield from [[longer] * max(1, max_tokens // longer.tokens) * lanes] * 2
+    def record_to(self, folder: Path) -> None:
+        """Write a recording of the packed model into an existing folder; requires `graph`."""
+        assert self._packed is not None and self._packed.graph is not None
+        settings = RecordedSettings(
+            labels=self.labels,
+            temperature=self._temperature,
+            activation=self.activation,
+            max_length=self.max_length,
+            dtype=self.dtype,
+            first_position=self._packed.first_position,
+            unknown_id=self._unknown_id,
+            structure=self._packed.graph.structure,
+            checked=[item.ids for item in self._check],
+        )
+        logits = self.logits(self._check)
+        write_recording(folder, settings, self._packed.graph, logits, self._tokenizer)
 
     def close(self) -> None:
         """Remove the packed forward from the model. No call may be running, and none may follow.
@@ -255,11 +195,6 @@ class Classifier:
         """
         if self._packed is not None:
             self._packed.undo()
-
-    def _scores(self, logits: Tensor) -> Tensor:
-        """Return the scores of float32 logits; both (texts, num_labels)."""
-        logits = logits / self._temperature
-        return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(dim=-1)
 
     def _known_sentences(self) -> list[str]:
         """Return the test sentences of which the tokenizer knows a part, the shortest first."""
@@ -302,30 +237,11 @@ class Classifier:
         embeddings = head.of_texts(given, of_groups, left=self.padding.left)
         return logits, embeddings[places(groups, embeddings.device)]
 
-    def _encode_alone(self, text: str, index: int) -> Any:
-        try:
-            return self._tokenizer.encode(text)
-        except Exception as error:
-            message = f"the tokenizer cannot process this text: {type(error).__name__}"
-            raise UnprocessableTextError(message, index) from error
-
-    def _encoded(self, ids: list[int], truncated: bool, index: int) -> Encoded:
-        if not ids:
-            raise UnprocessableTextError("the tokenizer returns no tokens for this text", index)
-        unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
-        return Encoded(ids, truncated, unknown_tokens)
-
     @torch.inference_mode()
     def padded_logits(self, rows: Sequence[list[int]]) -> Tensor:
         """Return the logits of texts padded to the longest, (len(rows), num_labels), in their order."""
         logits: Tensor = self._model(**self.padding.tensors(rows, self._model.device)).logits
         return logits
-
-
-def use_threads(count: int) -> None:
-    """Set the number of CPU threads of forward passes in the calling thread."""
-    if count != torch.get_num_threads():
-        torch.set_num_threads(count)
 
 
 def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:

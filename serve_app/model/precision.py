@@ -9,13 +9,16 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from serve_app.errors import BundleInvalid
 from serve_app.model.acceptance import plain_logits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SCORE_TOLERANCE = 0.02
 """Maximum difference of a score of a reference text between the two precisions. The built-in model's largest

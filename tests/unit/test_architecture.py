@@ -21,7 +21,10 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "cluster", "train", "serve_app", "loadtest", "tests"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
-MODEL = ("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "tokenizer")
+MODEL = (
+    *("acceptance", "classifier", "graph", "head", "lora", "packed", "padding", "precision", "recorded"),
+    *("recording_cache", "scorer", "tokenizer"),
+)
 TORCH = {f"serve_app/model/{name}.py" for name in MODEL}
 PYARROW = "serve_app/capture/parquet.py"
 MLFLOW = "train/registry/tracking.py"
