@@ -1,8 +1,8 @@
 """Few connections, in process: `python -m benchmarks.latency.small_batches`.
 
 Clients in a closed loop send one text each to a batcher. Compares two batchers in turns: one gives a batch
-without followers the entire device, the other only if the batch is long enough for that to pay. Prints
-requests per second and CPU time per request, medians over the rounds, and the median ratio of the rounds.
+without followers the entire device, the other one lane. Prints requests per second and CPU time per request,
+medians over the rounds, and the median ratio of the rounds. OMP_WAIT_POLICY is that of the environment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from benchmarks.latency.models import load_recorded
 from serve_app.batching.admission import BatchLimits
 from serve_app.batching.batcher import Batcher
 from serve_app.model.scorer import WARM_UP_TEXT, Encoded, Scorer, use_threads
-from serve_app.settings import wait_passively
 
 _CONNECTIONS = (1, 2, 4, 8)
 _LENGTHS = (1, 3, 1, 8, 2, 1, 12, 2)  # of the texts, about 10 tokens each
@@ -33,7 +32,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="seconds a turn (default: 1)")
     parser.add_argument("--threads", type=int, default=2, metavar="THREADS", help="threads (default: 2)")
     args = parser.parse_args()
-    wait_passively()
     asyncio.run(_compare(args.rounds, args.seconds, args.threads))
     return 0
 
@@ -68,7 +66,7 @@ def _batcher(classifier: Scorer, threads: int, min_parallel_tokens: float) -> Ba
         use_threads(threads if is_alone else 1)
         return classifier.forward(batch)
 
-    limits = BatchLimits(max_batch_tokens=512)
+    limits = BatchLimits(max_batch_tokens=512, max_queue_wait_s=1000)
     return Batcher(forward, limits, lanes=threads, min_parallel_tokens=min_parallel_tokens)
 
 
