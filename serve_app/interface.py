@@ -26,7 +26,7 @@ class LiveModel:
         activation: Function that turns logits into scores: "softmax", or "sigmoid" for multi-label models.
         max_length: Maximum number of tokens per text; longer texts are truncated.
         device: Such as "cpu" or "cuda:0".
-        dtype: Such as "float32".
+        dtype: Data type of the weights, such as "float32"; with the precision "auto" the selected one.
         packed: Whether batches run without padding.
         graph: Whether batches run as a TorchScript graph, without the Python interpreter.
         loaded_at: Time of loading: UTC, ISO 8601.

@@ -130,7 +130,7 @@ class Metrics:
         self._waiting = Gauge("sentiment_queue_items", "Number of texts that wait for the device.")
         self._model = Gauge(
             "sentiment_model_info",
-            "1 for the live model, and for the shadow model (role shadow).",
+            "1 for the live model, and for the shadow model (role shadow); dtype is the precision in use.",
             tag_keys=("name", "version", "device", "dtype", "uri", "role"),
         )
         self._start_time = Gauge(

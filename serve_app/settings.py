@@ -1,21 +1,25 @@
 """Settings of a replica, each from one environment variable. No other module reads os.environ."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serve_app.errors import SettingsError
 
 Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 LogPrivacy = Literal["full", "redacted", "hash"]
 
 BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 """Default of `max_batch_tokens` by device type."""
+
+
+_log = logging.getLogger("ray.serve")
 
 
 class Settings(BaseSettings):
@@ -31,22 +35,26 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         default=Path("~/.cache/sentiment-service"),
         validate_default=True,
-        description="Folder of downloaded models.",
+        description="Folder of downloaded models and of recordings.",
     )
 
     replicas: int = Field(default=1, ge=1, description="Number of replicas.")
     replica_cpus: float = Field(
-        default=1, gt=0, description="CPUs per replica; on a CPU, the number of threads."
+        default=1, gt=0, description="CPUs per replica; on a CPU, the maximum number of threads."
     )
     replica_gpus: float = Field(default=0, ge=0, description="GPUs per replica.")
 
     device: Device = Field(
         default="auto", description="Device; auto is CUDA if it is available, otherwise the CPU."
     )
-    dtype: Dtype = Field(
+    precision: Precision = Field(
         default="auto",
-        description="Data type of the weights; auto is bfloat16 on CUDA (float16 on GPUs without bfloat16) "
-        "and float32 on a CPU.",
+        description="Data type of the weights; auto is bfloat16 on GPUs from compute capability 8.0 (float16 "
+        "on older ones) and on CPUs with AMX or AVX512-BF16 if the model then gives the same answers to "
+        "reference texts, otherwise float32.",
+    )
+    dtype: Precision | None = Field(
+        default=None, description="Deprecated name of SENTIMENT_PRECISION, which has priority."
     )
 
     max_batch_tokens: int | None = Field(
@@ -162,6 +170,14 @@ class Settings(BaseSettings):
         description="Maximum size of unwritten log rows in bytes; further rows are dropped.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_deprecated_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("dtype") is not None:
+            _log.warning("SENTIMENT_DTYPE is deprecated and will be removed; use SENTIMENT_PRECISION instead")
+            return {"precision": values["dtype"], **values}
+        return values
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -209,6 +225,15 @@ class Settings(BaseSettings):
 def tokenize_in_calling_thread() -> None:
     """Prevent tokenizers from using every core for one request, unless TOKENIZERS_PARALLELISM is set."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def wait_passively() -> None:
+    """Let OpenMP threads sleep while they wait for work, unless OMP_WAIT_POLICY is set.
+
+    By default they spin between the steps of a forward pass and after it, and take the cores from the event
+    loop, other lanes and other processes. OpenMP reads the variable when torch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:

@@ -33,6 +33,7 @@ from cluster.rollout.metric_sources import (
     counts_of,
     failed_loads,
     pods_of,
+    precisions_of,
     version_of,
 )
 from cluster.rollout.metric_window import MetricWindow
@@ -307,6 +308,8 @@ class Controller:
             versions=(champion, canary),
         )
         self._write("observed", window=asdict(window))
+        if not rollout.windows:
+            self._compare_precisions(now)
         assert rollout.applied_at is not None
         decision = decide(
             self._rollout.windows,
@@ -354,6 +357,15 @@ class Controller:
                 self._write("promoted", reason=rollout.reason)
         if fault:
             self._write("rolling_back", reason=fault)
+
+    def _compare_precisions(self, reading: Reading) -> None:
+        """Report if the versions are served in different data types, which changes scores and latency."""
+        champion, canary = (
+            "/".join(precisions_of(reading, side.uri))
+            for side in (self._rollout.champion, self._rollout.canary)
+        )
+        if champion and canary and champion != canary:
+            self._say(f"the canary is served in {canary}, the champion in {champion}")
 
     def _unconfirmed(self, reading: Reading) -> str | None:
         """Return why the metrics do not yet confirm that every pod serves the canary; None if they do."""

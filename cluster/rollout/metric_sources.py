@@ -252,6 +252,16 @@ def version_of(reading: Reading, uri: str) -> str | None:
     return max(versions, default=None)
 
 
+def precisions_of(reading: Reading, uri: str) -> tuple[str, ...]:
+    """Return the sorted data types, such as bfloat16, in which replicas serve the model of an address."""
+    found = {
+        dict(labels).get("dtype", "")
+        for (name, labels), value in reading.series.items()
+        if name == _MODEL and value > 0 and ("uri", uri) in labels
+    }
+    return tuple(sorted(found - {""}))
+
+
 def failed_loads(reading: Reading) -> tuple[ModelLoadFailure, ...]:
     """Return the models that replicas could not load."""
     found = {

@@ -11,7 +11,7 @@ batch itself, without waiting for the event loop.
 
 A GPU has one lane. The cores of a CPU are divided among several lanes: parallel batches with one core each do
 not wait for one another after every step, unlike the threads of one batch when the event loop takes the core
-of one of them. A batch that is alone on the device uses all cores.
+of one of them. A batch that is alone on the device uses all cores if it is large enough for that to pay.
 
 A batch on which the model fails runs again in parts, so that only requests fail whose own texts fail; see
 `isolation`.
@@ -94,6 +94,7 @@ class Batcher(Generic[Item, Result]):
             batch is alone on the device. Each lane's thread calls it.
         limits: Limits of the queue and of a batch.
         lanes: Number of batches that may run in parallel.
+        min_parallel_tokens: See `BatchScheduler`.
         niceness: Increment of the lanes' niceness over the other threads of the process, as for nice(1).
         probe: Item on which the model is known to succeed; it shows whether a text or the device is at fault.
         clock: Clock of deadlines and durations.
@@ -105,6 +106,7 @@ class Batcher(Generic[Item, Result]):
         limits: BatchLimits,
         *,
         lanes: int = 1,
+        min_parallel_tokens: float = 0.0,
         niceness: int = 0,
         probe: Item | None = None,
         clock: Clock = time.monotonic,
@@ -116,7 +118,9 @@ class Batcher(Generic[Item, Result]):
         self._clock = clock
         self._wake = threading.Condition()
         # The attributes below are read and written with `_wake` held.
-        self._scheduler: BatchScheduler[_Request[Item, Result]] = BatchScheduler(limits, lanes)
+        self._scheduler: BatchScheduler[_Request[Item, Result]] = BatchScheduler(
+            limits, lanes, min_parallel_tokens
+        )
         self._closed = False
         self._failure: BaseException | None = None  # error of the device in the latest batch
         self._death: BaseException | None = None  # error that ended a thread

@@ -44,10 +44,10 @@ class Batch(Generic[Request]):
         entries: Each text as its request and its index in the request.
         tokens: Number of tokens of all texts.
         priority: Class of all texts.
-        is_alone: Whether the other lanes are idle meanwhile.
+        is_alone: Whether it uses the entire device, and the other lanes are idle meanwhile.
         begun_at: Start time in seconds on the caller's clock.
-        device_s: The batch's share of the device's time so far: while n batches run in parallel, a second
-            counts as 1 / n seconds for each.
+        device_s: The batch's share of the device's time so far: a second counts as a second if the batch is
+            alone, otherwise as 1 / lanes seconds.
     """
 
     entries: list[tuple[Request, int]]
@@ -64,11 +64,14 @@ class BatchScheduler(Generic[Request]):
     Args:
         limits: Limits of the queue and of a batch.
         lanes: Number of batches that may run in parallel.
+        min_parallel_tokens: Minimum number of tokens of a batch that uses the entire device when no other
+            text waits or runs; smaller batches use one lane.
     """
 
-    def __init__(self, limits: BatchLimits, lanes: int = 1) -> None:
+    def __init__(self, limits: BatchLimits, lanes: int = 1, min_parallel_tokens: float = 0.0) -> None:
         self._limits = limits
         self._lanes = lanes
+        self._min_parallel_tokens = min_parallel_tokens
         quantum_tokens = min(_QUANTUM_TOKENS, limits.max_batch_tokens)
         self._queues: dict[Priority, FairQueue[Request]] = {
             "interactive": FairQueue(quantum_tokens),
@@ -185,7 +188,7 @@ class BatchScheduler(Generic[Request]):
             if priority == "bulk":
                 self._bulk_due_at = now + BULK_PATIENCE_S if self._queues["bulk"].items else math.inf
             tokens = sum(request.items[index].tokens for request, index in entries)
-            is_alone = not self._running and not self.waiting_items
+            is_alone = not self._running and not self.waiting_items and tokens >= self._min_parallel_tokens
             is_alone = is_alone and not (priority == "bulk" and expects_interactive)
             return Batch(entries, tokens, priority, is_alone, now)
         return None
@@ -220,11 +223,11 @@ class BatchScheduler(Generic[Request]):
         return max(_MIN_BULK_SHARE, 1 - self._interactive_s / _UTILIZATION_TIME_CONSTANT_S)
 
     def _account(self, now: float) -> None:
-        """Add the device time since the last call to the running batches, in equal shares."""
+        """Add the device time since the last call to the running batches."""
         elapsed_s, self._accounted_at = now - self._accounted_at, now
         self._interactive_s *= math.exp(-elapsed_s / _UTILIZATION_TIME_CONSTANT_S)
         for batch in self._running.values():
-            share_s = elapsed_s / len(self._running)
+            share_s = elapsed_s / (1 if batch.is_alone else self._lanes)
             batch.device_s += share_s
             if batch.priority == "interactive":
                 self._interactive_s += share_s

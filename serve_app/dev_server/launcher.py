@@ -22,6 +22,7 @@ import httpx
 import psutil
 import yaml
 
+from serve_app.cpu_limits import usable_cpus
 from serve_app.dev_server import guard, loopback
 from serve_app.dev_server.preconditions import (
     LOOPBACK,
@@ -89,7 +90,7 @@ class Plan:
         port: Port of the service.
         dashboard_port: Port of the Ray dashboard, whose API also deploys the application.
         replicas: Number of replicas; they share the CPUs evenly.
-        cpus: Number of CPUs of the cluster.
+        cpus: Number of CPUs of the cluster; by default those that this process may use.
         metrics_port: Port of Ray's Prometheus endpoint; 0 is replaced by a free one.
         environment: Further environment variables for Ray and the replicas, such as `SENTIMENT_*`.
         import_path: Import path of the application.
@@ -106,7 +107,7 @@ class Plan:
     port: int = 8000
     dashboard_port: int = 8265
     replicas: int = 1
-    cpus: int = field(default_factory=lambda: psutil.cpu_count() or 1)
+    cpus: int = field(default_factory=usable_cpus)
     metrics_port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     import_path: str = f"{_APPLICATION}:app"

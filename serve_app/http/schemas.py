@@ -169,7 +169,10 @@ class ModelInfo(BaseModel):
     )
     max_length: int = Field(description="Maximum number of tokens per text; longer texts are truncated.")
     device: str
-    dtype: str
+    dtype: str = Field(
+        description="Data type of the weights, such as bfloat16; with SENTIMENT_PRECISION=auto the selected "
+        "one."
+    )
     packed: bool = Field(description="Whether batches run without padding.")
     graph: bool = Field(
         description="Whether batches run as a TorchScript graph, without the Python interpreter; on CPUs "

@@ -8,14 +8,16 @@ result).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from serve_app.errors import BundleInvalid
 from serve_app.model.padding import Padding, places
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Maximum difference of equal logits, as a fraction of the largest logit (at least 1). float32 sums in

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +14,20 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from serve_app.errors import BundleInvalid, ModelFailure, UnprocessableTextError
+from serve_app.errors import BundleInvalid
 from serve_app.model import lora
 from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_logits
 from serve_app.model.head import Head, heads
 from serve_app.model.hf_folder import refuse_regression
 from serve_app.model.packed import PackedModel, first_position, pack
 from serve_app.model.padding import places
+from serve_app.model.precision import convert_if_equal, fastest_dtype
+from serve_app.model.recorded import RecordedSettings, write_recording
 from serve_app.model.resolver import Bundle
+from serve_app.model.scorer import WARM_UP_TEXT, Encoded, Scorer, use_threads
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
 
-WARM_UP_TEXT = "The first text, to warm up the model."
-"""Text on which every model works; it also shows whether a device that failed on other texts works."""
+__all__ = ["WARM_UP_TEXT", "Classifier", "Encoded", "use_threads"]
 
 _SHORT_CHECKS = 4
 """Number of test texts of the acceptance check that run in all variants; the last text, the longest, runs
@@ -38,33 +40,11 @@ _DEFAULT_MAX_LENGTH = 512
 """Maximum number of tokens per text for models without a limit on positions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Text as token ids, with special tokens; `unknown_tokens` of them are the unknown token."""
-
-    ids: list[int]
-    truncated: bool
-    unknown_tokens: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """Number of token ids."""
-        return len(self.ids)
-
-
-class Classifier:
-    """Sequence-classification model on its device.
-
-    Every method is thread-safe.
+class Classifier(Scorer):
+    """Sequence-classification model on its device, loaded with transformers; see `Scorer`.
 
     Attributes:
-        labels: Labels in the order of the scores.
-        max_length: Maximum number of tokens per text, with special tokens; longer texts are truncated.
-        device: Name of the device in torch, such as "cpu" or "cuda:0".
-        dtype: Data type, such as "float32".
         padding: Padding of batches that are not packed.
-        packed: Whether batches run as one row of tokens without padding.
-        graph: Whether batches run as a TorchScript graph, without the Python interpreter.
     """
 
     def __init__(
@@ -73,6 +53,7 @@ class Classifier:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        auto_dtype: torch.dtype | None = None,
         threads: int | None = None,
         packed: bool = True,
     ) -> None:
@@ -81,7 +62,9 @@ class Classifier:
         Args:
             bundle: Verified bundle from the store.
             device: "cpu", "cuda", or "auto" for CUDA if it is available.
-            dtype: "float32", "bfloat16", "float16", or "auto" for the default of the device.
+            dtype: "float32", "bfloat16", "float16", or "auto" for `auto_dtype` if the model answers the same
+                in it, otherwise float32.
+            auto_dtype: Data type that "auto" tries; None for the fastest of the device.
             threads: Number of CPU threads of the forward pass; None for torch's default.
             packed: Whether to use the packed forward if possible; False for comparisons.
 
@@ -96,16 +79,24 @@ class Classifier:
         model, tokenizer = _load(bundle)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        where = torch.device(device)
-        self._model = model.eval().to(device=where, dtype=_dtype(dtype, where))
-        self.device = str(self._model.device)
-        self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.max_length = _max_length(bundle.manifest.max_length, tokenizer, model)
         self.activation = _activation(model)
         self._unknown_id: int | None = tokenizer.unk_token_id
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
         _refuse_unembedded(tokenizer, model, bundle.uri)
+
+        where = torch.device(device)
+        model = model.eval()
+        if dtype == "auto":
+            references = [item.ids for item in self.preprocess(self._known_sentences())]
+            auto_dtype = auto_dtype or fastest_dtype(where)
+            model = convert_if_equal(model, auto_dtype, where, references, self._scores, bundle.uri)
+        else:
+            model = model.to(device=where, dtype=getattr(torch, dtype))
+        self._model = model
+        self.device = str(model.device)
+        self.dtype = str(model.dtype).removeprefix("torch.")
 
         self._check = self._check_texts()
         rows = [item.ids for item in self._check]
@@ -127,50 +118,6 @@ class Classifier:
     def graph(self) -> bool:
         """Whether batches run as a TorchScript graph, without the Python interpreter."""
         return self._packed is not None and self._packed.graph is not None
-
-    def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise texts; return one result per text, in their order.
-
-        Raises:
-            UnprocessableTextError: The tokenizer fails on one of the texts, or returns no tokens for it.
-        """
-        try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts))
-        except Exception:  # tokenizers raise errors of any class; find the text that causes it
-            encodings = [self._encode_alone(text, index) for index, text in enumerate(texts)]
-        return [
-            self._encoded(encoding.ids, bool(encoding.overflowing), index)
-            for index, encoding in enumerate(encodings)
-        ]
-
-    @torch.inference_mode()
-    def forward(self, batch: Sequence[Encoded]) -> list[list[float]]:
-        """Score a batch.
-
-        Args:
-            batch: At least one text.
-
-        Returns:
-            scores: (len(batch), len(labels)), each in 0..1, in the order of the batch; the sum of a row is 1
-                for a
-            single-label model.
-
-        Raises:
-            ArithmeticError: A score is not finite.
-            ModelFailure: The device has not enough memory for this batch.
-        """
-        try:
-            logits = self.logits(batch).float() / self._temperature
-        except torch.OutOfMemoryError as error:
-            raise ModelFailure(
-                f"not enough memory for a batch of {len(batch)} texts on {self.device}; lower "
-                "SENTIMENT_MAX_BATCH_TOKENS"
-            ) from error
-        if not torch.isfinite(logits).all():
-            raise ArithmeticError("a score is not finite")
-        independent = self.activation == "sigmoid"
-        scores: list[list[float]] = (logits.sigmoid() if independent else logits.softmax(dim=-1)).tolist()
-        return scores
 
     @torch.inference_mode()
     def logits(self, batch: Sequence[Encoded], *, eager: bool = False) -> Tensor:
@@ -222,18 +169,22 @@ class Classifier:
             return sum(lengths)
         return sum(max(lengths[i] for i in group) * len(group) for group in self.padding.groups(lengths))
 
-    def warm_up_batches(self, max_tokens: int, lanes: int) -> Iterator[list[Encoded]]:
-        """Yield batches that warm up the model and measure the device's throughput.
-
-        One short text, then a full batch for each lane; each twice, because the first one is not measured.
-
-        Args:
-            max_tokens: Maximum number of tokens of a batch.
-            lanes: Number of batches that run in parallel.
-        """
-        short, longer = self.preprocess([WARM_UP_TEXT, 8 * WARM_UP_TEXT])
-        yield from [[short]] * 2
-        yield from [[longer] * max(1, max_tokens // longer.tokens) * lanes] * 2
+    def record_to(self, folder: Path) -> None:
+        """Write a recording of the packed model into an existing folder; requires `graph`."""
+        assert self._packed is not None and self._packed.graph is not None
+        settings = RecordedSettings(
+            labels=self.labels,
+            temperature=self._temperature,
+            activation=self.activation,
+            max_length=self.max_length,
+            dtype=self.dtype,
+            first_position=self._packed.first_position,
+            unknown_id=self._unknown_id,
+            structure=self._packed.graph.structure,
+            checked=[item.ids for item in self._check],
+        )
+        logits = self.logits(self._check)
+        write_recording(folder, settings, self._packed.graph, logits, self._tokenizer)
 
     def close(self) -> None:
         """Remove the packed forward from the model. No call may be running, and none may follow.
@@ -245,12 +196,17 @@ class Classifier:
         if self._packed is not None:
             self._packed.undo()
 
+    def _known_sentences(self) -> list[str]:
+        """Return the test sentences of which the tokenizer knows a part, the shortest first."""
+        lengths = {text: len(self._tokenizer.encode(text).ids) for text in SENTENCES}
+        return sorted(filter(lengths.__getitem__, SENTENCES), key=lengths.__getitem__)
+
     def _check_texts(self) -> list[Encoded]:
         """Return the acceptance check's texts; the last has the model's maximum length, up to a bound."""
-        lengths = {text: len(self._tokenizer.encode(text).ids) for text in SENTENCES}
-        sentences = sorted(filter(lengths.__getitem__, SENTENCES), key=lengths.__getitem__)
+        sentences = self._known_sentences()
         widest = sentences[-1]
-        times = min(self.max_length, _MOST_CHECKED_TOKENS) // max(1, lengths[widest] - 4) + 2
+        length = len(self._tokenizer.encode(widest).ids)
+        times = min(self.max_length, _MOST_CHECKED_TOKENS) // max(1, length - 4) + 2
         rows = [item.ids for item in self.preprocess([*sentences, " ".join([widest] * times)])]
         return [Encoded(row, truncated=False) for row in check_rows(rows[:-1], rows[-1])]
 
@@ -281,30 +237,11 @@ class Classifier:
         embeddings = head.of_texts(given, of_groups, left=self.padding.left)
         return logits, embeddings[places(groups, embeddings.device)]
 
-    def _encode_alone(self, text: str, index: int) -> Any:
-        try:
-            return self._tokenizer.encode(text)
-        except Exception as error:
-            message = f"the tokenizer cannot process this text: {type(error).__name__}"
-            raise UnprocessableTextError(message, index) from error
-
-    def _encoded(self, ids: list[int], truncated: bool, index: int) -> Encoded:
-        if not ids:
-            raise UnprocessableTextError("the tokenizer returns no tokens for this text", index)
-        unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
-        return Encoded(ids, truncated, unknown_tokens)
-
     @torch.inference_mode()
     def padded_logits(self, rows: Sequence[list[int]]) -> Tensor:
         """Return the logits of texts padded to the longest, (len(rows), num_labels), in their order."""
         logits: Tensor = self._model(**self.padding.tensors(rows, self._model.device)).logits
         return logits
-
-
-def use_threads(count: int) -> None:
-    """Set the number of CPU threads of forward passes in the calling thread."""
-    if count != torch.get_num_threads():
-        torch.set_num_threads(count)
 
 
 def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
@@ -364,15 +301,6 @@ def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
         )
     tokenizer = load_tokenizer(bundle.folder if has_tokenizer else weights, where=bundle.uri)
     return model, tokenizer
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto":
-        dtype: torch.dtype = getattr(torch, name)
-        return dtype
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _max_length(limit: int | None, tokenizer: Any, model: PreTrainedModel) -> int:

@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
@@ -32,7 +31,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from serve_app.model.acceptance import alike
-from serve_app.model.torchscript import Graph, Row
+from serve_app.model.torchscript import Graph, Row, row_of
 
 _ATTENTION = "packed"
 _CHECK_LENGTHS = ((7, 3, 12), (5,), (2, 9, 4, 12, 6))
@@ -57,13 +56,14 @@ class PackedModel:
 
     Attributes:
         graph: Recorded forward pass, or None if it cannot be recorded or its logits differ.
+        first_position: Position id of a text's first token.
     """
 
     graph: Graph | None = None
 
     def __init__(self, model: PreTrainedModel, encoder: nn.Module) -> None:
         self._model = model
-        self._first_position = first_position(model)
+        self.first_position = first_position(model)
         self._call = _Call()
         model.set_attn_implementation(_ATTENTION)
         self._hooks = [encoder.register_forward_hook(self._hand_first_tokens_to_head)]
@@ -103,16 +103,7 @@ class PackedModel:
         self._model.set_attn_implementation("sdpa")
 
     def _row(self, batch: Sequence[Sequence[int]]) -> Row:
-        # With numpy, because each operation of torch releases the interpreter lock and then waits for it.
-        lengths = np.fromiter(map(len, batch), np.int64, len(batch))
-        boundaries = np.zeros(len(batch) + 1, np.int32)
-        lengths.cumsum(out=boundaries[1:])
-        tokens = int(boundaries[-1])
-        input_ids = np.fromiter(itertools.chain.from_iterable(batch), np.int64, tokens)
-        position_ids = np.arange(tokens) - boundaries[:-1].repeat(lengths) + self._first_position
-        row, device = (input_ids[None], position_ids[None], boundaries), self._model.device
-        ids, positions, ends = (torch.from_numpy(part).to(device) for part in row)
-        return ids, positions, ends
+        return row_of(batch, self.first_position, self._model.device)
 
     def _eager(
         self, input_ids: Tensor, position_ids: Tensor, boundaries: Tensor, longest: int | None = None

@@ -7,13 +7,19 @@ loop. A graph is a single call that does not hold the lock.
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Row = tuple[Tensor, Tensor, Tensor]
 """Token ids and position ids, both int64 (1, tokens), and the boundaries of the texts, int32 (texts + 1,)."""
@@ -26,7 +32,15 @@ _recorded: dict[str, Callable[..., Tensor]] = {}
 
 
 class Graph:
-    """Recorded forward pass of a model."""
+    """Recorded forward pass of a model.
+
+    Attributes:
+        weights: Parameters and buffers of the model, arguments of the graph.
+        structure: What the graph may contain as constants; models with equal structures share a graph.
+    """
+
+    weights: list[Tensor]
+    structure: str
 
     def __init__(self, model: PreTrainedModel, forward: Forward, row: Row) -> None:
         """Record a forward pass, or reuse the graph of a model with the same structure.
@@ -43,15 +57,61 @@ class Graph:
         Raises:
             RuntimeError: The forward pass cannot be recorded.
         """
-        self._weights = [*model.parameters(), *model.buffers()]
-        structure = _structure(model)
+        self.weights = [*model.parameters(), *model.buffers()]
+        self.structure = _structure(model)
+        if self.structure not in _recorded:
+            _recorded[self.structure] = _trace(forward, (*row, self.weights))
+
+    @classmethod
+    def load(cls, path: Path, structure: str, weights: list[Tensor]) -> Graph:
+        """Load a saved graph, or reuse that of a model with the same structure.
+
+        Args:
+            path: File that `save` has written.
+            structure: `structure` of the saved graph.
+            weights: `weights` of the model, in the same order.
+
+        Raises:
+            RuntimeError: The file cannot be read.
+        """
         if structure not in _recorded:
-            _recorded[structure] = _trace(forward, (*row, self._weights))
-        self._run = _recorded[structure]
+            with _without_warnings():
+                _recorded[structure] = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+        graph = cls.__new__(cls)
+        graph.weights, graph.structure = weights, structure
+        return graph
+
+    def save(self, path: Path) -> None:
+        """Write the graph, without the weights, to a file."""
+        with _without_warnings():
+            torch.jit.save(_recorded[self.structure], str(path))
 
     def __call__(self, row: Row) -> Tensor:
         """Return the logits (texts, num_labels) of a row."""
-        return self._run(*row, self._weights)
+        return _recorded[self.structure](*row, self.weights)
+
+
+def row_of(batch: Sequence[Sequence[int]], first_position: int, device: torch.device) -> Row:
+    """Return a batch of tokenised texts, none empty, as one row; `first_position` is a text's first id."""
+    # With numpy, because each operation of torch releases the interpreter lock and then waits for it.
+    lengths = np.fromiter(map(len, batch), np.int64, len(batch))
+    boundaries = np.zeros(len(batch) + 1, np.int32)
+    lengths.cumsum(out=boundaries[1:])
+    tokens = int(boundaries[-1])
+    input_ids = np.fromiter(itertools.chain.from_iterable(batch), np.int64, tokens)
+    position_ids = np.arange(tokens) - boundaries[:-1].repeat(lengths) + first_position
+    ids, positions, ends = (
+        torch.from_numpy(part).to(device) for part in (input_ids[None], position_ids[None], boundaries)
+    )
+    return ids, positions, ends
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Suppress warnings about TorchScript's deprecation and a trace's constants."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _structure(model: PreTrainedModel) -> str:
@@ -70,7 +130,6 @@ def _trace(forward: Forward, arguments: Any) -> Callable[..., Tensor]:
     def recorded(input_ids: Tensor, position_ids: Tensor, boundaries: Tensor, _weights: Any) -> Tensor:
         return once.pop()(input_ids, position_ids, boundaries)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about TorchScript's deprecation and the trace's constants
+    with _without_warnings():
         graph = torch.jit.trace(recorded, arguments, check_trace=False)  # type: ignore[no-untyped-call]
     return cast("Callable[..., Tensor]", graph)

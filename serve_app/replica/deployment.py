@@ -32,7 +32,7 @@ from serve_app.replica.heap import trim_heap
 from serve_app.replica.loaded_model import LoadedModel, load
 from serve_app.replica.shadow import Label, ShadowComparison
 from serve_app.replica.user_config import ReplicaAssignment, Role, UserConfig, assign
-from serve_app.settings import Settings, tokenize_in_calling_thread
+from serve_app.settings import Settings, tokenize_in_calling_thread, wait_passively
 
 _log = logging.getLogger("ray.serve")
 
@@ -63,6 +63,7 @@ class ClassifierReplica:
     def __init__(self) -> None:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         tokenize_in_calling_thread()
+        wait_passively()
         # A full disk must not fail requests. Python reports a log line that it cannot write on stderr, and
         # Serve logs stderr: a recursion that takes 0.1 s and ends in an error.
         logging.raiseExceptions = False

@@ -15,6 +15,8 @@ import psutil
 
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.batcher import Answer, Batcher
+from serve_app.batching.thread_scaling import measure_min_parallel_tokens
+from serve_app.cpu_limits import usable_cpus
 from serve_app.errors import BundleInvalid, ServiceError
 from serve_app.interface import NEUTRAL, LiveModel
 from serve_app.metrics import Metrics
@@ -23,8 +25,8 @@ from serve_app.replica.tokenizer_pool import TokenizerPool
 from serve_app.settings import BATCH_TOKENS, Settings
 
 if TYPE_CHECKING:
-    from serve_app.model.classifier import Classifier, Encoded
     from serve_app.model.resolver import Bundle
+    from serve_app.model.scorer import Encoded, Scorer
 
 _INLINE_CHARS = 4000
 """Maximum total length of texts that are tokenised in the event loop (about 1 ms); longer requests are
@@ -50,7 +52,7 @@ class LoadedModel:
     def __init__(
         self,
         model: LiveModel,
-        classifier: Classifier,
+        classifier: Scorer,
         batcher: Batcher[Encoded, list[float]],
         tokenizers: TokenizerPool[Encoded],
     ) -> None:
@@ -145,9 +147,10 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_
         loop = asyncio.get_running_loop()
         bundle, classifier = await loop.run_in_executor(loader, _build, uri, settings, threads)
         card = await loop.run_in_executor(loader, read_card, bundle.folder)
-    clock.end("load_s")
+        clock.end("load_s")
+        min_parallel_tokens = await loop.run_in_executor(loader, _min_parallel_tokens, classifier, settings)
     limits = _limits(settings, classifier)
-    batcher = _batcher(classifier, bundle.manifest.version, limits, settings, metrics)
+    batcher = _batcher(classifier, bundle.manifest.version, limits, min_parallel_tokens, settings, metrics)
     try:
         for batch in classifier.warm_up_batches(limits.max_batch_tokens, _lanes(classifier, settings)):
             await batcher.submit(batch[: limits.max_queue_items], priority="interactive")
@@ -186,21 +189,28 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_
     return LoadedModel(model, classifier, batcher, tokenizers)
 
 
-def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Classifier]:
+def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Scorer]:
     from serve_app.model import resolver
-    from serve_app.model.classifier import Classifier
+    from serve_app.model.recording_cache import load_or_record
 
     bundle = resolver.fetch(uri, cache_dir=settings.cache_dir)
-    return bundle, Classifier(bundle, device=settings.device, dtype=settings.dtype, threads=threads)
+    scorer = load_or_record(
+        bundle,
+        device=settings.device,
+        dtype=settings.precision,
+        threads=threads,
+        root=settings.cache_dir / "recordings",
+    )
+    return bundle, scorer
 
 
-def _neutral_below(classifier: Classifier, settings: Settings) -> float | None:
+def _neutral_below(classifier: Scorer, settings: Settings) -> float | None:
     """Return the threshold of NEUTRAL answers, or None for a model to which it does not apply."""
     has_label = any(label.upper() == NEUTRAL for label in classifier.labels)
     return None if has_label or classifier.activation != "softmax" else settings.neutral_below
 
 
-def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:
+def _limits(settings: Settings, classifier: Scorer) -> BatchLimits:
     device = classifier.device.partition(":")[0]
     return BatchLimits(
         max_batch_tokens=settings.max_batch_tokens or BATCH_TOKENS[device],
@@ -213,24 +223,44 @@ def _limits(settings: Settings, classifier: Classifier) -> BatchLimits:
     )
 
 
-def _lanes(classifier: Classifier, settings: Settings) -> int:
+def _lanes(classifier: Scorer, settings: Settings) -> int:
     """Return the number of batches that run in parallel."""
     return min(_threads(settings), _MOST_LANES) if classifier.device == "cpu" else 1
 
 
-def _niceness(classifier: Classifier) -> int:
+def _niceness(classifier: Scorer) -> int:
     return _LANE_NICENESS if classifier.device == "cpu" else 0
 
 
 def _threads(settings: Settings) -> int:
-    return max(1, int(settings.replica_cpus))
+    return min(max(1, int(settings.replica_cpus)), usable_cpus())
+
+
+def _min_parallel_tokens(classifier: Scorer, settings: Settings) -> float:
+    """Return the number of tokens from which a batch that is alone uses all threads."""
+    from serve_app.model.scorer import use_threads
+
+    threads, lanes = _threads(settings), _lanes(classifier, settings)
+    if lanes == 1:
+        return 0.0
+
+    def run(batch: Sequence[Encoded], on_all: bool) -> object:
+        use_threads(threads if on_all else threads // lanes)
+        return classifier.forward(batch)
+
+    return measure_min_parallel_tokens(run, [(item.tokens, [item]) for item in classifier.texts_by_length()])
 
 
 def _batcher(
-    classifier: Classifier, version: str, limits: BatchLimits, settings: Settings, metrics: Metrics
+    classifier: Scorer,
+    version: str,
+    limits: BatchLimits,
+    min_parallel_tokens: float,
+    settings: Settings,
+    metrics: Metrics,
 ) -> Batcher[Encoded, list[float]]:
     """Return a batcher for the model that reports its batches to `metrics`."""
-    from serve_app.model.classifier import WARM_UP_TEXT, use_threads
+    from serve_app.model.scorer import WARM_UP_TEXT, use_threads
 
     threads, lanes = _threads(settings), _lanes(classifier, settings)
 
@@ -253,7 +283,14 @@ def _batcher(
         return scores
 
     [probe] = classifier.preprocess([WARM_UP_TEXT])
-    return Batcher(forward, limits, lanes=lanes, niceness=_niceness(classifier), probe=probe)
+    return Batcher(
+        forward,
+        limits,
+        lanes=lanes,
+        min_parallel_tokens=min_parallel_tokens,
+        niceness=_niceness(classifier),
+        probe=probe,
+    )
 
 
 @contextmanager
@@ -284,5 +321,8 @@ class _Phases:
 
 
 def _import_model_code() -> None:
-    """Import the large libraries separately, so that their share of the cold start is visible."""
-    import serve_app.model.classifier  # noqa: F401
+    """Import the large libraries separately, so that their share of the cold start is visible.
+
+    transformers is imported only for a model without a recording, as a part of its load.
+    """
+    import serve_app.model.recording_cache  # noqa: F401

@@ -186,7 +186,7 @@ class Bench:
         """Compare the service with its model in bfloat16 and in float32."""
         dtypes = ("float32", "bfloat16")
         seen = self._in_turn(
-            {dtype: partial(_running, environment={"SENTIMENT_DTYPE": dtype}) for dtype in dtypes}
+            {dtype: partial(_running, environment={"SENTIMENT_PRECISION": dtype}) for dtype in dtypes}
         )
         base = statistics.mean(outcome.rate for outcome in seen["float32"])
         for dtype, outcomes in seen.items():

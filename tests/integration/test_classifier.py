@@ -23,6 +23,7 @@ SAME = 1e-5
 
 
 def load(folder: Path, tmp_path: Path, **options: object) -> Classifier:
+    options = {"dtype": "float32", **options}  # on every CPU
     return Classifier(resolver.fetch(str(folder), cache_dir=tmp_path / "cache"), **options)  # type: ignore[arg-type]
 
 

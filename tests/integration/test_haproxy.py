@@ -189,9 +189,7 @@ def test_what_haproxy_answers_itself_is_a_problem(actors: Callable[..., Actor], 
 
 
 @pytest.mark.parametrize("own_address", ["127.0.0.2", "127.0.0.1"])  # Ray writes the second
-def test_a_pod_is_healthy_while_its_own_replica_is_up(
-    actors: Callable[..., Actor], own_address: str
-) -> None:
+def test_a_pod_is_healthy_while_its_own_replica_is_up(actors: Callable[..., Actor], own_address: str) -> None:
     """Without one, the pod answers through the others' replicas, but must not get requests of its own."""
     actor = actors(HAPROXY_OWN_ADDRESS="127.0.0.2")
 

@@ -22,7 +22,10 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "examples", "cluster", "train", "serve_app", "loadtest", "tests"},
 }
 ROOMS = {*MAY_IMPORT, "tests"}
-MODEL = ("acceptance", "classifier", "head", "lora", "packed", "padding", "tokenizer", "torchscript")
+MODEL = (
+    *("acceptance", "classifier", "head", "lora", "packed", "padding", "precision", "recorded"),
+    *("recording_cache", "scorer", "tokenizer", "torchscript"),
+)
 TORCH = {f"serve_app/model/{name}.py" for name in MODEL}
 PYARROW = "serve_app/prediction_log/parquet.py"
 MLFLOW = "train/registry/mlflow_backend.py"

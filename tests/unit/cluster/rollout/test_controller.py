@@ -123,6 +123,15 @@ def test_a_rollout_says_how_long_its_stages_take(world: World) -> None:
     assert any("10.00 answered requests/s a pod the stages take 0.4 min on 1 pod, 0.4 min" in s for s in said)
 
 
+@pytest.mark.parametrize(("canary", "reported"), [("reduced", 1), ("good", 0)])
+def test_versions_in_different_precisions_are_reported_once(world: World, canary: str, reported: int) -> None:
+    lines: list[str] = []
+    controller = world.controller(on_progress=lambda rollout, line, decision: lines.append(line))
+    controller.start(ModelVersion(canary), QUICK)
+    stated = "the canary is served in bfloat16, the champion in float32"
+    assert sum(stated in line for line in lines) == reported
+
+
 def test_shadow_first(world: World) -> None:
     plan = QUICK.model_copy(update={"stages": (PlannedStage(pods=1, shadow=True), PlannedStage(pods=1))})
     rollout = start(world, "good", plan)

@@ -41,6 +41,7 @@ class Model:
         ms: time to every answer, an upper end of the histogram.
         positive: share of its texts labelled POSITIVE.
         loads: False if no pod can load it.
+        dtype: data type in which the pods serve it.
     """
 
     version: str
@@ -48,6 +49,7 @@ class Model:
     ms: int = 50
     positive: float = 0.5
     loads: bool = True
+    dtype: str = "float32"
 
 
 MODELS = {
@@ -60,6 +62,7 @@ MODELS = {
     "slow": Model("5", ms=300),
     "stuck": Model("6", positive=1.0),
     "twin": Model("1"),
+    "reduced": Model("9", dtype="bfloat16"),
 }
 
 
@@ -193,7 +196,8 @@ class World:
         for rank, uri in enumerate(self.live):
             for model in (uri, self.split.canary if self._shadows(rank) else None):
                 if model is not None and rank not in self.unreported:
-                    series[self._key(rank, "model_info", uri=model, version=MODELS[model].version)] = 1.0
+                    tags = {"version": MODELS[model].version, "dtype": MODELS[model].dtype}
+                    series[self._key(rank, "model_info", uri=model, **tags)] = 1.0
         for uri in {self.split.champion, self.split.canary} - {None}:
             if not MODELS[uri or ""].loads:
                 series[self._key(0, "failed_load", uri=uri or "", reason="digest-mismatch")] = 1.0

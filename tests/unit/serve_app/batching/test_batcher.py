@@ -96,10 +96,20 @@ async def make(device: Device) -> Iterator[Make]:
         clock: Callable[[], float] = time.monotonic,
         lanes: int = 1,
         probe: Text | None = None,
+        min_parallel_tokens: float = 0.0,
         **limits: float,
     ) -> Batcher[Text, str]:
         bounds = BatchLimits(**limits)  # type: ignore[arg-type]
-        made.append(Batcher(device.forward, bounds, lanes=lanes, probe=probe, clock=clock))
+        made.append(
+            Batcher(
+                device.forward,
+                bounds,
+                lanes=lanes,
+                min_parallel_tokens=min_parallel_tokens,
+                probe=probe,
+                clock=clock,
+            )
+        )
         return made[-1]
 
     yield build
@@ -434,6 +444,18 @@ async def test_a_batch_alone_has_the_device_and_then_lanes_run_side_by_side(
     assert await asyncio.gather(*tasks) == [[f"answer to {name}"] for name in ("first", *"abcde")]
     assert sorted(device.batches[1:3]) == [["a", "b"], ["c", "d"]]
     assert device.alone[:3] == [True, False, False]
+
+
+async def test_a_short_text_leaves_the_other_lanes_to_the_next_texts(device: Device, make: Make) -> None:
+    batcher = make(lanes=2, min_parallel_tokens=100)
+    tasks = [asyncio.create_task(ask(batcher, "short", tokens=99))]
+    await device.until_entered()
+    tasks.append(asyncio.create_task(ask(batcher, "next", tokens=99)))
+    await device.until_entered()
+    device.let_go()
+    await asyncio.gather(*tasks)
+    assert await ask(batcher, "long", tokens=100) == ["answer to long"]
+    assert device.alone == [False, False, True]
 
 
 async def test_batches_side_by_side_share_the_time_of_the_device(device: Device, make: Make) -> None:

@@ -1,0 +1,36 @@
+"""Built-in model of the latency benchmarks: from its recording, or with transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serve_app.model import resolver
+from serve_app.model.recorded import RecordedClassifier
+from serve_app.model.recording_cache import RecordingCache, RecordingKey
+from serve_app.model.scorer import Scorer
+
+_CACHE = Path("~/.cache/sentiment-service").expanduser()
+_DTYPE = "float32"
+
+
+def load_recorded() -> RecordedClassifier:
+    """Load the model from its recording, which is written if necessary."""
+    bundle = resolver.fetch("builtin:", cache_dir=_CACHE)
+    key, recordings = RecordingKey(bundle.manifest.digest, _DTYPE), RecordingCache(_CACHE / "recordings")
+    recorded = recordings.load(key, threads=1)
+    if recorded is None:
+        from serve_app.model.classifier import Classifier
+
+        recordings.store(key, Classifier(bundle, device="cpu", dtype=_DTYPE, threads=1))
+        recorded = recordings.load(key, threads=1)
+    if recorded is None:
+        raise SystemExit(f"the built-in model has no recording in {_CACHE}; see the warnings above")
+    return recorded
+
+
+def load_with_transformers() -> Scorer:
+    """Load the model from its bundle."""
+    from serve_app.model.classifier import Classifier
+
+    bundle = resolver.fetch("builtin:", cache_dir=_CACHE)
+    return Classifier(bundle, device="cpu", dtype=_DTYPE, threads=1)
