@@ -49,7 +49,7 @@ class Rollouts(RuleBasedStateMachine):
         expected = canary if ended.state is RolloutState.PROMOTED else ended.champion.uri
         assert self.world.split == TrafficSplit(expected)
         if ended.state is RolloutState.PROMOTED:
-            good = canary in ("good", "twin") and MODELS[canary].version != ended.champion.version
+            good = canary in ("good", "twin", "reduced") and MODELS[canary].version != ended.champion.version
             assert good or ended.reason == "promote by hand"
 
     @rule(verb=st.sampled_from([Verb.ABORT, Verb.PROMOTE]), dies_after=st.none() | st.integers(0, 6))
