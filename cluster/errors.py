@@ -57,7 +57,7 @@ class AwsNotReadyError(AwsError):
     """Nothing was changed: the account does not meet a requirement, or a confirmation is missing."""
 
 
-class AddonFailed(AwsError):
+class AddonError(AwsError):
     """An add-on of the cluster could not be installed."""
 
 
@@ -73,7 +73,7 @@ class KubeError(ClusterError):
     """Base class of errors of the Kubernetes API."""
 
 
-class ClusterNotReady(KubeError):
+class ClusterNotReadyError(KubeError):
     """The cluster lacks something that the service needs; nothing was applied."""
 
 

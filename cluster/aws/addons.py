@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict
 
-from cluster.errors import AddonFailed
+from cluster.errors import AddonError
 from cluster.kuberay.manifests.render import to_yaml
 from cluster.kuberay.settings import Environment, NodeSettings
 from cluster.kuberay.validation.preflight import AddonVersion
@@ -20,7 +21,7 @@ from cluster.monitoring.agent import agent_documents
 from cluster.monitoring.catalog import read_catalog
 
 ADDONS = Path(__file__).with_name("addons.toml")
-DEPLOYERS = "cluster/aws/ci-rbac.yaml"
+_CI_RBAC = Path(__file__).with_name("ci-rbac.yaml")
 _APPLY = ("kubectl", "apply", "--server-side", "--force-conflicts", "-f")
 _WAIT = "10m"
 
@@ -87,18 +88,18 @@ def steps(environment: Environment, *, region: str) -> Sequence[Step]:
         region: AWS region of the cluster.
 
     Raises:
-        AddonFailed: The environment has no [nodes], and thus no EKS cluster.
+        AddonError: The environment has no [nodes], and thus no EKS cluster.
     """
     nodes = environment.nodes
     if nodes is None:
-        raise AddonFailed(
+        raise AddonError(
             "the environment has no section [nodes], which names the EKS cluster; use --env prod"
         )
     return list(_steps(environment, nodes, region))
 
 
 def run(installation: Iterable[Step]) -> None:
-    """Run the commands; raises AddonFailed at the first one that fails."""
+    """Run the commands; raises AddonError at the first one that fails."""
     known: dict[str, str] = {}
     for step in installation:
         print(f"==> {step.title}", flush=True)
@@ -111,9 +112,9 @@ def run(installation: Iterable[Step]) -> None:
                 text=True,
             )
         except FileNotFoundError as error:
-            raise AddonFailed(f"{step.title}: {command[0]} is not on the PATH; install it") from error
+            raise AddonError(f"{step.title}: {command[0]} is not on the PATH; install it") from error
         if ended.returncode:
-            raise AddonFailed(
+            raise AddonError(
                 f"{step.title}: `{shlex.join(command)}` ended with {ended.returncode}; resolve the cause "
                 "above and run `python -m cluster aws addons` again"
             )
@@ -165,8 +166,17 @@ def _steps(environment: Environment, nodes: NodeSettings, region: str) -> Iterat
             yield from _installed(name, addon, names)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": environment.namespace}}
     yield _applied("namespace of the service", [namespace])
-    yield Step("rights of the builds", (*_APPLY, DEPLOYERS))
+    yield _applied("rights of the builds", _ci_rbac(environment))
     yield _applied("metrics agent", agent_documents(environment, read_catalog(), region=region))
+
+
+def _ci_rbac(environment: Environment) -> list[dict[str, Any]]:
+    """Return the rights of the builds for the names of an environment; the file has those of `prod`."""
+    text = _CI_RBAC.read_text(encoding="utf-8")
+    text = text.replace("namespace: sentiment\n", f"namespace: {environment.namespace}\n")
+    for suffix in ("deployers", "training"):
+        text = text.replace(f"sentiment-{suffix}", f"{environment.name}-{suffix}")
+    return list(yaml.safe_load_all(text))
 
 
 def _installed(name: str, addon: Addon, names: Mapping[str, str]) -> Iterator[Step]:

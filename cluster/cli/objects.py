@@ -12,6 +12,7 @@ _GONE_S = 600.0
 """A pod's termination grace period is 240 s; the operator's timeout of its clean-up is 300 s."""
 _WAIT_S = 1800.0
 """Enough for a new GPU node, a large image and the model, one after the other."""
+_API_KEYS = "SENTIMENT_API_KEYS_FILE"
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -108,12 +109,27 @@ def _apply(args: argparse.Namespace) -> int:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         documents = [namespace, *documents]
     for document in documents[-1:] if args.ray_only else documents:
+        if document["kind"] == "RayService" and not args.force:
+            _require_api_keys(client, document)
         document = starting_as_large(client, document, keep_models=not args.force)
         applied = apply(client, document, force=args.force, dry_run=args.dry_run, keep_models=not args.force)
         done = "would be applied" if args.dry_run else "applied"
         note = f"; {applied.note}" if applied.note else ""
         print(f"{document['kind']} {document['metadata']['name']} {done}{note}", flush=True)
     return 0
+
+
+def _require_api_keys(client: Any, document: dict[str, Any]) -> None:
+    """Raise ClusterNotReadyError if the service requires API keys and its new manifest does not."""
+    from cluster.errors import ClusterNotReadyError
+
+    live = client.get_or_none(kind_of(document), *_place(document))
+    if live and _API_KEYS in str(live["spec"]) and _API_KEYS not in str(document["spec"]):
+        raise ClusterNotReadyError(
+            f"RayService {'/'.join(_place(document))} was not applied: the running service requires API keys "
+            "and these settings name no Secret with keys; set api_keys_secret, in the environment's file or "
+            "with --set, or open the service to everybody who reaches it with --force"
+        )
 
 
 def _status(args: argparse.Namespace) -> int:

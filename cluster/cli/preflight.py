@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from cluster.cli.environment import selected_environment
-from cluster.errors import ClusterNotReady
+from cluster.errors import ClusterNotReadyError
 from cluster.kuberay.client.client import KubeRay
 
 
@@ -20,9 +20,9 @@ def print_findings(client: KubeRay, args: argparse.Namespace) -> int:
 
 
 def require(client: KubeRay, args: argparse.Namespace) -> None:
-    """Raise ClusterNotReady if the cluster lacks something without which the service cannot start."""
+    """Raise ClusterNotReadyError if the cluster lacks something without which the service cannot start."""
     if missing := print_findings(client, args):
-        raise ClusterNotReady(
+        raise ClusterNotReadyError(
             f"nothing was applied: the cluster lacks {missing} of the requirements above; --no-preflight "
             "applies without this check"
         )

@@ -1,10 +1,21 @@
 """Settings of the ingress: one stable address with TLS in front of the service."""
 
+from ipaddress import IPv4Network
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Cidr = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
+
+def _address_range(text: str) -> str:
+    """Return an IPv4 range in CIDR notation; raises ValueError for another text, and for host bits."""
+    try:
+        IPv4Network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}; expected a range such as 10.40.0.0/16") from error
+    return text
+
+
+Cidr = Annotated[str, Field(pattern=r"/"), AfterValidator(_address_range)]
 KEEP_ALIVE_S = 90
 """Time for which HAProxy keeps an idle connection: Serve's `keep_alive_timeout_s`, of which a test holds the
 value. A load balancer that keeps idle connections longer sends requests to closed ones, and answers 502."""

@@ -297,6 +297,11 @@ class Environment(_SettingsModel):
                 "environment.SENTIMENT_API_KEYS would write the keys into the manifest; put them into a "
                 "Secret and name it in api_keys_secret"
             )
+        if self.network.control_plane_cidrs and self.auth == "disabled":
+            raise ValueError(
+                "network.control_plane_cidrs lets these addresses, on EKS those of all pods, reach Ray's "
+                "dashboard, which runs jobs; set auth=token, or omit control_plane_cidrs"
+            )
         names = [group.name for group in self.workers]
         if len(set(names)) != len(names):
             raise ValueError("two worker groups have the same name")

@@ -46,7 +46,7 @@ def read_card(folder: Path) -> Card:
         return Card()
     try:
         header = yaml.safe_load("\n".join(lines[1 : lines.index(_FENCE, 1)]))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # such as an impossible date, or deep nesting
         _log.warning("the header of the model card is not YAML")
         return Card()
     if not isinstance(header, dict):
@@ -60,4 +60,4 @@ def read_card(folder: Path) -> Card:
 def _strings(value: Any) -> tuple[str, ...]:
     """Return the strings of a value that may be one string or a list; YAML reads the code `no` as False."""
     values = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple("no" if each is False else str(each) for each in values)
+    return tuple("no" if each is False else each for each in values if each is False or isinstance(each, str))

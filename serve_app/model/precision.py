@@ -73,7 +73,12 @@ def convert_if_equal(
     """
     if dtype != torch.float32:
         exact = scores(plain_logits(model, rows, where).float())
-        converted = copy.deepcopy(model).to(device=device, dtype=dtype)
+        # deepcopy takes these parameters instead of copying those in float32 first.
+        memo = {
+            id(parameter): torch.nn.Parameter(parameter.detach().to(device, dtype), requires_grad=False)
+            for parameter in model.parameters()
+        }
+        converted = copy.deepcopy(model, memo).to(device=device, dtype=dtype)
         try:
             difference = find_difference(exact, scores(plain_logits(converted, rows, where).float().cpu()))
         except BundleInvalid as error:  # a value exceeds the range of the data type

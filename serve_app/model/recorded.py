@@ -132,6 +132,7 @@ class RecordedClassifier(Scorer):
             raise BundleInvalid(f"{folder} cannot be loaded: {error!r}; remove the folder") from error
         if not alike(logits, recorded_logits):
             raise BundleInvalid(f"{folder} computes other logits than those recorded; remove the folder")
+        self._graph.share()
 
     @property
     def packed(self) -> bool:

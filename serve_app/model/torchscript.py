@@ -61,10 +61,11 @@ class Graph:
         self.structure = _structure(model)
         if self.structure not in _recorded:
             _recorded[self.structure] = _trace(forward, (*row, self.weights))
+        self._run = _recorded[self.structure]
 
     @classmethod
     def load(cls, path: Path, structure: str, weights: list[Tensor]) -> Graph:
-        """Load a saved graph, or reuse that of a model with the same structure.
+        """Load a saved graph, or reuse that of a model with the same structure; see `share`.
 
         Args:
             path: File that `save` has written.
@@ -74,21 +75,24 @@ class Graph:
         Raises:
             RuntimeError: The file cannot be read.
         """
-        if structure not in _recorded:
-            with _without_warnings():
-                _recorded[structure] = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
         graph = cls.__new__(cls)
         graph.weights, graph.structure = weights, structure
+        with _without_warnings():
+            graph._run = _recorded.get(structure) or torch.jit.load(str(path))  # type: ignore[no-untyped-call]
         return graph
+
+    def share(self) -> None:
+        """Let models of the same structure reuse this graph; only after its logits have been compared."""
+        _recorded.setdefault(self.structure, self._run)
 
     def save(self, path: Path) -> None:
         """Write the graph, without the weights, to a file."""
         with _without_warnings():
-            torch.jit.save(_recorded[self.structure], str(path))
+            torch.jit.save(self._run, str(path))
 
     def __call__(self, row: Row) -> Tensor:
         """Return the logits (texts, num_labels) of a row."""
-        return _recorded[self.structure](*row, self.weights)
+        return self._run(*row, self.weights)
 
 
 def row_of(batch: Sequence[Sequence[int]], first_position: int, device: torch.device) -> Row:

@@ -15,6 +15,7 @@ import psutil
 
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.batcher import Answer, Batcher
+from serve_app.batching.niceness import raise_niceness
 from serve_app.batching.thread_scaling import measure_min_parallel_tokens
 from serve_app.cpu_limits import usable_cpus
 from serve_app.errors import BundleInvalid, ServiceError
@@ -143,7 +144,9 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_
     threads = 1 if concurrent_with_serving else _threads(settings)
     # In a thread that ends afterwards: OpenMP keeps a team of workers for every thread that has computed, and
     # with more workers than CPUs they sleep between the steps of a forward pass instead of spinning.
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as loader:
+    # Threads that it starts inherit its niceness.
+    niceness = _LANE_NICENESS if concurrent_with_serving else 0
+    with ThreadPoolExecutor(1, "load", raise_niceness, (niceness,)) as loader:
         loop = asyncio.get_running_loop()
         bundle, classifier = await loop.run_in_executor(loader, _build, uri, settings, threads)
         card = await loop.run_in_executor(loader, read_card, bundle.folder)

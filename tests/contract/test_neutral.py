@@ -152,3 +152,9 @@ def test_a_missing_or_unreadable_card_states_nothing(tmp_path: Path) -> None:
     assert read_card(tmp_path) == Card()
     (tmp_path / "README.md").write_bytes(b"\xff\xfe---")
     assert read_card(tmp_path) == Card()
+
+
+@pytest.mark.parametrize("header", ["date: 2024-02-30", "size: 0b_", f"a: {'[' * 5000}"])
+def test_a_header_that_yaml_cannot_build_states_nothing(tmp_path: Path, header: str) -> None:
+    (tmp_path / "README.md").write_text(f"---\nlanguage: en\n{header}\n---\n", encoding="utf-8")
+    assert read_card(tmp_path) == Card()

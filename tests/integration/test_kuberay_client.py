@@ -36,6 +36,7 @@ from tests.integration.kube_client import client_of, write_kubeconfig
 
 NAMESPACE, NAME = "sentiment", "sentiment"
 PATH = RAY_SERVICE.path(NAMESPACE, NAME)
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b"
 ACCOUNTS = {SERVICE_ACCOUNT.path(NAMESPACE, name) for name in ("sentiment", "sentiment-training")}
 """Service accounts without which every wait ends, since no pod can be created."""
 GATEWAY = ("upgrade.type=NewClusterWithIncrementalUpgrade", "upgrade.gateway_class=istio")
@@ -452,6 +453,29 @@ def test_the_verbs_from_applying_to_deleting(api: KubeApi, capsys: pytest.Captur
     assert PATH not in api.objects and len(api.objects) > 1
     assert main(["delete", "--env", "prod", "--all"]) == 0
     assert set(api.objects) == {pod}
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_an_apply_that_would_remove_the_api_keys_is_refused(
+    api: KubeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply = ["apply", "--env", "prod", "--no-preflight"]
+    assert main([*apply, "--set", "api_keys_secret=api-keys"]) == 0
+    assert main([*apply, "--ray-only"]) == 1
+    assert "requires API keys" in capsys.readouterr().err
+    assert "SENTIMENT_API_KEYS_FILE" in str(api.objects[PATH]["spec"])
+    assert main([*apply, "--ray-only", "--force"]) == 0
+    assert "SENTIMENT_API_KEYS_FILE" not in str(api.objects[PATH]["spec"])
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_delete_all_deletes_the_ingress_that_other_settings_made(api: KubeApi) -> None:
+    """Its load balancer would keep the VPC."""
+    ingress = ["--set", "ingress.host=sentiment.example.com", "--set", f"ingress.certificate={CERTIFICATE}"]
+    assert main(["apply", "--env", "prod", "--no-preflight", *ingress]) == 0
+    assert any("/ingresses/" in path for path in api.objects)
+    assert main(["delete", "--env", "prod", "--all"]) == 0
+    assert not any("/ingresses/" in path for path in api.objects)
 
 
 def test_the_pipelines_upgrade_changes_the_image_alone(

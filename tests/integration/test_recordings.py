@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from serve_app.model import resolver
+from serve_app.model import resolver, torchscript
 from serve_app.model.classifier import Classifier
-from serve_app.model.recording_cache import MAX_ENTRIES, RecordingCache, RecordingKey
+from serve_app.model.recording_cache import MAX_ENTRIES, RecordingCache, RecordingKey, load_or_record
 from tests.integration.models import PACKED, save
 
 TEXTS = ["a b c", "d", "a [SEP] b </s> [CLS]", "a " * 100, "? # unknown"]
@@ -110,6 +113,7 @@ def test_a_recording_that_computes_other_logits_is_refused(
     [
         {"digest": "0" * 64},
         {"dtype": "auto"},
+        {"base": {"vocab.txt": "0" * 64}},
         {"fastest": "torch.bfloat16"},
         {"versions": {"torch": "0.0.1", "transformers": "5.0.0", "tokenizers": "0.1"}},
         {"cpu": {"machine": "x86_64", "avx512_bf16": "True"}},
@@ -133,6 +137,66 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, recording
     assert recordings.load(key, threads=1) is None
     (tmp_path / "recordings").chmod(0o700)
     assert recordings.load(key, threads=1) is not None
+
+
+def test_an_entry_of_others_is_not_executed(tmp_path: Path, recordings: RecordingCache) -> None:
+    """Its name and checksums can be computed by anybody who could write to the folder once."""
+    key, classifier = load(tmp_path)
+    recordings.store(key, classifier)
+    assert entry(tmp_path, key).stat().st_mode & 0o077 == 0
+    entry(tmp_path, key).chmod(0o770)
+    assert recordings.load(key, threads=1) is None and not entry(tmp_path, key).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_that_cannot_be_searched_fails_nothing(tmp_path: Path, recordings: RecordingCache) -> None:
+    key, classifier = load(tmp_path)
+    recordings.store(key, classifier)
+    code = f"""
+import os
+from pathlib import Path
+from serve_app.model.recording_cache import RecordingCache, RecordingKey
+key = RecordingKey({key.digest!r}, "float32")
+os.setuid(65534)
+print(RecordingCache(Path({str(tmp_path / "recordings")!r})).load(key, threads=1))
+"""
+    tmp_path.chmod(0o700)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() == "None", run.stderr
+
+
+def test_a_disk_that_is_full_keeps_no_part_of_an_entry(
+    tmp_path: Path, recordings: RecordingCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, classifier = load(tmp_path)
+
+    def fail(folder: Path) -> None:
+        (folder / "graph.pt").write_bytes(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(classifier, "record_to", fail)
+    recordings.store(key, classifier)
+    assert [path.name for path in (tmp_path / "recordings").iterdir() if path.is_dir()] == []
+
+
+def test_a_refused_graph_is_not_reused(tmp_path: Path, recordings: RecordingCache) -> None:
+    key, classifier = load(tmp_path)
+    recordings.store(key, classifier)
+    settings = entry(tmp_path, key) / "recording.json"
+    structure = json.loads(settings.read_text())["settings"]["structure"]
+    changed = settings.read_text().replace(json.dumps(structure), json.dumps(f"{structure} changed"))
+    settings.write_text(changed.replace('"first_position": 0', '"first_position": 2'))
+    assert recordings.load(key, threads=1) is None
+    assert f"{structure} changed" not in torchscript._recorded
+
+
+def test_files_replaced_while_they_are_loaded_are_not_recorded(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", "bert")
+    bundle = resolver.fetch(str(folder), cache_dir=tmp_path / "cache")
+    (bundle.folder / "config.json").write_text((bundle.folder / "config.json").read_text() + " ")
+    options: dict[str, Any] = {"device": "cpu", "dtype": "float32", "threads": 1}
+    load_or_record(bundle, **options, root=tmp_path / "recordings")
+    assert not (tmp_path / "recordings").exists()
 
 
 def test_a_cache_that_cannot_be_written_fails_nothing(tmp_path: Path) -> None:

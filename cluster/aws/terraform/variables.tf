@@ -66,8 +66,8 @@ variable "kubernetes_version" {
   type        = string
   default     = "1.36"
   validation {
-    condition     = can(regex("^1\\.(3[5-9]|[4-9][0-9])$", var.kubernetes_version))
-    error_message = "1.35 or later: the standard support of earlier versions has ended, or ends in December 2026."
+    condition     = can(regex("^1\\.(3[4-9]|[4-9][0-9])$", var.kubernetes_version))
+    error_message = "1.34 or later; 1.34, whose standard support ends in December 2026, only as a step of an upgrade."
   }
 }
 

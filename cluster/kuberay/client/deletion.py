@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cluster.errors import ObjectNotFoundError, WaitError
 from cluster.kuberay.client.client import Document, KubeRay
-from cluster.kuberay.client.resources import POD, RAY_CLUSTER, RAY_JOB, RAY_KINDS, RAY_SERVICE, Kind, kind_of
+from cluster.kuberay.client.resources import (
+    INGRESS,
+    POD,
+    RAY_CLUSTER,
+    RAY_JOB,
+    RAY_KINDS,
+    RAY_SERVICE,
+    Kind,
+    kind_of,
+)
 from cluster.kuberay.manifests.labels import COMPONENT_LABEL, INSTANCE_LABEL
 from cluster.kuberay.manifests.policies import TRAINING_COMPONENT
 
@@ -81,6 +90,36 @@ def delete_all(
         left = _left(client, namespace, roots, pods)
     for document in reversed(rest):
         yield delete_one(client, document)
+    if kind_of(ray) == RAY_SERVICE:
+        yield from _delete_ingresses(client, ray, deadline, now, pause)
+
+
+def _delete_ingresses(
+    client: KubeRay,
+    service: Document,
+    deadline: float,
+    now: Callable[[], float],
+    pause: Callable[[float], None],
+) -> Iterator[str]:
+    """Delete the service's Ingresses, also those that these settings do not render, and wait for their end.
+
+    A finalizer holds them until their load balancer is deleted; without its controller it would remain.
+    """
+    namespace = service["metadata"]["namespace"]
+    selector = f"{INSTANCE_LABEL}={service['metadata']['labels'][INSTANCE_LABEL]}"
+    kind = {"apiVersion": INGRESS.api_version, "kind": INGRESS.name}  # the items of a list lack both
+    found = client.find(INGRESS, namespace, selector)
+    for ingress in found:
+        yield delete_one(client, {**ingress, **kind})
+    while found := client.find(INGRESS, namespace, selector):
+        if now() >= deadline:
+            names = _names(f"Ingress {ingress['metadata']['name']}" for ingress in found)
+            raise WaitError(
+                f"not gone after the timeout: {names}; the AWS Load Balancer Controller deletes the load "
+                f"balancer, and must still run: see `kubectl --namespace {namespace} describe ingress`, and "
+                "run delete --all again"
+            )
+        pause(_POLL_S)
 
 
 def _trainings(client: KubeRay, service: Document) -> list[Document]:

@@ -49,6 +49,7 @@ INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses", n
 GATEWAY_CLASS = Kind(
     "gateway.networking.k8s.io/v1", "GatewayClass", "gatewayclasses", namespaced=False, from_crd=True
 )
+INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
 _ALL = (
     RAY_SERVICE,
     RAY_CLUSTER,
@@ -61,7 +62,7 @@ _ALL = (
     Kind("apps/v1", "StatefulSet", "statefulsets"),
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-    Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+    INGRESS,
     Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways", from_crd=True),
     Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False, from_crd=True),
     Kind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False, from_crd=True),

@@ -75,6 +75,7 @@ def _gateway(environment: Environment) -> dict[str, Any]:
     (`rayservice_controller.go`, reconcileGateway). Istio copies the annotations to the Gateway's Service.
     """
     document = metadata(environment, f"{environment.name}-gateway")
+    del document["labels"]  # Istio copies them to its pods, which are not pods of the service
     document["annotations"] = {
         f"{_NLB}-type": "external",
         f"{_NLB}-scheme": "internal",

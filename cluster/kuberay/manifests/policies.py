@@ -12,7 +12,7 @@ from cluster.kuberay.manifests.pods import (
     METRICS_PORT,
     SERVE_PORT,
 )
-from cluster.kuberay.settings import Environment, TrainingSettings
+from cluster.kuberay.settings import INCREMENTAL, Environment, TrainingSettings
 
 TRAINING_COMPONENT = "ray-training"
 """Component label of training pods, which the service's disruption budget and its Service must not select."""
@@ -114,6 +114,11 @@ def _network(environment: Environment) -> dict[str, Any]:
         policy["spec"]["ingress"].append(
             {"from": [_namespace(name) for name in clients], "ports": [_port(SERVE_PORT)]}
         )
+    if environment.upgrade.type == INCREMENTAL:
+        gateway = {"gateway.networking.k8s.io/gateway-name": f"{environment.name}-gateway"}
+        policy["spec"]["ingress"].append(
+            {"from": [{"podSelector": {"matchLabels": gateway}}], "ports": [_port(SERVE_PORT)]}
+        )
     for cidrs, ports in (
         (environment.network.client_cidrs, [SERVE_PORT]),
         # The API server's proxy: pods' metrics, and Serve's REST API on the head.
@@ -135,9 +140,9 @@ def _training_network(environment: Environment, training: TrainingSettings) -> d
     """Return the network policy of the training pods, with egress to the registry and no clients."""
     labels = {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: TRAINING_COMPONENT}
     policy = _ray_network(environment, training_account(environment), labels)
-    _, _, port = urlsplit(training.registry or "").netloc.rpartition(":")
-    if port.isdigit():
-        policy["spec"]["egress"].append({"ports": [_port(int(port))]})
+    url = urlsplit(training.registry or "")
+    if port := url.port or (80 if url.scheme == "http" else None):
+        policy["spec"]["egress"].append({"ports": [_port(port)]})
     return policy
 
 

@@ -91,7 +91,7 @@ run "what_is_refused" {
     region                = "somewhere"
     vpc_cidr              = "10.0.0.0/24"
     zones                 = 1
-    kubernetes_version    = "1.34"
+    kubernetes_version    = "1.33"
     api_cidrs             = ["0.0.0.0/0"]
     admin_role_arns       = ["arn:aws:iam::123456789012:user/someone"]
     core_nodes            = { count = 1 }

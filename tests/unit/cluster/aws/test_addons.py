@@ -14,7 +14,7 @@ import yaml
 
 from cluster.__main__ import main
 from cluster.aws.addons import as_script, read_addons, steps
-from cluster.errors import AddonFailed
+from cluster.errors import AddonError
 from cluster.kuberay.settings import read_environment
 from tests.conftest import ROOT
 
@@ -124,8 +124,17 @@ def test_the_device_plugin_is_for_al2023_alone() -> None:
     assert "nvidia-device-plugin" in titles("nodes.ami=al2023@v20261101")
 
 
+def test_the_builds_have_rights_for_the_names_of_the_environment() -> None:
+    environment = read_environment("prod", ["name=reviews", "namespace=shop"])
+    (step,) = [one for one in steps(environment, region="us-east-1") if one.title == "rights of the builds"]
+    role, binding = yaml.safe_load_all(step.manifest or "")
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "shop"
+    assert binding["subjects"][0]["name"] == "reviews-deployers"
+    assert {name for rule in role["rules"] for name in rule.get("resourceNames", [])} == {"reviews-training"}
+
+
 def test_without_an_eks_cluster_there_is_nothing_to_install() -> None:
-    with pytest.raises(AddonFailed, match="nodes"):
+    with pytest.raises(AddonError, match="nodes"):
         steps(read_environment("dev"), region="us-east-1")
 
 

@@ -88,16 +88,26 @@ resource "aws_iam_role_policy" "load_balancer_controller" {
         Sid      = "TagWhileCreating"
         Effect   = "Allow"
         Action   = "elasticloadbalancing:AddTags"
-        Resource = ["${local.balancers}:targetgroup/*", "${local.balancers}:loadbalancer/app/*"]
+        Resource = ["${local.balancers}:targetgroup/*", "${local.balancers}:loadbalancer/app/*", "${local.balancers}:loadbalancer/net/*"]
         Condition = { StringEquals = merge(local.given_tag, {
           "elasticloadbalancing:CreateAction" = ["CreateTargetGroup", "CreateLoadBalancer"]
         }) }
       },
       {
-        Sid      = "Listen" # listeners and rules have the tag only after their creation
-        Effect   = "Allow"
-        Action   = ["elasticloadbalancing:CreateListener", "elasticloadbalancing:CreateRule", "elasticloadbalancing:AddTags"]
-        Resource = ["${local.balancers}:loadbalancer/app/*", "${local.balancers}:listener/app/*", "${local.balancers}:listener-rule/app/*"]
+        Sid    = "Listen"
+        Effect = "Allow"
+        Action = ["elasticloadbalancing:CreateListener", "elasticloadbalancing:CreateRule"]
+        Resource = [
+          "${local.balancers}:loadbalancer/app/*", "${local.balancers}:loadbalancer/net/*",
+          "${local.balancers}:listener/app/*", "${local.balancers}:listener/net/*", "${local.balancers}:listener-rule/app/*",
+        ]
+      },
+      {
+        Sid       = "TagNewListeners" # they have the tag only after their creation
+        Effect    = "Allow"
+        Action    = "elasticloadbalancing:AddTags"
+        Resource  = ["${local.balancers}:listener/app/*", "${local.balancers}:listener/net/*", "${local.balancers}:listener-rule/app/*"]
+        Condition = { StringEquals = local.given_tag }
       },
       {
         Sid    = "ChangeOwn"

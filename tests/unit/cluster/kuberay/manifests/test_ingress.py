@@ -83,6 +83,9 @@ def test_idle_and_deregistration_times_fit_the_service() -> None:
         ((*INGRESS, "network.client_cidrs=[]"), "network.client_cidrs"),
         ((*INGRESS, "ingress.scheme=internet-facing"), "inbound_cidrs"),
         (PUBLIC, "api_keys_secret"),
+        ((*INGRESS, 'network.client_cidrs=["10.40.0.0/33"]'), "10.40.0.0/33"),
+        ((*INGRESS, 'network.client_cidrs=["10.40.0.1/16"]'), "has host bits set"),
+        (("auth=disabled",), "control_plane_cidrs"),
         ((*INGRESS, *GATEWAY), "upgrade.type"),
     ],
 )
@@ -105,6 +108,9 @@ def test_the_gateway_of_an_incremental_upgrade_is_internal_and_as_the_operator_m
     }
     scheme = "service.beta.kubernetes.io/aws-load-balancer-scheme"
     assert gateway["metadata"]["annotations"][scheme] == "internal"
+    assert "labels" not in gateway["metadata"], (
+        "Istio copies them to its pods, which would count as the service's"
+    )
 
 
 def test_the_ingress_is_valid(checker: Checker) -> None:

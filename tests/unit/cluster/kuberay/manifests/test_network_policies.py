@@ -90,6 +90,29 @@ def test_names_are_also_resolved_over_udp() -> None:
     assert is_allowed(with_narrow_clients(), WORKER, DNS, 53, "UDP")
 
 
+def test_on_eks_the_shipped_ranges_contain_the_pods() -> None:
+    """Pods have addresses of the VPC: in prod this flow is open, and Ray's token protects the dashboard."""
+    shipped = policies()
+    assert [flow[2:4] for flow in FLOWS if is_allowed(shipped, *flow[:3]) is not flow[4]] == [
+        (8265, "Ray's dashboard")
+    ]
+
+
+def test_the_gateway_of_an_incremental_upgrade_reaches_the_pods() -> None:
+    gateway = Peer(NAMESPACE, {"gateway.networking.k8s.io/gateway-name": "sentiment-gateway"}, "10.9.0.1")
+    incremental = ("upgrade.type=NewClusterWithIncrementalUpgrade", "upgrade.gateway_class=istio")
+    assert is_allowed(policies(*incremental), gateway, WORKER, 8000)
+    assert not is_allowed(policies(), gateway, WORKER, 8000)
+
+
+@pytest.mark.parametrize(("address", "port"), [("http://mlflow:5000", 5000), ("http://mlflow.internal", 80)])
+def test_a_training_reaches_its_registry(address: str, port: int) -> None:
+    changes = ["training.name=senti", "training.version='1'", f"training.registry={address}"]
+    documents = service_documents(read_environment("prod", changes))
+    rules = [document for document in documents if document["kind"] == "NetworkPolicy"]
+    assert is_allowed(rules, TRAINING, Peer(address="192.0.2.1"), port)
+
+
 def test_without_address_ranges_the_load_balancer_and_the_api_server_are_cut_off() -> None:
     bare = policies("network.client_cidrs=[]", "network.control_plane_cidrs=[]")
     assert not is_allowed(bare, VPC, WORKER, 8000) and not is_allowed(bare, VPC, WORKER, 8080)
