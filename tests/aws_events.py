@@ -1,4 +1,4 @@
-"""Events as EventBridge hands them to a function, in the shapes of AWS's documentation."""
+"""Events in the format in which EventBridge passes them to a function, according to AWS's documentation."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _event(source: str, kind: str, number: str, resources: list[str], detail: di
 
 
 def schedule(number: str = "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa") -> Event:
-    """A rule's schedule has come."""
+    """Return the event of a rule's schedule."""
     rule = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/sentiment"
     return _event("aws.events", "Scheduled Event", number, [rule], {})
 
 
 def object_created(bucket: str, key: str, sequencer: str = "00617F08299329D189") -> Event:
-    """An object was written."""
+    """Return the event of an object that was written."""
     detail = {
         "version": "0",
         "bucket": {"name": bucket},
@@ -50,7 +50,7 @@ def object_created(bucket: str, key: str, sequencer: str = "00617F08299329D189")
 
 
 def alarm(state: str = "ALARM", before: str = "OK", since: str = "2026-11-26T14:00:00.000+0000") -> Event:
-    """A metric alarm went from one state to another."""
+    """Return the event of a metric alarm's change from state `before` to `state`."""
     arn = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:sentiment-drift"
     metric = {"namespace": "Sentiment", "name": "drift_verdict", "dimensions": {"service": "sentiment"}}
     detail = {
@@ -85,7 +85,7 @@ def alarm(state: str = "ALARM", before: str = "OK", since: str = "2026-11-26T14:
 def pipeline(
     state: str, name: str = "sentiment", execution: str = "01234567-0123-0123-0123-012345678901"
 ) -> Event:
-    """An execution of a pipeline came into a state."""
+    """Return the event of a pipeline execution's change to `state`."""
     detail = {
         "pipeline": name,
         "execution-id": execution,
@@ -102,7 +102,7 @@ def pipeline(
 def approval(
     state: str, name: str = "sentiment", execution: str = "01234567-0123-0123-0123-012345678901"
 ) -> Event:
-    """A manual approval of a pipeline came into a state; a rejected one is FAILED."""
+    """Return the event of a manual approval's change to `state`, which is FAILED if it was rejected."""
     event = pipeline(state, name, execution)
     event["detail-type"] = "CodePipeline Action Execution State Change"
     event["detail"] |= {

@@ -1,4 +1,4 @@
-"""A buildspec run on this machine, as CodeBuild runs it: phases in order, one command after the other."""
+"""Runner of buildspecs on this machine, as in CodeBuild: the phases in order, the commands in sequence."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "cluster" / "aws" / "buildspecs"
 PHASES = ("install", "pre_build", "build", "post_build")
-# The environment that the tests run in is the one that `make environment` sets up.
+# `make environment` sets up the environment in which the tests already run, so make must not update it.
 _SET_UP = ["-o", ".venv/all.stamp", "-o", ".venv/serve.stamp"]
 
 
 @dataclass(frozen=True)
 class Build:
-    """How a build ended: 0, or the exit code of the command that failed, and what was said."""
+    """Result of a build: exit code (0, or that of the failed command), failed command, and output."""
 
     code: int
     failed: str | None
@@ -28,13 +28,13 @@ class Build:
 
 
 def read(name: str) -> dict[str, Any]:
-    """The buildspec NAME.yml."""
+    """Return the contents of the buildspec NAME.yml."""
     document: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yml").read_text())
     return document
 
 
 def commands(name: str) -> list[str]:
-    """Every command, in order."""
+    """Return all commands of the buildspec, in order."""
     phases = read(name)["phases"]
     assert set(phases) <= set(PHASES)
     return [command for phase in PHASES for command in phases.get(phase, {}).get("commands", [])]
@@ -50,10 +50,11 @@ def run(
     """Run a buildspec.
 
     Args:
-        name: of the buildspec.
-        environment: all of it; it goes before what the buildspec sets, as a project's does in CodeBuild.
-        instead: by command, what is run here instead of it.
-        timeout_s: of each command.
+        name: name of the buildspec.
+        environment: all environment variables; they override those of the buildspec, like the variables of a
+            project in CodeBuild.
+        instead: replacement of each command that does not run here, by the original command.
+        timeout_s: maximum duration of each command, in seconds.
     """
     variables = {**read(name).get("env", {}).get("variables", {}), **environment}
     said = []

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: the running service, and real labelled texts where there are some."""
+"""Fixtures for all test folders: the running service, and real labelled texts if they are available."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from serve_app.dev_server.launcher import Plan, free_port, serving
 from tests.labelled import labelled_texts
 from tests.no_account import seal
 
-# Before anything asks for a client, and for every process that a test starts.
+# Runs before any AWS client is created, and applies to every process that a test starts.
 seal(os.environ)
 
 ROOT = Path(__file__).parents[1]
 
-# How long an example takes says something of the machine alone.
+# The duration of an example depends on the load of the machine, so it must not fail a test.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -28,7 +28,7 @@ hypothesis.settings.load_profile("untimed")
 
 @dataclass(frozen=True)
 class Service:
-    """The service under test: the built-in model behind HAProxy, as `make serve` starts it, with capture."""
+    """Service under test: the built-in model behind HAProxy, as `make serve` starts it, with capture."""
 
     url: str
     metrics: str
@@ -38,7 +38,7 @@ class Service:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The real service on free ports, started once for all tests that ask for it."""
+    """Start the real service on free ports, once for all tests that use it."""
     log = str(tmp_path_factory.mktemp("log"))
     plan = Plan(
         port=free_port(),
@@ -52,7 +52,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of labelled texts; see `labelled_texts`."""
+    """Return the folder of labelled texts, or skip the test; see `labelled_texts`."""
     folder = labelled_texts()
     if folder is None:
         pytest.skip("no labelled texts: set DATA_DIR to a folder with sst2_dev.parquet and the others")

@@ -1,7 +1,8 @@
-"""What a role's policies allow: the evaluation of IAM, as far as this project's policies use it.
+"""Evaluation of a role's IAM policies, limited to the features that this project's policies use.
 
-An explicit refusal goes before everything, and what nothing allows is refused. Conditions are read for the
-operators in use; another one is an error, not a pass. Source: "Policy evaluation logic" in AWS's IAM guide.
+An explicit denial has precedence, and an action that no statement allows is denied. Only the condition
+operators in use are implemented; any other operator raises an error. Source: "Policy evaluation logic" in
+AWS's IAM guide.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ Context = Mapping[str, str | Sequence[str]]
 def allowed(
     statements: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context | None = None
 ) -> bool:
-    """Whether an action on a resource is allowed.
+    """Return whether an action on a resource is allowed.
 
     Args:
-        statements: of all policies of a role.
-        action: such as "s3:GetObject".
-        resource: its ARN; "*" for actions that know none.
+        statements: statements of all policies of a role.
+        action: name of the action, such as "s3:GetObject".
+        resource: ARN of the resource; "*" for actions without a resource.
         context: condition keys of the request, with their values.
     """
     effects = {
@@ -55,5 +56,5 @@ def _matches(operator: str, found: Sequence[str], wanted: Sequence[str]) -> bool
 
 
 def listed(value: str | Sequence[str]) -> Sequence[str]:
-    """One or several, as several."""
+    """Return the value as a sequence; a single string becomes a list of one."""
     return [value] if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Where the real labelled texts are, if they are here at all."""
+"""Location of the real labelled texts on this machine, if they are available."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ _ROOT = Path(__file__).parents[1]
 
 
 def labelled_texts() -> Path | None:
-    """Folder of labelled texts: DATA_DIR, or `data` in the folder `shared` beside the project, or None."""
+    """Return the folder of labelled texts: DATA_DIR, otherwise `shared/data` next to the project.
+
+    Return None if the folder has no labelled texts.
+    """
     folder = Path(os.environ.get("DATA_DIR", _ROOT.parent / "shared" / "data"))
     return folder if (folder / "sst2_dev.parquet").exists() else None

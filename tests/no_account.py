@@ -1,4 +1,4 @@
-"""No test reaches a real AWS account: what boto3, MLflow and Terraform read is invented and leads nowhere."""
+"""Isolation of the tests from real AWS accounts: invented settings for boto3, MLflow and Terraform."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import MutableMapping
 
 NOWHERE = "http://127.0.0.1:9"
-"""The discard port: nobody answers."""
+"""Endpoint at the discard port, on which no process listens."""
 INVENTED = {
     "AWS_ENDPOINT_URL": NOWHERE,
     "MLFLOW_S3_ENDPOINT_URL": NOWHERE,
@@ -21,7 +21,7 @@ INVENTED = {
 
 
 def seal(environment: MutableMapping[str, str]) -> None:
-    """Forget every way to an account; a test that plays one names its address itself."""
+    """Replace all AWS settings by invented ones; a test with a simulated account sets its endpoint itself."""
     for name in [name for name in environment if name.startswith("AWS_")]:
         del environment[name]
     environment.update(INVENTED)

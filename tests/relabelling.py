@@ -1,4 +1,4 @@
-"""Prometheus series as the CloudWatch agent keeps and relabels them, by the configuration that ships."""
+"""Relabelling of Prometheus series by the CloudWatch agent, according to the shipped configuration."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cluster.monitoring.catalog import Catalog
 
 
 def relabelled(catalog: Catalog, text: str) -> dict[str, list[tuple[str, Sample]]]:
-    """Return the series that are kept, by name: each with its type, and its labels as CloudWatch gets them.
+    """Return the kept series by name: each with its type and the labels that CloudWatch receives.
 
     Args:
-        catalog: What the agent is configured to send.
-        text: Metrics in Prometheus's text format, as a pod shows them.
+        catalog: Metrics that the agent is configured to send.
+        text: Metrics in Prometheus's text format, as a pod exports them.
     """
     documents = agent_documents(read_environment("prod"), catalog, region="us-east-1")
     [configuration] = [one["data"]["prometheus.yaml"] for one in documents if one["kind"] == "ConfigMap"]
@@ -35,7 +35,10 @@ def relabelled(catalog: Catalog, text: str) -> dict[str, list[tuple[str, Sample]
 
 
 def _apply(rules: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, str] | None:
-    """Prometheus's relabelling, as far as the rules use it: None for what is dropped."""
+    """Return the labels after Prometheus's relabelling; None if the series is dropped.
+
+    Only the actions that the rules use are implemented.
+    """
     for rule in rules:
         value = ";".join(labels.get(name, "") for name in rule["source_labels"])
         matches = re.fullmatch(rule["regex"], value) is not None

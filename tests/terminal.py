@@ -1,4 +1,4 @@
-"""Signal handling of a child process as in a terminal, wherever the tests run."""
+"""Signal handling of a child process as in a terminal, independent of where the tests run."""
 
 from __future__ import annotations
 

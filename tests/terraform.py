@@ -1,4 +1,4 @@
-"""Terraform and its AWS provider, where they are at hand."""
+"""Environment of Terraform and its AWS provider, if they are installed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _PLACES = (
     "/usr/local/share/terraform/plugins",
     str(Path("~/.terraform.d/plugins").expanduser()),
 )
-"""Where folders of providers usually lie."""
+"""Usual locations of provider folders."""
 _PROVIDER = "registry.terraform.io/hashicorp/aws/5.*"
 
 
 def terraform_environment(data: Path) -> dict[str, str]:
-    """Variables for Terraform and for `python -m cluster aws`; skips where there is no Terraform.
+    """Return the variables for Terraform and for `python -m cluster aws`; skip the test without Terraform.
 
     Args:
-        data: folder for what Terraform keeps between calls, beside the source's.
+        data: folder for the files that Terraform keeps between calls, separate from the source's.
     """
     if shutil.which("terraform") is None:
         pytest.skip("no terraform on the PATH")
@@ -37,7 +37,10 @@ def terraform_environment(data: Path) -> dict[str, str]:
 
 
 def _plugins() -> str | None:
-    """A folder of providers with ours in it; without one, Terraform asks its registry."""
+    """Return a folder of providers that contains the AWS provider.
+
+    Return None if there is none: Terraform then downloads the provider from its registry.
+    """
     for place in _PLACES:
         root = Path(place.partition("*")[0])
         for folder in root.glob(place.removeprefix(str(root)).strip("/") or ".") if root.is_dir() else ():

@@ -1,7 +1,7 @@
-"""`make bench`: this service against its peers and its limit, as ratios in one run.
+"""`make bench`: comparison of this service with its peers and with its limit, as ratios from one run.
 
-Every figure is taken beside the one it is divided by, in turns, on the same texts and threads: on a shared
-machine the absolute rates move, the ratios stay.
+Each figure and its divisor are measured in turns, on the same texts and with the same threads: on a shared
+machine the absolute rates change, whereas the ratios are stable.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Bench:
         """Measure the service at 32 connections and at one, as a fraction of the model in process.
 
         The two take turns, since the machine's speed changes. Every process of the service is stopped during
-        the turn of the model in process, which then has the machine for itself.
+        the turn of the model in process, so that the service uses no CPU meanwhile.
         """
         padded = [self._padded_rate()]
         many: list[Outcome] = []
@@ -307,7 +307,7 @@ class Bench:
                     began_s = _cpu_s(replicas[captures])
                     turns[captures].append(self._loop(plans[captures], seconds=CAPTURE_TURN_S))
                     cpu_s[captures] += _cpu_s(replicas[captures]) - began_s
-            # The last file must arrive, too: each is stored during the next turn.
+            # Each file is stored during the next turn, so wait for the last one.
             asked = sum(outcome.statuses[200] for outcome in [warm_up[True], *turns[True]])
             kept, size_bytes = _captured(Path(log), at_least=asked)
         answers = {captures: sum(o.statuses[200] for o in of) for captures, of in turns.items()}

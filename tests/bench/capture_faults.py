@@ -1,13 +1,13 @@
-"""`python -m tests.bench.capture_faults`: what of the prediction log is lost when S3 is away, and by kill -9.
+"""`python -m tests.bench.capture_faults`: loss from the prediction log by an S3 outage, kill -9 and shutdown.
 
-One service that captures into S3 (moto's, over HTTP, in this process), asked about 80 times a second:
+One service captures into S3 (moto over HTTP, in this process) and receives about 80 requests per second:
 
-    S3 is away for a minute: connections are refused. Afterwards every answer must be in the log.
-    kill -9 of the replica. What is missing afterwards must have been answered in the last `--flush-s`.
-    the service is told to end. What waited in the log must be there.
+    S3 outage of one minute: connections are refused. Afterwards every answer must be in the log.
+    kill -9 of the replica: every missing answer must have been sent within the last `--flush-s`.
+    Shutdown of the service: all buffered answers must be in the log.
 
-With --alone the service is the routes and the log in a process of their own, without Ray and without a
-model: a log does not notice.
+With --alone the service consists of the routes and the log in a separate process, without Ray and without a
+model, which makes no difference to the log.
 """
 
 from __future__ import annotations

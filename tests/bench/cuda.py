@@ -1,4 +1,4 @@
-"""The forward on a GPU: packed against padded, by batch size, and what half precision changes in the scores.
+"""Forward pass on a GPU: packed and padded by batch size, and the effect of half precision on the scores.
 
 `python -m tests.bench.cuda --data DATA_DIR` on a machine with CUDA; needs torch, transformers and pydantic.
 """

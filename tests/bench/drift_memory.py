@@ -1,7 +1,7 @@
-"""`python -m tests.bench.drift_memory`: seconds and memory of `train drift` over 1 and 10 million made rows.
+"""`python -m tests.bench.drift_memory`: time and memory of `train drift` for 1 and 10 million rows.
 
-Every row has its text, every hundredth its feedback. The first line, of a thousand rows, is what the model
-and the libraries take.
+Every generated row has a text, and every hundredth has feedback. The first line, for a thousand rows, shows
+the memory of the model and the libraries.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`python -m tests.bench.drift_power`: how often drift is noticed, and how often wrongly.
+"""`python -m tests.bench.drift_power`: rates of detected drift and of false alarms.
 
-The reference is a profile of SST-2 texts by the built-in model. Windows are drawn from texts that are not in
-it: from the same set (nothing may be noticed), from others, and with labels or a segment turned. The first
-run takes minutes to ask the model about every text; later ones find its answers in a temporary folder.
+The reference is the built-in model's profile of SST-2 texts. Windows are drawn from texts that are not in it:
+from the same set (no drift to detect), from other sets, and with changed labels or a changed segment. The
+first run takes minutes to compute the predictions of all texts; later runs read them from a temporary folder.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Draw = Callable[[int, np.random.Generator], tuple[Pool, Segments]]
 
 @dataclass(frozen=True)
 class Known:
-    """Reference, and its sample as the model sees it."""
+    """Reference, and the model's answers to its sample."""
 
     reference: Reference
     sample: Embedded

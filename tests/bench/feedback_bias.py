@@ -1,7 +1,7 @@
-"""`python -m tests.bench.feedback_bias`: what feedback of complainers does to drift and to the gate.
+"""`python -m tests.bench.feedback_bias`: effect of selective feedback on the drift verdict.
 
-The answers are right as often as their scores say. A wrong answer gets feedback in 30 of 100 cases, a right
-one `ratio` times as often. Two other rules stand next to the project's: feedback taken at its word, and
+The probability that an answer is correct equals its score. A wrong answer gets feedback in 30 of 100 cases, a
+correct one `ratio` times as often. The project's rule is compared with two others: unweighted feedback, and
 feedback weighted by the inverse of its rate among answers with the same label and score.
 """
 

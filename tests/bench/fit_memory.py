@@ -1,8 +1,8 @@
-"""`python -m tests.bench.fit_memory`: the memory of `train fit` at 1 x and at 10 x the texts.
+"""`python -m tests.bench.fit_memory`: peak memory of `train fit` for one and for ten times the texts.
 
-Each run reads and tokenises all of its texts, trains for a few steps and scores the fiftieth held out. What
-is measured is the private memory (USS) of the command and of Ray's workers below it, summed, at its highest;
-Ray's own processes and the object store, whose size is set beforehand, are left out.
+Each run reads and tokenizes all texts, trains for a few steps and scores the held-out fiftieth. The measured
+figure is the peak of the summed private memory (USS) of the command and its Ray workers. It excludes Ray's
+own processes and the object store, whose size is configured.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`python -m tests.bench.gate_power`: what the gate answers to candidates that are equal, worse and better.
+"""`python -m tests.bench.gate_power`: verdicts of the gate on candidates that are equal, worse and better.
 
-Two models answer texts of two labels; the champion is right in 90 of 100, and they agree on 95. A wrong
-answer is put right by the candidate, and a right one spoilt, with chances that differ from text to text (beta
-distributions), so that the texts are not equally hard. `--feedback` is the case of a retraining: an audit
-sample, and feedback that comes to right answers less often than to wrong ones.
+Two models answer texts of two labels; the champion is correct in 90 of 100 cases, and they agree in 95. The
+probabilities that the candidate corrects a wrong answer, and that it spoils a correct one, differ between
+texts (beta distributions), so that the texts are not equally hard. `--feedback` simulates a retraining: an
+audit sample, and feedback that is rarer for correct answers than for wrong ones.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def retrained(
         resamples: Draws of each interval.
     """
     rng = np.random.default_rng([seed, round(100 * ratio), audit])
-    rate = 1 - candidate.accuracy + candidate.accuracy * ratio  # half as many again are enough
+    rate = 1 - candidate.accuracy + candidate.accuracy * ratio  # 1.5 times as many are enough
     label, champion, right = outcomes(candidate, round(1.5 * feedback / rate), rng)
     given = np.flatnonzero(rng.random(len(label)) < np.where(champion, ratio, 1.0))[:feedback]
     sets: dict[str, tuple[Role, Counts]] = {"old": ("sample", paired(*outcomes(candidate, old, rng)))}

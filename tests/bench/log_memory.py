@@ -1,8 +1,8 @@
-"""`python -m tests.bench.log_memory`: seconds and memory of reading and joining 1 and 10 million rows.
+"""`python -m tests.bench.log_memory`: time and memory of reading and joining 1 and 10 million rows.
 
-The log is made: invented texts, a request each, spread over ten days and two versions; every fourth row has
-feedback, of which one in twenty is said twice and one in fifty contradicts itself. Each measurement is a
-process of its own; what is given is its highest resident memory, and beside it that of the imports alone.
+The log is generated: one text per request, over ten days and two versions. Every fourth row has feedback;
+one in twenty of these reports is repeated, and one in fifty is contradicted by another. Each measurement runs
+in a separate process; the table shows its peak resident memory, and that of the imports alone for comparison.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""`python -m tests.bench.new_domain --data DATA_DIR --work DIR`: a model of films moves to other texts.
+"""`python -m tests.bench.new_domain --data DATA_DIR --work DIR`: fine-tuning for a new domain.
 
-The built-in model has seen every set there is, so a model of films alone takes its place as the champion. It
-is fine-tuned on one half of the other set, with some film sentences kept in, and measured on the other half
-and on sst2_dev; the gate judges it. Then the same with shuffled labels, which the gate is to refuse.
+The built-in model was trained on every available training set, so the champion is a model that was trained
+only on film reviews. It is fine-tuned on one half of the other set, together with some film sentences, and
+evaluated by the gate on the other half and on sst2_dev. The same is repeated with shuffled labels, which the
+gate must refuse.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""`python -m tests.bench.segment_power`: how often a segment that did not turn is named, and one that did is.
+"""`python -m tests.bench.segment_power`: rates at which unchanged and changed segments are reported.
 
-The worlds differ from the test's own: the share of a segment moves from day to day on the logit scale, all
-segments move together, or some move more than others; sizes are Poisson. 20 segments and 200.
+The simulated worlds deviate from the model of the test: a segment's share varies from day to day on the logit
+scale, all segments vary together, or some vary more than others. Sizes have a Poisson distribution, and there
+are 20 or 200 segments.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ WORLDS = (
 
 
 def window(world: World, segments: int, rng: np.random.Generator, *, turned: float | None = None) -> Report:
-    """Evaluate one window after `PERIODS` days; with `turned`, the first segment has that share today."""
+    """Evaluate one window after `PERIODS` days; `turned` is a new share of the first segment."""
     base = rng.beta(2, 8, segments) if world.share is None else np.full(segments, world.share)
     own = world.own * (rng.choice([0.4, 1.5], segments) if world.unequal else np.ones(segments))
     sizes = rng.integers(world.sizes[0], world.sizes[1] + 1, segments)

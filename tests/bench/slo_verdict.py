@@ -1,7 +1,7 @@
-"""`python -m tests.bench.slo_verdict`: how often the load test's verdict is PASS, by what the service does.
+"""`python -m tests.bench.slo_verdict`: how often the load test's verdict is PASS, by behavior of the service.
 
-Each run is one measured window with a schedule of its own seed: the load generator's arrivals, a simulated
-pod that works its requests off one after the other, and the verdict's code on what comes back.
+Each run is one measured window with its own seed: the load generator's arrival schedule, a simulated pod that
+processes its requests in sequence, and the verdict's code on the answers.
 """
 
 from __future__ import annotations

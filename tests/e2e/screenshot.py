@@ -1,4 +1,4 @@
-"""Take the README's picture of the page: python tests/e2e/screenshot.py URL OUT.png."""
+"""Screenshot of the page for the README: python tests/e2e/screenshot.py URL OUT.png."""
 
 from __future__ import annotations
 

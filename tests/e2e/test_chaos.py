@@ -29,5 +29,5 @@ def test_a_killed_controller_is_not_noticed_by_clients(tmp_path: Path) -> None:
     assert row["scenario"] == ROW and row["sent"] > 100
     assert not row["missed"] and not row["failures"]
     assert set(BOUNDS[ROW]) <= set(row["measures"])
-    # The controller did end and was restarted: Serve's API was away.
+    # The controller ended and was restarted, so Serve's API was unavailable for a while.
     assert row["measures"]["whole_s"] > 0

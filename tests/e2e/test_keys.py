@@ -25,7 +25,7 @@ pytestmark = pytest.mark.ray
 PATIENCE_S = 60
 TEXT = "I love this cream"
 PATHS = ("/health", "/ping", "/v2/health/live", "/v2/health/ready", "/", "/-/healthz", "/-/routes")
-"""Paths that answer without a key."""
+"""Paths that do not require a key."""
 
 
 @dataclass(frozen=True)

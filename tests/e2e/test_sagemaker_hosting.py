@@ -139,7 +139,7 @@ async def test_callers_at_once_get_their_own_answers_and_pings_are_answered_mean
 
 
 async def test_the_longest_request_is_answered_or_given_up_in_sagemakers_time(endpoint: Hosting) -> None:
-    """Send as many texts as one request may contain, each with more tokens than the model reads."""
+    """Send as many texts as one request may contain, each with more tokens than the model accepts."""
     limits = Settings()
     assert limits.default_timeout_ms / 1000 < INVOKE_S, "the service gives up first, and says so"
     texts = ["a very long text about a cream " * 100] * limits.max_texts_per_request

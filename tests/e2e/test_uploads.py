@@ -91,7 +91,7 @@ def test_the_work_of_300_clients_that_have_left_is_dropped(service: Service) -> 
         assert time.monotonic() < deadline, ended
         time.sleep(0.5)
     assert ended["499"] > 150, ended
-    # Some ran before their clients had left. A running batch is not stopped.
+    # Some texts ran before their clients disconnected. A running batch is not stopped.
     assert texts_run(service) - run_before < 16 * 300 / 2
 
 

@@ -63,7 +63,7 @@ def test_forwards_side_by_side_do_not_touch_each_other(architecture: str, tmp_pa
     def run(lane: int) -> None:
         together.wait(timeout=30)
         for turn in range(4 * len(batches)):
-            place = turn * (lane + 1) % len(batches)  # each lane in its own order
+            place = turn * (lane + 1) % len(batches)  # each thread has its own order of batches
             torch.testing.assert_close(classifier.logits(batches[place]), expected[place], atol=SAME, rtol=0)
 
     interval = sys.getswitchinterval()

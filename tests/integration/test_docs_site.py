@@ -1,4 +1,4 @@
-"""The documentation's site: it builds without a warning, has every page, and a dead link fails the build."""
+"""Tests of the documentation site: a build without warnings, all pages, and failure on a dead link."""
 
 from __future__ import annotations
 

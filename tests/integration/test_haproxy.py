@@ -35,7 +35,7 @@ OUTAGE_S = 2
 
 
 class Replica(BaseHTTPRequestHandler):
-    """Replica that answers, ends without an answer, or takes too long, depending on the path."""
+    """Replica whose path selects its behavior: answer, end without an answer, or exceed the time-out."""
 
     # HTTP/1.0: each request has its own connection. If a reused connection breaks, HAProxy also closes the
     # connection to the client, without an answer, so that the client may repeat the request.
@@ -190,7 +190,7 @@ def test_what_haproxy_answers_itself_is_a_problem(actors: Callable[..., Actor], 
 
 @pytest.mark.parametrize("own_address", ["127.0.0.2", "127.0.0.1"])  # Ray writes the second
 def test_a_pod_is_healthy_while_its_own_replica_is_up(actors: Callable[..., Actor], own_address: str) -> None:
-    """Without one, the pod answers through the others' replicas, but must not get requests of its own."""
+    """Check that a pod without a replica answers through other pods' replicas, but is not healthy."""
     actor = actors(HAPROXY_OWN_ADDRESS="127.0.0.2")
 
     def health() -> int:

@@ -1,4 +1,4 @@
-"""Precision of loaded models: `auto` converts a model only if its answers stay the same."""
+"""Tests of the precision of loaded models: `auto` converts a model only if its answers stay the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preflight check of a cluster: what is missing is named together with the command that installs it."""
+"""Tests of a cluster's preflight check: it names each missing part and the command that installs it."""
 
 from __future__ import annotations
 

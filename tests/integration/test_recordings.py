@@ -1,4 +1,4 @@
-"""Recordings of models: equal answers without transformers, damaged and foreign entries, bounds."""
+"""Tests of recorded models: equal answers without transformers, damaged and foreign entries, limits."""
 
 from __future__ import annotations
 

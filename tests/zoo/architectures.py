@@ -1,4 +1,4 @@
-"""Tiny random classifiers of every architecture of the zoo, saved as `save_pretrained` saves any model."""
+"""Tiny random classifiers of many architectures, saved with `save_pretrained` like any model."""
 
 from __future__ import annotations
 
@@ -133,11 +133,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 DECODERS = frozenset(list(ARCHITECTURES)[list(ARCHITECTURES).index("bloom") :])
 NO_PAD = frozenset({"gpt2", "gpt_neo", "gptj", "llama", "mistral", "qwen2"})
-"""Architectures whose configuration and tokenizer name no pad token here, as on the hub."""
+"""Architectures whose configuration and tokenizer have no pad token here, as on the Hugging Face Hub."""
 
 
 def build_tokenizer(*, words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFast:
-    """An encoder's: words, letters as word pieces, RoBERTa's special tokens."""
+    """Return an encoder's tokenizer: words, letters as word pieces, RoBERTa's special tokens."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     pieces = dict.fromkeys([*_SPECIAL, *words, *letters, *(f"##{c}" for c in letters), *".,!?;'<>/[]"])
     backend = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
@@ -160,7 +160,7 @@ def build_tokenizer(*, words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFas
 
 
 def build_decoder_tokenizer(*, pad: bool) -> PreTrainedTokenizerFast:
-    """A decoder's: bytes, and no special token around a text."""
+    """Return a decoder's tokenizer: bytes, and no special tokens around a text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: i for i, piece in enumerate([*_SPECIAL, *alphabet])}
     backend = Tokenizer(models.BPE(vocabulary, merges=[]))

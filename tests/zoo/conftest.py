@@ -1,4 +1,4 @@
-"""What the tests of the zoo share."""
+"""Fixtures of the zoo tests: small models and data files of many kinds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tiny models gain nothing by more threads, which wait for one another on a busy machine."""
+    """Limit torch to one thread: tiny models are no faster with more, and threads wait on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,6 +1,6 @@
-"""Files of labelled texts as people have them, each with what is read of it or the message that is expected.
+"""Files of labelled texts in formats of real users, each with its expected rows or error message.
 
-`python -m tests.zoo.data_files FOLDER` writes all of them.
+`python -m tests.zoo.data_files FOLDER` writes all files.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Write = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file, the options to read it with, and its rows or its message."""
+    """File with the options for reading it, and its expected rows or error message."""
 
     name: str
     write: Write
     rows: list[tuple[str, str]] | None = None
     message: str = ""
-    """Regular expression of the error."""
+    """Regular expression of the expected error message."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -223,11 +223,11 @@ DATA_FILES = [
     DataFile("no_data", in_folder({"notes.docx": lines("x")}), message=r"holds no file.*it has notes\.docx"),
 ]
 TWO_ROWS = [("good", "POSITIVE"), ("bad", "NEGATIVE")]
-"""What is read where a file names no rows of its own."""
+"""Expected rows of a file for which `rows` is None."""
 
 
 def arguments_of(file: DataFile, *, labels: bool = True, rows: bool = True) -> list[str]:
-    """A file's options on the command line, with those about labels and bad rows or without."""
+    """Return a file's options as command-line arguments, optionally without those for labels and bad rows."""
     options = dict(file.options)
     of_line = []
     for name, option in {"delimiter": "--delimiter", "encoding": "--encoding"}.items():
@@ -240,7 +240,7 @@ def arguments_of(file: DataFile, *, labels: bool = True, rows: bool = True) -> l
 
 
 def settings_toml(base: str, *files: DataFile) -> str:
-    """A run's settings with a set of each file: `zoo0`, `zoo1` and so on."""
+    """Return the settings of a run with one data set per file: `zoo0`, `zoo1` and so on."""
     text = f'name = "zoo"\nversion = "1"\nbase = {json.dumps(base)}\nlabels = ["NEGATIVE", "POSITIVE"]\n'
     for number, file in enumerate(files):
         options = {"name": f"zoo{number}", "file": file.name, "held_out": 0.0, **file.options}

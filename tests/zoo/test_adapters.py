@@ -1,4 +1,4 @@
-"""Adapters as PEFT's `save_pretrained` writes them are imported with their base, and refused without it."""
+"""Tests of adapters written by PEFT's `save_pretrained`: imported with their base, refused without it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.zoo.architectures import save
 from train.__main__ import main
 
 IDS = [[20, 21, 22], [30, 9, 12, 13, 14]]
-# An adapter of PEFT does not store a new pooler, so that BERT's base has to have one.
+# PEFT does not store a new pooler in an adapter, so the base of BERT must contain one.
 BASES = {
     "bert": "AutoModelForSequenceClassification",
     "gpt2": "AutoModelForCausalLM",

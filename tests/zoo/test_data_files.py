@@ -1,4 +1,4 @@
-"""Every file of the zoo is read as it is meant, or refused with the place and the option that helps."""
+"""Tests of the data files: each is read as intended, or refused with the position and the useful option."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""`fit` refuses a base that it cannot train within 10 s of the start of its process.
+"""Test that `fit` refuses a base that it cannot train within 10 s of the start of its process.
 
-What is measured is the processor time of the process and its children, loading torch and transformers
-included. On an idle machine it is about the time by the clock; on a shared one the clock also counts what
-other programs take of the same cores. Processes that share caches run slower: half as much again is allowed.
-The timeout bounds what a process may wait.
+The test measures the CPU time of the process and its children, including the imports of torch and
+transformers. On an idle machine it is close to the elapsed time; on a shared machine the elapsed time also
+depends on other programs. Processes that share caches run slower, so 1.5 times the limit is allowed. The
+timeout limits the elapsed time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every architecture of the zoo can be trained by both methods, or is refused before the first step."""
+"""Tests that both methods can train every architecture, or refuse it before the first step."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_language_model_becomes_a_classifier(architecture: str, method: str, t
 def test_what_is_trained_is_what_is_served(
     problem: str, labels: tuple[str, ...], method: str, tmp_path: Path
 ) -> None:
-    """A softmax over the labels, whatever the base was."""
+    """Check that a base of any problem type is trained and served with a softmax over the labels."""
     folder = save(tmp_path / "base", labels=labels, problem_type=problem)
     check(folder, method, LABELS)
 

@@ -1,4 +1,4 @@
-"""Folders that cannot be served are refused when they are loaded, with the reason and the next step."""
+"""Tests that unusable model folders are refused on loading, with the reason and the next step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def no_tokenizer(folder: Path) -> None:
 
 
 def tokenizer_of_nothing(folder: Path) -> None:
-    """Words that no sentence has."""
+    """Replace the vocabulary by words that occur in no text."""
     own = build_tokenizer(words=("xqzt",))
     vocabulary = json.loads(own.backend_tokenizer.to_str())["model"]["vocab"]
     text = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def tokenizer_of_nothing(folder: Path) -> None:
 
 
 def tokenizer_of_another_model(folder: Path) -> None:
-    """More tokens than the model has embeddings."""
+    """Save a tokenizer with more tokens than the model has embeddings."""
     build_tokenizer(words=tuple(f"word{i}" for i in range(400))).save_pretrained(folder)
 
 
@@ -51,7 +51,7 @@ def not_finite(folder: Path) -> None:
 
 
 def overflowing(folder: Path) -> None:
-    """Finite weights whose products are not."""
+    """Write finite weights whose products overflow."""
     change_weights(folder, lambda name, tensor: tensor * 0 + 3e38 if name == "classifier.weight" else tensor)
 
 

@@ -1,4 +1,4 @@
-"""Every architecture of the zoo is served with the scores that transformers' own pipeline gives."""
+"""Tests that every architecture is served with the same scores as the pipeline of transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.zoo.architectures import ARCHITECTURES, NO_PAD, WORDS, save
 
 SAME = 1e-5
 SCORES_DIFFER = 1e-4
-"""The zoo's models answer different texts by more than this, so that a mix-up of texts would show."""
+"""Minimum difference between the scores of different texts, large enough to detect swapped texts."""
 
 
 def load(folder: Path, tmp_path: Path, **options: bool) -> Classifier:
@@ -25,12 +25,12 @@ def load(folder: Path, tmp_path: Path, **options: bool) -> Classifier:
 
 def texts() -> list[str]:
     rng = random.Random(5)
-    lengths = (1, 2, 2, 3, 5, 9, 9, 17, 24, 60)  # the last one is cut
+    lengths = (1, 2, 2, 3, 5, 9, 9, 17, 24, 60)  # the longest text is truncated
     return [" ".join(rng.choices(WORDS, k=length)).capitalize() + "." for length in lengths]
 
 
 def pipeline_scores(folder: Path, of_texts: list[str], **options: object) -> list[dict[str, float]]:
-    """Of transformers, one text at a time: without any padding."""
+    """Return the scores of the pipeline of transformers, for one text at a time and so without padding."""
     classify = pipeline("text-classification", str(folder), device="cpu", truncation=True, **options)
     return [{row["label"]: row["score"] for row in classify(text, top_k=None)} for text in of_texts]
 

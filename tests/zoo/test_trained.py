@@ -1,6 +1,7 @@
-"""Five steps of training end in a bundle that serves, for one architecture of each kind and both methods.
+"""Tests of five training steps and of serving the bundle: one architecture of each kind, both methods.
 
-The loop runs in this process, in the local mode of Ray Train; tests/integration/test_fit.py has a cluster.
+The training loop runs in this process, in the local mode of Ray Train; tests/integration/test_fit.py uses a
+cluster.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def write_texts(path: Path) -> None:
 
 
 def prepare(run: FitSettings, root: Path, folder: Path) -> Prepared:
-    """What `train.training.data` writes, without a cluster."""
+    """Write the same files as `train.training.data`, without a cluster."""
     tokenizer = load_tokenizer(find_base(run.base)).backend_tokenizer
     examples = read_examples(str(root), run.data[0], run.labels)
     ids = [tokenizer.encode(example.text).ids for example in examples]
@@ -95,7 +96,7 @@ def test_five_steps_end_in_a_bundle_that_serves(
     prepared = prepare(run, tmp_path, tmp_path / "prepared")
     kept = tmp_path / "checkpoint"
 
-    def report(metrics: Any, checkpoint: Any) -> None:  # the local mode keeps no checkpoint
+    def report(metrics: Any, checkpoint: Any) -> None:  # the local mode does not store checkpoints
         shutil.copytree(checkpoint.path, kept, dirs_exist_ok=True)
 
     monkeypatch.setattr(ray.train, "report", report)
@@ -120,7 +121,7 @@ def test_five_steps_end_in_a_bundle_that_serves(
     report_json = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     [look] = report_json["history"]
     measured = report_json["held_out"]["texts"]["balanced_accuracy"]
-    # What was measured during training is what the written bundle answers, of the same texts.
+    # The accuracy during training is that of the written bundle on the same texts.
     assert look["held_out_balanced_accuracy"] == pytest.approx(measured, abs=0.2)
     if method == "full":
         temperature = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["temperature"]

@@ -1,6 +1,6 @@
-"""No verb ends in a traceback on any file or model of the zoo: it does its work, or says what is wrong.
+"""Tests of all verbs on every file and model of the zoo: each succeeds or prints an error, never a traceback.
 
-What needs a Ray cluster is in tests/integration/test_zoo_verbs.py.
+Tests that need a Ray cluster are in tests/integration/test_zoo_verbs.py.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from train.__main__ import main
 
 LABELS = ("NEGATIVE", "POSITIVE")
 OF_THE_LABEL = {"floats.parquet", "stars.csv", "bad_map.csv", "bad_rows.csv", "swallowed.csv"}
-"""Files whose fault shows only where labels are read."""
+"""Files whose fault is detected only by verbs that read labels."""
 REFUSED_FILES = [file for file in DATA_FILES if file.message]
 READ_FILES = [file for file in DATA_FILES if not file.message]
 Verb = Callable[[DataFile, Path, Path], list[str]]
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    """Run a verb in this process; what escapes from it is a traceback to the user."""
+    """Run a verb in this process; an exception would be a traceback for the user and fails the test."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -74,7 +74,7 @@ def sentences(file: DataFile, path: Path, model: str) -> list[str]:
 
 
 def feedback(file: DataFile, path: Path, model: str) -> list[str]:
-    # The zoo's files have no request ids; their texts are as good.
+    # These files have no request ids, so the texts are used as ids.
     text, label = file.options.get("text", "text"), file.options.get("label", "label")
     columns = ["--request-id-column", text, "--label-column", label]
     log = ["--log", str(path.with_name(f"{path.name}.log")), "--labels", *LABELS]
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_used_is_refused_by_every_verb(
     file.write(tmp_path / file.name)
     status, printed = run(*READERS[verb](file, tmp_path / file.name, model))
     of_texts = verb == "feedback import" and file.name in ("swallowed.csv", "numbers_as_texts.parquet")
-    if of_texts:  # any value is a request id
+    if of_texts:  # any value is a valid request id
         assert status == 0, printed
         return
     same_words = verb != "feedback import" and (verb, file.name) != ("sentences", "bad_map.csv")
@@ -111,7 +111,7 @@ def test_a_file_that_can_be_used_is_read_by_every_verb(verb: str, model: str, tm
         status, printed = run(*READERS[verb](file, tmp_path / file.name, model))
         bad_rows = (
             verb == "feedback import" and file.name == "skipped_rows.csv"
-        )  # no row may be left out there
+        )  # this verb does not skip bad rows
         assert status in ({1} if bad_rows else {0, 2, 3} if verb == "gate" else {0}), (
             f"{file.name}: {printed}"
         )
@@ -154,7 +154,7 @@ def test_score_refuses_a_file_without_a_text(
 
 
 FIT_SEES_LATER = OF_THE_LABEL | {"numbers_as_texts.parquet", "no_text.parquet"}
-"""Files whose label column can be read; the tasks of Ray find what is wrong with the rows."""
+"""Files with a readable label column, whose bad rows are detected only by the Ray tasks."""
 
 
 @pytest.mark.parametrize("file", REFUSED_FILES, ids=lambda file: file.name)
@@ -163,7 +163,7 @@ def test_fit_refuses_a_file_before_any_work(file: DataFile, model: str, tmp_path
         pytest.skip("refused by the tasks that read it")
     file.write(tmp_path / file.name)
     data = ["--data", str(tmp_path / file.name), "--out", str(tmp_path / "run"), "--base", model]
-    message = file.message.replace("'text'", "'(text|label)'")  # the labels are read first
+    message = file.message.replace("'text'", "'(text|label)'")  # `fit` reads the labels before the texts
     assert_refused(*run("fit", *data, *arguments_of(file)), message)
 
 

@@ -1,13 +1,14 @@
-"""Pods follow the load, by two policies: `python -m tests.bench.autoscaling --plot FILE --json FILE`.
+"""Autoscaling by two policies: `python -m tests.bench.autoscaling --plot FILE --json FILE`.
 
-One head without CPUs and up to six worker raylets, a GPU in name each, started and ended by Ray's
-autoscaler v2; a replica on each, behind one HAProxy with direct ingress. The load is open-loop and rises from
-3/4 of the promise of a pod to four times that promise, and falls again. Each policy has the cluster in turn,
-from one pod.
+The cluster consists of one head without CPUs and up to six worker raylets with a nominal GPU each, which
+Ray's autoscaler v2 starts and ends. Each worker runs one replica, behind one HAProxy with direct ingress.
+The load is open-loop: it rises from 3/4 of a pod's SLO rate to four times that rate, and falls again. The
+policies run in sequence, each from one pod.
 
-Here a pod's device does 500 tokens a second (see `paced`), about 2,200 a minute of the short texts that are
-sent: one pod cannot quite carry the load, and the promised 600 a minute a pod ask for four. The windows are
-shorter than those that ship, so that the run is.
+A pod's simulated device processes 500 tokens per second (see `paced`), about 2,200 of the sent short texts
+per minute. The maximum load slightly exceeds the capacity of one pod, and at the SLO rate of 600 requests per
+minute per pod it requires four pods. The policies' windows are shorter than the shipped ones, to shorten the
+run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A rollout on real replicas when things go wrong: each part prints a table of docs/benchmarks/rollout.md."""
+"""Rollouts with faults on real replicas: each part prints a table of docs/benchmarks/rollout.md."""
 
 from __future__ import annotations
 
