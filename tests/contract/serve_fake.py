@@ -1,6 +1,8 @@
 """Server of the real routes and the real access log without a model.
 
     python -m tests.contract.serve_fake PORT
+
+The server listens on TCP port PORT of the loopback interface.
 """
 
 import sys
