@@ -121,7 +121,7 @@ def test_what_a_person_asks_is_heard_once(tmp_path: Path, clock: Clock) -> None:
 
 @pytest.mark.parametrize("canary", ["good", "failing"])
 def test_a_controller_that_was_overtaken_changes_nothing(tmp_path: Path, canary: str) -> None:
-    """One controller pauses for 120 s at any moment, another one rolls back, and the first reports its steps."""
+    """One controller pauses for 120 s at any moment, another one rolls back, the first reports its steps."""
     moment = overtaken = 0
     while (world := paused_at(tmp_path / str(moment), moment, canary)) is not None:
         end = _Told(world, world.folder).rollout()
