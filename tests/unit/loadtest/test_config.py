@@ -1,3 +1,5 @@
+"""Tests of the load test's configuration: options, environment variables, and refused values."""
+
 import argparse
 import subprocess
 import sys

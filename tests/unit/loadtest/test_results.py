@@ -1,3 +1,5 @@
+"""Tests of the observations of a load test: latency, rates, failures, and the measurement window."""
+
 from loadtest.request_log import RequestLog
 from loadtest.response_check import ResponseCheck
 from loadtest.results import UNFINISHED, MeasurementWindow, Sample, observe

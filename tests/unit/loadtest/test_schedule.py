@@ -1,3 +1,5 @@
+"""Tests of the arrival schedule: rate, distribution, and reproducibility by a seed."""
+
 from itertools import islice, pairwise
 
 import pytest

@@ -1,3 +1,5 @@
+"""Tests of the SLO verdict: percentiles by nearest rank, limits, and reasons."""
+
 import math
 
 import pytest

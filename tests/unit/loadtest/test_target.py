@@ -1,3 +1,5 @@
+"""Tests of the target of a load test: allowed hosts, reachability, and the served model."""
+
 import socket
 
 import pytest

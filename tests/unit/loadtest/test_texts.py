@@ -1,3 +1,5 @@
+"""Tests of the texts of a load test: generated ones, and those of a file."""
+
 import json
 from pathlib import Path
 

@@ -125,7 +125,7 @@ class World:
         self.now += seconds
 
     def effect(self) -> None:
-        """Count a change outside the controller's memory; raise `Killed` at the configured number."""
+        """Count a change outside the controller's memory; raise `Killed` beyond the configured number."""
         self.effects += 1
         if self.dies_after is not None and self.effects > self.dies_after:
             raise Killed

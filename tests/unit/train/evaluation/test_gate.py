@@ -160,7 +160,7 @@ def shares(answers: list[Answer]) -> tuple[float, float]:
 
 
 def test_few_texts_neither_refuse_an_equal_candidate_nor_pass_a_worse_one() -> None:
-    """With 400 texts, the minimum evidence, decisive verdicts are rare, and wrong ones very rare."""
+    """With 400 texts, decisive verdicts are rare, and wrong ones very rare."""
     _, refused = shares([gate(Candidate(0.0), 400, seed, resamples=FEW) for seed in range(60)])
     passed, _ = shares([gate(Candidate(-0.02), 400, seed, resamples=FEW) for seed in range(60)])
     assert refused <= 0.05 and passed <= 0.05
