@@ -39,7 +39,7 @@ def p95_s(simulation: Simulation) -> float:
 
 
 def assert_refusals_are_right(simulation: Simulation) -> None:
-    """Check that refused requests would wait half of the bound, and that Retry-After is within a factor of 2."""
+    """Check that refused requests would wait half of the bound, and Retry-After is within a factor of 2."""
     compared = [refusal for refusal in simulation.refused if refusal.truth_s is not None]
     assert compared
     for refusal in compared:
