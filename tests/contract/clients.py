@@ -1,4 +1,4 @@
-"""The protocols' own clients, each in its default configuration, against a service at an address."""
+"""Calls of the service with the protocols' own clients, each in its default configuration."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tests.conftest import ROOT
 
 KSERVE = Path(os.environ.get("KSERVE_CLIENT", ROOT / "build" / "kserve-client"))
-"""Folder of packages that kserve needs beside the project's; `make build/kserve-client` fills it."""
+"""Folder of packages that kserve needs in addition to the project's; `make build/kserve-client` fills it."""
 
 
 def by_hugging_face(url: str, text: str, **options: Any) -> dict[str, float]:
-    """Score of each label, by `huggingface_hub`."""
+    """Return the score of each label, as `huggingface_hub` reads it."""
     answer = InferenceClient(url).text_classification(text, **options)
     return {element.label: element.score for element in answer}
 
 
 def by_triton(client: InferenceServerClient, model: str, texts: Sequence[str], **options: Any) -> InferResult:
-    """The answer to a BYTES tensor, by tritonclient."""
+    """Return tritonclient's result of an inference request with the texts as a BYTES tensor."""
     tensor = InferInput("text", [len(texts)], "BYTES")
     tensor.set_data_from_numpy(np.array([text.encode() for text in texts], dtype=np.object_))
     return client.infer(model, [tensor], **options)
 
 
 def requested(name: str, **options: Any) -> InferRequestedOutput:
-    """A tensor to answer, by tritonclient."""
+    """Return tritonclient's request for one output tensor."""
     return InferRequestedOutput(name, **options)
 
 
 def by_kserve(url: str, model: str, texts: Sequence[str]) -> dict[str, Any]:
-    """What `kserve_client` prints."""
+    """Return what `kserve_client` prints for these texts."""
     if not KSERVE.is_dir():
         pytest.skip(f"no {KSERVE}: kserve's client is not installed; `make build/kserve-client` does it")
     program = Path(__file__).with_name("kserve_client.py")
@@ -58,7 +58,7 @@ def by_kserve(url: str, model: str, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def sagemaker(url: str) -> Any:
-    """boto3's client of SageMaker's runtime at an address."""
+    """Return boto3's client of the SageMaker runtime, configured for the service's address."""
     return boto3.client(
         "sagemaker-runtime",
         endpoint_url=url,

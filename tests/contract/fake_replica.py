@@ -1,4 +1,4 @@
-"""A replica without a model: its scores encode the text, and it can be told to refuse or to fail."""
+"""Replica without a model: its scores encode the text, and it can be configured to refuse or to fail."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ STANDING = ReplicaStatus(
 
 
 def scores_of(text: str) -> list[float]:
-    """Scores that tell the text: its length in tenths of a percent is the POSITIVE score."""
+    """Return scores that identify the text: the POSITIVE score is its length in tenths of a percent."""
     positive = len(text) % 1000 / 1000
     return [(1 - positive) * 0.75, (1 - positive) * 0.25, positive]
 
 
 @dataclass
 class FakeReplica:
-    """The `Service` of the contract tests."""
+    """Implementation of `Service` for the contract tests, which records the requests that it receives."""
 
     refusal: Exception | None = None
     failure: Exception | None = None

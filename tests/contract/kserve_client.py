@@ -1,6 +1,7 @@
-"""`python kserve_client.py URL MODEL TEXT…`: what kserve's REST client makes of the service, as JSON.
+"""Program that calls the service with kserve's REST client: `python kserve_client.py URL MODEL TEXT…`.
 
-A program of its own, since kserve pins older versions of packages than the project's.
+It prints the health states and the labels as JSON. It runs in its own process, because kserve pins older
+versions of packages than the project's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 
 async def ask(url: str, model: str, texts: list[str]) -> dict[str, Any]:
-    """Health, and the labels by a binary tensor (the default), by a JSON one, and by one of strings."""
+    """Return health states, and the labels for a binary (default), a JSON and a string input tensor."""
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
         answers: dict[str, Any] = {
             "live": await client.is_server_live(url),

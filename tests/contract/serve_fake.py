@@ -1,4 +1,9 @@
-"""`python -m tests.contract.serve_fake PORT`: the real routes and the real log over HTTP, without a model."""
+"""Server of the real routes and the real access log without a model.
+
+    python -m tests.contract.serve_fake PORT
+
+The server listens on TCP port PORT of the loopback interface.
+"""
 
 import sys
 

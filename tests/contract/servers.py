@@ -1,4 +1,4 @@
-"""The real application over TCP, on a port of its own, for clients that speak HTTP themselves."""
+"""The real application behind an in-process client, and as a TCP server for clients that speak HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.contract.fake_replica import FakeReplica
 
 @asynccontextmanager
 async def in_process(replica: FakeReplica, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the real application in this process."""
+    """Yield an HTTP client of the real application in this process."""
     app = build_api(replica, settings, Metrics())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         yield client
@@ -32,7 +32,7 @@ async def in_process(replica: FakeReplica, settings: Settings) -> AsyncIterator[
 @contextmanager
 def over_tcp(app: ASGIApp) -> Iterator[str]:
     """Serve an application while the block runs, and yield its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:  # a client that is early waits in its backlog
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # the backlog holds early clients
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -44,10 +44,10 @@ def over_tcp(app: ASGIApp) -> Iterator[str]:
 
 
 class SageMakerRuntime:
-    """InvokeEndpoint in front of a container, as SageMaker does it.
+    """Stand-in for SageMaker's InvokeEndpoint API in front of a container.
 
-    The container is asked at /invocations, without the caller's signature. An answer that is not 2xx becomes
-    a ModelError, with status and body of the container's:
+    It forwards the request to the container's /invocations without the caller's signature. A response that is
+    not 2xx becomes a ModelError with the container's status and body:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
     """
 

@@ -1,4 +1,4 @@
-"""The access log: a line for each answer of the sample, with what it took, and nothing that was said."""
+"""Tests of the access log: one line per sampled response, with status and cost, and without any text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FIELDS = {
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """The records of the access log, as they come."""
+    """Return the records of the access log; the list grows as requests are answered."""
     caplog.set_level(logging.INFO, logger="ray.serve.access")
     records: list[logging.LogRecord] = []
 
@@ -52,7 +52,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 @asynccontextmanager
 async def service(replica: FakeReplica | None = None, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service with these settings."""
+    """Yield a client of the service with these settings."""
     app = build_api(replica or FakeReplica(), Settings(**options), Metrics())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         yield client

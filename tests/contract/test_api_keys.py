@@ -1,4 +1,4 @@
-"""API keys over HTTP: every route needs one unless it is named here, and a file of keys may change."""
+"""Tests of API keys over HTTP: all routes need one unless they are listed as open; a key file may change."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OPEN = {
     *(("GET", path) for path in ("/", "/health", "/ping", "/v2/health/live", "/v2/health/ready")),
     *(("HEAD", path) for path in ("/", "/health", "/ping", "/v2/health/live", "/v2/health/ready")),
 }
-"""What answers without a key, besides the page's static files."""
+"""Paths that answer without a key, in addition to the page's static files."""
 ASSETS = ("/web/app.js", "/docs-assets/swagger-ui.css")
 
 
 @asynccontextmanager
 async def service(replica: FakeReplica | None = None, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service with these settings."""
+    """Yield a client of the service with these settings."""
     app = build_api(replica or FakeReplica(), Settings(**options), Metrics())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
@@ -44,7 +44,7 @@ async def service(replica: FakeReplica | None = None, **options: Any) -> AsyncIt
 
 
 def operations(client: httpx.AsyncClient) -> Iterator[tuple[str, str]]:
-    """(method, path) of every route of the application, with the fake's name for a model."""
+    """Yield (method, path) of every route of the application, with the fake replica's model name."""
     for route in client.app.routes:  # type: ignore[attr-defined]
         if isinstance(route, APIRoute):
             path = route.path.replace("{name}", "fake").replace("{version}", "7")
@@ -141,7 +141,7 @@ async def test_room_is_asked_for_by_key_in_front_of_serve_as_by_the_routes() -> 
     assert tenants == [key_id for key_id in keys.values() for _ in range(2)]
 
 
-# --- keys of the environment
+# --- keys from the environment
 
 
 def test_keys_are_read_from_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,11 +168,11 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(monkeypatch: pytest.Mo
     assert "bad one" not in str(caught.value) and "good-one" not in str(caught.value)
 
 
-# --- keys of a file
+# --- keys from a file
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """Clock whose time the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -187,7 +187,7 @@ def scope(key: str = "", path: str = "/v1/classify") -> dict[str, Any]:
 
 
 def outcome(gate: Gate, key: str) -> str | None:
-    """The key's id; None if it is refused."""
+    """Return the ID of the key, or None if the key is refused."""
     try:
         return gate.identify(scope(key))
     except Unauthorized:
@@ -195,7 +195,7 @@ def outcome(gate: Gate, key: str) -> str | None:
 
 
 def mount(folder: Path, version: str, content: str | bytes) -> Path:
-    """Put a file in place as the kubelet does with a Secret: a new folder, a link renamed onto the old."""
+    """Put a file in place as the kubelet does with a Secret: write a new folder, then replace the symlink."""
     new = folder / f"..{version}"
     new.mkdir(parents=True)
     (new / "keys").write_bytes(content.encode() if isinstance(content, str) else content)
@@ -293,7 +293,7 @@ def test_a_file_that_cannot_be_read_is_an_error_at_the_start(file: Path) -> None
         Gate(Settings(api_keys_file=file))
 
 
-# --- the rate of a key
+# --- rate limit of a key
 
 
 def test_a_key_may_ask_at_its_rate_and_no_faster() -> None:

@@ -1,4 +1,4 @@
-"""The protocols' own clients in their default configuration, over TCP, against the real application."""
+"""Tests with the protocols' own clients in their default configuration, over TCP."""
 
 from __future__ import annotations
 

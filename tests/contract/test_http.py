@@ -1,4 +1,4 @@
-"""The HTTP contract: every route's shape, every error's status, and nothing of the text in the logs."""
+"""Tests of the HTTP contract: response shapes of all routes, status of every error, no text in the logs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def client(
 
 
 def assert_problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
-    """The answer is an RFC 9457 problem, without a trace of Python in it."""
+    """Check that the response is an RFC 9457 problem without Python details, and return its body."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
@@ -69,7 +69,7 @@ def assert_problem(answer: httpx.Response, status: int, slug: str) -> dict[str, 
     return problem
 
 
-# --- native
+# --- native API
 
 
 async def test_classify_answers_in_the_order_of_the_inputs(client: httpx.AsyncClient) -> None:
@@ -120,11 +120,11 @@ async def test_the_deadline_travels(
     assert before + limits.default_timeout_ms / 1000 <= default <= after + limits.default_timeout_ms / 1000
 
 
-# --- capture and feedback
+# --- prediction log and feedback
 
 
 def captured(capture: PredictionLogger, tmp_path: Path) -> Log:
-    """What was kept, once it is written."""
+    """Close the writers and return the log that they wrote."""
     capture.predictions.close(patience_s=60)
     capture.feedback.close(patience_s=60)
     return Log(str(tmp_path / "log"))
@@ -220,7 +220,7 @@ async def test_only_the_sampled_share_is_kept_and_feedback_is_still_compared(
     assert batch["request_id"].to_pylist() == ["0", "2"]
 
 
-# --- other servers' shapes
+# --- APIs of other servers
 
 
 async def test_tei_single_and_batch(client: httpx.AsyncClient) -> None:
@@ -410,7 +410,7 @@ async def test_a_full_queue_says_when_to_come_again(
 
 @pytest.fixture
 async def outside(replica: FakeReplica, limits: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the middleware with nothing behind it: what it does not answer itself answers 418."""
+    """Yield a client of the load-shedding middleware; requests that it passes on are answered 418."""
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
         await Response(status_code=418)(scope, receive, send)
@@ -485,7 +485,7 @@ async def test_nothing_of_the_text_is_logged(
     assert any(getattr(record, "request_id", None) for record in caplog.records)
 
 
-# --- documents
+# --- documentation pages
 
 
 async def test_openapi_states_the_limits_and_has_examples_that_work(

@@ -30,7 +30,7 @@ WITH_NEUTRAL = replace(TWO_LABELS, neutral_below=0.8, languages=("en",), license
 
 @dataclass
 class TwoLabelReplica(FakeReplica):
-    """Replica whose scores for the two texts are known."""
+    """Replica with known scores for two texts."""
 
     model: LiveModel = WITH_NEUTRAL
 
@@ -110,7 +110,7 @@ async def test_without_a_threshold_no_answer_is_neutral() -> None:
 
 
 async def test_log_and_feedback_keep_the_best_label(tmp_path: Path) -> None:
-    """Drift, rollout and retraining read the log, and only know the labels of the model."""
+    """Check that the log keeps the model's labels: drift, rollout and retraining know no others."""
     capture = open_logger(Settings(log_uri=str(tmp_path), log_privacy="full", log_flush_s=3600), Metrics())
     assert capture is not None
     async with capture.running():

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 in detail: outputs, binary tensors, what the GET routes say."""
+"""Tests of the Open Inference Protocol v2: outputs, binary tensors, and the GET routes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def elements(*texts: bytes) -> bytes:
 def binary(
     tensor: bytes, count: int = 1, size: int | None = None, **changes: Any
 ) -> tuple[bytes, dict[str, str]]:
-    """A body with a tensor behind its JSON part, and its headers."""
+    """Return a body with a binary tensor after its JSON part, and the headers for it."""
     parameters = {"binary_data_size": len(tensor) if size is None else size}
     given = {"name": "text", "shape": [count], "datatype": "BYTES", "parameters": parameters}
     head = json.dumps({"inputs": [given], **changes}).encode()

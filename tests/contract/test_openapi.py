@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, true of the answers, and enough for a generated client."""
+"""Tests of the OpenAPI document: it is valid and complete, matches the responses, and generates a client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.contract.fake_replica import LIVE, FakeReplica
 KEY = "s3cret"
 TEXT = "I love this cream"
 PAGES = {"/", "/docs", "/openapi.json"}
-"""For people, or the document itself: what GET answers here is not part of the document."""
+"""Pages for people, and the document itself: their GET responses are not part of the document."""
 
 Document = dict[str, Any]
 
@@ -46,7 +46,7 @@ def build(folder: Path, *keys: str) -> FastAPI:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The service with a key and without a model, over TCP."""
+    """Yield the address of the service over TCP, with an API key and without a model."""
     port = free_port()
     app = build(tmp_path_factory.mktemp("service"), KEY)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none"))
@@ -69,7 +69,7 @@ def document(url: str) -> Document:
 
 
 def operations(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(method, path, operation)."""
+    """Yield (method, path, operation) of every operation of the document."""
     for path, methods in document["paths"].items():
         yield from ((method.upper(), path, operation) for method, operation in methods.items())
 
@@ -140,22 +140,22 @@ def test_keys_are_asked_for_where_they_are_needed(document: Document, tmp_path: 
     assert app.openapi() == app.openapi()
 
 
-# --- what it says of the answers
+# --- responses
 
 
 def example_of(operation: dict[str, Any]) -> Any:
-    """The first JSON body that the document shows."""
+    """Return the first JSON example of the request body, or None if the operation has none."""
     media = operation.get("requestBody", {}).get("content", {}).get("application/json")
     return None if media is None else next(iter(media["examples"].values()))["value"]
 
 
 def check(document: Document, schema: dict[str, Any], body: Any) -> None:
-    """Raise if a body is not of a schema of the document."""
+    """Raise if the body does not match a schema of the document."""
     Draft202012Validator({**schema, "components": document["components"]}).validate(body)
 
 
 def closed(node: Any) -> Any:
-    """The document with every object limited to the members that it names."""
+    """Return the document with every object limited to its declared properties."""
     if isinstance(node, list):
         return [closed(one) for one in node]
     if not isinstance(node, dict):
@@ -194,7 +194,7 @@ def test_answers_are_as_the_document_says(document: Document, url: str) -> None:
 
 GENERATOR = {
     "post_hooks": [],
-    # It writes JSON bodies; these it can only pass on.
+    # The generated client encodes JSON bodies only; it sends these content types as bytes.
     "content_type_overrides": dict.fromkeys(
         ("application/jsonlines", "text/csv", "text/plain"), "application/octet-stream"
     ),
@@ -203,7 +203,7 @@ GENERATOR = {
 
 @pytest.fixture(scope="module")
 def package(document: Document, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The client that openapi-python-client makes of the document."""
+    """Yield the package that openapi-python-client generates from the document."""
     folder = tmp_path_factory.mktemp("generated")
     (folder / "openapi.json").write_text(json.dumps(document))
     (folder / "config.json").write_text(json.dumps(GENERATOR))
@@ -218,13 +218,13 @@ def package(document: Document, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def module_of(operation: dict[str, Any]) -> ModuleType:
-    """The module of the generated client that calls an operation."""
+    """Return the module of the generated client that calls the operation."""
     tag = operation["tags"][0].replace("-", "_")
     return importlib.import_module(f"sentiment_client.api.{tag}.{operation['operationId']}")
 
 
 def call(operation: dict[str, Any], client: Any, path: str) -> Any:
-    """Call an operation with the document's example, as the types of the generated client."""
+    """Call an operation with the document's example, converted to the types of the generated client."""
     names = re.findall(r"{(\w+)}", path)
     arguments: dict[str, Any] = {"client": client}
     example = example_of(operation)

@@ -1,4 +1,4 @@
-"""How bodies arrive, on every route: encodings, byte order marks, half characters, blanks, ids, uploads."""
+"""Tests of request bodies on every route: encodings, byte order marks, broken characters, blanks, uploads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class CountingMetrics(Metrics):
-    """Metrics that remember how requests ended."""
+    """Metrics that record the outcomes of requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def metrics() -> CountingMetrics:
 
 @pytest.fixture
 async def app(replica: FakeReplica, metrics: CountingMetrics, tmp_path: Path) -> AsyncIterator[Any]:
-    """The application as Serve runs it: behind Serve's own middleware, and that behind ours."""
+    """Yield the application as Serve runs it: load shedding, Serve's own middleware, then the routes."""
     settings = LIMITS.model_copy(update={"log_uri": str(tmp_path / "log")})
     capture = open_logger(settings, metrics)
     assert capture is not None
@@ -217,7 +217,7 @@ async def test_what_shows_something_is_not_blank(client: httpx.AsyncClient, repl
     assert answer.status_code == 200 and replica.asked == [tuple(texts)]
 
 
-# --- what errors repeat
+# --- user text in errors
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ASKING])
@@ -236,7 +236,7 @@ async def test_errors_repeat_64_characters_at_most(client: httpx.AsyncClient, pa
 async def test_twenty_faults_are_listed_and_the_others_counted(client: httpx.AsyncClient) -> None:
     problem = (await client.post("/v1/classify", json={"inputs": [1] * 500})).json()
     assert [fault["field"] for fault in problem["errors"]] == [f"/inputs/{index}" for index in range(20)]
-    # The union's other branch, a single text, is a fault too for the validator, but not one to list.
+    # The validator also reports the other branch of the union, a single text; that fault is not listed.
     assert problem["errors_omitted"] == 480
     few = (await client.post("/v1/classify", json={"inputs": [LOVE, 1, 2]})).json()
     assert [fault["field"] for fault in few["errors"]] == ["/inputs/1", "/inputs/2"]
@@ -286,7 +286,7 @@ async def test_serve_logs_the_id_that_is_answered(replica: FakeReplica) -> None:
     logged: list[bytes] = []
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
-        logged.extend(dict(scope["headers"])[b"x-request-id"].split())  # as Serve takes it for its log
+        logged.extend(dict(scope["headers"])[b"x-request-id"].split())  # as Serve reads it for its log
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -302,7 +302,7 @@ async def test_serve_logs_the_id_that_is_answered(replica: FakeReplica) -> None:
 
 
 class Upload:
-    """An ASGI client that sends parts of a body, and then nothing more or its farewell."""
+    """ASGI client that sends parts of a body, and then either nothing more or a disconnect."""
 
     def __init__(self, path: str, *parts: bytes, leaves: bool, timeout_ms: int | None = None) -> None:
         self._messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]

@@ -1,4 +1,4 @@
-"""SageMaker's contract in detail: CSV, records with parameters, Accept, batch transform."""
+"""Tests of SageMaker's contract: CSV, records with parameters, the Accept header, batch transform."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ async def test_truncation_is_allowed_refused_or_as_the_limits_are(
     assert (await ask(600)).status_code == 413
     assert (await ask(600, truncation=True)).status_code == 200
     assert replica.asked.pop() == ("x" * 500,)
-    assert (await ask(200)).status_code == 200  # over the model's tokens: cut, as without the parameter
+    assert (await ask(200)).status_code == 200  # over the model's token limit: truncated by default
     assert (await ask(200, truncation=False)).status_code == 413
     assert (await ask(50, truncation=False)).status_code == 200
 
@@ -239,7 +239,7 @@ async def test_truncation_is_allowed_refused_or_as_the_limits_are(
         (lines({"inputs": LOVE}, {"inputs": [LOVE]}), 422, "/1/inputs"),
         (lines({"inputs": LOVE}, {"inputs": " "}), 422, "/1/inputs"),
         (lines(*[{"inputs": LOVE}] * 5), 413, "more than 4"),
-        ("{\n" * 5, 413, "more than 4"),  # counted before they are parsed
+        ("{\n" * 5, 413, "more than 4"),  # records are counted before they are parsed
         ("\n \n", 422, "at least one text"),
     ],
 )
@@ -322,7 +322,7 @@ async def test_batch_transform_is_told_what_the_limits_allow(replica: FakeReplic
 
 
 def environment_of(tmp_path: Path, **given: str) -> dict[str, str]:
-    """The environment that the image's entry point starts the service with on SageMaker."""
+    """Return the environment in which the image's entry point starts the service on SageMaker."""
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nenv\n")
     program.chmod(0o755)
@@ -339,7 +339,7 @@ def environment_of(tmp_path: Path, **given: str) -> dict[str, str]:
 
 
 def payload(record: str) -> tuple[bytes, int]:
-    """Records up to 6 MiB, as MultiRecord packs them, and their number."""
+    """Return at most 6 MiB of records, as SageMaker's MultiRecord strategy packs them, and their number."""
     count = 6 * MIB // len(record.encode())
     return (record * count).encode(), count
 

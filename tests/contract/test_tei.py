@@ -1,4 +1,4 @@
-"""text-embeddings-inference and vLLM in detail; and HEAD on what health checks ask."""
+"""Tests of the text-embeddings-inference and vLLM APIs, and of HEAD requests by health checks."""
 
 from __future__ import annotations
 

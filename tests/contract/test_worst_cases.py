@@ -1,4 +1,4 @@
-"""What one request can cost: every route and content type, the worst bodies and headers at the size limit."""
+"""Tests of the cost of one request: the worst bodies and headers at the size limit, on every route."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_GAP_MS = 50
 MAX_PEAK_BYTES = 20 * LIMIT_BYTES
 MAX_ERROR_BYTES = 16_000
 MAX_ANSWER_BYTES = 256_000
-"""Of the documents, such as the one of OpenAPI, and of 64 texts."""
+"""Limit for responses such as the OpenAPI document, and the results of 64 texts."""
 
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> list[Cost]:
-    """What every case costs, measured in processes that have done nothing else."""
+    """Return the cost of every case, measured in processes that only run the cases of one group."""
     module, log = "tests.contract.worst_cases", str(tmp_path_factory.mktemp("log"))
     command = [sys.executable, "-m", module, str(LIMIT_BYTES), log]
     root = Path(__file__).parents[2]

@@ -1,11 +1,11 @@
-"""Requests at the size limit that cost the most, for every route and content type, and what each costs.
+"""Most expensive requests at the size limit, for every route and content type, and their cost.
 
     python -m tests.contract.worst_cases [MAX_BODY_BYTES]
 
-runs them against the real ASGI application and prints one JSON object a case. The cases of a group run in a
-process of their own, forked from one that has not read a large body yet.
+The command sends them to the real ASGI application and prints one JSON object per case. The cases of a group
+run in a process of their own, forked from one that has not read a large body yet.
 
-The cases come from the application: its routes, and the examples of its OpenAPI document, in which
+The cases are derived from the application: its routes, and the examples of its OpenAPI document, in which
 each value in turn is replaced by each of the worst values.
 """
 
@@ -40,18 +40,19 @@ from tests.contract.fake_replica import FakeReplica
 Headers = list[tuple[bytes, bytes]]
 
 _CHUNK_BYTES = 64 << 10
-"""What uvicorn hands over at once."""
+"""Size of one body chunk of uvicorn."""
 _WITHIN_COUNT = 9000
-"""Items that pass a bound on their number, which lies at 10,000."""
+"""Number of items that is below the limit of 10,000."""
 _SUSPECT_MS = 25
 _RUNS = 5
-"""A suspect gap is measured again, and the shortest counts: a busy machine makes some of them longer."""
+"""Maximum number of runs of a case whose gap is above `_SUSPECT_MS`. The shortest gap counts, because other
+load on the machine makes some of them longer."""
 _MARK = "\u0001mark"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request; `group` names what it has in common with others."""
+    """One request; the cases of a `group` run in the same process."""
 
     group: str
     name: str
@@ -63,13 +64,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a request cost.
+    """Cost of one request.
 
     Attributes:
-        status: of the answer.
-        answer_bytes: of the answer's body.
-        gap_ms: longest time that the event loop was not free, in CPU time of the process.
-        peak_bytes: memory that the process grew by.
+        status: HTTP status of the response.
+        answer_bytes: size of the response body.
+        gap_ms: longest time during which the event loop was blocked, in CPU time of the process.
+        peak_bytes: growth of the process's resident memory.
     """
 
     group: str
@@ -84,7 +85,7 @@ class Cost:
 
 
 def cases(app: FastAPI, limit: int) -> Iterator[Case]:
-    """Every case for every route of the application, those of a group one after the other."""
+    """Yield every case for every route of the application; the cases of a group are adjacent."""
     document = app.openapi()
     for route in app.routes:
         if not isinstance(route, APIRoute):
@@ -104,7 +105,7 @@ def cases(app: FastAPI, limit: int) -> Iterator[Case]:
 
 
 def _examples(content: dict[str, Any]) -> list[bytes]:
-    """The examples of a request body, as they are sent."""
+    """Return the encoded examples of a request body."""
     found = []
     for media in content.values():
         values = [example["value"] for example in media.get("examples", {}).values()]
@@ -134,12 +135,12 @@ def _header_cases(where: str, method: str, path: str, examples: Sequence[bytes])
 def _bodies(
     media_type: str, examples: Sequence[bytes], limit: int
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    """(kind, name, body) for a content type, those of a kind one after the other."""
+    """Yield (kind, name, body) for a content type; the bodies of a kind are adjacent."""
     for kind, worst in _raw_bodies(limit).items():
         yield kind, "", worst
     if media_type == "application/json":
         yield from _mutations(examples, limit, lambda value: value)
-    elif "json" in media_type:  # JSON lines: in one line, and in as many as there is room for
+    elif "json" in media_type:  # JSON lines: on one line, and on as many lines as fit
         lines = [line for example in examples for line in example.splitlines() if line.strip()]
         yield from _mutations(lines, limit, lambda value: value)
         for line in lines[:1]:
@@ -149,7 +150,7 @@ def _bodies(
 def _mutations(
     examples: Sequence[bytes], limit: int, finish: Callable[[bytes], bytes]
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    """Each example with each of its values replaced by each of the worst."""
+    """Yield each example with each of its values replaced by each of the worst values."""
     seen: dict[str, tuple[bytes, bytes, Any]] = {}
     for example in examples:
         for location, marked, value in _marked(json.loads(example)):
@@ -167,7 +168,7 @@ def _mutations(
 
 
 def _marked(value: Any, location: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(location, the whole with a mark there, the value there) for each value of a document."""
+    """Yield (location, document with a mark at the location, original value) for each value of a document."""
     yield location, _MARK, value
     if isinstance(value, dict):
         for key, member in value.items():
@@ -179,7 +180,7 @@ def _marked(value: Any, location: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 
 def _worst_values(limit: int) -> dict[str, Callable[[Any, int], bytes]]:
-    """Makers of a JSON value of at most that many bytes, from the value that it replaces."""
+    """Return functions that make a JSON value of at most the given bytes from the value that it replaces."""
 
     def many(unit: bytes, start: bytes = b"[", end: bytes = b"]") -> dict[str, Callable[[Any, int], bytes]]:
         name = unit.decode()
@@ -237,7 +238,7 @@ def _worst_values(limit: int) -> dict[str, Callable[[Any, int], bytes]]:
 
 
 def _raw_bodies(limit: int) -> dict[str, Callable[[], bytes]]:
-    """Makers of whole bodies, for any content type."""
+    """Return functions that make complete bodies for any content type."""
     bodies: dict[str, Callable[[], bytes]] = {"empty": bytes}
     for unit in (
         *(
@@ -264,13 +265,13 @@ def _raw_bodies(limit: int) -> dict[str, Callable[[], bytes]]:
 
 
 def _repeated(start: bytes, unit: bytes, end: bytes, size: int) -> bytes:
-    """`unit` as often as there is room for, without the comma after the last."""
+    """Repeat `unit` as often as it fits into `size` bytes, without the comma after the last one."""
     repeated = unit * max(1, (size - len(start) - len(end)) // len(unit))
     return start + repeated.removesuffix(b",") + end
 
 
 def compressed(case: Case, limit: int) -> Iterator[Case]:
-    """Compressed bodies that grow: beyond the limit, and far beyond it."""
+    """Yield compressed bodies that decompress to 1 and 100 times the size limit."""
     for name, encoding, compress in (
         ("gzip", b"gzip", gzip.compress),
         ("zlib", b"deflate", zlib.compress),
@@ -287,11 +288,11 @@ def compressed(case: Case, limit: int) -> Iterator[Case]:
             )
 
 
-# --- what they cost
+# --- measurement
 
 
 def measure_all(limit: int, log: str) -> Iterator[Cost]:
-    """Run every case, each group in a process of its own."""
+    """Run every case, each group in a process of its own, and yield the costs."""
     settings = Settings(max_body_bytes=limit, log_uri=log, log_flush_s=3600)
     app = build_api(FakeReplica(), settings, Metrics())
     plain = list(cases(app, limit))
@@ -303,7 +304,7 @@ def measure_all(limit: int, log: str) -> Iterator[Cost]:
     everything = [*plain, *(c for case in bodied.values() for c in compressed(case, limit))]
     assert threading.active_count() == 1, "a fork takes no thread along"
     gc.collect()
-    gc.freeze()  # as Serve does in a replica
+    gc.freeze()  # Serve does the same in a replica
     for _, members in groupby(everything, key=lambda case: case.group):
         yield from _measured(list(members), settings)
 
@@ -328,7 +329,7 @@ def _measured(members: Sequence[Case], settings: Settings) -> list[Cost]:
 async def _run_all(members: Sequence[Case], settings: Settings) -> list[Cost]:
     metrics = Metrics()
     app = build_api(FakeReplica(), settings, metrics, open_logger(settings, metrics))
-    await _run(app, members[0], b"")  # what a process does once
+    await _run(app, members[0], b"")  # includes one-time work of the process, such as imports
     costs = []
     for case in members:
         body = case.body()
@@ -340,7 +341,7 @@ async def _run_all(members: Sequence[Case], settings: Settings) -> list[Cost]:
 
 
 async def _run(app: FastAPI, case: Case, body: bytes) -> Cost:
-    """Send one request, as uvicorn does, and watch the event loop meanwhile."""
+    """Send one request in chunks, as uvicorn does, and measure the event loop and the memory meanwhile."""
     _trim()
     before_bytes = _resident_bytes()
     path, sent, answer = case.path, 0, bytearray()
@@ -349,7 +350,7 @@ async def _run(app: FastAPI, case: Case, body: bytes) -> Cost:
     async def receive() -> dict[str, Any]:
         nonlocal sent
         if sent > len(body):
-            await asyncio.Event().wait()  # the client waits for the answer
+            await asyncio.Event().wait()  # the client waits for the response
         chunk, sent = body[sent : sent + _CHUNK_BYTES], sent + _CHUNK_BYTES
         more = sent < len(body)
         sent = sent if more else len(body) + 1
@@ -384,10 +385,10 @@ async def _run(app: FastAPI, case: Case, body: bytes) -> Cost:
 
 
 async def _longest_gap_s() -> float:
-    """Beat until cancelled; return the most CPU time of the process between two beats.
+    """Wake up every millisecond until cancelled; return the process's maximum CPU time between two wakeups.
 
-    CPU time, and not the time of the clock: other programs on the machine do not count. What holds the
-    interpreter in another thread counts, as the loop cannot beat meanwhile.
+    CPU time excludes other programs on the machine. It includes threads that hold the interpreter lock,
+    because the event loop cannot run meanwhile.
     """
     longest_s, last_s = 0.0, time.process_time()
     try:
@@ -400,12 +401,12 @@ async def _longest_gap_s() -> float:
 
 
 def _trim() -> None:
-    """Give freed memory back to the system, so that using it again counts."""
+    """Return freed memory to the system, so that its reuse counts as growth."""
     ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes() -> int:
-    """Resident memory of the process; its peak starts again from here."""
+    """Reset the peak of the process's resident memory and return the current value in bytes."""
     with open("/proc/self/clear_refs", "w") as refs:  # noqa: PTH123
         refs.write("5")
     return _status_bytes("VmRSS:")
@@ -421,7 +422,7 @@ def _status_bytes(field: str) -> int:
 
 
 def main(limit: int, log: str) -> None:
-    """Print what every case costs."""
+    """Print the cost of every case."""
     logging.disable(logging.CRITICAL)
     for cost in measure_all(limit, log):
         print(json.dumps(asdict(cost)), flush=True)

@@ -1,4 +1,4 @@
-"""The layout is the architecture: which room may import which, held by a walk over the syntax trees."""
+"""Tests of the architecture: allowed imports between packages, checked on the syntax trees."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files(room: str) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module a file imports, wherever in the file."""
+    """Yield every module that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -110,13 +110,13 @@ def test_settings_is_the_only_reader_of_the_environment() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"))
     }
-    # HAProxy's own program starts without the packages that the settings need.
+    # The HAProxy launcher starts without the packages that the settings need.
     assert readers == {SETTINGS, "serve_app/haproxy/__main__.py"}
 
 
 @dataclass(frozen=True)
 class Diagram:
-    """Boxes by name with what is written in them, and the solid arrows between those that are code."""
+    """Boxes of a diagram with their labels, and the solid arrows between them."""
 
     boxes: dict[str, str]
     arrows: set[tuple[str, str]]
@@ -132,7 +132,7 @@ class Diagram:
         return {name: ROOT / label for name, label in self.boxes.items() if (ROOT / label).exists()}
 
     def imports(self) -> set[tuple[str, str]]:
-        """The imports between the boxes, as the code has them."""
+        """Return the imports between the boxes in the code."""
         return {
             (one, other)
             for one, path in self.code.items()
@@ -143,7 +143,7 @@ class Diagram:
         }
 
     def reachable(self) -> set[tuple[str, str]]:
-        """The pairs of boxes with a way of arrows from the one to the other."""
+        """Return the pairs of boxes that are connected by a path of arrows."""
         pairs = set(self.arrows)
         while more := {(a, d) for a, b in pairs for c, d in self.arrows if b == c} - pairs:
             pairs |= more
@@ -151,7 +151,7 @@ class Diagram:
 
 
 def imported_modules(path: Path) -> set[Path]:
-    """The files of this project that a file imports."""
+    """Return the files of this project that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):

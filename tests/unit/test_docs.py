@@ -1,4 +1,4 @@
-"""The documentation: length and form of the pages, links, and the options of the commands in them."""
+"""Tests of the documentation: length and form of the pages, links, and the options of documented commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def name(path: Path) -> str:
 
 
 def prose(page: Path) -> str:
-    """The page without code blocks and tables."""
+    """Return the page without code blocks and tables."""
     lines = FENCE.sub("", page.read_text()).splitlines()
     return "\n".join(line for line in lines if not line.startswith("|"))
 
@@ -43,7 +43,7 @@ def test_a_page_has_at_most_1800_words_and_120_characters_a_line(page: Path) -> 
 def test_a_page_begins_with_its_reader_and_the_shortest_command(page: Path) -> None:
     heading, first, *_ = page.read_text().split("\n\n")
     assert heading.startswith("# ")
-    # the glossary and the style guide describe words, not a program
+    # The glossary and the style guide describe words, not a program.
     command = (
         r"" if page.name in ("glossary.md", "style.md") else r".*Shortest (start|command)[^`]*:\s`[^`]+`"
     )
@@ -68,14 +68,14 @@ def test_the_index_lists_every_page() -> None:
 
 
 def links(page: Path) -> Iterator[tuple[str, str]]:
-    """The relative path and the anchor of each link of a page to a file of the repository."""
+    """Yield the relative path and the anchor of each link of a page to a file of the repository."""
     for target in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", FENCE.sub("", page.read_text())):
         path, _, anchor = target.partition("#")
         yield path or page.name, anchor
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub and the site make them."""
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -124,7 +124,7 @@ def test_the_readme_fits_on_one_screen() -> None:
 
 
 def commands() -> list[str]:
-    """Every command of the pages that this project's programs or its Makefile run, without comments."""
+    """Return the pages' commands that run this project's programs or its Makefile, without comments."""
     found = set()
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *GUIDES]:
         text = page.read_text()
@@ -132,7 +132,7 @@ def commands() -> list[str]:
             if language == "bash":
                 found |= set(block.replace("\\\n", " ").splitlines())
         found |= set(re.findall(r"`([^`]+)`", FENCE.sub("", text)))
-    # the first program of a line, without a comment and what a shell would put into a variable
+    # Keep the first program of a line, without its comment and without command substitutions.
     lines = (re.split(r"\s#|&&|;|\||\$\(", line)[0].split() for line in found)
     return sorted(
         {" ".join(words) for words in lines if words[:1] == ["make"] or words[:2] == ["python", "-m"]}
@@ -151,7 +151,7 @@ def test_a_documented_target_and_its_variables_exist(command: str) -> None:
     targets = [word for word in words if re.fullmatch(r"[a-z][a-z/-]*", word)]
     assert targets, "no target"
     assert [target for target in targets if not re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)] == []
-    # AWS_… and the like reach the programs through the environment
+    # Variables such as AWS_… reach the programs through the environment.
     known = re.findall(r"\b[A-Z][A-Z_]+\b", MAKEFILE)
     assert [variable for variable in variables if variable not in known] == []
 

@@ -1,4 +1,4 @@
-"""The Makefile: what a command line may hold, which Python, and its own list of targets."""
+"""Tests of the Makefile: safe command lines, selection of the Python interpreter, and the help text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 DOCUMENTED = set(re.findall(r"^([a-z][a-z/-]*):.*  ## ", MAKEFILE, re.MULTILINE))
-# They set up the environment, or run a script of their own.
+# These targets set up the environment, or run a script of their own.
 OTHERS = {"help", "clean", "environment", "lock", "release", "build/kserve-client"}
 RUN_HERE = sorted(DOCUMENTED - OTHERS)
 OWN = {
@@ -36,7 +36,7 @@ UP_TO_DATE = [f"--old-file=.venv/{name}.stamp" for name in ("serve", "loadtest",
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with the Makefile, whose programs only record their arguments."""
+    """Return a folder with the Makefile and stand-ins for all programs, which only record their arguments."""
     folder = tmp_path / "checkout"
     (folder / ".venv/bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
@@ -55,7 +55,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    # Not as a part of the make that runs the tests, which would name itself in the output.
+    # Without these variables, make is independent of an outer make, whose name would be in the output.
     outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON")
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     environment["PATH"] = f"{path or checkout}:{os.environ['PATH']}"
@@ -106,7 +106,7 @@ def test_options_that_cannot_be_split_are_an_error(checkout: Path) -> None:
 
 
 def program(path: Path, version: str) -> Path:
-    """A Python that says it is of another version, and otherwise this one."""
+    """Write a stand-in for Python that reports the given version, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"""#!{sys.executable}
@@ -150,12 +150,12 @@ def test_an_environment_of_another_python_is_made_again(checkout: Path, tmp_path
 
     assert make(checkout, ".venv/serve.stamp", f"PYTHON={old}").returncode == 0
     (checkout / ".venv/mark").touch()
-    # Whatever python3 is on the PATH, an environment that works stays.
+    # A working environment stays, whatever python3 is on the PATH.
     assert make(checkout, ".venv/serve.stamp", path=str(new.parent)).returncode == 0
     assert of() == ["python3.11"] and (checkout / ".venv/mark").exists()
     assert make(checkout, ".venv/serve.stamp", f"PYTHON={new}").returncode == 0
     assert of() == ["python3.12"] and not (checkout / ".venv/mark").exists()
-    # Its Python has been removed, as by an upgrade of the system.
+    # The environment's Python is removed, as by an upgrade of the system.
     new.unlink()
     assert make(checkout, ".venv/serve.stamp", path=str(old.parent)).returncode == 0
     assert of() == ["python3.11"]

@@ -1,4 +1,4 @@
-"""A run of the tests can never reach a real AWS account, whatever the caller's environment says."""
+"""Tests that no test can reach a real AWS account, whatever the caller's environment contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prose check: which texts it counts, and when it fails."""
+"""Tests of the prose check: the texts that it counts, and the conditions under which it fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make release`: in a repository of its own, whose `make test` says that it ran."""
+"""Tests of `make release` in a separate repository, whose `make test` records that it ran."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository that is ready for the release 1.2.3."""
+    """Return a repository that is ready for the release 1.2.3."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci/release", tmp_path / ".ci")
     (tmp_path / "Makefile").write_text("test:\n\t@echo every test ran\n")

@@ -1,4 +1,4 @@
-"""The lock is in step with what it is made from: every requirement is there, in a version that it allows."""
+"""Tests of the lock files: every requirement is locked in a version that it allows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCS = ROOT / "requirements/docs.txt"
 
 
 def requirements(path: Path) -> list[Requirement]:
-    """The requirements of a file and of those that it names."""
+    """Return the requirements of a file and of the files that it includes."""
     found = []
     for line in path.read_text().splitlines():
         words = line.partition("#")[0].strip()
@@ -27,7 +27,7 @@ def requirements(path: Path) -> list[Requirement]:
 
 
 def locked(path: Path) -> dict[str, str]:
-    """The version of every package of a lock."""
+    """Return the version of every package of a lock file."""
     pins = requirements(path)
     assert all(len(pin.specifier) == 1 and str(pin.specifier).startswith("==") for pin in pins)
     return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
@@ -51,5 +51,5 @@ def test_what_is_served_is_what_is_tested() -> None:
 
 def test_every_file_of_requirements_is_in_the_lock() -> None:
     named = {line.removeprefix("-r ") for line in (ROOT / "requirements/all.in").read_text().splitlines()}
-    # the documentation's tools are in a folder of their own, with a lock of their own
+    # The documentation's tools have a lock file of their own.
     assert {path.name for path in (ROOT / "requirements").glob("*.in")} - {"all.in", "docs.in"} <= named

@@ -1,4 +1,4 @@
-"""What is said of a fault, from recorded requests."""
+"""Tests of the availability measures that are computed from recorded requests around a fault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAULT_S, END_S = 10.0, 30.0
 
 
 def requests(*faults: tuple[float, float, str, float]) -> list[RecordedRequest]:
-    """Ten requests a second for 30 s, answered in 20 ms but for (from, to, outcome, latency)."""
+    """Return ten requests per second over 30 s, answered in 20 ms except for (from, to, outcome, latency)."""
     made = []
     for number in range(300):
         due = number / 10
@@ -37,11 +37,11 @@ def normal_s(of: Sequence[RecordedRequest]) -> float:
         ([(10, 12, "503", 0.01)], 1.9),
         ([(10, 12, "200", 5.0)], 1.9),
         ([(9.95, 10.05, "503", 0.01)], 0),
-        # Failures come later than the fault: not normal before.
+        # Failures begin later than the fault: the service is not normal before their end.
         ([(18, 20, "ConnectionResetError", 0.01)], 9.9),
-        # Normal for less than STEADY_S between.
+        # The service is normal for less than STEADY_S in between.
         ([(10, 12, "200", 5.0), (14, 15, "200", 5.0)], 4.9),
-        # One slow answer later, as a shared machine gives.
+        # One slow response later, as a shared machine causes it.
         ([(10, 12, "503", 0.01), (25, 25.05, "200", 1.0)], 1.9),
         ([(10, 28, "503", 0.01)], math.inf),
         ([(10, 31, "503", 0.01)], math.inf),
@@ -54,7 +54,7 @@ def test_time_to_normal(faults: list[tuple[float, float, str, float]], expected:
 def test_a_request_in_flight_at_the_fault_that_fails_is_not_normal() -> None:
     made = requests((9.85, 9.95, "ConnectionResetError", 0.5))
     assert failures(made) == {"ConnectionResetError": 1}
-    assert normal_s(made) == 0  # it was due before, and nothing else is wrong
+    assert normal_s(made) == 0  # the failed request was due before the fault
 
 
 def test_the_longest_gap_counts_answers_alone_and_both_ends() -> None:

@@ -1,4 +1,4 @@
-"""The slope's interval on series of the kinds that memory gives: how often it is wrong, and what it finds."""
+"""Tests of the slope's confidence interval on noise as memory series have it: error rate and power."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def growing_share(make: Make, *, leak_per_s: float = 0.0, error: float = 0.05, r
 
 @pytest.mark.parametrize("make", [autocorrelated, random_walk, rare_steps, one_step])
 def test_what_does_not_grow_is_seldom_called_growing(make: Make) -> None:
-    # Half of the error lies upwards: 2.5 %, and in 1,000 runs three standard deviations more.
+    # Half of the 5 % error rate is on the upper side: 2.5 %, plus three standard errors of 1,000 runs.
     assert growing_share(make) <= 0.025 + 3 * (0.025 * 0.975 / 1000) ** 0.5
 
 

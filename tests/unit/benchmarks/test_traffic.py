@@ -1,4 +1,4 @@
-"""The stream of requests against a server that answers, changes its mind, refuses, and goes away."""
+"""Tests of the request generator against a server that answers, changes labels, refuses, and disappears."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S = 10.0
 
 @contextmanager
 def server(answer: Callable[[int], tuple[int, str]]) -> Iterator[str]:
-    """Answer the n-th request with a status and a label."""
+    """Run a server that answers the n-th request with a status and a label, and yield its address."""
     numbers = iter(range(10**9))
 
     class Handler(BaseHTTPRequestHandler):
@@ -63,7 +63,7 @@ def test_requests_are_due_at_the_rate_and_carry_their_ids() -> None:
     assert {request.request_id for request in made} == {f"request-{number}" for number in range(len(made))}
     steps = [round(after.due - before.due, 6) for before, after in itertools.pairwise(made)]
     assert set(steps) == {0.005}
-    # The event loop's timers have milliseconds.
+    # The event loop's timers have a resolution of milliseconds.
     assert all(request.sent > request.due - 0.002 for request in made)
 
 

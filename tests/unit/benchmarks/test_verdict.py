@@ -1,4 +1,4 @@
-"""The run's exit code and table, by scenarios that start no service."""
+"""Tests of the run's exit code and table, with scenarios that start no service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cluster's tests share: KubeRay's CRDs and a checker made with them, where they are at hand."""
+"""Fixtures of the cluster tests: KubeRay's CRDs, and a checker based on them, if the CRDs are available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the image must hold: read from its Dockerfile, and its entry point run as it is."""
+"""Tests of the image: contents of its Dockerfile, and runs of its real entry point."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 ENTRYPOINT = ROOT / "cluster" / "entrypoint.sh"
 OPEN = "python -m serve_app --host 0.0.0.0 --insecure"
-"""A container's address is its own."""
+"""Start command; listening on 0.0.0.0 is safe, because a container has an address of its own."""
 ECS = ROOT / "cluster" / "aws" / "terraform" / "modules" / "alternatives" / "ecs.tf"
 SERVING = ("cpu", "cuda")
 PYDANTIC = {"annotated_types", "pydantic_core", "typing_extensions", "typing_inspection"}
@@ -32,7 +32,7 @@ PYDANTIC = {"annotated_types", "pydantic_core", "typing_extensions", "typing_ins
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the stage it is made from, and its instructions as (word, arguments)."""
+    """Build stage: its base, and its instructions as (word, arguments)."""
 
     base: str
     steps: tuple[tuple[str, str], ...]
@@ -60,7 +60,7 @@ def stages() -> dict[str, Stage]:
 
 
 def whole(target: str) -> list[tuple[str, str]]:
-    """Every instruction that makes a target's layers, from its first stage on."""
+    """Return every instruction that creates layers of a target, beginning with its first stage."""
     every = stages()
     chain = [target]
     while every[chain[-1]].base in every:
@@ -146,7 +146,7 @@ def test_it_has_a_health_check_and_an_entry_point(target: str) -> None:
 
 
 def test_ecs_asks_for_the_health_as_the_image_does() -> None:
-    """ECS does not look at an image's HEALTHCHECK: its task definition says the same again."""
+    """ECS ignores an image's HEALTHCHECK, so that its task definition repeats it."""
     if not ECS.exists():
         pytest.skip(f"no {ECS.relative_to(ROOT)}: the task definition is not part of this tree")
     told = re.search(r"healthCheck\s*=\s*{(.+?)}", ECS.read_text(), re.S)
@@ -206,7 +206,7 @@ def test_the_tags_of_the_environments_are_targets(name: str) -> None:
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """A folder with a `python` that says how it was called."""
+    """Return a folder with a `python` program that prints its arguments."""
     program = tmp_path / "python"
     program.write_text('#!/bin/sh\necho "python $*"\n')
     program.chmod(0o755)
@@ -257,7 +257,7 @@ def test_sagemaker_serves_the_model_data_where_there_is_some(
 
 @pytest.fixture
 def pinged() -> Iterator[int]:
-    """Port of a server that answers /ping."""
+    """Yield the port of a server that answers /ping."""
 
     class Ping(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""One pod a GPU fits on a node, with what the system keeps; one more would not."""
+"""Tests that one pod per GPU fits on a node next to the system's own share, and one more does not."""
 
 import pytest
 
@@ -20,13 +20,13 @@ def test_as_many_pods_fit_as_there_are_gpus_and_no_more(name: str) -> None:
     pod = share(kind)
     fit = min(millicores // (pod.cpus * 1000), mib // (pod.memory_gib * MIB_PER_GIB))
     assert fit == kind.gpus
-    # By CPUs alone too: a pod that forgot to ask for its GPU would not be a fifth.
+    # The CPUs alone also limit the number: a pod without a GPU request would not fit as a fifth.
     assert millicores // (pod.cpus * 1000) == kind.gpus
 
 
 def test_the_shares_are_the_ones_worked_out_by_hand() -> None:
-    # 48 cores: kubelet 60 + 10 + 10 + 44 * 2.5 = 190 m, daemons 1000 m: 46,810 m, a quarter of it 11.7
-    # 192 GiB less 7.5 % = 181,862.4 MiB, less 255 + 11 * 737, 100 and 2,048: 171,352, a quarter is 41.8 GiB
+    # 48 cores: kubelet 60 + 10 + 10 + 44 * 2.5 = 190 m, daemons 1000 m; 46,810 m remain, a quarter is 11.7.
+    # 192 GiB minus 7.5 % = 181,862.4 MiB, minus 255 + 11 * 737, 100 and 2,048: 171,352; a quarter is 41.8 GiB
     assert allocatable(INSTANCE_TYPES["g5.12xlarge"]) == (46_810, 171_352)
     assert share(INSTANCE_TYPES["g5.12xlarge"]) == Share(cpus=11, memory_gib=41)
     # 16 cores: 60 + 10 + 10 + 12 * 2.5 = 110 m. 64 GiB: 60,620.8 - (255 + 11 * 234) - 100 - 2,048 = 55,643

@@ -1,4 +1,4 @@
-"""Jobs of a Ray cluster: started once, joined, started again after a failure, stopped when it is time."""
+"""Tests of jobs on a Ray cluster: started once, joined, restarted after failures, stopped at a time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.ray_jobs import RayJobs
 
 @dataclass
 class Dashboard:
-    """Ray's job API with one job, which goes on to its next status each time that it is asked after."""
+    """Fake of Ray's job API with one job, whose status advances with each request."""
 
     ahead: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"])
     job: dict[str, Any] | None = None

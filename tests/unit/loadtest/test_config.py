@@ -1,3 +1,5 @@
+"""Tests of the load test's configuration: options, environment variables, and refused values."""
+
 import argparse
 import subprocess
 import sys
@@ -37,7 +39,7 @@ def test_the_api_key_is_sent_and_never_shown() -> None:
         ["--per-minute", "0"],
         ["--per-minute", "nan"],
         ["--per-minute", "1e9"],
-        ["--per-minute", "400"],  # less than the 480 that are promised: it could never pass
+        ["--per-minute", "400"],  # below the SLO of 480, so that the test could never pass
         ["--warmup", "-1"],
         ["--timeout", "0"],
         ["--p95-ms", "0"],

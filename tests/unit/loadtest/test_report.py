@@ -1,3 +1,5 @@
+"""Tests of the load test's report: the table and the JSON document."""
+
 import json
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""Tests of the check of single responses: valid answers, contract violations, and other statuses."""
+
 import json
 
 import pytest

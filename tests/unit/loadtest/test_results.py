@@ -1,3 +1,5 @@
+"""Tests of the observations of a load test: latency, rates, failures, and the measurement window."""
+
 from loadtest.request_log import RequestLog
 from loadtest.response_check import ResponseCheck
 from loadtest.results import UNFINISHED, MeasurementWindow, Sample, observe
@@ -23,7 +25,7 @@ def test_only_what_was_due_in_the_window_counts() -> None:
 
 
 def test_the_achieved_rate_is_made_of_answers_that_arrived_in_the_window() -> None:
-    # one of the warm-up answered late, one in time, one answered after the window's end
+    # Responses: a late one to a warm-up request, one in time, and one after the end of the window.
     samples = [sample(9.0, 2.0), sample(20.0, 0.1), sample(69.0, 5.0)]
     seen = observe([9.0, 20.0, 69.0], samples, MeasurementWindow(10, 70, 1))
     assert seen.sent == 2 and seen.answered_in_window == 2 and seen.tokens_in_window == 10
@@ -37,7 +39,7 @@ def test_failures_are_counted_by_kind_and_versions_by_right_answers() -> None:
         ResponseCheck("timeout"),
         ResponseCheck("HTTP 429"),
     ]
-    due = [10.0 + number for number in range(6)]  # the sixth never came back
+    due = [10.0 + number for number in range(6)]  # the sixth response never arrived
     seen = observe(
         due, [sample(t, 0.1, a) for t, a in zip(due, answers, strict=False)], MeasurementWindow(10, 70, 1)
     )
@@ -47,7 +49,7 @@ def test_failures_are_counted_by_kind_and_versions_by_right_answers() -> None:
 
 
 def test_a_stall_reaches_every_request_that_was_due_while_it_lasted() -> None:
-    # ten a second for ten seconds, and nothing answered between 5 s and 6 s
+    # Ten requests per second for ten seconds, without a response between 5 s and 6 s.
     due = [number / 10 for number in range(100)]
     samples = [sample(t, took_s=max(0.001, 6 - t if 5 <= t < 6 else 0)) for t in due]
     seen = observe(due, samples, MeasurementWindow(0, 10, 1))

@@ -1,3 +1,5 @@
+"""Tests of the arrival schedule: rate, distribution, and reproducibility by a seed."""
+
 from itertools import islice, pairwise
 
 import pytest
@@ -15,7 +17,7 @@ def test_constant_arrivals_are_evenly_spaced_from_a_phase_of_their_own() -> None
     due = first(ArrivalRate(600, "constant", seed=1), 50)
     assert 0 <= due[0] < 0.1
     assert [b - a for a, b in pairwise(due)] == pytest.approx([0.1] * 49)
-    assert first(ArrivalRate(600, "constant", seed=1), 1, pod=1) != due[:1]  # pods do not fire in step
+    assert first(ArrivalRate(600, "constant", seed=1), 1, pod=1) != due[:1]  # pods do not send in step
 
 
 def test_poisson_arrivals_have_the_rate_and_the_spread_of_independent_callers() -> None:
@@ -24,7 +26,7 @@ def test_poisson_arrivals_have_the_rate_and_the_spread_of_independent_callers() 
     mean = sum(gaps) / len(gaps)
     spread = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
     assert mean == pytest.approx(0.1, rel=0.03)
-    assert spread == pytest.approx(mean, rel=0.05)  # an exponential's deviation is its mean
+    assert spread == pytest.approx(mean, rel=0.05)  # property of an exponential distribution
 
 
 @pytest.mark.parametrize("kind", KINDS)

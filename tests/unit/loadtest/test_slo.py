@@ -1,3 +1,5 @@
+"""Tests of the SLO verdict: percentiles by nearest rank, limits, and reasons."""
+
 import math
 
 import pytest
@@ -9,7 +11,7 @@ from loadtest.slo import SLO, evaluate_slo, percentile
 
 
 def seen(latencies_ms: list[float], **changes: object) -> Observations:
-    """A minute of one pod in which these were answered right; `changes` replace what follows from that."""
+    """Return a minute of one pod with correct answers at these latencies; `changes` override fields."""
     known: dict[str, object] = {
         "pods": 1,
         "window_s": 60.0,

@@ -1,3 +1,5 @@
+"""Tests of the target of a load test: allowed hosts, reachability, and the served model."""
+
 import socket
 
 import pytest
@@ -48,7 +50,7 @@ def test_what_is_no_base_url_is_refused_even_to_its_owner(host: str) -> None:
 
 def test_a_closed_port_says_how_to_start_the_service() -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else can take it
+        taken.bind(("127.0.0.1", 0))  # reserves the port and refuses connections
         with pytest.raises(ServiceUnreachableError, match="make serve"):
             fetch_served_model(f"http://127.0.0.1:{taken.getsockname()[1]}", {})
 

@@ -1,3 +1,5 @@
+"""Tests of the texts of a load test: generated ones, and those of a file."""
+
 import json
 from pathlib import Path
 
@@ -19,8 +21,8 @@ def words(text: str) -> int:
 
 def test_invented_texts_have_the_lengths_of_real_ones() -> None:
     lengths = sorted(words(text) for text in invent(4000, seed=1))
-    # real texts have 25 to 75 tokens at the median and 37 to 193 at the 90th percentile, by kind; see
-    # loadtest/synthetic_texts.py, whose words are 1.3 tokens each
+    # Real texts have 25 to 75 tokens at the median and 37 to 193 at the 90th percentile, by kind; see
+    # loadtest/synthetic_texts.py, whose words have 1.3 tokens each.
     assert 25 <= percentile(lengths, 50, 4000) <= 29
     assert 100 <= percentile(lengths, 90, 4000) <= 116
     assert lengths[0] >= SHORTEST_WORDS and lengths[-1] == LONGEST_WORDS
@@ -61,7 +63,7 @@ def test_a_large_file_is_drawn_from_as_a_whole(tmp_path: Path) -> None:
     path.write_text("".join(f"{number:06}\n" for number in range(3 * MAX_TEXTS)))
     texts = corpus(path, seed=1)
     assert len(set(texts)) == MAX_TEXTS
-    assert max(texts) > f"{2.9 * MAX_TEXTS:06.0f}"  # a head of the file would be one label of two
+    assert max(texts) > f"{2.9 * MAX_TEXTS:06.0f}"  # the first part of a sorted file would have one label
     assert texts == corpus(path, seed=1) != corpus(path, seed=2)
 
 

@@ -1,4 +1,4 @@
-"""How often the verdict is right about a service whose quality is known: seeded runs of the real code."""
+"""Tests of the verdict's error rates on services of known quality, in seeded runs of the real code."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def test_a_service_that_answers_everything_in_time_passes(load: dict[str, object
     ids=lambda world: world.name,
 )
 def test_a_service_that_loses_is_late_or_falls_behind_fails(world: World, load: dict[str, object]) -> None:
-    # 20 s at 480 a minute are 160 requests: of those, 2 % losses leave a window in 25 without a loss.
+    # 20 s at 480 per minute are 160 requests: with a loss of 2 %, one window in 25 has no loss.
     assert passed(replace(world, **load), RUNS) <= RUNS // 10
 
 

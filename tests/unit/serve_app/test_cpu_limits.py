@@ -1,4 +1,4 @@
-"""Counting of CPUs in containers: limits of cgroups, version 1 and 2, of the process and of its parents."""
+"""Tests of the number of CPUs in containers: cgroup versions 1 and 2, of the process and its parents."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ CPU = "sys/fs/cgroup/cpu"
         (V2 | {"sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
         (V2 | {"sys/fs/cgroup/cpu.max": "12800000 100000"}, 64),
         (V2 | {"sys/fs/cgroup/cpu.max": "unreadable"}, 64),
-        # The cgroup of a parent limits the process too.
+        # The cgroup of a parent also limits the process.
         (
             {
                 "proc/self/cgroup": "0::/outer.slice/inner.scope",
@@ -55,9 +55,9 @@ CPU = "sys/fs/cgroup/cpu"
             },
             3,
         ),
-        # Without a cgroup namespace the path is that of the host, and the container's cgroup is mounted.
+        # Without a cgroup namespace, the path is that of the host, and the container's cgroup is mounted.
         (HOST | {f"{CPU}/cpu.cfs_quota_us": "200000", f"{CPU}/cpu.cfs_period_us": "100000"}, 2),
-        # Version 1 and 2 at the same time.
+        # Versions 1 and 2 are mounted at the same time.
         (
             {
                 "proc/self/cgroup": "1:cpu:/\n0::/",

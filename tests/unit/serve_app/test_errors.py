@@ -1,4 +1,4 @@
-"""Each error answers its status, and survives the way from one process to another."""
+"""Tests of the errors: each has its HTTP status, and survives the transfer between processes."""
 
 import pickle
 

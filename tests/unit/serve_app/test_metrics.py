@@ -1,4 +1,4 @@
-"""What the replica hands to Ray's counters: a request is one, however many texts it holds."""
+"""Tests of the replica's metrics: a request counts once, whatever its number of texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_app.metrics import Metrics
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counts[tuple[str, ...]]:
-    """Totals by metric and tags, as Ray gets them."""
+    """Record totals by metric and tags, as Ray receives them."""
     totals: Counts[tuple[str, ...]] = Counts()
 
     def inc(self: Counter, value: float = 1.0, tags: dict[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Waiting of OpenMP threads: the replica sets it before torch, which reads it at its import."""
+"""Tests of the wait policy of OpenMP threads, which the replica sets before it imports torch."""
 
 import os
 import subprocess

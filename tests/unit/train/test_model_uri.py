@@ -1,4 +1,4 @@
-"""Addresses pass through, and a registry's version becomes its bundle's address."""
+"""Tests of model addresses: addresses pass through, registry versions become their bundle's address."""
 
 import sys
 from types import ModuleType, SimpleNamespace

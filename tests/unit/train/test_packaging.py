@@ -1,4 +1,4 @@
-"""A published bundle verifies with the card in it, also after the card changed; a damaged one is refused."""
+"""Tests of published bundles: they verify with their card, also after a change of the card."""
 
 from pathlib import Path
 

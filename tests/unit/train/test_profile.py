@@ -1,4 +1,4 @@
-"""The reference profile: counts worked out by hand, a round trip, and what reading refuses."""
+"""Tests of the reference profile: counts calculated by hand, a round trip, and refused files."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ UNKNOWN = 1
 
 
 def built(texts: int = 4) -> tuple[ReferenceProfile, Halves]:
-    """Texts of 3, 4, 5, ... tokens, the first token of each unknown; all answered POSITIVE at 0.75."""
+    """Build a profile of texts with 3, 4, 5, ... tokens, the first unknown; all POSITIVE with score 0.75."""
     token_ids = [[UNKNOWN, *range(10, 12 + i)] for i in range(texts)]
     logits = np.tile(np.array([0.0, 2 * np.log(3)], dtype=np.float32), (texts, 1))
     embeddings = np.arange(texts * 2, dtype=np.float32).reshape(texts, 2)

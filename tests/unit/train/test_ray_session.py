@@ -1,4 +1,4 @@
-"""What is started of Ray for a while leaves nothing behind."""
+"""Tests that a temporary Ray session leaves the environment unchanged."""
 
 from __future__ import annotations
 

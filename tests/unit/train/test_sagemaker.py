@@ -1,4 +1,4 @@
-"""A SageMaker training job read from its folders and variables, and what `fit` is told of it."""
+"""Tests of SageMaker training jobs: folders and variables of the job, and the resulting options of `fit`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUT = Path("/scratch/run")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """What SageMaker mounts for a job with one channel."""
+    """Create the files that SageMaker mounts for a job with one channel."""
     (tmp_path / "input/config").mkdir(parents=True)
     (tmp_path / "input/data/training").mkdir(parents=True)
     hosts = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
@@ -30,7 +30,7 @@ def job(root: Path, told: dict[str, str] | None = None, **environment: str) -> J
 
 
 def further(job: Job) -> list[str]:
-    """The options after the folders."""
+    """Return the options after the folders."""
     options = fit_options(job, OUT)
     assert options[:4] == ["--data", str(job.channels["training"]), "--out", str(OUT)]
     return options[4:]

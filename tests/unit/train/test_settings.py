@@ -1,4 +1,4 @@
-"""A settings file is taken whole or refused with the key's name."""
+"""Tests of settings files: a file is accepted completely, or refused with the key's name."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""A service for the policy: pods take time to start, queues refuse, replicas sample and report.
+"""Simulated service for the policy: pods take time to start, queues refuse, replicas sample and report.
 
-Seconds pass one by one. The load of a second is shared evenly among the pods that answer.
+The simulation advances in steps of one second. The load of a second is shared evenly among the ready pods.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUEUE_S = 1.0
 
 @dataclass
 class Replica:
-    """One pod: a device, a queue of at most `QUEUE_S`, and what it has reported."""
+    """One pod: a device, a queue of at most `QUEUE_S`, and the samples that it has reported."""
 
     born_s: int
     capacity: float
@@ -31,7 +31,7 @@ class Replica:
     reported: list[tuple[float, AutoscalingStats]] = field(default_factory=list)
 
     def second(self, now_s: int, requests: float) -> None:
-        """Take in a second's requests, work for a second, sample and report when it is time."""
+        """Accept the requests of a second, compute for a second, and sample and report when it is due."""
         room = self.capacity * (1 + QUEUE_S) - self.ahead
         accepted = min(requests, room / TOKENS)
         self.requests += accepted
@@ -40,7 +40,7 @@ class Replica:
         age_s = now_s - self.born_s
         if age_s % SAMPLE_S == 0:
             sample = AutoscalingStats(
-                requests=self.requests,  # type: ignore[arg-type]  # a fluid: parts of requests are fine
+                requests=self.requests,  # type: ignore[arg-type]  # a fraction of a request is fine
                 tokens=self.requests * TOKENS,  # type: ignore[arg-type]
                 refused=self.refused,  # type: ignore[arg-type]
                 ahead_s=self.ahead / self.capacity,
@@ -53,13 +53,13 @@ class Replica:
 
 @dataclass
 class Service:
-    """The deployment with its autoscaler.
+    """Deployment with its autoscaler.
 
     Attributes:
-        aims: of the policy.
-        capacity: tokens a second that a pod's device does.
-        least: fewest pods.
-        most: most pods.
+        aims: settings of the policy.
+        capacity: throughput of a pod's device, in tokens per second.
+        least: minimum number of pods.
+        most: maximum number of pods.
     """
 
     aims: dict[str, Any]
@@ -77,7 +77,7 @@ class Service:
         self.targets: list[int] = []
 
     def run(self, loads: Iterable[float]) -> list[int]:
-        """Offer so many requests in each second; the target after each."""
+        """Apply the load of each second in requests; return the target number of pods after each second."""
         began = len(self.targets)
         for load in loads:
             self.now_s += 1
@@ -89,7 +89,7 @@ class Service:
         return self.targets[began:]
 
     def context(self) -> SimpleNamespace:
-        """What Serve tells the policy."""
+        """Return the context that Serve passes to the policy."""
         metrics: dict[str, dict[int, list[SimpleNamespace]]] = {}
         for number, replica in enumerate(self.replicas):
             for time_s, sample in replica.reported:

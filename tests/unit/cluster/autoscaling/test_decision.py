@@ -1,4 +1,4 @@
-"""From the need to the number of pods: the laws hold for any course of the load."""
+"""Tests of the step from the needed capacity to the number of pods, with properties for any load curve."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDE = ReplicaBounds(1, 100)
 def course(
     needs: Iterable[float], pods: int = 1, bounds: ReplicaBounds = WIDE, aims: PolicyConfig = AIMS
 ) -> list[int]:
-    """The number of pods after each second, one need a second."""
+    """Return the number of pods after each second, for one value of the needed pods per second."""
     state, seen = PolicyState(), []
     for second, needed in enumerate(needs):
         pods, state = decide(needed, pods, bounds, aims, state, float(second))
@@ -31,9 +31,9 @@ def course(
     ("needed", "pods", "expected"),
     [
         (4.0, 4, 4),
-        (4.39, 4, 4),  # within a tenth over what four carry
+        (4.39, 4, 4),  # within the tolerance of a tenth above the capacity of four
         (4.5, 4, 5),
-        (3.0, 4, 4),  # three would be at their limit
+        (3.0, 4, 4),  # three pods would run at their limit
         (2.7, 4, 3),
         (0.0, 4, 0),
         (8.0, 1, 8),

@@ -1,4 +1,4 @@
-"""The policy in a service: it reaches what the load needs, goes back, and does not swing."""
+"""Tests of the policy in a simulated service: it follows the load up and down without oscillation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.unit.cluster.autoscaling.service import Service
 
 AIMS = {"down_window_s": 120}
 POD = PolicyConfig().requests_per_minute / 60
-"""Requests a second that the promise is about."""
+"""Requests per second of one pod in the SLO."""
 
 
 def turns(targets: list[int]) -> int:
-    """How often the number turned from rising to falling or back."""
+    """Return how often the number of pods changed between rising and falling."""
     moves = [later - earlier for earlier, later in itertools.pairwise(targets) if later != earlier]
     return sum(earlier * later < 0 for earlier, later in itertools.pairwise(moves))
 
@@ -49,7 +49,7 @@ def test_a_noisy_but_steady_load_leaves_the_pods_alone(seed: int, pods: float) -
 
 
 def test_a_slow_device_counts_for_what_it_measures() -> None:
-    slow = Service(AIMS, capacity=200.0)  # 5 requests a second, half the promise
+    slow = Service(AIMS, capacity=200.0)  # 5 requests per second, half of the SLO
     seen = slow.run([4 * POD] * 600)
     assert seen[-1] == 10, "40 a second at 0.7 x 5 a pod need 11.4, the bound is 10"
     roomy = Service(AIMS, capacity=200.0, most=20)
@@ -58,7 +58,7 @@ def test_a_slow_device_counts_for_what_it_measures() -> None:
 
 
 def test_what_a_full_queue_refuses_counts_as_load() -> None:
-    service = Service({**AIMS, "requests_per_minute": 60_000}, capacity=400.0)  # 10 requests a second
+    service = Service({**AIMS, "requests_per_minute": 60_000}, capacity=400.0)  # 10 requests per second
     service.run([60.0] * 90)
     assert service.replicas[0].refused > 0
     service.run([60.0] * 300)
@@ -70,7 +70,7 @@ def test_a_long_queue_asks_for_more_than_the_rate_does() -> None:
     service = Service(tight, capacity=400.0)
     service.run([9.0] * 120)
     assert service.target == 1
-    service.replicas[0].ahead = 400.0 * 1.0  # a second's work
+    service.replicas[0].ahead = 400.0 * 1.0  # one second of work
     service.run([9.9] * 60)
     assert service.target == 2, "9.9 a second are within one pod's 10, but its queue would stay"
 

@@ -1,4 +1,4 @@
-"""Installation of the cluster's add-ons: order, pinned versions, idempotence, and the printed script."""
+"""Tests of the add-on installation: order, pinned versions, idempotence, and the printed script."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if "fail" in os.environ.get("FAILS", "") and name == "helm":
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put stand-ins of aws, kubectl and helm on the PATH, and return their log."""
+    """Put stand-ins for aws, kubectl and helm on the PATH, and return the log of their calls."""
     log = tmp_path / "log"
     for name in ("aws", "kubectl", "helm"):
         program = tmp_path / name

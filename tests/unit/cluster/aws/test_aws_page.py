@@ -1,4 +1,4 @@
-"""The commands of docs/aws.md, run in bash with stand-ins, against the objects that they name."""
+"""Tests of the commands in docs/aws.md: they run in bash with stand-ins and match the rendered objects."""
 
 from __future__ import annotations
 

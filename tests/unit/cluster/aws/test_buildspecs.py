@@ -1,4 +1,4 @@
-"""The buildspecs call make targets alone, each of which is there; the first command that fails is the end."""
+"""Tests of the buildspecs: they call only existing make targets, and a failed command ends the build."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_command_is_a_target(name: str) -> None:
 def test_a_phase_that_fails_ends_the_build(name: str) -> None:
     document = read(name)
     assert document["version"] == 0.2
-    # Without it CodeBuild goes on with the next phase.
+    # Without this setting, CodeBuild continues with the next phase.
     assert {phase["on-failure"] for phase in document["phases"].values()} == {"ABORT"}
 
 

@@ -1,4 +1,4 @@
-"""The price of a plan, against figures worked out by hand."""
+"""Tests of the price estimate of a plan against figures calculated by hand."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def priced(*resources: dict[str, Any], inner: tuple[dict[str, Any], ...] = ()) -
 
 
 def test_what_is_billed_by_the_hour_and_by_the_month() -> None:
-    # 730 h at $0.10, and at $0.045 twice; $1 a key.
+    # 730 h at $0.10, 730 h at $0.045 for each of two gateways, and $1 per key
     lines = priced(
         cluster("1.36"),
         inner=(resource("aws_nat_gateway"), resource("aws_nat_gateway"), resource("aws_kms_key")),
@@ -65,7 +65,7 @@ def test_what_is_billed_by_the_hour_and_by_the_month() -> None:
     [
         ("1.33", "EXTENDED", date(2026, 11, 30), "438.00"),  # 730 h at $0.60, since 2026-07-29
         ("1.33", "EXTENDED", date(2026, 7, 28), "73.00"),
-        ("1.33", "STANDARD", date(2026, 11, 30), "73.00"),  # AWS upgrades it instead of billing it
+        ("1.33", "STANDARD", date(2026, 11, 30), "73.00"),  # AWS upgrades this cluster instead of billing it
         ("1.36", "EXTENDED", date(2026, 11, 30), "73.00"),
         ("1.36", "EXTENDED", date(2027, 8, 2), "438.00"),
     ],

@@ -1,4 +1,4 @@
-"""The functions' zips: the same bytes each time, whole, and nothing that Lambda's Python lacks."""
+"""Tests of the Lambda functions' zip files: reproducible, complete, with imports that Lambda provides."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_function_is_packed() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_zip_alone_has_its_handler(tmp_path: Path, name: str) -> None:
-    """Imported from the zip, in a process that sees nothing else of this repository."""
+    """Import the handler from the zip, in a process without access to the rest of this repository."""
     package(tmp_path)
     module, _, function = handler(name).rpartition(".")
     code = f"import {module} as found; print(found.__file__, callable(found.{function}))"

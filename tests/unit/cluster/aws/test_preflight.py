@@ -1,4 +1,4 @@
-"""What is in the way before anything is made, and which installation is meant."""
+"""Tests of the checks before an installation, and of the selection of the installation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cluster.kuberay.settings import read_environment
 
 
 def test_vcpus_of_all_nodes_by_hand() -> None:
-    # 12 pods on g5.12xlarge: 3 nodes of 48; 4 on g5.4xlarge: 4 of 16; training: one more of 16.
+    # 12 pods on g5.12xlarge: 3 nodes with 48 vCPUs; 4 on g5.4xlarge: 4 with 16; training: one more with 16
     assert most_vcpus(read_environment("prod")) == 16 * 16 + 16
     assert most_vcpus(read_environment("dev")) == 0
 

@@ -1,4 +1,4 @@
-"""What the loop does next: a table of what is known, and laws that hold for whatever is known."""
+"""Tests of the loop's next step: a table of known states, and properties that hold for any state."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ KNOWN = ObservedState("m", "1")
         ),
         (replace(KNOWN, rows=99, last_drift_check=FINE), 1, LoopStep.WAIT, "99 new answers"),
         (replace(KNOWN, rows=100, last_drift_check=LOOKED), 0, LoopStep.RETRAIN, "texts of another domain"),
-        # Called once an hour, the loop would else look, and look again.
+        # A loop that runs every hour would otherwise repeat the drift check instead of retraining.
         (replace(KNOWN, rows=100, last_drift_check=LOOKED), 5, LoopStep.RETRAIN, "texts of another domain"),
         (replace(KNOWN, last_drift_check=replace(LOOKED, verdict="drift")), 0, LoopStep.WAIT, "found drift"),
         (replace(KNOWN, last_drift_check=FINE), 0, LoopStep.WAIT, "nothing has changed"),

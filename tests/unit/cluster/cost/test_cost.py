@@ -1,4 +1,4 @@
-"""What it costs, against figures worked out by hand."""
+"""Tests of the cost calculation against figures calculated by hand."""
 
 import itertools
 import json
@@ -53,11 +53,11 @@ def test_only_a_month_of_721_hours_gives_the_documents_figure(hours: int, figure
 
 
 def test_list_prices_by_hand() -> None:
-    # 5.672 * 730 = 4,140.56; 5.672 / 36 (million tokens an hour at 10,000/s) = 0.15756; 1.624 / 9 = 0.18044
+    # 5.672 * 730 = 4,140.56; 5.672 / 36 (million tokens per hour at 10,000/s) = 0.15756; 1.624 / 9 = 0.18044
     large = cost("list", LIST, {"g5.12xlarge": 1}, SLOW)
     assert large.month == Decimal("4140.56")
     assert f"{large.per_million_tokens:.5f}" == "0.15756"
-    # 1,920 a minute are 115,200 an hour: 5.672 / 0.1152 = 49.236
+    # 1,920 per minute are 115,200 per hour: 5.672 / 0.1152 = 49.236
     assert f"{large.per_million_requests:.3f}" == "49.236"
     small = cost("list", LIST, {"g5.4xlarge": 1}, SLOW)
     assert small.month == Decimal("1185.52")
@@ -87,7 +87,7 @@ def price(mix: dict[str, int]) -> Decimal:
 
 
 def by_trying_all(types: list[str], pods: int, *, survive_node: bool) -> Decimal:
-    """The least price over every mix there is."""
+    """Return the lowest price of all possible mixes."""
     found = []
     for counts in itertools.product(*(range(pods + 5) for _ in types)):
         mix = {kind: count for kind, count in zip(types, counts, strict=True) if count}
@@ -112,8 +112,8 @@ def test_no_mix_is_cheaper(pods: int, types: list[str], survive_node: bool) -> N
     ("pods", "mix"),
     [
         (1, {"g5.4xlarge": 1}),
-        (3, {"g5.4xlarge": 3}),  # 4.872 an hour, less than one large node
-        (4, {"g5.12xlarge": 1}),  # 5.672 against 6.496
+        (3, {"g5.4xlarge": 3}),  # 4.872 per hour, less than one large node
+        (4, {"g5.12xlarge": 1}),  # 5.672 compared with 6.496
         (5, {"g5.12xlarge": 1, "g5.4xlarge": 1}),
         (7, {"g5.12xlarge": 1, "g5.4xlarge": 3}),
         (11, {"g5.12xlarge": 2, "g5.4xlarge": 3}),
@@ -126,12 +126,12 @@ def test_the_cheapest_mix_by_hand(pods: int, mix: dict[str, int]) -> None:
 def test_spare_pods_and_a_lost_node() -> None:
     types = ["g5.12xlarge", "g5.4xlarge"]
     assert cheapest(LIST, types, 4, spare_pods=1) == {"g5.12xlarge": 1, "g5.4xlarge": 1}
-    # Eight pods on two large nodes leave four, for 11.344 an hour; five small ones leave four for 8.120.
+    # Two large nodes lose one and keep 4 of 8 pods, at 11.344 per hour; five small nodes keep 4, at 8.120.
     assert cheapest(LIST, types, 4, survive_node=True) == {"g5.4xlarge": 5}
 
 
 def test_equal_prices_take_fewer_nodes() -> None:
-    # In the document four small nodes cost what a large one does.
+    # In the document, four small nodes cost as much as one large node.
     assert cheapest(DOCUMENT, ["g5.4xlarge", "g5.12xlarge"], 4) == {"g5.12xlarge": 1}
 
 
@@ -141,7 +141,7 @@ def test_a_type_without_a_price_is_named() -> None:
 
 
 def report(tmp_path: Path, latency_ms: float) -> Path:
-    """What the load test itself writes for two pods that were sent 600 a minute each."""
+    """Write the load test's own report of two pods that received 600 requests per minute each."""
     seen = Observations(
         pods=2,
         window_s=60.0,
@@ -171,7 +171,7 @@ def test_a_load_test_gives_the_measured_price(tmp_path: Path) -> None:
     assert rate.requests_per_minute == 600
     assert rate.tokens_per_s == 500  # 60,000 tokens in 60 s on two pods
     node = cost("list", LIST, {"g5.12xlarge": 1}, rate)
-    assert f"{node.per_million_tokens:.4f}" == "0.7878"  # 5.672 / 7.2 million an hour
+    assert f"{node.per_million_tokens:.4f}" == "0.7878"  # 5.672 / 7.2 million tokens per hour
 
 
 def test_a_broken_promise_gives_no_price(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """Evaluator of NetworkPolicies: whether the rendered policies let a flow into a pod, or out of it.
 
-The semantics are those of networking.k8s.io/v1: a pod that a policy selects accepts what any of its
-policies allows, and a pod that no policy selects accepts everything. Policies do not
-apply to the kubelet.
+The semantics are those of networking.k8s.io/v1: a pod that a policy selects accepts the flows that any of its
+policies allows, and a pod that no policy selects accepts every flow. Policies do not apply to the kubelet.
 """
 
 from __future__ import annotations

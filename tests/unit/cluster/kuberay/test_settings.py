@@ -1,4 +1,4 @@
-"""Settings say what is wrong and where; what they accept fits together."""
+"""Tests of the settings: errors name the fault and its location, and accepted settings are consistent."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the alarms compute from the application's own counters: the traffic of the promise, and no other."""
+"""Tests of the values that the alarms compute from the application's counters: only SLO traffic counts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from cluster.autoscaling.config import PolicyConfig
 from cluster.autoscaling.decision import recommend
 from cluster.autoscaling.demand import ObservedLoad, pods_needed
 from cluster.aws.terraform_runner import variables_of
-
-# from cluster.aws.terraform_runner import variables_of
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import Catalog, read_catalog
 from serve_app.errors import NotReady, QueueFull, UnprocessableTextError
@@ -31,14 +29,14 @@ from tests.relabelling import relabelled
 
 KEY = "key"
 Requests = tuple[int, str, str, dict[str, Any]]
-"""How many, of which method and path, with which options of httpx."""
+"""Number of requests, method, path, and options of httpx."""
 ASKED = {"json": {"inputs": "a text"}}
 TEXTS = 110
-"""Requests with texts in the minute: the shares are only evaluated above 100."""
+"""Requests with texts in the minute: the alarms evaluate shares only above 100."""
 
 
 class RecordingCounter:
-    """A counter that shows its series in Prometheus's text format, as Ray does for its own."""
+    """Counter that exposes its series in Prometheus's text format, as Ray does for its own counters."""
 
     shown: Counts[tuple[str, tuple[tuple[str, str], ...]]]
 
@@ -51,7 +49,7 @@ class RecordingCounter:
 
 
 class TimedMetrics(Metrics):
-    """Metrics that take each answer of the model for late, and all else for fast."""
+    """Metrics that report each successful answer of the model as late, and all other responses as fast."""
 
     def request(self, route: str, status: int, seconds: float, **tags: Any) -> None:
         super().request(route, status, 1.0 if (route, status) == ("/v1/classify", 200) else 0.001, **tags)
@@ -63,7 +61,7 @@ def catalog() -> Catalog:
 
 
 def values(catalog: Catalog, text: str) -> dict[str, float]:
-    """The value that each alarm over the replicas' counters compares, of one minute of one pod."""
+    """Return the value that each alarm on the replicas' counters evaluates, for one minute of one pod."""
     kept = relabelled(catalog, text)
 
     def total(metric: str, outcome: str | None) -> float | None:
@@ -101,9 +99,9 @@ def after(
     refusal: Exception | None = None,
     failure: Exception | None = None,
 ) -> str:
-    """What a pod shows after `TEXTS` late answers, and then other requests.
+    """Return a pod's metrics after `TEXTS` late answers, followed by other requests.
 
-    The replica raises `refusal` for those before their bodies are read, or `failure` from the model.
+    For the other requests, the replica raises `refusal` before it reads the body, or `failure` in the model.
     """
     RecordingCounter.shown = Counts()
     monkeypatch.setattr("serve_app.metrics.Counter", RecordingCounter)
@@ -146,7 +144,7 @@ OTHERS: Mapping[str, Requests] = {
 def test_other_requests_change_no_alarm(
     monkeypatch: pytest.MonkeyPatch, catalog: Catalog, other: str
 ) -> None:
-    """190 health checks next to 10 texts: a service that is late with every text is 100 % late, not 5 %."""
+    """With 190 health checks and 10 texts, a service that is late on every text is 100 % late, not 5 %."""
     alone = values(catalog, after(monkeypatch))
     assert alone == {"rate": TEXTS, "latency": 1.0, "errors": 0.0, "refused": 0.0}
     assert values(catalog, after(monkeypatch, OTHERS[other])) == alone
@@ -168,7 +166,7 @@ def test_texts_count_on_every_route_that_takes_them(
 def test_a_text_on_which_the_model_fails_counts_as_failed(
     monkeypatch: pytest.MonkeyPatch, catalog: Catalog
 ) -> None:
-    """Its status is 422, and it is no fault of the caller."""
+    """The status of such a request is 422, although the caller made no error."""
     fails = UnprocessableTextError("the model cannot take this text", 0)
     found = values(catalog, after(monkeypatch, (TEXTS, "POST", "/v1/classify", ASKED), failure=fails))
     assert found == {"rate": 2 * TEXTS, "latency": 0.5, "errors": 0.5, "refused": 0.0}
@@ -186,7 +184,7 @@ def test_the_rate_alarm_rings_where_the_autoscaler_adds_pods(
     pods: int, per_pod: float, promised: float, tolerance: float
 ) -> None:
     aims = PolicyConfig(requests_per_minute=promised, tolerance=tolerance)
-    assume(abs(per_pod / aims.max_requests_per_minute - 1) > 1e-9)  # the rounding of floats
+    assume(abs(per_pod / aims.max_requests_per_minute - 1) > 1e-9)  # excludes rounding errors of floats
     load = ObservedLoad(
         requests_per_s=per_pod * pods / 60, tokens_per_s=0, capacity_tokens_per_s=0, waits_s=()
     )

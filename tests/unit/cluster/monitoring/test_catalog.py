@@ -1,4 +1,4 @@
-"""Alarms, dashboard and agent ask for what the code sends, at thresholds that are the promise's."""
+"""Tests that alarms, dashboard and agent use metrics that the code sends, and the SLO's thresholds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def catalog() -> Catalog:
 
 
 def declared(path: Path) -> dict[str, tuple[str, set[str]]]:
-    """Metrics that a file declares, as Prometheus shows Ray's: name → kind, tags."""
+    """Return the metrics that a file declares, under Ray's Prometheus names: name → kind, tags."""
     found = {}
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
@@ -146,4 +146,4 @@ def test_the_agent_mounts_its_configuration_where_it_looks(agent: dict[str, dict
         "prometheus_config_path"
     ]
     assert mounted[path] == "prometheus.yaml"
-    assert agent["Deployment"]["spec"]["replicas"] == 1  # two would count everything twice
+    assert agent["Deployment"]["spec"]["replicas"] == 1  # two replicas would count every metric twice

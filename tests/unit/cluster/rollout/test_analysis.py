@@ -1,4 +1,4 @@
-"""The decision: what is rolled back at once, on evidence, or for want of time; what is promoted, and when."""
+"""Tests of the decision: immediate rollback, rollback on evidence or at the time limit, and promotion."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_shadow_stage_counts_requests() -> None:
 
 
 def test_slow_follows_the_champion() -> None:
-    """The same latency is slow beside a fast champion and usual beside a slow one."""
+    """The same latency is slow compared with a fast champion and normal compared with a slow one."""
     canary = counts(latency=latency(150, 750))
     slow_champion = counts(450, latency=latency(450, 750))
     assert decided([window(canary, slow_champion)] * 4).verdict is CanaryVerdict.PROMOTE
@@ -183,7 +183,7 @@ def test_labels_that_appear_late_take_nothing_of_the_evidence_that_there_was(new
 def test_labels_that_appear_in_any_window_gain_nothing_on_average(
     champion: dict[str, float], canary: dict[str, float], tolerance: float
 ) -> None:
-    """By enumeration of three windows with a request of the champion and one of the canary."""
+    """The mean is an enumeration of three windows with one request of the champion and one of the canary."""
     plan = RolloutPlan(tolerances=Tolerances(label_share=tolerance))
     requests = [
         (window(counts(1, label_shares={b: 1.0}), counts(1, label_shares={a: 1.0})), champion[a] * canary[b])
@@ -198,7 +198,7 @@ def test_labels_that_appear_in_any_window_gain_nothing_on_average(
 
 @pytest.mark.parametrize("number", [2, 20, 100])
 def test_identical_versions_with_many_labels_are_not_rolled_back(number: int) -> None:
-    """Few requests a window, so that labels appear all the time."""
+    """The windows have few requests, so that new labels appear all the time."""
     draw = random.Random(number)
     names, chances = [f"l{rank}" for rank in range(number)], [1 / (rank + 1) for rank in range(number)]
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints from the journal alone, its JSON, its exit codes."""
+"""Tests of the command line: output from the journal alone, JSON output, and exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.cluster.rollout.world import QUICK, Killed, World
 
 @pytest.fixture
 def nobody() -> list[str]:
-    """Options that name a cluster nobody runs."""
+    """Return options that name a cluster that does not exist."""
     return ["--dashboard", f"http://127.0.0.1:{free_port()}"]
 
 

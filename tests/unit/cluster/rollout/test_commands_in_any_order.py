@@ -1,4 +1,4 @@
-"""A person's verbs in any order, controllers that die anywhere: each verb is done, or refused by state."""
+"""Tests of commands in any order, with controllers that die: each is executed, or refused by state."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
 
 CANARIES = st.sampled_from([name for name in MODELS if name != "old"])
 SLOW = QUICK.model_copy(update={"min_requests": 10_000, "max_stage_s": 60})
-"""Never promoted by itself."""
+"""Plan whose stages never promote automatically."""
 
 
 class Rollouts(RuleBasedStateMachine):
-    """The world with a person in front of it."""
+    """State machine of a world and the commands of a person."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Rollouts(RuleBasedStateMachine):
         )
 
     def working(self, dies_after: int | None, work: object) -> Rollout | None:
-        """What the controller comes to, or None if it died after so many effects."""
+        """Return the controller's result, or None if it died after the given number of effects."""
         self.world.effects, self.world.dies_after = 0, dies_after
         try:
             ended: Rollout | None = work()  # type: ignore[operator]
@@ -139,7 +139,7 @@ TestRollouts.settings = settings(max_examples=30, stateful_step_count=12, deadli
 
 
 def test_an_abort_after_a_death_in_promotion_takes_the_champion_back() -> None:
-    """The aliases had moved, and the journal did not know it yet."""
+    """The controller had moved the aliases, but had not written it to the journal yet."""
     state = Rollouts()
     state.start(canary="good", dies_after=0, patient=False)
     state.ask(verb=Verb.PROMOTE, dies_after=3)

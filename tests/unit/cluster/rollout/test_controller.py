@@ -1,4 +1,4 @@
-"""The controller in a world of its own: ends, reasons, persons' verbs, and its death at every effect."""
+"""Tests of the controller in a simulated world: outcomes, reasons, commands, death at every effect."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_canary_without_a_champions_traffic_fails_few_requests(world: World) -
 
 
 def test_a_clock_that_is_set_changes_no_duration(world: World) -> None:
-    """Back or ahead by an hour, at any moment of a stage."""
+    """The wall clock jumps back or ahead by an hour, at any moment of a stage."""
     for number, (moment, step) in enumerate(itertools.product((1005, 1012, 1018, 1027, 1040), (-3600, 3600))):
         other = World(world.folder / str(number))
 
@@ -238,7 +238,7 @@ def test_a_pause_of_the_metrics_costs_a_window_and_no_more(world: World) -> None
 def test_an_endpoint_that_misses_the_first_scrape_brings_no_lifetime_totals_into_a_window(
     world: World, tmp_path: Path
 ) -> None:
-    """Its totals of weeks would outweigh every window, for the champion or against the canary."""
+    """Those totals of weeks would outweigh every window, for the champion or against the canary."""
     for number, (canary, version, ends) in enumerate(
         [
             ("failing", "1", RolloutState.ROLLED_BACK),
@@ -261,7 +261,7 @@ def test_an_endpoint_that_misses_the_first_scrape_brings_no_lifetime_totals_into
 
 
 def test_an_endpoint_that_is_away_delays_and_decides_nothing(world: World) -> None:
-    """Whichever pod it is, in whatever stage: no window is closed and no version is promoted without it."""
+    """For any pod and in any stage, no window is closed and no version is promoted without the endpoint."""
     for rank in range(4):
         other = World(world.folder / str(rank))
 
@@ -314,11 +314,11 @@ def test_a_scale_down_to_the_canary_ends_it(world: World) -> None:
 
 
 HOTFIX = TrafficSplit("stuck")
-"""What somebody else has every pod serve."""
+"""Traffic split that another person applies to all pods."""
 
 
 def hotfix_at(world: World, moment: int) -> list[str]:
-    """Change what the pods serve at one of the moments at which a controller does something; say which."""
+    """Change the pods' traffic split at the controller's n-th action; return a list with its event."""
     left, events = iter(range(moment)), list[str]()
 
     def passes(event: str = "") -> None:
@@ -334,7 +334,7 @@ def hotfix_at(world: World, moment: int) -> list[str]:
 
 @pytest.mark.parametrize("canary", ["good", "failing"])
 def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: Path, canary: str) -> None:
-    """Also in the last window of a stage, while it is promoted, and while it is taken back."""
+    """The change may be in the last window of a stage, during the promotion, or during the rollback."""
     moments = 0
     states: set[RolloutState] = set()
     while True:
@@ -347,7 +347,7 @@ def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: 
             assert rollout.state is RolloutState.ROLLED_BACK, (
                 "it was changed before the rollout, which went from it"
             )
-        elif events != [rollout.state]:  # else it had ended
+        elif events != [rollout.state]:  # otherwise the rollout had already ended
             assert rollout.state is RolloutState.STOPPED, f"moment {moments}: {rollout.reason}"
             assert "someone else changed" in rollout.reason
         states.add(rollout.state)
@@ -431,7 +431,7 @@ def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
         at_death = world.journal().rollout()
         assert world.split.champion in ("old", canary), "the pods serve a split that is defined"
         world.dies_after, world.effects = None, 0
-        # If it died after its last word, there is nothing to take up.
+        # If the controller died after its last entry, there is nothing to resume.
         rollout = at_death if at_death.state.rests else start(world, canary, raise_to_two=True)
         assert (rollout.state, world.split, world.replicas, world.aliases) == (
             ended.state,
@@ -447,7 +447,7 @@ def test_held_after_the_first_stage_it_waits_and_then_goes_on(world: World) -> N
     assert (held.state, held.held, held.stage) == (RolloutState.CANARY, True, 0)
     assert world.splits == [TrafficSplit("old", "good", CanaryPods(1, shadow=False))]
     assert not world.journal().is_held() and world.journal().rollout() == held
-    world.now += 100 * QUICK.max_stage_s  # whoever approves may take a night
+    world.now += 100 * QUICK.max_stage_s  # an approval may take a night
     rollout = world.controller().resume()
     assert rollout is not None and (rollout.state, rollout.held) == (RolloutState.PROMOTED, False)
     assert world.aliases == {"champion": "2", "previous": "1"}

@@ -1,4 +1,4 @@
-"""The e-processes: the law they rest on, by enumeration; their error rates, by simulation."""
+"""Tests of the e-processes: their expected value by enumeration, their error rates by simulation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cluster.rollout.plan import RolloutPlan
 from cluster.rollout.power import Scenario, SimulatedTraffic, Test, power, scenarios, simulate, within
 
 EARLIER = (3, 40, 2, 12)
-"""Champion's and canary's hits and trials in the window before: what the bet learns from."""
+"""Hits and trials of champion and canary in the previous window, from which the bet is derived."""
 
 
 def binomial(hits: int, trials: int, share: float) -> float:
@@ -32,7 +32,7 @@ def two_windows(a_hits: float, a_trials: int, b_hits: float, b_trials: int) -> t
 def test_a_bet_on_a_canary_within_the_tolerance_gains_nothing_on_average(
     test: Test, sides: tuple[int, ...], tolerance: float, trials: tuple[int, int]
 ) -> None:
-    """Over every possible window, at and inside the edge of the hypothesis, whatever the champion's share."""
+    """The mean covers every possible window, at and inside the edge of the hypothesis, for several shares."""
     na, nb = trials
     stakes = {}
     for a_hits, b_hits in itertools.product(range(na + 1), range(nb + 1)):
@@ -66,11 +66,11 @@ def test_a_bet_on_requests_that_are_shares_gains_nothing_on_average(
     tolerance: float,
     outcomes: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> None:
-    """A request's outcome is the share of its texts with a label; the canary's differ by the tolerance."""
+    """The outcome of a request is the share of its texts with a label; the canary's shares are shifted."""
     values, chances = outcomes
     for side, part in itertools.product(sides, (1.0, 0.0)):
         shifted = [value + side * part * tolerance for value in values]
-        if min(shifted) < 0 or max(shifted) > 1:  # at an end, the shift is a mixture with that end
+        if min(shifted) < 0 or max(shifted) > 1:  # a shift beyond 0 or 1 becomes a mixture with 0 or 1
             shifted, mixed = [*values, (1.0 if side > 0 else 0.0)], part * tolerance
             mean = sum(v * c for v, c in zip(values, chances, strict=True))
             weight = mixed / (1 - mean if side > 0 else mean)
@@ -116,11 +116,11 @@ def test_without_champion_there_is_no_evidence() -> None:
 
 
 def test_rollouts_of_canaries_within_the_tolerance_are_rolled_back_less_often_than_stated() -> None:
-    """Ten minutes each, looked at every 15 s: identical versions, and versions just within the tolerance."""
+    """Each rollout lasts ten minutes, evaluated every 15 s, with identical versions or at the tolerance."""
     plan = RolloutPlan()
     outcomes = {s: simulate(s, SimulatedTraffic(), plan, rollouts=1000, seed=11) for s in within(plan)}
     identical = [outcome for s, outcome in outcomes.items() if s.canary == s.champion]
-    # Added up, as if the tests of one rollout never alarmed together.
+    # The sum is an upper bound: it assumes that the tests of a rollout never alarm together.
     assert sum(outcome.rolled_back for outcome in identical) < plan.false_rollback_share
     assert min(outcome.goes_on for outcome in identical) > 1 - plan.false_rollback_share
     assert (
@@ -135,7 +135,7 @@ def test_rollouts_of_canaries_within_the_tolerance_are_rolled_back_less_often_th
 def test_identical_versions_whose_requests_hold_like_texts_are_not_rolled_back(
     between: tuple[float, float], texts: int, requests: float
 ) -> None:
-    """A request's texts have a label with a probability of the request's own, which is beta(between)."""
+    """All texts of a request have a label with a probability of the request, drawn from beta(between)."""
     plan, tolerance = RolloutPlan(), RolloutPlan().tolerances.label_share
     scenario = Scenario("label", differs, 0.5, 0.5, tolerance, texts, sum(between))
     traffic = SimulatedTraffic(windows=40, canary=requests, champion=requests)

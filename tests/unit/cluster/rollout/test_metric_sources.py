@@ -1,4 +1,4 @@
-"""From metrics to counts: Ray's endpoints and Prometheus give the same, and totals may begin anew."""
+"""Tests of counts from metrics: Ray's endpoints and Prometheus agree, and totals may restart at zero."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def _key(worker: str) -> Key:
     ("before", "after", "requests"),
     [
         (series(a=10), series(a=25), 15),
-        (series(a=10), series(a=4), 4),  # its exporter began anew
-        (series(a=10), series(a=12, b=7), 2),  # b was not read before: its total may be of weeks
-        (series(a=10, b=5), series(b=6), 1),  # one went
+        (series(a=10), series(a=4), 4),  # the exporter restarted
+        (series(a=10), series(a=12, b=7), 2),  # b is in no earlier reading: its total may be weeks old
+        (series(a=10, b=5), series(b=6), 1),  # one series disappeared
     ],
 )
 def test_totals_that_rise_begin_anew_come_and_go(before: Reading, after: Reading, requests: int) -> None:
@@ -121,7 +121,7 @@ def test_totals_that_rise_begin_anew_come_and_go(before: Reading, after: Reading
 PROCESS = st.fixed_dictionaries(
     {
         "known": st.booleans(),  # read before
-        "restarted": st.booleans(),  # in between, under the same labels
+        "restarted": st.booleans(),  # between the readings, with the same labels
         "totals": st.dictionaries(st.sampled_from(["200", "429", "500"]), st.integers(0, 10**6)),
         "added": st.dictionaries(st.sampled_from(["200", "429", "500"]), st.integers(0, 10**6)),
     }
@@ -130,7 +130,7 @@ PROCESS = st.fixed_dictionaries(
 
 @given(st.lists(PROCESS, max_size=5))
 def test_a_window_holds_what_known_processes_added_and_nothing_else(processes: list[dict[str, Any]]) -> None:
-    """Whatever lifetime totals appear in the second reading, and also where a restart is hidden by growth."""
+    """The second reading contains arbitrary lifetime totals, and restarts that growth hides."""
     before: dict[Key, float] = {}
     after: dict[Key, float] = {}
     expected = 0
@@ -170,7 +170,7 @@ def test_gauges_are_as_they_are_now() -> None:
 
 
 def serving(request: httpx.Request) -> httpx.Response:
-    """A dashboard, two nodes of which one is going away, and a Prometheus server that scraped the other."""
+    """Answer as a dashboard, two nodes, and Prometheus; one node shuts down and is not scraped."""
     if request.url.path == "/api/prometheus/sd":
         groups = [
             {"labels": {"job": "ray"}, "targets": ["10.0.0.1:8080", "10.0.0.2:8080"]},

@@ -1,4 +1,4 @@
-"""The plan: stages as pods, and what a TOML file may say."""
+"""Tests of the plan: stages in pods, and the contents of a TOML file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A world for the controller: a clock, pods that serve what they are told, and metrics that follow from both.
+"""Simulated world for the controller: a clock, pods that follow the controller, and the resulting metrics.
 
-Each model's behaviour is known, so what was observed tells which model served. Any effect can be the last one
-before the controller dies (`Killed`).
+The behaviour of each model is known, so that the observations show which model served. The controller can be
+configured to die after any effect (`Killed`).
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from cluster.rollout.plan import RolloutPlan
 from cluster.rollout.targets.base import DeploymentState, SplitGuard, TrafficSplit
 
 RATE = 10.0
-"""Requests a second and pod."""
+"""Requests per second and pod."""
 QUICK = RolloutPlan(
     window_s=10, settle_s=5, min_requests=200, min_windows=2, max_stage_s=600, apply_timeout_s=60
 )
 
 
 class Killed(BaseException):
-    """The controller's process ends here."""
+    """End of the controller's process."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """How a model behaves.
+    """Behaviour of a model.
 
     Attributes:
-        version: what it calls itself.
+        version: version that the model reports.
         errors: share of its requests that are answered 5xx.
-        ms: time to every answer, an upper end of the histogram.
+        ms: latency of every answer in milliseconds, an upper bound of a histogram bucket.
         positive: share of its texts labelled POSITIVE.
         loads: False if no pod can load it.
         dtype: data type in which the pods serve it.
@@ -68,7 +68,7 @@ MODELS = {
 
 @dataclass
 class World:
-    """Target, source, registry and clock at once."""
+    """Target, metric source, registry and clock in one object."""
 
     folder: Path
     replicas: int = 4
@@ -78,7 +78,7 @@ class World:
     totals: Counter[Key] = field(default_factory=Counter)
     aliases: dict[str, str] = field(default_factory=lambda: {"champion": "1"})
     undo: list[dict[str, str]] = field(default_factory=list)
-    """The aliases before each move of the champion, which takes `previous` along."""
+    """Aliases before each move of the champion, which also moves `previous`."""
     counted_at: float = 1000.0
     effects: int = 0
     dies_after: int | None = None
@@ -89,14 +89,14 @@ class World:
     """Ranks of the pods whose metrics endpoint does not answer."""
     rate: float = RATE
     quiet: frozenset[str] = frozenset()
-    """Models whose pods get no requests."""
+    """Models whose pods receive no requests."""
     unreported: frozenset[int] = frozenset()
-    """Ranks of the pods that do not say which model they serve."""
+    """Ranks of the pods that do not report which model they serve."""
     on_sleep: Callable[[], None] = lambda: None
     on_entry: Callable[[str], None] = lambda event: None
-    """Called once an entry is written, before what it leads to."""
+    """Function that is called after an entry is written and before its effect."""
     before_apply: Callable[[], None] = lambda: None
-    """Called between a controller's last check and its change of the pods."""
+    """Function that is called between a controller's last check and its change of the pods."""
     fence: int = 0
 
     def controller(
@@ -125,7 +125,7 @@ class World:
         self.now += seconds
 
     def effect(self) -> None:
-        """Something outside the controller's memory was changed."""
+        """Count a change outside the controller's memory; raise `Killed` beyond the configured number."""
         self.effects += 1
         if self.dies_after is not None and self.effects > self.dies_after:
             raise Killed
@@ -155,7 +155,7 @@ class World:
     # Source
 
     def pods(self) -> Counter[str]:
-        """Pods by the model that answers there: as told or, where that does not load, the one before."""
+        """Count the pods by served model: the assigned one or, if it does not load, the previous one."""
         split = self.split
         del self.live[self.replicas :]
         for rank in range(self.replicas):
@@ -168,7 +168,7 @@ class World:
         return Counter(self.live)
 
     def count(self) -> None:
-        """Add the requests since the last time, as the pods were."""
+        """Add the requests since the last call, with the pods' models in that time."""
         seconds, self.counted_at = self.now - self.counted_at, self.now
         self.pods()
         for rank, uri in enumerate(self.live):
@@ -206,7 +206,7 @@ class World:
         return Reading(answered, frozenset(f"pod-{rank}" for rank in self.away if rank < len(self.live)))
 
     def add(self, rank: int, name: str, count: float, model: Model, **tags: str) -> None:
-        """Count something that a pod does."""
+        """Add to a counter of a pod."""
         if name in ("requests_total", "request_ms_bucket"):
             tags["route"] = "/v1/classify"
         self.totals[self._key(rank, name, version=model.version, **tags)] += count  # type: ignore[assignment]
@@ -223,7 +223,7 @@ class World:
 
 @dataclass
 class _Target:
-    """The pods, as the controller tells and asks them."""
+    """Pods as the controller configures and reads them."""
 
     world: World
 
@@ -252,7 +252,7 @@ class _Target:
 
 @dataclass
 class _Source:
-    """The pods' metrics."""
+    """Metric source of the pods."""
 
     world: World
 
@@ -261,7 +261,7 @@ class _Source:
 
 
 class _Journal(FileJournal):
-    """A journal whose every entry is an effect."""
+    """Journal in which every entry is an effect."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world.folder)

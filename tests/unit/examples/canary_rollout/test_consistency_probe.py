@@ -1,4 +1,4 @@
-"""What gives away an answer of two versions."""
+"""Tests of the probe that detects answers of mixed versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal beside requests: which stage a request belongs to, and what a stage came to."""
+"""Tests of the timeline: assignment of requests to a journal's stages, and the figures of each stage."""
 
 from __future__ import annotations
 

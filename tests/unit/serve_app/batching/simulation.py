@@ -1,4 +1,4 @@
-"""A device, its scheduler and clients in simulated time: what a request is told, and what it then waits."""
+"""Simulation of a device, its scheduler and clients: forecast and actual waiting times of requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serve_app.errors import QueueFull
 
 @dataclass(frozen=True)
 class DeviceModel:
-    """What a batch takes, in seconds of the device."""
+    """Execution time of a batch, in seconds of the device."""
 
     fixed_s: float
     token_s: float
@@ -42,7 +42,7 @@ class Text:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class SimulatedRequest(QueuedRequest[Text]):
-    """A request on its way; times in simulated seconds."""
+    """Request in the simulation, with times in simulated seconds."""
 
     arrived_at: float
     done_at: float = 0.0
@@ -61,18 +61,18 @@ class Refusal:
     tokens: int
     retry_after_s: float
     truth_s: float | None
-    """Seconds until the device would have begun its last text, had it been let in and nothing more come."""
+    """Seconds until its last text would have started, if it had been admitted as the last request."""
 
 
 @dataclass
 class Simulation:
-    """Runs events in order of time; batches that run side by side share the device evenly."""
+    """Event loop in simulated time; batches that run concurrently share the device evenly."""
 
     device: DeviceModel
     limits: BatchLimits = field(default_factory=BatchLimits)
     slowness: float = 1.0
     check_every: int = 1
-    """Of how many refusals one is compared with the truth, which takes a copy of everything."""
+    """Interval at which refusals are compared with the true wait, which requires a copy of the simulation."""
     now: float = 0.0
     done: list[SimulatedRequest] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -81,10 +81,10 @@ class Simulation:
         self.scheduler: BatchScheduler[SimulatedRequest] = BatchScheduler(self.limits, self.device.lanes)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
-        self._left_s: dict[int, float] = {}  # device seconds of each lane's batch
+        self._left_s: dict[int, float] = {}  # remaining device seconds of each lane's batch
         self._entries: dict[int, list[tuple[SimulatedRequest, int]]] = {}
         self._updated_at = 0.0
-        # What a load's warm-up runs.
+        # Batches of the model's warm-up on loading.
         for sizes in ([10], [10], *[[16] * (self.device.max_batch_tokens // 16 * self.device.lanes)] * 2):
             self.arrive(sizes, priority="interactive")
             self.run()
@@ -101,7 +101,7 @@ class Simulation:
         tenant: str = "",
         on_done: Callable[[float], None] | None = None,
     ) -> SimulatedRequest | None:
-        """A request comes now; None if it is refused."""
+        """Submit a request now; return None if it is refused."""
         tokens = sum(sizes)
         priority = priority or self.scheduler.priority_of(tokens)
         try:
@@ -124,7 +124,7 @@ class Simulation:
         return request
 
     def run(self, until: float = float("inf")) -> None:
-        """Let time pass until then, or until nothing happens any more."""
+        """Advance the time to `until`, or to the last event."""
         while True:
             ends_at = self._next_end()
             event_at = self._events[0][0] if self._events else float("inf")
@@ -141,7 +141,7 @@ class Simulation:
             self._advance(until)
 
     def _time_until_served(self, priority: Priority, tenant: str, sizes: Sequence[int]) -> float:
-        """What a refused request would have waited until its last text began: let it in, in a copy."""
+        """Return the time until a refused request's last text would start, by admitting it in a copy."""
         copy = Simulation.__new__(Simulation)
         copy.__dict__.update(self.__dict__)
         copy.scheduler, copy._entries = _copied(self)

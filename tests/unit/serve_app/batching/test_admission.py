@@ -1,4 +1,4 @@
-"""Who may join the queue when most may not."""
+"""Tests of admission control under overload."""
 
 import re
 
@@ -15,7 +15,7 @@ BURST = 0.6
 
 
 class Door:
-    """An admission, and a clock that goes on by a while with each request."""
+    """Admission control with a clock that advances with each request."""
 
     def __init__(self) -> None:
         self.admission = Admission(BatchLimits(max_queue_wait_s=BOUND_S, max_bulk_wait_s=BULK_BOUND_S))
@@ -30,7 +30,7 @@ class Door:
         after_s: float = 0.1,
         priority: Priority = "interactive",
     ) -> bool:
-        """A request comes; whether it joined."""
+        """Submit a request and return whether it was admitted."""
         self.now += after_s
         forecast = QueueForecast(waiting_items=waiting, waiting_tokens=100, wait_s=wait_s, own_s=own_s)
         try:

@@ -1,4 +1,4 @@
-"""The batcher's laws, on a device that the test holds in its hand."""
+"""Tests of the batcher's guarantees, on a device that the test controls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from serve_app.errors import (
 
 @dataclass(frozen=True)
 class Text:
-    """An item whose answer encodes it, so that a swapped answer shows."""
+    """Item whose result contains its name, so that swapped results are detected."""
 
     name: str
     tokens: int = 1
@@ -37,7 +37,7 @@ class Text:
 
 @dataclass
 class Device:
-    """A forward that waits until the test lets it go, and remembers its batches."""
+    """Device whose forward pass blocks until the test releases it, and which records its batches."""
 
     batches: list[list[str]] = field(default_factory=list)
     alone: list[bool] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Device:
 
 
 class FakeClock:
-    """Seconds that pass when the test says so."""
+    """Clock whose time the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -120,7 +120,7 @@ async def make(device: Device) -> Iterator[Make]:
 
 @pytest.fixture
 def deaths(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
-    """What threads died of; otherwise the death of one fails the test."""
+    """Record the exceptions that end threads; without this fixture, such an exception fails the test."""
     causes: list[type[BaseException]] = []
     monkeypatch.setattr(threading, "excepthook", lambda death: causes.append(death.exc_type))
     return causes
@@ -133,7 +133,7 @@ async def ask(batcher: Batcher[Text, str], *names: str, tokens: int = 1, **optio
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what is waited for belongs to the device thread
+        while not condition():  # noqa: ASYNC110 - the condition depends on the device thread
             await asyncio.sleep(0)
 
 
@@ -142,7 +142,7 @@ async def test_an_idle_device_starts_at_once_and_a_busy_one_finds_a_full_batch(
 ) -> None:
     batcher = make()
     first = asyncio.create_task(ask(batcher, "a"))
-    await device.until_entered()  # nothing else had come: no timer, no company needed
+    await device.until_entered()  # the batch starts without a timer and without further requests
     others = [asyncio.create_task(ask(batcher, name)) for name in "bcd"]
     await until(lambda: batcher.waiting_items == 3)
     device.let_go()
@@ -162,7 +162,7 @@ async def test_batches_are_first_in_first_out_within_the_budgets(device: Device,
         await until(lambda: batcher.waiting_items == len(tasks))
     device.let_go()
     await asyncio.gather(running, *tasks)
-    # d alone is over the budget and goes alone; nobody overtakes it
+    # The text d alone is above the budget and runs alone; no later text overtakes it.
     assert device.batches == [["running"], ["a", "b"], ["c"], ["d"], ["e", "f", "g"], ["h"]]
 
 
@@ -194,7 +194,7 @@ async def test_what_does_not_fit_is_refused_at_the_door(
 
 
 async def measured(batcher: Batcher[Text, str], device: Device, clock: FakeClock, token_s: float) -> None:
-    """Batches of two sizes, each twice, at that speed: the throughput is known."""
+    """Run two batches of each of two sizes at the given speed, so that the throughput is known."""
     for number, tokens in enumerate((10, 10, 100, 100)):
         asked = asyncio.create_task(ask(batcher, f"measured {number}", tokens=tokens))
         await device.until_entered()
@@ -435,10 +435,10 @@ async def test_a_batch_alone_has_the_device_and_then_lanes_run_side_by_side(
     for name in "abcde":
         tasks.append(asyncio.create_task(ask(batcher, name)))
         await until(lambda: batcher.waiting_items == len(tasks) - 1)
-    assert device.batches == [["first"]]  # the second lane stands still beside a batch that has it all
+    assert device.batches == [["first"]]  # the second lane waits during a batch that uses the entire device
     device.permits.release()
     await device.until_entered()
-    await device.until_entered()  # and begins beside one that has not
+    await device.until_entered()  # the second lane starts during a batch that does not
     assert batcher.waiting_items == 1
     device.let_go()
     assert await asyncio.gather(*tasks) == [[f"answer to {name}"] for name in ("first", *"abcde")]
@@ -470,7 +470,7 @@ async def test_batches_side_by_side_share_the_time_of_the_device(device: Device,
         device.permits.release()
         await device.until_entered()
         await device.until_entered()
-        clock.now += 10  # `a` and `b` side by side: five seconds of the device each
+        clock.now += 10  # `a` and `b` run concurrently: five seconds of the device each
         device.permits.release(2)
         await asyncio.gather(*tasks)
     assert batcher.capacity_tokens_per_s == pytest.approx(10 / 5)
@@ -496,11 +496,11 @@ async def test_one_dead_lane_is_told_though_the_other_goes_on(
     for waiting, name in enumerate(("first", "deadly", "other")):
         tasks.append(asyncio.create_task(ask(batcher, name)))
         if waiting == 0:
-            await device.until_entered()  # and has the whole device
-        await until(lambda: batcher.waiting_items == waiting)  # noqa: B023 - called before the next turn
+            await device.until_entered()  # this batch uses the entire device
+        await until(lambda: batcher.waiting_items == waiting)  # noqa: B023 - called before the next iteration
     device.permits.release()
     await device.until_entered()
-    await device.until_entered()  # the two others, side by side
+    await device.until_entered()  # the two other requests run concurrently
     device.let_go()
     first, deadly, other = await asyncio.gather(*tasks, return_exceptions=True)
     assert (first, other) == (["answer to first"], ["answer to other"])

@@ -1,4 +1,4 @@
-"""Flows take turns, nothing is lost, and the counts are exact."""
+"""Tests of the fair queue: flows take turns, no text is lost, and the counts are exact."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_text_without_a_token_is_refused_and_leaves_no_count_behind() -> None:
 
 
 class Model(RuleBasedStateMachine):
-    """Against a plain list of what waits."""
+    """State machine that compares the queue with a plain list of waiting texts."""
 
     def __init__(self) -> None:
         super().__init__()

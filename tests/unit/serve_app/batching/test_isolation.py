@@ -1,4 +1,4 @@
-"""Only the items fail that fail by themselves."""
+"""Tests of fault isolation: only the items that fail by themselves fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serve_app.batching.isolation import isolate
 
 
 class Model:
-    """Fails on each batch that holds a bad number, or on all."""
+    """Model that fails on each batch with a bad number, or on every batch."""
 
     def __init__(self, bad: set[int], is_broken: bool = False) -> None:
         self.bad, self.is_broken, self.forwards = bad, is_broken, 0

@@ -1,4 +1,4 @@
-"""The scheduler in simulated time: forecasts that hold, classes that do not hurt each other."""
+"""Tests of the scheduler in simulated time: accurate forecasts, and isolation between request classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def simulate(device: DeviceModel, check_every: int = 1) -> Simulation:
 def arrivals(
     simulation: Simulation, arrive: Callable[[], object], *, per_s: float, count: int, seed: int = 1
 ) -> float:
-    """Schedule Poisson arrivals; return when the last one comes."""
+    """Schedule Poisson arrivals; return the time of the last one."""
     rng, when = random.Random(seed), simulation.now
     for _ in range(count):
         when += rng.expovariate(per_s)
@@ -34,12 +34,12 @@ def arrivals(
 
 
 def p95_s(simulation: Simulation) -> float:
-    """Of the requests of one text."""
+    """Return the 95th percentile of the latency of requests with one text."""
     return float(np.quantile([of.latency_s for of in simulation.done if len(of.items) == 1], 0.95))
 
 
 def assert_refusals_are_right(simulation: Simulation) -> None:
-    """No refusal while the true wait is below half of the bound; Retry-After within a factor of two."""
+    """Check that refused requests would wait half of the bound, and Retry-After is within a factor of 2."""
     compared = [refusal for refusal in simulation.refused if refusal.truth_s is not None]
     assert compared
     for refusal in compared:
@@ -76,7 +76,7 @@ def test_at_ten_times_the_capacity_refusals_are_right_and_the_device_is_busy(dev
     began, rng = simulation.now, random.Random(3)
     seconds = 4.0 if device is not GPU else 1.5
     rate = 10 * device.tokens_per_s / 40
-    scale = 16 if device is GPU else 1  # texts come in requests of sixteen, to keep the number of events low
+    scale = 16 if device is GPU else 1  # requests of sixteen texts keep the number of events low
     arrivals(
         simulation,
         lambda: simulation.arrive([rng.choice([20, 40, 60])] * scale, priority="interactive"),
@@ -94,7 +94,7 @@ def test_at_ten_times_the_capacity_refusals_are_right_and_the_device_is_busy(dev
 def test_a_flood_that_takes_cores_from_the_device_is_told_the_truth(
     device: DeviceModel, slowness: float
 ) -> None:
-    """Batches of every size have been seen before; in the flood all are of one size, and slower."""
+    """Batches of every size were observed before; in the flood all batches have one size and are slower."""
     limits = BatchLimits(max_batch_tokens=device.max_batch_tokens, flood_batch=0.5, max_queue_wait_s=BOUND_S)
     simulation = Simulation(device, limits, check_every=10**9)
     rng = random.Random(3)
@@ -117,7 +117,7 @@ def test_a_flood_that_takes_cores_from_the_device_is_told_the_truth(
     for refusal in compared:
         assert refusal.truth_s is not None
         error_s = abs(refusal.retry_after_s - refusal.truth_s)
-        assert error_s <= 0.3 * refusal.truth_s + batch_s / 2  # it begins with one batch or the next
+        assert error_s <= 0.3 * refusal.truth_s + batch_s / 2  # the request starts with one batch or the next
     waits = [of.latency_s for of in simulation.done if of.arrived_at > began + 1]
     assert np.quantile(waits, 0.99) <= BOUND_S + batch_s
 
@@ -127,7 +127,7 @@ def test_a_flood_that_takes_cores_from_the_device_is_told_the_truth(
 def test_a_request_is_refused_before_its_body_is_read_if_it_is_refused_after(
     device: DeviceModel, priority: Priority
 ) -> None:
-    """What refuses before tokenising knows of one token; what fits into one turn must fare as that does."""
+    """The check before tokenisation assumes one token; a request of one turn gets the same result."""
     simulation = simulate(device, check_every=10**9)
     simulation.scheduler = BatchScheduler(
         BatchLimits(max_batch_tokens=device.max_batch_tokens, max_bulk_wait_s=BOUND_S), device.lanes
@@ -179,7 +179,7 @@ def test_beside_a_bulk_client_small_requests_are_not_refused_and_bulk_goes_on(de
     simulation.run()
     assert not simulation.refused
     assert bulk and all(of is not None and of.done_at for of in bulk)
-    # A text of 512 tokens that runs cannot be stopped: what it takes is the most that a bulk client adds.
+    # A running text of 512 tokens cannot be interrupted: its time is the maximum that a bulk client adds.
     alone = simulate(device)
     arrivals(alone, lambda: alone.arrive([20]), per_s=0.3 * device.tokens_per_s / 20, count=2500)
     alone.run()
@@ -206,7 +206,7 @@ def test_bulk_requests_wait_and_are_not_refused(device: DeviceModel) -> None:
         tokens = sum(item.tokens for of in simulation.done for item in of.items)
         if (
             clients * texts * 38 >= 2 * device.lanes * device.max_batch_tokens
-        ):  # else the clients are the limit
+        ):  # otherwise the clients limit the throughput
             assert tokens / (simulation.now - began) >= 0.9 * device.tokens_per_s
 
 
@@ -243,7 +243,7 @@ def test_a_bulk_request_that_is_refused_is_told_the_truth(device: DeviceModel) -
             break
     [refusal] = simulation.refused
     assert refusal.truth_s is not None
-    # The truth includes the request's own texts but the last, Retry-After what is before them.
+    # The true wait includes the request's own texts except the last; Retry-After excludes them.
     own_s = 63 / 64 * 64 * 512 / device.tokens_per_s
     assert 0.5 <= refusal.retry_after_s / max(refusal.truth_s - own_s, 0.01) <= 2
 

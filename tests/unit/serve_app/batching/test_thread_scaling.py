@@ -1,4 +1,4 @@
-"""Size from which a batch uses all cores, on devices with known times."""
+"""Tests of the minimum size of a batch that uses all cores, on devices with known times."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Device:
     [(0.0, 10), (10.0, 60), (50.0, 200), (500.0, math.inf)],
 )
 def test_all_cores_are_used_from_the_size_at_which_they_pay(fixed_s: float, expected: float) -> None:
-    """Two cores halve the work and add a fixed time for their waiting on each other."""
+    """Two cores halve the work and add a fixed time for their synchronisation."""
     device = Device(lambda tokens, on_all: tokens / 2 + fixed_s if on_all else float(tokens))
     assert device.measure() == expected
 

@@ -1,4 +1,4 @@
-"""The fitted line is the device's, whatever the mix of batches was."""
+"""Tests of the throughput estimate: the fitted line matches the device for any mix of batches."""
 
 import random
 

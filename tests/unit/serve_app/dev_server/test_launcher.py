@@ -12,12 +12,12 @@ from serve_app.dev_server.launcher import Plan, free_port
 
 @pytest.fixture(autouse=True)
 def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try the ports in ascending order, so that each call begins with those of the call before."""
+    """Try the ports in ascending order, so that each call begins with the same ports as the previous one."""
     monkeypatch.setattr(random, "sample", lambda ports, count: list(ports)[:count])
 
 
 def test_a_port_is_given_once() -> None:
-    """Ray, Serve and HAProxy get seven; with the same one twice, the second to start fails."""
+    """Ray, Serve and HAProxy use seven ports; if two of them are equal, the second program fails to start."""
     ports = [free_port() for _ in range(7)]
     assert len(set(ports)) == len(ports)
 

@@ -1,4 +1,4 @@
-"""What keeps `make serve` from starting is one sentence, before anything starts."""
+"""Tests of the preconditions of `make serve`: each fault is reported in one sentence before the start."""
 
 import socket
 

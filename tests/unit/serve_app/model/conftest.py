@@ -1,4 +1,4 @@
-"""Folders of files that look like models; their weights are never opened here."""
+"""Fixtures that write model folders without real weights; these tests do not open weight files."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ WriteBundle = Callable[..., BundleManifest]
 
 @pytest.fixture
 def write_files() -> WriteFiles:
-    """Write a plain model folder: `{name: content}` over a classifier's usual files; None leaves one out."""
+    """Write a plain model folder: a classifier's files, changed by `{name: content}`; None omits a file."""
 
     def write(folder: Path, changes: dict[str, bytes | None] | None = None) -> Path:
         config = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "NEG", "1": "POS"}}
@@ -34,7 +34,7 @@ def write_files() -> WriteFiles:
 
 @pytest.fixture
 def write_bundle(write_files: WriteFiles) -> WriteBundle:
-    """Write a bundle with whole weights, or with an adapter if `base` is given."""
+    """Write a bundle with complete weights, or with an adapter if `base` is given."""
 
     def write(
         folder: Path, changes: dict[str, bytes | None] | None = None, base: BaseRef | None = None

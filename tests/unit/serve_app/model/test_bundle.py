@@ -1,4 +1,4 @@
-"""A bundle is what its manifest says, to the byte, or it is refused by name."""
+"""Tests of bundles: every byte matches the manifest; otherwise the bundle is refused with the file's name."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A cached folder is whole or not there, however many ask and whatever stops them."""
+"""Tests of the model cache: a folder is complete or absent, with concurrent callers and interruptions."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +16,7 @@ def accept(_folder: Path) -> None:
 
 
 class Filler:
-    """Writes one file, counts its calls, and can be held in the middle."""
+    """Fill function that writes one file, counts its calls, and can be blocked halfway."""
 
     def __init__(self) -> None:
         self.calls = 0

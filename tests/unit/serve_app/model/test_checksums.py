@@ -1,4 +1,4 @@
-"""Files are known by their SHA-256, under names that stay inside their folder."""
+"""Tests of checksums: files are identified by SHA-256, under names that stay inside their folder."""
 
 import hashlib
 from pathlib import Path

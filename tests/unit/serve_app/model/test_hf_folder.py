@@ -1,4 +1,4 @@
-"""A plain Hugging Face folder is described from what lies there, or refused with the reason."""
+"""Tests of plain Hugging Face folders: a description from their files, or a refusal with the reason."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A model of the hub is fetched at a known commit, without pickles; a hub that is away says what to do."""
+"""Tests of models from the Hugging Face Hub: pinned commit, no pickles, and errors with the next step."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ CONFIG = json.dumps({"architectures": ["BertForSequenceClassification"]}).encode
 
 
 class FakeHub(ThreadingHTTPServer):
-    """As much of the hub's HTTP interface as a download needs: one repository, `org/tiny`, at one commit."""
+    """Fake of the Hub's HTTP interface for downloads: one repository, `org/tiny`, at one commit."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What HF_ENDPOINT does before the package is imported."""
+    """Set what HF_ENDPOINT sets when it is defined before the import of the package."""
     monkeypatch.setattr(constants, "ENDPOINT", url)
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"

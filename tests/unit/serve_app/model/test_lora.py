@@ -1,4 +1,4 @@
-"""An adapter merged here gives the weights that PEFT gives, or is refused whole."""
+"""Tests of LoRA merging: the merged weights equal PEFT's, or the adapter is refused without any change."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from serve_app.errors import BundleInvalid
 from serve_app.model.lora import merge
 
-# PEFT asks transformers under an old name.
+# PEFT uses an attribute of transformers under a deprecated name.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 
 EVERY_LINEAR = ["query", "key", "value", "dense"]
@@ -22,7 +22,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def tiny_bert() -> BertForSequenceClassification:
-    """The same random classifier at each call."""
+    """Return a random classifier that is the same at each call."""
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=20, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32

@@ -1,4 +1,4 @@
-"""Selection of the precision: which device computes bfloat16 faster, and which differences are accepted."""
+"""Tests of the precision: devices on which bfloat16 is faster, and accepted differences of the scores."""
 
 from pathlib import Path
 

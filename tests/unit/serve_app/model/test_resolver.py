@@ -1,4 +1,4 @@
-"""An address leads to a verified folder, or to an error that says what to do."""
+"""Tests of model addresses: each leads to a verified folder, or to an error with the next step."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""Only whole sets of safetensors are weights."""
+"""Tests of weight files: only complete sets of safetensors are accepted."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the routes hand over ends in the log; feedback that has no room is refused, not lost unseen."""
+"""Tests of the prediction logger: records reach the log, and feedback without room is refused, not lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows are what was asked and answered, and of the text no more than the privacy setting lets through."""
+"""Tests of log rows: request and answer, and only as much of the text as the privacy setting allows."""
 
 from __future__ import annotations
 

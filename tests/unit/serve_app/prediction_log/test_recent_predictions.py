@@ -1,4 +1,4 @@
-"""The latest answers are remembered, and no more of them than there is room for."""
+"""Tests of the store of recent predictions, which has a maximum size."""
 
 from serve_app.prediction_log.recent_predictions import RecentPredictions
 

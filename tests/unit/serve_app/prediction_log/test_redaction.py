@@ -1,4 +1,4 @@
-"""Redaction: what it replaces, and that its time is linear in the text."""
+"""Tests of redaction: replaced patterns, and run time that is linear in the length of the text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from serve_app.settings import Settings
 
 MAX_CHARS = Settings().max_chars_per_text
 MAX_S = 0.25
-"""Of one text of the maximum length. On one core of a Xeon the slowest took 6 ms, and a run of letters took
-1.5 s with the plain patterns below."""
+"""Maximum time for one text of the maximum length. On one core of a Xeon the slowest text took 6 ms; with the
+plain patterns below, a run of letters took 1.5 s."""
 
-# The same in the plainest form, with quadratic time.
+# The same patterns in their plainest form, with quadratic time.
 PLAIN = [
     (re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE), "<url>"),
     (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<mail>"),

@@ -1,4 +1,4 @@
-"""The writer never waits on the side of the request, loses nothing it has room for, and counts the rest."""
+"""Tests of the log writer: it never blocks a request, loses no row within its bound, counts the rest."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Record:
 
 @dataclass
 class Away:
-    """A store that refuses until it is `back`; `asked` is set at the first refusal."""
+    """Store that refuses until `back` is set; `asked` is set at the first refusal."""
 
     back: threading.Event = field(default_factory=threading.Event)
     asked: threading.Event = field(default_factory=threading.Event)
     kept: dict[str, bytes] = field(default_factory=dict)
     hold: threading.Event | None = None
-    """If set, a put neither succeeds nor fails until it happens."""
+    """Event for which each put waits, if it is given."""
 
     def put(self, key: str, content: bytes) -> None:
         self.asked.set()
@@ -53,7 +53,7 @@ class Away:
 
 
 class Counted:
-    """Rows by outcome, and a way to wait for them."""
+    """Counter of rows by outcome, with a method that waits for given counts."""
 
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class Counted:
 
 
 def encode(records: Sequence[Record]) -> list[File]:
-    """One file, its content the records' names."""
+    """Return one file whose content is the records' names."""
     if any(record.name == "broken" for record in records):
         raise ValueError("cannot be encoded")
     content = " ".join(record.name for record in records).encode()
@@ -120,7 +120,7 @@ def test_a_store_that_is_away_loses_nothing_within_the_bound(start: Start, count
     writer = start(away, buffer=500)
     names = [f"{number}" for number in range(50)]
     assert all(writer.offer(Record(name)) for name in names)
-    assert away.asked.wait(PATIENCE_S)  # what it has taken counts against the bound, too
+    assert away.asked.wait(PATIENCE_S)  # records that the writer holds count against the bound, too
     assert not writer.offer(Record("no room", rows=2)) and writer.held_bytes == 500
     assert counted.rows == {"dropped": 2}
 
@@ -162,7 +162,7 @@ def test_a_full_disk_and_a_denied_folder_are_errors_of_ours(tmp_path: Path) -> N
         FolderStore(tmp_path / "file").put("day/one.parquet", b"content")
     full = Path("/dev/full")
     if full.exists():
-        (tmp_path / ".one.parquet.part").symlink_to(full)  # where the store drafts it
+        (tmp_path / ".one.parquet.part").symlink_to(full)  # the path of the store's temporary file
         with pytest.raises(LogUnavailable, match="No space left on device"):
             FolderStore(tmp_path).put("one.parquet", b"content")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]

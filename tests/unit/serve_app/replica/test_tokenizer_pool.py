@@ -1,4 +1,4 @@
-"""Tokenising off the event loop: in turns, to the deadline and no further."""
+"""Tests of tokenisation outside the event loop: requests take turns, and work stops at the deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve_app.replica.tokenizer_pool import TokenizerPool
 
 
 class Tokenizer:
-    """Waits until the test lets it go, and remembers what it was given."""
+    """Tokenizer that blocks until the test releases it, and records its inputs."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

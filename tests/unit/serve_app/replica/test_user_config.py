@@ -1,4 +1,4 @@
-"""Which model a rank serves."""
+"""Tests of the assignment of models to replica ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV files: values of any length, without a change to the csv module that others would notice."""
+"""Tests of CSV files: values of any length, without a change to the process-wide limit of the csv module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings' sets, in memory: read, divided, digested, and refused if nothing is left to learn from."""
+"""Tests of reading data sets: division and digest, and refusal of sets without training examples."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every format gives the same rows, and a fault is named by file, row and column."""
+"""Tests of file formats: all give the same rows, and a fault is reported with file, row and column."""
 
 from collections.abc import Sequence
 from pathlib import Path

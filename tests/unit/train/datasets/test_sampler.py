@@ -1,4 +1,4 @@
-"""The schedule: every set as often as asked, classes balanced where asked, spread evenly, fixed by a seed."""
+"""Tests of the sampling schedule: configured frequency of each set, balance, even spread, fixed by a seed."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Division by hashes: deterministic, the same in any order, and nothing held out is trained on."""
+"""Tests of division by hashes: deterministic, independent of order, no held-out text in the training data."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Tables of tokens on disk: what was written is read, a batch at a time, in any order."""
+"""Tests of token tables on disk: written rows are read back in batches and in any order."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What tests of drift share: a reference and windows of made-up counts."""
+"""Builders for the drift tests: a reference, and windows of synthetic counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LENGTHS, _SCORES = len(LENGTH_EDGES) - 1, SCORE_BINS
 
 
 def histogram(at: Mapping[int, int], bins: int) -> np.ndarray:
-    """Counts at some bins."""
+    """Return a histogram with counts at some bins and 0 elsewhere."""
     counts = np.zeros(bins, dtype=np.int64)
     for place, count in at.items():
         counts[place] = count
@@ -27,7 +27,7 @@ def histogram(at: Mapping[int, int], bins: int) -> np.ndarray:
 
 
 def reference(*, texts: int = 1_000, right: int = 900, judged: int = 1_000) -> Reference:
-    """Half negative; lengths around bin 5, two thirds of the scores in the highest bin."""
+    """Return a reference: half NEGATIVE, lengths around bin 5, two thirds of scores in the highest bin."""
     third = texts // 3
     lengths = histogram({4: third, 5: third, 6: texts - 2 * third}, _LENGTHS)
     scores = histogram({17: third, 19: texts - third}, _SCORES)
@@ -61,7 +61,7 @@ def traffic(
     judged: int = 0,
     audit: tuple[int, int] = (0, 0),
 ) -> Traffic:
-    """A window like the reference, but for what is given; every text has ten tokens."""
+    """Return a window that equals the reference except for the arguments; every text has ten tokens."""
     third = rows // 3
     bad = rows // 2 if negative is None else negative
     many = rows // 10 if unknown is None else unknown
@@ -77,14 +77,14 @@ def traffic(
 
 
 def audited(right: int, judged: int) -> AuditSums:
-    """An audit sample of a tenth of the requests, of one text each."""
+    """Return an audit sample of a tenth of the requests, with one text per request."""
     return AuditSums(
         judged, judged, 10.0 * judged, 10.0 * right, 100.0 * judged, 100.0 * right, 100.0 * right
     )
 
 
 def batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """Rows of the log with the columns that are counted."""
+    """Return rows of the log with the columns that are counted."""
     schema = pa.schema(
         [
             ("time", pa.timestamp("us", tz="UTC")),

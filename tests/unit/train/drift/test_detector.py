@@ -1,4 +1,4 @@
-"""The judge: what it takes to speak up, how loud, and what it says it could not see."""
+"""Tests of the drift detector: thresholds, levels, and the list of checks that could not be made."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_more_complaints_are_drift_and_no_cause_to_retrain() -> None:
 
 
 def test_a_large_effect_that_chance_explains_is_ok() -> None:
-    report = judge(reference(), traffic(102, negative=58), BOUNDS)  # seven points among a hundred texts
+    report = judge(reference(), traffic(102, negative=58), BOUNDS)  # seven points on about a hundred texts
 
     assert level(report, "label shares") == "ok"
 
 
 def test_a_trifle_beyond_doubt_is_ok() -> None:
-    # Three points among a million texts.
+    # The difference is three points, with almost a million texts.
     report = judge(reference(texts=900_000), traffic(900_000, negative=477_000), BOUNDS)
     [found] = [finding for finding in report.findings if finding.check == "label shares"]
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_measured_is_said() -> None:
 
 
 def test_feedback_alone_gives_bounds_and_an_estimate_only_of_all_texts() -> None:
-    """Of 600 answers 90 % were right before. Complaints about 70 leave it open whether that has changed."""
+    """90 % of 600 answers were right before; 70 complaints are no evidence that the share has changed."""
     some = judge(reference(), traffic(right=0, judged=70), BOUNDS)
     said = {unmeasured.check: unmeasured.why for unmeasured in some.unmeasured}["accuracy"]
     assert some.verdict == "ok"
@@ -121,7 +121,7 @@ def test_feedback_alone_gives_bounds_and_an_estimate_only_of_all_texts() -> None
 @pytest.mark.parametrize("ratio", [1.0, 0.5, 0.2, 0.1, 0.0])
 @pytest.mark.parametrize("audit_texts", [0, 400])
 def test_feedback_of_complainers_asks_for_no_retraining(ratio: float, audit_texts: int) -> None:
-    """In 40 unchanged windows at 5 %, six false verdicts or more would be seen once in 70 times."""
+    """In 40 unchanged windows at 5 %, six or more false verdicts have a probability of 1 in 70."""
     verdicts = [judge_feedback(FeedbackWorld(ratio, audit_texts), seed) for seed in range(40)]
     assert verdicts.count("retrain") <= 5
 
@@ -138,7 +138,7 @@ def test_few_rows_are_not_judged() -> None:
         judge(reference(), traffic(99), BOUNDS)
 
 
-# Segments
+# --- segments
 
 
 def turned(report: Report) -> list[str]:
@@ -146,12 +146,12 @@ def turned(report: Report) -> list[str]:
 
 
 def products(first: tuple[int, int], count: int = 20) -> dict[str, tuple[int, int]]:
-    """Products of which the first has other answers than the others, two of 40 negative."""
+    """Return counts of products: the first has its own, each of the others has 2 NEGATIVE of 40."""
     return {"cream": first} | {f"product {i}": (2, 38) for i in range(count - 1)}
 
 
 def past(first: tuple[int, int], periods: int = 14) -> dict[str, np.ndarray]:
-    """As many periods of the same products."""
+    """Return the counts of the same products in several periods."""
     return {name: np.tile(np.array(counts), (periods, 1)) for name, counts in products(first).items()}
 
 
@@ -183,7 +183,7 @@ def test_a_new_product_is_not_yet_judged() -> None:
 
 
 def _padded(history: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same periods for all, those that are missing without texts."""
+    """Extend every history to 14 periods; missing periods have no texts."""
     return {name: np.pad(counts, ((14 - len(counts), 0), (0, 0))) for name, counts in history.items()}
 
 
@@ -194,13 +194,13 @@ def test_small_segments_are_not_judged() -> None:
 
 @pytest.mark.parametrize("segments", [20, 200])
 def test_unchanged_segments_that_vary_from_day_to_day_are_quiet(segments: int) -> None:
-    """At most 5 % of the windows alarm; in 100 windows, 11 or more would be seen once in 90 times at 5 %."""
+    """At most 5 % of windows may alarm; at 5 %, 11 or more of 100 windows have a probability of 1 in 90."""
     world = World("", own=0.5, common=0.2)
     assert alarms(world, segments, windows=100, seed=3) <= 0.10
 
 
 def test_segments_that_turn_are_found_although_they_vary() -> None:
-    """5 % negative become 35 %: of 50 texts each time but one in 20."""
+    """NEGATIVE rises from 5 % to 35 %; with 50 texts per period, about 19 of 20 segments are found."""
     assert found(World("", own=0.3, share=0.05, sizes=(50, 50)), 20, windows=60) >= 0.9
     assert found(World("", own=0.3, share=0.05, sizes=(500, 500)), 20, windows=20) >= 19 / 20
 
@@ -210,7 +210,7 @@ def test_p_values_are_corrected_for_their_number() -> None:
         return min(judge(reference(), window, BOUNDS).findings, key=lambda found: found.p)  # type: ignore[arg-type]
 
     one = least(traffic(102, negative=70))
-    # chi2 of 70 : 32 against 500 : 500 is 12.8, p = 0.00035; the least of five.
+    # chi2 of 70 : 32 against 500 : 500 is 12.8, p = 0.00035; this is the minimum of five p-values.
     assert one.check == "label shares"
     assert one.p == pytest.approx(5 * 0.00035, rel=0.05)
     assert LABELS[0] in one.reason

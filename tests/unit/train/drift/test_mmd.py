@@ -1,4 +1,4 @@
-"""The discrepancy of embeddings: by hand, against its definition, and what it notices."""
+"""Tests of the maximum mean discrepancy: values calculated by hand, its definition, and its power."""
 
 import math
 
@@ -9,7 +9,7 @@ from train.drift.mmd import Embedded, discrepancy, gaussian_kernel, squared
 
 
 def test_by_hand() -> None:
-    # Points 0, 1 against 3, 4: squared distances 1, 9, 16, 4, 9, 1, their median 6.5.
+    # Points 0, 1 against 3, 4: squared distances 1, 9, 16, 4, 9, 1 with median 6.5.
     kernel = gaussian_kernel(np.array([[0.0], [1.0], [3.0], [4.0]]))
     within = math.exp(-1 / 13)  # k(d) = exp(-d^2 / 2 / 6.5)
     between = (2 * math.exp(-9 / 13) + math.exp(-16 / 13) + math.exp(-4 / 13)) / 4
@@ -33,7 +33,7 @@ def test_the_unbiased_estimate_by_its_definition() -> None:
 
 
 def sample(rng: np.random.Generator, texts: int, *, negative: float, moved: float = 0.0) -> Embedded:
-    """Two clouds far apart, one a label; `moved` shifts both."""
+    """Return two distant clusters, one per label; `moved` shifts both."""
     answers = (rng.random(texts) >= negative).astype(np.int64)
     points = rng.normal(size=(texts, 8)) + 5 * answers[:, None] + moved
     return Embedded(points, answers)

@@ -1,4 +1,4 @@
-"""What a look leaves behind: JSON, a page, a table, metrics; and the bounds it was made by."""
+"""Tests of the outputs of a drift check: JSON, a page, a table, metrics; and of its thresholds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_folder(result: DriftCheck, tmp_path: Path) -> None:
     ]
     page = (tmp_path / "drift" / "report.html").read_text()
     assert "&lt;cream&gt;" in page and "<cream>" not in page
-    assert "http" not in page  # nothing is loaded from anywhere
+    assert "http" not in page  # the page loads nothing
     for reason in result.report.reasons:
         assert reason.partition("'")[0] in page
     document = json.loads((tmp_path / "drift" / "drift.json").read_text())
@@ -80,9 +80,9 @@ CLAIMS = (
     "more wrong answers",
     "turned",
 )
-"""What the sentences of changed windows say."""
+"""Phrases in the sentences of changed windows."""
 UNEVEN = AuditSums(texts=90, requests=60, w=700.0, y=640.0, ww=22_000.0, wy=19_500.0, yy=19_000.0)
-"""Requests that were drawn with different chances, so that the labels count as fewer texts."""
+"""Requests with different sampling fractions, so that the labels count as fewer texts."""
 
 
 @given(
@@ -125,7 +125,7 @@ def test_no_sentence_contradicts_its_row(
 
 
 def test_an_effect_that_asks_for_no_retraining_says_why() -> None:
-    """Of the level drift, although it is as large as retraining could help against."""
+    """The level is "drift", although the effect is as large as retraining requires."""
     window = traffic(scores={10: 600}, audit=(190, 200))
     [found] = [
         one
@@ -157,9 +157,9 @@ def test_cloudwatch_takes_the_metrics(result: DriftCheck) -> None:
     call = json.loads(cloudwatch(result.report, NOW))
 
     assert call["Namespace"] == "Sentiment"
-    assert len(call["MetricData"]) <= 1_000  # the most that one call takes
+    assert len(call["MetricData"]) <= 1_000  # maximum of one call
     assert {of["MetricName"] for of in call["MetricData"]} == {metric.name for metric in METRICS}
-    # What the alarm on drift looks at: cluster/monitoring/metrics.yaml.
+    # The alarm on drift uses this dimension: cluster/monitoring/metrics.yaml.
     service = [{"Name": "service", "Value": "made"}]
     [verdict] = [
         of for of in call["MetricData"] if of["MetricName"] == "drift_verdict" and of["Dimensions"] == service

@@ -1,4 +1,4 @@
-"""Shifts of counts against values worked out by hand."""
+"""Tests of the shift statistics against values calculated by hand."""
 
 import math
 
@@ -25,7 +25,7 @@ EVEN, UNEVEN = np.array([50, 50]), np.array([30, 70])
 
 
 def test_psi() -> None:
-    # Half a text more in each bin: p = 1/2, 1/2; q = 30.5/101, 70.5/101.
+    # Each bin gets half a text more: p = 1/2, 1/2; q = 30.5/101, 70.5/101.
     q = 30.5 / 101
     expected = (q - 0.5) * math.log(q / 0.5) + (0.5 - q) * math.log((1 - q) / 0.5)
 
@@ -61,7 +61,7 @@ def test_a_reference_in_one_bin_stays_one_bin() -> None:
     assert shares(reference).sum() == 1
 
 
-# Two texts, of 4 tokens none unknown, of 6 two.
+# The first text has 4 tokens, none of them unknown; the second has 6 tokens, 2 of them unknown.
 TWO = TokenSums(1, 4, 0, 16, 0, 0) + TokenSums(1, 6, 2, 36, 4, 12)
 
 
@@ -87,7 +87,7 @@ def test_without_variance_a_rise_is_certain() -> None:
 
 
 def test_fisher() -> None:
-    # Of 20 ways to choose three of six, one has all the marked ones, and one none.
+    # Of the 20 ways to choose three of six, one contains all the marked items, and one contains none.
     assert fisher_p(3, 3, 0, 3) == pytest.approx(2 / 20)
     assert fall_p(0, 3, 3, 3) == pytest.approx(1 / 20)
     assert fall_p(3, 3, 0, 3) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""Counting rows of the log: the same as one would by hand, in any order and cut, within bounds."""
+"""Tests of the counts of a log window: equal to a plain count, in any order and batches, bounded memory."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_text_is_counted_once(everything: list[dict[str, Any]], cut: int) 
 
 @pytest.mark.parametrize("texts", [1, 20])
 def test_a_load_test_of_few_texts_is_no_drift(texts: int) -> None:
-    """Ten thousand answers to texts that are unlike the reference, and few different ones of them."""
+    """The load test sends ten thousand requests with few distinct texts, which are unlike the reference."""
     usual = [
         row(
             i,
@@ -119,7 +119,7 @@ def test_texts_are_drawn_with_equal_chances_from_all_that_have_one(monkeypatch: 
     drawn = [[int(text) for text in count(batches, LABELS, seed=seed).texts] for seed in range(40)]
 
     assert all(len(set(of_seed)) == 50 and not any(i % 2 for i in of_seed) for of_seed in drawn)
-    # 40 draws of 50 of 500: half are of each half of the log; one standard deviation is 21.
+    # 40 draws of 50 of 500: half are from each half of the log; one standard deviation is 21.
     late = sum(i >= 500 for of_seed in drawn for i in of_seed)
     assert abs(late - 1_000) < 100
     assert count(batches, LABELS, seed=1).texts == count(batches, LABELS, seed=1).texts

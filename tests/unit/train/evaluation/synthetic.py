@@ -1,4 +1,4 @@
-"""Models made of numbers, and the evaluations they give: logits drawn from a seed, no network."""
+"""Synthetic models and their evaluations: logits are drawn from a seed, without network access."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ BAD = ("bad", "awful", "terrible", "horrible", "dreadful", "disappointing", "hat
 def texts(
     name: str, count: int, *, seed: int, positive: float = 0.5, **columns: Sequence[str]
 ) -> list[Example]:
-    """A labelled set; its texts are `name number evidence`, the evidence a logit that follows the label.
+    """Return a labelled set with texts `name number evidence`, where the evidence is a logit of the label.
 
-    A model that answers the evidence is right in 89 of 100 texts, and its scores are then what they say.
+    A model that answers with the evidence is right on 89 of 100 texts, and its scores are calibrated.
     """
     rng = np.random.default_rng(seed)
     labels = (rng.random(count) < positive).astype(int)
@@ -41,16 +41,17 @@ def texts(
 
 
 class FakeModel:
-    """Reads the evidence of a text, or the words of a behavioural test; what it is bad at is settable.
+    """Model that answers with the evidence in a text, or by the words of a behavioural test.
 
     Attributes:
         sharpness: Factor of the logits; 1 is calibrated.
-        noise: Standard deviation of what is added to the evidence, for each text the same each time.
-        confused: Parts of texts to which the contrary is answered.
-        constant: Answer this logit to everything.
-        shuffled: The evidence is another text's.
-        batch_s: Time of one batch.
-        reads_words: Answer behavioural tests by their last word of either pole; otherwise always POSITIVE.
+        noise: Standard deviation of the noise on the evidence, which is the same for a text each time.
+        confused: Parts of texts that receive the opposite answer.
+        constant: Logit of every answer.
+        shuffled: True if the evidence is independent of the text's label.
+        batch_s: Time of one batch in seconds.
+        reads_words: True if the last word of either pole decides a behavioural test; otherwise every answer
+            is POSITIVE.
     """
 
     def __init__(self, name: str = "fake", labels: tuple[str, ...] = LABELS, **settings: Any) -> None:
@@ -103,6 +104,6 @@ def evaluated(
     sets: Mapping[str, Sequence[Example]] | None = None,
     columns: Sequence[str] = (),
 ) -> Evaluation:
-    """An evaluation of fakes on two sets of 600 and 1,500 texts, unless others are given."""
+    """Return an evaluation of fakes on `sets`, or on two sets of 600 and 1,500 texts."""
     given = sets or {"even": texts("even", 600, seed=1), "rare": texts("rare", 1500, seed=2, positive=0.85)}
     return measure(candidate, champion, given, columns=columns, now=lambda: NOW)

@@ -1,4 +1,4 @@
-"""Behavioural tests: the cases are what they claim, and each kind of failure is seen."""
+"""Tests of the behavioural tests: their cases are well-formed, and each kind of failure is detected."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Calibration against values worked out by hand."""
+"""Tests of calibration figures against values calculated by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from train.evaluation.calibration import BINS, calibration
 
 
 def binary(top: list[float]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Rows that answer label 1 with these scores."""
+    """Return rows of scores that answer label 1 with these scores."""
     return np.array([[1 - score, score] for score in top], dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Comparisons against values worked out by hand, and the bootstrap's interval against a simulated truth."""
+"""Tests of comparisons: values calculated by hand, and the bootstrap's interval on simulated data."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_counts_are_by_class_and_outcome() -> None:
     candidate = [0, 0, 1, 1, 0, 0]
     against = [0, 1, 0, 1, 1, 0]
 
-    # Class 0: both, only candidate, only against. Class 1: both, only against, neither.
+    # Order in class 0: both right, only candidate, only champion. In class 1: both, only champion, neither.
     assert paired_counts(truth, candidate, against, 2).tolist() == [[1, 1, 1, 0], [1, 0, 1, 1]]
 
 
@@ -43,7 +43,7 @@ def test_sets_count_alike_whatever_their_size() -> None:
 
 
 def test_drawing_counts_is_drawing_texts() -> None:
-    """The multinomial shortcut has the distribution of resampled texts: here it is done text by text."""
+    """The multinomial shortcut has the distribution of the plain bootstrap, which resamples single texts."""
     rng = np.random.default_rng(1)
     truth = np.array([0] * 30 + [1] * 70)
     candidate = np.where(rng.random(100) < 0.8, truth, 1 - truth)
@@ -65,7 +65,7 @@ def test_drawing_counts_is_drawing_texts() -> None:
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """A candidate that is better by 5 points on one class and worse by 2 on the other: 1.5 balanced."""
+    """The candidate is better by 5 points on one class and worse by 2 on the other: 1.5 points balanced."""
     rng = np.random.default_rng(5)
     class_0, class_1 = [0.70, 0.10, 0.05, 0.15], [0.80, 0.04, 0.06, 0.10]
     truth, trials, covered = (0.05 - 0.02) / 2, 600, 0
@@ -75,7 +75,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         found = interval(drawn.measured_balanced_accuracy, drawn.balanced_accuracy, 0.95)
         covered += found.low <= truth <= found.high
 
-    # Three standard deviations of a share of 600 are 2.7 points.
+    # Three standard errors of a share of 600 trials are 2.7 points.
     assert covered / trials == pytest.approx(0.95, abs=0.03)
 
 
@@ -121,7 +121,7 @@ def test_mcnemar_of_very_many_texts_is_finite() -> None:
 
 
 def test_holm_by_hand() -> None:
-    # Sorted .01 .03 .04 x 3 2 1 = .03 .06 .04, and never below the one before: .03 .06 .06.
+    # Sorted .01 .03 .04 x 3 2 1 = .03 .06 .04; a value is never below the previous one: .03 .06 .06.
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
@@ -161,7 +161,7 @@ def test_the_interval_of_a_balanced_accuracy_holds_the_truth_as_often_as_it_says
         found = balanced_accuracy_interval(rng.binomial(texts, recalls), np.array(texts), seed=seed)
         assert 0 <= found.low <= found.high <= 1
         covered += found.low <= truth <= found.high
-    assert covered / runs >= 0.91  # of 0.95; two standard errors of 200 runs are 0.031
+    assert covered / runs >= 0.91  # expected 0.95; two standard errors of 200 runs are 0.031
 
 
 def test_the_interval_of_a_balanced_accuracy_leaves_out_a_class_without_texts() -> None:

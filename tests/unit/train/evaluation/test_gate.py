@@ -1,4 +1,4 @@
-"""The gate's decisions: what must be refused, is, for the right reason; what is as good, passes."""
+"""Tests of the gate's decisions: worse candidates are refused for the right reason; an equal one passes."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from train.evaluation.thresholds import DEFAULT, Thresholds, read_thresholds
 
 THRESHOLDS = read_thresholds()
 FEW = 1_000
-"""Draws of an interval, where hundreds of them are judged."""
+"""Number of bootstrap resamples in tests that make many decisions."""
 
 
 def judged(evaluation: Evaluation, thresholds: Thresholds = THRESHOLDS) -> Verdict:
@@ -85,7 +85,7 @@ def test_one_bad_slice_is_enough_and_is_named() -> None:
 
 
 def test_slices_of_an_equally_good_one_seldom_refuse_it() -> None:
-    """Forty slices of chance alone: without the correction most of the candidates would be refused."""
+    """Forty slices have random differences; without the correction most candidates would be refused."""
     rng = np.random.default_rng(11)
     base = evaluated(FakeModel(), FakeModel(), {"even": texts("even", 500, seed=1)})
     base = base.model_copy(update={"resamples": 2000})
@@ -107,7 +107,7 @@ def test_slices_of_an_equally_good_one_seldom_refuse_it() -> None:
 
 
 def _chance_slice(value: str, rng: np.random.Generator) -> SliceResult:
-    """Two hundred texts that two equally good models answer; in one of eight only one of them is right."""
+    """Return a slice of 200 texts, on which two equally good models differ in one text of eight."""
     paired = {
         label: tuple(int(n) for n in rng.multinomial(100, [0.8, 0.0625, 0.0625, 0.075])) for label in LABELS
     }
@@ -133,7 +133,7 @@ def test_small_sets_and_slices_are_not_judged() -> None:
     verdict = judged(evaluated(FakeModel(confused=[e.text for e in few]), FakeModel(), sets))
 
     assert not any(check.name.startswith("few") for check in verdict.checks)
-    # It still counts in the mean.
+    # The small set still counts in the mean.
     assert verdict.reasons[0].startswith("significantly worse overall")
 
 
@@ -142,7 +142,7 @@ def test_a_loss_that_chance_explains_needs_more_texts() -> None:
     positive = [e.text for e in sets["even"] if e.label == 1]
     right = [text for text in positive if not text.rpartition(" ")[2].startswith("-")]
     wrong = [text for text in positive if text.rpartition(" ")[2].startswith("-")]
-    # Ten answers are lost and seven won: a coin does that, too.
+    # Ten answers are lost and seven are won, which is within chance.
     verdict = judged(evaluated(FakeModel(confused=[*right[:10], *wrong[:7]]), FakeModel(), sets))
 
     assert failed(verdict) == ["overall: lower end of the difference, points"]
@@ -155,12 +155,12 @@ def test_a_loss_that_chance_explains_needs_more_texts() -> None:
 
 
 def shares(answers: list[Answer]) -> tuple[float, float]:
-    """How often it passed, and how often it was refused."""
+    """Return the shares of the verdicts "passed" and "refused"."""
     return answers.count("passed") / len(answers), answers.count("refused") / len(answers)
 
 
 def test_few_texts_neither_refuse_an_equal_candidate_nor_pass_a_worse_one() -> None:
-    """At the evidence that is accepted, 400 texts: seldom an answer, and hardly ever a wrong one."""
+    """With 400 texts, decisive verdicts are rare, and wrong ones very rare."""
     _, refused = shares([gate(Candidate(0.0), 400, seed, resamples=FEW) for seed in range(60)])
     passed, _ = shares([gate(Candidate(-0.02), 400, seed, resamples=FEW) for seed in range(60)])
     assert refused <= 0.05 and passed <= 0.05
@@ -174,7 +174,7 @@ def test_with_texts_enough_the_equal_pass_and_the_worse_are_refused() -> None:
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5, 0.2, 0.1, 0.0])
 def test_feedback_of_complainers_passes_no_worse_candidate(ratio: float) -> None:
-    """A candidate that is 1 point worse everywhere; of 40, six or more would pass once in 70 times at 5 %."""
+    """Candidates are worse everywhere; at a pass rate of 5 %, 6 or more of 40 have probability 1 in 70."""
     for points in (-1, -2):
         passed, _ = shares(
             [retrained(Candidate(points / 100), seed, ratio=ratio, resamples=FEW) for seed in range(40)]

@@ -1,4 +1,4 @@
-"""One evaluation put together: turns, figures, slices, averages, and what stops it."""
+"""Tests of an entire evaluation: turns, figures, slices, averages, and errors."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_models_take_turns_on_the_same_batches() -> None:
     first, second = Noted("a"), Noted("b")
     measure(first, second, {"even": texts("even", 100, seed=1)})
 
-    # One batch each to warm up, then four batches, begun by each in turn.
+    # Each model warms up on one batch. Four batches follow, and the model that begins alternates.
     assert order[:10] == ["a", "b", "a", "b", "b", "a", "a", "b", "b", "a"]
     assert first.asked == second.asked
 

@@ -1,4 +1,4 @@
-"""Figures and temperature against values worked out by hand."""
+"""Tests of figures and temperature against values calculated by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The report: one file that needs nothing else, and says what was found."""
+"""Tests of the report: one self-contained file with the results."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Page(HTMLParser):
-    """What a browser would load, what it would run, and the words it would show."""
+    """Parser that collects what a browser would load and run, and the visible words."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def test_a_single_models_accuracy_has_its_interval(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_without_intervals_is_still_shown(tmp_path: Path) -> None:
-    """As releases before the intervals wrote it."""
+    """Releases before the intervals wrote such evaluations."""
     document = json.loads(to_json(evaluated(FakeModel(), FakeModel(), columns=())))
     for of_set in document["sets"]:
         for model in ("candidate", "against"):

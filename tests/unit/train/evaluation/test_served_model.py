@@ -1,4 +1,4 @@
-"""Asking a served model: answers in the order of the texts, patience with 429, plain errors for the rest."""
+"""Tests of the client of a served model: order of the answers, retries after 429, and error messages."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ INFO = {
 
 
 class FakeService(ThreadingHTTPServer):
-    """Answers POST /v1/classify; a text is a number, and its score repeats it. GET says the labels."""
+    """Fake service: POST /v1/classify returns each text, a number, as its score; GET returns the labels."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def log_message(self, *_: object) -> None:
-        """Keep the test's output clean."""
+        """Suppress the log, to keep the test's output clean."""
 
 
 def _result(positive: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Slices: every text of a set that has the column is in one of them."""
+"""Tests of slices: every text of a set that has the column is in exactly one slice."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What tests of the captured log share: logs written by the code that replicas write theirs with."""
+"""Helpers that write prediction logs with the same code as replicas."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,12 +17,12 @@ SECOND_US = 1_000_000
 
 
 def at(seconds: float) -> int:
-    """Microseconds of the time so many seconds after noon."""
+    """Return a time in microseconds since the epoch, from seconds after noon."""
     return int(NOON.timestamp() * 1e6 + seconds * 1e6)
 
 
 def answered(request_id: str, *texts: str, seconds: float = 0, version: str = "7") -> PredictionRecord:
-    """A request at `seconds` after noon; every text is POSITIVE."""
+    """Return the record of a request at `seconds` after noon; every text is POSITIVE."""
     model = replace(LIVE, version=version, digest=version)
     scored = [Prediction([0.1, 0.2, 0.7], tokens=len(text), truncated=False) for text in texts]
     answer = PredictionBatch(model, scored, Timing(0.001, 0.002, 0.003))
@@ -30,14 +30,14 @@ def answered(request_id: str, *texts: str, seconds: float = 0, version: str = "7
 
 
 def truth(request_id: str, label: str, *, index: int = 0, seconds: float = 60) -> FeedbackRecord:
-    """Feedback at `seconds` after noon."""
+    """Return feedback at `seconds` after noon."""
     return FeedbackRecord(request_id, index, label, at(seconds), "api")
 
 
 def write(
     root: Path, records: Sequence[PredictionRecord] = (), truths: Sequence[FeedbackRecord] = ()
 ) -> None:
-    """Add files to a log: one for each version and date."""
+    """Add files to a log in a folder: one for each version and date."""
     put(FolderStore(root), records, truths)
 
 
@@ -50,7 +50,7 @@ def write_unsure(
     labels: Sequence[str],
     until: datetime,
 ) -> None:
-    """Unsure answers of a version, an hour before `until`, and feedback on the first of them."""
+    """Write answers with scores of 0.5, an hour before `until`, and feedback on the first of them."""
     time_us = round((until - timedelta(hours=1)).timestamp() * 1e6)
     live = replace(LIVE, name=model[0], version=model[1], labels=tuple(labels))
     answer = PredictionBatch(live, [Prediction([0.5, 0.5], 9, False)], Timing(0.0, 0.0, 0.0))

@@ -1,4 +1,4 @@
-"""The audit sample: out of the log to be labelled, and back; its label counts before all feedback."""
+"""Tests of the audit sample: export for labelling, import, and precedence of its labels over feedback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from train.prediction_log.reader import Log, Window
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Ten requests of two texts, of which every third is marked; complaints about two of them."""
+    """Write a log of ten requests with two texts; every third is marked, and two have feedback."""
     records = [answered(f"r{i}", f"one {i}", f"two {i}", seconds=i) for i in range(10)]
     marked = [replace(one, audit_fraction=0.3) if i % 3 == 0 else one for i, one in enumerate(records)]
     write(tmp_path / "log", marked, [truth("r3", "NEUTRAL", seconds=9_000), truth("r1", "NEGATIVE")])

@@ -1,4 +1,4 @@
-"""`python -m train feedback import`, `log show`, `log compact`: what they print, write and refuse."""
+"""Tests of `python -m train feedback import`, `log show` and `log compact`: outputs, files and errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_import_takes_parquet_with_other_names(root: Path, tmp_path: Path) -> No
 def imported(
     root: Path, file: Path, capsys: pytest.CaptureFixture[str], *options: str
 ) -> tuple[dict[str, int], str]:
-    """What `feedback import` counts, and what it prints for people."""
+    """Return the counts of `feedback import`, and its output for people."""
     command = ["feedback", "import", str(file), "--log", str(root), *options]
     assert main([*command, "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)
@@ -120,7 +120,7 @@ def test_a_time_in_the_future_is_counted_and_does_not_outweigh_what_is_said_late
 def test_a_label_is_read_as_data_files_are(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1.0 is 1 and True is true, and a model may call its labels so."""
+    """The number 1.0 is read as the label 1, and true as the label True, as a model may name them."""
     file = tmp_path / "said.jsonl"
     file.write_text('{"request_id": "007", "label": 1.0}\n{"request_id": "b", "label": true}\n')
     counts, _ = imported(root, file, capsys, "--labels", "True", "POSITIVE", "--label-names", "1=POSITIVE")

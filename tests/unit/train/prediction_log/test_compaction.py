@@ -1,4 +1,4 @@
-"""Compaction keeps every row, once, wherever it ends; one run at a time; a second one has nothing to do."""
+"""Tests of compaction: every row is kept once after any interruption, one run at a time, idempotent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def files(root: Path, kind: str = PREDICTIONS) -> list[str]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A log of two versions and three days, in small files."""
+    """Write a log of two versions and three days, in small files."""
     for second in range(4):
         for version in ("7", "8"):
             write(tmp_path, [answered(f"{version}-{second}", "one", "two", seconds=second, version=version)])
@@ -65,7 +65,7 @@ def test_what_is_replaced_stays_for_its_readers_and_goes_then(root: Path) -> Non
     reading = log.predictions()
     next(reading)
     compact(log, before=TOMORROW)
-    assert sum(batch.num_rows for batch in reading) == 18  # the files it had listed are still there
+    assert sum(batch.num_rows for batch in reading) == 18  # the files that the reader has listed still exist
 
     assert compact(log, before=TOMORROW) == Compaction(files_before=3, files_after=3)
     done = compact(log, before=TOMORROW, grace=NO_GRACE)
@@ -78,7 +78,7 @@ def test_what_comes_late_is_taken_in_once_the_replaced_are_gone(root: Path) -> N
     log = Log(str(root))
     compact(log, before=TOMORROW)
     write(root, [answered("late-1", "four")])
-    assert compact(log, before=TOMORROW).written == 0  # beside one whose sources still lie there
+    assert compact(log, before=TOMORROW).written == 0  # the compacted file's sources still exist
     compact(log, before=TOMORROW, grace=NO_GRACE)
     write(root, [answered("late-2", "five")])
     compact(log, before=TOMORROW, grace=NO_GRACE)
@@ -157,7 +157,7 @@ def test_a_run_that_lost_its_lease_within_a_folder_writes_nothing_more(root: Pat
     taken_over: list[Counter[str]] = []
 
     def slow(_line: str) -> None:
-        """After the first group of a folder, two hours pass, in which rows come late and another run ends."""
+        """After the first group of a folder, simulate two hours in which rows arrive and another run ends."""
         if not taken_over:
             write(root, [answered("late", "four", seconds=-2)])
             compact(log, before=TOMORROW, file_bytes=two_files, now=lambda: began + timedelta(hours=2))
@@ -171,7 +171,7 @@ def test_a_run_that_lost_its_lease_within_a_folder_writes_nothing_more(root: Pat
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_compacted_files_that_appear_late_change_no_rows(seed: int) -> None:
-    """Runs that were paused after they verified their lease put their files at any later time."""
+    """Runs that pause after they verified their lease write their files at any later time."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         root, paused = Path(folder) / "log", list[tuple[Path, Path]]()

@@ -1,4 +1,4 @@
-"""Feedback reaches its prediction and no other, whatever the order, repetitions and contradictions."""
+"""Tests of the join of feedback and predictions, for any order, repetitions and contradictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of a window: each text once, and the audit sample with its weights and requests."""
+"""Tests of the label counts of a window: each text once, the audit sample with its weights and requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_each_text_counts_once() -> None:
 
 
 def test_labels_weigh_as_much_as_the_answers_that_they_stand_for() -> None:
-    """A tenth of 1,000 requests was labelled while 90 % were right, all of 100 while half were."""
+    """A tenth of 1,000 requests was labelled at 90 % accuracy, and all of 100 requests at 50 % accuracy."""
     fraction = [0.1] * 100 + [1.0] * 100
     agrees = [i % 10 > 0 for i in range(100)] + [i % 2 > 0 for i in range(100)]
     found = count_feedback([joined(list(range(200)), agrees, list(fraction), list(range(200)))]).audit
@@ -45,7 +45,7 @@ def test_labels_weigh_as_much_as_the_answers_that_they_stand_for() -> None:
 
 
 def test_texts_of_one_request_are_one_observation() -> None:
-    """Requests of 20 texts that are all right or all wrong: a sample of 50 requests, not of 1,000 texts."""
+    """Requests of 20 texts that are all right or all wrong are a sample of 50 requests, not 1,000 texts."""
     rng = np.random.default_rng(0)
     right = rng.random(50) < 0.8
     batch = joined(

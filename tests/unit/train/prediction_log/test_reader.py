@@ -1,4 +1,4 @@
-"""A window is read and nothing else, from files that are whole."""
+"""Tests of the log reader: it reads exactly the window, and only complete files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minute
 
 @pytest.fixture
 def log(tmp_path: Path) -> Log:
-    """One request an hour for two days, the second day by another version."""
+    """Write one request per hour for two days, the second day by another version."""
     for hour in range(48):
         version = "7" if hour < 24 else "8+rc/1"
         write(tmp_path, [answered(f"{hour}", "one", "two", seconds=3600 * hour, version=version)])
@@ -101,7 +101,7 @@ def test_a_window_has_a_time_zone() -> None:
 
 @pytest.fixture(scope="module")
 def hourly(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    """One request an hour for five days, with feedback a minute later."""
+    """Write one request per hour for five days, with feedback a minute later."""
     root = tmp_path_factory.mktemp("hourly")
     for day in range(5):
         hours = range(24 * day, 24 * (day + 1))
@@ -118,7 +118,7 @@ def hourly(tmp_path_factory: pytest.TempPathFactory) -> Log:
 def test_a_window_depends_on_its_instants_alone(
     hourly: Log, since: int, hours: int, begin: timezone, end: timezone
 ) -> None:
-    """The day partitions are UTC days, whatever time zone the caller writes the instants in."""
+    """The partitions are UTC days, in whatever time zone the caller states the instants."""
     utc = Window(NOON + timedelta(hours=since), NOON + timedelta(hours=since + hours))
     local = Window(utc.since.astimezone(begin), utc.until.astimezone(end))
     champion = Version("m", "7", 1, "file:///b", "d" * 64, NOON, "run")

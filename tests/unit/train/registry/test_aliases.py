@@ -1,4 +1,4 @@
-"""An alias' record: what it says after any moves, and which names an alias may have."""
+"""Tests of alias records: their state after any sequence of moves, and valid alias names."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -34,7 +34,7 @@ def test_a_record_says_what_it_is_and_what_it_was() -> None:
         ((), None),
         (("1",), None),
         (("1", "2", "1"), "2"),  # rolled back
-        (("1", "2", None), "2"),  # taken away
+        (("1", "2", None), "2"),  # alias removed
         (("1", None, "2"), "1"),
         (("1", None, "1"), None),
         (("1", "2", "3", None, "3"), "2"),
@@ -49,7 +49,7 @@ def test_previous_is_the_last_other_version(versions: tuple[str | None, ...], pr
     [
         (("1", "2"), None),
         (("0", "1", "2"), "0"),
-        (("0", "1", "2", "1"), "2"),  # the last move is not one that came from 1
+        (("0", "1", "2", "1"), "2"),  # the last move did not start at version 1
     ],
 )
 def test_a_move_that_is_taken_back_leaves_previous_as_it_was(

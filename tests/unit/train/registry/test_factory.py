@@ -1,4 +1,4 @@
-"""Addresses that do not go together are refused before anything is opened."""
+"""Tests that inconsistent addresses are refused before a connection is opened."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A bundle under another name, version, base or labels: the same files, everything else kept."""
+"""Tests of copies of a bundle with another name, version, base or labels: all other contents are equal."""
 
 from pathlib import Path
 

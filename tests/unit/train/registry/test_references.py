@@ -1,4 +1,4 @@
-"""References to versions: one grammar, with and without the scheme."""
+"""Tests of version references: one grammar, with and without the scheme."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is read from a run's folder: every number and setting, no weights, and no report of another run."""
+"""Tests of the metadata of a run's folder: all figures and settings, no weights, no report of another run."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is printed of versions: every column in its place, what is not known as a dash."""
+"""Tests of the printed tables of versions: column order, and a dash for missing values."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What becomes a training set, what is lacking, what it is called, and how much of the old is shown again."""
+"""Tests of retraining sets: their content, missing labels, version names, and replay of the old data."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def test_the_same_window_and_champion_have_the_same_name_and_no_other() -> None:
 
 @pytest.mark.parametrize("replay", [0.5, 1.0, 2.0])
 def test_old_texts_are_shown_as_often_as_asked_for_each_new_one(tmp_path: Path, replay: float) -> None:
-    """Counted in the schedule of the run, although parts of the old sets cannot be learned from."""
+    """The ratio holds in the run's schedule, although parts of the old sets are excluded from training."""
     rows = {
         "new": [(f"new {i}", LABELS[i % 3 > 0]) for i in range(300)],
-        # Of the old texts a quarter is held out, and others are spelt twice, tests, or contradicting.
+        # A quarter of the old texts is held out; others are duplicates, test texts, or contradictions.
         "a": [(f"a {i % 700}{'!' * (i >= 700)}", LABELS[i % 2]) for i in range(1_400)],
         "b": [(f"b {i}", LABELS[i % 2]) for i in range(400)] + [("b 0", LABELS[1])],
         "test": [(f"b {i}", LABELS[i % 2]) for i in range(100, 200)],

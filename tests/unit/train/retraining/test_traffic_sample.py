@@ -1,4 +1,4 @@
-"""The sample of the traffic: distinct texts of the window, none of which the retraining learns from."""
+"""Tests of the traffic sample: distinct texts of the window that are not in the training data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from train.settings import FileSettings
 def test_the_sample_is_of_all_texts_and_none_is_learned_from(tmp_path: Path) -> None:
     popular = [answered(f"again-{i}", "one popular text", seconds=i) for i in range(200)]
     write(tmp_path / "log", [answered(f"r{i}", f"text {i}", seconds=i) for i in range(1_000)] + popular)
-    # Feedback comes to every fifth text only, and always says the same.
+    # Only every fifth text has feedback, which never contradicts itself.
     write(tmp_path / "log", truths=[truth(f"r{i}", LABELS[i % 2]) for i in range(0, 1_000, 5)])
     log, data = Log(str(tmp_path / "log")), tmp_path / "data"
     write_labelled(log, WINDOW, LABELS, data, max_texts=1_000)

@@ -1,4 +1,4 @@
-"""A folder as a place: files appear whole, and no write of any thread or process is lost."""
+"""Tests of storage in a folder: files appear complete, and no write of any thread or process is lost."""
 
 import subprocess
 import sys

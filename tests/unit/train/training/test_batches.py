@@ -1,4 +1,4 @@
-"""Micro-batches: every text once, no forward over its budget, little padding; shares that cost alike."""
+"""Tests of micro-batches: every text once, budget per forward pass, little padding, equal shares of cost."""
 
 import random
 

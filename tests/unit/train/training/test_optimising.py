@@ -1,4 +1,4 @@
-"""The learning rate's course, the running average of the weights, and padding (torch, no model)."""
+"""Tests of the learning-rate schedule, the running average of the weights, and padding (torch, no model)."""
 
 import pytest
 import torch

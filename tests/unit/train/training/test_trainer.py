@@ -1,4 +1,4 @@
-"""What a run needs of its settings before anything is started."""
+"""Tests of the requirements on a run's settings before it starts."""
 
 from __future__ import annotations
 

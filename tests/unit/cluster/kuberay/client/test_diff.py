@@ -1,4 +1,4 @@
-"""A change is shown by the part of a value that changes, however long the value is."""
+"""Tests of the diff: it shows the part of a value that changes, for values of any length."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where a Ray object stands, from what its status says."""
+"""Tests of the readiness that is derived from the status of a Ray object."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ def test_a_service(status: dict[str, Any], state: str, says: str) -> None:
         (1, "UPDATING", "waiting", "1 of 3 pods ready"),
         (2, "HEALTHY", "waiting", "2 of 3 pods ready"),
         (3, "HEALTHY", "ready", "3 endpoints"),
-        (3, "UPSCALING", "waiting", "classifier upscaling"),  # the autoscaler wants more
+        (3, "UPSCALING", "waiting", "classifier upscaling"),  # the autoscaler requests more replicas
         (4, "DOWNSCALING", "ready", "4 endpoints"),
         (3, "UNHEALTHY", "waiting", "classifier unhealthy"),
     ],

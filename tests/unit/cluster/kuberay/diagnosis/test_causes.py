@@ -1,7 +1,8 @@
-"""Why an object is not ready: judged on answers recorded of a real API server, and on states of a pod.
+"""Tests of the causes that keep an object from being ready.
 
-`recorded/*.json`: kube-apiserver 1.36.2 with the KubeRay operator 1.7.0, shortened to what is read. The
-states of containers that need a container runtime have the reasons and messages of the kubelet's source.
+The inputs are responses recorded from a real API server, and states of a pod. `recorded/*.json`:
+kube-apiserver 1.36.2 with the KubeRay operator 1.7.0, shortened to the fields that are read. The states of
+containers that need a container runtime have the reasons and messages of the kubelet's source.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def recorded(name: str, **more: Any) -> RelatedObjects:
             True,
             "ServiceAccount sentiment-training does not exist",
         ),
-        # The account is there by now; the operator has not tried again yet.
+        # The account exists now, but the operator has not retried yet.
         ("no-service-account-job", {}, False, 'serviceaccount "sentiment-training" not found'),
         ("unschedulable", {"absent": [GATEWAY_API]}, True, "CRDs are not installed"),
     ],

@@ -1,4 +1,4 @@
-"""The ingress: one address with TLS, whose timeouts fit those of HAProxy and of the pods."""
+"""Tests of the ingress: one address with TLS, and timeouts that match those of HAProxy and of the pods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREFIX = "alb.ingress.kubernetes.io"
 
 
 def documents(*changes: str) -> dict[str, dict[str, Any]]:
-    """Return the documents by kind; of several, that with the service's name."""
+    """Return the documents by kind; if a kind occurs several times, the one with the service's name."""
     rendered = service_documents(read_environment("prod", changes))
     own = [one for one in rendered if one["metadata"]["name"] == "sentiment"]
     return {one["kind"]: one for one in [*rendered, *own]}

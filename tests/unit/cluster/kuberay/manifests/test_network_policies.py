@@ -1,4 +1,4 @@
-"""Every flow of the service, evaluated on the rendered NetworkPolicies."""
+"""Tests that evaluate every network flow of the service on the rendered NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPERATOR = Peer("kuberay-system", address="10.40.17.7")
 AGENT = Peer("monitoring", address="10.40.17.8")
 INGRESS = Peer("ingress", address="10.40.17.9")
 VPC = Peer(address="10.40.240.9")
-"""Load balancer, probe, or the API server's network interface."""
+"""Address of the load balancer, a probe, or the API server's network interface."""
 INTERNET = Peer(address="203.0.113.9")
 DNS = Peer("kube-system", address="10.40.17.10")
 IDENTITY = Peer(address="169.254.170.23")
@@ -35,7 +35,7 @@ POD_RANGE = "10.40.16.0/20"
 """CIDR block of the pods in these tests, without the addresses of the load balancer."""
 
 FLOWS = [
-    # who, to whom, port, why, allowed
+    # source, target, port, reason, allowed
     (VPC, WORKER, 8000, "load balancer and probe: requests", True),
     (VPC, WORKER, 8080, "API server's proxy: metrics that a rollout reads", True),
     (VPC, HEAD, 8265, "API server's proxy: Serve's REST API", True),

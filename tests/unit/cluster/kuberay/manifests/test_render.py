@@ -1,4 +1,4 @@
-"""What the manifests must hold, whatever the environment."""
+"""Tests of the properties that the rendered manifests have in every environment."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def test_head_and_workers_have_the_same_environment_of_one_hop(name: str) -> Non
 
 @pytest.mark.parametrize("name", environments())
 def test_a_worker_is_ready_by_a_replica_of_its_own(name: str) -> None:
-    """HAProxy takes the address from this variable (tests/integration/test_haproxy.py)."""
+    """HAProxy reads the address from this variable (tests/integration/test_haproxy.py)."""
     for group in service(name)["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
         container = group["template"]["spec"]["containers"][0]
         own_address = {"fieldRef": {"fieldPath": "status.podIP"}}
@@ -218,7 +218,7 @@ def test_karpenter_starts_only_what_the_pods_ask_for() -> None:
     assert wanted["node.kubernetes.io/instance-type"] == list(environment.instance_types)
     assert wanted["karpenter.sh/capacity-type"] == ["spot", "on-demand"]
     assert pool["spec"]["template"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]
-    # 16 pods are on 4 nodes of 4 GPUs or on 16 of 1, and 1 trains.
+    # 16 serving pods use 4 nodes with 4 GPUs or 16 nodes with 1 GPU; training uses one more GPU
     assert pool["spec"]["limits"] == {"nvidia.com/gpu": "17"}
     reference = pool["spec"]["template"]["spec"]["nodeClassRef"]["name"]
     assert reference == one("prod", "EC2NodeClass")["metadata"]["name"]
@@ -267,7 +267,7 @@ def test_the_budget_counts_the_workers_of_the_service_and_spares_one() -> None:
     training = groups(job("prod")["spec"]["rayClusterSpec"])
     assert not any(selected <= group["template"]["metadata"]["labels"].items() for group in training)
     assert budget["minAvailable"] == read_environment("prod").serve.min_pods - 1
-    # RayClusters have no scale subresource, so Kubernetes cannot work with this one.
+    # A RayCluster has no scale subresource, which Kubernetes needs for this form of budget.
     assert "maxUnavailable" not in budget
 
 
@@ -311,7 +311,7 @@ def test_training_runs_the_command_line_that_there_is(name: str, capsys: pytest.
     assert words[:3] == ["python", "-m", "train"]
     assert (ROOT / words[words.index("--config") + 1]).is_file()
     words[words.index("--config") + 1] = "/nowhere.toml"
-    assert main(words[3:]) == 1  # every option was understood: what fails is the settings file
+    assert main(words[3:]) == 1  # all options were accepted: only the settings file is missing
     assert "/nowhere.toml" in capsys.readouterr().err
 
 

@@ -1,7 +1,7 @@
-"""What is rendered is what KubeRay's operator would write: its Update, with Go's types, changes nothing.
+"""Tests that rendered manifests survive an Update by KubeRay's operator, with Go's types, unchanged.
 
-Go leaves out the zero value of a field that is marked so, and writes a quantity in its canonical form. Fields
-that keep a zero value are pointers, or are always written.
+Go omits the zero value of a field that is marked `omitempty`, and writes a quantity in its canonical form.
+Fields that keep a zero value are pointers, or are always written.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ KEPT_ZEROS = {
     "rayStartParams",
     "scaleStrategy",
 }
-"""By the Go types of KubeRay 1.7.0 and of Kubernetes."""
+"""Fields that keep a zero value, from the Go types of KubeRay 1.7.0 and of Kubernetes."""
 ZEROS = ("0", '""', "[]", "{}", "false")
 
 
 def zeros(value: Any, place: str = "") -> Iterator[str]:
-    """Places of the values that Go takes for zero."""
+    """Yield the paths of all values that are Go's zero value."""
     if isinstance(value, dict) and value:
         for key, child in value.items():
             yield from zeros(child, f"{place}.{key}")
@@ -45,7 +45,7 @@ def zeros(value: Any, place: str = "") -> Iterator[str]:
 
 
 def settings_of(tree: Any, place: str = "") -> Iterator[str]:
-    """Every setting, as `--set` names it."""
+    """Yield every setting by the name that `--set` uses."""
     if place:
         yield place
     children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, tuple) else ()
@@ -59,7 +59,7 @@ def ray_documents(environment: Environment) -> list[dict[str, Any]]:
 
 
 def variants(name: str) -> Iterator[tuple[str, Environment]]:
-    """The environment with each setting at each zero value that it takes, and with more where none is set."""
+    """Yield the environment with each setting at each valid zero value, and with additional settings."""
     given = read_environment(name)
     for setting in settings_of(given.model_dump()):
         for zero in ZEROS:

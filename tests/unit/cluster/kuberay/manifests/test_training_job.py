@@ -1,4 +1,4 @@
-"""A training job's command: on a claim or on S3, registered or not, and one name for one version."""
+"""Tests of a training job's command: storage on a claim or on S3, registration, one name per version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to break a manifest at a random place, by its schema alone; nothing of the check is used."""
+"""Random mutations that break a manifest, derived from its schema and independent of the check."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _WRONG = {
 
 
 def mutate(document: Document, schema: dict[str, Any], chance: random.Random) -> tuple[Document, str]:
-    """A copy with one fault, and what the fault is."""
+    """Return a copy with one fault, and the description of the fault."""
     broken = copy.deepcopy(document)
     choices = list(_choices(schema, document, ()))
     if "serveConfigV2" in document["spec"]:
         config = yaml.safe_load(document["spec"]["serveConfigV2"])
-        # As likely as the rest, although there is far less of it.
+        # Mutate the Serve configuration as often as the rest, although it is much smaller.
         if chance.random() < 0.5:
             kind, way = chance.choice(list(_serve_choices(config)))
             _break(config, kind, way, _serve_type(config, way), chance)
@@ -41,7 +41,7 @@ def mutate(document: Document, schema: dict[str, Any], chance: random.Random) ->
 
 
 def _choices(schema: dict[str, Any], value: Any, way: Way) -> Iterator[tuple[str, Way, str]]:
-    """Every fault that the schema says would be one, at every place of the document."""
+    """Yield every mutation that violates the schema, at every location of the document."""
     declared = (
         "string or integer" if schema.get("x-kubernetes-int-or-string") else schema.get("type", "object")
     )

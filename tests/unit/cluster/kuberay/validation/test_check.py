@@ -1,4 +1,4 @@
-"""What is rendered passes the check; what is broken anywhere does not."""
+"""Tests of the manifest check: it accepts the rendered manifests and refuses mutated ones."""
 
 import copy
 import random
@@ -37,7 +37,7 @@ def job() -> Document:
 
 
 def put(document: Document, way: str, value: object) -> Document:
-    """A copy with a value at a dotted place."""
+    """Return a copy with a value at a dotted path."""
     changed = copy.deepcopy(document)
     *above, last = way.split(".")
     place: Any = changed
@@ -67,7 +67,7 @@ def test_what_is_rendered_passes(checker: Checker, name: str) -> None:
 def test_every_way_to_upgrade_passes(checker: Checker, type_: str) -> None:
     changes = INCREMENTAL if type_ == "NewClusterWithIncrementalUpgrade" else [f"upgrade.type={type_}"]
     documents = service_documents(read_environment("prod", changes))
-    # The CRD of the Gateway is the Gateway API's, and not in KubeRay's folder.
+    # The Gateway's CRD belongs to the Gateway API and is not in KubeRay's folder.
     assert checker.check([one for one in documents if one["kind"] != "Gateway"]) == []
 
 
@@ -244,7 +244,7 @@ def test_two_containers_of_one_name_are_refused(checker: Checker) -> None:
 def test_the_server_drops_nulls_and_fills_in_defaults_first(checker: Checker) -> None:
     relaxed = service()
     group = relaxed["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
-    del group["minReplicas"], group["maxReplicas"]  # required, with defaults
+    del group["minReplicas"], group["maxReplicas"]  # required fields that have defaults
     group["idleTimeoutSeconds"] = None
     assert checker.check([relaxed]) == []
 

@@ -1,4 +1,4 @@
-"""The journal: what is written is there, a torn line is not, and one at a time."""
+"""Tests of the journal in a file: entries are durable, torn lines are dropped, one writer at a time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_entries_that_cannot_be_are_refused(entries: list[dict[str, object]]) ->
 
 
 def test_a_journal_of_an_earlier_version_is_read() -> None:
-    """Its windows count texts by label, which do not compare with requests: those counts are left out."""
+    """Windows of that version count texts by label, not requests; the reader drops those counts."""
     counts = {"requests": 40, "errors": 1, "refused": 2, "latency": [0] * 19, "labels": {"POSITIVE": 2560}}
     counts |= {
         "scores": [0] * 10,
@@ -136,7 +136,7 @@ def test_a_command_that_arrives_while_another_is_carried_out_is_kept(tmp_path: P
     person.ask(PROMOTE)
     read = controller.asked()
     assert read == PROMOTE
-    person.ask(ABORT)  # while the controller writes the entry
+    person.ask(ABORT)  # at this moment the controller writes the entry
     controller.answered(read)
     assert controller.asked() == ABORT
 

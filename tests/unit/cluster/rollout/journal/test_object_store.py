@@ -1,4 +1,4 @@
-"""The journal in a place: entries in order, one writer, a lock that runs out, a watcher who reads it."""
+"""Tests of the journal in object storage: order of entries, one writer, an expiring lease, and readers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def clock() -> Clock:
 
 
 def journal(folder: Path, clock: Clock) -> ObjectStoreJournal:
-    """As another machine opens it."""
+    """Return the journal as another machine opens it."""
     return ObjectStoreJournal(FolderPlace(folder), clock)
 
 
@@ -85,7 +85,7 @@ def test_two_at_once_are_refused_until_the_lease_runs_out(tmp_path: Path, clock:
         assert second.is_held()
         with pytest.raises(JournalLockedError, match="another controller"), second.held():
             pass
-        clock.now += LEASE_S + 1  # the first has died, and nobody renews
+        clock.now += LEASE_S + 1  # the first controller has died and does not renew the lease
         with second.held():
             second.write(STARTED)
             with pytest.raises(JournalLockedError):
@@ -112,7 +112,7 @@ def test_what_a_person_asks_is_heard_once(tmp_path: Path, clock: Clock) -> None:
     abort, promote = Command(Verb.ABORT, 1, "a"), Command(Verb.PROMOTE, 1, "b")
     person.ask(promote)
     assert controller.asked() == promote
-    person.ask(abort)  # while the controller writes the entry of the first
+    person.ask(abort)  # at this moment the controller writes the entry of the first command
     controller.answered(promote)
     assert controller.asked() == abort
     controller.answered(abort)
@@ -121,7 +121,7 @@ def test_what_a_person_asks_is_heard_once(tmp_path: Path, clock: Clock) -> None:
 
 @pytest.mark.parametrize("canary", ["good", "failing"])
 def test_a_controller_that_was_overtaken_changes_nothing(tmp_path: Path, canary: str) -> None:
-    """It pauses for 120 s at any moment, and another one takes the rollout back. It says what it did."""
+    """One controller pauses for 120 s at any moment, another one rolls back, the first reports its steps."""
     moment = overtaken = 0
     while (world := paused_at(tmp_path / str(moment), moment, canary)) is not None:
         end = _Told(world, world.folder).rollout()
@@ -135,7 +135,7 @@ def test_a_controller_that_was_overtaken_changes_nothing(tmp_path: Path, canary:
 
 
 def paused_at(folder: Path, moment: int, canary: str) -> World | None:
-    """A rollout whose controller pauses at one of the moments at which it does something; None past them."""
+    """Return a rollout whose controller pauses at its n-th action, or None if it has fewer actions."""
     world, left = World(folder), iter(range(moment))
     taken_up: list[Rollout] = []
 
@@ -171,7 +171,7 @@ def test_an_abort_after_the_controller_was_killed_waits_for_its_lease_and_is_don
     killed = ObjectStoreJournal(place, lambda: world.now)
     with pytest.raises(Killed):
         world.controller(journal=killed).start(ModelVersion("good"), QUICK)
-    # The process is gone, and its lease is not.
+    # The process has ended, but its lease is still valid.
     world.dies_after = None
     assert killed.rollout().state is RolloutState.CANARY
     _lease_of_a_dead_process(place, world.now + LEASE_S)
@@ -186,13 +186,13 @@ def test_an_abort_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
             ModelVersion("good"), QUICK
         )
     world.dies_after = None
-    _lease_of_a_dead_process(place, world.now + 10 * LEASE_S)  # renewed by a process that hangs
+    _lease_of_a_dead_process(place, world.now + 10 * LEASE_S)  # the lease is renewed by a process that hangs
     with pytest.raises(JournalLockedError, match="not taken abort"):
         world.controller(journal=ObjectStoreJournal(place, lambda: world.now)).ask(Verb.ABORT)
 
 
 class _Told(ObjectStoreJournal):
-    """A journal whose every entry a world is told of."""
+    """Journal that notifies a world of every entry."""
 
     def __init__(self, world: World, folder: Path) -> None:
         super().__init__(FolderPlace(folder / "s3"), lambda: world.now, lambda: world.now)

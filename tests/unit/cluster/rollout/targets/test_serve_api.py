@@ -1,4 +1,4 @@
-"""The target on Serve's REST API: one deployment's user_config changes, and nothing else does."""
+"""Tests of the target on Serve's REST API: only one deployment's user_config changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CANARY = TrafficSplit("builtin:", "s3://new", CanaryPods(1, shadow=False))
 
 
 class Serve:
-    """Serve's API: takes a configuration, and says that it has done it."""
+    """Fake of Serve's API that applies a configuration and reports it as deployed."""
 
     def __init__(self) -> None:
         self.applications = copy.deepcopy([SENTIMENT, OTHER])
