@@ -78,15 +78,15 @@ class Catalog(_CatalogModel):
     alarms: dict[str, Alarm]
 
     @model_validator(mode="after")
-    def _every_alarm_asks_for_what_is_sent(self) -> Self:
+    def _every_alarm_reads_what_is_sent(self) -> Self:
         for name, alarm in self.alarms.items():
             for query in alarm.queries.values():
                 metric = self.metrics.get(query.metric)
                 if metric is None:
-                    raise ValueError(f"alarm {name!r} asks for {query.metric!r}, which nobody sends")
+                    raise ValueError(f"alarm {name!r} reads {query.metric!r}, which is not sent")
                 if query.labels not in [set(one) for one in metric.dimensions]:
                     raise ValueError(
-                        f"alarm {name!r} asks for {query.metric!r} by {sorted(query.labels)}, not sent so"
+                        f"alarm {name!r} reads {query.metric!r} by {sorted(query.labels)}, which is not sent by them"
                     )
         return self
 

@@ -95,10 +95,10 @@ def test_the_dashboards_price_is_the_price_books() -> None:
 @pytest.mark.parametrize(
     ("alarm", "fault"),
     [
-        ({"queries": {"a": {"metric": "nobodys", "statistic": "Sum"}}}, "which nobody sends"),
+        ({"queries": {"a": {"metric": "nobodys", "statistic": "Sum"}}}, "which is not sent"),
         (
             {"queries": {"a": {"metric": "probe_ok", "statistic": "Sum", "outcome": "failed"}}},
-            "not sent so",
+            "not sent by them",
         ),
         ({"for": 3, "of": 2}, "more than of"),
         ({"queries": {}}, "at least 1"),
