@@ -86,7 +86,8 @@ class Catalog(_CatalogModel):
                     raise ValueError(f"alarm {name!r} reads {query.metric!r}, which is not sent")
                 if query.labels not in [set(one) for one in metric.dimensions]:
                     raise ValueError(
-                        f"alarm {name!r} reads {query.metric!r} by {sorted(query.labels)}, which is not sent by them"
+                        f"alarm {name!r} reads {query.metric!r} by {sorted(query.labels)}, "
+                        "which is not sent by them"
                     )
         return self
 
