@@ -210,9 +210,7 @@ class ClassifierReplica:
         if self._live is not None and self._live.model.uri == uri:
             return
         try:
-            ready = await load(
-                uri, self._settings, self._metrics, concurrent_with_serving=self._live is not None
-            )
+            ready = await load(uri, self._settings, self._metrics, concurrent_with_serving=self._live)
         except ServiceError as error:
             if self._live is None and uri == desired.champion:
                 raise
@@ -237,7 +235,7 @@ class ClassifierReplica:
         if uri is None:
             return
         try:
-            ready = await load(uri, self._settings, self._metrics, concurrent_with_serving=True)
+            ready = await load(uri, self._settings, self._metrics, concurrent_with_serving=self._live)
         except ServiceError as error:
             self._record_failure(uri, error)
             return

@@ -48,6 +48,7 @@ class LoadedModel:
     Attributes:
         model: Description of the model.
         batcher: Queue and device threads of the model.
+        min_parallel_tokens: Number of tokens from which a batch that is alone uses all threads.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class LoadedModel:
         classifier: Scorer,
         batcher: Batcher[Encoded, list[float]],
         tokenizers: TokenizerPool[Encoded],
+        min_parallel_tokens: float,
     ) -> None:
         self.model = model
         self.batcher = batcher
+        self.min_parallel_tokens = min_parallel_tokens
         self._classifier = classifier
         self._tokenizers = tokenizers
         self._users = 0
@@ -110,7 +113,7 @@ class LoadedModel:
 
 
 async def load(
-    uri: str, settings: Settings, metrics: Metrics, *, concurrent_with_serving: bool
+    uri: str, settings: Settings, metrics: Metrics, *, concurrent_with_serving: LoadedModel | None
 ) -> LoadedModel:
     """Download, verify, load and warm up a model, off the event loop.
 
@@ -118,13 +121,14 @@ async def load(
         uri: URI of the model.
         settings: Settings of the replica.
         metrics: Counts the model's batches.
-        concurrent_with_serving: Whether another model serves meanwhile; loading then uses one thread.
+        concurrent_with_serving: Model that serves meanwhile, if any: loading then uses one thread, and takes
+            over that model's `min_parallel_tokens`, because a measurement would show the load.
 
     Raises:
         ServiceError: The model could not be downloaded, verified, loaded or run.
     """
     try:
-        with nullcontext() if concurrent_with_serving else _no_cycle_collection():
+        with _no_cycle_collection() if concurrent_with_serving is None else nullcontext():
             return await _load(uri, settings, metrics, concurrent_with_serving)
     except ServiceError:
         raise
@@ -133,7 +137,9 @@ async def load(
         raise BundleInvalid(message) from error
 
 
-async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_serving: bool) -> LoadedModel:
+async def _load(
+    uri: str, settings: Settings, metrics: Metrics, concurrent_with_serving: LoadedModel | None
+) -> LoadedModel:
     process = psutil.Process()
     start_s = 0.0 if concurrent_with_serving else time.time() - process.create_time()
     clock = _Phases()
@@ -151,7 +157,12 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_
         bundle, classifier = await loop.run_in_executor(loader, _build, uri, settings, threads)
         card = await loop.run_in_executor(loader, read_card, bundle.folder)
         clock.end("load_s")
-        min_parallel_tokens = await loop.run_in_executor(loader, _min_parallel_tokens, classifier, settings)
+        if concurrent_with_serving:
+            min_parallel_tokens = concurrent_with_serving.min_parallel_tokens
+        else:
+            min_parallel_tokens = await loop.run_in_executor(
+                loader, _min_parallel_tokens, classifier, settings
+            )
     limits = _limits(settings, classifier)
     batcher = _batcher(classifier, bundle.manifest.version, limits, min_parallel_tokens, settings, metrics)
     try:
@@ -189,7 +200,7 @@ async def _load(uri: str, settings: Settings, metrics: Metrics, concurrent_with_
     tokenizers = TokenizerPool(
         classifier.preprocess, threads=max(1, _threads(settings) // 2), niceness=_niceness(classifier)
     )
-    return LoadedModel(model, classifier, batcher, tokenizers)
+    return LoadedModel(model, classifier, batcher, tokenizers, min_parallel_tokens)
 
 
 def _build(uri: str, settings: Settings, threads: int) -> tuple[Bundle, Scorer]:

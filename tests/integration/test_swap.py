@@ -22,6 +22,7 @@ import serve_app.replica.loaded_model
 from serve_app.errors import BundleNotFound, QueueFull, ServiceError
 from serve_app.interface import PredictionBatch
 from serve_app.model.bundle import write_manifest
+from serve_app.replica import loaded_model
 from serve_app.replica.autoscaling_stats import AutoscalingStats
 from serve_app.replica.deployment import ClassifierReplica
 from tests.integration.models import save
@@ -167,13 +168,15 @@ async def test_the_old_model_is_freed(
     replica: ClassifierReplica, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[weakref.ref[Any]] = []
-    build = serve_app.model.classifier.Classifier.__init__
+    build = loaded_model._build
 
-    def remembering(self: Any, *arguments: Any, **options: Any) -> None:
-        build(self, *arguments, **options)
-        made.extend([weakref.ref(self), weakref.ref(self._model)])
+    def remembering(*arguments: Any) -> Any:
+        bundle, scorer = build(*arguments)
+        weights: Any = getattr(scorer, "_model", None) or getattr(scorer, "_graph", None)
+        made.extend([weakref.ref(scorer), weakref.ref(weights)])
+        return bundle, scorer
 
-    monkeypatch.setattr(serve_app.model.classifier.Classifier, "__init__", remembering)
+    monkeypatch.setattr(loaded_model, "_build", remembering)
     await replica.reconfigure({"champion": models["one"]}, rank(0))
     await ask(replica)
     await replica.reconfigure({"champion": models["two"]}, rank(0))
