@@ -1,5 +1,4 @@
-// User interface at /: sends texts to v1/classify and shows the predictions.
-// Input of the user and data of the server are inserted as text, never as markup.
+// User interface at /: sends texts to v1/classify and shows the predictions, as text and never as markup.
 
 const EXAMPLES = [
   "I love this cream",
@@ -9,7 +8,7 @@ const EXAMPLES = [
   "Nobody answers my mails",
 ];
 const BARS_SHOWN = 5; // further labels are collapsed
-const ARGUMENT_MAX_BYTES = 100_000; // Linux allows 128 KiB per argument; for larger bodies curl reads standard input
+const ARGUMENT_MAX_BYTES = 100_000; // of 128 KiB; for larger bodies curl reads standard input
 const WHEN = { dateStyle: "medium", timeStyle: "short" };
 const NOT_UNDERSTOOD = "The answer was not understood";
 const FALLBACK_LIMITS = { max_texts_per_request: 64, max_body_bytes: Infinity, max_chars_per_text: Infinity };
@@ -19,7 +18,7 @@ const count = new Intl.NumberFormat("en");
 const bytesOf = (text) => new TextEncoder().encode(text).length;
 const page = { model: null, limits: FALLBACK_LIMITS, run: null, abort: null };
 
-/** Failed request: title, detail and errors of the RFC 9457 problem, and the time until a retry. */
+/** Failed request: an RFC 9457 problem, and the time until a retry. */
 class Problem extends Error {
   constructor(title, { detail, status, errors, retryAfter, requestId } = {}) {
     super(title);
@@ -284,7 +283,7 @@ function resultOf(run, answer, i, text) {
     fill.style.width = `${score * 100}%`;
     const row = make("li", "", make("span", "name", label), make("span", "track", fill));
     row.append(make("span", "value", percent(score)));
-    row.dataset.tone = label === result.label ? toneOf(label) : "other"; // with NEUTRAL, no bar is coloured
+    row.dataset.tone = label === result.label ? toneOf(label) : "other"; // none for NEUTRAL
     return row;
   });
   const words = make("p", "text", text);
