@@ -89,7 +89,8 @@ def delete_all(
         pause(_POLL_S)
         left = _left(client, namespace, roots, pods)
     for document in reversed(rest):
-        yield delete_one(client, document)
+        if kind_of(document) != INGRESS:
+            yield delete_one(client, document)
     if kind_of(ray) == RAY_SERVICE:
         yield from _delete_ingresses(client, ray, deadline, now, pause)
 
