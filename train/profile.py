@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from train.errors import DataError
 
 if TYPE_CHECKING:
-    from serve_app.model.classifier import Classifier, Encoded
+    from serve_app.model.classifier import Classifier
+    from serve_app.model.scorer import Encoded
 
 PROFILE = "reference_profile.json"
 EMBEDDINGS = "reference_embeddings.safetensors"

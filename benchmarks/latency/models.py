@@ -6,7 +6,7 @@ from pathlib import Path
 
 from serve_app.model import resolver
 from serve_app.model.recorded import RecordedClassifier
-from serve_app.model.recording_cache import RecordingCache, RecordingKey
+from serve_app.model.recording_cache import load_or_record
 from serve_app.model.scorer import Scorer
 
 _CACHE = Path("~/.cache/sentiment-service").expanduser()
@@ -16,16 +16,11 @@ _DTYPE = "float32"
 def load_recorded() -> RecordedClassifier:
     """Load the model from its recording, which is written if necessary."""
     bundle = resolver.fetch("builtin:", cache_dir=_CACHE)
-    key, recordings = RecordingKey(bundle.manifest.digest, _DTYPE), RecordingCache(_CACHE / "recordings")
-    recorded = recordings.load(key, threads=1)
-    if recorded is None:
-        from serve_app.model.classifier import Classifier
-
-        recordings.store(key, Classifier(bundle, device="cpu", dtype=_DTYPE, threads=1))
-        recorded = recordings.load(key, threads=1)
-    if recorded is None:
-        raise SystemExit(f"the built-in model has no recording in {_CACHE}; see the warnings above")
-    return recorded
+    for _ in range(2):  # the first time it may be recorded
+        scorer = load_or_record(bundle, device="cpu", dtype=_DTYPE, threads=1, root=_CACHE / "recordings")
+        if isinstance(scorer, RecordedClassifier):
+            return scorer
+    raise SystemExit(f"the built-in model has no recording in {_CACHE}; see the warnings above")
 
 
 def load_with_transformers() -> Scorer:

@@ -11,13 +11,13 @@ import sys
 import time
 
 from benchmarks.latency.models import load_recorded
-from serve_app.model.scorer import Encoded, use_threads
+from serve_app.model.scorer import WARM_UP_TEXT, Encoded, use_threads
 
 
 def main() -> None:
     """Measure until the standard input ends."""
     classifier = load_recorded()
-    [long] = classifier.preprocess(["The first text, to warm up the model. " * 40])
+    [long] = classifier.preprocess([40 * f"{WARM_UP_TEXT} "])
     print("{}", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

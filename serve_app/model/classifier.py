@@ -24,10 +24,8 @@ from serve_app.model.padding import places
 from serve_app.model.precision import convert_if_equal, fastest_dtype
 from serve_app.model.recorded import RecordedSettings, write_recording
 from serve_app.model.resolver import Bundle
-from serve_app.model.scorer import WARM_UP_TEXT, Encoded, Scorer, use_threads
+from serve_app.model.scorer import Encoded, Scorer, use_threads
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
-
-__all__ = ["WARM_UP_TEXT", "Classifier", "Encoded", "use_threads"]
 
 _SHORT_CHECKS = 4
 """Number of test texts of the acceptance check that run in all variants; the last text, the longest, runs

@@ -53,16 +53,22 @@ def load_or_record(bundle: Bundle, *, device: str, dtype: str, threads: int, roo
         BundleInvalid: As `Classifier`.
     """
     is_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    if not is_cpu:
+        return _load(bundle, device, dtype, threads)
     key = RecordingKey(bundle.manifest.digest, dtype, base=_small_files(bundle.base_folder))
     recordings = RecordingCache(root)
-    if is_cpu and (recorded := recordings.load(key, threads=threads)):
+    if recorded := recordings.load(key, threads=threads):
         return recorded
-    from serve_app.model.classifier import Classifier  # imports transformers, which takes seconds
-
-    classifier = Classifier(bundle, device=device, dtype=dtype, threads=threads)
-    if is_cpu and _is_unchanged(bundle):
+    classifier = _load(bundle, device, dtype, threads)
+    if classifier.graph and _is_unchanged(bundle):
         recordings.store(key, classifier)
     return classifier
+
+
+def _load(bundle: Bundle, device: str, dtype: str, threads: int) -> Classifier:
+    from serve_app.model.classifier import Classifier  # imports transformers, which takes seconds
+
+    return Classifier(bundle, device=device, dtype=dtype, threads=threads)
 
 
 def _small_files(folder: Path | None) -> dict[str, str]:

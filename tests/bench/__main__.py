@@ -29,7 +29,8 @@ import uvloop
 
 from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model import resolver
-from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.classifier import Classifier
+from serve_app.model.scorer import Encoded
 from tests.bench import fairness, in_process
 from tests.bench.load import Outcome, closed_loop, get_rate
 from tests.bench.overload import Flood, flood

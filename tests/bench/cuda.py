@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from serve_app.model import resolver
-from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.classifier import Classifier
+from serve_app.model.scorer import Encoded
 from tests.bench.in_process import cut, cut_by_length, padded
 from tests.bench.texts import mixed
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.classifier import Classifier
+from serve_app.model.scorer import Encoded
 
 
 def rate(forward: Callable[[Sequence[Encoded]], object], batches: Sequence[Sequence[Encoded]]) -> float:

@@ -11,7 +11,8 @@ from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 from serve_app.model import resolver
-from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.classifier import Classifier
+from serve_app.model.scorer import Encoded
 from tests.zoo.architectures import save
 from train.__main__ import main
 

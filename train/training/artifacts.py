@@ -12,8 +12,9 @@ import numpy as np
 from pyarrow import parquet
 
 from serve_app.model.bundle import write_manifest
-from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.classifier import Classifier
 from serve_app.model.resolver import fetch
+from serve_app.model.scorer import Encoded
 from train.base_model import Base, frame_of, load_tokenizer
 from train.datasets.sampler import Frame, cut
 from train.datasets.splits import Rows

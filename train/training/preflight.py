@@ -14,9 +14,10 @@ import torch
 from serve_app.errors import BundleError
 from serve_app.model.acceptance import plain_logits
 from serve_app.model.bundle import write_manifest
-from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.classifier import Classifier
 from serve_app.model.padding import Padding
 from serve_app.model.resolver import fetch
+from serve_app.model.scorer import Encoded
 from train.base_model import Base, load_tokenizer
 from train.errors import BaseModelError
 from train.model_uri import CACHE

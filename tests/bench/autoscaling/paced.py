@@ -13,7 +13,8 @@ import psutil
 from ray import serve
 
 from serve_app.app import DEPLOYMENT, MAX_ONGOING_REQUESTS
-from serve_app.model.classifier import Classifier, Encoded
+from serve_app.model.classifier import Classifier
+from serve_app.model.scorer import Encoded
 from serve_app.replica.deployment import ClassifierReplica
 from serve_app.settings import Settings
 
