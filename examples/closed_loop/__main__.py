@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from examples.closed_loop.report import as_text, plot, to_json
     from examples.closed_loop.run import CHAMPION, demonstrate
     from examples.closed_loop.texts import invented, real
@@ -62,26 +62,28 @@ def _run(chosen: argparse.Namespace) -> int:
 
     begun_s = time.monotonic()
 
-    def tell(line: str) -> None:
+    def on_progress(line: str) -> None:
         print(f"[{time.monotonic() - begun_s:5.0f} s] {line}", file=sys.stderr, flush=True)
 
-    if chosen.out.exists():
-        if any(chosen.out.iterdir()) and not (chosen.out / CHAMPION).is_dir():
+    if args.out.exists():
+        if any(args.out.iterdir()) and not (args.out / CHAMPION).is_dir():
             raise ContinuousTrainingError(
-                f"{chosen.out} holds something else than a demonstration; choose another --out"
+                f"{args.out} holds something else than a demonstration; choose another --out"
             )
-        for path in chosen.out.iterdir():
+        for path in args.out.iterdir():
             if path.name != CHAMPION:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     try:
-        domains = real(chosen.data, chosen.seed) if chosen.data else invented(chosen.seed)
+        domains = real(args.data, args.seed) if args.data else invented(args.seed)
         with redirect_stdout(sys.stderr):  # messages of the training are progress output here
-            shown = demonstrate(domains, chosen.out, poison=chosen.poison, seed=chosen.seed, tell=tell)
+            shown = demonstrate(
+                domains, args.out, poison=args.poison, seed=args.seed, on_progress=on_progress
+            )
     except (TrainError, BundleError, LocalError) as error:
         raise ContinuousTrainingError(str(error)) from error
-    (chosen.out / "demo.png").write_bytes(plot(shown))
-    print(to_json(shown) if chosen.json else as_text(shown), flush=True)
-    tell(f"plot: {chosen.out / 'demo.png'}")
+    (args.out / "demo.png").write_bytes(plot(shown))
+    print(to_json(shown) if args.json else as_text(shown), flush=True)
+    on_progress(f"plot: {args.out / 'demo.png'}")
     return 1 if shown.faults else 0
 
 

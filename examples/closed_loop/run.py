@@ -51,7 +51,7 @@ _PACE = PaceBounds(look_hours=1e-4, pause_hours=24)
 # Half of the default, so that the demonstration takes minutes.
 _REPLAY = 1.0
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,9 @@ class LoopResults:
         return found + ["the new domain is not answered better"] * (after <= before)
 
 
-def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: Tell) -> LoopResults:
+def demonstrate(
+    domains: Domains, out: Path, *, poison: bool, seed: int, on_progress: OnProgress
+) -> LoopResults:
     """Run the demonstration.
 
     Args:
@@ -105,7 +107,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
             retrainings and reports.
         poison: Whether the feedback labels are random.
         seed: Seed of the random feedback.
-        tell: Progress callback, called with one line for each step.
+        on_progress: Progress callback, called with one line for each step.
 
     Raises:
         LocalError: The service could not be started.
@@ -114,7 +116,9 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
     """
     out.mkdir(parents=True, exist_ok=True)
     registry = open_registry(f"sqlite:///{out.absolute()}/registry/registry.db")
-    tell(f"{domains.source}; training the first champion on {len(domains.train):,} texts of the old domain")
+    on_progress(
+        f"{domains.source}; training the first champion on {len(domains.train):,} texts of the old domain"
+    )
     first = first_champion(domains.train, out / CHAMPION, registry)
     log = Log(str((out / "log").absolute()))
     service = Plan(
@@ -131,24 +135,24 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
         },
     )
     say = _random_labels(seed) if poison else truth
-    with serving(service, tell), httpx.Client(timeout=_TIMEOUT_S) as client:
+    with serving(service, on_progress), httpx.Client(timeout=_TIMEOUT_S) as client:
         target = ServeTarget(service.dashboard, client=client)
         clients = Clients(service.url)
-        loop = _loop(registry, log, out, service, target, client, tell)
-        tell(f"asking about {len(domains.old):,} texts of the old domain")
+        loop = _loop(registry, log, out, service, target, client, on_progress)
+        on_progress(f"asking about {len(domains.old):,} texts of the old domain")
         clients.send(domains.old)
         clients.lost(log)
-        steps = _steps(loop, tell, most=1)
-        tell(f"asking about {len(domains.new):,} texts of the new domain, with feedback")
+        steps = _steps(loop, on_progress, most=1)
+        on_progress(f"asking about {len(domains.new):,} texts of the new domain, with feedback")
         clients.send(domains.new, say)
         clients.lost(log)
-        tell(f"labelling the audit sample: {clients.audit(log, out, say):,} texts")
+        on_progress(f"labelling the audit sample: {clients.audit(log, out, say):,} texts")
         steps += _steps(
-            loop, tell, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say
+            loop, on_progress, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say
         )
         lost = len(clients.lost(log))
         live = target.read().split.champion
-    tell("asking both versions about texts that nobody has seen")
+    on_progress("asking both versions about texts that nobody has seen")
     versions = {version.uri: version.version for version in registry.versions(MODEL)}
     before, after = (_accuracy(uri, domains) for uri in (first.uri, live))
     return LoopResults(
@@ -167,7 +171,7 @@ def demonstrate(domains: Domains, out: Path, *, poison: bool, seed: int, tell: T
 
 def _steps(
     loop: Loop,
-    tell: Tell,
+    on_progress: OnProgress,
     *,
     most: int,
     during: Clients | None = None,
@@ -178,7 +182,7 @@ def _steps(
     done: list[PlannedStep] = []
     while len(done) < most:
         observed, found = loop.decide()
-        tell(f"next step: {found.step}: {found.reason}")
+        on_progress(f"next step: {found.step}: {found.reason}")
         done.append(found)
         if not found.step.works:
             break
@@ -198,16 +202,18 @@ def _loop(
     service: Plan,
     target: ServeTarget,
     client: httpx.Client,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Loop:
     bounds = read_retrain_bounds()
     mix = bounds.mix.model_copy(update={"replay": _REPLAY})
     bounds = bounds.model_copy(update={"pace": _PACE, "mix": mix})
-    retrainer = Retrainer(registry, log, out / "retraining", bounds, gate_thresholds(), on_progress=tell)
+    retrainer = Retrainer(
+        registry, log, out / "retraining", bounds, gate_thresholds(), on_progress=on_progress
+    )
     journal = FileJournal(out / "rollout")
 
     def said(rollout: Rollout, line: str, decision: Decision | None) -> None:
-        tell(f"rollout: {rollout.state}: {line}")
+        on_progress(f"rollout: {rollout.state}: {line}")
 
     controller = Controller(
         journal,

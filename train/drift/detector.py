@@ -22,7 +22,7 @@ from train.prediction_log.label_accuracy import COLUMNS as FEEDBACK_COLUMNS
 from train.prediction_log.label_accuracy import count_feedback
 from train.prediction_log.reader import Log, Window
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def check_drift(
     since: datetime,
     until: datetime,
     past_periods: int | None = None,
-    on_progress: Tell = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> DriftCheck:
     """Compare the predictions of a version from `since` until before `until` with the version's reference.
 
@@ -87,7 +87,7 @@ def check_drift(
     return DriftCheck(report, reference, traffic)
 
 
-def _read(log: Log, window: Window, labels: tuple[str, ...], on_progress: Tell) -> Traffic:
+def _read(log: Log, window: Window, labels: tuple[str, ...], on_progress: OnProgress) -> Traffic:
     traffic = count(_counted(log.predictions(window, COLUMNS), on_progress), labels)
     # The join writes the entire window to the disk, so it is skipped if there is no feedback.
     if not log.files(FEEDBACK, replace(window, until=Window().until, version=None)):
@@ -102,7 +102,7 @@ def _history(log: Log, window: Window, labels: tuple[str, ...], periods: int) ->
     return segment_history(log.predictions(past, SEGMENT_COLUMNS), labels, past, periods)
 
 
-def _counted(batches: Any, on_progress: Tell) -> Any:
+def _counted(batches: Any, on_progress: OnProgress) -> Any:
     rows = 0
     for number, batch in enumerate(batches, start=1):
         rows += batch.num_rows
