@@ -163,7 +163,8 @@ async def test_every_survivor_of_200_calls_gets_its_own_answer(client: httpx.Asy
         elif not isinstance(outcome, asyncio.CancelledError):
             assert outcome == pytest.approx(score, abs=1e-4)
             survivors += 1
-    assert statuses <= {429, 504}
+    # 408: a deadline of 1 ms can pass before the service has read the body.
+    assert statuses <= {408, 429, 504}
     assert survivors > 50
 
 
