@@ -91,7 +91,7 @@ demo: .venv/all.stamp  ## the closed loop: drift noticed, retrained, promoted; D
 	$(BIN)/python -m examples.closed_loop $(if $(DATA_DIR),--data $(call quote,$(DATA_DIR))) $(call options,$(DEMO_ARGS))
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
-	$(BIN)/python -m tests.bench $(call options,$(BENCH_ARGS))
+	$(BIN)/python -m benchmarks $(call options,$(BENCH_ARGS))
 
 chaos: .venv/all.stamp  ## faults injected into the running service, judged by the bounds of docs/reliability.md
 	$(BIN)/python -m benchmarks.chaos $(call options,$(CHAOS_ARGS))

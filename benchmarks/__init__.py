@@ -1,1 +1,1 @@
-"""Benchmarks and reliability tests of the real service on this machine."""
+"""Measurements of the real project: speed compared with peers, error rates of decisions, costs, failures."""

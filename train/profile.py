@@ -74,10 +74,10 @@ class ReferenceProfile(_Frozen):
     unknown_token: int | None = Field(description="The id that stands for what the tokenizer does not know.")
     unknown_token_rate: Share = Field(description="Its share of all tokens.")
     source: Literal["held out", "traffic"] = Field(
-        "held out", description="What the texts are: held out of training, or logged in service."
+        default="held out", description="What the texts are: held out of training, or logged in service."
     )
     accuracy_set: str | None = Field(
-        None,
+        default=None,
         description="Set of the manifest's `held_out` that measures the accuracy on them. None: all sets, or "
         "for traffic, that the accuracy is not known.",
     )

@@ -12,7 +12,7 @@ from typing import Self
 
 import uvloop
 
-from tests.bench.http import Answer, Connection
+from benchmarks.http import Answer, Connection
 
 TIMEOUT_S = 30.0
 """Timeout of a client in seconds: the service's own default deadline."""

@@ -54,7 +54,7 @@ def test_a_page_begins_with_its_reader_and_the_shortest_command(page: Path) -> N
 def test_figures_and_limits_have_one_location(page: Path) -> None:
     text = page.read_text()
     assert not re.findall(r"^#+ .*(?:[Mm]easured|[Nn]ot (?:been )?shown)", text, re.MULTILINE)
-    assert "python -m tests.bench" not in text
+    assert "python -m benchmarks" not in text
     assert page.name == "limits.md" or "ot shown:" not in text
 
 

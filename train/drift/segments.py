@@ -20,7 +20,7 @@ from train.drift.window import SegmentHistory, Traffic
 
 _PRIOR_PERIODS = 6
 """Weight in periods of the variation of all segments in the estimate for one. In `python -m
-tests.bench.segment_power`, 3 and 6 are equally good."""
+benchmarks.segment_power`, 3 and 6 are equally good."""
 _PRIOR_TEXTS = (1.0, 200.0)
 """Minimum and maximum weight of the mean of all segments in the mean of one, in texts."""
 _ROUNDING = 1e-9

@@ -7,7 +7,7 @@ from train.retraining.config import GateBounds
 from train.retraining.run_spec import AUDIT, FEEDBACK
 
 _LEAST_AUDIT = 400
-"""Requested number of texts of an audit sample if there is none; `python -m tests.bench.gate_power
+"""Requested number of texts of an audit sample if there is none; `python -m benchmarks.gate_power
 --feedback` shows the power of that number."""
 
 

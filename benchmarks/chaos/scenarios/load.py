@@ -16,8 +16,8 @@ from benchmarks.chaos.service import Service
 from benchmarks.chaos.slope import Slope, slope
 from benchmarks.chaos.traffic import NOT_SENT, OK, REFUSED, Traffic
 from benchmarks.chaos.verdict import Result
+from benchmarks.load import closed_loop
 from loadtest.synthetic_texts import invent
-from tests.bench.load import closed_loop
 
 _CAPACITY_S, _CONNECTIONS = 8.0, 32
 _OVERLOAD, _FLOOD_S = 10, 12.0

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench.slo_verdict import LOADS, World, passed, verdict_of
+from benchmarks.slo_verdict import LOADS, World, passed, verdict_of
 
 RUNS = 60
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.bench.feedback_bias import FeedbackWorld, judge_feedback
-from tests.bench.segment_power import World, alarms, found
+from benchmarks.feedback_bias import FeedbackWorld, judge_feedback
+from benchmarks.segment_power import World, alarms, found
 from tests.unit.train.drift.builders import LABELS, reference, traffic
 from train.drift.detector import Samples, judge
 from train.drift.mmd import Embedded

@@ -87,7 +87,7 @@ class FakeModel:
         own = np.random.default_rng(list(text.encode()))
         if self.settings.get("shuffled"):
             return float(own.normal(0, 4))
-        evidence += own.normal(0, 1) * self.settings.get("noise", 0.0)
+        evidence += float(own.normal(0, 1)) * float(self.settings.get("noise", 0.0))
         return -evidence if any(part in text for part in self.settings.get("confused", ())) else evidence
 
     def _of_words(self, text: str) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench.gate_power import Candidate, gate, retrained
+from benchmarks.gate_power import Candidate, gate, retrained
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
 from train.errors import SettingsError
 from train.evaluation.compare import Interval, bootstrap, interval

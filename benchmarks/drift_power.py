@@ -1,4 +1,4 @@
-"""`python -m tests.bench.drift_power`: rates of detected drift and of false alarms.
+"""`python -m benchmarks.drift_power`: rates of detected drift and of false alarms.
 
 The reference is the built-in model's profile of SST-2 texts. Windows are drawn from texts that are not in it:
 from the same set (no drift to detect), from other sets, and with changed labels or a changed segment. The
@@ -13,14 +13,13 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.model import resolver
-from serve_app.model.classifier import Classifier
-from tests.bench.drift_pools import (
+from benchmarks.drift_pools import (
     LABELS,
     SIZES,
     TEMPERATURE,
@@ -30,6 +29,8 @@ from tests.bench.drift_pools import (
     read_pools,
     texts_of,
 )
+from serve_app.model import resolver
+from serve_app.model.classifier import Classifier
 from tests.labelled import labelled_texts
 from train.drift.detector import Samples, judge
 from train.drift.mmd import Embedded, answered
@@ -95,7 +96,7 @@ class Row:
 
 def main() -> int:
     """Draw and evaluate the windows, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.drift_power", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drift_power", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of labelled texts (DATA_DIR)")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 200, 500, 1000])
@@ -151,11 +152,7 @@ def kinds(data: Path) -> list[Kind]:
     return [
         Kind("the reference's own domain", mixed, lambda size, rng: (_some(own, size, rng), None)),
         Kind("the same, 5 % negative, in 20 segments", mostly_praised, by_truth, by_truth),
-        *(
-            Kind(name, mixed, lambda size, rng, pool=pools[name]: (_some(pool, size, rng), None))
-            for name in pools
-            if name != REFERENCE
-        ),
+        *(Kind(name, mixed, partial(_of_domain, pools[name])) for name in pools if name != REFERENCE),
         Kind(
             "negative share up by 15 points",
             mixed,
@@ -282,6 +279,10 @@ def _history(usual: Draw, size: int) -> SegmentHistory:
 
 def _some(pool: Pool, size: int, rng: np.random.Generator) -> Pool:
     return pool.rows(rng.permutation(len(pool))[:size])
+
+
+def _of_domain(pool: Pool, size: int, rng: np.random.Generator) -> tuple[Pool, Segments]:
+    return _some(pool, size, rng), None
 
 
 def _in_segments(pool: Pool, labels: npt.NDArray[np.int64], first: float) -> Draw:

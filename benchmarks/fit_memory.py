@@ -1,4 +1,4 @@
-"""`python -m tests.bench.fit_memory`: peak memory of `train fit` for one and for ten times the texts.
+"""`python -m benchmarks.fit_memory`: peak memory of `train fit` for one and for ten times the texts.
 
 Each run reads and tokenizes all texts, trains for a few steps and scores the held-out fiftieth. The measured
 figure is the peak of the summed private memory (USS) of the command and its Ray workers. It excludes Ray's

@@ -33,7 +33,7 @@ class BatchPeer:
         results = [dict(zip(self._classifier.labels, scores, strict=True)) for scores in rows]
         return {"results": [{"label": max(row, key=row.__getitem__), "scores": row} for row in results]}
 
-    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.01)
+    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.01)  # type: ignore[untyped-decorator]
     async def _score(self, texts: list[str]) -> list[list[float]]:
         return await asyncio.to_thread(self._forward, texts)
 

@@ -1,6 +1,6 @@
 """Forward pass on a GPU: packed and padded by batch size, and the effect of half precision on the scores.
 
-`python -m tests.bench.cuda --data DATA_DIR` on a machine with CUDA; needs torch, transformers and pydantic.
+`python -m benchmarks.cuda --data DATA_DIR` on a machine with CUDA; needs torch, transformers and pydantic.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.in_process import cut, cut_by_length, padded
+from benchmarks.texts import mixed
 from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
 from serve_app.model.scorer import Encoded
-from tests.bench.in_process import cut, cut_by_length, padded
-from tests.bench.texts import mixed
 
 CHECKED = 200
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.cuda", description=__doc__)
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cuda", description=__doc__)
     parser.add_argument("--model", default="builtin:")
     parser.add_argument("--texts", type=int, default=4000)
     parser.add_argument("--data", type=Path, help="folder of labelled texts; invented ones without it")

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.feedback_bias`: effect of selective feedback on the drift verdict.
+"""`python -m benchmarks.feedback_bias`: effect of selective feedback on the drift verdict.
 
 The probability that an answer is correct equals its score. A wrong answer gets feedback in 30 of 100 cases, a
 correct one `ratio` times as often. The project's rule is compared with two others: unweighted feedback, and
@@ -94,7 +94,7 @@ def at_its_word(world: FeedbackWorld, seed: int, *, weighted: bool) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.feedback_bias", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.feedback_bias", description=__doc__)
     parser.add_argument("--windows", type=int, default=500, help="windows of each cell (default: 500)")
     seeds = range(parser.parse_args(arguments).windows)
 

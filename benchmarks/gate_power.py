@@ -1,4 +1,4 @@
-"""`python -m tests.bench.gate_power`: verdicts of the gate on candidates that are equal, worse and better.
+"""`python -m benchmarks.gate_power`: verdicts of the gate on candidates that are equal, worse and better.
 
 Two models answer texts of two labels; the champion is correct in 90 of 100 cases, and they agree in 95. The
 probabilities that the candidate corrects a wrong answer, and that it spoils a correct one, differ between
@@ -52,7 +52,7 @@ def outcomes(candidate: Candidate, count: int, rng: np.random.Generator) -> tupl
     lost = (candidate.disagreement - candidate.difference) / 2 / candidate.accuracy
     repaired, spoilt = rng.beta(2 * won, 2 * (1 - won), count), rng.beta(0.5 * lost, 0.5 * (1 - lost), count)
     right = np.where(champion, rng.random(count) >= spoilt, rng.random(count) < repaired)
-    return label, champion, right
+    return label, champion.astype(np.int64), right.astype(np.int64)
 
 
 def paired(label: Counts, champion: Counts, right: Counts) -> Counts:
@@ -68,11 +68,12 @@ def evaluation_of(sets: dict[str, tuple[Role, Counts]], resamples: int = RESAMPL
     level = Interval(0.0, 0.0, 0.0)
     results = []
     for name, (role, counts) in sets.items():
+        rows = zip(LABELS, counts, strict=True)
         difference = Difference(
             accuracy=level,
             balanced_accuracy=level,
             mcnemar_p=1.0,
-            paired={label: tuple(map(int, row)) for label, row in zip(LABELS, counts, strict=True)},
+            paired={label: (int(a), int(b), int(c), int(d)) for label, (a, b, c, d) in rows},
         )
         class_texts = dict(zip(LABELS, counts.sum(axis=1).tolist(), strict=True))
         figures = replace(of_base.candidate.figures, class_texts=class_texts)
@@ -136,7 +137,7 @@ def _row(name: str, answers: Sequence[Answer]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the requested table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.gate_power", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate_power", description=__doc__)
     parser.add_argument("--draws", type=int, default=500, help="evaluations of each cell (default: 500)")
     parser.add_argument(
         "--resamples", type=int, default=RESAMPLES, help="draws of an interval (default: 10000)"

@@ -27,14 +27,14 @@ import numpy as np
 import psutil
 import uvloop
 
+from benchmarks import fairness, in_process
+from benchmarks.load import Outcome, closed_loop, get_rate
+from benchmarks.overload import Flood, flood
+from benchmarks.texts import mixed
 from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
 from serve_app.model.scorer import Encoded
-from tests.bench import fairness, in_process
-from tests.bench.load import Outcome, closed_loop, get_rate
-from tests.bench.overload import Flood, flood
-from tests.bench.texts import mixed
 from tests.labelled import labelled_texts
 from train.prediction_log.reader import Log, Window
 from train.prediction_log.summary import summarise
@@ -43,7 +43,7 @@ CONNECTIONS = 32
 OVERLOAD_TURNS, OVERLOAD_S = 5, 30.0
 SERVICE_TURNS, SERVICE_TURN_S, SETTLE_S = 12, 6.0, 3.0
 CAPTURE_TURNS, CAPTURE_TURN_S = 10, 7.0
-_ALONE = "tests.bench.alone"
+_ALONE = "benchmarks.alone"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Row:
 
 def main() -> int:
     """Run the selected benchmarks; return 0 regardless of the results, since a benchmark is not a test."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", default=["model", "service", "peer", "proxy", "overload"])
     parser.add_argument("--texts", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=20, help="of each run of a closed loop")
@@ -111,7 +111,7 @@ class Bench:
         items, forward = self.items, self.classifier.forward
         padded, eager = in_process.padded(self.plain), partial(self.classifier.logits, eager=True)
         coarse = Classifier(self.bundle, threads=self.threads, dtype="bfloat16").forward
-        cases: dict[str, tuple[Callable[..., object], list[list[Encoded]]]] = {
+        cases: dict[str, tuple[Callable[[Sequence[Encoded]], object], list[Sequence[Encoded]]]] = {
             "padded, arrival order, batches of 32": (padded, in_process.cut(items, 32)),
             "padded, windows of 32 by length, batches of 8": (
                 padded,
@@ -175,7 +175,7 @@ class Bench:
 
     def peer(self) -> Iterator[Row]:
         """Compare this batcher with @serve.batch, both behind HAProxy."""
-        apps = {"ours": "serve_app.app:app", "@serve.batch": "tests.bench.peer:app"}
+        apps = {"ours": "serve_app.app:app", "@serve.batch": "benchmarks.peer:app"}
         seen = self._in_turn({name: partial(_running, import_path=path) for name, path in apps.items()})
         ours, theirs = (statistics.mean(outcome.rate for outcome in seen[name]) for name in apps)
         yield Row(
@@ -346,7 +346,7 @@ class Bench:
             yield Row("  the same after 100 single texts: refused", str(outcome.failures), None, "0")
             yield from self._next_to_bulk(plan, short, long)
             yield from self._large_requests(plan)
-            rates = {}
+            rates: dict[int, list[float]] = {}
             for connections in (32, 128, 32, 128, 32, 128):
                 rates.setdefault(connections, []).append(
                     self._loop(plan, connections=connections, seconds=8).rate
@@ -362,7 +362,8 @@ class Bench:
     def _next_to_bulk(self, plan: Plan, short: Sequence[str], long: Sequence[str]) -> Iterator[Row]:
         """Measure short texts at 10 per second, alone and next to a client with requests of 64 long texts."""
         seconds = self.seconds / 2
-        alone, beside = [], {"bulk": [], "": []}
+        alone: list[fairness.Seen] = []
+        beside: dict[str, list[tuple[fairness.Seen, fairness.Seen]]] = {"bulk": [], "": []}
         for _ in range(3):
             alone.append(uvloop.run(fairness.open_loop(plan.url, short, per_s=10, seconds=seconds)))
             for priority, seen in beside.items():

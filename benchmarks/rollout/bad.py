@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.rollout.models import CANARIES, slowness
 from cluster.rollout.plan import Tolerances
 from cluster.rollout.state import RolloutState
 from examples.canary_rollout.harness import QUICK, Harness, running_service
 from examples.canary_rollout.timeline import within
-from tests.bench.rollout.models import CANARIES, slowness
 
 PLAN = QUICK.model_copy(update={"tolerances": Tolerances(latency_factor=2)})
 

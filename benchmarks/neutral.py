@@ -1,4 +1,4 @@
-"""`python -m tests.bench.neutral --data DATA_DIR`: shares of answers by SENTIMENT_NEUTRAL_BELOW.
+"""`python -m benchmarks.neutral --data DATA_DIR`: shares of answers by SENTIMENT_NEUTRAL_BELOW.
 
 Positive and negative texts are those that the settings hold out; neutral texts are those whose label the
 settings drop, which no training reads. The everyday test set is evaluated too.

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.capture_faults`: loss from the prediction log by an S3 outage, kill -9 and shutdown.
+"""`python -m benchmarks.capture_faults`: loss from the prediction log by an S3 outage, kill -9 and shutdown.
 
 One service captures into S3 (moto over HTTP, in this process) and receives about 80 requests per second:
 
@@ -30,9 +30,9 @@ import psutil
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from benchmarks.http import Connection
 from loadtest.synthetic_texts import invent
 from serve_app.dev_server.launcher import Plan, free_port, serving
-from tests.bench.http import Connection
 from tests.no_account import INVENTED
 from train.prediction_log.reader import Log
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.bench.http import Answer, Connection
+from benchmarks.http import Answer, Connection
 
 RAMP_S = 1.0
 """Seconds at the start of a run that do not count towards its rate."""

@@ -1,4 +1,4 @@
-"""CPU time of a replica per text that capture costs: `python -m tests.bench.capture_cost`.
+"""CPU time of a replica per text that capture costs: `python -m benchmarks.capture_cost`.
 
 The CPU time of this process is measured, not elapsed time: it is valid on a machine that others use.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.log_memory`: time and memory of reading and joining 1 and 10 million rows.
+"""`python -m benchmarks.log_memory`: time and memory of reading and joining 1 and 10 million rows.
 
 The log is generated: one text per request, over ten days and two versions. Every fourth row has feedback;
 one in twenty of these reports is repeated, and one in fifty is contradicted by another. Each measurement runs

@@ -1,4 +1,4 @@
-"""Replica in a separate process, configured as in Serve, without Ray: `python -m tests.bench.alone PORT`."""
+"""Replica in a separate process, configured as in Serve, without Ray: `python -m benchmarks.alone PORT`."""
 
 import asyncio
 import sys

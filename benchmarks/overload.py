@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from tests.bench.http import Connection
+from benchmarks.http import Connection
 
 MOST_OPEN = 1000
 """Maximum number of open requests of the generator; further ones are counted, not sent."""

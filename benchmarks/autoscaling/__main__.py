@@ -1,4 +1,4 @@
-"""Autoscaling by two policies: `python -m tests.bench.autoscaling --plot FILE --json FILE`.
+"""Autoscaling by two policies: `python -m benchmarks.autoscaling --plot FILE --json FILE`.
 
 The cluster consists of one head without CPUs and up to six worker raylets with a nominal GPU each, which
 Ray's autoscaler v2 starts and ends. Each worker runs one replica, behind one HAProxy with direct ingress.
@@ -26,14 +26,14 @@ import httpx
 import psutil
 import yaml
 
+from benchmarks.autoscaling import fake_nodes
+from benchmarks.autoscaling.timeline import Pods, Request, Run, plot, table
 from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.manifests.serve_config import scaling
-from cluster.rollout.targets.serve_api import ServeTarget
+from cluster.rollout.targets.serve_config import override
 from loadtest.synthetic_texts import invent
 from serve_app.app import DEPLOYMENT
 from serve_app.dev_server.launcher import CONFIG, ROOT, Plan, free_port, serving
-from tests.bench.autoscaling import fake_nodes
-from tests.bench.autoscaling.timeline import Pods, Request, Run, plot, table
 
 MOST_PODS = 6
 AIMS = PolicyConfig(up_window_s=4, down_window_s=15, step_s=8)
@@ -53,7 +53,7 @@ _POLICIES: dict[str, dict[str, Any]] = {
 def main() -> int:
     """Run both policies; return 0 regardless of the results, since a benchmark is not a test."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.bench.autoscaling",
+        prog="python -m benchmarks.autoscaling",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -68,7 +68,7 @@ def main() -> int:
             port=free_port(),
             dashboard_port=free_port(),
             cpus=0,
-            import_path="tests.bench.autoscaling.paced:app",
+            import_path="benchmarks.autoscaling.paced:app",
             ray_options=fake_nodes.options(folder, most_pods=MOST_PODS),
             # Every node has the same address here, so only one node can listen on the port.
             config={"proxy_location": "HeadOnly", "applications": [_application(policies[0])]},
@@ -113,12 +113,12 @@ def _autoscaling(policy: str) -> dict[str, Any]:
 def _run(plan: Plan, policy: str, folder: Path) -> Run:
     """Run one policy under the load, from one pod to the end of the course."""
     with httpx.Client(timeout=20) as client:
-        ServeTarget(plan.dashboard, client=client)._change({"autoscaling_config": _autoscaling(policy)})
+        _set_policy(client, plan, policy)
         _tell(f"{policy}: waiting for one pod")
         _wait_for_one(client, plan)
         texts, out, log = folder / "texts.txt", folder / "requests.jsonl", folder / "load.log"
         texts.write_text("\n".join(_short_texts()))
-        command = [sys.executable, "-m", "tests.bench.autoscaling.ramp", f"--host={plan.url}", f"--out={out}"]
+        command = [sys.executable, "-m", "benchmarks.autoscaling.ramp", f"--host={plan.url}", f"--out={out}"]
         command += [f"--points={json.dumps(COURSE)}", f"--texts={texts}"]
         pods = []
         began, began_s = time.time(), time.monotonic()
@@ -138,6 +138,16 @@ def _run(plan: Plan, policy: str, folder: Path) -> Run:
         for line in map(json.loads, out.read_text().splitlines())
     ]
     return Run(policy, requests, pods)
+
+
+def _set_policy(client: httpx.Client, plan: Plan, policy: str) -> None:
+    """Deploy the application again with the options of another policy."""
+    url = f"{plan.dashboard}/api/serve/applications/"
+    details = client.get(url).raise_for_status().json()
+    application = details["applications"]["sentiment"]["deployed_app_config"]
+    override(application, DEPLOYMENT, {"autoscaling_config": _autoscaling(policy)})
+    kept = {name: details[name] for name in ("proxy_location", "http_options") if details.get(name)}
+    client.put(url, json={**kept, "applications": [application]}).raise_for_status()
 
 
 def _wait_for_one(client: httpx.Client, plan: Plan) -> None:

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.rollout import controllers
 from cluster.rollout.journal.file import FileJournal
 from cluster.rollout.state import Rollout, RolloutState
 from examples.canary_rollout.harness import Harness, running_service
 from examples.canary_rollout.models import version_of_builtin
 from examples.canary_rollout.timeline import within
-from tests.bench.rollout import controllers
 
 ALONE_S = 15.0
 _PATIENCE_S = 200.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench.rollout import bad, code, killed, loading, replica, scaled
+from benchmarks.rollout import bad, code, killed, loading, replica, scaled
 
 PARTS = {
     "bad": bad.run,
@@ -18,7 +18,7 @@ PARTS = {
 
 def main() -> int:
     """Run one part; return 0 regardless of the results, since it is not a test."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.rollout", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rollout", description=__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("names", nargs="*", help="of `bad`: these canaries alone")
     parser.add_argument("--replicas", type=int, default=4)

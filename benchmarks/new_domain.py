@@ -1,4 +1,4 @@
-"""`python -m tests.bench.new_domain --data DATA_DIR --work DIR`: fine-tuning for a new domain.
+"""`python -m benchmarks.new_domain --data DATA_DIR --work DIR`: fine-tuning for a new domain.
 
 The built-in model was trained on every available training set, so the champion is a model that was trained
 only on film reviews. It is fine-tuned on one half of the other set, together with some film sentences, and

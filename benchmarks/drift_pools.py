@@ -52,7 +52,8 @@ class Pool:
     @property
     def answers(self) -> npt.NDArray[np.int64]:
         """Return the index of each text's predicted label."""
-        return self.logits.argmax(axis=1)
+        answers: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
+        return answers
 
 
 def joined(pools: Sequence[Pool]) -> Pool:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.slo_verdict`: how often the load test's verdict is PASS, by behavior of the service.
+"""`python -m benchmarks.slo_verdict`: how often the load test's verdict is PASS, by behavior of the service.
 
 Each run is one measured window with its own seed: the load generator's arrival schedule, a simulated pod that
 processes its requests in sequence, and the verdict's code on the answers.
@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 from loadtest.response_check import ResponseCheck
 from loadtest.results import MeasurementWindow, Sample, observe
@@ -57,7 +58,7 @@ SERVICES = (
     World("works off 420 a minute", capacity=420),
     World("is sent 70 % of the schedule", unsent=0.3),
 )
-LOADS: tuple[dict[str, object], ...] = (
+LOADS: tuple[dict[str, Any], ...] = (
     {},
     {"duration_s": 20.0},
     {"pods": 4},
@@ -103,7 +104,7 @@ def _served(world: World, sent_due_s: Iterable[float], chance: random.Random) ->
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.slo_verdict", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.slo_verdict", description=__doc__)
     parser.add_argument(
         "--runs", type=int, default=300, metavar="N", help="windows of each cell (default: %(default)s)"
     )

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.drift_memory`: time and memory of `train drift` for 1 and 10 million rows.
+"""`python -m benchmarks.drift_memory`: time and memory of `train drift` for 1 and 10 million rows.
 
 Every generated row has a text, and every hundredth has feedback. The first line, for a thousand rows, shows
 the memory of the model and the libraries.
@@ -41,7 +41,7 @@ _TEXTS = 2_000
 
 def main() -> int:
     """Generate the logs, run the drift check, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.drift_memory", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drift_memory", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 1_000_000, 10_000_000])
     options = parser.parse_args()
     print("| rows | log | seconds | most memory |\n| --- | --- | --- | --- |", flush=True)

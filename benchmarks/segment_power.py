@@ -1,4 +1,4 @@
-"""`python -m tests.bench.segment_power`: rates at which unchanged and changed segments are reported.
+"""`python -m benchmarks.segment_power`: rates at which unchanged and changed segments are reported.
 
 The simulated worlds deviate from the model of the test: a segment's share varies from day to day on the logit
 scale, all segments vary together, or some vary more than others. Sizes have a Poisson distribution, and there
@@ -86,7 +86,7 @@ def found(world: World, segments: int, windows: int, *, turned: float = 0.35, se
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print both tables."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.segment_power", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.segment_power", description=__doc__)
     parser.add_argument("--windows", type=int, default=1_000, help="windows of each cell (default: 1000)")
     windows = parser.parse_args(arguments).windows
     print("| unchanged windows that alarm | 20 segments | 200 segments |\n| --- | --- | --- |")

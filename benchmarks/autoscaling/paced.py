@@ -28,7 +28,7 @@ class PacedReplica(ClassifierReplica):
 
     def __init__(self) -> None:
         super().__init__()
-        Classifier.forward = forward  # type: ignore[method-assign]
+        Classifier.forward = forward  # type: ignore[method-assign, assignment]
         # On its own node, a serving pod shares no cores with starting pods; here it gets a higher priority
         # instead, if this user is permitted to set it.
         with suppress(PermissionError):

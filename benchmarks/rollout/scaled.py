@@ -12,12 +12,12 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.rollout import controllers
 from cluster.rollout.journal.file import FileJournal
 from examples.canary_rollout.harness import QUICK, Harness, running_service
 from examples.canary_rollout.models import version_of_builtin
 from examples.canary_rollout.periodic import repeating
 from examples.canary_rollout.timeline import within
-from tests.bench.rollout import controllers
 
 REPLICAS = (4, 2, 6)
 WATCHED_S = 15.0

@@ -1,0 +1,1 @@
+"""Benchmarks of rollouts: bad canaries, changed code, killed controllers, loading, replicas, scaling."""
