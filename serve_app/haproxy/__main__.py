@@ -2,7 +2,8 @@
 
 Ray starts the program of `RAY_SERVE_HAPROXY_BINARY_PATH` as `… -db -f CONFIG [-sf PID… -x SOCKET]`. This
 program changes CONFIG, registers with the standby (`standby.py`), and replaces itself by HAProxy, keeping its
-process id, which Ray monitors.
+process id, which Ray monitors. HAProxy leaves the actor's process group, because the raylet kills the group
+of a dead actor, and requests must not depend on the actor.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> None:
     binary = _binary()
     if "-f" in arguments:
         arguments = _prepare(binary, arguments, Path(arguments[arguments.index("-f") + 1]))
+        os.setpgid(0, 0)
     os.execv(binary, [binary, *arguments])
 
 
@@ -69,7 +71,9 @@ def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
         config.write_text(text)
     socket = admin_socket(text) or ""
     (folder / standby.CONFIG).write_text(with_admin_socket(config.read_text(), str(folder / standby.SOCKET)))
-    standby.register(folder, binary, standby.Serving(os.getpid(), os.getppid(), socket))
+    owner = os.getppid()
+    raylet = standby.parent_of(owner)
+    standby.register(folder, binary, standby.Serving(os.getpid(), owner, socket, raylet))
     return arguments
 
 

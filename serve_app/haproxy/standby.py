@@ -4,6 +4,9 @@ After three failed health checks Ray replaces the proxy actor, and the new actor
 standby's HAProxy serves until that one takes over. It has a separate admin socket, so that the health checks
 of the dead HAProxy still fail. One standby runs for each folder of HAProxy's files, and thus for each node.
 
+If the actor dies, its HAProxy continues until that of the next actor takes over, and the standby ends it if
+there will be none.
+
     python standby.py FOLDER BINARY
 """
 
@@ -13,10 +16,11 @@ import fcntl
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,8 +29,7 @@ SOCKET = "s.sock"
 _SERVING, _STANDBY, _LOCK, _LOG = "serving.json", "standby.json", "standby.lock", "standby.log"
 _DELIBERATE_S = 3.0
 """Maximum time between the ends of HAProxy and its actor if Ray stops the proxy on purpose. After a failure
-of HAProxy the actor lives until three health checks have failed, which takes longer. After a failure of the
-actor, HAProxy ends later than the actor: the raylet ends an actor's children."""
+of HAProxy the actor lives until three health checks have failed, which takes longer."""
 _SUCCESSION_S = 60.0
 """Time after the actor's end within which the HAProxy of its successor starts, if there is a successor."""
 _POLL_S = 0.1
@@ -42,11 +45,13 @@ class Serving:
         pid: Process id.
         owner: Process id of the actor that started it.
         socket: Path of its admin socket.
+        raylet: Process id of the raylet that starts the owner's successor.
     """
 
     pid: int
     owner: int
     socket: str
+    raylet: int
 
 
 def serving(folder: Path) -> Serving | None:
@@ -73,6 +78,12 @@ def register(folder: Path, binary: str, process: Serving) -> None:
         )
 
 
+def parent_of(pid: int) -> int:
+    """Return the process id of the process's parent, 0 if the process has ended."""
+    _, parent = _stat(pid)
+    return parent
+
+
 def main(folder: Path, binary: str) -> None:
     """Run the standby until HAProxy has been stopped on purpose."""
     with (folder / _LOCK).open("w") as lock:
@@ -81,9 +92,27 @@ def main(folder: Path, binary: str) -> None:
         except OSError:
             return
         while process := _read(folder / _SERVING):
-            _wait(process.pid)
+            _wait(process.pid, process.owner)
+            if _runs(process.pid) and not _wait_for_successor(folder, process):
+                return
             if _read(folder / _SERVING) == process and not _stand_in(folder, binary, process):
                 return
+
+
+def _wait_for_successor(folder: Path, process: Serving) -> bool:
+    """Wait until a HAProxy without an actor has a successor or has ended.
+
+    Returns:
+        False if there will be no successor: HAProxy has been requested to end.
+    """
+    deadline = time.monotonic() + _SUCCESSION_S
+    while _runs(process.pid) and _read(folder / _SERVING) == process:
+        if time.monotonic() > deadline or not _runs(process.raylet):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
@@ -106,13 +135,13 @@ def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
                     return False
                 starts += 1
                 child = subprocess.Popen([binary, "-db", "-dR", "-f", str(folder / CONFIG)])
-                _write(folder / _STANDBY, Serving(child.pid, os.getpid(), str(folder / SOCKET)))
+                _write(folder / _STANDBY, Serving(child.pid, os.getpid(), str(folder / SOCKET), dead.raylet))
             now = time.monotonic()
             if owner_gone_at is None and not _runs(dead.owner):
                 owner_gone_at = now
             if owner_gone_at is not None:
                 is_deliberate = not owner_failed and owner_gone_at - died_at < _DELIBERATE_S
-                if is_deliberate or now - owner_gone_at > _SUCCESSION_S:
+                if is_deliberate or now - owner_gone_at > _SUCCESSION_S or not _runs(dead.raylet):
                     return False
             successor = _read(folder / _SERVING)
             if successor and successor != dead and _is_haproxy(successor.pid, folder):
@@ -129,31 +158,37 @@ def _stand_in(folder: Path, binary: str, dead: Serving) -> bool:
         (folder / _STANDBY).unlink(missing_ok=True)
 
 
-def _wait(pid: int) -> None:
-    """Wait until the process has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    except OSError:  # an older kernel, or a container runtime that does not allow it
-        while _runs(pid):
-            time.sleep(_POLL_S)
-        return
-    try:
+def _wait(*pids: int) -> None:
+    """Wait until one of the processes has ended."""
+    with ExitStack() as stack:
         poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
+        try:
+            for pid in pids:
+                descriptor = os.pidfd_open(pid)
+                stack.callback(os.close, descriptor)
+                poll.register(descriptor, select.POLLIN)
+        except ProcessLookupError:
+            return
+        except OSError:  # an older kernel, or a container runtime that does not allow it
+            while all(_runs(pid) for pid in pids):
+                time.sleep(_POLL_S)
+            return
         poll.poll()
-    finally:
-        os.close(descriptor)
 
 
 def _runs(pid: int) -> bool:
     """Return whether the process exists and has not ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
+    state, _ = _stat(pid)
     return state not in ("Z", "X")
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """Return state and parent of the process, "X" and 0 if there is none."""
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "X", 0
+    return state, int(parent)
 
 
 def _is_haproxy(pid: int, folder: Path) -> bool:

@@ -6,13 +6,14 @@ import os
 import re
 import resource
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -85,7 +86,10 @@ def running_replica(host: str) -> Iterator[int]:
 
 
 class Actor:
-    """Proxy actor whose HAProxy listens on `port` with its files in `folder`."""
+    """Proxy actor whose HAProxy listens on `port` with its files in `folder`.
+
+    It leads a process group, as Ray's workers do, and its parent has the raylet's role.
+    """
 
     def __init__(self, folder: Path, port: int, **environment: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -93,6 +97,7 @@ class Actor:
         known = {"RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY), "HAPROXY_PYTHON": sys.executable}
         self.process = subprocess.Popen(
             [sys.executable, str(ACTOR), str(folder), *map(str, (port, free_port(), free_port()))],
+            process_group=0,
             env={**os.environ, **ONE_HOP, **known, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -121,8 +126,11 @@ class Actor:
         self.process.stdout.close()
 
     def kill(self) -> None:
+        """Kill the actor, and then what is left of its process group, as the raylet does."""
         self.process.kill()
         self.process.communicate()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -257,6 +265,7 @@ def test_a_proxy_actor_that_dies_takes_no_request_with_it(actors: Callable[..., 
     with Client(actor.url) as client:
         until(lambda: client.answers > 10)
         actor.kill()
+        assert psutil.Process(actor.haproxy).status() != psutil.STATUS_ZOMBIE
         successor = actors()
         successor.serve(replica)
         answers = client.answers
@@ -268,7 +277,7 @@ def test_a_proxy_actor_that_dies_takes_no_request_with_it(actors: Callable[..., 
 def test_haproxy_that_ends_with_its_actor_is_replaced_until_a_successor_comes(
     actors: Callable[..., Actor], replica: int
 ) -> None:
-    """Kill the actor and its HAProxy, since the raylet ends the children of a killed actor."""
+    """Kill the actor and its HAProxy, as the kernel does when it has no memory left."""
     actor = actors()
     actor.serve(replica)
     with Client(actor.url) as client:
@@ -286,6 +295,30 @@ def test_haproxy_that_ends_with_its_actor_is_replaced_until_a_successor_comes(
         answers = client.answers
         until(lambda: client.answers > answers + 10)
     assert client.statuses == []
+
+
+def test_haproxy_ends_when_its_raylet_is_gone(tmp_path: Path, replica: int) -> None:
+    """Kill the actor and its parent: nobody can start a successor, and the port must become free."""
+    port = free_port()
+    command = [sys.executable, str(ACTOR), str(tmp_path), *map(str, (port, free_port(), free_port()))]
+    environment = {"RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY), "HAPROXY_PYTHON": sys.executable}
+    with subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command],
+        env={**os.environ, **ONE_HOP, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as raylet:
+        assert raylet.stdout is not None
+        assert int(raylet.stdout.readline())
+        (actor,) = psutil.Process(raylet.pid).children()
+        try:
+            raylet.kill()
+            actor.kill()
+            until(lambda: of(tmp_path) == [])
+        finally:
+            for process in of(tmp_path):
+                process.kill()
 
 
 def test_a_proxy_that_is_stopped_leaves_nothing(actors: Callable[..., Actor], replica: int) -> None:
