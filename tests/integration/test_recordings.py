@@ -114,7 +114,7 @@ def test_a_recording_that_computes_other_logits_is_refused(
         {"digest": "0" * 64},
         {"dtype": "auto"},
         {"base": {"vocab.txt": "0" * 64}},
-        {"fastest": "torch.bfloat16"},
+        {"fastest": "torch.float16"},
         {"versions": {"torch": "0.0.1", "transformers": "5.0.0", "tokenizers": "0.1"}},
         {"cpu": {"machine": "x86_64", "avx512_bf16": "True"}},
         {"code": "0" * 64},
