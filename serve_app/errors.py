@@ -1,31 +1,31 @@
 """Error classes of the service, each with its HTTP status.
 
-    ServiceError              500  an error without a class of its own
-    ├── BadJson               400  the body is not JSON
-    ├── BadEncoding           400  the body cannot be decompressed with its Content-Encoding
-    ├── Unauthorized          401  no API key, or an unknown one
-    ├── NotFound              404  no such route, or a model that is not the live one
-    ├── NotAcceptable         406  no media type of the Accept header is supported
-    ├── SlowUpload            408  the deadline passed during the upload
-    ├── TooLarge              413  over a limit (bytes, texts, characters)
-    ├── UnsupportedMedia      415  the content type or content encoding is not supported
-    ├── Invalid               422  JSON of the wrong shape; `fields` lists the faults
-    ├── UnprocessableTextError 422 the model or its tokenizer fails on one text
-    ├── RetryLaterError       429  refused for now; `retry_after_s` is when to retry
-    │   ├── QueueFull         429  the queue is full
-    │   └── KeyRateExceeded   429  an API key is over its request rate
-    ├── ClientGone            499  the client closed the connection during its upload
-    ├── ModelFailure          500  the forward pass failed
-    ├── NotReady              503  no model is loaded yet, or the replica is shutting down
-    ├── DeadlineExceeded      504  the request's deadline passed
-    ├── SettingsError         500  an invalid setting; raised at the start, not by requests
-    ├── LogUnavailable        503  the prediction log could not be written; not raised by requests
-    └── BundleError           500  a fault of the model artifact, not of a request
-        ├── BundleNotFound         no artifact at the URI
-        ├── BundleInvalid          the artifact cannot be read as a bundle
-        ├── DigestMismatch         a file differs from its recorded checksum
-        ├── UnsafeArtifact         loading could run code, or read outside the folder
-        └── StoreUnavailable  503  S3, the model hub or the disk failed
+    ServiceError                         500  an error without a class of its own
+    ├── BadJsonError                     400  the body is not JSON
+    ├── BadEncodingError                 400  the body cannot be decompressed with its Content-Encoding
+    ├── UnauthorizedError                401  no API key, or an unknown one
+    ├── NotFoundError                    404  no such route, or a model that is not the live one
+    ├── NotAcceptableError               406  no media type of the Accept header is supported
+    ├── SlowUploadError                  408  the deadline passed during the upload
+    ├── PayloadTooLargeError             413  over a limit (bytes, texts, characters)
+    ├── UnsupportedMediaTypeError        415  the content type or content encoding is not supported
+    ├── InvalidRequestError              422  JSON of the wrong shape; `fields` lists the faults
+    ├── UnprocessableTextError           422  the model or its tokenizer fails on one text
+    ├── RetryLaterError                  429  refused for now; `retry_after_s` is when to retry
+    │   ├── QueueFullError               429  the queue is full
+    │   └── KeyRateExceededError         429  an API key is over its request rate
+    ├── ClientDisconnectedError          499  the client closed the connection during its upload
+    ├── ModelFailureError                500  the forward pass failed
+    ├── NotReadyError                    503  no model is loaded yet, or the replica is shutting down
+    ├── DeadlineExceededError            504  the request's deadline passed
+    ├── SettingsError                    500  an invalid setting; raised at the start, not by requests
+    ├── LogUnavailableError              503  the prediction log could not be written; not raised by requests
+    └── BundleError                      500  a fault of the model artifact, not of a request
+        ├── BundleNotFoundError               no artifact at the URI
+        ├── InvalidBundleError                the artifact cannot be read as a bundle
+        ├── ChecksumMismatchError             a file differs from its recorded checksum
+        ├── UnsafeArtifactError               loading could run code, or read outside the folder
+        └── StoreUnavailableError        503  S3, the model hub or the disk failed
 
 Errors of libraries are translated into these classes in the adapter that calls the library. A message states
 what failed, where, the value and the next step; it never holds a user's text, and of other input only an
@@ -91,7 +91,7 @@ class ServiceError(Exception):
         return {}
 
 
-class BadJson(ServiceError):
+class BadJsonError(ServiceError):
     """The body is not JSON."""
 
     status = 400
@@ -99,7 +99,7 @@ class BadJson(ServiceError):
     title = "The body is not JSON"
 
 
-class BadEncoding(ServiceError):
+class BadEncodingError(ServiceError):
     """The body cannot be decompressed with its Content-Encoding."""
 
     status = 400
@@ -107,7 +107,7 @@ class BadEncoding(ServiceError):
     title = "The body cannot be decompressed"
 
 
-class Unauthorized(ServiceError):
+class UnauthorizedError(ServiceError):
     """The request has no API key, or an unknown one.
 
     Args:
@@ -124,7 +124,7 @@ class Unauthorized(ServiceError):
         self.challenge = challenge
 
 
-class NotFound(ServiceError):
+class NotFoundError(ServiceError):
     """There is no such route, or the requested model is not the live one."""
 
     status = 404
@@ -132,7 +132,7 @@ class NotFound(ServiceError):
     title = "Not found"
 
 
-class NotAcceptable(ServiceError):
+class NotAcceptableError(ServiceError):
     """The route supports none of the media types that the request accepts."""
 
     status = 406
@@ -140,7 +140,7 @@ class NotAcceptable(ServiceError):
     title = "No accepted media type is supported"
 
 
-class SlowUpload(ServiceError):
+class SlowUploadError(ServiceError):
     """The deadline passed during the upload: the client was slow (504: the service was slow)."""
 
     status = 408
@@ -148,7 +148,7 @@ class SlowUpload(ServiceError):
     title = "The body did not arrive in time"
 
 
-class TooLarge(ServiceError):
+class PayloadTooLargeError(ServiceError):
     """The request exceeds a limit on bytes, texts, or characters of one text."""
 
     status = 413
@@ -156,7 +156,7 @@ class TooLarge(ServiceError):
     title = "The request is over a limit"
 
 
-class UnsupportedMedia(ServiceError):
+class UnsupportedMediaTypeError(ServiceError):
     """The route does not support the content type or the content encoding."""
 
     status = 415
@@ -164,7 +164,7 @@ class UnsupportedMedia(ServiceError):
     title = "The content type is not supported"
 
 
-class Invalid(ServiceError):
+class InvalidRequestError(ServiceError):
     """The body is JSON, but not of the shape that the route expects.
 
     Args:
@@ -218,7 +218,7 @@ class UnprocessableTextError(ServiceError):
 
     @property
     def members(self) -> Mapping[str, object]:
-        """Return `errors` with the text's location and fault, as for `Invalid`."""
+        """Return `errors` with the text's location and fault, as for `InvalidRequestError`."""
         return {"errors": [{"field": self.field, "message": str(self)}]}
 
 
@@ -244,21 +244,21 @@ class RetryLaterError(ServiceError):
         return {"retry_after_s": self.retry_after_s}
 
 
-class QueueFull(RetryLaterError):
+class QueueFullError(RetryLaterError):
     """The queue is full."""
 
     type = "queue-full"
     title = "The service is at capacity"
 
 
-class KeyRateExceeded(RetryLaterError):
+class KeyRateExceededError(RetryLaterError):
     """The API key is over its request rate."""
 
     type = "key-rate-exceeded"
     title = "The API key is over its request rate"
 
 
-class ClientGone(ServiceError):
+class ClientDisconnectedError(ServiceError):
     """The client closed the connection during its upload; the response is not read."""
 
     status = 499
@@ -266,7 +266,7 @@ class ClientGone(ServiceError):
     title = "The client closed the connection"
 
 
-class ModelFailure(ServiceError):
+class ModelFailureError(ServiceError):
     """The forward pass failed, for all requests in the batch."""
 
     status = 500
@@ -274,7 +274,7 @@ class ModelFailure(ServiceError):
     title = "The model failed"
 
 
-class NotReady(ServiceError):
+class NotReadyError(ServiceError):
     """No model is loaded yet, or the replica is shutting down."""
 
     status = 503
@@ -282,7 +282,7 @@ class NotReady(ServiceError):
     title = "The service is not ready"
 
 
-class DeadlineExceeded(ServiceError):
+class DeadlineExceededError(ServiceError):
     """The request's deadline passed before the response was ready."""
 
     status = 504
@@ -297,7 +297,7 @@ class SettingsError(ServiceError):
     title = "A setting is not valid"
 
 
-class LogUnavailable(ServiceError):
+class LogUnavailableError(ServiceError):
     """The prediction log could not be written to its folder or bucket; a retry may succeed."""
 
     status = 503
@@ -312,35 +312,35 @@ class BundleError(ServiceError):
     title = "The model artifact cannot be used"
 
 
-class BundleNotFound(BundleError):
+class BundleNotFoundError(BundleError):
     """There is no model artifact at the URI."""
 
     type = "bundle-not-found"
     title = "The model artifact was not found"
 
 
-class BundleInvalid(BundleError):
+class InvalidBundleError(BundleError):
     """The artifact exists, but cannot be read as a bundle."""
 
     type = "bundle-invalid"
     title = "The model artifact is not valid"
 
 
-class DigestMismatch(BundleError):
+class ChecksumMismatchError(BundleError):
     """A file's SHA-256 is not the recorded one: damaged, replaced, or recorded for another version."""
 
     type = "digest-mismatch"
     title = "The model artifact differs from its checksum"
 
 
-class UnsafeArtifact(BundleError):
+class UnsafeArtifactError(BundleError):
     """Loading the artifact could run code (pickled weights, remote code) or read outside its folder."""
 
     type = "unsafe-artifact"
     title = "The model artifact is not safe to load"
 
 
-class StoreUnavailable(BundleError):
+class StoreUnavailableError(BundleError):
     """S3, the model hub or the local disk failed; a retry may succeed."""
 
     status = 503

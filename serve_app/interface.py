@@ -140,16 +140,16 @@ class Service(Protocol):
 
     @property
     def live(self) -> LiveModel:
-        """Return the model that answers now. Raises NotReady before the first is loaded."""
+        """Return the model that answers now. Raises NotReadyError before the first is loaded."""
 
     @property
     def status(self) -> ReplicaStatus:
-        """Return this replica's status in a rollout. Raises NotReady before the first model is loaded."""
+        """Return this replica's status in a rollout. Raises NotReadyError before the first model."""
 
     def check_room(
         self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
     ) -> None:
-        """Raise QueueFull or NotReady if a request would be refused regardless of its body.
+        """Raise QueueFullError or NotReadyError if a request would be refused regardless of its body.
 
         Args:
             tenant: Sender of the request, see `classify`.
@@ -158,7 +158,7 @@ class Service(Protocol):
         """
 
     def check_health(self) -> None:
-        """Raise ModelFailure or NotReady if the replica is not healthy."""
+        """Raise ModelFailureError or NotReadyError if the replica is not healthy."""
 
     async def classify(
         self, texts: Sequence[str], *, deadline: float, tenant: str = "", priority: Priority | None = None
@@ -174,10 +174,10 @@ class Service(Protocol):
                 into one batch.
 
         Raises:
-            QueueFull: The queue is full.
-            TooLarge: The request has more texts or tokens than the queue can hold.
-            DeadlineExceeded: The deadline passed.
+            QueueFullError: The queue is full.
+            PayloadTooLargeError: The request has more texts or tokens than the queue can hold.
+            DeadlineExceededError: The deadline passed.
             UnprocessableTextError: The model fails on one of the texts.
-            ModelFailure: The forward pass failed.
-            NotReady: No model is loaded.
+            ModelFailureError: The forward pass failed.
+            NotReadyError: No model is loaded.
         """

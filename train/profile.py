@@ -117,7 +117,7 @@ def profile_texts(
         unknown_token: Id `unk_token_id` of the tokenizer.
 
     Raises:
-        BundleInvalid: The model has no head whose input alone determines the logits.
+        InvalidBundleError: The model has no head whose input alone determines the logits.
     """
     encoded = classifier.preprocess(texts)
     logits, embeddings = ask(classifier, encoded)
@@ -140,7 +140,7 @@ def ask(classifier: "Classifier", encoded: Sequence["Encoded"]) -> tuple[Floats,
         embeddings: float32 (texts, hidden), inputs of the classification head.
 
     Raises:
-        BundleInvalid: The model has no head whose input alone determines the logits.
+        InvalidBundleError: The model has no head whose input alone determines the logits.
     """
     logits, embeddings = [], []
     for begin in range(0, len(encoded), _BATCH_TEXTS):

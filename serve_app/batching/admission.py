@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from serve_app.errors import QueueFull
+from serve_app.errors import QueueFullError
 
 Priority = Literal["interactive", "bulk"]
 """Interactive requests are served first. Bulk requests use the remaining capacity and may wait longer."""
@@ -105,7 +105,7 @@ class Admission:
     def check_room(
         self, forecast: QueueForecast, *, items: int, tokens: int, priority: Priority, now: float
     ) -> None:
-        """Raise QueueFull, with the seconds until a retry, if a request may not join the queue.
+        """Raise QueueFullError, with the seconds until a retry, if a request may not join the queue.
 
         A request of any size may join if no request of its class is queued.
 
@@ -117,7 +117,7 @@ class Admission:
             now: Seconds of a monotonic clock.
 
         Raises:
-            QueueFull: A limit would be exceeded.
+            QueueFullError: A limit would be exceeded.
         """
         limits, wait_s = self._limits, forecast.wait_s
         if priority == "interactive":
@@ -141,7 +141,7 @@ class Admission:
         if priority == "interactive":
             self._remember(refused=True)
         retry_after_s = max(wait_s, 0.001)
-        raise QueueFull(f"the queue is full: {reason}; retry in {retry_after_s:.1f} s", retry_after_s)
+        raise QueueFullError(f"the queue is full: {reason}; retry in {retry_after_s:.1f} s", retry_after_s)
 
     def joined(self, priority: Priority) -> None:
         """Record that a request has joined the queue."""

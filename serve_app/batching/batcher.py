@@ -33,11 +33,11 @@ from serve_app.batching.isolation import isolate
 from serve_app.batching.niceness import raise_niceness
 from serve_app.batching.scheduler import Batch, BatchScheduler
 from serve_app.errors import (
-    DeadlineExceeded,
-    ModelFailure,
-    NotReady,
+    DeadlineExceededError,
+    ModelFailureError,
+    NotReadyError,
+    PayloadTooLargeError,
     ServiceError,
-    TooLarge,
     UnprocessableTextError,
 )
 
@@ -140,8 +140,8 @@ class Batcher(Generic[Item, Result]):
             max_tokens: Maximum number of tokens that the request may have.
 
         Raises:
-            QueueFull: A limit is reached; holds the computed seconds until a retry.
-            NotReady: The batcher is closed.
+            QueueFullError: A limit is reached; holds the computed seconds until a retry.
+            NotReadyError: The batcher is closed.
         """
         with self._wake:
             priority = priority or self._scheduler.priority_of(max_tokens)
@@ -170,16 +170,16 @@ class Batcher(Generic[Item, Result]):
             One result per item, in their order, with times.
 
         Raises:
-            QueueFull: The queue is full; nothing was queued.
-            TooLarge: The request has more texts or tokens than the queue can hold.
-            DeadlineExceeded: The deadline passed.
+            QueueFullError: The queue is full; nothing was queued.
+            PayloadTooLargeError: The request has more texts or tokens than the queue can hold.
+            DeadlineExceededError: The deadline passed.
             UnprocessableTextError: The model fails on one of the items.
-            ModelFailure: The device failed.
-            NotReady: The batcher is closed.
+            ModelFailureError: The device failed.
+            NotReadyError: The batcher is closed.
         """
         now = self._clock()
         if deadline is not None and deadline <= now:
-            raise DeadlineExceeded("the deadline had passed before the request reached the queue")
+            raise DeadlineExceededError("the deadline had passed before the request reached the queue")
         request: _Request[Item, Result] = _Request(
             items=items,
             tenant=tenant,
@@ -193,7 +193,7 @@ class Batcher(Generic[Item, Result]):
             async with asyncio.timeout(None if deadline is None else deadline - now):
                 await request.future
         except TimeoutError as error:
-            raise DeadlineExceeded(f"no answer within {1000 * (self._clock() - now):.0f} ms") from error
+            raise DeadlineExceededError(f"no answer within {1000 * (self._clock() - now):.0f} ms") from error
         finally:
             if request.missing:
                 with self._wake:
@@ -207,18 +207,18 @@ class Batcher(Generic[Item, Result]):
         """Check that the device works.
 
         Raises:
-            ModelFailure: The latest batch and its retries failed, a device thread has died, or a batch has
-                been running for over a minute.
+            ModelFailureError: The latest batch and its retries failed, a device thread has died, or a batch
+                has been running for over a minute.
         """
         with self._wake:
             death, failure, running = self._death, self._failure, self._scheduler.running
         if death is not None:
-            raise ModelFailure(f"a device thread has died: {death!r}") from death
+            raise ModelFailureError(f"a device thread has died: {death!r}") from death
         if failure is not None:
-            raise ModelFailure(f"the latest batch and its retries failed: {failure!r}") from failure
+            raise ModelFailureError(f"the latest batch and its retries failed: {failure!r}") from failure
         longest_s = max((self._clock() - batch.begun_at for batch in running), default=0.0)
         if longest_s > _STUCK_AFTER_S:
-            raise ModelFailure(
+            raise ModelFailureError(
                 f"a batch has been running for {longest_s:.0f} s; expected at most {_STUCK_AFTER_S:.0f} s"
             )
 
@@ -252,7 +252,7 @@ class Batcher(Generic[Item, Result]):
         limits, count = self._limits, len(request.items)
         tokens = sum(item.tokens for item in request.items)
         if count > limits.max_queue_items or tokens > limits.max_queue_tokens:
-            raise TooLarge(
+            raise PayloadTooLargeError(
                 f"{count} texts with {tokens} tokens; the queue holds at most {limits.max_queue_items} texts "
                 f"and {limits.max_queue_tokens} tokens (max_queue_items, max_queue_tokens); send fewer per "
                 "request"
@@ -266,7 +266,7 @@ class Batcher(Generic[Item, Result]):
 
     def _check_room(self, tenant: str, priority: Priority, items: int, tokens: int) -> None:
         if self._closed:
-            raise NotReady("this model is being replaced or shut down; send the request again")
+            raise NotReadyError("this model is being replaced or shut down; send the request again")
         self._scheduler.check_room(tenant, priority, items=items, tokens=tokens, now=self._clock())
 
     def _serve_device(self, lane: int) -> None:
@@ -384,6 +384,8 @@ def _rejection(error: Exception, index: int) -> ServiceError:
 def _as_service_error(failure: BaseException) -> ServiceError:
     if isinstance(failure, ServiceError):
         return failure
-    error = ModelFailure(f"the model failed on a batch with this request's text: {type(failure).__name__}")
+    error = ModelFailureError(
+        f"the model failed on a batch with this request's text: {type(failure).__name__}"
+    )
     error.__cause__ = failure
     return error

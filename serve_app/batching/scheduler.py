@@ -110,7 +110,7 @@ class BatchScheduler(Generic[Request]):
         return self._running_s(now) + self._work_s(tokens, self.waiting_items)
 
     def check_room(self, tenant: str, priority: Priority, *, items: int, tokens: int, now: float) -> None:
-        """Raise QueueFull if a request of that size may not join the queue now."""
+        """Raise QueueFullError if a request of that size may not join the queue now."""
         queue = self._queues[priority]
         before_tokens = queue.tokens_before(tenant, tokens)
         share = 1.0

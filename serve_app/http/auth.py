@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from serve_app.errors import KeyRateExceeded, Unauthorized
+from serve_app.errors import KeyRateExceededError, UnauthorizedError
 from serve_app.http.api_keys import KeyRing
 from serve_app.settings import Settings
 
@@ -62,7 +62,7 @@ class Gate:
         """Return the id of a request's key, or "" if none is needed.
 
         Raises:
-            Unauthorized: The request has no key, or an unknown one.
+            UnauthorizedError: The request has no key, or an unknown one.
         """
         if not self._keys:
             return ""
@@ -77,14 +77,14 @@ class Gate:
         message = "the API key is not known; check it, or request one from the operator"
         if not given:
             message = "no API key; send Authorization: Bearer KEY or X-API-Key: KEY"
-        raise Unauthorized(message, _BASIC if browsed else "Bearer")
+        raise UnauthorizedError(message, _BASIC if browsed else "Bearer")
 
     def admit(self, scope: Scope) -> str:
         """Identify a request and count it against its key's rate.
 
         Raises:
-            Unauthorized: As for `identify`.
-            KeyRateExceeded: The key is over its rate.
+            UnauthorizedError: As for `identify`.
+            KeyRateExceededError: The key is over its rate.
         """
         key_id = self.identify(scope)
         if key_id and self._per_minute is not None:
@@ -100,7 +100,7 @@ class Gate:
         bucket.filled_at = now
         if bucket.requests < 1:
             wait_s = (1 - bucket.requests) / rate_per_s
-            raise KeyRateExceeded(
+            raise KeyRateExceededError(
                 f"this API key is over its limit of {per_minute} requests per minute and replica "
                 f"(SENTIMENT_KEY_REQUESTS_PER_MINUTE); retry in {wait_s:.1f} s",
                 wait_s,

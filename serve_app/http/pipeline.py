@@ -21,12 +21,12 @@ from starlette.types import Scope
 
 from serve_app.batching.admission import Priority
 from serve_app.errors import (
-    Invalid,
-    NotFound,
-    NotReady,
-    QueueFull,
+    InvalidRequestError,
+    NotFoundError,
+    NotReadyError,
+    PayloadTooLargeError,
+    QueueFullError,
     ServiceError,
-    TooLarge,
     UnprocessableTextError,
     excerpt,
 )
@@ -182,7 +182,7 @@ class RequestPipeline:
             key_id = self._gate.identify(scope)
             priority, body_bytes = _priority_of(headers), _decoded_bytes(headers)
             self._service.check_room(tenant=key_id, priority=priority, body_bytes=body_bytes)
-        except QueueFull as error:
+        except QueueFullError as error:
             version, request_id = self._version(), request_id_of(headers)
             self._metrics.shed(route, version=version)
             if self._access_log.takes(request_id, error.status):
@@ -198,7 +198,9 @@ class RequestPipeline:
     async def feedback(self, request: Request) -> Response:
         """Store feedback on earlier predictions."""
         if self._prediction_logger is None:
-            raise NotFound("feedback is not stored; set SENTIMENT_LOG_URI to store predictions and feedback")
+            raise NotFoundError(
+                "feedback is not stored; set SENTIMENT_LOG_URI to store predictions and feedback"
+            )
         body = await self._bodies.read(request, deadline=request.state.began + self._timeout_s(request))
         labels = self._service.live.labels
         items = await self._bodies.run(len(body), read_feedback, body, request.headers, labels)
@@ -298,7 +300,7 @@ class RequestPipeline:
     def _version(self) -> str:
         try:
             return self._service.live.version
-        except NotReady:
+        except NotReadyError:
             return ""
 
     def _timeout_s(self, request: Request) -> float:
@@ -311,18 +313,18 @@ class RequestPipeline:
             timeout_ms = math.nan
         if not 0 < timeout_ms < math.inf:
             message = f"expected milliseconds above 0, got {excerpt(given)}"
-            raise Invalid(
+            raise InvalidRequestError(
                 f"X-Request-Timeout-Ms: {message}", [{"field": "X-Request-Timeout-Ms", "message": message}]
             )
         return timeout_ms / 1000
 
     def _check_model(self, request: Request) -> None:
-        """Raise NotFound if the route names another model than the live one."""
+        """Raise NotFoundError if the route names another model than the live one."""
         if not request.path_params:
             return
         live = self._service.live
         if not request.path_params.items() <= {"name": live.name, "version": live.version}.items():
-            raise NotFound(f"the live model is {live.name!r}, version {live.version!r}")
+            raise NotFoundError(f"the live model is {live.name!r}, version {live.version!r}")
 
     def _decode(self, protocol: Protocol, body: bytes, headers: Headers) -> DecodedRequest:
         """Decode a body and check it against the limits; truncate its texts if it requests that.
@@ -336,13 +338,13 @@ class RequestPipeline:
         limits, live = self._settings, self._service.live
         decoded = protocol.decode(body, headers, limits.max_texts_per_request)
         if decoded.model not in (None, live.name):
-            raise NotFound(f"the live model is {live.name!r}")
+            raise NotFoundError(f"the live model is {live.name!r}")
         for activation, place in decoded.activations.items():
             if activation != live.activation:
                 message = f"the live model supports only {live.activation!r}"
                 raise invalid([{"field": place, "message": message}])
         if not decoded.texts:
-            raise Invalid(
+            raise InvalidRequestError(
                 "no text; send at least one", [{"field": "", "message": "expected at least one text"}]
             )
         if len(decoded.texts) > limits.max_texts_per_request:
@@ -355,13 +357,13 @@ class RequestPipeline:
             decoded = replace(decoded, texts=texts)
         for index, text in enumerate(decoded.texts):
             if len(text) > limits.max_chars_per_text:
-                raise TooLarge(
+                raise PayloadTooLargeError(
                     f"{decoded.place(index)} has {len(text)} characters; expected at most "
                     f"{limits.max_chars_per_text}; shorten the text"
                 )
             if is_blank(text):
                 place, message = decoded.place(index), "expected a text that is not blank"
-                raise Invalid(f"{place}: {message}", [{"field": place, "message": message}])
+                raise InvalidRequestError(f"{place}: {message}", [{"field": place, "message": message}])
         return decoded
 
 
@@ -375,7 +377,9 @@ def _priority_of(headers: Headers) -> Priority | None:
     if given is None or given in ("interactive", "bulk"):
         return given  # type: ignore[return-value]
     message = f"expected interactive or bulk, got {excerpt(given)}"
-    raise Invalid(f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}])
+    raise InvalidRequestError(
+        f"X-Request-Priority: {message}", [{"field": "X-Request-Priority", "message": message}]
+    )
 
 
 def _headers_of(answer: PredictionBatch) -> dict[str, str]:

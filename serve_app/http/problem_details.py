@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from serve_app.errors import (
-    KeyRateExceeded,
-    NotFound,
-    QueueFull,
+    KeyRateExceededError,
+    NotFoundError,
+    QueueFullError,
     ServiceError,
-    SlowUpload,
-    Unauthorized,
+    SlowUploadError,
+    UnauthorizedError,
     excerpt,
 )
 
@@ -61,14 +61,14 @@ def problem(error: ServiceError, request_id: str) -> Response:
         **error.members,
     }
     headers = {}
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFullError):
         # The header has a resolution of 1 s; from 1 s on, rounding changes the value by at most a third.
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-    if isinstance(error, KeyRateExceeded):
+    if isinstance(error, KeyRateExceededError):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
-    if isinstance(error, SlowUpload):
+    if isinstance(error, SlowUploadError):
         headers["connection"] = "close"  # the rest of the body is not read
-    if isinstance(error, Unauthorized):
+    if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = error.challenge
     return JSONResponse(body, error.status, headers, media_type=_MEDIA_TYPE)
 
@@ -78,7 +78,7 @@ async def refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     request_id = request.state.id
     operation = excerpt(f"{request.method} {request.url.path}")
-    refusal = NotFound(f"{operation} has no route; see /docs for the available routes")
+    refusal = NotFoundError(f"{operation} has no route; see /docs for the available routes")
     if error.status_code == 404:
         return problem(refusal, request_id)
     body = {

@@ -11,7 +11,14 @@ from typing import ParamSpec, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from serve_app.errors import BadEncoding, ClientGone, SlowUpload, TooLarge, UnsupportedMedia, excerpt
+from serve_app.errors import (
+    BadEncodingError,
+    ClientDisconnectedError,
+    PayloadTooLargeError,
+    SlowUploadError,
+    UnsupportedMediaTypeError,
+    excerpt,
+)
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -46,26 +53,28 @@ class BodyReader:
             deadline: Deadline of the upload on the clock of `time.monotonic`; the upload always has 0.1 s.
 
         Raises:
-            TooLarge: The body is over the limit; the rest is not read.
-            UnsupportedMedia: The content encoding is not gzip or deflate.
-            BadEncoding: The body cannot be decompressed.
-            SlowUpload: The deadline passed during the upload.
-            ClientGone: The client disconnected during the upload.
+            PayloadTooLargeError: The body is over the limit; the rest is not read.
+            UnsupportedMediaTypeError: The content encoding is not gzip or deflate.
+            BadEncodingError: The body cannot be decompressed.
+            SlowUploadError: The deadline passed during the upload.
+            ClientDisconnectedError: The client disconnected during the upload.
         """
         encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
         if encoding != "identity" and encoding not in _FORMATS:
-            raise UnsupportedMedia(
+            raise UnsupportedMediaTypeError(
                 f"content encoding {excerpt(encoding)} is not supported; send gzip, deflate or no compression"
             )
         try:
             async with asyncio.timeout(max(_MIN_UPLOAD_S, deadline - time.monotonic())):
                 body = await self._receive(request)
         except TimeoutError:
-            raise SlowUpload(
+            raise SlowUploadError(
                 "the upload was not complete at the deadline; send it faster, or raise X-Request-Timeout-Ms"
             ) from None
         except ClientDisconnect:
-            raise ClientGone("the client closed the connection before it had sent its body") from None
+            raise ClientDisconnectedError(
+                "the client closed the connection before it had sent its body"
+            ) from None
         if encoding != "identity":
             body = await self._in_worker(_decompressed, body, _FORMATS[encoding], self._max_bytes)
         return body.removeprefix(_BYTE_ORDER_MARK)
@@ -113,12 +122,12 @@ def _decompressed(body: bytes, formats: tuple[int, ...], max_bytes: int) -> byte
         if len(content) > max_bytes:
             raise _over(max_bytes)
         if not stream.eof:
-            raise BadEncoding("the compressed body is incomplete; send all of it")
+            raise BadEncodingError("the compressed body is incomplete; send all of it")
         if stream.unused_data:
-            raise BadEncoding("the body has data after its compressed stream; send one stream")
+            raise BadEncodingError("the body has data after its compressed stream; send one stream")
         return content
-    raise BadEncoding("the body cannot be decompressed; compress it with the format of Content-Encoding")
+    raise BadEncodingError("the body cannot be decompressed; compress it with the format of Content-Encoding")
 
 
-def _over(max_bytes: int) -> TooLarge:
-    return TooLarge(f"the body is over {max_bytes} bytes; send fewer or shorter texts")
+def _over(max_bytes: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"the body is over {max_bytes} bytes; send fewer or shorter texts")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model.padding import Padding, places
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def plain_logits(model: PreTrainedModel, rows: Sequence[Sequence[int]], where: s
     """Return the logits of each text alone, (texts, num_labels), as transformers computes them.
 
     Raises:
-        BundleInvalid: A weight or a logit is not finite, or the model fails on one of the texts.
+        InvalidBundleError: A weight or a logit is not finite, or the model fails on one of the texts.
     """
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and not parameter.float().sum().isfinite():
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{where}: the weight {name} is not finite; the training run diverged, or the file is damaged"
             )
     logits = []
@@ -60,17 +60,17 @@ def plain_logits(model: PreTrainedModel, rows: Sequence[Sequence[int]], where: s
         try:
             logits.append(model(input_ids=torch.tensor([row], device=model.device)).logits)
         except Exception as error:  # models raise errors of any class
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{where}: the model fails on a text of {len(row)} tokens: {_first_line(error)}; check that "
                 "config.json and the tokenizer are those of the training"
             ) from error
         if logits[-1].shape != (1, model.config.num_labels):
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{where}: the logits of one text have the shape {tuple(logits[-1].shape)}, expected "
                 f"(1, {model.config.num_labels}); use a model with one row of scores per text"
             )
         if not logits[-1].isfinite().all():
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{where}: the scores of a plain text of {len(row)} tokens are not finite in {model.dtype}; "
                 "the weights are damaged, or the precision is too low; try float32"
             )
@@ -94,7 +94,7 @@ def choose_padding(
         where: Name of the model in error messages.
 
     Raises:
-        BundleInvalid: The logits differ with every padding, and even if a text runs alone again.
+        InvalidBundleError: The logits differ with every padding, and even if a text runs alone again.
     """
     config = model.config.get_text_config()
     original = config.pad_token_id
@@ -113,7 +113,7 @@ def choose_padding(
         if alike(torch.cat(parts)[places(groups, plain.device)], plain):
             return padding
     config.pad_token_id = original
-    raise BundleInvalid(
+    raise InvalidBundleError(
         f"{where}: the scores of {model.config.model_type} for the same text differ between runs or with an "
         "attention mask, so they are not reliable; use another architecture"
     )

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from serve_app.errors import BundleInvalid, BundleNotFound
+from serve_app.errors import BundleNotFoundError, InvalidBundleError
 from serve_app.model import checksums, weight_files
 
 MANIFEST = "bundle.json"
@@ -129,18 +129,18 @@ def read_manifest(folder: Path) -> BundleManifest:
     """Read `bundle.json`, without checking the files that it lists.
 
     Raises:
-        BundleNotFound: The folder or its manifest does not exist.
-        BundleInvalid: The manifest is not JSON or not valid; the message names each field.
+        BundleNotFoundError: The folder or its manifest does not exist.
+        InvalidBundleError: The manifest is not JSON or not valid; the message names each field.
     """
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleNotFound(
+        raise BundleNotFoundError(
             f"no {MANIFEST} in {folder}; check the path, or create one with write_manifest"
         ) from error
     except OSError as error:
-        raise BundleInvalid(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+        raise InvalidBundleError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     return parse_manifest(text, where=str(path))
 
 
@@ -148,12 +148,12 @@ def parse_manifest(text: bytes, *, where: str) -> BundleManifest:
     """Parse a manifest; `where` is its location in error messages.
 
     Raises:
-        BundleInvalid: The manifest is not JSON or not valid.
+        InvalidBundleError: The manifest is not JSON or not valid.
     """
     try:
         return BundleManifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleInvalid(f"{where}: {faults(error)}; create it with write_manifest") from error
+        raise InvalidBundleError(f"{where}: {faults(error)}; create it with write_manifest") from error
 
 
 def verify(folder: Path, manifest: BundleManifest, *, links_within: Path | None = None) -> None:
@@ -165,14 +165,14 @@ def verify(folder: Path, manifest: BundleManifest, *, links_within: Path | None 
         links_within: Folder that symbolic links may point into; by default `folder`.
 
     Raises:
-        UnsafeArtifact: A file is a pickle, or a link points out of the folder.
-        BundleInvalid: A file is missing, or is not listed.
-        DigestMismatch: A file differs from its recorded checksum.
+        UnsafeArtifactError: A file is a pickle, or a link points out of the folder.
+        InvalidBundleError: A file is missing, or is not listed.
+        ChecksumMismatchError: A file differs from its recorded checksum.
     """
     present = [name for name in checksums.visible_files(folder) if name != MANIFEST]
     weight_files.refuse_pickles(folder, {*present, *manifest.files})
     if unlisted := sorted(set(present) - set(manifest.files)):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{unlisted[0]} in {folder} is not listed in {MANIFEST} ({len(unlisted)} unlisted files in all); "
             "remove it, or create the manifest again"
         )
@@ -199,8 +199,9 @@ def write_manifest(
     The same folder and arguments produce the same bytes. The arguments are the manifest's fields.
 
     Raises:
-        UnsafeArtifact: The folder holds a pickle, or a link that points out of it.
-        BundleInvalid: The files or the arguments are not those of a bundle; the message names each fault.
+        UnsafeArtifactError: The folder holds a pickle, or a link that points out of it.
+        InvalidBundleError: The files or the arguments are not those of a bundle; the message names each
+            fault.
     """
     names = [file for file in checksums.visible_files(folder) if file != MANIFEST]
     weight_files.refuse_pickles(folder, names)
@@ -219,7 +220,7 @@ def write_manifest(
             code_commit=code_commit,
         )
     except ValidationError as error:
-        raise BundleInvalid(f"{folder} is not a bundle: {faults(error)}") from error
+        raise InvalidBundleError(f"{folder} is not a bundle: {faults(error)}") from error
     weight_files.check_shards(folder, names)
     checksums.refuse_escapes(folder, names)
     draft = folder / f".{MANIFEST}.{os.getpid()}"

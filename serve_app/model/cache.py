@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from serve_app.errors import BundleError, StoreUnavailable
+from serve_app.errors import BundleError, StoreUnavailableError
 
 _LOCK_TIMEOUT_S = 900.0  # longer than the download of a large model by another process
 
@@ -36,7 +36,7 @@ def keep(
 
     Raises:
         BundleError: From `fill`, or from `check` on the new content, which is then discarded.
-        StoreUnavailable: The disk failed or is full, or another process held the lock for too long.
+        StoreUnavailableError: The disk failed or is full, or another process held the lock for too long.
     """
     folder, staging = root / key, root / f"{key}.staging"
     try:
@@ -60,11 +60,11 @@ def keep(
                 raise
             return staging.replace(folder)
     except Timeout as error:
-        raise StoreUnavailable(
+        raise StoreUnavailableError(
             f"another process has held the lock {error.lock_file} for {lock_timeout_s:.0f} s; retry, or stop "
             "that process"
         ) from error
     except OSError as error:
-        raise StoreUnavailable(
+        raise StoreUnavailableError(
             f"the cache folder {root} cannot be used: {error}; free space there, or choose another folder"
         ) from error

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from serve_app.errors import BundleInvalid, DigestMismatch, UnsafeArtifact
+from serve_app.errors import ChecksumMismatchError, InvalidBundleError, UnsafeArtifactError
 
 _THREADS = 8  # hashlib releases the interpreter lock; more threads than cores only wait for the disk
 
@@ -45,7 +45,7 @@ def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of `folder/name` for each name, as 64 lowercase hex digits, in the order of `names`.
 
     Raises:
-        BundleInvalid: A file is missing or cannot be read.
+        InvalidBundleError: A file is missing or cannot be read.
     """
 
     def digest(name: str) -> str:
@@ -53,7 +53,7 @@ def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
             with (folder / name).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{folder / name} cannot be read ({error.strerror}); the folder is incomplete: copy it again"
             ) from error
 
@@ -63,11 +63,11 @@ def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def refuse_escapes(folder: Path, names: Iterable[str], *, links_within: Path | None = None) -> None:
-    """Raise `UnsafeArtifact` if a name or its link points out of `links_within` (or `folder`)."""
+    """Raise `UnsafeArtifactError` if a name or its link points out of `links_within` (or `folder`)."""
     root = (links_within or folder).resolve()
     for name in names:
         if not is_safe_name(name) or not (folder / name).resolve().is_relative_to(root):
-            raise UnsafeArtifact(
+            raise UnsafeArtifactError(
                 f"{name!r} in {folder} points out of {root}; put a copy of the file in the folder"
             )
 
@@ -81,14 +81,15 @@ def check(folder: Path, expected: Mapping[str, str], *, links_within: Path | Non
         links_within: Folder that symbolic links may point into; by default `folder`.
 
     Raises:
-        UnsafeArtifact: A name or a link points out of the folder.
-        BundleInvalid: A file is missing or cannot be read.
-        DigestMismatch: A file differs from its checksum; the message names the file and both checksums.
+        UnsafeArtifactError: A name or a link points out of the folder.
+        InvalidBundleError: A file is missing or cannot be read.
+        ChecksumMismatchError: A file differs from its checksum; the message names the file and both
+            checksums.
     """
     refuse_escapes(folder, expected, links_within=links_within)
     for name, got in sha256_files(folder, expected).items():
         if got != expected[name]:
-            raise DigestMismatch(
+            raise ChecksumMismatchError(
                 f"{name} in {folder}: expected SHA-256 {expected[name]}, got {got}; the file is damaged or "
                 "was replaced: download it again, or create the manifest again if the change is intended"
             )

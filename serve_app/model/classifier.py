@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model import lora
 from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_logits
 from serve_app.model.head import Head, heads
@@ -67,8 +67,8 @@ class Classifier(Scorer):
             packed: Whether to use the packed forward if possible; False for comparisons.
 
         Raises:
-            BundleInvalid: The files are not a sequence-classification model, do not match the manifest, or
-                the model does not pass the acceptance check.
+            InvalidBundleError: The files are not a sequence-classification model, do not match the manifest,
+                or the model does not pass the acceptance check.
         """
         if threads is not None:
             use_threads(threads)
@@ -142,7 +142,7 @@ class Classifier(Scorer):
             before the head. Both in the order of the batch.
 
         Raises:
-            BundleInvalid: The model has no head whose input alone determines the logits.
+            InvalidBundleError: The model has no head whose input alone determines the logits.
         """
         return self._read(batch, self._head)
 
@@ -157,7 +157,7 @@ class Classifier(Scorer):
             logits: (texts, num_labels), before the temperature.
 
         Raises:
-            BundleInvalid: The model has no head whose input alone determines the logits.
+            InvalidBundleError: The model has no head whose input alone determines the logits.
         """
         return self._head.logits(embeddings.to(device=self._model.device, dtype=self._model.dtype))
 
@@ -217,7 +217,7 @@ class Classifier(Scorer):
                     return head
             except (RuntimeError, TypeError, IndexError):
                 continue
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{self._model.config.model_type} has no head whose input alone determines its scores, and thus "
             "no embeddings; use an encoder such as BERT, or a decoder such as Qwen"
         )
@@ -267,33 +267,33 @@ def _load(bundle: Bundle) -> tuple[PreTrainedModel, Any]:
             **offline,
         )
         merged = lora.merge(model, bundle.folder) if bundle.base_folder is not None else frozenset()
-    except BundleInvalid:
+    except InvalidBundleError:
         raise
     except SafetensorError as error:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{bundle.uri}: the weights, {weights}/*.safetensors, are damaged or incomplete: {error}; copy "
             "or download them again"
         ) from error
     except Exception as error:  # libraries raise errors of any class for files that they cannot read
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{bundle.uri} cannot be loaded as a sequence-classification model: {error}"
         ) from error
     finally:
         transformers_logging.set_verbosity(level)
     if missing := sorted(set(loaded["missing_keys"]) - merged):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{bundle.uri} has no weights for {', '.join(missing[:4])}: it was not trained as a classifier; "
             "fine-tune it first"
         )
     odd = {name: sizes for name, *sizes in loaded["mismatched_keys"] if name not in merged}
     if odd:
         name, (stored, built) = min(odd.items())
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{bundle.uri}: the weight {name} has the shape {tuple(stored)}; expected {tuple(built)} by "
             f"config.json ({config.num_labels} labels); both files must be of the same model"
         )
     if model.config.num_labels != len(bundle.manifest.labels):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{bundle.uri}: the model has {model.config.num_labels} labels, the manifest has "
             f"{len(bundle.manifest.labels)}; create the manifest with the model's labels"
         )
@@ -310,12 +310,12 @@ def _max_length(limit: int | None, tokenizer: Any, model: PreTrainedModel) -> in
 
 
 def _refuse_unembedded(tokenizer: Any, model: PreTrainedModel, where: str) -> None:
-    """Raise BundleInvalid if a text may contain a token without an embedding."""
+    """Raise InvalidBundleError if a text may contain a token without an embedding."""
     embeddings = int(model.get_input_embeddings().weight.shape[0])
     added = tokenizer.added_tokens_decoder
     special = {i for i, token in added.items() if token.special}  # texts do not contain these
     if beyond := {i for i in tokenizer.get_vocab().values() if i >= embeddings} - special:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{where}: the tokenizer has token ids up to {max(beyond)}, the model has only "
             f"{embeddings} embeddings: {len(beyond)} tokens have none; save the tokenizer that the "
             "model was trained with, or resize the model's embeddings and continue its training"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serve_app.errors import BundleInvalid, BundleNotFound
+from serve_app.errors import BundleNotFoundError, InvalidBundleError
 from serve_app.model import checksums, weight_files
 from serve_app.model.bundle import MANIFEST, BundleManifest, faults
 
@@ -26,14 +26,14 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
             checksums.
 
     Raises:
-        BundleNotFound: The folder or its `config.json` does not exist.
-        UnsafeArtifact: All its weights are pickles.
-        BundleInvalid: The folder holds an adapter, quantised weights, no weights, Git LFS pointers, a model
-            without a classification head, a regression model, or a number of labels other than that of
+        BundleNotFoundError: The folder or its `config.json` does not exist.
+        UnsafeArtifactError: All its weights are pickles.
+        InvalidBundleError: The folder holds an adapter, quantised weights, no weights, Git LFS pointers, a
+            model without a classification head, a regression model, or a number of labels other than that of
             logits.
     """
     if (folder / weight_files.ADAPTER).is_file():
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder} is a PEFT adapter without {MANIFEST}, which would name its base; create a bundle with "
             "`python -m train import FOLDER --base BASE`, or merge it with PEFT's merge_and_unload"
         )
@@ -42,15 +42,15 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
     files = [file for file in present if not weight_files.is_pickle(file)]
     if not weight_files.is_whole(files):
         weight_files.refuse_pickles(folder, present)
-        raise BundleInvalid(f"no model.safetensors in {folder}; save the model with save_pretrained")
+        raise InvalidBundleError(f"no model.safetensors in {folder}; save the model with save_pretrained")
     weight_files.refuse_pointers(folder, files)
     if not classifies(config):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder}/config.json: architectures is {config['architectures']}; expected one with a "
             "sequence-classification head; fine-tune the model first"
         )
     if config.get("quantization_config"):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder}/config.json: the weights are quantised (quantization_config), which is not supported; "
             "save the model in float32, bfloat16 or float16"
         )
@@ -67,7 +67,7 @@ def describe_plain(folder: Path, *, name: str | None = None, version: str | None
             labels=labels,
         )
     except ValidationError as error:
-        raise BundleInvalid(f"{folder} cannot be served: {faults(error)}") from error
+        raise InvalidBundleError(f"{folder} cannot be served: {faults(error)}") from error
 
 
 def classifies(config: Mapping[str, Any]) -> bool:
@@ -77,9 +77,9 @@ def classifies(config: Mapping[str, Any]) -> bool:
 
 
 def refuse_regression(problem_type: object, outputs: int, where: str) -> None:
-    """Raise BundleInvalid for a regression model."""
+    """Raise InvalidBundleError for a regression model."""
     if problem_type == "regression" or outputs == 1:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{where} is a regression model (problem_type {problem_type!r}, outputs: {outputs}), which "
             "cannot be served as a classifier; fine-tune it on labels with `python -m train fit --base`, or "
             "use a model with at least two labels"
@@ -93,11 +93,13 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleNotFound(f"neither {MANIFEST} nor config.json in {folder}; check the path") from error
+        raise BundleNotFoundError(
+            f"neither {MANIFEST} nor config.json in {folder}; check the path"
+        ) from error
     except (OSError, ValueError) as error:
-        raise BundleInvalid(f"{path} cannot be read: {error}; save the model again") from error
+        raise InvalidBundleError(f"{path} cannot be read: {error}; save the model again") from error
     if not isinstance(config, dict):
-        raise BundleInvalid(f"{path} is not a JSON object; save the model again")
+        raise InvalidBundleError(f"{path} is not a JSON object; save the model again")
     return config
 
 
@@ -109,11 +111,11 @@ def _labels(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     try:
         numbered = {int(index): str(label) for index, label in by_id.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder}/config.json: id2label is {by_id!r}; expected labels by number"
         ) from error
     if sorted(numbered) != list(range(len(numbered))):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder}/config.json: id2label has the numbers {sorted(numbered)}; expected 0 to "
             f"{len(numbered) - 1}"
         )

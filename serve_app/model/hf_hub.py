@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
+from serve_app.errors import BundleNotFoundError, InvalidBundleError, StoreUnavailableError
 
 # Safetensors weights, configuration and vocabularies. Pickles and code are never downloaded.
 _PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -17,9 +17,9 @@ def download(repo: str, *, revision: str | None, cache_dir: Path) -> Path:
         cache_dir: Folder of the hub's cache.
 
     Raises:
-        BundleInvalid: `repo` is not the id of a repository.
-        BundleNotFound: No such repository or revision, or it is private or gated.
-        StoreUnavailable: The hub cannot be reached, and the snapshot is not in the cache.
+        InvalidBundleError: `repo` is not the id of a repository.
+        BundleNotFoundError: No such repository or revision, or it is private or gated.
+        StoreUnavailableError: The hub cannot be reached, and the snapshot is not in the cache.
     """
     from huggingface_hub import errors, snapshot_download
 
@@ -27,16 +27,16 @@ def download(repo: str, *, revision: str | None, cache_dir: Path) -> Path:
     try:
         return Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=_PATTERNS))
     except errors.HFValidationError as error:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{where} is not the id of a repository: {error}; expected hf:organisation/model"
         ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise BundleNotFound(
+        raise BundleNotFoundError(
             f"{where} was not found on the hub; check the id and the revision, and the access token if it is "
             "private or gated"
         ) from error
     except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # its HTTP client's base error
-        raise StoreUnavailable(
+        raise StoreUnavailableError(
             f"{where} could not be downloaded: {error}; download the model on a machine that can reach the "
             "hub, and use its folder as file:///path/to/model"
         ) from error

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model.weight_files import ADAPTER
 
 _CONFIG = "adapter_config.json"
@@ -51,13 +51,13 @@ def merge(model: nn.Module, folder: Path) -> frozenset[str]:
         include all weights that the base lacks.
 
     Raises:
-        BundleInvalid: The adapter is not a plain LoRA, or a key or shape in it does not fit the model.
+        InvalidBundleError: The adapter is not a plain LoRA, or a key or shape in it does not fit the model.
     """
     config = _read_config(folder)
     try:
         adapter = load_file(folder / ADAPTER)
     except (OSError, SafetensorError) as error:
-        raise BundleInvalid(f"{folder / ADAPTER} cannot be read: {error}; copy it again") from error
+        raise InvalidBundleError(f"{folder / ADAPTER} cannot be read: {error}; copy it again") from error
 
     state = model.state_dict()
     transposed = {name for name, module in model.named_modules() if isinstance(module, Conv1D)}
@@ -71,7 +71,7 @@ def merge(model: nn.Module, folder: Path) -> frozenset[str]:
         rank = down.shape[0]
         target = weight.T if module in transposed else weight
         if (up.shape, down.shape) != ((target.shape[0], rank), (rank, target.shape[-1])):
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{module} in {folder / ADAPTER}: B {tuple(up.shape)} times A {tuple(down.shape)} does not "
                 f"fit the model's weight {tuple(weight.shape)}; the adapter was trained on another base"
             )
@@ -85,7 +85,7 @@ def merge(model: nn.Module, folder: Path) -> frozenset[str]:
             merged[name] = adapter[key]
             left.remove(key)
     if left:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder / ADAPTER}: {len(left)} of {len(adapter)} weights do not exist in the model, such as "
             f"{min(left)}; the adapter was trained on another base or with another head"
         )
@@ -112,7 +112,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
             float(alpha)
         refused = sorted(key for key, value in config.items() if value and key not in _UNDERSTOOD)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, re.error) as error:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{path} is not the configuration of an adapter: {error!r}; save the adapter with PEFT"
         ) from error
     if config.get("peft_type") != "LORA":
@@ -122,7 +122,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     elif config.get("init_lora_weights", True) not in _INIT_KEEPS_BASE:
         refused = ["init_lora_weights"]
     if refused:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{path}: {refused[0]} is {config.get(refused[0])!r}, which is not supported; merge the adapter "
             "with PEFT's merge_and_unload and serve the full weights"
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model.acceptance import plain_logits
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def convert_if_equal(
         where: Name of the model in messages.
 
     Raises:
-        BundleInvalid: The model fails on one of the texts in float32.
+        InvalidBundleError: The model fails on one of the texts in float32.
     """
     if dtype != torch.float32:
         exact = scores(plain_logits(model, rows, where).float())
@@ -81,7 +81,7 @@ def convert_if_equal(
         converted = copy.deepcopy(model, memo).to(device=device, dtype=dtype)
         try:
             difference = find_difference(exact, scores(plain_logits(converted, rows, where).float().cpu()))
-        except BundleInvalid as error:  # a value exceeds the range of the data type
+        except InvalidBundleError as error:  # a value exceeds the range of the data type
             difference = str(error)
         if difference is None:
             return converted

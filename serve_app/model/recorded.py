@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model import checksums
 from serve_app.model.acceptance import alike
 from serve_app.model.scorer import Encoded, Scorer, use_threads
@@ -93,9 +93,11 @@ def _read(folder: Path) -> RecordedSettings:
         content: dict[str, Any] = json.loads((folder / _SETTINGS).read_bytes())
         files, settings = dict(content["files"]), RecordedSettings(**content["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleInvalid(f"{folder / _SETTINGS} cannot be read: {error!r}; remove the folder") from error
+        raise InvalidBundleError(
+            f"{folder / _SETTINGS} cannot be read: {error!r}; remove the folder"
+        ) from error
     if missing := {_GRAPH, _WEIGHTS, _TOKENIZER} - set(files):
-        raise BundleInvalid(f"{folder / _SETTINGS} has no SHA-256 of {min(missing)}; remove the folder")
+        raise InvalidBundleError(f"{folder / _SETTINGS} has no SHA-256 of {min(missing)}; remove the folder")
     checksums.check(folder, files, links_within=None)
     return settings
 
@@ -129,9 +131,9 @@ class RecordedClassifier(Scorer):
             self._tokenizer.encode_special_tokens = True  # not a part of the file
             logits = self.logits([Encoded(row, truncated=False) for row in settings.checked])
         except Exception as error:  # libraries raise errors of any class for files that they cannot read
-            raise BundleInvalid(f"{folder} cannot be loaded: {error!r}; remove the folder") from error
+            raise InvalidBundleError(f"{folder} cannot be loaded: {error!r}; remove the folder") from error
         if not alike(logits, recorded_logits):
-            raise BundleInvalid(f"{folder} computes other logits than those recorded; remove the folder")
+            raise InvalidBundleError(f"{folder} computes other logits than those recorded; remove the folder")
         self._graph.share()
 
     @property

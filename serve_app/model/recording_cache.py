@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from serve_app.errors import BundleInvalid, ServiceError
+from serve_app.errors import InvalidBundleError, ServiceError
 from serve_app.model import cache, checksums
 from serve_app.model.precision import fastest_dtype
 from serve_app.model.recorded import RecordedClassifier, check_recording
@@ -50,7 +50,7 @@ def load_or_record(bundle: Bundle, *, device: str, dtype: str, threads: int, roo
         root: Folder of the cache.
 
     Raises:
-        BundleInvalid: As `Classifier`.
+        InvalidBundleError: As `Classifier`.
     """
     is_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     if not is_cpu:
@@ -144,7 +144,7 @@ class RecordingCache:
             return None
         try:
             if not _is_private(folder):
-                raise BundleInvalid(f"{folder}: other users can write to it, or own it")
+                raise InvalidBundleError(f"{folder}: other users can write to it, or own it")
             return RecordedClassifier(folder, threads=threads)
         except (ServiceError, OSError) as error:
             _log.warning(f"recorded model cannot be used and will be recorded again: {error}")

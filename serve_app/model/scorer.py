@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from serve_app.errors import ModelFailure, UnprocessableTextError
+from serve_app.errors import ModelFailureError, UnprocessableTextError
 
 WARM_UP_TEXT = "The first text, to warm up the model."
 """Text on which every model works; it also shows whether a device that failed on other texts works."""
@@ -104,12 +104,12 @@ class Scorer(ABC):
 
         Raises:
             ArithmeticError: A score is not finite.
-            ModelFailure: The device has not enough memory for this batch.
+            ModelFailureError: The device has not enough memory for this batch.
         """
         try:
             logits = self.logits(batch).float()
         except torch.OutOfMemoryError as error:
-            raise ModelFailure(
+            raise ModelFailureError(
                 f"not enough memory for a batch of {len(batch)} texts on {self.device}; lower "
                 "SENTIMENT_MAX_BATCH_TOKENS"
             ) from error

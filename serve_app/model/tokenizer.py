@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 
 SENTENCES = (
     "I had a good day at work, and the food was great.",
@@ -50,18 +50,20 @@ def load_tokenizer(folder: Path, *, where: str) -> Any:
         where: Name of the model in error messages.
 
     Raises:
-        BundleInvalid: There is no tokenizer, it is not a fast tokenizer, or it knows no word of plain
+        InvalidBundleError: There is no tokenizer, it is not a fast tokenizer, or it knows no word of plain
             sentences.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # libraries raise errors of any class for files that they cannot read
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{where}: the tokenizer in {folder} cannot be loaded: {error}; save it there with "
             "AutoTokenizer.from_pretrained(...).save_pretrained"
         ) from error
     if not getattr(tokenizer, "is_fast", False):
-        raise BundleInvalid(f"{where}: the tokenizer is not a fast tokenizer; save one with a tokenizer.json")
+        raise InvalidBundleError(
+            f"{where}: the tokenizer is not a fast tokenizer; save one with a tokenizer.json"
+        )
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.encode_special_tokens = True
@@ -75,7 +77,7 @@ def _refuse_unknown_only(tokenizer: Any, folder: Path, where: str) -> None:
         if not special.issuperset(tokenizer.backend_tokenizer.encode(sentence).ids):
             return
     files = sorted(path.name for path in folder.iterdir() if "token" in path.name or "vocab" in path.name)
-    raise BundleInvalid(
+    raise InvalidBundleError(
         f"{where}: the tokenizer in {folder} has {len(tokenizer):,} tokens and knows no word of plain "
         f"sentences in {len(SENTENCES)} languages, so it cannot distinguish texts; its files: "
         f"{', '.join(files) or 'none'}; save the model's own tokenizer into the folder"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from serve_app.errors import BundleInvalid, UnsafeArtifact
+from serve_app.errors import InvalidBundleError, UnsafeArtifactError
 
 ADAPTER = "adapter_model.safetensors"
 WHOLE = "model.safetensors"
@@ -24,22 +24,22 @@ def is_pickle(name: str) -> bool:
 
 
 def refuse_pickles(folder: Path, names: Iterable[str]) -> None:
-    """Raise `UnsafeArtifact` with the file's name if one of the files can run code when it is opened."""
+    """Raise `UnsafeArtifactError` with the file's name if one of the files can run code when it is opened."""
     if pickles := sorted(filter(is_pickle, names)):
-        raise UnsafeArtifact(
+        raise UnsafeArtifactError(
             f"{pickles[0]} in {folder} has a type that can run code when it is opened; save the weights as "
             "safetensors (with save_pretrained) and remove it"
         )
 
 
 def refuse_pointers(folder: Path, names: Iterable[str]) -> None:
-    """Raise `BundleInvalid` with the file's name if one of the files is a Git LFS pointer."""
+    """Raise `InvalidBundleError` with the file's name if one of the files is a Git LFS pointer."""
     for name in names:
         path = folder / name
         if not path.is_file() or path.stat().st_size > _MAX_POINTER_BYTES:
             continue
         if path.read_bytes().startswith(b"version https://git-lfs"):
-            raise BundleInvalid(
+            raise InvalidBundleError(
                 f"{path} is a Git LFS pointer and not the file itself; run `git lfs pull` in the clone"
             )
 
@@ -48,21 +48,21 @@ def shards(folder: Path) -> frozenset[str]:
     """Return the names of the weight files that `model.safetensors.index.json` lists.
 
     Raises:
-        BundleInvalid: The index does not exist or cannot be read.
+        InvalidBundleError: The index does not exist or cannot be read.
     """
     try:
         return frozenset(map(str, json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder / INDEX} is not a valid index of shards: {error!r}; save the model again"
         ) from error
 
 
 def check_shards(folder: Path, names: Collection[str]) -> None:
-    """Raise `BundleInvalid` if the shards' index is unreadable or names a file that is not among `names`."""
+    """Raise `InvalidBundleError` if the shards' index is unreadable or names a file not among `names`."""
     if INDEX not in names:
         return
     if missing := sorted(shards(folder) - set(names)):
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{INDEX} in {folder} lists {missing[0]!r}, which is missing; copy the folder again"
         )

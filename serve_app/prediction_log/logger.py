@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from serve_app.errors import QueueFull
+from serve_app.errors import QueueFullError
 from serve_app.metrics import Metrics
 from serve_app.prediction_log.recent_predictions import RecentPredictions
 from serve_app.prediction_log.records import (
@@ -72,14 +72,14 @@ class PredictionLogger:
             remember).
 
         Raises:
-            QueueFull: The buffer could not hold all feedback. The caller should send all of it again, which
-                is safe.
+            QueueFullError: The buffer could not hold all feedback. The caller should send all of it again,
+                which is safe.
         """
         outcomes: Counter[str] = Counter()
         by_request: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for truth in truths:
             if not self.feedback.offer(truth):
-                raise QueueFull(
+                raise QueueFullError(
                     f"the buffer of feedback is full; retry in {self.flush_s:.0f} s", self.flush_s
                 )
             known = self.recent.recall(truth.request_id, truth.index)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from serve_app.errors import LogUnavailable
+from serve_app.errors import LogUnavailableError
 
 
 class Store(Protocol):
@@ -20,7 +20,7 @@ class Store(Protocol):
         """Write a file; idempotent.
 
         Raises:
-            LogUnavailable: The disk or S3 failed.
+            LogUnavailableError: The disk or S3 failed.
         """
 
 
@@ -52,7 +52,7 @@ class FolderStore:
         except OSError as error:
             with suppress(OSError):  # a partial file must not occupy a full disk
                 part.unlink(missing_ok=True)
-            raise LogUnavailable(
+            raise LogUnavailableError(
                 f"{path} cannot be written: {error.strerror}; free space, or give this process write "
                 "permission"
             ) from error
@@ -89,10 +89,10 @@ class S3Store:
             yield
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            raise LogUnavailable(
+            raise LogUnavailableError(
                 f"{where}: S3 answered {code}; check the bucket, and that s3:PutObject is allowed there"
             ) from error
         except BotoCoreError as error:
-            raise LogUnavailable(
+            raise LogUnavailableError(
                 f"{where}: {error}; check the network, the credentials and AWS_ENDPOINT_URL"
             ) from error

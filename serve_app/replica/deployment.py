@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from ray.serve.schema import ReplicaRank
 
 from serve_app.batching.admission import Priority
-from serve_app.errors import NotReady, QueueFull, ServiceError
+from serve_app.errors import NotReadyError, QueueFullError, ServiceError
 from serve_app.http.routes import build_api
 from serve_app.interface import (
     NEUTRAL,
@@ -116,8 +116,8 @@ class ClassifierReplica:
         """Check that the replica can answer. Serve and the health routes call this.
 
         Raises:
-            NotReady: No model is loaded.
-            ModelFailure: The latest batch failed, or the device thread is dead or stuck.
+            NotReadyError: No model is loaded.
+            ModelFailureError: The latest batch failed, or the device thread is dead or stuck.
         """
         self._require_live().batcher.check_health()
         if self._reporting is not None and self._reporting.done():
@@ -125,12 +125,12 @@ class ClassifierReplica:
 
     @property
     def live(self) -> LiveModel:
-        """Return the model that answers now. Raises NotReady before the first is loaded."""
+        """Return the model that answers now. Raises NotReadyError before the first is loaded."""
         return self._require_live().model
 
     @property
     def status(self) -> ReplicaStatus:
-        """Return this replica's status in a rollout. Raises NotReady before the first model is loaded."""
+        """Return this replica's status in a rollout. Raises NotReadyError before the first model."""
         self._require_live()
         desired = self._desired
         assert desired is not None  # a live model implies an assignment
@@ -148,11 +148,11 @@ class ClassifierReplica:
     def check_room(
         self, *, tenant: str = "", priority: Priority | None = None, body_bytes: int | None = None
     ) -> None:
-        """Raise QueueFull or NotReady if a request would be refused regardless of its body."""
+        """Raise QueueFullError or NotReadyError if a request would be refused regardless of its body."""
         max_tokens = sys.maxsize if body_bytes is None else body_bytes // _BYTES_PER_TOKEN
         try:
             self._require_live().batcher.check_room(tenant=tenant, priority=priority, max_tokens=max_tokens)
-        except QueueFull:
+        except QueueFullError:
             self._refused += 1
             raise
 
@@ -259,7 +259,7 @@ class ClassifierReplica:
 
     def _require_live(self) -> LoadedModel:
         if self._live is None:
-            raise NotReady("no model is loaded yet; try again in a few seconds")
+            raise NotReadyError("no model is loaded yet; try again in a few seconds")
         return self._live
 
     def _role(self) -> Role:

@@ -18,7 +18,7 @@ from serve_app.batching.batcher import Answer, Batcher
 from serve_app.batching.niceness import raise_niceness
 from serve_app.batching.thread_scaling import measure_min_parallel_tokens
 from serve_app.cpu_limits import usable_cpus
-from serve_app.errors import BundleInvalid, ServiceError
+from serve_app.errors import InvalidBundleError, ServiceError
 from serve_app.interface import NEUTRAL, LiveModel
 from serve_app.metrics import Metrics
 from serve_app.model.card import read_card
@@ -86,7 +86,7 @@ class LoadedModel:
         """Tokenise texts, short ones in the event loop if `inline`; return one result per text, in order.
 
         Raises:
-            DeadlineExceeded: The deadline passed.
+            DeadlineExceededError: The deadline passed.
             UnprocessableTextError: The tokenizer fails on one of the texts.
         """
         if inline and sum(map(len, texts)) <= _INLINE_CHARS:
@@ -134,7 +134,7 @@ async def load(
         raise
     except Exception as error:  # no error of a library about a broken model may end the replica
         message = f"{uri} could not be loaded: {error!r}; reproduce it with `make serve MODEL={uri}`"
-        raise BundleInvalid(message) from error
+        raise InvalidBundleError(message) from error
 
 
 async def _load(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.serve.schema import ReplicaRank
 
-from serve_app.errors import NotReady
+from serve_app.errors import NotReadyError
 from serve_app.replica.deployment import ClassifierReplica
 
 _REPORTED_S = 0.2
@@ -35,5 +35,5 @@ class ReplicaProcess(ClassifierReplica):
     def _has_model(self) -> bool:
         try:
             return self.live is not None
-        except NotReady:
+        except NotReadyError:
             return False

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from serve_app.batching.niceness import raise_niceness
-from serve_app.errors import DeadlineExceeded, UnprocessableTextError
+from serve_app.errors import DeadlineExceededError, UnprocessableTextError
 
 _SLICE_CHARS = 32_000
 """Characters that a thread tokenises before the next request's turn: about 15 ms. A text is not divided."""
@@ -41,12 +41,12 @@ class TokenizerPool(Generic[Item]):
             deadline: Time on the clock of `time.monotonic` after which no slice is started; None for none.
 
         Raises:
-            DeadlineExceeded: The deadline passed.
+            DeadlineExceededError: The deadline passed.
             UnprocessableTextError: The tokenizer fails on one of the texts.
         """
         loop, items = asyncio.get_running_loop(), list[Item]()
         left_s = None if deadline is None else deadline - time.monotonic()
-        late = DeadlineExceeded("the deadline passed before the texts were tokenised")
+        late = DeadlineExceededError("the deadline passed before the texts were tokenised")
         if left_s is not None and left_s <= 0:
             raise late
         try:

@@ -120,7 +120,7 @@ async def test_the_sample_follows_from_the_request_id(lines: list[logging.LogRec
     assert [record.__dict__["request_id"] for record in lines] == expected
 
 
-@pytest.mark.parametrize("failure", [errors.ModelFailure("it failed"), ValueError(SECRET)])
+@pytest.mark.parametrize("failure", [errors.ModelFailureError("it failed"), ValueError(SECRET)])
 async def test_what_fails_is_always_logged(lines: list[logging.LogRecord], failure: Exception) -> None:
     replica = FakeReplica()
     async with service(replica, access_log_fraction=0) as client:
@@ -138,7 +138,7 @@ async def test_what_fails_is_always_logged(lines: list[logging.LogRecord], failu
 async def test_what_is_shed_is_logged_at_the_same_share(
     lines: list[logging.LogRecord], fraction: float, count: int | None
 ) -> None:
-    replica = FakeReplica(refusal=errors.QueueFull("the queue is full", 1.6))
+    replica = FakeReplica(refusal=errors.QueueFullError("the queue is full", 1.6))
     build_api(replica, Settings(access_log_fraction=fraction, api_keys=(SecretStr("key"),)), Metrics())
     app = load_shedding.LoadSheddingMiddleware(Response(status_code=418))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:

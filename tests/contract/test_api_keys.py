@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from serve_app.errors import KeyRateExceeded, QueueFull, SettingsError, Unauthorized
+from serve_app.errors import KeyRateExceededError, QueueFullError, SettingsError, UnauthorizedError
 from serve_app.http import load_shedding
 from serve_app.http.auth import Gate
 from serve_app.http.routes import build_api
@@ -128,7 +128,7 @@ async def test_room_is_asked_for_by_key_in_front_of_serve_as_by_the_routes() -> 
     class Full(FakeReplica):
         def check_room(self, *, tenant: str = "", **_: Any) -> None:
             tenants.append(tenant)
-            raise QueueFull("the queue is full", 1.6)
+            raise QueueFullError("the queue is full", 1.6)
 
     keys = {key: hashlib.sha256(key.encode()).hexdigest()[:8] for key in ("first", "second")}
     async with service(Full(), api_keys=tuple(SecretStr(key) for key in keys)) as client:
@@ -190,7 +190,7 @@ def outcome(gate: Gate, key: str) -> str | None:
     """Return the ID of the key, or None if the key is refused."""
     try:
         return gate.identify(scope(key))
-    except Unauthorized:
+    except UnauthorizedError:
         return None
 
 
@@ -308,7 +308,7 @@ def test_a_key_may_ask_at_its_rate_and_no_faster() -> None:
             try:
                 gate.admit(scope(key))
                 count += 1
-            except KeyRateExceeded as error:
+            except KeyRateExceededError as error:
                 assert 0 < error.retry_after_s <= 1
         return count
 
@@ -324,7 +324,7 @@ def test_the_wait_it_names_is_enough_and_no_longer_than_needed() -> None:
     gate = Gate(Settings(api_keys=(SecretStr("a"),), key_requests_per_minute=3), clock=clock)
     gate.admit(scope("a"))
     for part, admitted in ((0.9, False), (0.1, True)):
-        with pytest.raises(KeyRateExceeded) as caught:
+        with pytest.raises(KeyRateExceededError) as caught:
             gate.admit(scope("a"))
         wait_s = caught.value.retry_after_s
         clock.now += wait_s * part if not admitted else wait_s + 1e-6

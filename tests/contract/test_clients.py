@@ -98,7 +98,7 @@ def test_triton_learns_of_server_and_model(triton: InferenceServerClient, replic
         [model] = statistics["model_stats"]
         assert (model["execution_count"], model["inference_count"]) == (3, 6)
         assert model["inference_stats"]["compute_infer"] == {"count": 3, "ns": 9_000_000}
-    replica.failure = errors.ModelFailure("the device thread has died")
+    replica.failure = errors.ModelFailureError("the device thread has died")
     assert triton.is_server_live() and not triton.is_server_ready() and not triton.is_model_ready("fake")
 
 

@@ -305,7 +305,7 @@ async def test_open_inference_protocol_outputs_and_faults(client: httpx.AsyncCli
 async def test_health_and_metadata_routes(client: httpx.AsyncClient, replica: FakeReplica) -> None:
     routes = ["/ping", "/health", "/v2/health/live", "/v2/health/ready", "/v2/models/fake/ready"]
     assert [(await client.get(route)).status_code for route in routes] == [200] * 5
-    replica.failure = errors.ModelFailure("the device thread has died")
+    replica.failure = errors.ModelFailureError("the device thread has died")
     assert [(await client.get(route)).status_code for route in routes] == [500, 500, 200, 500, 500]
     assert (await client.get("/v2")).json()["name"] == "sentiment-service"
     metadata = (await client.get("/v2/models/fake")).json()
@@ -382,9 +382,9 @@ async def test_a_deadline_that_is_none(client: httpx.AsyncClient, value: str) ->
 @pytest.mark.parametrize(
     ("failure", "status", "slug"),
     [
-        (errors.DeadlineExceeded("no answer within 5 ms"), 504, "deadline-exceeded"),
-        (errors.ModelFailure("the model failed"), 500, "model-failure"),
-        (errors.NotReady("no model yet"), 503, "not-ready"),
+        (errors.DeadlineExceededError("no answer within 5 ms"), 504, "deadline-exceeded"),
+        (errors.ModelFailureError("the model failed"), 500, "model-failure"),
+        (errors.NotReadyError("no model yet"), 503, "not-ready"),
         (ValueError(f"cannot read {LOVE}"), 500, "internal"),
     ],
 )
@@ -401,7 +401,7 @@ async def test_failures_behind_the_door(
 async def test_a_full_queue_says_when_to_come_again(
     client: httpx.AsyncClient, replica: FakeReplica, wait_s: float, header: str
 ) -> None:
-    replica.refusal = errors.QueueFull("the queue is full", wait_s)
+    replica.refusal = errors.QueueFullError("the queue is full", wait_s)
     answer = await client.post("/v1/classify", json={"inputs": LOVE})
     assert assert_problem(answer, 429, "queue-full")["retry_after_s"] == wait_s
     assert answer.headers["retry-after"] == header
@@ -438,7 +438,7 @@ async def test_a_full_queue_sheds_what_asks_and_nothing_else(
     outside: httpx.AsyncClient, client: httpx.AsyncClient, replica: FakeReplica, path: str
 ) -> None:
     assert (await outside.post(path, json={"inputs": LOVE})).status_code == 418
-    replica.refusal = errors.QueueFull("the queue is full", 1.6)
+    replica.refusal = errors.QueueFullError("the queue is full", 1.6)
     shed = await outside.post(path, json={"inputs": LOVE}, headers={"x-request-id": "shed-1"})
     problem = assert_problem(shed, 429, "queue-full")
     assert (shed.headers["x-request-id"], problem["request_id"]) == ("shed-1", "shed-1")
@@ -448,12 +448,12 @@ async def test_a_full_queue_sheds_what_asks_and_nothing_else(
     assert shed.content == routed.content
     assert (await outside.get(path)).status_code == 418
     assert (await outside.post("/v1/other")).status_code == 418
-    replica.refusal = errors.NotReady("no model yet")
+    replica.refusal = errors.NotReadyError("no model yet")
     assert (await outside.post(path, json={"inputs": LOVE})).status_code == 418
 
 
 async def test_a_request_without_a_key_is_not_told_of_the_queue(replica: FakeReplica) -> None:
-    replica.refusal = errors.QueueFull("the queue is full", 1.6)
+    replica.refusal = errors.QueueFullError("the queue is full", 1.6)
     build_api(replica, Settings(api_keys=(SecretStr("key"),)), Metrics())
     app = load_shedding.LoadSheddingMiddleware(Response(status_code=418))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
@@ -477,7 +477,7 @@ async def test_nothing_of_the_text_is_logged(
     with caplog.at_level(logging.DEBUG):
         await client.post("/v1/classify", json={"inputs": secret})
         await client.post("/v1/classify", json={"inputs": [secret, 3]})
-        for failure in (errors.ModelFailure("it failed"), ValueError(secret)):
+        for failure in (errors.ModelFailureError("it failed"), ValueError(secret)):
             replica.failure = failure
             await client.post("/v1/classify", json={"inputs": secret})
     assert caplog.records, "failures are logged"

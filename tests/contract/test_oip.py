@@ -101,10 +101,10 @@ async def test_what_is_wrong_is_named_shortly(client: httpx.AsyncClient, named: 
 async def test_every_error_has_the_member_that_clients_read(
     client: httpx.AsyncClient, replica: FakeReplica
 ) -> None:
-    replica.refusal = errors.QueueFull("the queue is full", 1.6)
+    replica.refusal = errors.QueueFullError("the queue is full", 1.6)
     full = await client.post(URL, json=request(LOVE))
     replica.refusal = None
-    replica.failure = errors.ModelFailure("the device thread has died")
+    replica.failure = errors.ModelFailureError("the device thread has died")
     answers = [
         full,
         await client.post(URL, json=request(LOVE)),

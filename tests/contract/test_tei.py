@@ -109,7 +109,7 @@ async def test_info_is_for_those_who_have_a_key(replica: FakeReplica) -> None:
 async def test_health_checks_may_use_head(client: httpx.AsyncClient, replica: FakeReplica) -> None:
     paths = ["/health", "/ping", "/v2/health/ready", "/v2/models/fake/ready", "/v2/health/live", "/", "/docs"]
     assert [(await client.head(path)).status_code for path in paths] == [200] * 7
-    replica.failure = errors.ModelFailure("the device thread has died")
+    replica.failure = errors.ModelFailureError("the device thread has died")
     assert [(await client.head(path)).status_code for path in paths] == [500] * 4 + [200] * 3
 
 

@@ -26,7 +26,7 @@ ATTEMPTS = 100
 LOVE, HATE = "I love this cream", "It ruined my skin, and it smells"
 
 
-class NotSent(Exception):
+class PayloadNotSentError(Exception):
     """Payload too long for SageMaker, which refuses it."""
 
 
@@ -56,12 +56,12 @@ class Hosting:
         """Return body and content type of the answer.
 
         Raises:
-            NotSent: the payload is longer than SageMaker accepts.
+            PayloadNotSentError: the payload is longer than SageMaker accepts.
             ModelError: the container did not answer 2xx.
             httpx.TimeoutException: it did not answer in time.
         """
         if len(body) > PAYLOAD_MAX_BYTES:
-            raise NotSent
+            raise PayloadNotSentError
         headers = {
             "content-type": content_type,
             "accept": accept,

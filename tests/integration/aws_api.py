@@ -43,7 +43,7 @@ Answer = dict[str, Any]
 Start = Callable[..., Any]
 
 
-class Missing(Exception):
+class MissingResourceError(Exception):
     """Requested object that does not exist."""
 
 
@@ -78,7 +78,7 @@ class Gaps:
                 answer = self._eks.answer(
                     _region(signature), environ["REQUEST_METHOD"], path, body, parse_qs(query)
                 )
-        except Missing as missing:
+        except MissingResourceError as missing:
             answer = {"__type": "ResourceNotFoundException", "message": str(missing)}
             status = "404 Not Found"
         if answer is not None:
@@ -169,7 +169,7 @@ class Eks:
             return {several: names}
         kept = self._kept.get((region, cluster, kind, name))
         if kept is None:
-            raise Missing(f"{kind} {name} of {cluster}")
+            raise MissingResourceError(f"{kind} {name} of {cluster}")
         if method == "DELETE":
             del self._kept[region, cluster, kind, name]
         return {one: kept}

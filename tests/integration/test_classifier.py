@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model import bundle, resolver
 from serve_app.model.classifier import Classifier
 from serve_app.model.packed import pack
@@ -185,14 +185,14 @@ def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("classifier")}
     model.save_pretrained(folder, state_dict=state)
-    with pytest.raises(BundleInvalid, match=r"no weights for classifier\.bias"):
+    with pytest.raises(InvalidBundleError, match=r"no weights for classifier\.bias"):
         load(folder, tmp_path)
 
 
 def test_labels_of_manifest_and_model_must_be_as_many(tmp_path: Path) -> None:
     folder = save(tmp_path / "two")
     bundle.write_manifest(folder, name="tiny", version="1", labels=["yes", "no"])
-    with pytest.raises(BundleInvalid, match="3 labels, the manifest has 2"):
+    with pytest.raises(InvalidBundleError, match="3 labels, the manifest has 2"):
         load(folder, tmp_path)
 
 

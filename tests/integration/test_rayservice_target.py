@@ -37,7 +37,7 @@ from cluster.rollout.targets.rayservice import RayServiceTarget
 from tests.integration.kube_api import DROP, HANG, LOST, Fault, KubeApi, kube_api
 from tests.integration.kube_client import client_of, write_kubeconfig
 from tests.integration.rayservice_world import NAME, NAMESPACE, PATH, Operator
-from tests.unit.cluster.rollout.world import QUICK, Killed, World
+from tests.unit.cluster.rollout.world import QUICK, SimulatedCrashError, World
 
 ONE_POD, HALF = CanaryPods(1, shadow=False), CanaryPods(2, shadow=False)
 ARGO = "argocd-controller"
@@ -356,10 +356,10 @@ def test_a_controller_that_dies_is_taken_up_by_the_next(cluster: Cluster, naps: 
 
     def die() -> None:
         if next(left, None) is None:
-            raise Killed
+            raise SimulatedCrashError
 
     cluster.world.on_sleep = die
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedCrashError):
         cluster.start()
     cluster.world.on_sleep = lambda: None
     assert cluster.start().state is RolloutState.PROMOTED

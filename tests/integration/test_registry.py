@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from serve_app.errors import BundleInvalid, DigestMismatch
+from serve_app.errors import ChecksumMismatchError, InvalidBundleError
 from serve_app.model.bundle import MANIFEST, BaseRef, read_manifest, verify, write_manifest
 from serve_app.model.checksums import sha256_files
 from serve_app.model.resolver import fetch
@@ -194,7 +194,7 @@ def test_a_model_that_does_not_answer_is_not_imported(registry: Registry, name: 
     source = save(tmp_path / "model")
     (source / "tokenizer.json").write_text("{}")
 
-    with pytest.raises(BundleInvalid):
+    with pytest.raises(InvalidBundleError):
         registry.import_model(str(source), name=name, version="1")
 
     assert not registry.versions(name)
@@ -248,7 +248,7 @@ def test_a_damaged_bundle_is_not_registered(registry: Registry, name: str, tmp_p
     run = write_run(tmp_path / "run", name=name)
     (run / "bundle" / "config.json").write_text("{}")
 
-    with pytest.raises(DigestMismatch, match=r"config\.json"):
+    with pytest.raises(ChecksumMismatchError, match=r"config\.json"):
         registry.register(run)
 
     assert not registry.versions(name)

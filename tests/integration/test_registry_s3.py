@@ -24,7 +24,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from serve_app.dev_server.launcher import free_port
-from serve_app.errors import BundleError, BundleInvalid, DigestMismatch
+from serve_app.errors import BundleError, ChecksumMismatchError, InvalidBundleError
 from serve_app.model.bundle import MANIFEST, BaseRef, read_manifest, write_manifest
 from serve_app.model.checksums import sha256_files
 from serve_app.model.resolver import fetch
@@ -203,7 +203,7 @@ def test_an_upload_killed_half_way_is_neither_registered_nor_served(
     assert held and {"config.json", "model.safetensors"} <= set(wire.puts)
 
     assert not registry.versions(name)
-    with pytest.raises(BundleInvalid, match=r"bundle\.json"):
+    with pytest.raises(InvalidBundleError, match=r"bundle\.json"):
         fetch(address(run), cache_dir=tmp_path / "cache")
 
     wire.hold = None
@@ -244,7 +244,7 @@ def test_bytes_changed_on_the_way_are_noticed_before_anything_is_registered(
         registry.register(run)
 
     assert not registry.versions(name)
-    with pytest.raises(DigestMismatch, match=r"adapter_model\.safetensors"):
+    with pytest.raises(ChecksumMismatchError, match=r"adapter_model\.safetensors"):
         fetch(address(run), cache_dir=tmp_path / "cache")
     assert registry.register(run).number == 1
 
@@ -256,7 +256,7 @@ def test_a_version_damaged_since_is_not_served_and_registering_again_puts_it_rig
     version = registry.register(run)
     spoil(version.uri)
 
-    with pytest.raises(DigestMismatch, match=r"adapter_model\.safetensors"):
+    with pytest.raises(ChecksumMismatchError, match=r"adapter_model\.safetensors"):
         fetch(version.uri, cache_dir=tmp_path / "cache")
     with pytest.raises(DamagedArtifactError, match=r"adapter_model\.safetensors"):
         registry.export(str(version), tmp_path / "out")

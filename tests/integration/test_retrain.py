@@ -75,16 +75,17 @@ def retrain(log, work):
                        "--gate", f"{folder}/gate.toml", *registry, "--json"])
     with open(f"{folder}/said.jsonl", "a") as lines:
         lines.write(json.dumps([status, json.loads(said.getvalue())]) + "\\n")
-class Killed(BaseException):
+class SimulatedCrashError(BaseException):
     pass
 register = Registry.register
 def register_and_die(registry, run):
     register(registry, run)
-    raise Killed
+    raise SimulatedCrashError
 retrain("few", "work")
 # Killed after the training, and again when the version is registered and nothing says so yet.
-for owner, name, dying in ((stages, "write_report", Killed), (Registry, "register", register_and_die)):
-    with suppress(Killed), patch.object(owner, name, side_effect=dying, autospec=True):
+crashes = (stages, "write_report", SimulatedCrashError), (Registry, "register", register_and_die)
+for owner, name, dying in crashes:
+    with suppress(SimulatedCrashError), patch.object(owner, name, side_effect=dying, autospec=True):
         retrain("log", "work")
 retrain("log", "work")
 retrain("log", "work")

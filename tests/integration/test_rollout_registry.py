@@ -13,7 +13,7 @@ from cluster.rollout.registry import RegistryAliases, find
 from cluster.rollout.state import ModelVersion, Rollout, RolloutState, Verb
 from cluster.rollout.targets.base import TrafficSplit
 from tests.integration.registries import write_run
-from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
+from tests.unit.cluster.rollout.world import MODELS, QUICK, SimulatedCrashError, World
 from train.errors import RegistryUnavailableError
 from train.registry import Registry, Version, open_registry
 
@@ -96,9 +96,9 @@ def test_a_controller_that_died_while_it_moved_them_is_taken_up(
         def move(self, model: str, alias: str, version: str | None) -> None:
             super().move(model, alias, version)
             if (alias, version) == ("champion", "2"):
-                raise Killed
+                raise SimulatedCrashError
 
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedCrashError):
         pods.controller(Dying(lambda: registry)).start(
             ModelVersion(uris["2"], "2"), QUICK, champion_version="1", model="senti"
         )
@@ -119,9 +119,9 @@ def test_an_abort_during_the_promotion_leaves_every_alias_as_it_was(
         def move(self, model: str, alias: str, version: str | None) -> None:
             super().move(model, alias, version)
             if (alias, version) == dies_at:
-                raise Killed
+                raise SimulatedCrashError
 
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedCrashError):
         pods.controller(Dying(lambda: registry)).start(
             ModelVersion(uris["2"], "2"), QUICK, champion_version="1", model="senti"
         )

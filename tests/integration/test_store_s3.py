@@ -19,11 +19,11 @@ import boto3
 import pytest
 
 from serve_app.errors import (
-    BundleInvalid,
-    BundleNotFound,
-    DigestMismatch,
-    StoreUnavailable,
-    UnsafeArtifact,
+    BundleNotFoundError,
+    ChecksumMismatchError,
+    InvalidBundleError,
+    StoreUnavailableError,
+    UnsafeArtifactError,
 )
 from serve_app.model import s3_download
 from serve_app.model.bundle import MANIFEST, BaseRef, BundleManifest, verify, write_manifest
@@ -204,7 +204,7 @@ def test_a_stream_that_breaks_each_time_ends_in_an_error(
     upload(tmp_path / "source")
     wire.cuts = {"model.safetensors": [SEND_BYTES] * 40}
 
-    with pytest.raises(StoreUnavailable, match=r"model\.safetensors .* broke"):
+    with pytest.raises(StoreUnavailableError, match=r"model\.safetensors .* broke"):
         fetch(URI, cache_dir=tmp_path / "cache")
 
     wire.cuts = {}
@@ -216,7 +216,7 @@ def test_a_part_longer_than_its_chunk_is_not_trusted(
 ) -> None:
     upload(tmp_path / "source")
     wire.cuts = {"model.safetensors": [SEND_BYTES] * 40}
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         fetch(URI, cache_dir=tmp_path / "cache")
     for part in (tmp_path / "cache").rglob("*.part"):
         part.write_bytes(bytes(CHUNK_BYTES + 1))
@@ -231,7 +231,7 @@ def test_parts_of_an_object_since_replaced_are_not_used(
     upload(tmp_path / "source")
     put("model.safetensors", WEIGHTS[::-1])  # the upload of another version, replaced below
     wire.cuts = {"model.safetensors": [72 * KIB] * 2 + [SEND_BYTES] * 38}
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         fetch(URI, cache_dir=tmp_path / "cache")
     put("model.safetensors", WEIGHTS)
     wire.cuts = {}
@@ -251,7 +251,7 @@ def test_an_object_replaced_while_it_is_read_is_noticed(
         wait_until(lambda: wire.gets["model.safetensors"] == 4)
         put("model.safetensors", WEIGHTS[::-1])
         wire.go_on.set()
-        with pytest.raises(StoreUnavailable, match="replaced during the download"):
+        with pytest.raises(StoreUnavailableError, match="replaced during the download"):
             answer.result(PATIENCE_S)
 
     put("model.safetensors", WEIGHTS)
@@ -264,7 +264,7 @@ def test_a_corrupted_object_is_refused_by_name_and_not_kept(
     upload(tmp_path / "source")
     put("model.safetensors", WEIGHTS[:-1] + b"!")
 
-    with pytest.raises(DigestMismatch, match=r"model\.safetensors"):
+    with pytest.raises(ChecksumMismatchError, match=r"model\.safetensors"):
         fetch(URI, cache_dir=tmp_path / "cache")
 
     assert not [path for path in (tmp_path / "cache" / "s3").iterdir() if path.is_dir()]
@@ -358,14 +358,14 @@ def test_a_remote_adapter_names_no_local_path(wire: Wire, source: BundleManifest
     write_manifest(adapter, name="senti", version="8", labels=["NEG", "POS"], base=ref)
     upload(adapter)
 
-    with pytest.raises(BundleInvalid, match="remote"):
+    with pytest.raises(InvalidBundleError, match="remote"):
         fetch(URI, cache_dir=tmp_path / "cache")
 
 
 def test_a_bucket_or_a_prefix_that_is_not_there(wire: Wire, tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound, match="no such bucket"):
+    with pytest.raises(BundleNotFoundError, match="no such bucket"):
         fetch("s3://nowhere/senti", cache_dir=tmp_path)
-    with pytest.raises(BundleNotFound, match="no model under"):
+    with pytest.raises(BundleNotFoundError, match="no model under"):
         fetch(f"s3://{BUCKET}/nothing/here", cache_dir=tmp_path)
 
 
@@ -373,7 +373,7 @@ def test_a_listed_object_that_is_missing_is_named(wire: Wire, source: BundleMani
     upload(tmp_path / "source")
     client().delete_object(Bucket=BUCKET, Key="senti/7/1_Pooling/config.json")
 
-    with pytest.raises(BundleInvalid, match=r"1_Pooling/config\.json is listed in"):
+    with pytest.raises(InvalidBundleError, match=r"1_Pooling/config\.json is listed in"):
         fetch(URI, cache_dir=tmp_path / "cache")
 
 
@@ -383,10 +383,10 @@ def test_a_manifest_that_lists_a_pickle_or_leaves_its_folder_is_refused_before_a
     upload(tmp_path / "source")
     text = (tmp_path / "source" / MANIFEST).read_text()
     put(MANIFEST, text.replace("empty.txt", "model.pkl").encode())
-    with pytest.raises(UnsafeArtifact, match=r"model\.pkl"):
+    with pytest.raises(UnsafeArtifactError, match=r"model\.pkl"):
         fetch(URI, cache_dir=tmp_path / "cache")
     put(MANIFEST, text.replace("empty.txt", "../empty.txt").encode())
-    with pytest.raises(BundleInvalid, match=r"\.\./empty\.txt"):
+    with pytest.raises(InvalidBundleError, match=r"\.\./empty\.txt"):
         fetch(URI, cache_dir=tmp_path / "cache")
 
     assert wire.sent_bytes["model.safetensors"] == 0
@@ -398,7 +398,7 @@ def test_an_endpoint_that_does_not_answer(
     point_at(NOWHERE, monkeypatch)
     monkeypatch.setattr("time.sleep", lambda _: None)  # botocore's pauses between its attempts
 
-    with pytest.raises(StoreUnavailable, match="check the network and AWS_ENDPOINT_URL"):
+    with pytest.raises(StoreUnavailableError, match="check the network and AWS_ENDPOINT_URL"):
         fetch(URI, cache_dir=tmp_path)
     monkeypatch.undo()
 
@@ -407,7 +407,7 @@ def test_no_credentials(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as changed:
         changed.delenv("AWS_ACCESS_KEY_ID")
         changed.delenv("AWS_SECRET_ACCESS_KEY")
-        with pytest.raises(StoreUnavailable, match="no AWS credentials"):
+        with pytest.raises(StoreUnavailableError, match="no AWS credentials"):
             fetch(URI, cache_dir=tmp_path)
 
 
@@ -419,7 +419,7 @@ def test_a_disk_without_room_is_refused_before_the_download(
     usage = s3_download.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(s3_download.shutil, "disk_usage", lambda _: usage)
 
-    with pytest.raises(StoreUnavailable, match=r"needs 787,\d\d\d bytes, .* has 1,000 free"):
+    with pytest.raises(StoreUnavailableError, match=r"needs 787,\d\d\d bytes, .* has 1,000 free"):
         fetch(URI, cache_dir=tmp_path / "cache")
     assert wire.sent_bytes["model.safetensors"] == 0
 

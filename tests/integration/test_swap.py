@@ -19,7 +19,7 @@ from ray.serve.schema import ReplicaRank
 import serve_app.model.classifier
 import serve_app.replica.deployment
 import serve_app.replica.loaded_model
-from serve_app.errors import BundleNotFound, QueueFull, ServiceError
+from serve_app.errors import BundleNotFoundError, QueueFullError, ServiceError
 from serve_app.interface import PredictionBatch
 from serve_app.model.bundle import write_manifest
 from serve_app.replica import loaded_model
@@ -155,7 +155,7 @@ async def test_what_was_asked_is_counted_on_across_a_change_of_model(
     await until(entered.is_set)
     second = asyncio.create_task(ask(replica, ["a", "b", "c", "d"]))
     await until(lambda: batcher.waiting_items == 4)
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueFullError):
         replica.check_room(body_bytes=10)
     replica.check_room()  # a body of unknown size may be a bulk request, and none of these is pending
     seen = replica.record_autoscaling_stats()
@@ -243,7 +243,7 @@ async def test_a_failed_load_is_tried_again_when_asked(
 async def test_the_first_champion_that_fails_fails_the_replica(
     replica: ClassifierReplica, models: dict[str, str]
 ) -> None:
-    with pytest.raises(BundleNotFound):
+    with pytest.raises(BundleNotFoundError):
         await replica.reconfigure({"champion": "/nowhere"}, rank(0))
     with pytest.raises(ServiceError):
         _ = replica.status
@@ -260,7 +260,7 @@ async def test_the_cycle_collector_rests_while_the_first_model_comes_and_no_long
         return build(*arguments)
 
     monkeypatch.setattr(serve_app.replica.loaded_model, "_build", watched)
-    with pytest.raises(BundleNotFound):
+    with pytest.raises(BundleNotFoundError):
         await replica.reconfigure({"champion": "/nowhere"}, rank(0))
     assert gc.isenabled()
     for version in ("one", "two"):

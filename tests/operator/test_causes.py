@@ -83,7 +83,8 @@ SERVICE_CASES = [
         {"serve__model": "/nowhere/model", "workers__0__max_pods": 1, "serve__max_pods": 1},
         None,
         False,
-        "deployment classifier: serve_app.errors.BundleNotFound: the folder /nowhere/model does not exist",
+        "deployment classifier: serve_app.errors.BundleNotFoundError: "
+        "the folder /nowhere/model does not exist",
         id="deploy-failed",
     ),
 ]

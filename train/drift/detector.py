@@ -69,7 +69,7 @@ def check_drift(
     Raises:
         DataError: The bundle has no reference, or the window too few rows.
         LogError: The log cannot be read.
-        BundleInvalid: The model cannot be loaded.
+        InvalidBundleError: The model cannot be loaded.
     """
     manifest = bundle.manifest
     reference = read_reference(manifest, bundle.folder)

@@ -127,7 +127,7 @@ def embed_texts(classifier: "Classifier", texts: Sequence[str]) -> Embedded:
     """Compute the embeddings and predictions of at least one text.
 
     Raises:
-        BundleInvalid: The model's head does not use the first token.
+        InvalidBundleError: The model's head does not use the first token.
     """
     logits, embeddings = ask(classifier, classifier.preprocess(texts))
     return Embedded(embeddings, logits.argmax(axis=1))
@@ -137,7 +137,7 @@ def answered(classifier: "Classifier", embeddings: Halves) -> Embedded:
     """Return embeddings of a profile with the predictions that the model's head makes for them.
 
     Raises:
-        BundleInvalid: The model's head does not use the first token.
+        InvalidBundleError: The model's head does not use the first token.
     """
     import torch
 

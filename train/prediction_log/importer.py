@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serve_app.errors import LogUnavailable, excerpt
+from serve_app.errors import LogUnavailableError, excerpt
 from serve_app.prediction_log.parquet import feedback_files
 from serve_app.prediction_log.records import AUDIT, FeedbackRecord
 from serve_app.prediction_log.stores import open_store
@@ -101,7 +101,7 @@ def import_feedback(
                 waiting = []
                 on_progress(counts.rows)
         counts.rows += _write(store, waiting)
-    except LogUnavailable as error:
+    except LogUnavailableError as error:
         raise LogError(
             f"{error}; {counts.rows:,} rows are written, and importing all of them again is safe"
         ) from error

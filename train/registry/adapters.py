@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model import weight_files
 from serve_app.model.bundle import MANIFEST, BundleManifest, write_manifest
 from serve_app.model.checksums import sha256_files, visible_files
@@ -45,7 +45,7 @@ def complete(
 
     Raises:
         RegistryRequestError: The base is an adapter too.
-        serve_app.errors.BundleInvalid: A file cannot be read.
+        serve_app.errors.InvalidBundleError: A file cannot be read.
         BaseModelError: The base does not exist.
     """
     from transformers import AutoConfig
@@ -86,7 +86,7 @@ def _outputs(folder: Path) -> int | None:
             names = [name for name in file.keys() if ".lora_" not in name]  # noqa: SIM118  # no mapping
             shapes = [file.get_slice(name).get_shape() for name in names]
     except (OSError, SafetensorError) as error:
-        raise BundleInvalid(
+        raise InvalidBundleError(
             f"{folder / weight_files.ADAPTER} cannot be read: {error}; copy it again"
         ) from error
     return min((shape[0] for shape in shapes if len(shape) == 2), default=None)

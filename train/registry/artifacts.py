@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from serve_app.errors import BundleError, StoreUnavailable
+from serve_app.errors import BundleError, StoreUnavailableError
 from serve_app.model.bundle import MANIFEST, BundleManifest
 from serve_app.model.resolver import fetch
 from train.errors import DamagedArtifactError, RegistryRequestError, RegistryUnavailableError
@@ -94,7 +94,7 @@ def check_base(manifest: BundleManifest, place: Place) -> None:
 def _fetch(uri: str, digest: str, cache: Path) -> tuple[Path, BundleManifest]:
     try:
         found = fetch(uri, cache_dir=cache)
-    except StoreUnavailable as error:
+    except StoreUnavailableError as error:
         raise RegistryUnavailableError(f"{uri} cannot be read: {error}") from error
     except BundleError as error:
         raise DamagedArtifactError(f"{uri} cannot be served: {error}") from error

@@ -34,7 +34,7 @@ def rebundle(
 
     Raises:
         RegistryRequestError: A base was given for full weights, or the number of labels differs.
-        serve_app.errors.BundleInvalid: The arguments are not those of a bundle.
+        serve_app.errors.InvalidBundleError: The arguments are not those of a bundle.
     """
     if base is not None and manifest.base is None:
         raise RegistryRequestError(f"{source} holds full weights, which need no base; omit the base")

@@ -11,7 +11,15 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from serve_app.errors import BadJson, FieldError, Invalid, TooLarge, UnsupportedMedia, excerpt, shortened
+from serve_app.errors import (
+    BadJsonError,
+    FieldError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+    excerpt,
+    shortened,
+)
 from serve_app.interface import LiveModel, Prediction, PredictionBatch
 
 Json = Any
@@ -76,7 +84,8 @@ class Protocol:
 
     Attributes:
         decode: Decodes (body, request headers by lower-case name, maximum number of texts). It may run in any
-            thread. Raises BadJson, Invalid, NotAcceptable, TooLarge or UnsupportedMedia.
+            thread. Raises BadJsonError, InvalidRequestError, NotAcceptableError, PayloadTooLargeError or
+            UnsupportedMediaTypeError.
         encode: Encodes (decoded request, predictions, request id) as a response.
     """
 
@@ -89,9 +98,9 @@ def media_type(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def too_many(max_texts: int, found: str) -> TooLarge:
+def too_many(max_texts: int, found: str) -> PayloadTooLargeError:
     """Return the error for a request with too many texts."""
-    return TooLarge(f"{found} texts; expected at most {max_texts} per request; split the request")
+    return PayloadTooLargeError(f"{found} texts; expected at most {max_texts} per request; split the request")
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -109,14 +118,14 @@ def read(schema: type[Schema], body: bytes) -> Schema:
     replaced by U+FFFD, as in browsers; the rest of the body is not changed.
 
     Raises:
-        BadJson: The body is not JSON.
-        TooLarge: The body has more than `MAX_JSON_VALUES` values.
-        Invalid: The body is JSON of another shape; the error lists each fault with its location.
+        BadJsonError: The body is not JSON.
+        PayloadTooLargeError: The body has more than `MAX_JSON_VALUES` values.
+        InvalidRequestError: The body is JSON of another shape; the error lists each fault with its location.
     """
     check_values(body)
     try:
         return _validate(schema, body)
-    except BadJson:
+    except BadJsonError:
         repaired = _without_lone_surrogates(body)
         if repaired is None:
             raise
@@ -124,25 +133,29 @@ def read(schema: type[Schema], body: bytes) -> Schema:
 
 
 def check_values(body: bytes) -> None:
-    """Raise TooLarge for JSON with more than `MAX_JSON_VALUES` values, without parsing it."""
+    """Raise PayloadTooLargeError for JSON with more than `MAX_JSON_VALUES` values, without parsing it."""
     if len(body) > 2 * MAX_JSON_VALUES and _count_values(body) > MAX_JSON_VALUES:
-        raise TooLarge(f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts per request")
+        raise PayloadTooLargeError(
+            f"the body has more than {MAX_JSON_VALUES} JSON values; send fewer texts per request"
+        )
 
 
-def invalid(faults: Sequence[FieldError], omitted: int = 0) -> Invalid:
+def invalid(faults: Sequence[FieldError], omitted: int = 0) -> InvalidRequestError:
     """Return the error for faults in a body, with the first in its message; `omitted` more are not listed."""
     first = faults[0]
-    return Invalid(f"{first['field'] or 'the body'}: {first['message']}", faults, omitted)
+    return InvalidRequestError(f"{first['field'] or 'the body'}: {first['message']}", faults, omitted)
 
 
 def expect_json(given: str) -> None:
-    """Raise UnsupportedMedia for a media type other than JSON's."""
+    """Raise UnsupportedMediaTypeError for a media type other than JSON's."""
     if given not in ("application/json", ""):
-        raise UnsupportedMedia(f"content type {excerpt(given)} is not supported; send application/json")
+        raise UnsupportedMediaTypeError(
+            f"content type {excerpt(given)} is not supported; send application/json"
+        )
 
 
 def utf8(body: bytes) -> str:
-    """Decode a body. Raises Invalid if it is not UTF-8."""
+    """Decode a body. Raises InvalidRequestError if it is not UTF-8."""
     try:
         return body.decode()
     except UnicodeDecodeError as error:
@@ -169,10 +182,10 @@ def predictions(model: LiveModel, scored: Prediction, top_k: int | None = None) 
 
 
 def refuse_truncated(question: DecodedRequest, answer: PredictionBatch) -> None:
-    """Raise TooLarge if a text whose index is in `options["whole"]` was truncated."""
+    """Raise PayloadTooLargeError if a text whose index is in `options["whole"]` was truncated."""
     for index in question.options["whole"]:
         if answer.results[index].truncated:
-            raise TooLarge(
+            raise PayloadTooLargeError(
                 f"{question.place(index)} has more than {answer.model.max_length} tokens and must not be "
                 "truncated; shorten the text, or allow truncation"
             )
@@ -210,7 +223,7 @@ def _validate(schema: type[Schema], body: bytes) -> Schema:
     except ValidationError as error:
         faults = _first_faults(error)
         if faults[0]["type"] == "json_invalid":
-            raise BadJson(f"the body is not JSON: {faults[0]['msg']}") from None
+            raise BadJsonError(f"the body is not JSON: {faults[0]['msg']}") from None
         deepest = _deepest([(_pointer(fault["loc"]), fault["msg"]) for fault in faults])
         raise invalid(deepest, error.error_count() - len(faults)) from None
 

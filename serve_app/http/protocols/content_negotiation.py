@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from serve_app.errors import NotAcceptable
+from serve_app.errors import NotAcceptableError
 
 _WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
@@ -19,13 +19,15 @@ def choose(headers: Mapping[str, str], offers: Sequence[str]) -> str:
         offers: Media types of the route in its order of preference, which decides between equal weights.
 
     Raises:
-        NotAcceptable: The request accepts none of them.
+        NotAcceptableError: The request accepts none of them.
     """
     accept = headers.get("accept", "").strip() or "*/*"
     weights = dict(map(_weighted, accept.split(",")))
     best = max(offers, key=lambda offer: _weight(offer, weights))  # the first one of equals
     if _weight(best, weights) == 0:
-        raise NotAcceptable(f"Accept: {accept[:64]!r} is not supported; expected one of {', '.join(offers)}")
+        raise NotAcceptableError(
+            f"Accept: {accept[:64]!r} is not supported; expected one of {', '.join(offers)}"
+        )
     return best
 
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serve_app.errors import Invalid, TooLarge
+from serve_app.errors import InvalidRequestError, PayloadTooLargeError
 from serve_app.http.protocols.base import invalid, too_many, utf8
 
 COLUMNS = ("inputs", "text")
@@ -44,9 +44,9 @@ def read_csv(body: bytes, max_texts: int) -> CsvTexts:
         max_texts: Maximum number of texts; further rows are not parsed.
 
     Raises:
-        Invalid: The body is not UTF-8 or not CSV, a row has another length than the first, or the column of
-            texts is not unique.
-        TooLarge: There are more than `max_texts` texts, or a field exceeds the parser's limit.
+        InvalidRequestError: The body is not UTF-8 or not CSV, a row has another length than the first, or the
+            column of texts is not unique.
+        PayloadTooLargeError: There are more than `max_texts` texts, or a field exceeds the parser's limit.
     """
     reader = csv.reader(io.StringIO(utf8(body).removeprefix("\ufeff"), newline=""), strict=True)
     filled = (row for row in reader if row)  # `filter` would hold the interpreter lock for all blank rows
@@ -64,7 +64,7 @@ def read_csv(body: bytes, max_texts: int) -> CsvTexts:
     except csv.Error as error:
         message = f"line {reader.line_num} of the CSV body: {error}"
         if "field limit" in str(error):
-            raise TooLarge(f"{message}; shorten it") from None
+            raise PayloadTooLargeError(f"{message}; shorten it") from None
         raise invalid(
             [{"field": "", "message": f"{message}; close every quote, and double quotes inside a field"}]
         ) from None
@@ -85,6 +85,6 @@ def _column_of(first: Sequence[str]) -> int | None:
     raise invalid([{"field": "/0", "message": message}])
 
 
-def _wrong_length(number: int, found: int, expected: int) -> Invalid:
+def _wrong_length(number: int, found: int, expected: int) -> InvalidRequestError:
     message = f"expected {expected} columns as in the first row, got {found}; quote texts that contain commas"
     return invalid([{"field": f"/{number}", "message": message}])

@@ -34,7 +34,8 @@ def read_feedback(body: bytes, headers: Mapping[str, str], labels: Sequence[str]
     """Read the feedback in a body: one item, or a list of items.
 
     Raises:
-        BadJson, Invalid, UnsupportedMedia: As for texts; Invalid also for a label that is not in `labels`.
+        BadJsonError, InvalidRequestError, UnsupportedMediaTypeError: As for texts; InvalidRequestError also
+            for a label that is not in `labels`.
     """
     expect_json(media_type(headers))
     several = body.lstrip().startswith(b"[")

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
-from serve_app.errors import BadJson, Invalid, UnsupportedMedia, excerpt
+from serve_app.errors import BadJsonError, InvalidRequestError, UnsupportedMediaTypeError, excerpt
 from serve_app.http.protocols.base import (
     DecodedRequest,
     Encoded,
@@ -136,7 +136,7 @@ def _decode(body: bytes, headers: Mapping[str, str], max_texts: int) -> DecodedR
     given = media_type(headers)
     reader = _READERS.get(given)
     if reader is None:
-        raise UnsupportedMedia(
+        raise UnsupportedMediaTypeError(
             f"content type {excerpt(given)} is not supported; expected one of {', '.join(_READERS)}"
         )
     question, default = reader(body, max_texts)
@@ -181,9 +181,9 @@ def _read_lines(body: bytes, max_texts: int) -> tuple[DecodedRequest, str]:
 def _read_line(number: int, line: bytes) -> SageMakerLine:
     try:
         return read(SageMakerLine, line)
-    except BadJson as error:
-        raise BadJson(f"record {number} (from 0): {error}") from None
-    except Invalid as error:
+    except BadJsonError as error:
+        raise BadJsonError(f"record {number} (from 0): {error}") from None
+    except InvalidRequestError as error:
         faults = error.fields
         raise invalid(
             [{"field": f"/{number}{fault['field']}", "message": fault["message"]} for fault in faults]

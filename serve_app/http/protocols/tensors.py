@@ -20,7 +20,7 @@ def split(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bytes | None]
     """Return the JSON part and the tensors; None without the header, when the entire body is JSON.
 
     Raises:
-        Invalid: The header is not a length within the body.
+        InvalidRequestError: The header is not a length within the body.
     """
     given = headers.get(LENGTH_HEADER)
     if given is None:
@@ -36,8 +36,8 @@ def read_texts(tensor: bytes, max_texts: int) -> list[str]:
     """Read a BYTES tensor of UTF-8.
 
     Raises:
-        Invalid: A length exceeds the tensor, or an element is not UTF-8.
-        TooLarge: There are more than `max_texts` elements; the others are not read.
+        InvalidRequestError: A length exceeds the tensor, or an element is not UTF-8.
+        PayloadTooLargeError: There are more than `max_texts` elements; the others are not read.
     """
     texts: list[str] = []
     at = 0

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from serve_app import errors
-from serve_app.errors import BundleError, Invalid, QueueFull, ServiceError
+from serve_app.errors import BundleError, InvalidRequestError, QueueFullError, ServiceError
 
 
 def every_class(root: type[ServiceError] = ServiceError) -> list[type[ServiceError]]:
@@ -36,8 +36,8 @@ def test_types_are_distinct_slugs() -> None:
     "error",
     [
         BundleError("no room"),
-        QueueFull("64 of 64 texts are waiting", retry_after_s=1.5),
-        Invalid("1 field", fields=[{"field": "/inputs/3", "message": "is empty"}]),
+        QueueFullError("64 of 64 texts are waiting", retry_after_s=1.5),
+        InvalidRequestError("1 field", fields=[{"field": "/inputs/3", "message": "is empty"}]),
     ],
 )
 def test_pickling_keeps_message_and_details(error: ServiceError) -> None:
@@ -49,8 +49,8 @@ def test_pickling_keeps_message_and_details(error: ServiceError) -> None:
 
 
 def test_members_are_what_the_client_needs_to_act() -> None:
-    full = QueueFull("64 of 64 texts are waiting", retry_after_s=1.5)
-    wrong = Invalid("1 field", fields=[{"field": "/inputs/3", "message": "is empty"}])
+    full = QueueFullError("64 of 64 texts are waiting", retry_after_s=1.5)
+    wrong = InvalidRequestError("1 field", fields=[{"field": "/inputs/3", "message": "is empty"}])
 
     assert str(full) == "64 of 64 texts are waiting"
     assert full.members == {"retry_after_s": 1.5}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.errors import DigestMismatch
+from serve_app.errors import ChecksumMismatchError
 from serve_app.model.bundle import BaseRef, read_manifest, verify, write_manifest
 from train.packaging import publish
 
@@ -36,5 +36,5 @@ def test_the_card_is_covered(bundle: Path, tmp_path: Path) -> None:
 def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "adapter_model.safetensors").write_text("other")
 
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(ChecksumMismatchError):
         publish(bundle, tmp_path / "shipped")

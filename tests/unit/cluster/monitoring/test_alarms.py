@@ -19,7 +19,7 @@ from cluster.autoscaling.demand import ObservedLoad, pods_needed
 from cluster.aws.terraform_runner import variables_of
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.catalog import Catalog, read_catalog
-from serve_app.errors import NotReady, QueueFull, UnprocessableTextError
+from serve_app.errors import NotReadyError, QueueFullError, UnprocessableTextError
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
@@ -154,11 +154,11 @@ def test_other_requests_change_no_alarm(
 def test_texts_count_on_every_route_that_takes_them(
     monkeypatch: pytest.MonkeyPatch, catalog: Catalog, path: str
 ) -> None:
-    full = QueueFull("the queue is full", 1.0)
+    full = QueueFullError("the queue is full", 1.0)
     refused = values(catalog, after(monkeypatch, (TEXTS, "POST", path, {"json": {}}), full))
     assert refused == {"rate": 2 * TEXTS, "latency": 1.0, "errors": 0.0, "refused": 0.5}
     failed = values(
-        catalog, after(monkeypatch, (TEXTS, "POST", path, {"json": {}}), NotReady("no model yet"))
+        catalog, after(monkeypatch, (TEXTS, "POST", path, {"json": {}}), NotReadyError("no model yet"))
     )
     assert failed == {"rate": 2 * TEXTS, "latency": 0.5, "errors": 0.5, "refused": 0.0}
 

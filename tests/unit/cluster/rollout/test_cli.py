@@ -16,7 +16,7 @@ from cluster.rollout.state import ModelVersion, Rollout
 from cluster.rollout.targets.base import DeploymentState
 from serve_app.dev_server.launcher import free_port
 from tests.conftest import ROOT
-from tests.unit.cluster.rollout.world import QUICK, Killed, World
+from tests.unit.cluster.rollout.world import QUICK, SimulatedCrashError, World
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def rolled(folder: Path, canary: str, dies_after: int | None = None) -> World:
     world = World(folder, dies_after=dies_after)
     try:
         world.controller().start(ModelVersion(canary), QUICK)
-    except Killed:
+    except SimulatedCrashError:
         assert dies_after is not None
     return world
 

@@ -14,7 +14,7 @@ from cluster.rollout.duration import LittleTraffic
 from cluster.rollout.errors import RolloutStateError
 from cluster.rollout.state import ModelVersion, Rollout, RolloutState, Verb
 from cluster.rollout.targets.base import TrafficSplit
-from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
+from tests.unit.cluster.rollout.world import MODELS, QUICK, SimulatedCrashError, World
 
 CANARIES = st.sampled_from([name for name in MODELS if name != "old"])
 SLOW = QUICK.model_copy(update={"min_requests": 10_000, "max_stage_s": 60})
@@ -128,7 +128,7 @@ class Rollouts(RuleBasedStateMachine):
         try:
             ended: Rollout | None = work()  # type: ignore[operator]
             return ended
-        except Killed:
+        except SimulatedCrashError:
             return None
         finally:
             self.world.dies_after = None

@@ -19,7 +19,7 @@ from cluster.rollout.errors import (
 from cluster.rollout.plan import CanaryPods, PlannedStage, RolloutPlan
 from cluster.rollout.state import Command, ModelVersion, Rollout, RolloutState, Verb
 from cluster.rollout.targets.base import TrafficSplit
-from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, Model, World
+from tests.unit.cluster.rollout.world import MODELS, QUICK, Model, SimulatedCrashError, World
 
 
 @pytest.fixture
@@ -409,7 +409,7 @@ def test_a_cluster_that_does_not_answer_is_waited_for_and_an_unfinished_rollback
 
 def test_another_canary_waits_for_the_first_to_end(world: World) -> None:
     world.dies_after = 3
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedCrashError):
         start(world, "good")
     world.dies_after = None
     with pytest.raises(RolloutStateError, match="this one is canary"):
@@ -426,7 +426,7 @@ def test_killed_after_any_effect_and_started_again_it_ends_in_the_same_place(
     assert whole.effects > 6
     for effect in range(whole.effects):
         world = World(tmp_path / str(effect), replicas=replicas, dies_after=effect)
-        with pytest.raises(Killed):
+        with pytest.raises(SimulatedCrashError):
             start(world, canary, raise_to_two=True)
         at_death = world.journal().rollout()
         assert world.split.champion in ("old", canary), "the pods serve a split that is defined"

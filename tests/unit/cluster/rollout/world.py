@@ -1,7 +1,7 @@
 """Simulated world for the controller: a clock, pods that follow the controller, and the resulting metrics.
 
 The behaviour of each model is known, so that the observations show which model served. The controller can be
-configured to die after any effect (`Killed`).
+configured to die after any effect (`SimulatedCrashError`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ QUICK = RolloutPlan(
 )
 
 
-class Killed(BaseException):
+class SimulatedCrashError(BaseException):
     """End of the controller's process."""
 
 
@@ -125,10 +125,10 @@ class World:
         self.now += seconds
 
     def effect(self) -> None:
-        """Count a change outside the controller's memory; raise `Killed` beyond the configured number."""
+        """Count a change outside the controller's memory; crash beyond the configured number."""
         self.effects += 1
         if self.dies_after is not None and self.effects > self.dies_after:
-            raise Killed
+            raise SimulatedCrashError
 
     # Aliases
 

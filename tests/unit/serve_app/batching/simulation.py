@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.fair_queue import QueuedRequest
 from serve_app.batching.scheduler import BatchScheduler
-from serve_app.errors import QueueFull
+from serve_app.errors import QueueFullError
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Simulation:
         priority = priority or self.scheduler.priority_of(tokens)
         try:
             self.scheduler.check_room(tenant, priority, items=len(sizes), tokens=tokens, now=self.now)
-        except QueueFull as refusal:
+        except QueueFullError as refusal:
             truth_s = None
             if len(self.refused) % self.check_every == 0:
                 truth_s = self._time_until_served(priority, tenant, sizes)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.batching.admission import Admission, BatchLimits, Priority, QueueForecast
-from serve_app.errors import QueueFull
+from serve_app.errors import QueueFullError
 
 BOUND_S = 2.0
 BULK_BOUND_S = 10.0
@@ -35,7 +35,7 @@ class Door:
         forecast = QueueForecast(waiting_items=waiting, waiting_tokens=100, wait_s=wait_s, own_s=own_s)
         try:
             self.admission.check_room(forecast, items=1, tokens=10, priority=priority, now=self.now)
-        except QueueFull as refusal:
+        except QueueFullError as refusal:
             assert refusal.retry_after_s == pytest.approx(wait_s, abs=0.001)
             if priority == "interactive":
                 stated_s = float(re.findall(r"limit: ([\d.]+) s now", str(refusal))[0])
@@ -107,7 +107,7 @@ def test_less_than_half_of_the_bound_is_never_refused_and_more_than_all_of_it_al
 def test_a_refusal_states_the_bound_and_when_to_retry() -> None:
     forecast = QueueForecast(waiting_items=1, waiting_tokens=1, wait_s=2.5, own_s=0)
     stated = r"2\.5 s; limit: 2 s now \(max_queue_wait_s\); retry in 2\.5 s"
-    with pytest.raises(QueueFull, match=stated):
+    with pytest.raises(QueueFullError, match=stated):
         Door().admission.check_room(forecast, items=1, tokens=1, priority="interactive", now=10.0)
 
 

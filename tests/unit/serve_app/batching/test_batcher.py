@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from serve_app.batching.admission import BatchLimits
 from serve_app.batching.batcher import Batcher
 from serve_app.errors import (
-    DeadlineExceeded,
-    ModelFailure,
-    NotReady,
-    QueueFull,
-    TooLarge,
+    DeadlineExceededError,
+    ModelFailureError,
+    NotReadyError,
+    PayloadTooLargeError,
+    QueueFullError,
     UnprocessableTextError,
 )
 
@@ -184,9 +184,9 @@ async def test_what_does_not_fit_is_refused_at_the_door(
     await device.until_entered()
     waiting = asyncio.create_task(ask(batcher, "a", "b"))
     await until(lambda: batcher.waiting_items == 2)
-    with pytest.raises(QueueFull, match=name):
+    with pytest.raises(QueueFullError, match=name):
         batcher.check_room()
-    with pytest.raises(QueueFull, match=name):
+    with pytest.raises(QueueFullError, match=name):
         await ask(batcher, "c")
     device.let_go()
     await asyncio.gather(running, waiting)
@@ -212,7 +212,7 @@ async def test_retry_after_is_the_work_ahead_at_the_measured_throughput(device: 
     waiting = asyncio.create_task(ask(batcher, "waiting", tokens=100))
     await until(lambda: batcher.waiting_items == 1)
     clock.now += 0.1
-    with pytest.raises(QueueFull, match="max_queue_wait_s") as refusal:
+    with pytest.raises(QueueFullError, match="max_queue_wait_s") as refusal:
         batcher.check_room()
     assert refusal.value.retry_after_s == pytest.approx((100 + 100) / 200 - 0.1)
     device.let_go()
@@ -240,9 +240,9 @@ async def test_a_request_of_several_batches_is_bulk_unless_it_says_otherwise(
 
 async def test_a_request_larger_than_the_queue_is_too_large_and_no_matter_of_waiting(make: Make) -> None:
     batcher = make(max_queue_items=4, max_queue_tokens=50)
-    with pytest.raises(TooLarge, match="max_queue_items"):
+    with pytest.raises(PayloadTooLargeError, match="max_queue_items"):
         await ask(batcher, *"abcde")
-    with pytest.raises(TooLarge, match="max_queue_tokens"):
+    with pytest.raises(PayloadTooLargeError, match="max_queue_tokens"):
         await ask(batcher, "a", tokens=51)
 
 
@@ -256,7 +256,7 @@ async def test_in_a_flood_batches_are_smaller(
     waiting = asyncio.gather(*(ask(batcher, name) for name in "abcdefgh"))
     await until(lambda: batcher.waiting_items == 8)
     for _ in range(refused):
-        with pytest.raises(QueueFull):
+        with pytest.raises(QueueFullError):
             batcher.check_room()
     device.let_go()
     await asyncio.gather(running, waiting)
@@ -290,9 +290,9 @@ async def test_a_deadline_answers_when_it_passes_though_the_device_is_busy(
     running = asyncio.create_task(ask(batcher, "running"))
     await device.until_entered()
     loop_now = batcher._clock()
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceededError):
         await ask(batcher, "late", deadline=loop_now + 0.01)
-    with pytest.raises(DeadlineExceeded, match="had passed"):
+    with pytest.raises(DeadlineExceededError, match="had passed"):
         await ask(batcher, "past", deadline=loop_now - 1)
     device.let_go()
     await running
@@ -334,9 +334,9 @@ async def test_a_device_that_fails_on_everything_is_unhealthy_until_a_batch_goes
     device.let_go()
     batcher = make(probe=Text("probe"))
     batcher.check_health()
-    with pytest.raises(ModelFailure, match="failed on a batch"):
+    with pytest.raises(ModelFailureError, match="failed on a batch"):
         await ask(batcher, "probe", "other")
-    with pytest.raises(ModelFailure, match="latest batch and its retries failed"):
+    with pytest.raises(ModelFailureError, match="latest batch and its retries failed"):
         batcher.check_health()
     assert await ask(batcher, "next") == ["answer to next"]
     batcher.check_health()
@@ -375,7 +375,7 @@ async def test_300_dropped_requests_reach_no_batch_and_nobody_waits_for_them(
 
 async def test_too_few_results_are_a_failure_and_reach_nobody(make: Make) -> None:
     batcher: Batcher[Text, str] = Batcher(lambda batch, alone: ["one"], BatchLimits())
-    with pytest.raises(ModelFailure):
+    with pytest.raises(ModelFailureError):
         await ask(batcher, "a", "b")
     await batcher.close()
 
@@ -391,14 +391,14 @@ async def test_a_dead_device_thread_leaves_nobody_hanging(
     await until(lambda: batcher.waiting_items == 1)
     device.let_go()
     for task in tasks:
-        with pytest.raises(ModelFailure):
+        with pytest.raises(ModelFailureError):
             async with asyncio.timeout(30):
                 await task
     await batcher.close()
     assert deaths == [SystemExit]
-    with pytest.raises(ModelFailure):
+    with pytest.raises(ModelFailureError):
         batcher.check_health()
-    with pytest.raises(NotReady):
+    with pytest.raises(NotReadyError):
         await ask(batcher, "new")
 
 
@@ -409,7 +409,7 @@ async def test_a_stuck_device_fails_the_health_check(device: Device, make: Make)
     await device.until_entered()
     batcher.check_health()
     clock.now += 61
-    with pytest.raises(ModelFailure, match="running for 61 s"):
+    with pytest.raises(ModelFailureError, match="running for 61 s"):
         batcher.check_health()
     device.let_go()
     await running
@@ -504,10 +504,10 @@ async def test_one_dead_lane_is_told_though_the_other_goes_on(
     device.let_go()
     first, deadly, other = await asyncio.gather(*tasks, return_exceptions=True)
     assert (first, other) == (["answer to first"], ["answer to other"])
-    assert isinstance(deadly, ModelFailure)
+    assert isinstance(deadly, ModelFailureError)
     await batcher.close()
     assert deaths == [SystemExit]
-    with pytest.raises(ModelFailure, match="died"):
+    with pytest.raises(ModelFailureError, match="died"):
         batcher.check_health()
 
 
@@ -519,7 +519,7 @@ async def test_closing_answers_those_who_wait_and_takes_no_more(device: Device, 
     await until(lambda: batcher.waiting_items == 1)
     closing = asyncio.create_task(batcher.close())
     await until(lambda: batcher._closed)
-    with pytest.raises(NotReady):
+    with pytest.raises(NotReadyError):
         await ask(batcher, "new")
     device.let_go()
     assert await asyncio.gather(running, waiting) == [["answer to running"], ["answer to waiting"]]
@@ -562,7 +562,7 @@ async def test_every_survivor_of_200_gets_its_own_answer(device: Device, make: M
     survivors = 0
     for names, answer in zip(calls, answers, strict=True):
         if isinstance(answer, BaseException):
-            assert isinstance(answer, DeadlineExceeded | asyncio.CancelledError)
+            assert isinstance(answer, DeadlineExceededError | asyncio.CancelledError)
         else:
             survivors += 1
             assert answer == [f"answer to {name}" for name in names.split()]

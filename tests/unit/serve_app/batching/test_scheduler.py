@@ -10,7 +10,7 @@ import pytest
 
 from serve_app.batching.admission import BatchLimits, Priority
 from serve_app.batching.scheduler import BULK_PATIENCE_S, BatchScheduler
-from serve_app.errors import QueueFull
+from serve_app.errors import QueueFullError
 from tests.unit.serve_app.batching.simulation import CPU, CPU_TWO_LANES, GPU, DeviceModel, Simulation
 
 DEVICES = pytest.mark.parametrize("device", [CPU, CPU_TWO_LANES, GPU], ids=["cpu", "cpu-2-lanes", "gpu"])
@@ -139,7 +139,7 @@ def test_a_request_is_refused_before_its_body_is_read_if_it_is_refused_after(
     def refuses(tokens: int) -> bool:
         try:
             simulation.scheduler.check_room("", priority, items=1, tokens=tokens, now=simulation.now)
-        except QueueFull:
+        except QueueFullError:
             return True
         return False
 

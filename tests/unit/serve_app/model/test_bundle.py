@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from serve_app.errors import BundleInvalid, BundleNotFound, DigestMismatch, UnsafeArtifact
+from serve_app.errors import (
+    BundleNotFoundError,
+    ChecksumMismatchError,
+    InvalidBundleError,
+    UnsafeArtifactError,
+)
 from serve_app.model.bundle import MANIFEST, BaseRef, BundleManifest, read_manifest, verify, write_manifest
 
 WriteFiles = Callable[..., Path]
@@ -64,7 +69,7 @@ def test_the_digest_follows_every_file(tmp_path: Path, write_bundle: WriteBundle
 
 
 def test_no_manifest(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound, match=rf"no {MANIFEST} in"):
+    with pytest.raises(BundleNotFoundError, match=rf"no {MANIFEST} in"):
         read_manifest(tmp_path / "nowhere")
 
 
@@ -95,7 +100,7 @@ def test_a_manifest_that_breaks_the_format_is_refused_by_field(
     write_bundle(tmp_path)
     edit(tmp_path, **changes)
 
-    with pytest.raises(BundleInvalid) as caught:
+    with pytest.raises(InvalidBundleError) as caught:
         read_manifest(tmp_path)
 
     assert named in str(caught.value)
@@ -106,14 +111,14 @@ def test_a_manifest_that_breaks_the_format_is_refused_by_field(
 def test_a_manifest_that_is_not_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST).write_bytes(text.encode(errors="surrogatepass"))
 
-    with pytest.raises(BundleInvalid):
+    with pytest.raises(InvalidBundleError):
         read_manifest(tmp_path)
 
 
 def test_metrics_must_be_finite(tmp_path: Path, write_files: WriteFiles) -> None:
     write_files(tmp_path)
 
-    with pytest.raises(BundleInvalid, match="metrics"):
+    with pytest.raises(InvalidBundleError, match="metrics"):
         write_manifest(tmp_path, name="a", version="1", labels=["A", "B"], metrics={"f1": float("nan")})
 
 
@@ -121,10 +126,10 @@ def test_an_adapter_needs_a_base_and_no_whole_weights(tmp_path: Path, write_bund
     manifest = write_bundle(tmp_path / "adapter", base=BASE)
     verify(tmp_path / "adapter", manifest)
 
-    with pytest.raises(BundleInvalid, match="must name its base"):
+    with pytest.raises(InvalidBundleError, match="must name its base"):
         edit(tmp_path / "adapter", base=None)
         read_manifest(tmp_path / "adapter")
-    with pytest.raises(BundleInvalid, match="both of"):
+    with pytest.raises(InvalidBundleError, match="both of"):
         write_bundle(tmp_path / "both", {"model.safetensors": b"whole"}, base=BASE)
 
 
@@ -132,7 +137,7 @@ def test_a_changed_file_is_refused_by_name(tmp_path: Path, write_bundle: WriteBu
     manifest = write_bundle(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes(b"[]")
 
-    with pytest.raises(DigestMismatch, match=r"tokenizer\.json"):
+    with pytest.raises(ChecksumMismatchError, match=r"tokenizer\.json"):
         verify(tmp_path, manifest)
 
 
@@ -140,7 +145,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path, write_bundle: WriteBu
     manifest = write_bundle(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
 
-    with pytest.raises(BundleInvalid, match=r"tokenizer\.json"):
+    with pytest.raises(InvalidBundleError, match=r"tokenizer\.json"):
         verify(tmp_path, manifest)
 
 
@@ -150,7 +155,7 @@ def test_a_file_that_is_not_listed_is_refused_by_name(tmp_path: Path, write_bund
     verify(tmp_path, manifest)
     (tmp_path / "extra.safetensors").write_bytes(b"")
 
-    with pytest.raises(BundleInvalid, match=r"extra\.safetensors .* is not listed"):
+    with pytest.raises(InvalidBundleError, match=r"extra\.safetensors .* is not listed"):
         verify(tmp_path, manifest)
 
 
@@ -158,9 +163,9 @@ def test_a_pickle_is_refused_wherever_it_lies(tmp_path: Path, write_bundle: Writ
     manifest = write_bundle(tmp_path)
     (tmp_path / "training_args.bin").write_bytes(b"")
 
-    with pytest.raises(UnsafeArtifact, match=r"training_args\.bin"):
+    with pytest.raises(UnsafeArtifactError, match=r"training_args\.bin"):
         verify(tmp_path, manifest)
-    with pytest.raises(UnsafeArtifact, match=r"training_args\.bin"):
+    with pytest.raises(UnsafeArtifactError, match=r"training_args\.bin"):
         write_bundle(tmp_path)
 
 
@@ -170,10 +175,10 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, write_bundle: Write
     (folder / "tokenizer.json").rename(tmp_path / "elsewhere.json")
     (folder / "tokenizer.json").symlink_to(tmp_path / "elsewhere.json")
 
-    with pytest.raises(UnsafeArtifact, match=r"tokenizer\.json"):
+    with pytest.raises(UnsafeArtifactError, match=r"tokenizer\.json"):
         verify(folder, manifest)
     verify(folder, manifest, links_within=tmp_path)
-    with pytest.raises(UnsafeArtifact, match=r"tokenizer\.json"):
+    with pytest.raises(UnsafeArtifactError, match=r"tokenizer\.json"):
         write_manifest(folder, name="a", version="1", labels=["A", "B"])
 
 

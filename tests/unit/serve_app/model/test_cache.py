@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 from filelock import FileLock
 
-from serve_app.errors import DigestMismatch, StoreUnavailable
+from serve_app.errors import ChecksumMismatchError, StoreUnavailableError
 from serve_app.model.cache import keep
 
 
@@ -32,7 +32,7 @@ class Filler:
 
 def check(folder: Path) -> None:
     if (folder / "content").read_text() != "whole":
-        raise DigestMismatch("content is not whole")
+        raise ChecksumMismatchError("content is not whole")
 
 
 def test_a_folder_is_filled_once_and_then_kept(tmp_path: Path) -> None:
@@ -63,20 +63,20 @@ def test_who_asks_meanwhile_waits_and_gets_the_same(tmp_path: Path) -> None:
 def test_a_fill_that_fails_leaves_its_part_for_the_next(tmp_path: Path) -> None:
     def half(staging: Path) -> None:
         (staging / "content").write_text("half")
-        raise StoreUnavailable("the line is down")
+        raise StoreUnavailableError("the line is down")
 
     def rest(staging: Path) -> None:
         assert (staging / "content").read_text() == "half"
         (staging / "content").write_text("whole")
 
-    with pytest.raises(StoreUnavailable, match="the line is down"):
+    with pytest.raises(StoreUnavailableError, match="the line is down"):
         keep(tmp_path, "key", fill=half, check=check)
     assert not (tmp_path / "key").exists()
     keep(tmp_path, "key", fill=rest, check=check)
 
 
 def test_a_fill_that_does_not_check_is_discarded(tmp_path: Path) -> None:
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(ChecksumMismatchError):
         keep(tmp_path, "key", fill=lambda staging: _write(staging, "wrong"), check=check)
 
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
@@ -93,14 +93,14 @@ def test_a_folder_damaged_since_is_filled_again(tmp_path: Path) -> None:
 
 
 def test_waiting_for_another_process_ends(tmp_path: Path) -> None:
-    with FileLock(tmp_path / "key.lock"), pytest.raises(StoreUnavailable, match=r"key\.lock"):
+    with FileLock(tmp_path / "key.lock"), pytest.raises(StoreUnavailableError, match=r"key\.lock"):
         keep(tmp_path, "key", fill=Filler(), check=check, lock_timeout_s=0.0)
 
 
 def test_a_disk_that_fails_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(StoreUnavailable, match="cache folder"):
+    with pytest.raises(StoreUnavailableError, match="cache folder"):
         keep(tmp_path / "file" / "cache", "key", fill=Filler(), check=accept)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.errors import BundleInvalid, DigestMismatch, UnsafeArtifact
+from serve_app.errors import ChecksumMismatchError, InvalidBundleError, UnsafeArtifactError
 from serve_app.model.checksums import check, is_safe_name, sha256_files, visible_files
 
 
@@ -31,7 +31,7 @@ def test_digests_come_in_the_order_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleInvalid, match=r"gone\.json cannot be read"):
+    with pytest.raises(InvalidBundleError, match=r"gone\.json cannot be read"):
         sha256_files(tmp_path, ["gone.json"])
 
 
@@ -39,7 +39,7 @@ def test_a_changed_file_is_named_with_both_digests(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("now")
     expected = hashlib.sha256(b"then").hexdigest()
 
-    with pytest.raises(DigestMismatch) as caught:
+    with pytest.raises(ChecksumMismatchError) as caught:
         check(tmp_path, {"a.txt": expected})
 
     assert all(part in str(caught.value) for part in ("a.txt", expected, hashlib.sha256(b"now").hexdigest()))
@@ -50,7 +50,7 @@ def test_a_changed_file_is_named_with_both_digests(tmp_path: Path) -> None:
 )
 def test_names_that_could_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     assert not is_safe_name(name)
-    with pytest.raises(UnsafeArtifact):
+    with pytest.raises(UnsafeArtifactError):
         check(tmp_path, {name: "0" * 64})
 
 
@@ -71,6 +71,6 @@ def test_a_link_may_lead_only_where_it_is_told(tmp_path: Path) -> None:
     (folder / "a.txt").symlink_to(outside / "secret")
     expected = sha256_files(folder, ["a.txt"])
 
-    with pytest.raises(UnsafeArtifact, match=r"a\.txt.*points out of"):
+    with pytest.raises(UnsafeArtifactError, match=r"a\.txt.*points out of"):
         check(folder, expected)
     check(folder, expected, links_within=tmp_path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.errors import BundleInvalid, BundleNotFound, UnsafeArtifact
+from serve_app.errors import BundleNotFoundError, InvalidBundleError, UnsafeArtifactError
 from serve_app.model.bundle import verify
 from serve_app.model.hf_folder import describe_plain
 
@@ -68,17 +68,17 @@ def test_shards_are_whole_weights(tmp_path: Path, write_files: WriteFiles) -> No
 @pytest.mark.parametrize(
     ("changes", "error", "named"),
     [
-        ({"config.json": None}, BundleNotFound, "config.json"),
-        ({"config.json": b"{"}, BundleInvalid, "config.json"),
-        ({"config.json": b"[]"}, BundleInvalid, "not a JSON object"),
-        ({"model.safetensors": None}, BundleInvalid, "no model.safetensors"),
-        ({"model.safetensors": None, "pytorch_model.bin": b""}, UnsafeArtifact, "pytorch_model.bin"),
-        ({"adapter_model.safetensors": b""}, BundleInvalid, "adapter without"),
-        (config(architectures=["BertModel"]), BundleInvalid, "BertModel"),
-        (config(id2label={"0": "SCORE"}), BundleInvalid, "labels"),
-        (config(id2label={"0": "A", "2": "B"}), BundleInvalid, "[0, 2]"),
-        (config(id2label=["A", "B"]), BundleInvalid, "id2label"),
-        (config(id2label={"zero": "A", "one": "B"}), BundleInvalid, "id2label"),
+        ({"config.json": None}, BundleNotFoundError, "config.json"),
+        ({"config.json": b"{"}, InvalidBundleError, "config.json"),
+        ({"config.json": b"[]"}, InvalidBundleError, "not a JSON object"),
+        ({"model.safetensors": None}, InvalidBundleError, "no model.safetensors"),
+        ({"model.safetensors": None, "pytorch_model.bin": b""}, UnsafeArtifactError, "pytorch_model.bin"),
+        ({"adapter_model.safetensors": b""}, InvalidBundleError, "adapter without"),
+        (config(architectures=["BertModel"]), InvalidBundleError, "BertModel"),
+        (config(id2label={"0": "SCORE"}), InvalidBundleError, "labels"),
+        (config(id2label={"0": "A", "2": "B"}), InvalidBundleError, "[0, 2]"),
+        (config(id2label=["A", "B"]), InvalidBundleError, "id2label"),
+        (config(id2label={"zero": "A", "one": "B"}), InvalidBundleError, "id2label"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_the_reason(
@@ -95,5 +95,5 @@ def test_what_cannot_be_served_is_refused_with_the_reason(
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound):
+    with pytest.raises(BundleNotFoundError):
         describe_plain(tmp_path / "nowhere")

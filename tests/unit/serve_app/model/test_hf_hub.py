@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 from huggingface_hub import constants
 
-from serve_app.errors import BundleInvalid, BundleNotFound, StoreUnavailable
+from serve_app.errors import BundleNotFoundError, InvalidBundleError, StoreUnavailableError
 from serve_app.model.bundle import write_manifest
 from serve_app.model.resolver import fetch
 
@@ -128,25 +128,25 @@ def test_a_bundle_on_the_hub_is_verified_behind_the_cache_s_links(hub: FakeHub, 
 
 @pytest.mark.parametrize("uri", ["hf:org/other", "hf:org/tiny@no-such-tag"])
 def test_what_is_not_on_the_hub_is_not_found(hub: FakeHub, tmp_path: Path, uri: str) -> None:
-    with pytest.raises(BundleNotFound, match="check the id and the revision"):
+    with pytest.raises(BundleNotFoundError, match="check the id and the revision"):
         fetch(uri, cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("uri", ["hf:", "hf:a/b/c", "hf:../etc"])
 def test_an_id_that_is_none_is_invalid(hub: FakeHub, tmp_path: Path, uri: str) -> None:
-    with pytest.raises(BundleInvalid, match="hf:organisation/model"):
+    with pytest.raises(InvalidBundleError, match="hf:organisation/model"):
         fetch(uri, cache_dir=tmp_path)
 
 
 def test_a_hub_that_is_away_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point_at(NOWHERE, monkeypatch)
 
-    with pytest.raises(StoreUnavailable, match="file:///path/to/model"):
+    with pytest.raises(StoreUnavailableError, match="file:///path/to/model"):
         fetch("hf:org/tiny", cache_dir=tmp_path)
 
 
 def test_offline_mode_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
-    with pytest.raises(StoreUnavailable, match="file:///path/to/model"):
+    with pytest.raises(StoreUnavailableError, match="file:///path/to/model"):
         fetch("hf:org/tiny", cache_dir=tmp_path)

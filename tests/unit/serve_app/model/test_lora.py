@@ -11,7 +11,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
-from serve_app.errors import BundleInvalid
+from serve_app.errors import InvalidBundleError
 from serve_app.model.lora import merge
 
 # PEFT uses an attribute of transformers under a deprecated name.
@@ -138,7 +138,7 @@ def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(
     change(tmp_path, edit)
     model = tiny_bert()
 
-    with pytest.raises(BundleInvalid) as caught:
+    with pytest.raises(InvalidBundleError) as caught:
         merge(model, tmp_path)
 
     assert named in str(caught.value)
@@ -161,7 +161,7 @@ def test_a_variant_of_lora_is_refused_by_its_setting(tmp_path: Path, changes: di
     save_adapter(tmp_path)
     configure(tmp_path, **changes)
 
-    with pytest.raises(BundleInvalid, match=next(iter(changes))):
+    with pytest.raises(InvalidBundleError, match=next(iter(changes))):
         merge(tiny_bert(), tmp_path)
 
 
@@ -170,7 +170,7 @@ def test_a_broken_configuration_is_refused(tmp_path: Path, changes: dict[str, An
     save_adapter(tmp_path)
     configure(tmp_path, **changes)
 
-    with pytest.raises(BundleInvalid, match=r"adapter_config\.json"):
+    with pytest.raises(InvalidBundleError, match=r"adapter_config\.json"):
         merge(tiny_bert(), tmp_path)
 
 
@@ -179,5 +179,5 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
     save_adapter(tmp_path)
     (tmp_path / name).write_bytes(b"[]")
 
-    with pytest.raises(BundleInvalid, match=name.replace(".", r"\.")):
+    with pytest.raises(InvalidBundleError, match=name.replace(".", r"\.")):
         merge(tiny_bert(), tmp_path)

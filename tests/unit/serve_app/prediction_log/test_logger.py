@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from serve_app.errors import QueueFull
+from serve_app.errors import QueueFullError
 from serve_app.metrics import Metrics
 from serve_app.prediction_log.logger import PredictionLogger, open_logger
 from serve_app.settings import Settings
@@ -41,7 +41,7 @@ def test_a_disk_that_takes_nothing_fails_no_answer_and_refuses_feedback_in_the_e
     (tmp_path / "file").write_text("where the folder should be")
     capture = capturing(tmp_path / "file")
     capture.record_prediction(answered("a", "one"))
-    with pytest.raises(QueueFull, match="buffer of feedback is full"):
+    with pytest.raises(QueueFullError, match="buffer of feedback is full"):
         for _ in range(100):
             capture.record_feedback([truth("a", "POSITIVE")] * 1000)
     capture.record_prediction(answered("b", "two"))

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from serve_app.errors import LogUnavailable
+from serve_app.errors import LogUnavailableError
 from serve_app.prediction_log.parquet import File
 from serve_app.prediction_log.stores import FolderStore, S3Store, Store, open_store
 from serve_app.prediction_log.writer import BufferLimits, Writer
@@ -48,7 +48,7 @@ class Away:
         if self.hold is not None:
             assert self.hold.wait(PATIENCE_S)
         if not self.back.is_set():
-            raise LogUnavailable("away")
+            raise LogUnavailableError("away")
         self.kept[key] = content
 
 
@@ -158,12 +158,12 @@ def test_a_record_that_cannot_be_encoded_does_not_end_the_log(
 
 def test_a_full_disk_and_a_denied_folder_are_errors_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(LogUnavailable, match="cannot be written"):
+    with pytest.raises(LogUnavailableError, match="cannot be written"):
         FolderStore(tmp_path / "file").put("day/one.parquet", b"content")
     full = Path("/dev/full")
     if full.exists():
         (tmp_path / ".one.parquet.part").symlink_to(full)  # the path of the store's temporary file
-        with pytest.raises(LogUnavailable, match="No space left on device"):
+        with pytest.raises(LogUnavailableError, match="No space left on device"):
             FolderStore(tmp_path).put("one.parquet", b"content")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from serve_app.errors import DeadlineExceeded, UnprocessableTextError
+from serve_app.errors import DeadlineExceededError, UnprocessableTextError
 from serve_app.replica.tokenizer_pool import TokenizerPool
 
 
@@ -68,11 +68,11 @@ async def test_what_is_not_begun_at_the_deadline_is_not_tokenised(
     assert await asyncio.to_thread(tokenizer.entered.acquire, timeout=30)
     late = [pool.encode([long(name)] * 4, deadline=time.monotonic() + 0.05) for name in ("b0", "c0")]
     assert all(
-        isinstance(one, DeadlineExceeded) for one in await asyncio.gather(*late, return_exceptions=True)
+        isinstance(one, DeadlineExceededError) for one in await asyncio.gather(*late, return_exceptions=True)
     )
     tokenizer.permits.release(1000)
     await first
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceededError):
         await pool.encode(["d0"], deadline=time.monotonic() - 1)
     assert await pool.encode(["e0"], deadline=time.monotonic() + 60) == ["tokens of e0"]
     assert tokenizer.calls == [["a0"], ["e0"]]

@@ -14,7 +14,7 @@ from cluster.rollout.errors import JournalLockedError, LeaseLostError
 from cluster.rollout.journal.object_store import LEASE_S, ObjectStoreJournal
 from cluster.rollout.state import Command, ModelVersion, Rollout, RolloutState, Verb
 from cluster.rollout.targets.base import TrafficSplit
-from tests.unit.cluster.rollout.world import MODELS, QUICK, Killed, World
+from tests.unit.cluster.rollout.world import MODELS, QUICK, SimulatedCrashError, World
 from train.storage.local import FolderPlace
 
 STARTED = {
@@ -169,7 +169,7 @@ def paused_at(folder: Path, moment: int, canary: str) -> World | None:
 def test_an_abort_after_the_controller_was_killed_waits_for_its_lease_and_is_done(tmp_path: Path) -> None:
     world, place = World(tmp_path / "world", dies_after=1), FolderPlace(tmp_path / "s3")
     killed = ObjectStoreJournal(place, lambda: world.now)
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedCrashError):
         world.controller(journal=killed).start(ModelVersion("good"), QUICK)
     # The process has ended, but its lease is still valid.
     world.dies_after = None
@@ -181,7 +181,7 @@ def test_an_abort_after_the_controller_was_killed_waits_for_its_lease_and_is_don
 
 def test_an_abort_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
     world, place = World(tmp_path / "world", dies_after=1), FolderPlace(tmp_path / "s3")
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedCrashError):
         world.controller(journal=ObjectStoreJournal(place, lambda: world.now)).start(
             ModelVersion("good"), QUICK
         )
