@@ -11,7 +11,7 @@ import pytest
 from benchmarks.chaos.bounds import BOUNDS
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 ROW = "controller killed"
 
 

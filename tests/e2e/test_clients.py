@@ -12,7 +12,7 @@ from tests.conftest import Service
 from tests.contract import clients
 from tests.contract.servers import SageMakerRuntime, over_tcp
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 TEXTS = ["I love this cream", "It ruined my skin, “really”"]
 LABELS = ["POSITIVE", "NEGATIVE"]
 

@@ -12,7 +12,7 @@ from cluster.monitoring.catalog import read_catalog
 from tests.conftest import Service
 from tests.relabelling import relabelled
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 PATIENCE_S = 60
 RARE = {"ray_sentiment_late_requests_total", "ray_sentiment_failed_load"}
 """Metrics that exist only after a request was late, or a model could not be loaded."""

@@ -21,7 +21,7 @@ import pytest
 from serve_app.dev_server.launcher import Plan, free_port, serving
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 PATIENCE_S = 60
 TEXT = "I love this cream"
 PATHS = ("/health", "/ping", "/v2/health/live", "/v2/health/ready", "/", "/-/healthz", "/-/routes")

@@ -13,7 +13,7 @@ from tests.integration.registries import write_run
 from train.__main__ import main
 
 
-@pytest.mark.ray
+@pytest.mark.serve
 def test_the_champion_of_the_registry_is_what_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

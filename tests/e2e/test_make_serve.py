@@ -28,7 +28,7 @@ from tests.integration.models import save
 from tests.steady_client import Client
 from tests.terminal import heed_terminal
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 ADDRESS = Path("/tmp/ray/ray_current_cluster")
 PATIENCE_S = 180
 NOTICED_S = 10

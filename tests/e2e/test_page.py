@@ -52,7 +52,7 @@ def driver() -> Iterator[WebDriver]:
         yield chromium
 
 
-@pytest.fixture(scope="module", params=["fake", "real"])
+@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.serve)])
 def page_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if url := os.environ.get("PAGE_URL"):
         yield url

@@ -59,7 +59,7 @@ def test_what_documented_commands_write_is_ignored_by_git() -> None:
         assert subprocess.run(ignored, cwd=ROOT).returncode == 0, f"{folder} would be committed"
 
 
-@pytest.mark.ray
+@pytest.mark.serve
 @pytest.mark.parametrize("command", HERE)
 def test_the_commands_without_a_test_of_their_own(command: str, service: Service) -> None:
     port = service.url.rpartition(":")[2]

@@ -17,7 +17,7 @@ from serve_app.settings import Settings
 from tests.conftest import Service
 from tests.e2e.test_service import distinct_texts
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 PING_S, CONNECT_S, INVOKE_S = 2.0, 0.25, 60.0
 """Maximum seconds for a container to answer a ping, accept a connection, and answer a request."""
 PAYLOAD_MAX_BYTES = 25 * 1024 * 1024

@@ -19,7 +19,7 @@ from tests.conftest import ROOT, Service
 from train.prediction_log.join import Join
 from train.prediction_log.reader import Log, Window
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 WORDS = [
     "good",
     "bad",

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Service
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 BODY = json.dumps({"inputs": "I love this cream"}).encode()
 
 

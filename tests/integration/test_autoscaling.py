@@ -13,7 +13,7 @@ from cluster.kuberay.manifests.serve_config import scaling
 from serve_app.app import DEPLOYMENT
 from serve_app.dev_server.launcher import CONFIG, Plan, free_port, serving
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 PATIENCE_S = 60
 
 

@@ -237,7 +237,6 @@ def report(run: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.ray
 def test_the_loss_falls_and_unseen_texts_are_answered(runs: Path) -> None:
     found = report(runs / "one")
 
@@ -248,12 +247,10 @@ def test_the_loss_falls_and_unseen_texts_are_answered(runs: Path) -> None:
     assert found["held_out"]["invented"]["balanced_accuracy"] > 0.8
 
 
-@pytest.mark.ray
 def test_the_curves_are_drawn(runs: Path) -> None:
     assert (runs / "one" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.ray
 def test_two_workers_do_what_one_does(runs: Path) -> None:
     one, pair = (report(runs / name) for name in ("one", "pair"))
 
@@ -263,7 +260,6 @@ def test_two_workers_do_what_one_does(runs: Path) -> None:
     assert found["balanced_accuracy"] == pytest.approx(alone["balanced_accuracy"], abs=0.1)
 
 
-@pytest.mark.ray
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 def test_the_adapter_loads_with_peft_as_the_service_merges_it(runs: Path) -> None:
     import torch
@@ -288,7 +284,6 @@ def test_the_adapter_loads_with_peft_as_the_service_merges_it(runs: Path) -> Non
     assert [row.argmax().item() for row in rows] == [1, 0]
 
 
-@pytest.mark.ray
 def test_the_bundle_says_what_it_is(runs: Path) -> None:
     from serve_app.model.bundle import read_manifest
 
@@ -300,7 +295,6 @@ def test_the_bundle_says_what_it_is(runs: Path) -> None:
     assert manifest.metrics["held_out"] == report(runs / "one")["held_out"]
 
 
-@pytest.mark.ray
 def test_a_run_that_learns_nothing_stops_early(runs: Path) -> None:
     history = report(runs / "patient")["history"]
 
@@ -309,7 +303,6 @@ def test_a_run_that_learns_nothing_stops_early(runs: Path) -> None:
     assert best == history[0]["held_out_balanced_accuracy"]
 
 
-@pytest.mark.ray
 def test_other_labels_get_a_new_head_on_the_encoder_that_was_trained(runs: Path) -> None:
     from serve_app.model.classifier import Classifier
     from serve_app.model.resolver import fetch
@@ -323,7 +316,6 @@ def test_other_labels_get_a_new_head_on_the_encoder_that_was_trained(runs: Path)
     assert found["history"][-1]["step"] == 60, "--max-steps ends it"
 
 
-@pytest.mark.ray
 def test_all_weights_can_be_trained_and_a_teacher_is_believed_over_the_labels(runs: Path) -> None:
     """Use the set `taught`, whose labels are swapped, with a teacher weight of 1."""
     from serve_app.model.bundle import read_manifest
@@ -335,7 +327,6 @@ def test_all_weights_can_be_trained_and_a_teacher_is_believed_over_the_labels(ru
     assert report(runs / "taught")["held_out"]["invented"]["balanced_accuracy"] < 0.2
 
 
-@pytest.mark.ray
 def test_options_alone_describe_a_run_that_goes_on_from_a_bundle(runs: Path) -> None:
     from serve_app.model.bundle import read_manifest
 
@@ -354,7 +345,6 @@ def test_options_alone_describe_a_run_that_goes_on_from_a_bundle(runs: Path) -> 
     assert found["held_out"]["invented"]["balanced_accuracy"] > 0.8
 
 
-@pytest.mark.ray
 def test_texts_and_checkpoints_may_be_in_s3_and_a_killed_worker_costs_time_alone(runs: Path) -> None:
     said = (runs / "runs.log").read_text()
 
@@ -364,7 +354,6 @@ def test_texts_and_checkpoints_may_be_in_s3_and_a_killed_worker_costs_time_alone
     assert not (runs / "remote" / "ray").exists()
 
 
-@pytest.mark.ray
 def test_what_cannot_work_is_said_and_leaves_no_bundle(runs: Path) -> None:
     said = (runs / "runs.log").read_text()
 
@@ -375,7 +364,6 @@ def test_what_cannot_work_is_said_and_leaves_no_bundle(runs: Path) -> None:
     assert not (runs / "bad" / "bundle").exists()
 
 
-@pytest.mark.ray
 def test_a_killed_sagemaker_job_goes_on_and_leaves_its_bundle_where_it_is_collected(runs: Path) -> None:
     root, log = runs / "ml", runs / "job.log"
     job = start(JOB, str(root), log=log)

@@ -45,7 +45,7 @@ from train.registry import Registry, open_registry
 from train.retraining.config import DEFAULT as RETRAIN
 from train.retraining.replay import champion_run
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 NEW = ("fgh", "opq")
 """Letters that mean nothing in the first texts, and determine the label in the later requests."""
 RUN, NEXT = f"run-{uuid.uuid4()}", f"run-{uuid.uuid4()}"

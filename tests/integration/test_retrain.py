@@ -26,7 +26,6 @@ from train.model_uri import CACHE
 from train.prediction_log.reader import Log
 from train.registry import open_registry
 
-pytestmark = pytest.mark.ray
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LABELS = ("NEGATIVE", "POSITIVE")
 # Vocabularies of both domains: the champion was not trained on the new domain's praise and criticism.

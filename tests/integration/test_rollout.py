@@ -28,7 +28,7 @@ from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model.bundle import read_manifest
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.serve
 PATIENCE_S = 180
 LIVE = read_manifest(ROOT / "serve_app/model/builtin").version
 TEXTS = ["I love this cream", "It ruined my skin", "It broke after a week", "A lovely film"]
