@@ -82,10 +82,9 @@ class PackedModel:
         Returns:
             logits: (len(batch), num_labels), in the order of the batch, in the model's dtype, on its device.
         """
-        row = self._row(batch)
         if self.graph is None or eager:
-            return self._eager(*row, longest=max(map(len, batch)))
-        return self.graph(row)
+            return self._eager(*self._row(batch), longest=max(map(len, batch)))
+        return self.graph(batch, self.first_position)
 
     def record(self, batch: Sequence[Sequence[int]]) -> None:
         """Record the forward pass as a graph with this batch, and use the graph from now on.

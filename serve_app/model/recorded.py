@@ -24,7 +24,7 @@ from serve_app.errors import InvalidBundleError
 from serve_app.model import checksums
 from serve_app.model.acceptance import alike
 from serve_app.model.scorer import Encoded, Scorer, use_threads
-from serve_app.model.torchscript import Graph, row_of
+from serve_app.model.torchscript import Graph
 
 _SETTINGS, _GRAPH, _WEIGHTS, _TOKENIZER = (
     "recording.json",
@@ -33,7 +33,7 @@ _SETTINGS, _GRAPH, _WEIGHTS, _TOKENIZER = (
     "tokenizer.json",
 )
 _LOGITS = "logits"
-_CPU = torch.device("cpu")
+_CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class RecordedClassifier(Scorer):
         use_threads(threads)
         self.labels = tuple(settings.labels)
         self.activation, self.max_length = settings.activation, settings.max_length
-        self.device, self.dtype = str(_CPU), settings.dtype
+        self.device, self.dtype = _CPU, settings.dtype
         self._temperature, self._unknown_id = settings.temperature, settings.unknown_id
         self._first_position = settings.first_position
         try:
@@ -149,7 +149,7 @@ class RecordedClassifier(Scorer):
     @torch.inference_mode()
     def logits(self, batch: Sequence[Encoded]) -> Tensor:
         """See `Scorer`."""
-        return self._graph(row_of([item.ids for item in batch], self._first_position, _CPU))
+        return self._graph([item.ids for item in batch], self._first_position)
 
     def computed_tokens(self, lengths: Sequence[int]) -> int:
         """See `Scorer`."""

@@ -220,3 +220,6 @@ def test_half_precision_is_packed_too(architecture: str, tmp_path: Path) -> None
     batch = exact.preprocess(texts(count=10))
     for row, expected in zip(half.forward(batch), exact.forward(batch), strict=True):
         assert row == pytest.approx(expected, abs=0.1)  # bfloat16 has 8 bits of mantissa
+    for count in range(1, len(batch)):  # rows of other lengths, completed by fillers of other lengths
+        rows, alone = half.logits(batch[:count]), half.logits([batch[0]])
+        assert len(rows) == count and rows[0].tolist() == pytest.approx(alone[0].tolist(), abs=0.05)

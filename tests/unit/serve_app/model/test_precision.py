@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from serve_app.model.precision import SCORE_TOLERANCE, fastest_dtype, find_difference
+from serve_app.model.torchscript import rounded_tokens
 
 CPU = torch.device("cpu")
 
@@ -57,3 +58,9 @@ def test_one_changed_label_is_a_difference_however_close_its_score() -> None:
 def test_a_score_that_is_not_a_number_is_a_difference() -> None:
     exact = torch.tensor([[0.3, 0.7]])
     assert find_difference(exact, torch.tensor([[0.3, float("nan")]])) is not None
+
+
+def test_batches_of_any_size_have_rows_of_few_lengths() -> None:
+    lengths = [rounded_tokens(tokens) for tokens in range(1, 1025)]
+    assert all(0 <= length - tokens < 16 for tokens, length in enumerate(lengths, start=1))
+    assert len(set(lengths)) <= 80
