@@ -270,7 +270,7 @@ def test_the_adapter_loads_with_peft_as_the_service_merges_it(runs: Path) -> Non
     from serve_app.model.resolver import fetch
 
     bundle = fetch(str(runs / "one" / "bundle"), cache_dir=runs / "cache")
-    classifier = Classifier(bundle, device="cpu")
+    classifier = Classifier(bundle, device="cpu", dtype="float32")
     base = AutoModelForSequenceClassification.from_pretrained(runs / "base", num_labels=2)
     peft_model = PeftModel.from_pretrained(base, bundle.folder).eval()
 
