@@ -28,13 +28,13 @@ import psutil
 import uvloop
 
 from benchmarks import fairness, in_process
-from benchmarks.load import Outcome, closed_loop, get_rate
+from benchmarks.load import LoadResult, closed_loop, get_rate
 from benchmarks.overload import Flood, flood
 from benchmarks.texts import mixed
 from serve_app.dev_server.launcher import Plan, free_port, serving
 from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
-from serve_app.model.scorer import Encoded
+from serve_app.model.scorer import EncodedText
 from tests.labelled import labelled_texts
 from train.prediction_log.reader import Log, Window
 from train.prediction_log.summary import summarise
@@ -47,7 +47,7 @@ _ALONE = "benchmarks.alone"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Row of the table; `target` is the promised ratio, if there is one."""
 
     what: str
@@ -79,7 +79,7 @@ def main() -> int:
         f"{source}; {options.threads} threads",
         flush=True,
     )
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for part in options.parts:
         for row in getattr(bench, part)():
             rows.append(row)
@@ -106,12 +106,12 @@ class Bench:
         self.plain = Classifier(self.bundle, threads=self.threads, packed=False)
         self.items = self.classifier.preprocess(self.texts)
 
-    def model(self) -> Iterator[Row]:
+    def model(self) -> Iterator[TableRow]:
         """Compare padded, sorted and packed batches in process: eager and as a graph, float32, bfloat16."""
         items, forward = self.items, self.classifier.forward
         padded, eager = in_process.padded(self.plain), partial(self.classifier.logits, eager=True)
         coarse = Classifier(self.bundle, threads=self.threads, dtype="bfloat16").forward
-        cases: dict[str, tuple[Callable[[Sequence[Encoded]], object], list[Sequence[Encoded]]]] = {
+        cases: dict[str, tuple[Callable[[Sequence[EncodedText]], object], list[Sequence[EncodedText]]]] = {
             "padded, arrival order, batches of 32": (padded, in_process.cut(items, 32)),
             "padded, windows of 32 by length, batches of 8": (
                 padded,
@@ -133,16 +133,16 @@ class Bench:
         base = statistics.median(next(iter(rates.values())))
         for name, seen in rates.items():
             rate = statistics.median(seen)
-            yield Row(f"in process: {name}", f"{rate:.0f} texts/s", rate / base)
+            yield TableRow(f"in process: {name}", f"{rate:.0f} texts/s", rate / base)
 
-    def service(self) -> Iterator[Row]:
+    def service(self) -> Iterator[TableRow]:
         """Measure the service at 32 connections and at one, as a fraction of the model in process.
 
         The two take turns, since the machine's speed changes. Every process of the service is stopped during
         the turn of the model in process, so that the service uses no CPU meanwhile.
         """
         padded = [self._padded_rate()]
-        many: list[Outcome] = []
+        many: list[LoadResult] = []
         with _running() as plan:
             self._loop(plan, seconds=3)
             packed = [self._packed_rate_alone()]
@@ -155,35 +155,39 @@ class Bench:
         # Each turn of the service is compared with the in-process turns immediately before and after it.
         shares = [2 * of.rate / sum(pair) for of, pair in zip(many, itertools.pairwise(packed), strict=True)]
         low, middle, high = np.quantile(shares, (0.25, 0.5, 0.75))
-        yield Row(f"service, {CONNECTIONS} connections", f"{rate:.0f} texts/s")
-        yield Row(
+        yield TableRow(f"service, {CONNECTIONS} connections", f"{rate:.0f} texts/s")
+        yield TableRow(
             "in process: packed, batches of 32, in turns with it", f"{statistics.mean(packed):.0f} texts/s"
         )
-        yield Row("  service over it, median of the turns", "", middle, ">= 0.85")
-        yield Row("  p25 / p75 of the turns", f"{low:.2f} / {high:.2f}")
+        yield TableRow("  service over it, median of the turns", "", middle, ">= 0.85")
+        yield TableRow("  p25 / p75 of the turns", f"{low:.2f} / {high:.2f}")
         slow = statistics.mean(padded)
-        yield Row(
+        yield TableRow(
             "in process: padded, before and after the service", f"{slow:.0f} texts/s", rate / slow, ">= 2.3"
         )
-        yield Row("  failed requests", str(sum(outcome.failures for outcome in many)), None, "0")
-        yield Row("  p50 / p99", " / ".join(f"{1000 * _latency_s(many, q):.0f}" for q in (0.5, 0.99)) + " ms")
+        yield TableRow("  failed requests", str(sum(outcome.failures for outcome in many)), None, "0")
+        yield TableRow(
+            "  p50 / p99", " / ".join(f"{1000 * _latency_s(many, q):.0f}" for q in (0.5, 0.99)) + " ms"
+        )
         added = statistics.median(
             latency - forward for latency, forward in zip(one.latencies_s, one.forwards_s, strict=True)
         )
-        yield Row("service, 1 connection: p50", f"{1000 * one.latency_s(0.5):.1f} ms")
-        yield Row("  added to the forward, median", f"{1000 * added:.1f} ms", None, "<= 5 ms")
+        yield TableRow("service, 1 connection: p50", f"{1000 * one.latency_s(0.5):.1f} ms")
+        yield TableRow("  added to the forward, median", f"{1000 * added:.1f} ms", None, "<= 5 ms")
 
-    def peer(self) -> Iterator[Row]:
+    def peer(self) -> Iterator[TableRow]:
         """Compare this batcher with @serve.batch, both behind HAProxy."""
         apps = {"ours": "serve_app.app:app", "@serve.batch": "benchmarks.peer:app"}
         seen = self._in_turn({name: partial(_running, import_path=path) for name, path in apps.items()})
         ours, theirs = (statistics.mean(outcome.rate for outcome in seen[name]) for name in apps)
-        yield Row(
+        yield TableRow(
             f"@serve.batch, padded, in a thread, {CONNECTIONS} connections", f"{theirs:.0f} texts/s", 1.0
         )
-        yield Row(f"this batcher, {CONNECTIONS} connections", f"{ours:.0f} texts/s", ours / theirs, ">= 2.5")
+        yield TableRow(
+            f"this batcher, {CONNECTIONS} connections", f"{ours:.0f} texts/s", ours / theirs, ">= 2.5"
+        )
 
-    def bfloat16(self) -> Iterator[Row]:
+    def bfloat16(self) -> Iterator[TableRow]:
         """Compare the service with its model in bfloat16 and in float32."""
         dtypes = ("float32", "bfloat16")
         seen = self._in_turn(
@@ -192,10 +196,12 @@ class Bench:
         base = statistics.mean(outcome.rate for outcome in seen["float32"])
         for dtype, outcomes in seen.items():
             rate, p99_s = statistics.mean(outcome.rate for outcome in outcomes), _latency_s(outcomes, 0.99)
-            yield Row(f"service in {dtype}, {CONNECTIONS} connections", f"{rate:.0f} texts/s", rate / base)
-            yield Row("  p99", f"{1000 * p99_s:.0f} ms")
+            yield TableRow(
+                f"service in {dtype}, {CONNECTIONS} connections", f"{rate:.0f} texts/s", rate / base
+            )
+            yield TableRow("  p99", f"{1000 * p99_s:.0f} ms")
 
-    def proxy(self) -> Iterator[Row]:
+    def proxy(self) -> Iterator[TableRow]:
         """Compare Serve's own proxy with HAProxy and direct ingress: a route that does no work, and texts."""
         empty: dict[bool, float] = {}
         texts: dict[bool, float] = {}
@@ -206,16 +212,18 @@ class Bench:
                     get_rate(plan.url, "/v2/health/live", connections=CONNECTIONS, seconds=self.seconds / 2)
                 )
                 texts[one_hop] = self._loop(plan).rate
-        yield Row("default proxy: empty route", f"{empty[False]:.0f} requests/s", 1.0)
-        yield Row(
+        yield TableRow("default proxy: empty route", f"{empty[False]:.0f} requests/s", 1.0)
+        yield TableRow(
             "HAProxy, direct ingress: empty route",
             f"{empty[True]:.0f} requests/s",
             empty[True] / empty[False],
         )
-        yield Row("default proxy: texts", f"{texts[False]:.0f} texts/s", 1.0)
-        yield Row("HAProxy, direct ingress: texts", f"{texts[True]:.0f} texts/s", texts[True] / texts[False])
+        yield TableRow("default proxy: texts", f"{texts[False]:.0f} texts/s", 1.0)
+        yield TableRow(
+            "HAProxy, direct ingress: texts", f"{texts[True]:.0f} texts/s", texts[True] / texts[False]
+        )
 
-    def overload(self) -> Iterator[Row]:
+    def overload(self) -> Iterator[TableRow]:
         """Alternate floods of ten times the capacity with shorter turns of one and a half times the capacity.
 
         The p99 of a flood is divided by that of the turns before and after it, and the median over the floods
@@ -247,52 +255,56 @@ class Bench:
         kept, kept_later = ratios(), ratios(after_s=1)
         offered_per_s = statistics.mean(seen.offered_per_s for seen in floods)
         rate = sum(len(seen.accepted) for seen in floods) / OVERLOAD_TURNS / OVERLOAD_S
-        yield Row(
+        yield TableRow(
             "capacity, 32 connections", f"{capacity.rate:.0f} texts/s, p99 {capacity.latency_s(0.99):.2f} s"
         )
-        yield Row("offered", f"{offered_per_s:.0f} /s", offered_per_s / capacity.rate)
-        yield Row("accepted", f"{rate:.0f} /s", rate / capacity.rate)
-        yield Row("  p50 / p99", f"{p50_s:.2f} / {p99_s:.2f} s")
-        yield Row("  p99 over that at the capacity, open loop", f"{p99_once_s:.2f} s", p99_s / p99_once_s)
-        yield Row(
+        yield TableRow("offered", f"{offered_per_s:.0f} /s", offered_per_s / capacity.rate)
+        yield TableRow("accepted", f"{rate:.0f} /s", rate / capacity.rate)
+        yield TableRow("  p50 / p99", f"{p50_s:.2f} / {p99_s:.2f} s")
+        yield TableRow(
+            "  p99 over that at the capacity, open loop", f"{p99_once_s:.2f} s", p99_s / p99_once_s
+        )
+        yield TableRow(
             "  p99 over that at 1.5 times the capacity, median of the floods",
             f"{p99_full_s:.2f} s",
             statistics.median(kept),
             "1",
         )
-        yield Row("    of each flood", " / ".join(f"{ratio:.2f}" for ratio in kept))
-        yield Row(
+        yield TableRow("    of each flood", " / ".join(f"{ratio:.2f}" for ratio in kept))
+        yield TableRow(
             "    of each flood, without its first second",
             " / ".join(f"{ratio:.2f}" for ratio in kept_later),
             statistics.median(kept_later),
         )
         scatter = sorted(_accepted_s([seen], 0.99) / p99_full_s for seen in full)
-        yield Row("    of each run at 1.5 times over all of them", f"{scatter[0]:.2f} to {scatter[-1]:.2f}")
+        yield TableRow(
+            "    of each run at 1.5 times over all of them", f"{scatter[0]:.2f} to {scatter[-1]:.2f}"
+        )
         statuses: Counter[int] = sum((seen.statuses for seen in floods), Counter())
-        yield Row("statuses", ", ".join(f"{status}: {count}" for status, count in statuses.items()))
-        yield Row("  not sent, over the generator's bound", str(sum(seen.not_sent for seen in floods)))
+        yield TableRow("statuses", ", ".join(f"{status}: {count}" for status, count in statuses.items()))
+        yield TableRow("  not sent, over the generator's bound", str(sum(seen.not_sent for seen in floods)))
         foretold = np.quantile([ratio for seen in floods for ratio in seen.retry_ratios()], (0.05, 0.5, 0.95))
-        yield Row(
+        yield TableRow(
             "Retry-After over the time it foretells, p5 / p50 / p95",
             "{:.2f} / {:.2f} / {:.2f}".format(*foretold),
             None,
             "0.5 to 2",
         )
         memory = [size / 1e6 for seen in floods for size in seen.memory]
-        yield Row(
+        yield TableRow(
             "replica's memory: before, most, after",
             f"{memory[0]:.0f}, {max(memory):.0f}, {memory[-1]:.0f} MB",
         )
         recovered = " / ".join(f"{seen.recovered_s:.1f}" for seen in floods)
-        yield Row("normal again after", f"{recovered} s", None, "<= 2 s")
+        yield TableRow("normal again after", f"{recovered} s", None, "<= 2 s")
 
-    def capture(self) -> Iterator[Row]:
+    def capture(self) -> Iterator[TableRow]:
         """Compare two services, one of which captures every text in full; the load alternates between them.
 
         The CPU seconds of the replicas are compared, too: they are valid on a machine that others use.
         """
         cpu_s = {False: 0.0, True: 0.0}
-        turns: dict[bool, list[Outcome]] = {False: [], True: []}
+        turns: dict[bool, list[LoadResult]] = {False: [], True: []}
         start = _alone if self.alone else _running
         marks = {captures: {"SENTIMENT_BENCH": f"{os.getpid()}-{captures}"} for captures in turns}
         with (
@@ -314,22 +326,22 @@ class Bench:
         answers = {captures: sum(o.statuses[200] for o in of) for captures, of in turns.items()}
         rates = {captures: statistics.mean(o.rate for o in of) for captures, of in turns.items()}
         p50s, p95s = ({c: _latency_s(of, q) for c, of in turns.items()} for q in (0.5, 0.95))
-        yield Row(f"capture off, {CONNECTIONS} connections", f"{rates[False]:.1f} texts/s", 1.0)
-        yield Row("capture on", f"{rates[True]:.1f} texts/s", rates[True] / rates[False], ">= 0.97")
+        yield TableRow(f"capture off, {CONNECTIONS} connections", f"{rates[False]:.1f} texts/s", 1.0)
+        yield TableRow("capture on", f"{rates[True]:.1f} texts/s", rates[True] / rates[False], ">= 0.97")
         costs = {captures: cpu_s[captures] / answers[captures] for captures in turns}
         cost = f"{1000 * costs[False]:.2f} / {1000 * costs[True]:.2f} ms"
-        yield Row("  CPU of the replica a text, off / on", cost, costs[True] / costs[False], "<= 1.03")
-        yield Row("  p50 off / on", _ms(p50s), p50s[True] / p50s[False])
-        yield Row("  p95 off / on", _ms(p95s), p95s[True] / p95s[False], "<= 1.05")
+        yield TableRow("  CPU of the replica a text, off / on", cost, costs[True] / costs[False], "<= 1.03")
+        yield TableRow("  p50 off / on", _ms(p50s), p50s[True] / p50s[False])
+        yield TableRow("  p95 off / on", _ms(p95s), p95s[True] / p95s[False], "<= 1.05")
         paired = [on.rate / off.rate for on, off in zip(turns[True], turns[False], strict=True)]
         low, middle, high = np.quantile(paired, (0.25, 0.5, 0.75))
-        yield Row("  on over off by turn: p25 / p50 / p75", f"{low:.2f} / {middle:.2f} / {high:.2f}")
+        yield TableRow("  on over off by turn: p25 / p50 / p75", f"{low:.2f} / {middle:.2f} / {high:.2f}")
         failures = {captures: sum(o.failures for o in of) for captures, of in turns.items()}
-        yield Row("  failed requests off / on", f"{failures[False]} / {failures[True]}", None, "0 / 0")
-        yield Row("  rows kept / asked, with 2 more at the start", f"{kept} / {asked}")
-        yield Row("  bytes of the log a row", f"{size_bytes / kept:.0f}")
+        yield TableRow("  failed requests off / on", f"{failures[False]} / {failures[True]}", None, "0 / 0")
+        yield TableRow("  rows kept / asked, with 2 more at the start", f"{kept} / {asked}")
+        yield TableRow("  bytes of the log a row", f"{size_bytes / kept:.0f}")
 
-    def fairness(self) -> Iterator[Row]:
+    def fairness(self) -> Iterator[TableRow]:
         """Measure small requests next to large ones, large ones alone, bursts, and open loops.
 
         The open loops offer less than the capacity.
@@ -339,11 +351,13 @@ class Bench:
         with _running(environment={"SENTIMENT_MAX_TEXTS_PER_REQUEST": "256"}) as plan:
             self._loop(plan, seconds=3)
             outcome = uvloop.run(fairness.burst(plan.url, short[:32]))
-            yield Row("burst of 32 short texts at an idle service: refused", str(outcome.failures), None, "0")
+            yield TableRow(
+                "burst of 32 short texts at an idle service: refused", str(outcome.failures), None, "0"
+            )
             for text in short[:100]:
                 httpx.post(f"{plan.url}/v1/classify", json={"inputs": text}).raise_for_status()
             outcome = uvloop.run(fairness.burst(plan.url, short[:32]))
-            yield Row("  the same after 100 single texts: refused", str(outcome.failures), None, "0")
+            yield TableRow("  the same after 100 single texts: refused", str(outcome.failures), None, "0")
             yield from self._next_to_bulk(plan, short, long)
             yield from self._large_requests(plan)
             rates: dict[int, list[float]] = {}
@@ -352,14 +366,16 @@ class Bench:
                     self._loop(plan, connections=connections, seconds=8).rate
                 )
             capacity, many = statistics.mean(rates[32]), statistics.mean(rates[128])
-            yield Row("128 connections, over 32", f"{many:.0f} texts/s", many / capacity, ">= 0.95")
+            yield TableRow("128 connections, over 32", f"{many:.0f} texts/s", many / capacity, ">= 0.95")
             for part in (0.3, 0.6):
                 run = fairness.open_loop(plan.url, self.texts, per_s=part * capacity, seconds=self.seconds)
                 seen = uvloop.run(run)
-                yield Row(f"open loop at {part:.0%} of the capacity: refused", str(seen.failures), None, "0")
-                yield Row("  p95", f"{1000 * seen.latency_s(0.95):.0f} ms")
+                yield TableRow(
+                    f"open loop at {part:.0%} of the capacity: refused", str(seen.failures), None, "0"
+                )
+                yield TableRow("  p95", f"{1000 * seen.latency_s(0.95):.0f} ms")
 
-    def _next_to_bulk(self, plan: Plan, short: Sequence[str], long: Sequence[str]) -> Iterator[Row]:
+    def _next_to_bulk(self, plan: Plan, short: Sequence[str], long: Sequence[str]) -> Iterator[TableRow]:
         """Measure short texts at 10 per second, alone and next to a client with requests of 64 long texts."""
         seconds = self.seconds / 2
         alone: list[fairness.Seen] = []
@@ -372,17 +388,17 @@ class Bench:
                 )
                 seen.append(uvloop.run(run))
         base = _p95_s(alone)
-        yield Row("short texts, 10 a second, alone: p95", f"{1000 * base:.0f} ms", 1.0)
+        yield TableRow("short texts, 10 a second, alone: p95", f"{1000 * base:.0f} ms", 1.0)
         for priority, seen in beside.items():
             p95_s = _p95_s([small for small, _ in seen])
             name = "X-Request-Priority: bulk" if priority else "no header"
-            yield Row(
+            yield TableRow(
                 f"  next to 64 x 512 tokens, {name}: p95", f"{1000 * p95_s:.0f} ms", p95_s / base, "<= 2"
             )
-            yield Row("    short ones refused", str(sum(small.failures for small, _ in seen)), None, "0")
-            yield Row("    large ones answered / refused", _answered([large for _, large in seen]))
+            yield TableRow("    short ones refused", str(sum(small.failures for small, _ in seen)), None, "0")
+            yield TableRow("    large ones answered / refused", _answered([large for _, large in seen]))
 
-    def _large_requests(self, plan: Plan) -> Iterator[Row]:
+    def _large_requests(self, plan: Plan) -> Iterator[TableRow]:
         """Measure requests of many texts alone, in turns with the model in process."""
         for connections, per_request in ((4, 32), (2, 256)):
             shares, refused = [], 0
@@ -401,14 +417,14 @@ class Bench:
                 before, refused = after, refused + seen.failures
             share = statistics.median(shares)
             name = f"{connections} connections x {per_request} texts"
-            yield Row(f"{name}, over the model in process", f"{seen.rate:.0f} texts/s", share, ">= 0.9")
-            yield Row("  refused", str(refused), None, "0")
+            yield TableRow(f"{name}, over the model in process", f"{seen.rate:.0f} texts/s", share, ">= 0.9")
+            yield TableRow("  refused", str(refused), None, "0")
 
     def _in_turn(
         self, services: dict[str, Callable[[], AbstractContextManager[Plan]]]
-    ) -> dict[str, list[Outcome]]:
+    ) -> dict[str, list[LoadResult]]:
         """Run a closed loop on each service after a warm-up, and on the first service again at the end."""
-        seen: dict[str, list[Outcome]] = {name: [] for name in services}
+        seen: dict[str, list[LoadResult]] = {name: [] for name in services}
         for name in [*services, next(iter(services))]:
             with services[name]() as plan:
                 self._loop(plan, seconds=3)
@@ -424,7 +440,9 @@ class Bench:
         with _stopped():
             return in_process.rate(self.classifier.forward, in_process.cut(self.items, CONNECTIONS))
 
-    def _loop(self, plan: Plan, *, connections: int = CONNECTIONS, seconds: float | None = None) -> Outcome:
+    def _loop(
+        self, plan: Plan, *, connections: int = CONNECTIONS, seconds: float | None = None
+    ) -> LoadResult:
         return uvloop.run(
             closed_loop(plan.url, self.texts, connections=connections, seconds=seconds or self.seconds)
         )
@@ -462,7 +480,7 @@ def _answered(outcomes: Sequence[fairness.Seen]) -> str:
     return f"{sum(seen.statuses[200] for seen in outcomes)} / {sum(seen.failures for seen in outcomes)}"
 
 
-def _latency_s(outcomes: Sequence[Outcome], q: float) -> float:
+def _latency_s(outcomes: Sequence[LoadResult], q: float) -> float:
     """Return a latency quantile over several runs."""
     return float(np.quantile([latency for outcome in outcomes for latency in outcome.latencies_s], q))
 

@@ -16,7 +16,7 @@ from benchmarks.in_process import cut, cut_by_length, padded
 from benchmarks.texts import mixed
 from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
-from serve_app.model.scorer import Encoded
+from serve_app.model.scorer import EncodedText
 
 CHECKED = 200
 
@@ -37,7 +37,7 @@ def main() -> None:
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {packed.dtype}, "
         f"packed: {packed.packed}; {len(items)} texts, {tokens / len(items):.0f} tokens on average; {source}"
     )
-    runs: list[tuple[str, Callable[[Sequence[Encoded]], object], list[Sequence[Encoded]]]] = []
+    runs: list[tuple[str, Callable[[Sequence[EncodedText]], object], list[Sequence[EncodedText]]]] = []
     for size in (32, 256):
         runs.append((f"padded, arrival order, batches of {size}", padded(plain), cut(items, size)))
         runs.append((f"padded, all sorted, batches of {size}", padded(plain), cut_by_length(items, size)))
@@ -60,7 +60,9 @@ def main() -> None:
     )
 
 
-def _seconds(forward: Callable[[Sequence[Encoded]], object], batches: list[Sequence[Encoded]]) -> float:
+def _seconds(
+    forward: Callable[[Sequence[EncodedText]], object], batches: list[Sequence[EncodedText]]
+) -> float:
     """Return the seconds for all batches in sequence, until the last answer is complete."""
     torch.cuda.synchronize()
     began = time.perf_counter()

@@ -34,11 +34,11 @@ from serve_app.model.classifier import Classifier
 from tests.labelled import labelled_texts
 from train.drift.detector import Samples, judge
 from train.drift.mmd import Embedded, answered
-from train.drift.reference import Reference
-from train.drift.results import Finding, Report
+from train.drift.reference import DriftReference
+from train.drift.results import CheckResult, Report
 from train.drift.statistics import TokenSums
 from train.drift.thresholds import read_thresholds
-from train.drift.window import SegmentHistory, Traffic
+from train.drift.window import SegmentHistory, WindowStatistics
 from train.model_uri import CACHE
 from train.profile import SAMPLE_TEXTS, build_profile, length_histogram, score_histogram
 
@@ -60,12 +60,12 @@ Draw = Callable[[int, np.random.Generator], tuple[Pool, Segments]]
 class Known:
     """Reference, and the model's answers to its sample."""
 
-    reference: Reference
+    reference: DriftReference
     sample: Embedded
 
 
 @dataclass(frozen=True)
-class Kind:
+class WindowKind:
     """Kind of window, and what it is compared with."""
 
     windows: str
@@ -78,7 +78,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Row:
+class WindowCounts:
     """Counts of windows of one kind and size."""
 
     windows: str
@@ -118,7 +118,7 @@ def main() -> int:
     return 0
 
 
-def kinds(data: Path) -> list[Kind]:
+def kinds(data: Path) -> list[WindowKind]:
     """Return every kind of window."""
     pools = read_pools(data)
     bundle = resolver.fetch("builtin:", cache_dir=CACHE)
@@ -139,7 +139,7 @@ def kinds(data: Path) -> list[Kind]:
             unknown_token=UNKNOWN_TOKEN,
         )
         right = int((pool.answers == pool.truth).sum())
-        reference = Reference("builtin-sentiment", "1", profile, embeddings, right, len(pool))
+        reference = DriftReference("builtin-sentiment", "1", profile, embeddings, right, len(pool))
         return Known(reference, answered(classifier, embeddings))
 
     own = pools[REFERENCE].rows(slice(REFERENCE_TEXTS, None))
@@ -150,22 +150,22 @@ def kinds(data: Path) -> list[Kind]:
     by_truth, by_answers = _in_segments(own, own.truth, PRAISED), _in_segments(own, own.answers, PRAISED)
     more_negative = float((own.truth == NEGATIVE).mean()) + 0.15
     return [
-        Kind("the reference's own domain", mixed, lambda size, rng: (_some(own, size, rng), None)),
-        Kind("the same, 5 % negative, in 20 segments", mostly_praised, by_truth, by_truth),
-        *(Kind(name, mixed, partial(_of_domain, pools[name])) for name in pools if name != REFERENCE),
-        Kind(
+        WindowKind("the reference's own domain", mixed, lambda size, rng: (_some(own, size, rng), None)),
+        WindowKind("the same, 5 % negative, in 20 segments", mostly_praised, by_truth, by_truth),
+        *(WindowKind(name, mixed, partial(_of_domain, pools[name])) for name in pools if name != REFERENCE),
+        WindowKind(
             "negative share up by 15 points",
             mixed,
             lambda size, rng: (_mixed(own, own.truth, size, more_negative, rng), None),
         ),
-        Kind(
+        WindowKind(
             "one segment of 20 turned (by its answers)",
             mostly_praised,
             _in_segments(own, own.answers, TURNED),
             by_answers,
             turned=True,
         ),
-        Kind(
+        WindowKind(
             "one segment of 20 turned (by the truth)",
             mostly_praised,
             _in_segments(own, own.truth, TURNED),
@@ -175,7 +175,7 @@ def kinds(data: Path) -> list[Kind]:
     ]
 
 
-def measure(kind: Kind, size: int, draws: int) -> Row:
+def measure(kind: WindowKind, size: int, draws: int) -> WindowCounts:
     """Evaluate `draws` windows."""
     thresholds = read_thresholds()
     history = _history(kind.usual, size) if kind.usual else None
@@ -192,10 +192,10 @@ def measure(kind: Kind, size: int, draws: int) -> Row:
         any(found.check == FIRST for found in of.segments) if kind.turned else of.verdict != "ok"
         for of in reports
     ]
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[CheckResult]] = {}
     for finding in (finding for of in reports for finding in of.findings):
         found.setdefault(finding.check, []).append(finding)
-    row = Row(
+    row = WindowCounts(
         kind.windows,
         size,
         draws,
@@ -220,7 +220,7 @@ def measure(kind: Kind, size: int, draws: int) -> Row:
     return row
 
 
-def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
+def table(rows: Sequence[WindowCounts], sizes: Sequence[int]) -> str:
     """Return a Markdown table of the detection rates by kind and size, and of the accuracies.
 
     A cell also contains the rate of the verdict `retrain`.
@@ -243,16 +243,16 @@ def table(rows: Sequence[Row], sizes: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def _cell(row: Row) -> str:
+def _cell(row: WindowCounts) -> str:
     return f"{row.noticed}/{row.draws}" + (f" ({row.retrain})" if row.retrain else "")
 
 
-def traffic_of(pool: Pool, segment: Segments) -> Traffic:
+def traffic_of(pool: Pool, segment: Segments) -> WindowStatistics:
     """Return the texts of a pool as traffic in the log's format."""
     scores = np.exp(pool.logits.astype(np.float64) / TEMPERATURE)
     top = (scores / scores.sum(axis=1, keepdims=True)).max(axis=1)
     names = range(SEGMENTS) if segment is not None else ()
-    return Traffic(
+    return WindowStatistics(
         labels=LABELS,
         answers=np.bincount(pool.answers, minlength=len(LABELS)),
         lengths=np.array(length_histogram(pool.tokens).counts),

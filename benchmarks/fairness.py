@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.http import Answer, Connection
+from benchmarks.http import Connection, HttpResponse
 
 RAMP_S = 1.0
 """Seconds at the start of a run that do not count towards its rate."""
@@ -110,7 +110,7 @@ async def burst(url: str, texts: Sequence[str]) -> Seen:
     return seen
 
 
-def _record(seen: Seen, answer: Answer, sent: float, began: float, texts: int) -> None:
+def _record(seen: Seen, answer: HttpResponse, sent: float, began: float, texts: int) -> None:
     now = time.perf_counter()
     seen.statuses[answer.status] += 1
     if answer.status == 200:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """Response with its unparsed head and its body."""
 
     head: bytes
@@ -53,20 +53,20 @@ class Connection:
             self._wire.close()
             self._wire = None
 
-    async def classify(self, text: str) -> Answer:
+    async def classify(self, text: str) -> HttpResponse:
         """Send one text with POST."""
         return await self._ask(_question(self._host, text))
 
-    async def classify_many(self, texts: Sequence[str], *, priority: str = "") -> Answer:
+    async def classify_many(self, texts: Sequence[str], *, priority: str = "") -> HttpResponse:
         """Send several texts in one POST request, with an optional priority."""
         header = f"x-request-priority: {priority}\r\n" if priority else ""
         return await self._ask(_request(self._host, json.dumps({"inputs": list(texts)}).encode(), header))
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str) -> HttpResponse:
         """Send a GET request for a path."""
         return await self._ask(f"GET {path} HTTP/1.1\r\nhost: {self._host}\r\n\r\n".encode())
 
-    async def _ask(self, request: bytes) -> Answer:
+    async def _ask(self, request: bytes) -> HttpResponse:
         if self._wire is None or not self._wire.open:
             loop = asyncio.get_running_loop()
             _, self._wire = await loop.create_connection(_Wire, self._host, self._port)
@@ -80,7 +80,7 @@ class _Wire(asyncio.Protocol):
     """Open connection that sends a request and returns its answer when it is complete."""
 
     def __init__(self) -> None:
-        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
         self._received = b""
         self._transport: asyncio.Transport
 
@@ -91,7 +91,7 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def ask(self, request: bytes) -> asyncio.Future[Answer]:
+    def ask(self, request: bytes) -> asyncio.Future[HttpResponse]:
         self._answer, self._received = asyncio.get_running_loop().create_future(), b""
         self._transport.write(request)
         return self._answer
@@ -99,7 +99,7 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, ended, body = self._received.partition(b"\r\n\r\n")
-        answer = Answer(head, body)
+        answer = HttpResponse(head, body)
         if ended and len(body) >= int(answer.header("content-length") or 0) and not self._answer.done():
             self._answer.set_result(answer)
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.http import Answer, Connection
+from benchmarks.http import Connection, HttpResponse
 
 RAMP_S = 1.0
 """Seconds at the start that do not count towards the rate, until every connection has had an answer."""
 
 
 @dataclass
-class Outcome:
+class LoadResult:
     """Results of a closed loop; durations in seconds."""
 
     steady_s: float
@@ -44,9 +44,9 @@ class Outcome:
         return float(np.quantile(self.latencies_s, q))
 
 
-async def closed_loop(url: str, texts: Sequence[str], *, connections: int, seconds: float) -> Outcome:
+async def closed_loop(url: str, texts: Sequence[str], *, connections: int, seconds: float) -> LoadResult:
     """Send texts for `seconds` plus RAMP_S on `connections` connections, one text per request, in turn."""
-    outcome = Outcome(steady_s=seconds - RAMP_S)
+    outcome = LoadResult(steady_s=seconds - RAMP_S)
     turn = itertools.cycle(texts)
     began = time.perf_counter()
 
@@ -81,7 +81,7 @@ async def get_rate(url: str, path: str, *, connections: int, seconds: float) -> 
     return count / (time.perf_counter() - began)
 
 
-def _forward_s(answer: Answer) -> float:
+def _forward_s(answer: HttpResponse) -> float:
     """Return the seconds on the device from the Server-Timing header; 0 if it is absent."""
     _, found, after = answer.header("server-timing").partition("forward;dur=")
     return float(after.partition(",")[0]) / 1000 if found else 0.0

@@ -23,7 +23,7 @@ PERIODS = 14
 
 
 @dataclass(frozen=True)
-class World:
+class SegmentScenario:
     """Model of how the negative share of segments moves from day to day.
 
     Attributes:
@@ -44,15 +44,17 @@ class World:
 
 
 WORLDS = (
-    World("no variation"),
-    World("own movement 0.3", own=0.3),
-    World("own 0.5, common 0.2", own=0.5, common=0.2),
-    World("own 0.8", own=0.8),
-    World("own 0.2 or 0.75, common 0.2", own=0.5, common=0.2, unequal=True),
+    SegmentScenario("no variation"),
+    SegmentScenario("own movement 0.3", own=0.3),
+    SegmentScenario("own 0.5, common 0.2", own=0.5, common=0.2),
+    SegmentScenario("own 0.8", own=0.8),
+    SegmentScenario("own 0.2 or 0.75, common 0.2", own=0.5, common=0.2, unequal=True),
 )
 
 
-def window(world: World, segments: int, rng: np.random.Generator, *, turned: float | None = None) -> Report:
+def window(
+    world: SegmentScenario, segments: int, rng: np.random.Generator, *, turned: float | None = None
+) -> Report:
     """Evaluate one window after `PERIODS` days; `turned` is a new share of the first segment."""
     base = rng.beta(2, 8, segments) if world.share is None else np.full(segments, world.share)
     own = world.own * (rng.choice([0.4, 1.5], segments) if world.unequal else np.ones(segments))
@@ -71,13 +73,15 @@ def window(world: World, segments: int, rng: np.random.Generator, *, turned: flo
     return judge(reference(), traffic(segments=now), read_thresholds(), history=history)
 
 
-def alarms(world: World, segments: int, windows: int, seed: int = 0) -> float:
+def alarms(world: SegmentScenario, segments: int, windows: int, seed: int = 0) -> float:
     """Return the share of unchanged windows in which any segment is named."""
     rng = np.random.default_rng(seed)
     return sum(bool(window(world, segments, rng).segments) for _ in range(windows)) / windows
 
 
-def found(world: World, segments: int, windows: int, *, turned: float = 0.35, seed: int = 0) -> float:
+def found(
+    world: SegmentScenario, segments: int, windows: int, *, turned: float = 0.35, seed: int = 0
+) -> float:
     """Return the share of windows in which the changed segment is named."""
     rng = np.random.default_rng(seed)
     reports = (window(world, segments, rng, turned=turned) for _ in range(windows))
@@ -95,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"| {world.name} | {' | '.join(cells)} |", flush=True)
     print("\n| texts of each of 20 segments | no variation | own movement 0.3 |\n| --- | --- | --- |")
     for size in (25, 35, 50, 100, 500):
-        worlds = [World("", own=own, share=0.05, sizes=(size, size)) for own in (0.0, 0.3)]
+        worlds = [SegmentScenario("", own=own, share=0.05, sizes=(size, size)) for own in (0.0, 0.3)]
         print(
             f"| {size} | {' | '.join(f'{found(world, 20, windows):.1%}' for world in worlds)} |", flush=True
         )

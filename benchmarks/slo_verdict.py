@@ -23,7 +23,7 @@ RIGHT, TIMED_OUT = ResponseCheck(None, "1", tokens=30), ResponseCheck("timeout")
 
 
 @dataclass(frozen=True)
-class World:
+class ServiceScenario:
     """Service, and the load that is offered to it.
 
     Attributes:
@@ -50,13 +50,13 @@ class World:
 
 
 SERVICES = (
-    World("answers each in 20 ms"),
-    World("loses 2 %", lost=0.02),
-    World("loses 0.5 %", lost=0.005),
-    World("is 0.3 s late with 10 %", late=0.1),
-    World("is 0.3 s late with 4 %", late=0.04),
-    World("works off 420 a minute", capacity=420),
-    World("is sent 70 % of the schedule", unsent=0.3),
+    ServiceScenario("answers each in 20 ms"),
+    ServiceScenario("loses 2 %", lost=0.02),
+    ServiceScenario("loses 0.5 %", lost=0.005),
+    ServiceScenario("is 0.3 s late with 10 %", late=0.1),
+    ServiceScenario("is 0.3 s late with 4 %", late=0.04),
+    ServiceScenario("works off 420 a minute", capacity=420),
+    ServiceScenario("is sent 70 % of the schedule", unsent=0.3),
 )
 LOADS: tuple[dict[str, Any], ...] = (
     {},
@@ -67,7 +67,7 @@ LOADS: tuple[dict[str, Any], ...] = (
 )
 
 
-def verdict_of(world: World, seed: int) -> SLOVerdict:
+def verdict_of(world: ServiceScenario, seed: int) -> SLOVerdict:
     """Return the verdict on one window of a world."""
     end_s = WARMUP_S + world.duration_s
     chance = random.Random(f"service/{seed}")
@@ -85,12 +85,12 @@ def verdict_of(world: World, seed: int) -> SLOVerdict:
     return evaluate_slo(seen, SLO())
 
 
-def passed(world: World, runs: int) -> int:
+def passed(world: ServiceScenario, runs: int) -> int:
     """Return how many of `runs` windows get the verdict PASS."""
     return sum(verdict_of(world, seed).passed for seed in range(runs))
 
 
-def _served(world: World, sent_due_s: Iterable[float], chance: random.Random) -> Iterator[Sample]:
+def _served(world: ServiceScenario, sent_due_s: Iterable[float], chance: random.Random) -> Iterator[Sample]:
     """Yield the answers of one pod to the requests that are sent to it."""
     free_s = 0.0
     for due_s in sent_due_s:
@@ -118,7 +118,7 @@ def main() -> None:
         )
 
 
-def _load(world: World) -> str:
+def _load(world: ServiceScenario) -> str:
     pods = f", {world.pods} pods" if world.pods > 1 else ""
     return f"{world.per_minute:g}/min, {world.kind}, {world.duration_s:g} s{pods}"
 

@@ -13,7 +13,7 @@ from loadtest.errors import ServiceUnreachableError, UnauthorizedHostError
 
 
 @dataclass(frozen=True, slots=True)
-class ServedModel:
+class ReportedModel:
     """Loaded model that `GET /v1/model` reports."""
 
     name: str
@@ -44,7 +44,7 @@ def require_authorized_host(host: str, owned: bool) -> None:
         )
 
 
-def fetch_served_model(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> ServedModel:
+def fetch_served_model(host: str, headers: Mapping[str, str], timeout_s: float = 5.0) -> ReportedModel:
     """Request the loaded model from the service, without any proxy and without following redirects.
 
     Raises:
@@ -66,10 +66,10 @@ def fetch_served_model(host: str, headers: Mapping[str, str], timeout_s: float =
     return served_model_from(body)
 
 
-def served_model_from(body: object) -> ServedModel:
+def served_model_from(body: object) -> ReportedModel:
     """Parse the answer of `GET /v1/model`."""
     model = body if isinstance(body, dict) else {}
-    return ServedModel(name=str(model.get("name", "unnamed")), version=str(model.get("version", "unknown")))
+    return ReportedModel(name=str(model.get("name", "unnamed")), version=str(model.get("version", "unknown")))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

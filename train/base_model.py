@@ -18,7 +18,7 @@ _PINNED = ("config.json", "tokenizer.json", "tokenizer_config.json", weight_file
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
+class BaseModelVersion:
     """Version that a run continues from."""
 
     address: str
@@ -43,7 +43,7 @@ class Base:
     """Labels of its head, in the order of the logits; None if it has no head yet."""
     reference: BaseRef
     """Reference to the weights, for the manifest of an adapter that is trained on them."""
-    parent: Parent | None
+    parent: BaseModelVersion | None
     """Parent version; None if the base is not a bundle."""
 
     @property
@@ -76,7 +76,7 @@ def find_base(address: str) -> Base:
 def _from_bundle(address: str, uri: str) -> Base:
     bundle = fetch(uri, cache_dir=CACHE)
     manifest = bundle.manifest
-    parent = Parent(address, manifest.name, manifest.version, manifest.digest)
+    parent = BaseModelVersion(address, manifest.name, manifest.version, manifest.digest)
     if bundle.base_folder is None or manifest.base is None:
         return Base(bundle.folder, None, manifest.labels, _reference(uri, bundle.folder), parent)
     base_uri = manifest.base.uri

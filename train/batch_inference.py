@@ -34,7 +34,7 @@ _GROUP_TOKENS = {"cpu": 4096, "cuda": 32_768}
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _TextSource:
     """Files to score, and how to read them.
 
     Attributes:
@@ -90,7 +90,7 @@ def score(
         TrainError: The data or the folder is invalid.
         serve_app.errors.BundleError: The model cannot be loaded.
     """
-    return _score(model, [_Source(data, text, layout, skip_bad_rows)], out, workers=workers, gpu=gpu)
+    return _score(model, [_TextSource(data, text, layout, skip_bad_rows)], out, workers=workers, gpu=gpu)
 
 
 def score_sets(
@@ -115,13 +115,17 @@ def score_sets(
         serve_app.errors.BundleError: The model cannot be loaded.
     """
     sources = [
-        _Source(join(root, of.file), of.text, layout_of(of), of.skip_bad_rows, label=of.label, name=of.name)
+        _TextSource(
+            join(root, of.file), of.text, layout_of(of), of.skip_bad_rows, label=of.label, name=of.name
+        )
         for of in settings.data
     ]
     return _score(model, sources, out, workers=workers, gpu=gpu, partition_cols=[SET])
 
 
-def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: bool, **layout: Any) -> int:
+def _score(
+    model: str, sources: list[_TextSource], out: Path, *, workers: int, gpu: bool, **layout: Any
+) -> int:
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
     files = [(file, source) for source in sources for file in list_files(source.file)]
@@ -172,7 +176,7 @@ def _score(model: str, sources: list[_Source], out: Path, *, workers: int, gpu: 
     return texts
 
 
-def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
+def _rows(file: str, source: _TextSource) -> Iterator[dict[str, Sequence[Any]]]:
     """Yield batches of a file's columns, without rows that have no text; with a label, only text and label.
 
     Raises:
@@ -197,7 +201,7 @@ def _rows(file: str, source: _Source) -> Iterator[dict[str, Sequence[Any]]]:
 
 
 def _read(
-    batch: Mapping[str, Any], *, files: list[tuple[str, _Source]], kinds: Mapping[str, set[type]]
+    batch: Mapping[str, Any], *, files: list[tuple[str, _TextSource]], kinds: Mapping[str, set[type]]
 ) -> Iterator[dict[str, Any]]:
     """Yield a file's rows: the columns of all files; for one of several sets, text, label and set."""
     file, source = files[int(batch["item"][0])]

@@ -1,13 +1,13 @@
 """Exceptions of training.
 
-TrainError           base class; a command prints it and exits with 1
-├── SettingsError    the TOML file
-├── DataError        a file of texts; names file, row and column
-├── BaseModelError   the base model
-├── FitError         the run itself, such as a loss that is not a number
-├── LogError         the prediction log or the feedback
-├── RetrainingError  another process runs it, or its folder is damaged
-└── RegistryError    the registry of versions
+TrainError             base class; a command prints it and exits with 1
+├── SettingsFileError  the TOML file
+├── DataError          a file of texts; names file, row and column
+├── BaseModelError     the base model
+├── FitError           the run itself, such as a loss that is not a number
+├── LogError           the prediction log or the feedback
+├── RetrainingError    another process runs it, or its folder is damaged
+└── RegistryError      the registry of versions
     ├── RegistryUnavailableError  MLflow, S3 or the disk failed
     ├── RegistryRequestError      the request is invalid
     ├── UnknownVersionError       no such version or alias
@@ -21,7 +21,7 @@ class TrainError(Exception):
     """Base class of all errors of training."""
 
 
-class SettingsError(TrainError):
+class SettingsFileError(TrainError):
     """The settings file is missing, is not TOML, or contains an invalid key or value."""
 
 

@@ -18,7 +18,7 @@ from train.errors import DataError
 
 if TYPE_CHECKING:
     from serve_app.model.classifier import Classifier
-    from serve_app.model.scorer import Encoded
+    from serve_app.model.scorer import EncodedText
 
 PROFILE = "reference_profile.json"
 EMBEDDINGS = "reference_embeddings.safetensors"
@@ -132,7 +132,7 @@ def profile_texts(
     )
 
 
-def ask(classifier: "Classifier", encoded: Sequence["Encoded"]) -> tuple[Floats, Floats]:
+def ask(classifier: "Classifier", encoded: Sequence["EncodedText"]) -> tuple[Floats, Floats]:
     """Return a model's logits and embeddings of at least one text, in order.
 
     Returns:

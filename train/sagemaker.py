@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 
 _ROOT = Path("/opt/ml")
 _TEXTS, _HELD_OUT = ("training", "train"), "validation"
@@ -99,18 +99,18 @@ def fit_options(job: Job, out: Path) -> list[str]:
         out: Output folder of the run.
 
     Raises:
-        SettingsError: The job has no texts, has several machines, or names an option that it cannot set.
+        SettingsFileError: The job has no texts, has several machines, or names an option that it cannot set.
     """
     hosts = _json(job.told.get("SM_HOSTS")) or _file(job.settings / "resourceconfig.json").get("hosts", [])
     if len(hosts) > 1:
-        raise SettingsError(
+        raise SettingsFileError(
             f"the job has {len(hosts)} instances; one with several GPUs shares the steps among them, and a "
             "cluster's RayJob (python -m cluster apply --training) shares them among machines"
         )
     texts = next((job.channels[name] for name in _TEXTS if name in job.channels), None)
     if texts is None:
         there = ", ".join(job.channels) or "none"
-        raise SettingsError(f"the job has no channel {' or '.join(_TEXTS)} (there: {there})")
+        raise SettingsFileError(f"the job has no channel {' or '.join(_TEXTS)} (there: {there})")
     told = _json(job.told.get("SM_HPS")) or _file(job.settings / "hyperparameters.json")
     options = ["--data", str(texts), "--out", str(out)]
     if job.gpus:
@@ -130,7 +130,9 @@ def fit_options(job: Job, out: Path) -> list[str]:
 def _option(name: str, given: Any, texts: Path) -> list[str]:
     """Return a hyperparameter as options; SageMaker passes strings, and its SDK encodes some as JSON."""
     if name in _OWN:
-        raise SettingsError(f"the hyperparameter {name!r} is the job's to say, by its channels and outputs")
+        raise SettingsFileError(
+            f"the hyperparameter {name!r} is the job's to say, by its channels and outputs"
+        )
     value = _plain(given)
     option = f"--{name.replace('_', '-')}"
     if name == "config":
@@ -155,7 +157,7 @@ def _json(text: str | None) -> Any:
     try:
         return json.loads(text) if text else None
     except ValueError as error:
-        raise SettingsError(f"{text[:80] if text else ''!r} is not JSON: {error}") from error
+        raise SettingsFileError(f"{text[:80] if text else ''!r} is not JSON: {error}") from error
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -166,4 +168,4 @@ def _file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read as JSON: {error}") from error
+        raise SettingsFileError(f"{path} cannot be read as JSON: {error}") from error

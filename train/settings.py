@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 
 SCORE_PREFIX = "score_"
 """Prefix of the columns in which `python -m train score` writes the score of each label."""
@@ -58,11 +58,11 @@ class FileSettings(_Frozen):
         """Return the index of the logit for each value of the label column.
 
         Raises:
-            SettingsError: `label_names` contains a label that is not in `labels`.
+            SettingsFileError: `label_names` contains a label that is not in `labels`.
         """
         names = self.label_names or {label: label for label in labels}
         if unknown := sorted(set(names.values()) - set(labels)):
-            raise SettingsError(
+            raise SettingsFileError(
                 f"data {self.name!r} names the label {unknown[0]!r}, which the model does not have; it has "
                 f"{list(labels)}: map the values to those with --label-map VALUE=LABEL"
             )
@@ -261,7 +261,7 @@ def read_settings(path: Path) -> FitSettings:
     """Read a TOML file.
 
     Raises:
-        SettingsError: The file is missing or not TOML, a key is unknown, or a value is out of range; the
+        SettingsFileError: The file is missing or not TOML, a key is unknown, or a value is out of range; the
             message lists every problem.
     """
     return settings_of(read_toml(path), where=str(path))
@@ -272,9 +272,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}; give --config a TOML file") from error
+        raise SettingsFileError(
+            f"{path} cannot be read: {error.strerror}; give --config a TOML file"
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from error
+        raise SettingsFileError(f"{path} is not TOML: {error}") from error
 
 
 def settings_of(values: Mapping[str, Any], *, where: str) -> FitSettings:
@@ -286,4 +288,4 @@ def settings_of(values: Mapping[str, Any], *, where: str) -> FitSettings:
             f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise SettingsError(f"{where}: {faults}; see train/builtin.toml for every key") from error
+        raise SettingsFileError(f"{where}: {faults}; see train/builtin.toml for every key") from error

@@ -14,7 +14,7 @@ from ray import serve
 
 from serve_app.app import DEPLOYMENT, MAX_ONGOING_REQUESTS
 from serve_app.model.classifier import Classifier
-from serve_app.model.scorer import Encoded
+from serve_app.model.scorer import EncodedText
 from serve_app.replica.deployment import ClassifierReplica
 from serve_app.settings import Settings
 
@@ -36,7 +36,7 @@ class PacedReplica(ClassifierReplica):
                 os.setpriority(os.PRIO_PROCESS, thread.id, _NICENESS)
 
 
-def forward(classifier: Classifier, batch: Sequence[Encoded]) -> list[list[float]]:
+def forward(classifier: Classifier, batch: Sequence[EncodedText]) -> list[list[float]]:
     """Run the classifier's own forward at the speed of the device."""
     done_s = time.monotonic() + sum(item.tokens for item in batch) / TOKENS_PER_S
     scores = _forward(classifier, batch)

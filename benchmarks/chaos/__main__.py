@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.chaos.bounds import BOUNDS
-from benchmarks.chaos.scenarios import SCENARIOS, Scenario
-from benchmarks.chaos.scenarios.context import Context
+from benchmarks.chaos.scenarios import SCENARIOS, FaultScenario
+from benchmarks.chaos.scenarios.context import ScenarioContext
 from benchmarks.chaos.service import SharedService
-from benchmarks.chaos.verdict import Result, bounds_table, exit_code, row, table
+from benchmarks.chaos.verdict import ScenarioResult, bounds_table, exit_code, row, table
 
 _CLEAN_UP_S = 60.0
 """Seconds that a terminated scenario has to stop what it started."""
@@ -31,7 +31,7 @@ class ScenarioTimeoutError(Exception):
 def main(
     args: Sequence[str] | None = None,
     *,
-    scenarios: Mapping[str, Scenario] = SCENARIOS,
+    scenarios: Mapping[str, FaultScenario] = SCENARIOS,
     bounds: Mapping[str, Mapping[str, float]] = BOUNDS,
 ) -> int:
     """Run the selected scenarios and print the table; return 1 if any bound is missed, otherwise 0."""
@@ -61,8 +61,8 @@ def main(
     if options.soak_minutes < 1:
         parser.error(f"--soak-minutes {options.soak_minutes:g} is too short for a slope; at least 1")
 
-    context = Context(SharedService(), soak_s=60 * options.soak_minutes)
-    results: list[Result] = []
+    context = ScenarioContext(SharedService(), soak_s=60 * options.soak_minutes)
+    results: list[ScenarioResult] = []
     began = time.monotonic()
     try:
         for name in chosen:
@@ -81,7 +81,7 @@ def main(
     return exit_code(results, bounds)
 
 
-def _run(name: str, scenario: Scenario, context: Context) -> Result:
+def _run(name: str, scenario: FaultScenario, context: ScenarioContext) -> ScenarioResult:
     """Run a scenario within its time limit; an exception becomes its result."""
     limit_s = scenario.limit_s + (context.soak_s if scenario.soaks else 0)
     try:
@@ -90,7 +90,7 @@ def _run(name: str, scenario: Scenario, context: Context) -> Result:
     except Exception as error:  # the failure of one scenario must not end the run
         with _limited(_CLEAN_UP_S):
             context.shared.close()
-        return Result(name, error=f"{type(error).__name__}: {error}")
+        return ScenarioResult(name, error=f"{type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from benchmarks.chaos.availability import (
 from benchmarks.chaos.bounds import RATE_PER_S
 from benchmarks.chaos.prediction_log import FLUSH_S, PredictionLog
 from benchmarks.chaos.processes import wait_until
-from benchmarks.chaos.service import Service
-from benchmarks.chaos.traffic import OK, RecordedRequest, Traffic
-from benchmarks.chaos.verdict import Result
+from benchmarks.chaos.service import ServiceProcess
+from benchmarks.chaos.traffic import OK, RecordedRequest, RequestStream
+from benchmarks.chaos.verdict import ScenarioResult
 
 BEFORE_S = 5.0
 """Seconds of traffic before a fault."""
@@ -47,7 +47,7 @@ class Experiment:
         result: result that receives the measures.
     """
 
-    def __init__(self, service: Service, traffic: Traffic, result: Result) -> None:
+    def __init__(self, service: ServiceProcess, traffic: RequestStream, result: ScenarioResult) -> None:
         self.service, self.traffic, self.result = service, traffic, result
         self._log = PredictionLog(str(service.log))
         self.fault_at = self.ended_at = time.monotonic()
@@ -121,11 +121,11 @@ class Experiment:
 
 @contextmanager
 def under_traffic(
-    service: Service, scenario: str, *, per_s: float = RATE_PER_S, before_s: float = BEFORE_S
+    service: ServiceProcess, scenario: str, *, per_s: float = RATE_PER_S, before_s: float = BEFORE_S
 ) -> Iterator[Experiment]:
     """Send small requests while the block runs, and from `before_s` before it until `AFTER_S` after it."""
-    with Traffic(service.url, SMALL_TEXTS, per_s) as traffic:
-        experiment = Experiment(service, traffic, Result(scenario))
+    with RequestStream(service.url, SMALL_TEXTS, per_s) as traffic:
+        experiment = Experiment(service, traffic, ScenarioResult(scenario))
         time.sleep(before_s)
         yield experiment
         time.sleep(AFTER_S)

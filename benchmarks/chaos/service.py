@@ -32,11 +32,11 @@ _START_S = 120.0
 _STOP_S = 40.0
 
 
-class ServiceError(Exception):
+class ServiceStartError(Exception):
     """Failure of the service under test to start."""
 
 
-class Service:
+class ServiceProcess:
     """Running service.
 
     Attributes:
@@ -99,12 +99,12 @@ class Service:
     def wait_until_live(self) -> None:
         """Wait until the launcher has started the service.
 
-        Raises ServiceError, with the output, if it fails.
+        Raises ServiceStartError, with the output, if it fails.
         """
         deadline = time.monotonic() + _START_S
         while _STARTED not in self.output.read_text(errors="replace") or not self.is_whole():
             if not is_running(self.launcher) or time.monotonic() > deadline:
-                raise ServiceError(f"the service did not start; its output:\n{self.output_tail()}")
+                raise ServiceStartError(f"the service did not start; its output:\n{self.output_tail()}")
             time.sleep(0.25)
 
     def output_tail(self) -> str:
@@ -138,10 +138,10 @@ class Service:
 
 
 @contextmanager
-def running(environment: Mapping[str, str] | None = None) -> Iterator[Service]:
-    """Run a service while the block runs. Raises ServiceError if it does not start."""
+def running(environment: Mapping[str, str] | None = None) -> Iterator[ServiceProcess]:
+    """Run a service while the block runs. Raises ServiceStartError if it does not start."""
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
-        service = Service(Path(folder), environment or {})
+        service = ServiceProcess(Path(folder), environment or {})
         try:
             service.wait_until_live()
             yield service
@@ -153,10 +153,10 @@ class SharedService:
     """One service for many scenarios: started on first use, and again after a fault has broken it."""
 
     def __init__(self) -> None:
-        self._context: AbstractContextManager[Service] | None = None
-        self._service: Service | None = None
+        self._context: AbstractContextManager[ServiceProcess] | None = None
+        self._service: ServiceProcess | None = None
 
-    def get(self) -> Service:
+    def get(self) -> ServiceProcess:
         """Return a service for which `is_whole` holds."""
         if self._service is not None and self._service.wait_until_whole(10) == float("inf"):
             self.close()

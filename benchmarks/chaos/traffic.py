@@ -12,7 +12,7 @@ from typing import Self
 
 import uvloop
 
-from benchmarks.http import Answer, Connection
+from benchmarks.http import Connection, HttpResponse
 
 TIMEOUT_S = 30.0
 """Timeout of a client in seconds: the service's own default deadline."""
@@ -50,7 +50,7 @@ class RecordedRequest:
         return self.sent <= at and (self.done is None or self.done > at)
 
 
-class Traffic:
+class RequestStream:
     """Stream of requests from a separate thread, while the block runs.
 
     Args:
@@ -125,7 +125,7 @@ class Traffic:
         finally:
             self._open -= 1
 
-    def _judged(self, text: str, answer: Answer) -> str:
+    def _judged(self, text: str, answer: HttpResponse) -> str:
         if answer.status != 200:
             return str(answer.status)
         label: str = answer.json()["results"][0]["label"]

@@ -15,7 +15,7 @@ _COLUMNS = ("failed", "gap_s", "normal_s", "lost_rows")
 
 
 @dataclass
-class Result:
+class ScenarioResult:
     """Measurements of a scenario.
 
     Attributes:
@@ -65,13 +65,13 @@ class Result:
         }
 
 
-def exit_code(results: Sequence[Result], bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> int:
+def exit_code(results: Sequence[ScenarioResult], bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> int:
     """Return 1 if any bound is missed or if no scenario was run, otherwise 0."""
     ran = [result for result in results if result.skipped is None]
     return int(not ran or any(result.missed(bounds) for result in ran))
 
 
-def table(results: Sequence[Result], bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> str:
+def table(results: Sequence[ScenarioResult], bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> str:
     """Return the results as a Markdown table with one row each, followed by the notes."""
     lines = [
         "| fault | sent | failed | longest gap (s) | normal after (s) | rows lost | further | verdict |",
@@ -82,7 +82,7 @@ def table(results: Sequence[Result], bounds: Mapping[str, Mapping[str, float]] =
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def row(result: Result, bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> str:
+def row(result: ScenarioResult, bounds: Mapping[str, Mapping[str, float]] = BOUNDS) -> str:
     """Return a result as a row of the table."""
     values = result.measures
     failed = _shown(values["failed"]) if "failed" in values else "-"

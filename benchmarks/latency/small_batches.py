@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from benchmarks.latency.models import load_recorded
 from serve_app.batching.admission import BatchLimits
 from serve_app.batching.batcher import Batcher
-from serve_app.model.scorer import WARM_UP_TEXT, Encoded, Scorer, use_threads
+from serve_app.model.scorer import WARM_UP_TEXT, EncodedText, Scorer, use_threads
 
 _CONNECTIONS = (1, 2, 4, 8)
 _LENGTHS = (1, 3, 1, 8, 2, 1, 12, 2)  # of the texts, about 10 tokens each
@@ -61,8 +61,10 @@ async def _compare(rounds: int, seconds: float, threads: int) -> None:
         await batcher.close()
 
 
-def _batcher(classifier: Scorer, threads: int, min_parallel_tokens: float) -> Batcher[Encoded, list[float]]:
-    def forward(batch: Sequence[Encoded], is_alone: bool) -> list[list[float]]:
+def _batcher(
+    classifier: Scorer, threads: int, min_parallel_tokens: float
+) -> Batcher[EncodedText, list[float]]:
+    def forward(batch: Sequence[EncodedText], is_alone: bool) -> list[list[float]]:
         use_threads(threads if is_alone else 1)
         return classifier.forward(batch)
 
@@ -71,7 +73,7 @@ def _batcher(classifier: Scorer, threads: int, min_parallel_tokens: float) -> Ba
 
 
 async def _closed_loop(
-    batcher: Batcher[Encoded, list[float]], items: Sequence[Encoded], connections: int, seconds: float
+    batcher: Batcher[EncodedText, list[float]], items: Sequence[EncodedText], connections: int, seconds: float
 ) -> tuple[float, float]:
     """Return requests per second, and ms of CPU time per request."""
     texts = itertools.cycle(items)

@@ -11,7 +11,7 @@ import sys
 import time
 
 from benchmarks.latency.models import load_recorded
-from serve_app.model.scorer import WARM_UP_TEXT, Encoded, use_threads
+from serve_app.model.scorer import WARM_UP_TEXT, EncodedText, use_threads
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     print("{}", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        text = Encoded(long.ids[: request["tokens"] - 1] + long.ids[-1:], truncated=False)
+        text = EncodedText(long.ids[: request["tokens"] - 1] + long.ids[-1:], truncated=False)
         use_threads(request["threads"])
         classifier.forward([text])
         latencies_ms = []

@@ -21,7 +21,7 @@ from serve_app.errors import BundleError
 from serve_app.model.resolver import fetch
 from train.drift.detector import check_drift
 from train.drift.report import write_report
-from train.drift.thresholds import Thresholds
+from train.drift.thresholds import DriftThresholds
 from train.errors import TrainError
 from train.model_uri import CACHE
 from train.registry.aliases import CHAMPION
@@ -46,7 +46,7 @@ class Loop:
 
     model: str
     retrainer: Retrainer
-    drift: Thresholds
+    drift: DriftThresholds
     journal: FileJournal
     roll_out: RollOut
     go_on: Callable[[], None]

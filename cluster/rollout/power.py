@@ -21,7 +21,7 @@ Test = Callable[[Array, Array, Array, Array, float], Array]
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class SimulationScenario:
     """Conditions of one simulated test.
 
     Attributes:
@@ -61,7 +61,7 @@ class SimulatedTraffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RolloutStatistics:
     """Statistics of many rollouts of one scenario.
 
     Attributes:
@@ -79,8 +79,8 @@ class Outcome:
 
 
 def simulate(
-    scenario: Scenario, traffic: SimulatedTraffic, plan: RolloutPlan, *, rollouts: int, seed: int
-) -> Outcome:
+    scenario: SimulationScenario, traffic: SimulatedTraffic, plan: RolloutPlan, *, rollouts: int, seed: int
+) -> RolloutStatistics:
     """Run many rollouts of a scenario, each to its last window."""
     rng = np.random.default_rng(seed)
     shape = (rollouts, traffic.windows)
@@ -95,7 +95,7 @@ def simulate(
     goes_on = np.where(passed.any(axis=1), passed.argmax(axis=1), traffic.windows) < first
     seen = np.concatenate([b_trials.cumsum(axis=1), np.full((rollouts, 1), np.inf)], axis=1)
     requests = np.sort(seen[np.arange(rollouts), first])
-    return Outcome(
+    return RolloutStatistics(
         rolled_back=float(alarms.any(axis=1).mean()),
         goes_on=float(goes_on.mean()),
         median_requests=_finite(requests[math.ceil(0.5 * rollouts) - 1]),
@@ -103,21 +103,23 @@ def simulate(
     )
 
 
-def scenarios(plan: RolloutPlan) -> tuple[Scenario, ...]:
+def scenarios(plan: RolloutPlan) -> tuple[SimulationScenario, ...]:
     """Return scenarios with relevant differences, and without any, for each kind of test."""
     t = plan.tolerances
     errors = [
-        Scenario("5xx", worse, 0.001, canary, t.error_share)
+        SimulationScenario("5xx", worse, 0.001, canary, t.error_share)
         for canary in (0.001, 0.006, 0.01, 0.02, 0.05, 0.2)
     ]
     slow = [
-        Scenario("slow", worse, 0.02, canary, t.latency_share) for canary in (0.02, 0.07, 0.1, 0.2, 0.5, 0.95)
+        SimulationScenario("slow", worse, 0.02, canary, t.latency_share)
+        for canary in (0.02, 0.07, 0.1, 0.2, 0.5, 0.95)
     ]
     labels = [
-        Scenario("label", differs, 0.5, canary, t.label_share) for canary in (0.5, 0.6, 0.65, 0.75, 1.0)
+        SimulationScenario("label", differs, 0.5, canary, t.label_share)
+        for canary in (0.5, 0.6, 0.65, 0.75, 1.0)
     ]
     alike = [
-        Scenario("label", differs, 0.5, canary, t.label_share, texts, likeness)
+        SimulationScenario("label", differs, 0.5, canary, t.label_share, texts, likeness)
         for texts in (16, 64)
         for likeness in (4.0, 1.0)  # beta(2, 2) and beta(0.5, 0.5) if the mean is a half
         for canary in (0.5, 0.6, 0.65, 0.75)
@@ -164,7 +166,7 @@ def power(plan: RolloutPlan, traffic: SimulatedTraffic, *, rollouts: int, seed: 
     return "\n".join("".join(f"{cell:>12}" for cell in row) for row in rows)
 
 
-def _hits(rng: np.random.Generator, scenario: Scenario, share: float, trials: Array) -> Array:
+def _hits(rng: np.random.Generator, scenario: SimulationScenario, share: float, trials: Array) -> Array:
     """Return the sums of the requests' shares of hits: (rollouts, windows)."""
     if scenario.texts == 1:  # regardless of how requests differ, each is a hit with this probability
         return rng.binomial(trials.astype(int), share).astype(float)
@@ -179,7 +181,12 @@ def _hits(rng: np.random.Generator, scenario: Scenario, share: float, trials: Ar
 
 
 def _passes(
-    scenario: Scenario, plan: RolloutPlan, a_hits: Array, a_trials: Array, b_hits: Array, b_trials: Array
+    scenario: SimulationScenario,
+    plan: RolloutPlan,
+    a_hits: Array,
+    a_trials: Array,
+    b_hits: Array,
+    b_trials: Array,
 ) -> npt.NDArray[np.bool_]:
     """Return (rollouts, windows): whether the sample is complete and no share exceeds its tolerance."""
     a_all, b_all = a_trials.cumsum(axis=1), b_trials.cumsum(axis=1)
@@ -200,7 +207,7 @@ def _requests(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f} req"
 
 
-def within(plan: RolloutPlan) -> Sequence[Scenario]:
+def within(plan: RolloutPlan) -> Sequence[SimulationScenario]:
     """Return the scenarios in which the canary equals the champion, or is just within the tolerance."""
     near = 1e-9
     return [s for s in scenarios(plan) if s.canary <= s.champion + s.tolerance + near]

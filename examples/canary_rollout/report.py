@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from examples.canary_rollout.load import RequestSample
-from examples.canary_rollout.timeline import ObservedStage, Row, rates
+from examples.canary_rollout.timeline import ObservedStage, StageStatistics, rates
 
 _STEP_S = 2.0
 _COLOURS = ("tab:blue", "tab:green", "tab:red")
 
 
-def table(rows: Mapping[str, Sequence[Row]]) -> list[str]:
+def table(rows: Mapping[str, Sequence[StageStatistics]]) -> list[str]:
     """Return one row per stage and rollout; the canary's share counts from when its pods were deployed."""
     lines = [f"| {'rollout':<8} | stage | seconds | answers by version | canary's share | failed | p95 ms |"]
     lines.append("|---|---|---|---|---|---|---|")

@@ -15,7 +15,7 @@ from examples.canary_rollout import report
 from examples.canary_rollout.harness import QUICK, Harness, running_service
 from examples.canary_rollout.load import RequestSample
 from examples.canary_rollout.models import version_of_builtin
-from examples.canary_rollout.timeline import Row, rows, within
+from examples.canary_rollout.timeline import StageStatistics, rows, within
 
 GOOD, BAD = "good", "bad"
 _WARM_S = 8.0
@@ -43,7 +43,7 @@ class RolloutResults:
         checks: expected results.
     """
 
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Sequence[StageStatistics]]
     memory: Mapping[str, Mapping[int, int]]
     checks: Sequence[ExpectedResult]
 
@@ -127,7 +127,9 @@ def _ends(rollouts: Mapping[str, Rollout]) -> list[ExpectedResult]:
     ]
 
 
-def _answers(here: Harness, samples: Sequence[RequestSample], of_bad: Sequence[Row]) -> list[ExpectedResult]:
+def _answers(
+    here: Harness, samples: Sequence[RequestSample], of_bad: Sequence[StageStatistics]
+) -> list[ExpectedResult]:
     witness = here.witness
     failed = sum(sample.failure is not None for sample in samples) + len(witness.refused)
     mixed = witness.mixed()

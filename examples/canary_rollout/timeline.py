@@ -33,7 +33,7 @@ class ObservedStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StageStatistics:
     """Statistics of the requests that were due in a stage.
 
     Attributes:
@@ -84,7 +84,9 @@ def stages(entries: Sequence[Entry], pods: int) -> Iterator[ObservedStage]:
             name = f"canary on {steps[place]['pods']} of {pods}"
 
 
-def rows(entries: Sequence[Entry], samples: Sequence[RequestSample], pods: int, canary: str) -> list[Row]:
+def rows(
+    entries: Sequence[Entry], samples: Sequence[RequestSample], pods: int, canary: str
+) -> list[StageStatistics]:
     """Return every stage with the requests that were due in it.
 
     Args:
@@ -126,12 +128,12 @@ def rates(samples: Sequence[RequestSample], step_s: float) -> tuple[list[float],
     return [(place + 0.5) * step_s for place in range(count)], series
 
 
-def _row(stage: ObservedStage, samples: Sequence[RequestSample], canary: str) -> Row:
+def _row(stage: ObservedStage, samples: Sequence[RequestSample], canary: str) -> StageStatistics:
     right = [sample for sample in samples if sample.failure is None]
     placed = [
         s.version == canary for s in right if stage.applied_s is not None and s.due_s >= stage.applied_s
     ]
-    return Row(
+    return StageStatistics(
         stage,
         Counter(sample.version for sample in right),
         Counter(sample.failure for sample in samples if sample.failure is not None),

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from serve_app.batching.admission import BatchLimits, Priority
-from serve_app.batching.fair_queue import QueuedRequest, Sized
+from serve_app.batching.fair_queue import QueuedRequest, SizedText
 from serve_app.batching.isolation import isolate
 from serve_app.batching.niceness import raise_niceness
 from serve_app.batching.scheduler import Batch, BatchScheduler
@@ -46,7 +46,7 @@ Clock = Callable[[], float]
 
 _STUCK_AFTER_S = 60.0
 
-Item = TypeVar("Item", bound=Sized)
+Item = TypeVar("Item", bound=SizedText)
 Result = TypeVar("Result")
 
 
@@ -66,7 +66,7 @@ class Answer(Generic[Result]):
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class _Request(QueuedRequest[Item], Generic[Item, Result]):
+class _PendingRequest(QueuedRequest[Item], Generic[Item, Result]):
     """Texts of a request with their results. Only the event loop uses it, except `QueuedRequest`'s fields."""
 
     future: asyncio.Future[None]
@@ -80,7 +80,7 @@ class _Request(QueuedRequest[Item], Generic[Item, Result]):
 class _Ran(Generic[Item, Result]):
     """Texts of a batch that has run, with one result or error for each."""
 
-    entries: list[tuple[_Request[Item, Result], int]]
+    entries: list[tuple[_PendingRequest[Item, Result], int]]
     results: Sequence[Result | BaseException]
     begun_at: float
     forward_s: float = 0.0
@@ -118,7 +118,7 @@ class Batcher(Generic[Item, Result]):
         self._clock = clock
         self._wake = threading.Condition()
         # The attributes below are read and written with `_wake` held.
-        self._scheduler: BatchScheduler[_Request[Item, Result]] = BatchScheduler(
+        self._scheduler: BatchScheduler[_PendingRequest[Item, Result]] = BatchScheduler(
             limits, lanes, min_parallel_tokens
         )
         self._closed = False
@@ -180,7 +180,7 @@ class Batcher(Generic[Item, Result]):
         now = self._clock()
         if deadline is not None and deadline <= now:
             raise DeadlineExceededError("the deadline had passed before the request reached the queue")
-        request: _Request[Item, Result] = _Request(
+        request: _PendingRequest[Item, Result] = _PendingRequest(
             items=items,
             tenant=tenant,
             deadline=deadline,
@@ -247,7 +247,9 @@ class Batcher(Generic[Item, Result]):
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def _join(self, request: _Request[Item, Result], priority: Priority | None, now: float) -> Priority:
+    def _join(
+        self, request: _PendingRequest[Item, Result], priority: Priority | None, now: float
+    ) -> Priority:
         """Queue a request, or raise; return its class."""
         limits, count = self._limits, len(request.items)
         tokens = sum(item.tokens for item in request.items)
@@ -287,7 +289,7 @@ class Batcher(Generic[Item, Result]):
             _hand_over(_Ran(left, [error] * len(left), self._clock()))
             raise
 
-    def _take(self, lane: int) -> Batch[_Request[Item, Result]] | None:
+    def _take(self, lane: int) -> Batch[_PendingRequest[Item, Result]] | None:
         """Wait for work and begin a batch; return None when closed and empty."""
         with self._wake:
             while True:
@@ -300,7 +302,7 @@ class Batcher(Generic[Item, Result]):
                     return None
                 self._wake.wait()
 
-    def _run(self, lane: int, batch: Batch[_Request[Item, Result]]) -> None:
+    def _run(self, lane: int, batch: Batch[_PendingRequest[Item, Result]]) -> None:
         def forward(items: Sequence[Item]) -> Sequence[Result]:
             results = self._forward(items, batch.is_alone)
             if len(results) != len(items):

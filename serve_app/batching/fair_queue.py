@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 
-class Sized(Protocol):
+class SizedText(Protocol):
     """Text with a length in tokens."""
 
     @property
@@ -23,7 +23,7 @@ class Sized(Protocol):
         """Length in tokens, with special tokens; at least 1."""
 
 
-Item = TypeVar("Item", bound=Sized)
+Item = TypeVar("Item", bound=SizedText)
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,7 @@ from serve_app.model.padding import places
 from serve_app.model.precision import convert_if_equal, fastest_dtype
 from serve_app.model.recorded import RecordedSettings, write_recording
 from serve_app.model.resolver import Bundle
-from serve_app.model.scorer import Encoded, Scorer, use_threads
+from serve_app.model.scorer import EncodedText, Scorer, use_threads
 from serve_app.model.tokenizer import SENTENCES, load_tokenizer
 
 _SHORT_CHECKS = 4
@@ -118,7 +118,7 @@ class Classifier(Scorer):
         return self._packed is not None and self._packed.graph is not None
 
     @torch.inference_mode()
-    def logits(self, batch: Sequence[Encoded], *, eager: bool = False) -> Tensor:
+    def logits(self, batch: Sequence[EncodedText], *, eager: bool = False) -> Tensor:
         """Return logits, (len(batch), num_labels), before the temperature, in the order of the batch.
 
         With `eager` the model's modules run instead of a graph, so that hooks on them are called.
@@ -130,7 +130,7 @@ class Classifier(Scorer):
         return logits[places(groups, logits.device)]
 
     @torch.inference_mode()
-    def logits_and_embeddings(self, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    def logits_and_embeddings(self, batch: Sequence[EncodedText]) -> tuple[Tensor, Tensor]:
         """Return logits and embeddings, the inputs of the model's head, from one forward pass.
 
         Args:
@@ -199,14 +199,14 @@ class Classifier(Scorer):
         lengths = {text: len(self._tokenizer.encode(text).ids) for text in SENTENCES}
         return sorted(filter(lengths.__getitem__, SENTENCES), key=lengths.__getitem__)
 
-    def _check_texts(self) -> list[Encoded]:
+    def _check_texts(self) -> list[EncodedText]:
         """Return the acceptance check's texts; the last has the model's maximum length, up to a bound."""
         sentences = self._known_sentences()
         widest = sentences[-1]
         length = len(self._tokenizer.encode(widest).ids)
         times = min(self.max_length, _MOST_CHECKED_TOKENS) // max(1, length - 4) + 2
         rows = [item.ids for item in self.preprocess([*sentences, " ".join([widest] * times)])]
-        return [Encoded(row, truncated=False) for row in check_rows(rows[:-1], rows[-1])]
+        return [EncodedText(row, truncated=False) for row in check_rows(rows[:-1], rows[-1])]
 
     @cached_property
     def _head(self) -> Head:
@@ -223,7 +223,7 @@ class Classifier(Scorer):
         )
 
     @torch.inference_mode()
-    def _read(self, batch: Sequence[Encoded], head: Head) -> tuple[Tensor, Tensor]:
+    def _read(self, batch: Sequence[EncodedText], head: Head) -> tuple[Tensor, Tensor]:
         """Return the logits, and the input of `head` for each text."""
         with head.inputs() as given:
             logits = self.logits(batch, eager=True)

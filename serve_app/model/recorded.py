@@ -23,7 +23,7 @@ from torch import Tensor
 from serve_app.errors import InvalidBundleError
 from serve_app.model import checksums
 from serve_app.model.acceptance import alike
-from serve_app.model.scorer import Encoded, Scorer, use_threads
+from serve_app.model.scorer import EncodedText, Scorer, use_threads
 from serve_app.model.torchscript import Graph
 
 _SETTINGS, _GRAPH, _WEIGHTS, _TOKENIZER = (
@@ -129,7 +129,7 @@ class RecordedClassifier(Scorer):
             self._graph = Graph.load(folder / _GRAPH, settings.structure, weights)
             self._tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
             self._tokenizer.encode_special_tokens = True  # not a part of the file
-            logits = self.logits([Encoded(row, truncated=False) for row in settings.checked])
+            logits = self.logits([EncodedText(row, truncated=False) for row in settings.checked])
         except Exception as error:  # libraries raise errors of any class for files that they cannot read
             raise InvalidBundleError(f"{folder} cannot be loaded: {error!r}; remove the folder") from error
         if not alike(logits, recorded_logits):
@@ -147,7 +147,7 @@ class RecordedClassifier(Scorer):
         return True
 
     @torch.inference_mode()
-    def logits(self, batch: Sequence[Encoded]) -> Tensor:
+    def logits(self, batch: Sequence[EncodedText]) -> Tensor:
         """See `Scorer`."""
         return self._graph([item.ids for item in batch], self._first_position)
 

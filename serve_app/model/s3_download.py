@@ -52,7 +52,7 @@ def download(uri: str, *, cache_dir: Path) -> tuple[Path, bundle.BundleManifest 
     if not bucket:
         raise InvalidBundleError(f"{uri!r} names no bucket; expected s3://bucket/prefix")
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        source = _Source(uri, bucket, f"{prefix}/" if prefix else "", pool)
+        source = _S3Source(uri, bucket, f"{prefix}/" if prefix else "", pool)
         text = source.read(bundle.MANIFEST)
         if text is None:
             objects = source.find()
@@ -85,7 +85,7 @@ class _Chunk:
     part: Path
 
 
-class _Source:
+class _S3Source:
     """Objects under one prefix, with the client that downloads them."""
 
     def __init__(self, uri: str, bucket: str, prefix: str, pool: ThreadPoolExecutor) -> None:

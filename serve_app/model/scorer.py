@@ -20,7 +20,7 @@ WARM_UP_TEXT = "The first text, to warm up the model."
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedText:
     """Text as token ids, with special tokens; `unknown_tokens` of them are the unknown token."""
 
     ids: list[int]
@@ -64,7 +64,7 @@ class Scorer(ABC):
         """Whether batches run as a TorchScript graph, without the Python interpreter."""
 
     @abstractmethod
-    def logits(self, batch: Sequence[Encoded]) -> Tensor:
+    def logits(self, batch: Sequence[EncodedText]) -> Tensor:
         """Return logits, (len(batch), num_labels), before the temperature, in the order of the batch."""
 
     @abstractmethod
@@ -75,7 +75,7 @@ class Scorer(ABC):
     def close(self) -> None:
         """Release the model. No call may be running, and none may follow."""
 
-    def preprocess(self, texts: Sequence[str]) -> list[Encoded]:
+    def preprocess(self, texts: Sequence[str]) -> list[EncodedText]:
         """Tokenise texts; return one result per text, in their order.
 
         Raises:
@@ -91,7 +91,7 @@ class Scorer(ABC):
         ]
 
     @torch.inference_mode()
-    def forward(self, batch: Sequence[Encoded]) -> list[list[float]]:
+    def forward(self, batch: Sequence[EncodedText]) -> list[list[float]]:
         """Score a batch.
 
         Args:
@@ -118,7 +118,7 @@ class Scorer(ABC):
         scores: list[list[float]] = self._scores(logits).tolist()
         return scores
 
-    def warm_up_batches(self, max_tokens: int, lanes: int) -> Iterator[list[Encoded]]:
+    def warm_up_batches(self, max_tokens: int, lanes: int) -> Iterator[list[EncodedText]]:
         """Yield batches that warm up the model and measure the device's throughput.
 
         One short text, then a full batch for each lane; each twice, because the first one is not measured.
@@ -131,7 +131,7 @@ class Scorer(ABC):
         yield from [[short]] * 2
         yield from [[longer] * max(1, max_tokens // longer.tokens) * lanes] * 2
 
-    def texts_by_length(self) -> list[Encoded]:
+    def texts_by_length(self) -> list[EncodedText]:
         """Return texts of about 10, 60 and 200 tokens, the shortest first, to measure thread counts with."""
         return self.preprocess([times * WARM_UP_TEXT for times in (1, 6, 20)])
 
@@ -147,11 +147,11 @@ class Scorer(ABC):
             message = f"the tokenizer cannot process this text: {type(error).__name__}"
             raise UnprocessableTextError(message, index) from error
 
-    def _encoded(self, ids: list[int], truncated: bool, index: int) -> Encoded:
+    def _encoded(self, ids: list[int], truncated: bool, index: int) -> EncodedText:
         if not ids:
             raise UnprocessableTextError("the tokenizer returns no tokens for this text", index)
         unknown_tokens = 0 if self._unknown_id is None else ids.count(self._unknown_id)
-        return Encoded(ids, truncated, unknown_tokens)
+        return EncodedText(ids, truncated, unknown_tokens)
 
 
 def use_threads(count: int) -> None:

@@ -74,7 +74,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class EncodedLogFile:
     """File to write: key below the root, content, and number of rows."""
 
     key: str
@@ -82,7 +82,7 @@ class File:
     rows: int
 
 
-def prediction_files(records: Sequence[PredictionRecord], privacy: LogPrivacy) -> list[File]:
+def prediction_files(records: Sequence[PredictionRecord], privacy: LogPrivacy) -> list[EncodedLogFile]:
     """Encode predictions as files, one for each date and model."""
     files = []
     groups = _grouped(records, lambda record: (date_of(record.time_us), record.answer.model.digest))
@@ -95,7 +95,7 @@ def prediction_files(records: Sequence[PredictionRecord], privacy: LogPrivacy) -
     return files
 
 
-def feedback_files(records: Sequence[FeedbackRecord]) -> list[File]:
+def feedback_files(records: Sequence[FeedbackRecord]) -> list[EncodedLogFile]:
     """Encode feedback as files, one for each date."""
     files = []
     for date, group in _grouped(records, lambda truth: date_of(truth.time_us)).items():
@@ -150,10 +150,10 @@ def _scored(model: LiveModel, scored: Prediction) -> tuple[Any, ...]:
     return label, best, scored.scores, scored.tokens, scored.unknown_tokens, scored.truncated
 
 
-def _file(folder: str, time_us: int, rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> File:
+def _file(folder: str, time_us: int, rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> EncodedLogFile:
     columns = [
         pa.array(values, column.type) for values, column in zip(zip(*rows, strict=True), schema, strict=True)
     ]
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression=COMPRESSION)
-    return File(f"{folder}/{file_name(time_us)}", sink.getvalue().to_pybytes(), len(rows))
+    return EncodedLogFile(f"{folder}/{file_name(time_us)}", sink.getvalue().to_pybytes(), len(rows))

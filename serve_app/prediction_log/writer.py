@@ -32,7 +32,7 @@ Outcome = Literal["written", "dropped", "failed"]
 """dropped: the buffer was full. failed: the record could not be encoded, or not be written before the end."""
 
 
-class Sized(Protocol):
+class SizedRecord(Protocol):
     """Record with a size."""
 
     @property
@@ -44,7 +44,7 @@ class Sized(Protocol):
         """Approximate size in memory."""
 
 
-class File(Protocol):
+class EncodedBatch(Protocol):
     """Encoded batch of records."""
 
     @property
@@ -60,7 +60,7 @@ class File(Protocol):
         """Number of rows."""
 
 
-Record = TypeVar("Record", bound=Sized)
+Record = TypeVar("Record", bound=SizedRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Writer(Generic[Record]):
     def __init__(
         self,
         name: str,
-        encode: Callable[[Sequence[Record]], Sequence[File]],
+        encode: Callable[[Sequence[Record]], Sequence[EncodedBatch]],
         store: Store,
         limits: BufferLimits,
         count: Callable[[Outcome, int], None],
@@ -181,7 +181,7 @@ class Writer(Generic[Record]):
     def _enough(self) -> bool:
         return self._waiting_bytes >= self._limits.file_bytes
 
-    def _put(self, file: File) -> bool:
+    def _put(self, file: EncodedBatch) -> bool:
         """Write a file, with retries until the closing time limit; return whether it is written."""
         pause_s, failures = _FIRST_PAUSE_S, 0
         while True:

@@ -27,7 +27,7 @@ from serve_app.settings import BATCH_TOKENS, Settings
 
 if TYPE_CHECKING:
     from serve_app.model.resolver import Bundle
-    from serve_app.model.scorer import Encoded, Scorer
+    from serve_app.model.scorer import EncodedText, Scorer
 
 _INLINE_CHARS = 4000
 """Maximum total length of texts that are tokenised in the event loop (about 1 ms); longer requests are
@@ -55,8 +55,8 @@ class LoadedModel:
         self,
         model: LiveModel,
         classifier: Scorer,
-        batcher: Batcher[Encoded, list[float]],
-        tokenizers: TokenizerPool[Encoded],
+        batcher: Batcher[EncodedText, list[float]],
+        tokenizers: TokenizerPool[EncodedText],
         min_parallel_tokens: float,
     ) -> None:
         self.model = model
@@ -82,7 +82,7 @@ class LoadedModel:
 
     async def encode(
         self, texts: Sequence[str], *, deadline: float | None, inline: bool = True
-    ) -> list[Encoded]:
+    ) -> list[EncodedText]:
         """Tokenise texts, short ones in the event loop if `inline`; return one result per text, in order.
 
         Raises:
@@ -95,7 +95,7 @@ class LoadedModel:
 
     async def score(
         self,
-        items: Sequence[Encoded],
+        items: Sequence[EncodedText],
         *,
         deadline: float | None,
         tenant: str = "",
@@ -258,7 +258,7 @@ def _min_parallel_tokens(classifier: Scorer, settings: Settings) -> float:
     if lanes == 1:
         return 0.0
 
-    def run(batch: Sequence[Encoded], on_all: bool) -> object:
+    def run(batch: Sequence[EncodedText], on_all: bool) -> object:
         use_threads(threads if on_all else threads // lanes)
         return classifier.forward(batch)
 
@@ -272,13 +272,13 @@ def _batcher(
     min_parallel_tokens: float,
     settings: Settings,
     metrics: Metrics,
-) -> Batcher[Encoded, list[float]]:
+) -> Batcher[EncodedText, list[float]]:
     """Return a batcher for the model that reports its batches to `metrics`."""
     from serve_app.model.scorer import WARM_UP_TEXT, use_threads
 
     threads, lanes = _threads(settings), _lanes(classifier, settings)
 
-    def forward(batch: Sequence[Encoded], alone: bool) -> list[list[float]]:
+    def forward(batch: Sequence[EncodedText], alone: bool) -> list[list[float]]:
         use_threads(threads if alone else threads // lanes)
         began = time.monotonic()
         try:

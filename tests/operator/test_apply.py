@@ -15,7 +15,7 @@ import pytest
 
 from cluster.aws.addons import storage_class
 from cluster.kuberay.client.client import FIELD_MANAGER
-from cluster.kuberay.client.resources import RAY_JOB, RAY_SERVICE, Kind
+from cluster.kuberay.client.resources import RAY_JOB, RAY_SERVICE, ResourceKind
 from cluster.kuberay.manifests.render import service_documents, training_documents
 from cluster.kuberay.settings import read_environment
 from tests.operator.cluster import Cluster
@@ -45,7 +45,7 @@ def options(namespace: str, name: str, *changes: str) -> list[str]:
 
 
 def reconciled(
-    cluster: Cluster, kind: Kind, namespace: str, wait_until: Callable[..., Any]
+    cluster: Cluster, kind: ResourceKind, namespace: str, wait_until: Callable[..., Any]
 ) -> dict[str, Any]:
     """Return the Ray object after the operator has added its finalizer and written its status."""
 
@@ -57,7 +57,7 @@ def reconciled(
     return live
 
 
-def as_rendered_before(document: dict[str, Any], kind: Kind) -> dict[str, Any]:
+def as_rendered_before(document: dict[str, Any], kind: ResourceKind) -> dict[str, Any]:
     """Return the document with the output of an older version and the changes of the operator's Update."""
     older = copy.deepcopy(document)
     for group in older["spec"][CLUSTER_FIELD[kind]]["workerGroupSpecs"]:
@@ -65,7 +65,7 @@ def as_rendered_before(document: dict[str, Any], kind: Kind) -> dict[str, Any]:
     return older
 
 
-def image_of(live: dict[str, Any], kind: Kind) -> str:
+def image_of(live: dict[str, Any], kind: ResourceKind) -> str:
     [group] = live["spec"][CLUSTER_FIELD[kind]]["workerGroupSpecs"]
     image: str = group["template"]["spec"]["containers"][0]["image"]
     return image
@@ -79,7 +79,7 @@ def test_a_second_apply_changes_nothing(
     run_cluster: Callable[..., Any],
     wait_until: Callable[..., Any],
     request: pytest.FixtureRequest,
-    kind: Kind,
+    kind: ResourceKind,
     name: str,
     changes: tuple[str, ...],
 ) -> None:
@@ -114,7 +114,7 @@ def test_what_only_the_operators_serialisation_owns_is_taken_over(
     namespace: str,
     run_cluster: Callable[..., Any],
     wait_until: Callable[..., Any],
-    kind: Kind,
+    kind: ResourceKind,
 ) -> None:
     _apply_older(cluster, namespace, kind)
     owners = {
@@ -162,7 +162,7 @@ def test_what_somebody_else_changed_is_a_conflict_and_stays(
     assert image_of(cluster.client().get(RAY_SERVICE, namespace, "sentiment"), RAY_SERVICE) == "ours:2"
 
 
-def _apply_older(cluster: Cluster, namespace: str, kind: Kind) -> None:
+def _apply_older(cluster: Cluster, namespace: str, kind: ResourceKind) -> None:
     environment = read_environment("dev", [f"namespace={namespace}", f"head.cpus={UNSCHEDULABLE}"])
     documents = service_documents(environment) if kind == RAY_SERVICE else training_documents(environment)
     cluster.client().apply(as_rendered_before(documents[-1], kind))

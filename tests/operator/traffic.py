@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.kuberay.client.resources import Kind
+from cluster.kuberay.client.resources import ResourceKind
 from examples.canary_rollout.models import TEXTS
 from tests.operator.cluster import Cluster
 
 SERVE_PORT = 8000
 NO_ENDPOINT = "no endpoint"
-_ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+_ENDPOINT_SLICE = ResourceKind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 _FOLLOW_S = 0.25
 _TIMEOUT_S = 30
 _CALLERS = 64

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+SHARED_NAMES = {"_Frozen"}  # private pydantic base classes that hold the configuration of one module's models
 PACKAGES = ("serve_app", "train", "cluster", "loadtest", "examples", "benchmarks")
 
 
@@ -34,3 +36,12 @@ def test_exceptions_end_in_error() -> None:
         and any(is_exception(ast.unparse(base).rpartition(".")[2]) for base in node.bases)
     ]
     assert not wrong
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    files = defaultdict(list)
+    for file, node in classes(*PACKAGES):
+        files[node.name].append(file)
+    repeated = {name: places for name, places in files.items() if len(places) > 1}
+    assert {name: places for name, places in repeated.items() if name not in SHARED_NAMES} == {}
+    assert set(repeated) >= SHARED_NAMES, "an exception that is not needed"

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
-from serve_app.model.scorer import Encoded
+from serve_app.model.scorer import EncodedText
 from tests.zoo.architectures import save
 from train.__main__ import main
 
@@ -57,7 +57,7 @@ def test_an_adapter_is_imported_with_its_base(
     uri = json.loads(capsys.readouterr().out)["uri"]
     classifier = Classifier(resolver.fetch(uri, cache_dir=tmp_path / "cache"), device="cpu")
     assert classifier.labels == ("BAD", "GOOD")
-    logits = classifier.logits([Encoded(ids, truncated=False) for ids in IDS])
+    logits = classifier.logits([EncodedText(ids, truncated=False) for ids in IDS])
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 

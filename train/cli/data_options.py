@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from train.datasets.delimited import Layout
 from train.datasets.examples import Example
 from train.datasets.splits import read_set
-from train.errors import SettingsError, TrainError
+from train.errors import SettingsFileError, TrainError
 from train.evaluation.evaluate import read_sets
 from train.settings import FileSettings, read_settings
 
@@ -112,17 +112,17 @@ def labelled_sets(
 
 
 def refuse_with_config(args: argparse.Namespace) -> None:
-    """Refuse the options of one file together with a settings file. Raises SettingsError."""
+    """Refuse the options of one file together with a settings file. Raises SettingsFileError."""
     for option in _OF_ONE_FILE:
         if getattr(args, option, None):
-            raise SettingsError(
+            raise SettingsFileError(
                 f"--{option.replace('_', '-')} and --config exclude each other; it is in the file"
             )
 
 
 def label_pair(text: str) -> tuple[str, str]:
-    """Return the value and its label of an option `VALUE=LABEL`. Raises SettingsError."""
+    """Return the value and its label of an option `VALUE=LABEL`. Raises SettingsFileError."""
     value, equals, label = text.partition("=")
     if not equals or not label:
-        raise SettingsError(f"--label-names takes VALUE=LABEL, such as 0=NEGATIVE, got {text!r}")
+        raise SettingsFileError(f"--label-names takes VALUE=LABEL, such as 0=NEGATIVE, got {text!r}")
     return value, label

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train.cli.data_options import add_data, file_settings
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 
 _HELP = """\
 Train a text classifier on Ray Train and write it as a bundle.
@@ -125,7 +125,7 @@ def _from_options(args: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
     found = list(dict.fromkeys(source.label_names.values())) or label_values(root, source)
     values["labels"] = inherited if inherited and set(found) <= set(inherited) else sorted(found)
     if len(values["labels"]) < 2:
-        raise SettingsError(f"{args.data} has the label {found} alone; two are the least")
+        raise SettingsFileError(f"{args.data} has the label {found} alone; two are the least")
     values["progress"] = {"evaluations": max(4, round(of_set["passes"]))}
     return values, root, "the options"
 
@@ -144,7 +144,7 @@ def _put(values: dict[str, Any], pair: str) -> None:
     """Set `a.b=value`, with the value parsed as TOML if possible, and a string otherwise."""
     key, equals, text = pair.partition("=")
     if not equals:
-        raise SettingsError(f"--set takes KEY=VALUE, such as optimiser.learning_rate=1e-4, got {pair!r}")
+        raise SettingsFileError(f"--set takes KEY=VALUE, such as optimiser.learning_rate=1e-4, got {pair!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -154,5 +154,5 @@ def _put(values: dict[str, Any], pair: str) -> None:
     for part in path:
         at = at.setdefault(part, {})
         if not isinstance(at, Mapping):
-            raise SettingsError(f"--set {pair}: {part!r} has no settings of its own")
+            raise SettingsFileError(f"--set {pair}: {part!r} has no settings of its own")
     at[last] = value

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.cli import fit
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 
 if TYPE_CHECKING:
     from train.sagemaker import Job
@@ -79,4 +79,4 @@ def _parsed(options: Sequence[str]) -> argparse.Namespace:
             return parser.parse_args(["fit", *options])
     except SystemExit as error:
         fault = said.getvalue().strip().rpartition("error: ")[2]
-        raise SettingsError(f"hyperparameters: {fault}; see `python -m train fit --help`") from error
+        raise SettingsFileError(f"hyperparameters: {fault}; see `python -m train fit --help`") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from train.datasets.dedup import text_key
 from train.datasets.splits import read_splits
-from train.errors import SettingsError, TrainError
+from train.errors import SettingsFileError, TrainError
 from train.settings import FitSettings
 
 _TAG = re.compile(r"<[^<>]{1,40}>")
@@ -45,7 +45,7 @@ def write_sentences(settings: FitSettings, root: str, name: str, out: Path) -> i
     from pyarrow import parquet
 
     if name not in (known := [source.name for source in settings.data]):
-        raise SettingsError(f"the settings have no set {name!r} to train on; they have {known}")
+        raise SettingsFileError(f"the settings have no set {name!r} to train on; they have {known}")
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
     found = list(sentences_of(example.text for example in read_splits(settings, root)[name].train))

@@ -36,7 +36,7 @@ class SetKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class SplitRows:
     """Rows of one set, each part in ascending order of the keys."""
 
     train: Rows
@@ -78,7 +78,7 @@ def one_of_each(of_set: SetKeys) -> Rows:
 
 def divide(
     sets: Mapping[str, SetKeys], hold_out: Mapping[str, HoldOut], tests: Sequence[SetKeys] = ()
-) -> dict[str, Parts]:
+) -> dict[str, SplitRows]:
     """Return the parts of every set; training parts contain no text that is held out or tested in any set.
 
     Args:
@@ -102,7 +102,7 @@ def divide(
         trained = ~np.isin(keys, forbidden)
         if barred is not None:
             trained &= ~np.isin(keys, barred)
-        parts[name] = Parts(train=rows[name][trained], held_out=rows[name][held[name]])
+        parts[name] = SplitRows(train=rows[name][trained], held_out=rows[name][held[name]])
     return parts
 
 
@@ -214,7 +214,7 @@ def divide_sets(
     sets: Mapping[str, SetKeys],
     tests: Sequence[SetKeys],
     sentences: Mapping[str, Sequence[str]],
-) -> dict[str, Parts]:
+) -> dict[str, SplitRows]:
     """Call `divide` with the held-out texts that the settings define for each set.
 
     Args:
@@ -257,7 +257,7 @@ def read_set(
     return tuple(examples[row] for row in one_of_each(keys_of(examples)))
 
 
-def data_digest(sets: Mapping[str, SetKeys], parts: Mapping[str, Parts]) -> str:
+def data_digest(sets: Mapping[str, SetKeys], parts: Mapping[str, SplitRows]) -> str:
     """Return a hex SHA-256 of every text, label and part, independent of the order of the rows."""
     digest = hashlib.sha256()
     for name, of_set in parts.items():

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from train.datasets.splits import Hashes, Parts, Rows, SetKeys
+from train.datasets.splits import Hashes, Rows, SetKeys, SplitRows
 
 _TOKENS = "tokens.bin"
 _TOKEN = np.dtype("<i4")
@@ -33,7 +33,7 @@ class TokenTable:
     labels: npt.NDArray[np.int16]
     words: Int32s
     teacher: npt.NDArray[np.float16]
-    parts: Parts
+    parts: SplitRows
 
     def ids(self, row: int) -> list[int]:
         """Return the token ids of one text."""
@@ -88,7 +88,7 @@ class TokenWriter:
         return SetKeys(_joined(self._keys, np.uint64), _joined(self._exact, np.uint64), labels)
 
 
-def write_parts(folder: Path, parts: Parts) -> None:
+def write_parts(folder: Path, parts: SplitRows) -> None:
     """Write a set's two parts next to its tokens."""
     np.save(folder / "train.npy", parts.train)
     np.save(folder / "held_out.npy", parts.held_out)
@@ -110,7 +110,7 @@ def open_table(folder: Path) -> TokenTable:
         labels=load("labels").astype(np.int16, copy=False),
         words=load("words").astype(np.int32, copy=False),
         teacher=load("teacher").astype(np.float16, copy=False),
-        parts=Parts(train=load("train"), held_out=load("held_out")),
+        parts=SplitRows(train=load("train"), held_out=load("held_out")),
     )
 
 

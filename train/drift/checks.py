@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from train.drift.mmd import Embedded, discrepancy
-from train.drift.reference import Reference
+from train.drift.reference import DriftReference
 from train.drift.results import Measure
 from train.drift.statistics import (
     Counts,
@@ -20,12 +20,12 @@ from train.drift.statistics import (
     shares,
     total_variation,
 )
-from train.drift.thresholds import Thresholds
-from train.drift.window import Traffic
+from train.drift.thresholds import DriftThresholds
+from train.drift.window import WindowStatistics
 from train.profile import Histogram
 
 
-def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -> Measure | None:
+def embeddings(reference: Embedded, current: Embedded, thresholds: DriftThresholds) -> Measure | None:
     """Measure covariate shift of the embeddings; return None if no label has enough texts on both sides."""
     found = discrepancy(reference, current)
     if found is None:
@@ -43,7 +43,7 @@ def embeddings(reference: Embedded, current: Embedded, thresholds: Thresholds) -
     )
 
 
-def lengths(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+def lengths(reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds) -> Measure:
     """Measure the shift of the text lengths."""
     of_reference = reference.profile.token_lengths
     effect, p = _moved(of_reference, traffic.lengths)
@@ -62,7 +62,9 @@ def lengths(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> M
     )
 
 
-def unknown_tokens(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+def unknown_tokens(
+    reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds
+) -> Measure:
     """Measure the rise of the unknown-token rate: words, symbols or scripts outside the vocabulary."""
     before, now = reference.profile.unknown_token_rate, traffic.tokens.rate
     return Measure(
@@ -76,7 +78,9 @@ def unknown_tokens(reference: Reference, traffic: Traffic, thresholds: Threshold
     )
 
 
-def label_shares(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+def label_shares(
+    reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds
+) -> Measure:
     """Measure the shift of the predicted labels."""
     profile = reference.profile
     before = np.array([round(profile.predicted_shares[label] * profile.texts) for label in traffic.labels])
@@ -94,7 +98,7 @@ def label_shares(reference: Reference, traffic: Traffic, thresholds: Thresholds)
     )
 
 
-def scores(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+def scores(reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds) -> Measure:
     """Measure the shift of the scores."""
     effect, p = _moved(reference.profile.top_scores, traffic.top_scores)
     before, _ = mean_score(reference.profile.top_scores.edges, np.array(reference.profile.top_scores.counts))
@@ -111,7 +115,7 @@ def scores(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Me
 
 
 def accuracy(
-    reference: Reference, now: float, right: int, judged: int, what: str, thresholds: Thresholds
+    reference: DriftReference, now: float, right: int, judged: int, what: str, thresholds: DriftThresholds
 ) -> Measure:
     """Measure the fall of the accuracy. Reference and window need at least one labelled text each.
 
@@ -137,7 +141,9 @@ def accuracy(
     )
 
 
-def estimated_accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure:
+def estimated_accuracy(
+    reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds
+) -> Measure:
     """Measure the fall of the mean score, which estimates the fall of the accuracy without labels."""
     of_reference = reference.profile.top_scores
     before, variance_before = mean_score(of_reference.edges, np.array(of_reference.counts))

@@ -9,12 +9,19 @@ from serve_app.model.resolver import Bundle
 from serve_app.prediction_log.records import FEEDBACK
 from train.drift import checks
 from train.drift.mmd import Embedded, answered, embed_texts
-from train.drift.reference import Reference, read_reference
-from train.drift.results import LEVELS, AccuracyFigures, Finding, Level, Measure, Report, Unmeasured
+from train.drift.reference import DriftReference, read_reference
+from train.drift.results import LEVELS, AccuracyFigures, CheckResult, Level, Measure, Report, Unmeasured
 from train.drift.segments import segments
 from train.drift.statistics import by_mean_score, by_threshold
-from train.drift.thresholds import Thresholds
-from train.drift.window import COLUMNS, SEGMENT_COLUMNS, SegmentHistory, Traffic, count, segment_history
+from train.drift.thresholds import DriftThresholds
+from train.drift.window import (
+    COLUMNS,
+    SEGMENT_COLUMNS,
+    SegmentHistory,
+    WindowStatistics,
+    count,
+    segment_history,
+)
 from train.errors import DataError
 from train.evaluation.compare import holm, wilson
 from train.prediction_log.join import Join
@@ -30,8 +37,8 @@ class DriftCheck:
     """Result of a drift check, and its inputs."""
 
     report: Report
-    reference: Reference
-    traffic: Traffic
+    reference: DriftReference
+    traffic: WindowStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ class Samples:
 def check_drift(
     log: Log,
     bundle: Bundle,
-    thresholds: Thresholds,
+    thresholds: DriftThresholds,
     *,
     since: datetime,
     until: datetime,
@@ -87,7 +94,7 @@ def check_drift(
     return DriftCheck(report, reference, traffic)
 
 
-def _read(log: Log, window: Window, labels: tuple[str, ...], on_progress: OnProgress) -> Traffic:
+def _read(log: Log, window: Window, labels: tuple[str, ...], on_progress: OnProgress) -> WindowStatistics:
     traffic = count(_counted(log.predictions(window, COLUMNS), on_progress), labels)
     # The join writes the entire window to the disk, so it is skipped if there is no feedback.
     if not log.files(FEEDBACK, replace(window, until=Window().until, version=None)):
@@ -111,7 +118,7 @@ def _counted(batches: Any, on_progress: OnProgress) -> Any:
         yield batch
 
 
-def _samples(bundle: Bundle, reference: Reference, traffic: Traffic) -> Samples:
+def _samples(bundle: Bundle, reference: DriftReference, traffic: WindowStatistics) -> Samples:
     from serve_app.model.classifier import Classifier
 
     classifier = Classifier(bundle)
@@ -119,9 +126,9 @@ def _samples(bundle: Bundle, reference: Reference, traffic: Traffic) -> Samples:
 
 
 def judge(
-    reference: Reference,
-    traffic: Traffic,
-    thresholds: Thresholds,
+    reference: DriftReference,
+    traffic: WindowStatistics,
+    thresholds: DriftThresholds,
     *,
     samples: Samples | None = None,
     history: SegmentHistory | None = None,
@@ -182,7 +189,7 @@ def judge(
 
 
 def _measured(
-    reference: Reference, traffic: Traffic, thresholds: Thresholds, samples: Samples | None
+    reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds, samples: Samples | None
 ) -> tuple[list[Measure], list[Unmeasured]]:
     """Return the results of all checks of the entire window, and the checks that were not possible."""
     arguments = (reference, traffic, thresholds)
@@ -206,7 +213,9 @@ def _measured(
     return [*measures, checks.estimated_accuracy(*arguments)], unmeasured
 
 
-def _accuracy(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> Measure | Unmeasured:
+def _accuracy(
+    reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds
+) -> Measure | Unmeasured:
     """Measure the accuracy by the audit sample; without one by feedback, if its upper bound is a fall."""
     feedback, least = traffic.feedback, thresholds.evidence.min_feedback
     if not reference.judged:
@@ -241,7 +250,7 @@ def _corrected(measures: Sequence[Measure]) -> list[tuple[Measure, float]]:
     return list(zip(measures, holm([measure.p for measure in measures]), strict=True))
 
 
-def _finding(measure: Measure, p: float, significance: float, *, suppressed: bool = False) -> Finding:
+def _finding(measure: Measure, p: float, significance: float, *, suppressed: bool = False) -> CheckResult:
     """Return the finding with the level that effect and significance imply.
 
     `suppressed` marks a change that, by the labels, has not lowered the accuracy.
@@ -254,10 +263,10 @@ def _finding(measure: Measure, p: float, significance: float, *, suppressed: boo
         reason = f"{measure.claim}: {measure.measured}"
         if retrain and suppressed:
             reason += "; labels show that the accuracy holds, so retraining is not needed"
-    return Finding(measure.check, measure.kind, level, measure.effect, measure.bound, p, reason)
+    return CheckResult(measure.check, measure.kind, level, measure.effect, measure.bound, p, reason)
 
 
-def _accuracy_held(reference: Reference, traffic: Traffic, thresholds: Thresholds) -> bool:
+def _accuracy_held(reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds) -> bool:
     """Return whether labels show, with 95 % confidence, that the accuracy fell by less than the limit."""
     feedback, least = traffic.feedback, thresholds.evidence.min_feedback
     if reference.accuracy is None:
@@ -271,7 +280,7 @@ def _accuracy_held(reference: Reference, traffic: Traffic, thresholds: Threshold
     return low >= reference.accuracy - thresholds.accuracy.fall
 
 
-def _figures(reference: Reference, traffic: Traffic) -> AccuracyFigures:
+def _figures(reference: DriftReference, traffic: WindowStatistics) -> AccuracyFigures:
     feedback = traffic.feedback
     by_audit = wilson(*feedback.audit.counts) if feedback.audit.texts else None
     least, most = (right / traffic.rows for right in feedback.bounds(traffic.rows))

@@ -11,7 +11,7 @@ from train.profile import Halves, ReferenceProfile, read_profile
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class DriftReference:
     """Reference of one version."""
 
     name: str
@@ -30,7 +30,7 @@ class Reference:
         return self.right / self.judged if self.judged else None
 
 
-def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
+def read_reference(manifest: BundleManifest, folder: Path) -> DriftReference:
     """Read the reference of a bundle.
 
     Raises:
@@ -43,7 +43,7 @@ def read_reference(manifest: BundleManifest, folder: Path) -> Reference:
         )
     profile, embeddings = read_profile(folder)
     right, judged = _held_out(manifest.metrics, profile)
-    return Reference(manifest.name, manifest.version, profile, embeddings, right, judged)
+    return DriftReference(manifest.name, manifest.version, profile, embeddings, right, judged)
 
 
 def _held_out(metrics: Mapping[str, Any], profile: ReferenceProfile) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from train.drift.detector import DriftCheck
 from train.drift.exporters import cloudwatch, prometheus
-from train.drift.results import AccuracyFigures, Finding, Report, to_json
+from train.drift.results import AccuracyFigures, CheckResult, Report, to_json
 from train.drift.statistics import Counts, shares
 from train.evaluation.tables import table
 from train.html_report import new_figure, page, png
@@ -159,7 +159,7 @@ def _parts(report: Report) -> Iterator[str]:
     yield "\n".join([*lines, report.verdict.upper()])
 
 
-def _row(finding: Finding) -> list[str]:
+def _row(finding: CheckResult) -> list[str]:
     return [
         finding.check,
         effect(finding.effect),

@@ -32,7 +32,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """Result of a check with its level."""
 
     check: str
@@ -90,9 +90,9 @@ class Report:
     repeated: int
     """Number of further predictions of the same texts, which are not evaluated."""
     verdict: Level
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     """Findings of all checks of the entire window."""
-    segments: tuple[Finding, ...]
+    segments: tuple[CheckResult, ...]
     """Findings of the segments that drifted, the greatest effect first."""
     segments_judged: int
     segments_not_yet: int

@@ -15,8 +15,8 @@ from scipy import stats
 
 from train.drift.results import Measure
 from train.drift.statistics import Counts, Floats
-from train.drift.thresholds import Thresholds
-from train.drift.window import SegmentHistory, Traffic
+from train.drift.thresholds import DriftThresholds
+from train.drift.window import SegmentHistory, WindowStatistics
 
 _PRIOR_PERIODS = 6
 """Weight in periods of the variation of all segments in the estimate for one. In `python -m
@@ -39,7 +39,9 @@ class JudgedSegments:
     not_yet: int
 
 
-def segments(traffic: Traffic, history: SegmentHistory, thresholds: Thresholds) -> JudgedSegments:
+def segments(
+    traffic: WindowStatistics, history: SegmentHistory, thresholds: DriftThresholds
+) -> JudgedSegments:
     """Compare every segment that has enough rows with its own history.
 
     Args:
@@ -147,7 +149,7 @@ def _measure(
     now: Counts,
     rises: Floats,
     p_values: Floats,
-    thresholds: Thresholds,
+    thresholds: DriftThresholds,
 ) -> Measure:
     most = int(rises.argmax())
     # With two labels, one is sufficient; with more, the label that rose most was selected among them.

@@ -13,7 +13,7 @@ Significance = Annotated[float, Field(gt=0, lt=0.5)]
 Index = Annotated[float, Field(ge=0)]
 
 
-class Evidence(Frozen):
+class MinimumDataThresholds(Frozen):
     """Minimum amounts of data."""
 
     min_rows: Annotated[int, Field(ge=2)]
@@ -30,7 +30,7 @@ class Covariate(Frozen):
     unknown_rise: Fraction
 
 
-class Prediction(Frozen):
+class PredictionShiftThresholds(Frozen):
     """Thresholds of prediction shift."""
 
     label_share: Fraction
@@ -54,22 +54,22 @@ class Accuracy(Frozen):
     estimated_fall: Fraction
 
 
-class Thresholds(Frozen):
+class DriftThresholds(Frozen):
     """Contents of the entire file."""
 
     significance: Significance
-    evidence: Evidence
+    evidence: MinimumDataThresholds
     covariate: Covariate
-    prediction: Prediction
+    prediction: PredictionShiftThresholds
     segments: Segments
     accuracy: Accuracy
 
 
-def read_thresholds(path: Path = DEFAULT) -> Thresholds:
+def read_thresholds(path: Path = DEFAULT) -> DriftThresholds:
     """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+        SettingsFileError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
             range.
     """
-    return read_bounds(Thresholds, path, DEFAULT)
+    return read_bounds(DriftThresholds, path, DEFAULT)

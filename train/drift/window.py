@@ -23,7 +23,7 @@ SegmentHistory = Mapping[str, Counts]
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class WindowStatistics:
     """Texts that one version predicted, each counted once."""
 
     labels: tuple[str, ...]
@@ -63,7 +63,7 @@ SEGMENTS = 10_000
 OTHER = ""
 
 
-def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> Traffic:
+def count(batches: Iterable[Any], labels: tuple[str, ...], *, seed: int = 0) -> WindowStatistics:
     """Count rows: each text once, and once per segment, independent of the number of its requests.
 
     A text that is repeated, by a load test or because it is popular, is one observation of the traffic:
@@ -145,8 +145,8 @@ class _Tally:
         self._tokens += _sums(tokens, _integers(batch["unknown_tokens"]))
         self._texts.offer(batch["text"])
 
-    def traffic(self) -> Traffic:
-        return Traffic(
+    def traffic(self) -> WindowStatistics:
+        return WindowStatistics(
             labels=self._labels,
             answers=self._answers,
             lengths=self._lengths,

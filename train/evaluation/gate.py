@@ -24,8 +24,8 @@ from train.evaluation.compare import (
     p_not_worse,
 )
 from train.evaluation.results import Difference, Evaluation, SetResult
+from train.evaluation.thresholds import GateThresholds
 from train.evaluation.thresholds import Overall as OverallBounds
-from train.evaluation.thresholds import Thresholds
 
 Relation = Literal[">=", "<=", ">"]
 Answer = Literal["passed", "refused", "not enough evidence"]
@@ -79,7 +79,7 @@ class Verdict:
         return tuple(check.reason for check in self.checks if not check.passed)
 
 
-def decide(evaluation: Evaluation, thresholds: Thresholds) -> Verdict:
+def decide(evaluation: Evaluation, thresholds: GateThresholds) -> Verdict:
     """Evaluate a candidate; the same arguments give the same verdict.
 
     Args:
@@ -144,7 +144,7 @@ def _stem(of_set: SetResult) -> str:
     return of_set.name.partition("-")[2]
 
 
-def _evidence(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+def _evidence(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     sampled = _sampled(evaluation)
     texts = sum(of_set.texts for of_set in sampled)
     least = thresholds.evidence.min_texts
@@ -181,7 +181,7 @@ def _sampled(evaluation: Evaluation) -> list[SetResult]:
     return [of_set for of_set in evaluation.sets if of_set.role != "feedback"]
 
 
-def _first(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+def _first(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     measured, chance = evaluation.average.candidate.balanced_accuracy, 1 / len(evaluation.labels)
     floor = chance + thresholds.first.above_chance
     yield _check(
@@ -207,7 +207,7 @@ def _first(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
             )
 
 
-def _overall(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+def _overall(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     """Check non-inferiority: the confidence interval of the difference must be above -margin.
 
     The check is the interval inclusion rule with three results: ICH E9 (1998), Statistical Principles for
@@ -279,7 +279,7 @@ def more_texts(texts: int, drawn: Floats, bound: float, bounds: OverallBounds) -
     return max(1, math.ceil(needed - texts))
 
 
-def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+def _parts(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     """Check every set and slice that is large enough, with Holm's correction for all of them."""
     margin, least = thresholds.parts.margin, thresholds.parts.min_texts
     judged = [(name, counts) for name, counts in _paired(evaluation) if counts.sum() >= least]
@@ -308,7 +308,7 @@ def _parts(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
         )
 
 
-def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+def _calibration(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     sampled = _sampled(evaluation)
     if not sampled:
         return
@@ -337,7 +337,7 @@ def _calibration(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Che
         )
 
 
-def _speed(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+def _speed(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     ratio, least = evaluation.speed.ratio, thresholds.speed.min_ratio
     if ratio is not None:
         yield _check(
@@ -351,7 +351,7 @@ def _speed(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
         )
 
 
-def _behaviour(evaluation: Evaluation, thresholds: Thresholds) -> Iterator[Check]:
+def _behaviour(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     most = thresholds.behaviour.max_rise
     for test in evaluation.behaviour.tests:
         if test.against is None:

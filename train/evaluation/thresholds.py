@@ -10,7 +10,7 @@ from train.config import Count, Fraction, Frozen, read_bounds
 DEFAULT = Path(__file__).parents[1] / "gate.toml"
 
 
-class Evidence(Frozen):
+class MinimumTextsBounds(Frozen):
     """Minimum numbers of texts."""
 
     min_texts: Count
@@ -25,7 +25,7 @@ class Overall(Frozen):
     power: Annotated[float, Field(gt=0.5, lt=1)]
 
 
-class Parts(Frozen):
+class PartBounds(Frozen):
     """Thresholds of sets and slices, which are tested together."""
 
     min_texts: Count
@@ -58,24 +58,24 @@ class First(Frozen):
     max_minimum_failures: Fraction
 
 
-class Thresholds(Frozen):
+class GateThresholds(Frozen):
     """Contents of the entire file."""
 
     significance: Annotated[float, Field(gt=0, lt=0.5)]
-    evidence: Evidence
+    evidence: MinimumTextsBounds
     overall: Overall
-    parts: Parts
+    parts: PartBounds
     calibration: CalibrationBounds
     speed: SpeedBounds
     behaviour: BehaviourBounds
     first: First
 
 
-def read_thresholds(path: Path = DEFAULT) -> Thresholds:
+def read_thresholds(path: Path = DEFAULT) -> GateThresholds:
     """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+        SettingsFileError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
             range.
     """
-    return read_bounds(Thresholds, path, DEFAULT)
+    return read_bounds(GateThresholds, path, DEFAULT)

@@ -15,7 +15,7 @@ tables.py          tables that the commands print
 
 from train.registry.aliases import Expect, Move
 from train.registry.factory import open_registry
-from train.registry.references import Parent, Version
+from train.registry.references import ParentVersion, Version
 from train.registry.registry import Registry
 
-__all__ = ["Expect", "Move", "Parent", "Registry", "Version", "open_registry"]
+__all__ = ["Expect", "Move", "ParentVersion", "Registry", "Version", "open_registry"]

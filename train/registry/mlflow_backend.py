@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from serve_app.model.bundle import BundleManifest
 from train.errors import RegistryUnavailableError
-from train.registry.references import Parent, Version
-from train.registry.run_metadata import Evidence
+from train.registry.references import ParentVersion, Version
+from train.registry.run_metadata import RunMetadata
 
 _PARAMETERS_PER_CALL = 100  # MLflow's limits, mlflow/utils/validation.py
 _FIGURES_PER_CALL = 1000
@@ -115,7 +115,7 @@ class Tracking:
             else:
                 self._client.set_registered_model_alias(name, alias, str(number))
 
-    def record_run(self, name: str, title: str, evidence: Evidence, tags: Mapping[str, str]) -> str:
+    def record_run(self, name: str, title: str, evidence: RunMetadata, tags: Mapping[str, str]) -> str:
         """Record a finished run with its metadata, and return its id.
 
         A run whose recording fails is marked as failed, or stays running if this process dies; no version
@@ -163,7 +163,7 @@ class Tracking:
         experiment: Any = self._client.get_experiment_by_name(name)
         return str(experiment.experiment_id)
 
-    def _log(self, run_id: str, evidence: Evidence) -> None:
+    def _log(self, run_id: str, evidence: RunMetadata) -> None:
         from mlflow.entities import Metric, Param
 
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
@@ -269,7 +269,7 @@ def as_version(entry: Entry, pointing: tuple[str, ...], figures: Mapping[str, fl
         created_at=entry.created_at,
         run_id=entry.run_id,
         aliases=pointing,
-        parent=Parent(name, version, tags.get("parent_digest")) if name else None,
+        parent=ParentVersion(name, version, tags.get("parent_digest")) if name else None,
         source=tags.get("source"),
         data_digest=tags.get("data_digest"),
         code_commit=tags.get("code_commit"),
@@ -277,7 +277,7 @@ def as_version(entry: Entry, pointing: tuple[str, ...], figures: Mapping[str, fl
     )
 
 
-def as_tags(manifest: BundleManifest, evidence: Evidence, source: str | None) -> dict[str, str]:
+def as_tags(manifest: BundleManifest, evidence: RunMetadata, source: str | None) -> dict[str, str]:
     """Return the tags that `as_version` reads, and MLflow's tag of the commit."""
     parent = evidence.parent
     values = {

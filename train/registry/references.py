@@ -15,7 +15,7 @@ _GRAMMAR = "NAME/VERSION or NAME@ALIAS, such as senti/7 or senti@champion"
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
+class ParentVersion:
     """Version from which a training run continued."""
 
     name: str
@@ -43,7 +43,7 @@ class Version:
     run_id: str
     """Id of MLflow's run with parameters, metrics, report and plots."""
     aliases: tuple[str, ...] = ()
-    parent: Parent | None = None
+    parent: ParentVersion | None = None
     source: str | None = None
     """Source of an imported model."""
     data_digest: str | None = None
@@ -56,7 +56,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class VersionReference:
     """Reference to a version; either `version` or `alias` is set."""
 
     name: str
@@ -64,7 +64,7 @@ class Reference:
     alias: str | None
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str) -> VersionReference:
     """Parse `NAME/VERSION` or `NAME@ALIAS`, with or without the prefix `registry:`.
 
     Raises:
@@ -73,4 +73,4 @@ def parse_reference(text: str) -> Reference:
     found = _REFERENCE.fullmatch(text.removeprefix(SCHEME))
     if found is None:
         raise RegistryRequestError(f"{text!r} is not a version of the registry; expected {_GRAMMAR}")
-    return Reference(found["name"], found["version"], found["alias"])
+    return VersionReference(found["name"], found["version"], found["alias"])

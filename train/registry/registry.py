@@ -20,8 +20,8 @@ from train.registry.alias_store import AliasStore
 from train.registry.aliases import CHAMPION, PREVIOUS, Expect, Move
 from train.registry.mlflow_backend import TAG, Entry, Tracking, as_tags, as_version
 from train.registry.rebundle import rebundle
-from train.registry.references import Parent, Version, parse_reference
-from train.registry.run_metadata import Evidence, find_bundle, read_evidence
+from train.registry.references import ParentVersion, Version, parse_reference
+from train.registry.run_metadata import RunMetadata, find_bundle, read_evidence
 from train.storage.base import ARTIFACTS_VARIABLE, Place, Stored
 
 
@@ -213,7 +213,7 @@ class Registry:
         return version
 
     def _add(
-        self, folder: Path, manifest: BundleManifest, evidence: Evidence, *, source: str | None
+        self, folder: Path, manifest: BundleManifest, evidence: RunMetadata, *, source: str | None
     ) -> Version:
         artifacts.check_base(manifest, self._place)
         there = self._own(manifest.name).get(manifest.version)
@@ -296,8 +296,8 @@ def _check_it_answers(bundle: Path, cache: Path) -> None:
     Classifier(fetch(str(bundle), cache_dir=cache), device="cpu")
 
 
-def _as_parent(version: Version) -> Parent:
-    return Parent(version.name, version.version, version.digest)
+def _as_parent(version: Version) -> ParentVersion:
+    return ParentVersion(version.name, version.version, version.digest)
 
 
 def _absolute(source: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from serve_app.model.bundle import MANIFEST, BundleManifest, read_manifest
 from train.errors import RegistryRequestError
-from train.registry.references import Parent
+from train.registry.references import ParentVersion
 
 REPORT = "report.json"
 _EVALUATION = "evaluation/evaluation.json"
@@ -33,7 +33,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class RunMetadata:
     """Metadata of a run, without its bundle."""
 
     parameters: Mapping[str, str]
@@ -41,7 +41,7 @@ class Evidence:
     history: Sequence[Point]
     files: Mapping[str, Path]
     """Paths by the name in the registry, relative to the run."""
-    parent: Parent | None
+    parent: ParentVersion | None
 
 
 def find_bundle(path: Path) -> tuple[Path, Path | None]:
@@ -60,7 +60,7 @@ def find_bundle(path: Path) -> tuple[Path, Path | None]:
     )
 
 
-def read_evidence(bundle: Path, run: Path | None) -> Evidence:
+def read_evidence(bundle: Path, run: Path | None) -> RunMetadata:
     """Read the metadata in the run's folder, or without one the metadata in the bundle.
 
     Raises:
@@ -70,7 +70,7 @@ def read_evidence(bundle: Path, run: Path | None) -> Evidence:
     report = _read_json(run / REPORT, "run fit again, or remove it") if run is not None else {}
     _check_same_data(report, manifest, run)
     measured = {key: value for key, value in report.items() if key not in _NOT_A_FIGURE}
-    return Evidence(
+    return RunMetadata(
         parameters=dict(_parameters(report.get(_SETTINGS))),
         figures={
             **dict(_numbers(measured)),
@@ -144,10 +144,10 @@ def _history(evaluations: object) -> Iterator[Point]:
             yield from (Point(name, value, at) for name, value in _numbers(rest, _HISTORY))
 
 
-def _parent(value: object) -> Parent | None:
+def _parent(value: object) -> ParentVersion | None:
     if isinstance(value, Mapping) and value.get("name") and value.get("version"):
         digest = value.get("digest")
-        return Parent(str(value["name"]), str(value["version"]), str(digest) if digest else None)
+        return ParentVersion(str(value["name"]), str(value["version"]), str(digest) if digest else None)
     return None
 
 

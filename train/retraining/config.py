@@ -95,7 +95,7 @@ def read_retrain_bounds(path: Path = DEFAULT) -> Bounds:
     """Read a TOML file; every key is required, and no other is allowed.
 
     Raises:
-        SettingsError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
+        SettingsFileError: The file is missing or not TOML, a key is missing or unknown, or a value is out of
             range.
     """
     return read_bounds(Bounds, path, DEFAULT)

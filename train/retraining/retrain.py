@@ -19,7 +19,7 @@ from train.evaluation.evaluate import LocalModel, read_sets
 from train.evaluation.gate import Verdict, decide
 from train.evaluation.measure import measure
 from train.evaluation.report import write_report
-from train.evaluation.thresholds import Thresholds
+from train.evaluation.thresholds import GateThresholds
 from train.model_uri import CACHE
 from train.prediction_log.reader import Log, Window
 from train.ray_session import ray_for_a_while
@@ -49,7 +49,7 @@ class Retrainer:
     work: Path
     """Folder of one folder per retraining. Without `texts`, later ones read earlier texts here."""
     bounds: Bounds
-    gate: Thresholds
+    gate: GateThresholds
     texts: str | None = None
     """Folder or s3:// URI of the labelled texts for later retrainings; by default in `work`."""
     checkpoints: str | None = None

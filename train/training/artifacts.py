@@ -14,7 +14,7 @@ from pyarrow import parquet
 from serve_app.model.bundle import write_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.resolver import fetch
-from serve_app.model.scorer import Encoded
+from serve_app.model.scorer import EncodedText
 from train.base_model import Base, frame_of, load_tokenizer
 from train.datasets.sampler import Frame, cut
 from train.datasets.splits import Rows
@@ -136,7 +136,7 @@ def _ask(bundle: Path, prepared: Prepared, tokenizer: Any) -> tuple[dict[str, _A
 def _ask_one(classifier: Classifier, table: TokenTable, rows: Rows, frame: Frame) -> _Answers:
     whole = [table.ids(int(row)) for row in rows]
     ids = [cut(of_text, frame.max_tokens, 0.0, frame) for of_text in whole]
-    logits, embeddings = ask(classifier, [Encoded(of_text, truncated=False) for of_text in ids])
+    logits, embeddings = ask(classifier, [EncodedText(of_text, truncated=False) for of_text in ids])
     return _Answers(ids, table.labels[rows].tolist(), logits, embeddings)
 
 

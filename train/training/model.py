@@ -10,7 +10,7 @@ import torch
 
 from serve_app.model import lora
 from train.base_model import Base, load_tokenizer
-from train.errors import BaseModelError, SettingsError
+from train.errors import BaseModelError, SettingsFileError
 from train.settings import FitSettings
 
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -55,11 +55,11 @@ def build(base: Base, settings: FitSettings) -> TrainModel:
 
     Raises:
         BaseModelError: The base cannot be loaded.
-        SettingsError: The labels are the base's in another order, or the adapter's shape is another one.
+        SettingsFileError: The labels are the base's in another order, or the adapter's shape is another one.
     """
     same_labels = base.labels == settings.labels
     if base.labels and not same_labels and set(base.labels) == set(settings.labels):
-        raise SettingsError(f"labels must be in the base's order, {list(base.labels)}")
+        raise SettingsFileError(f"labels must be in the base's order, {list(base.labels)}")
     goes_on = settings.method == "lora" and base.adapter is not None and same_labels
     plain, new = _load(base, settings, merged=not goes_on)
     head = _head(plain, settings)
@@ -220,11 +220,11 @@ def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
             warnings.simplefilter("ignore")  # for the settings that peft adjusts by itself
             wrapped = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
-        raise SettingsError(
+        raise SettingsFileError(
             f"[lora] does not fit the base: {error}; choose other targets, or --method full"
         ) from error
     if wrapped.peft_config["default"].target_parameters:
-        raise SettingsError(
+        raise SettingsFileError(
             f"the base is a mixture of experts ({model.config.model_type}), and an adapter of experts is not "
             "merged by the service; train it with --method full"
         )
@@ -244,7 +244,7 @@ def _go_on(model: Any, adapter: Path, settings: FitSettings) -> Any:
         ("alpha", found.lora_alpha, settings.lora.alpha),
     ):
         if wanted not in (None, own):
-            raise SettingsError(
+            raise SettingsFileError(
                 f"the base's adapter has {name} {own}, [lora] says {wanted}; leave it out to go on with that "
                 "adapter, or set method to full"
             )

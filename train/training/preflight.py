@@ -17,7 +17,7 @@ from serve_app.model.bundle import write_manifest
 from serve_app.model.classifier import Classifier
 from serve_app.model.padding import Padding
 from serve_app.model.resolver import fetch
-from serve_app.model.scorer import Encoded
+from serve_app.model.scorer import EncodedText
 from train.base_model import Base, load_tokenizer
 from train.errors import BaseModelError
 from train.model_uri import CACHE
@@ -52,7 +52,7 @@ def check_base(base: Base, settings: FitSettings, folder: Path) -> ServedInput:
 
     Raises:
         BaseModelError: The result cannot be loaded or run, or its logits differ from the trained model's.
-        SettingsError: As for `build`.
+        SettingsFileError: As for `build`.
     """
     try:
         with TemporaryDirectory(prefix=".check-", dir=folder) as draft:
@@ -85,7 +85,7 @@ def _check(base: Base, settings: FitSettings, bundle: Path) -> ServedInput:
         max_length=settings.max_length,
     )
     classifier = Classifier(fetch(str(bundle.resolve()), cache_dir=CACHE), device="cpu", dtype="float32")
-    logits, _ = ask(classifier, [Encoded(ids, truncated=False) for ids in encoded])
+    logits, _ = ask(classifier, [EncodedText(ids, truncated=False) for ids in encoded])
     classifier.close()
     if classifier.activation != "softmax":
         raise BaseModelError(f"the base {settings.base!r}: its scores would be of {classifier.activation}")

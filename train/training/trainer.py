@@ -8,7 +8,7 @@ from pathlib import Path
 
 from train.base_model import find_base
 from train.datasets.files import is_remote, open_filesystem
-from train.errors import FitError, SettingsError
+from train.errors import FitError, SettingsFileError
 from train.ray_session import start_ray
 from train.settings import FitSettings
 from train.training.artifacts import write_result
@@ -67,7 +67,7 @@ def fit(
         TrainError: The settings or the data are invalid, or the run failed.
     """
     if settings.optimiser.batch_texts < resources.workers:
-        raise SettingsError(
+        raise SettingsFileError(
             f"optimiser.batch_texts is {settings.optimiser.batch_texts}, fewer than the "
             f"{resources.workers} workers that share a step; raise it, or give fewer --workers"
         )
@@ -98,20 +98,20 @@ def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> N
     """Refuse to mix two runs in one folder; store the settings for a resumed run.
 
     Raises:
-        SettingsError: The folder has an earlier run that is not resumed, or that has other settings.
+        SettingsFileError: The folder has an earlier run that is not resumed, or that has other settings.
     """
     path = out / _SETTINGS
     wanted = settings.model_dump(mode="json")
     system, folder = open_filesystem(f"{storage.rstrip('/')}/{_RUN}")
     there = system.get_file_info(folder).type.name != "NotFound"
     if there and not resume:
-        raise SettingsError(
+        raise SettingsFileError(
             f"{storage} holds an earlier run; --resume goes on with it, or choose another --out"
         )
     if there and path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
         if odd := sorted(key for key in wanted if before.get(key) != wanted[key]):
-            raise SettingsError(
+            raise SettingsFileError(
                 f"the run in {out} was begun with another {odd[0]!r}: {before.get(odd[0])!r}, now "
                 f"{wanted[odd[0]]!r}; resume with the same settings, or choose another --out"
             )

@@ -8,7 +8,7 @@ from benchmarks.chaos.service import SharedService
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ScenarioContext:
     """Service that scenarios share, and settings of the run.
 
     Attributes:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.chaos.experiment import under_traffic
 from benchmarks.chaos.processes import wait_until
-from benchmarks.chaos.scenarios.context import Context
-from benchmarks.chaos.service import REPLICAS, Service, copy_builtin_model
-from benchmarks.chaos.verdict import Result
+from benchmarks.chaos.scenarios.context import ScenarioContext
+from benchmarks.chaos.service import REPLICAS, ServiceProcess, copy_builtin_model
+from benchmarks.chaos.verdict import ScenarioResult
 from cluster.rollout.targets.base import TrafficSplit
 
 _APPLIED_S = 40.0
@@ -19,7 +19,7 @@ _BROKEN_S = 15.0
 _SCALED_S = 5.0
 
 
-def broken_bundle(context: Context, name: str) -> Result:
+def broken_bundle(context: ScenarioContext, name: str) -> ScenarioResult:
     """Deploy a bundle with truncated weights through `user_config`, then the working bundle again."""
     service = context.shared.get()
     version, working = service.version(), TrafficSplit(str(service.model))
@@ -39,7 +39,7 @@ def broken_bundle(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def scaled_down(context: Context, name: str) -> Result:
+def scaled_down(context: ScenarioContext, name: str) -> ScenarioResult:
     """Scale from two replicas to one under traffic, and back."""
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
@@ -56,7 +56,7 @@ def scaled_down(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def _truncated_bundle(service: Service) -> Path:
+def _truncated_bundle(service: ServiceProcess) -> Path:
     folder = service.folder / "broken"
     copy_builtin_model(folder)
     weights = max(folder.rglob("*.safetensors"), key=lambda path: path.stat().st_size)

@@ -10,8 +10,8 @@ import psutil
 
 from benchmarks.chaos.experiment import under_traffic
 from benchmarks.chaos.processes import ServiceProcesses, kill
-from benchmarks.chaos.scenarios.context import Context
-from benchmarks.chaos.verdict import Result
+from benchmarks.chaos.scenarios.context import ScenarioContext
+from benchmarks.chaos.verdict import ScenarioResult
 
 Find = Callable[[ServiceProcesses], psutil.Process]
 
@@ -26,7 +26,7 @@ _KILLED_REPLICA_PER_S = 60.0
 """More traffic than in other scenarios, so that requests are in flight."""
 
 
-def replica_killed(context: Context, name: str) -> Result:
+def replica_killed(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill one of two replicas: only requests in flight there may fail."""
     service = context.shared.get()
     with under_traffic(service, name, per_s=_KILLED_REPLICA_PER_S) as experiment:
@@ -39,7 +39,7 @@ def replica_killed(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def replica_stopped(context: Context, name: str) -> Result:
+def replica_stopped(context: ScenarioContext, name: str) -> ScenarioResult:
     """Stop one of two replicas with SIGSTOP for 20 s, like a machine that stalls."""
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
@@ -57,27 +57,27 @@ def replica_stopped(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def haproxy_killed(context: Context, name: str) -> Result:
+def haproxy_killed(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill HAProxy, which forwards every request."""
     return _killed(context, name, lambda processes: processes.haproxy, later_s=_REPLACED_S)
 
 
-def proxy_actor_killed(context: Context, name: str) -> Result:
+def proxy_actor_killed(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill the actor that starts and configures HAProxy."""
     return _killed(context, name, lambda processes: processes.actor("HAProxyManager"))
 
 
-def fallback_proxy_killed(context: Context, name: str) -> Result:
+def fallback_proxy_killed(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill Serve's own proxy, to which HAProxy falls back when there are no replicas."""
     return _killed(context, name, lambda processes: processes.actor("ProxyActor"))
 
 
-def controller_killed(context: Context, name: str) -> Result:
+def controller_killed(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill Serve's controller."""
     return _killed(context, name, lambda processes: processes.actor("ServeController"))
 
 
-def _killed(context: Context, name: str, find: Find, *, later_s: float = _LATER_S) -> Result:
+def _killed(context: ScenarioContext, name: str, find: Find, *, later_s: float = _LATER_S) -> ScenarioResult:
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
         victim = find(service.processes)

@@ -11,11 +11,11 @@ import uvloop
 
 from benchmarks.chaos.availability import p99_s
 from benchmarks.chaos.experiment import under_traffic
-from benchmarks.chaos.scenarios.context import Context
-from benchmarks.chaos.service import Service
+from benchmarks.chaos.scenarios.context import ScenarioContext
+from benchmarks.chaos.service import ServiceProcess
 from benchmarks.chaos.slope import Slope, slope
-from benchmarks.chaos.traffic import NOT_SENT, OK, REFUSED, Traffic
-from benchmarks.chaos.verdict import Result
+from benchmarks.chaos.traffic import NOT_SENT, OK, REFUSED, RequestStream
+from benchmarks.chaos.verdict import ScenarioResult
 from benchmarks.load import closed_loop
 from loadtest.synthetic_texts import invent
 
@@ -35,13 +35,13 @@ _SAMPLE_S = 1.0
 _ERROR = 0.05
 
 
-def overload(context: Context, name: str) -> Result:
+def overload(context: ScenarioContext, name: str) -> ScenarioResult:
     """Offer ten times the capacity: accepted requests stay fast, and the rest is refused with 429."""
     service = context.shared.get()
     capacity = _capacity(service)
     with under_traffic(service, name) as experiment:
         began = time.monotonic()
-        with Traffic(service.url, _TEXTS, _OVERLOAD * capacity) as flood:
+        with RequestStream(service.url, _TEXTS, _OVERLOAD * capacity) as flood:
             experiment.observe(_FLOOD_S)
             experiment.fault()  # the time to normal counts from the end of the flood
     # Requests that the generator could not send are no evidence about the service.
@@ -62,14 +62,14 @@ def overload(context: Context, name: str) -> Result:
     return result
 
 
-def soak(context: Context, name: str) -> Result:
+def soak(context: ScenarioContext, name: str) -> ScenarioResult:
     """Offer 70 % of the capacity for minutes: no request fails, and neither memory nor descriptors grow."""
     service = context.shared.get()
     capacity = _capacity(service)
     warm_up_s = min(_MAX_WARM_UP_S, _WARM_UP_FRACTION * context.soak_s)
     with under_traffic(service, name, per_s=_SOAK_PROBES_PER_S) as experiment:
         experiment.fault()
-        with Traffic(service.url, _TEXTS, _SOAK_FRACTION * capacity) as load:
+        with RequestStream(service.url, _TEXTS, _SOAK_FRACTION * capacity) as load:
             experiment.observe(warm_up_s)
             with ResourceSampler(service) as sampler:
                 experiment.observe(context.soak_s - warm_up_s)
@@ -100,7 +100,7 @@ class ResourceSampler:
     It samples while the block runs.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServiceProcess) -> None:
         processes = service.processes
         self._groups = {
             "replicas": processes.replicas,
@@ -146,7 +146,7 @@ class ResourceSampler:
                 self._series[f"{group}, descriptors"].append(descriptors)
 
 
-def _capacity(service: Service) -> float:
+def _capacity(service: ServiceProcess) -> float:
     """Return the answers per second with 32 connections that each wait for their answer."""
     outcome = uvloop.run(closed_loop(service.url, _TEXTS, connections=_CONNECTIONS, seconds=_CAPACITY_S))
     return outcome.rate

@@ -13,9 +13,9 @@ import psutil
 
 from benchmarks.chaos.experiment import under_traffic
 from benchmarks.chaos.processes import is_running, kill, wait_until
-from benchmarks.chaos.scenarios.context import Context
+from benchmarks.chaos.scenarios.context import ScenarioContext
 from benchmarks.chaos.service import running
-from benchmarks.chaos.verdict import Result
+from benchmarks.chaos.verdict import ScenarioResult
 from serve_app.dev_server.launcher import free_port
 
 _END_S = 45.0
@@ -28,10 +28,10 @@ _CONTROLLER = "ServeController"
 _PORT_OPTION = "--gcs_server_port="
 
 
-def gcs_killed(context: Context, name: str) -> Result:
+def gcs_killed(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill the GCS without Redis: the node cannot continue, and the launcher must end with exit code 1."""
     context.shared.close()
-    result = Result(name)
+    result = ScenarioResult(name)
     with running() as service:
         launcher = service.launcher
         kill([service.processes.gcs])
@@ -44,10 +44,10 @@ def gcs_killed(context: Context, name: str) -> Result:
     return result
 
 
-def gcs_restarted(context: Context, name: str) -> Result:
+def gcs_restarted(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill the GCS and start it again with the same command and its state in Redis, as KubeRay does."""
     if shutil.which(_REDIS) is None:
-        return Result(name, skipped=f"no {_REDIS} on the PATH")
+        return ScenarioResult(name, skipped=f"no {_REDIS} on the PATH")
     context.shared.close()
     with _redis() as address, running({"RAY_REDIS_ADDRESS": address}) as service:
         with under_traffic(service, name) as experiment:
@@ -82,10 +82,10 @@ def gcs_restarted(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def parent_killed(context: Context, name: str) -> Result:
+def parent_killed(context: ScenarioContext, name: str) -> ScenarioResult:
     """Kill the launcher with SIGKILL: no process that it started may remain."""
     context.shared.close()
-    result = Result(name)
+    result = ScenarioResult(name)
     with running() as service:
         processes = [process for process in service.processes.descendants() if is_running(process)]
         kill([service.launcher])

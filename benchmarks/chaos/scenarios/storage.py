@@ -6,16 +6,16 @@ import shutil
 import subprocess
 
 from benchmarks.chaos.experiment import under_traffic
-from benchmarks.chaos.scenarios.context import Context
-from benchmarks.chaos.service import Service, copy_builtin_model
-from benchmarks.chaos.verdict import Result
+from benchmarks.chaos.scenarios.context import ScenarioContext
+from benchmarks.chaos.service import ServiceProcess, copy_builtin_model
+from benchmarks.chaos.verdict import ScenarioResult
 
 _AWAY_S = 8.0
 """Seconds without the folder: several flushes of the log, and retries after them."""
 _FULL_BYTES = 64 << 10
 
 
-def log_unwritable(context: Context, name: str) -> Result:
+def log_unwritable(context: ScenarioContext, name: str) -> ScenarioResult:
     """Replace the log's folder with a file, which also stops root, and later restore the folder."""
     service = context.shared.get()
     aside = service.folder / "log-aside"
@@ -32,14 +32,14 @@ def log_unwritable(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def log_full(context: Context, name: str) -> Result:
+def log_full(context: ScenarioContext, name: str) -> ScenarioResult:
     """Mount a full file system over the log's folder, and unmount it later."""
     service = context.shared.get()
     with under_traffic(service, name) as experiment:
         experiment.fault()
         mounted = _mount_full(service)
         if mounted is not None:
-            return Result(name, skipped=f"no file system could be mounted: {mounted}")
+            return ScenarioResult(name, skipped=f"no file system could be mounted: {mounted}")
         try:
             experiment.observe(_AWAY_S)
             left = sorted(path.name for path in service.log.rglob("*.parquet"))
@@ -50,7 +50,7 @@ def log_full(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def model_deleted(context: Context, name: str) -> Result:
+def model_deleted(context: ScenarioContext, name: str) -> ScenarioResult:
     """Delete the folder of the model that is being served."""
     service = context.shared.get()
     version = service.version()
@@ -67,7 +67,7 @@ def model_deleted(context: Context, name: str) -> Result:
     return experiment.result
 
 
-def _mount_full(service: Service) -> str | None:
+def _mount_full(service: ServiceProcess) -> str | None:
     """Mount a file system without free space over the log; return the reason if that is not possible."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={_FULL_BYTES}", "tmpfs", str(service.log)]
     try:

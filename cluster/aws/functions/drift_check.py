@@ -18,9 +18,9 @@ from botocore.exceptions import ClientError
 
 from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
 from cluster.aws.functions.runtime import (
-    Context,
     Event,
     EventError,
+    LambdaContext,
     client,
     log,
     put_metrics,
@@ -32,7 +32,7 @@ VERDICTS = {"ok": 0, "drift": 1, "retrain": 2}
 _MOST_BYTES = 1 << 20
 
 
-def handler(event: Event, context: Context) -> dict[str, Any]:
+def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
     """Start the job, or publish its verdict, once per event."""
     once = IdempotencyMarks(setting("MARKS_BUCKET"), setting("MARKS_PREFIX", "marks"), context)
     match event:
@@ -47,7 +47,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     raise EventError(f"neither a schedule nor an object created: {dict(event)}")
 
 
-def _start(token: str, once: IdempotencyMarks, context: Context) -> dict[str, Any]:
+def _start(token: str, once: IdempotencyMarks, context: LambdaContext) -> dict[str, Any]:
     project = setting("DRIFT_PROJECT")
     build = client("codebuild", context)
     started = once.repeat_safely(
@@ -58,7 +58,7 @@ def _start(token: str, once: IdempotencyMarks, context: Context) -> dict[str, An
 
 
 def _send(
-    event: Event, bucket: str, key: str, token: str, once: IdempotencyMarks, context: Context
+    event: Event, bucket: str, key: str, token: str, once: IdempotencyMarks, context: LambdaContext
 ) -> dict[str, Any]:
     verdict, reasons = _read(bucket, key, context)
     service = setting("SERVICE", "sentiment")
@@ -75,7 +75,7 @@ def _send(
     return {"verdict": verdict, "sent": sent}
 
 
-def _read(bucket: str, key: str, context: Context) -> tuple[str, list[Any]]:
+def _read(bucket: str, key: str, context: LambdaContext) -> tuple[str, list[Any]]:
     """Read the verdict and its reasons."""
     where = f"s3://{bucket}/{key}"
     try:

@@ -23,7 +23,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
-from cluster.aws.functions.runtime import Context, client, log
+from cluster.aws.functions.runtime import LambdaContext, client, log
 
 _PRECONDITION_FAILED = 412
 
@@ -42,7 +42,7 @@ class IdempotencyMarks:
         context: Context of the invocation.
     """
 
-    def __init__(self, bucket: str, prefix: str, context: Context) -> None:
+    def __init__(self, bucket: str, prefix: str, context: LambdaContext) -> None:
         self._s3 = client("s3", context)
         self._bucket, self._prefix, self._context = bucket, prefix.strip("/"), context
         self._writer = uuid.uuid4().hex

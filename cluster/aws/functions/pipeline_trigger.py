@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
-from cluster.aws.functions.runtime import Context, Event, EventError, client, log, setting
+from cluster.aws.functions.runtime import Event, EventError, LambdaContext, client, log, setting
 
 _OWN_VERSIONS = "run-"
 
@@ -40,7 +40,7 @@ class Start:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def handler(event: Event, context: Context) -> dict[str, Any]:
+def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
     """Start the action of the event, once."""
     start = wanted(event)
     if start is None or not start.name:
@@ -109,7 +109,7 @@ def _of_version(bucket: str, key: str) -> Start | None:
     )
 
 
-def _start(start: Start, context: Context) -> None:
+def _start(start: Start, context: LambdaContext) -> None:
     variables = [{"name": name, "value": value} for name, value in start.variables.items()]
     if start.kind == "pipeline":
         given = {"variables": variables} if variables else {}  # CodePipeline rejects an empty list

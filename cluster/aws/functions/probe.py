@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cluster.aws.functions.runtime import (
-    Context,
     Event,
+    LambdaContext,
     SettingError,
     client,
     log,
@@ -53,7 +53,7 @@ class Probe:
     reason: str = ""
 
 
-def handler(event: Event, context: Context) -> dict[str, Any]:
+def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
     """Send one request, publish the metrics, and return the result."""
     at = time_of(event)
     service = setting("SERVICE", "sentiment")
@@ -117,7 +117,7 @@ def _ms_since(began: float) -> float:
     return round(1000 * (time.monotonic() - began), 3)
 
 
-def _key(context: Context) -> str | None:
+def _key(context: LambdaContext) -> str | None:
     """Return the API key, or None if it is not configured."""
     secret = setting("PROBE_API_KEY_SECRET", "")
     if not secret:

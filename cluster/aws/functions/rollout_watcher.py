@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.aws.functions.idempotency import IdempotencyMarks, token_of
-from cluster.aws.functions.runtime import Context, Event, EventError, client, log, setting
+from cluster.aws.functions.runtime import Event, EventError, LambdaContext, client, log, setting
 
 _TRANSITIONS = {
     "started": "the canary has started",
@@ -41,7 +41,7 @@ class Message:
     text: str
 
 
-def handler(event: Event, context: Context) -> dict[str, Any]:
+def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
     """Send the notification of an event, if it has one, once."""
     service = setting("SERVICE", "sentiment")
     match event:
@@ -114,7 +114,7 @@ def _subject(text: str) -> str:
     return text.encode("ascii", "replace").decode().replace("\n", " ")[:_SUBJECT_CHARS]
 
 
-def _read(bucket: str, key: str, context: Context) -> Any:
+def _read(bucket: str, key: str, context: LambdaContext) -> Any:
     with closing(client("s3", context).get_object(Bucket=bucket, Key=key)["Body"]) as body:
         content = body.read(_MOST_BYTES)
     try:

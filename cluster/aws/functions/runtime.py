@@ -25,7 +25,7 @@ _RESERVE_S = 1.0
 """Time that remains for the function's log line after the last attempt has failed."""
 
 
-class Context(Protocol):
+class LambdaContext(Protocol):
     """Lambda's description of an invocation."""
 
     @property
@@ -60,7 +60,7 @@ def setting(name: str, default: str | None = None) -> str:
     return value
 
 
-def client(service: str, context: Context, *, tries: int = _TRIES) -> Any:
+def client(service: str, context: LambdaContext, *, tries: int = _TRIES) -> Any:
     """Return a boto3 client whose calls, with all attempts, end before Lambda ends the function.
 
     Args:
@@ -79,7 +79,11 @@ def client(service: str, context: Context, *, tries: int = _TRIES) -> Any:
 
 
 def put_metrics(
-    context: Context, values: Mapping[str, tuple[float, str]], *, dimensions: Mapping[str, str], at: datetime
+    context: LambdaContext,
+    values: Mapping[str, tuple[float, str]],
+    *,
+    dimensions: Mapping[str, str],
+    at: datetime,
 ) -> None:
     """Publish metrics in the namespace `NAMESPACE`.
 
@@ -110,7 +114,7 @@ def time_of(event: Event) -> datetime:
         raise EventError(f"the event has no valid `time`: {dict(event)}") from error
 
 
-def log(message: str, context: Context, **fields: object) -> None:
+def log(message: str, context: LambdaContext, **fields: object) -> None:
     """Print a line of JSON, whose fields can be queried in CloudWatch Logs Insights."""
     line = {"message": message, "request_id": context.aws_request_id, **fields}
     print(json.dumps(line, default=str), flush=True)

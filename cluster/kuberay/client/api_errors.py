@@ -13,12 +13,12 @@ from cluster.errors import (
     StaleObjectError,
     UnknownKindError,
 )
-from cluster.kuberay.client.resources import Kind
+from cluster.kuberay.client.resources import ResourceKind
 
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
-def error_of(status: int, content: bytes, kind: Kind, path: str) -> KubeError:
+def error_of(status: int, content: bytes, kind: ResourceKind, path: str) -> KubeError:
     """Return the error for a response, with the server's message."""
     try:
         answer = json.loads(content)

@@ -26,7 +26,7 @@ from cluster.errors import (
     WaitError,
 )
 from cluster.kuberay.client.api_errors import error_of
-from cluster.kuberay.client.resources import CRD, POD, Kind, kind_of
+from cluster.kuberay.client.resources import CRD, POD, ResourceKind, kind_of
 from cluster.kuberay.client.status import ObjectProgress, cluster_names, progress
 from cluster.kuberay.diagnosis.related_objects import read_related_objects
 from cluster.kuberay.diagnosis.waiting import CauseReport
@@ -136,7 +136,7 @@ class KubeRay:
         path = kind.path(metadata.get("namespace", "default"), metadata["name"])
         return self._ask("PATCH", path, kind, query, body=dict(document))
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Document:
+    def get(self, kind: ResourceKind, namespace: str, name: str) -> Document:
         """Return an object.
 
         Raises:
@@ -145,7 +145,7 @@ class KubeRay:
         """
         return self._ask("GET", kind.path(namespace, name), kind)
 
-    def get_or_none(self, kind: Kind, namespace: str, name: str) -> Document | None:
+    def get_or_none(self, kind: ResourceKind, namespace: str, name: str) -> Document | None:
         """Return an object, or None if it does not exist.
 
         Raises:
@@ -156,7 +156,7 @@ class KubeRay:
         except ObjectNotFoundError:
             return None
 
-    def find(self, kind: Kind, namespace: str, selector: str = "") -> list[Document]:
+    def find(self, kind: ResourceKind, namespace: str, selector: str = "") -> list[Document]:
         """Return the objects of a kind with the labels of `selector`."""
         found = self._ask("GET", kind.path(namespace), kind, {"labelSelector": selector} if selector else {})
         return list(found["items"])
@@ -165,11 +165,11 @@ class KubeRay:
         """Return every CustomResourceDefinition of the cluster."""
         return self.find(CRD, "")
 
-    def status(self, kind: Kind, namespace: str, name: str) -> ObjectProgress:
+    def status(self, kind: ResourceKind, namespace: str, name: str) -> ObjectProgress:
         """Return the progress of a Ray object."""
         return progress(self.get(kind, namespace, name))
 
-    def delete(self, kind: Kind, namespace: str, name: str) -> None:
+    def delete(self, kind: ResourceKind, namespace: str, name: str) -> None:
         """Delete an object and, in the background, its dependents.
 
         Raises:
@@ -178,7 +178,13 @@ class KubeRay:
         self._ask("DELETE", kind.path(namespace, name), kind, {"propagationPolicy": "Background"})
 
     def wait(
-        self, kind: Kind, namespace: str, name: str, *, timeout_s: float, on_progress: Callable[[str], None]
+        self,
+        kind: ResourceKind,
+        namespace: str,
+        name: str,
+        *,
+        timeout_s: float,
+        on_progress: Callable[[str], None],
     ) -> ObjectProgress:
         """Wait until a Ray object is ready.
 
@@ -222,13 +228,13 @@ class KubeRay:
         """Return the pods of a RayCluster."""
         return self.find(POD, namespace, f"ray.io/cluster={cluster}")
 
-    def clusters(self, kind: Kind, namespace: str, name: str) -> tuple[str, ...]:
+    def clusters(self, kind: ResourceKind, namespace: str, name: str) -> tuple[str, ...]:
         """Return the names of an object's RayClusters; a service has two during an upgrade."""
         return cluster_names(self.get(kind, namespace, name))
 
     def serves(self, api_version: str) -> bool:
         """Return whether the API server serves an API group, such as "gateway.networking.k8s.io/v1"."""
-        group = Kind(api_version, api_version, "", from_crd=True)
+        group = ResourceKind(api_version, api_version, "", from_crd=True)
         try:
             self._ask("GET", f"/apis/{api_version}", group)
         except UnknownKindError:
@@ -249,7 +255,9 @@ class KubeRay:
         way = f"{POD.path(namespace, f'{pod}:{port}')}/proxy/{path}"
         return self._text("GET", way, POD, {}, patience_s=0.0)
 
-    def _versions(self, kind: Kind, namespace: str, name: str, deadline: float) -> Iterator[Document | None]:
+    def _versions(
+        self, kind: ResourceKind, namespace: str, name: str, deadline: float
+    ) -> Iterator[Document | None]:
         """Yield an object now and after each change, until the deadline; None if it is deleted.
 
         A watch that ends, breaks or is too old is replaced by a new one after reading the object.
@@ -287,7 +295,7 @@ class KubeRay:
             pause_s = _FIRST_PAUSE_S if was_complete else min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _events(
-        self, path: str, kind: Kind, query: Mapping[str, str], longest_s: float
+        self, path: str, kind: ResourceKind, query: Mapping[str, str], longest_s: float
     ) -> Iterator[Document]:
         """Yield the events of one watch; return when the connection is lost or the version too old (410)."""
         try:
@@ -308,7 +316,12 @@ class KubeRay:
             return
 
     def _ask(
-        self, method: str, path: str, kind: Kind, query: Mapping[str, str] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        kind: ResourceKind,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
     ) -> Document:
         answer: Document = json.loads(self._text(method, path, kind, query or {}, body))
         return answer
@@ -317,7 +330,7 @@ class KubeRay:
         self,
         method: str,
         path: str,
-        kind: Kind,
+        kind: ResourceKind,
         query: Mapping[str, str],
         body: Any = None,
         patience_s: float | None = None,

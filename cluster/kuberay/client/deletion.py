@@ -14,7 +14,7 @@ from cluster.kuberay.client.resources import (
     RAY_JOB,
     RAY_KINDS,
     RAY_SERVICE,
-    Kind,
+    ResourceKind,
     kind_of,
 )
 from cluster.kuberay.manifests.labels import COMPONENT_LABEL, INSTANCE_LABEL
@@ -141,7 +141,7 @@ def _left(client: KubeRay, namespace: str, roots: Iterable[Document], pods: str)
     """Return the remaining Ray objects and pods with these labels, each with its finalizers."""
     left: dict[str, list[str]] = {}
 
-    def note(kind: Kind, found: Iterable[Document]) -> None:
+    def note(kind: ResourceKind, found: Iterable[Document]) -> None:
         for one in found:
             left[f"{kind.name} {one['metadata']['name']}"] = one["metadata"].get("finalizers") or []
 

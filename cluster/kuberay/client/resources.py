@@ -8,7 +8,7 @@ from cluster.errors import UnknownKindError
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceKind:
     """Kind of object.
 
     Attributes:
@@ -32,24 +32,24 @@ class Kind:
         return f"{root}{within}/{self.plural}" + (f"/{name}" if name else "")
 
 
-RAY_SERVICE = Kind("ray.io/v1", "RayService", "rayservices", from_crd=True)
-RAY_CLUSTER = Kind("ray.io/v1", "RayCluster", "rayclusters", from_crd=True)
-RAY_JOB = Kind("ray.io/v1", "RayJob", "rayjobs", from_crd=True)
-NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
-POD = Kind("v1", "Pod", "pods")
-EVENT = Kind("v1", "Event", "events")
-CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
-CRD = Kind(
+RAY_SERVICE = ResourceKind("ray.io/v1", "RayService", "rayservices", from_crd=True)
+RAY_CLUSTER = ResourceKind("ray.io/v1", "RayCluster", "rayclusters", from_crd=True)
+RAY_JOB = ResourceKind("ray.io/v1", "RayJob", "rayjobs", from_crd=True)
+NAMESPACE = ResourceKind("v1", "Namespace", "namespaces", namespaced=False)
+POD = ResourceKind("v1", "Pod", "pods")
+EVENT = ResourceKind("v1", "Event", "events")
+CLAIM = ResourceKind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+SERVICE_ACCOUNT = ResourceKind("v1", "ServiceAccount", "serviceaccounts")
+CRD = ResourceKind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
 )
-STORAGE_CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
-DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
-INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses", namespaced=False)
-GATEWAY_CLASS = Kind(
+STORAGE_CLASS = ResourceKind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
+DEPLOYMENT = ResourceKind("apps/v1", "Deployment", "deployments")
+INGRESS_CLASS = ResourceKind("networking.k8s.io/v1", "IngressClass", "ingressclasses", namespaced=False)
+GATEWAY_CLASS = ResourceKind(
     "gateway.networking.k8s.io/v1", "GatewayClass", "gatewayclasses", namespaced=False, from_crd=True
 )
-INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
+INGRESS = ResourceKind("networking.k8s.io/v1", "Ingress", "ingresses")
 _ALL = (
     RAY_SERVICE,
     RAY_CLUSTER,
@@ -57,20 +57,22 @@ _ALL = (
     NAMESPACE,
     POD,
     CRD,
-    Kind("v1", "Service", "services"),
+    ResourceKind("v1", "Service", "services"),
     SERVICE_ACCOUNT,
-    Kind("apps/v1", "StatefulSet", "statefulsets"),
-    Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    ResourceKind("apps/v1", "StatefulSet", "statefulsets"),
+    ResourceKind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    ResourceKind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     INGRESS,
-    Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways", from_crd=True),
-    Kind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False, from_crd=True),
-    Kind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False, from_crd=True),
+    ResourceKind("gateway.networking.k8s.io/v1", "Gateway", "gateways", from_crd=True),
+    ResourceKind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False, from_crd=True),
+    ResourceKind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False, from_crd=True),
 )
-RAY_KINDS: Mapping[str, Kind] = {kind.name.lower(): kind for kind in (RAY_SERVICE, RAY_CLUSTER, RAY_JOB)}
+RAY_KINDS: Mapping[str, ResourceKind] = {
+    kind.name.lower(): kind for kind in (RAY_SERVICE, RAY_CLUSTER, RAY_JOB)
+}
 
 
-def kind_of(document: Mapping[str, Any]) -> Kind:
+def kind_of(document: Mapping[str, Any]) -> ResourceKind:
     """Return the kind of a manifest.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ForbiddenError, KubeError
-from cluster.kuberay.client.resources import CLAIM, EVENT, POD, RAY_CLUSTER, SERVICE_ACCOUNT, Kind
+from cluster.kuberay.client.resources import CLAIM, EVENT, POD, RAY_CLUSTER, SERVICE_ACCOUNT, ResourceKind
 from cluster.kuberay.client.status import cluster_names
 from cluster.kuberay.diagnosis.causes import GATEWAY_API, INCREMENTAL, RelatedObjects
 from cluster.kuberay.diagnosis.pod_causes import ended_containers
@@ -92,14 +92,14 @@ class _Reader:
                     continue  # the pod's node or the log no longer exists
         return logs
 
-    def _get(self, kind: Kind, name: str) -> Document | None:
+    def _get(self, kind: ResourceKind, name: str) -> Document | None:
         try:
             return self._client.get_or_none(kind, self._namespace, name)
         except ForbiddenError:
             self._unread[kind.plural] = None
             return None
 
-    def _find(self, kind: Kind, selector: str = "") -> list[Document]:
+    def _find(self, kind: ResourceKind, selector: str = "") -> list[Document]:
         try:
             return self._client.find(kind, self._namespace, selector)
         except ForbiddenError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cluster.errors import ForbiddenError
 from cluster.kuberay.client.client import Document, KubeRay
-from cluster.kuberay.client.resources import DEPLOYMENT, GATEWAY_CLASS, STORAGE_CLASS, Kind
+from cluster.kuberay.client.resources import DEPLOYMENT, GATEWAY_CLASS, STORAGE_CLASS, ResourceKind
 from cluster.kuberay.client.resources import INGRESS_CLASS as INGRESS_CLASS_KIND
 from cluster.kuberay.manifests.ingress import INGRESS_CLASS
 from cluster.kuberay.settings import INCREMENTAL, Environment
@@ -34,7 +34,7 @@ class AddonVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class UnmetRequirement:
     """Unmet or unknown requirement of a cluster.
 
     Attributes:
@@ -53,7 +53,7 @@ class Finding:
 
 def preflight(
     client: KubeRay, environment: Environment, versions: Mapping[str, AddonVersion]
-) -> Sequence[Finding]:
+) -> Sequence[UnmetRequirement]:
     """Return what the cluster lacks for an environment; empty if nothing is missing.
 
     Args:
@@ -73,13 +73,15 @@ class _Preflight:
     environment: Environment
     versions: Mapping[str, AddonVersion]
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[UnmetRequirement]:
         environment = self.environment
         yield from self._api("ray.io/v1", KUBERAY, environment.network.operator)
         if environment.nodes and environment.instance_types:
             yield from self._api("karpenter.sh/v1", KARPENTER, SYSTEM)
             if not self.client.serves("karpenter.k8s.aws/v1"):
-                yield Finding("the cluster does not serve karpenter.k8s.aws/v1 (EC2NodeClass)", _install())
+                yield UnmetRequirement(
+                    "the cluster does not serve karpenter.k8s.aws/v1 (EC2NodeClass)", _install()
+                )
         redis = environment.redis
         if redis and redis.address is None:
             yield from self._storage(redis.storage_class)
@@ -89,20 +91,22 @@ class _Preflight:
         if environment.upgrade.type == INCREMENTAL:
             yield from self._gateway(environment.upgrade.gateway_class or "")
 
-    def _api(self, api_version: str, addon: str, namespace: str) -> Iterator[Finding]:
+    def _api(self, api_version: str, addon: str, namespace: str) -> Iterator[UnmetRequirement]:
         if self.client.serves(api_version):
             yield from self._version(addon, namespace)
         else:
-            yield Finding(f"the cluster does not serve {api_version}: {addon} is not installed", _install())
+            yield UnmetRequirement(
+                f"the cluster does not serve {api_version}: {addon} is not installed", _install()
+            )
 
-    def _version(self, addon: str, namespace: str) -> Iterator[Finding]:
+    def _version(self, addon: str, namespace: str) -> Iterator[UnmetRequirement]:
         """Yield a finding if the add-on's Deployment does not run, or has an unsuitable version."""
         expected = self.versions[addon]
         deployment, unknown = self._read(DEPLOYMENT, namespace, addon)
         if unknown:
             yield unknown
         elif deployment is None:
-            yield Finding(
+            yield UnmetRequirement(
                 f"Deployment {namespace}/{addon} does not exist, so that the version of {addon} is unknown "
                 f"(tested: {expected.tested})",
                 _install(),
@@ -111,7 +115,7 @@ class _Preflight:
         else:
             yield from _compared(addon, _images(deployment), expected)
 
-    def _storage(self, name: str | None) -> Iterator[Finding]:
+    def _storage(self, name: str | None) -> Iterator[UnmetRequirement]:
         if name is not None:
             yield from self._class(STORAGE_CLASS, name, _install())
             return
@@ -120,15 +124,15 @@ class _Preflight:
         if found is not None and not any(
             (one["metadata"].get("annotations") or {}).get(default) == "true" for one in found
         ):
-            yield Finding(
+            yield UnmetRequirement(
                 "no StorageClass is the default: the disk of Redis waits for a volume that you create",
                 "select a class: --set redis.storage_class=NAME (kubectl get storageclass)",
                 is_blocking=False,
             )
 
-    def _gateway(self, name: str) -> Iterator[Finding]:
+    def _gateway(self, name: str) -> Iterator[UnmetRequirement]:
         if not self.client.serves(GATEWAY_API):
-            yield Finding(
+            yield UnmetRequirement(
                 f"upgrade type {INCREMENTAL} needs the Gateway API, but {GATEWAY_API} is not served",
                 f"install its CRDs and a Gateway controller (docs/cluster.md), or {_NEW_CLUSTER}",
             )
@@ -139,24 +143,26 @@ class _Preflight:
         yield from self._class(GATEWAY_CLASS, name, command)
         operator, _ = self._read(DEPLOYMENT, self.environment.network.operator, KUBERAY)
         if operator and f"{_GATE}=false" in str(operator["spec"]):
-            yield Finding(
+            yield UnmetRequirement(
                 f"the feature gate {_GATE} of the KubeRay operator is off",
                 f"turn it on in the values of its chart (featureGates), or {_NEW_CLUSTER}",
             )
 
-    def _class(self, kind: Kind, name: str, command: str) -> Iterator[Finding]:
+    def _class(self, kind: ResourceKind, name: str, command: str) -> Iterator[UnmetRequirement]:
         found, unknown = self._read(kind, "", name)
         if unknown:
             yield unknown
         elif found is None:
-            yield Finding(f"{kind.name} {name} does not exist", command)
+            yield UnmetRequirement(f"{kind.name} {name} does not exist", command)
 
-    def _read(self, kind: Kind, namespace: str, name: str) -> tuple[Document | None, Finding | None]:
+    def _read(
+        self, kind: ResourceKind, namespace: str, name: str
+    ) -> tuple[Document | None, UnmetRequirement | None]:
         """Return an object, or a warning if the credentials may not read it."""
         try:
             return self.client.get_or_none(kind, namespace, name), None
         except ForbiddenError as error:
-            return None, Finding(str(error), "check it as an administrator", is_blocking=False)
+            return None, UnmetRequirement(str(error), "check it as an administrator", is_blocking=False)
 
     def _allowed(self, call: Callable[[], list[Document]]) -> list[Document] | None:
         try:
@@ -174,21 +180,21 @@ def _images(deployment: Document) -> str:
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def _compared(addon: str, image: str, expected: AddonVersion) -> Iterator[Finding]:
+def _compared(addon: str, image: str, expected: AddonVersion) -> Iterator[UnmetRequirement]:
     found = re.search(r":v?(\d+\.\d+(?:\.\d+)?)", image)
     if found is None:
-        yield Finding(
+        yield UnmetRequirement(
             f"{addon}: the image {image} names no version (tested: {expected.tested})",
             "compare the versions",
             is_blocking=False,
         )
     elif _parsed(found[1]) < _parsed(expected.minimum):
-        yield Finding(
+        yield UnmetRequirement(
             f"{addon} has version {found[1]}, expected at least {expected.minimum}",
             f"upgrade it: {_INSTALL}",
         )
     elif _parsed(found[1])[:2] != _parsed(expected.tested)[:2]:
-        yield Finding(
+        yield UnmetRequirement(
             f"{addon} has version {found[1]}, which is not the tested {expected.tested}",
             f"install the tested one: {_INSTALL}",
             is_blocking=False,

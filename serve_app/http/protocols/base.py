@@ -70,7 +70,7 @@ class DecodedRequest:
         return self.cut if isinstance(self.cut, bool) else self.cut[index]
 
 
-class Encoded(NamedTuple):
+class EncodedResponse(NamedTuple):
     """Response body with its media type, and headers that the protocol adds."""
 
     content: bytes
@@ -90,7 +90,7 @@ class Protocol:
     """
 
     decode: Callable[[bytes, Mapping[str, str], int], DecodedRequest]
-    encode: Callable[[DecodedRequest, PredictionBatch, str], Encoded]
+    encode: Callable[[DecodedRequest, PredictionBatch, str], EncodedResponse]
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -106,9 +106,9 @@ def too_many(max_texts: int, found: str) -> PayloadTooLargeError:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-def to_json(body: Json) -> Encoded:
+def to_json(body: Json) -> EncodedResponse:
     """Return a response in JSON."""
-    return Encoded(_ENCODER.encode(body).encode(), "application/json")
+    return EncodedResponse(_ENCODER.encode(body).encode(), "application/json")
 
 
 def read(schema: type[Schema], body: bytes) -> Schema:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from serve_app.errors import FieldError
 from serve_app.http.protocols.base import (
     DecodedRequest,
-    Encoded,
+    EncodedResponse,
     Json,
     Protocol,
     expect_json,
@@ -51,7 +51,7 @@ def read_feedback(body: bytes, headers: Mapping[str, str], labels: Sequence[str]
     return items
 
 
-def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> EncodedResponse:
     timing = answer.timing
     total_s = timing.tokenize_s + timing.queue_s + timing.forward_s
     return to_json(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve_app.http.protocols import tensors
 from serve_app.http.protocols.base import (
     DecodedRequest,
-    Encoded,
+    EncodedResponse,
     Json,
     Protocol,
     expect_json,
@@ -156,7 +156,7 @@ def _texts(tensor: OipTensor, binary: bytes | None, max_texts: int) -> list[str]
     return [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
 
 
-def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) -> EncodedResponse:
     labels, rows = answer.model.labels, [list(scored.scores) for scored in answer.results]
     values: dict[str, tuple[list[int], list[Any]]] = {
         "label": ([len(rows)], [answer.model.answer_label(row) for row in rows]),
@@ -187,7 +187,7 @@ def _encode(question: DecodedRequest, answer: PredictionBatch, request_id: str) 
     if not binary:
         return encoded
     headers = {tensors.LENGTH_HEADER: str(len(encoded.content))}
-    return Encoded(b"".join([encoded.content, *binary]), BINARY, headers)
+    return EncodedResponse(b"".join([encoded.content, *binary]), BINARY, headers)
 
 
 OIP = Protocol(_decode, _encode)

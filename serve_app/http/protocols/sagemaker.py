@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from serve_app.errors import BadJsonError, InvalidRequestError, UnsupportedMediaTypeError, excerpt
 from serve_app.http.protocols.base import (
     DecodedRequest,
-    Encoded,
+    EncodedResponse,
     Json,
     Protocol,
     check_values,
@@ -233,19 +233,19 @@ def _question(
     )
 
 
-def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> EncodedResponse:
     refuse_truncated(question, answer)
     rows = [
         predictions(answer.model, scored, count)
         for scored, count in zip(answer.results, question.options["labels"], strict=True)
     ]
     if question.options["media_type"] == CSV:
-        return Encoded(_to_csv(rows), CSV)
+        return EncodedResponse(_to_csv(rows), CSV)
     values = [
         row[0] if count == 1 else row for row, count in zip(rows, question.options["labels"], strict=True)
     ]
     if question.options["media_type"] == LINES:
-        return Encoded(b"".join(to_json(value).content + b"\n" for value in values), LINES)
+        return EncodedResponse(b"".join(to_json(value).content + b"\n" for value in values), LINES)
     return to_json(values)
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.http.protocols.base import (
     DecodedRequest,
-    Encoded,
+    EncodedResponse,
     Json,
     Protocol,
     expect_json,
@@ -166,7 +166,7 @@ def _text(row: Sequence[Any], field: str) -> str:
     raise invalid([{"field": field, "message": message}])
 
 
-def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> Encoded:
+def _encode(question: DecodedRequest, answer: PredictionBatch, _request_id: str) -> EncodedResponse:
     refuse_truncated(question, answer)
     top_k = question.options["top_k"]
     rows = [predictions(answer.model, scored, top_k) for scored in answer.results]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.http.protocols.base import (
     DecodedRequest,
-    Encoded,
+    EncodedResponse,
     Protocol,
     expect_json,
     media_type,
@@ -80,7 +80,7 @@ def _decode(body: bytes, headers: Mapping[str, str], _max_texts: int) -> Decoded
     return DecodedRequest(texts, (lambda _: "/input") if one else "/input/{}".format, model=request.model)
 
 
-def _encode(_question: DecodedRequest, answer: PredictionBatch, request_id: str) -> Encoded:
+def _encode(_question: DecodedRequest, answer: PredictionBatch, request_id: str) -> EncodedResponse:
     labels = answer.model.labels
     tokens = sum(scored.tokens for scored in answer.results)
     return to_json(

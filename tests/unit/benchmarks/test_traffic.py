@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from benchmarks.chaos.traffic import RecordedRequest, Traffic
+from benchmarks.chaos.traffic import RecordedRequest, RequestStream
 
 PATIENCE_S = 10.0
 
@@ -56,7 +56,7 @@ def wait_for(requests: list[RecordedRequest], number: int) -> None:
 
 
 def test_requests_are_due_at_the_rate_and_carry_their_ids() -> None:
-    with server(lambda _: (200, "POSITIVE")) as url, Traffic(url, ["fine", "bad"], 200) as traffic:
+    with server(lambda _: (200, "POSITIVE")) as url, RequestStream(url, ["fine", "bad"], 200) as traffic:
         wait_for(traffic.requests, 60)
     made = traffic.requests
     assert {request.outcome for request in made} == {"200"}
@@ -71,7 +71,7 @@ def test_statuses_and_changed_answers_are_outcomes() -> None:
     def answer(number: int) -> tuple[int, str]:
         return (429 if number == 3 else 200), ("NEGATIVE" if number == 5 else "POSITIVE")
 
-    with server(answer) as url, Traffic(url, ["fine"], 100) as traffic:
+    with server(answer) as url, RequestStream(url, ["fine"], 100) as traffic:
         wait_for(traffic.requests, 20)
     counted = Counter(request.outcome for request in traffic.requests)
     assert (counted.pop("429"), counted.pop("wrong answer")) == (1, 1)
@@ -87,11 +87,11 @@ def test_a_slow_server_delays_no_further_request_and_one_that_is_gone_fails_each
         return 200, "POSITIVE"
 
     with server(answer) as url:
-        with Traffic(url, ["fine"], 100) as traffic:
+        with RequestStream(url, ["fine"], 100) as traffic:
             wait_for(traffic.requests, 20)
             slow = [request for request in traffic.requests if request.done is None]
             release.set()
         assert len([request for request in slow if request.latency_s > 0.15]) == 1
-    with Traffic(url, ["fine"], 100) as traffic:
+    with RequestStream(url, ["fine"], 100) as traffic:
         wait_for(traffic.requests, 5)
     assert {request.outcome for request in traffic.requests} == {"ConnectionRefusedError"}

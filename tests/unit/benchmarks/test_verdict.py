@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.chaos.__main__ import main
 from benchmarks.chaos.bounds import BOUNDS, MEASURES
-from benchmarks.chaos.scenarios import SCENARIOS, Scenario
-from benchmarks.chaos.scenarios.context import Context
-from benchmarks.chaos.verdict import Result, bounds_table
+from benchmarks.chaos.scenarios import SCENARIOS, FaultScenario
+from benchmarks.chaos.scenarios.context import ScenarioContext
+from benchmarks.chaos.verdict import ScenarioResult, bounds_table
 from tests.conftest import ROOT
 
 LIMITS = {"first": {"failed": 0, "gap_s": 2}, "second": {"failed": 1}}
@@ -23,22 +23,22 @@ GOOD = {"failed": 0.0, "gap_s": 2.0}
 
 def scenario(
     measures: Mapping[str, float] | None = None, *, skipped: str | None = None, limit_s: float = 10
-) -> Scenario:
-    def run(_context: Context, name: str) -> Result:
-        return Result(name, sent=10, measures=dict(measures or {}), skipped=skipped)
+) -> FaultScenario:
+    def run(_context: ScenarioContext, name: str) -> ScenarioResult:
+        return ScenarioResult(name, sent=10, measures=dict(measures or {}), skipped=skipped)
 
-    return Scenario(run, limit_s)
+    return FaultScenario(run, limit_s)
 
 
-def raising(do: Callable[[], object]) -> Scenario:
-    def run(_context: Context, _name: str) -> Result:
+def raising(do: Callable[[], object]) -> FaultScenario:
+    def run(_context: ScenarioContext, _name: str) -> ScenarioResult:
         do()
         raise RuntimeError("it broke")
 
-    return Scenario(run, 0.2)
+    return FaultScenario(run, 0.2)
 
 
-def run(first: Scenario, second: Scenario | None = None, *args: str) -> int:
+def run(first: FaultScenario, second: FaultScenario | None = None, *args: str) -> int:
     return main(args, scenarios={"first": first, "second": second or scenario(GOOD)}, bounds=LIMITS)
 
 
@@ -98,10 +98,10 @@ def test_rows_are_chosen_by_parts_of_their_names_and_written_as_json(tmp_path: P
 
 
 def test_failures_are_shown_by_outcome(capsys: pytest.CaptureFixture[str]) -> None:
-    def failing(_context: Context, name: str) -> Result:
-        return Result(name, 9, Counter({"503": 2, "timeout": 1}), {"failed": 3, "gap_s": 0})
+    def failing(_context: ScenarioContext, name: str) -> ScenarioResult:
+        return ScenarioResult(name, 9, Counter({"503": 2, "timeout": 1}), {"failed": 3, "gap_s": 0})
 
-    assert run(Scenario(failing)) == 1
+    assert run(FaultScenario(failing)) == 1
     assert "| 3 (2 503, 1 timeout) |" in capsys.readouterr().out
 
 

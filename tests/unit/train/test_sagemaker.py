@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from train.cli.sagemaker import run_job
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 from train.sagemaker import Job, fit_options, job_of
 
 OUT = Path("/scratch/run")
@@ -106,16 +106,16 @@ def test_the_toolkits_variables_go_first(root: Path) -> None:
 def test_what_is_wrong_is_the_failure_reason(
     root: Path, told: dict[str, str], environment: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=message) as failure:
+    with pytest.raises(SettingsFileError, match=message) as failure:
         run_job(job(root, told, **environment))
     reason = (root / "output/failure").read_text()
-    assert reason == f"SettingsError: {failure.value}"
+    assert reason == f"SettingsFileError: {failure.value}"
     assert not (root / "model").exists()
 
 
 def test_a_job_without_texts_says_which_channels_it_has(root: Path) -> None:
     (root / "input/data/training").rename(root / "input/data/reviews")
-    with pytest.raises(SettingsError, match=r"no channel training or train \(there: reviews\)"):
+    with pytest.raises(SettingsFileError, match=r"no channel training or train \(there: reviews\)"):
         run_job(job(root))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 from train.settings import read_settings
 
 MINIMAL = """
@@ -47,10 +47,10 @@ def test_the_shipped_settings_are_read() -> None:
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
-    with pytest.raises(SettingsError, match=named):
+    with pytest.raises(SettingsFileError, match=named):
         read_settings(written(tmp_path, text))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"absent\.toml"):
+    with pytest.raises(SettingsFileError, match=r"absent\.toml"):
         read_settings(tmp_path / "absent.toml")

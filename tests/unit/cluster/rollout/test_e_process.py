@@ -11,7 +11,15 @@ import pytest
 from cluster.rollout.analysis import TESTS
 from cluster.rollout.e_process import Array, above, differs, mixture, worse
 from cluster.rollout.plan import RolloutPlan
-from cluster.rollout.power import Scenario, SimulatedTraffic, Test, power, scenarios, simulate, within
+from cluster.rollout.power import (
+    SimulatedTraffic,
+    SimulationScenario,
+    Test,
+    power,
+    scenarios,
+    simulate,
+    within,
+)
 
 EARLIER = (3, 40, 2, 12)
 """Hits and trials of champion and canary in the previous window, from which the bet is derived."""
@@ -137,7 +145,7 @@ def test_identical_versions_whose_requests_hold_like_texts_are_not_rolled_back(
 ) -> None:
     """All texts of a request have a label with a probability of the request, drawn from beta(between)."""
     plan, tolerance = RolloutPlan(), RolloutPlan().tolerances.label_share
-    scenario = Scenario("label", differs, 0.5, 0.5, tolerance, texts, sum(between))
+    scenario = SimulationScenario("label", differs, 0.5, 0.5, tolerance, texts, sum(between))
     traffic = SimulatedTraffic(windows=40, canary=requests, champion=requests)
     assert simulate(scenario, traffic, plan, rollouts=300, seed=17).rolled_back < plan.false_rollback_share
 
@@ -145,9 +153,9 @@ def test_identical_versions_whose_requests_hold_like_texts_are_not_rolled_back(
 def test_what_matters_is_found_within_a_minute_of_one_pods_requests() -> None:
     plan, traffic = RolloutPlan(), SimulatedTraffic()
     for scenario in (
-        Scenario("every fifth fails", worse, 0.001, 0.2, plan.tolerances.error_share),
-        Scenario("five times slower", worse, 0.02, 0.95, plan.tolerances.latency_share),
-        Scenario("one label", differs, 0.5, 1.0, plan.tolerances.label_share),
+        SimulationScenario("every fifth fails", worse, 0.001, 0.2, plan.tolerances.error_share),
+        SimulationScenario("five times slower", worse, 0.02, 0.95, plan.tolerances.latency_share),
+        SimulationScenario("one label", differs, 0.5, 1.0, plan.tolerances.label_share),
     ):
         outcome = simulate(scenario, traffic, plan, rollouts=200, seed=5)
         assert outcome.rolled_back == 1

@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from serve_app.errors import LogUnavailableError
-from serve_app.prediction_log.parquet import File
+from serve_app.prediction_log.parquet import EncodedLogFile
 from serve_app.prediction_log.stores import FolderStore, S3Store, Store, open_store
 from serve_app.prediction_log.writer import BufferLimits, Writer
 
@@ -69,12 +69,12 @@ class Counted:
             assert self._changed.wait_for(lambda: self.rows == rows, PATIENCE_S), self.rows
 
 
-def encode(records: Sequence[Record]) -> list[File]:
+def encode(records: Sequence[Record]) -> list[EncodedLogFile]:
     """Return one file whose content is the records' names."""
     if any(record.name == "broken" for record in records):
         raise ValueError("cannot be encoded")
     content = " ".join(record.name for record in records).encode()
-    return [File(f"to/{records[0].name}.parquet", content, sum(record.rows for record in records))]
+    return [EncodedLogFile(f"to/{records[0].name}.parquet", content, sum(record.rows for record in records))]
 
 
 @pytest.fixture

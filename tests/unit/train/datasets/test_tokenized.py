@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.datasets.splits import Parts, SetKeys
+from train.datasets.splits import SetKeys, SplitRows
 from train.datasets.tokenized import TokenWriter, first_of_each_label, open_table, write_parts
 
 
@@ -23,7 +23,7 @@ def test_texts_come_back_as_they_were_written(tmp_path: Path) -> None:
     writer.add(int32([101, 8, 9, 102]), int32([4]), int32([2]), keys([1]))
 
     written = writer.finish()
-    write_parts(tmp_path / "set", Parts(train=np.array([2, 0]), held_out=np.array([1])))
+    write_parts(tmp_path / "set", SplitRows(train=np.array([2, 0]), held_out=np.array([1])))
     table = open_table(tmp_path / "set")
 
     assert [table.ids(row) for row in range(3)] == [[101, 7, 102], [101, 102], [101, 8, 9, 102]]
@@ -36,7 +36,7 @@ def test_texts_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_a_set_without_texts_can_be_opened(tmp_path: Path) -> None:
     writer = TokenWriter(tmp_path / "set")
     assert len(writer.finish().keys) == 0
-    write_parts(tmp_path / "set", Parts(train=np.array([], dtype=int), held_out=np.array([], dtype=int)))
+    write_parts(tmp_path / "set", SplitRows(train=np.array([], dtype=int), held_out=np.array([], dtype=int)))
 
     assert len(open_table(tmp_path / "set").labels) == 0
 
@@ -46,7 +46,7 @@ def test_a_sample_takes_the_first_of_each_label(tmp_path: Path) -> None:
     writer = TokenWriter(tmp_path / "set")
     writer.add(int32([5] * 6), int32([1] * 6), int32([1] * 6), keys(labels))
     writer.finish()
-    write_parts(tmp_path / "set", Parts(train=np.array([0]), held_out=np.array([5, 3, 2, 1, 4])))
+    write_parts(tmp_path / "set", SplitRows(train=np.array([0]), held_out=np.array([5, 3, 2, 1, 4])))
     table = open_table(tmp_path / "set")
 
     assert first_of_each_label(table, table.parts.held_out, 2) == [3, 1, 5, 2]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from train.drift.reference import Reference
+from train.drift.reference import DriftReference
 from train.drift.statistics import TokenSums
-from train.drift.window import Traffic
+from train.drift.window import WindowStatistics
 from train.prediction_log.label_accuracy import AuditSums, FeedbackCounts
 from train.profile import LENGTH_EDGES, SCORE_BINS, EmbeddingSample, Histogram, ReferenceProfile
 
@@ -26,7 +26,7 @@ def histogram(at: Mapping[int, int], bins: int) -> np.ndarray:
     return counts
 
 
-def reference(*, texts: int = 1_000, right: int = 900, judged: int = 1_000) -> Reference:
+def reference(*, texts: int = 1_000, right: int = 900, judged: int = 1_000) -> DriftReference:
     """Return a reference: half NEGATIVE, lengths around bin 5, two thirds of scores in the highest bin."""
     third = texts // 3
     lengths = histogram({4: third, 5: third, 6: texts - 2 * third}, _LENGTHS)
@@ -46,7 +46,7 @@ def reference(*, texts: int = 1_000, right: int = 900, judged: int = 1_000) -> R
         mean_scores=halves,
         embeddings=EmbeddingSample(texts=2, size=3),
     )
-    return Reference("made", "1", profile, np.zeros((2, 3), dtype=np.float16), right, judged)
+    return DriftReference("made", "1", profile, np.zeros((2, 3), dtype=np.float16), right, judged)
 
 
 def traffic(
@@ -60,12 +60,12 @@ def traffic(
     right: int = 0,
     judged: int = 0,
     audit: tuple[int, int] = (0, 0),
-) -> Traffic:
+) -> WindowStatistics:
     """Return a window that equals the reference except for the arguments; every text has ten tokens."""
     third = rows // 3
     bad = rows // 2 if negative is None else negative
     many = rows // 10 if unknown is None else unknown
-    return Traffic(
+    return WindowStatistics(
         labels=LABELS,
         answers=np.array([bad, rows - bad]),
         lengths=histogram(lengths or {4: third, 5: third, 6: rows - 2 * third}, _LENGTHS),

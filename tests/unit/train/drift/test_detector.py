@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks.feedback_bias import FeedbackWorld, judge_feedback
-from benchmarks.segment_power import World, alarms, found
+from benchmarks.segment_power import SegmentScenario, alarms, found
 from tests.unit.train.drift.builders import LABELS, reference, traffic
 from train.drift.detector import Samples, judge
 from train.drift.mmd import Embedded
 from train.drift.report import summary
-from train.drift.results import Finding, Report
+from train.drift.results import CheckResult, Report
 from train.drift.thresholds import read_thresholds
 from train.errors import DataError
 
@@ -195,18 +195,18 @@ def test_small_segments_are_not_judged() -> None:
 @pytest.mark.parametrize("segments", [20, 200])
 def test_unchanged_segments_that_vary_from_day_to_day_are_quiet(segments: int) -> None:
     """At most 5 % of windows may alarm; at 5 %, 11 or more of 100 windows have a probability of 1 in 90."""
-    world = World("", own=0.5, common=0.2)
+    world = SegmentScenario("", own=0.5, common=0.2)
     assert alarms(world, segments, windows=100, seed=3) <= 0.10
 
 
 def test_segments_that_turn_are_found_although_they_vary() -> None:
     """NEGATIVE rises from 5 % to 35 %; with 50 texts per period, about 19 of 20 segments are found."""
-    assert found(World("", own=0.3, share=0.05, sizes=(50, 50)), 20, windows=60) >= 0.9
-    assert found(World("", own=0.3, share=0.05, sizes=(500, 500)), 20, windows=20) >= 19 / 20
+    assert found(SegmentScenario("", own=0.3, share=0.05, sizes=(50, 50)), 20, windows=60) >= 0.9
+    assert found(SegmentScenario("", own=0.3, share=0.05, sizes=(500, 500)), 20, windows=20) >= 19 / 20
 
 
 def test_p_values_are_corrected_for_their_number() -> None:
-    def least(window: object) -> Finding:
+    def least(window: object) -> CheckResult:
         return min(judge(reference(), window, BOUNDS).findings, key=lambda found: found.p)  # type: ignore[arg-type]
 
     one = least(traffic(102, negative=70))

@@ -18,7 +18,7 @@ from train.drift.detector import DriftCheck, judge
 from train.drift.exporters import METRICS, cloudwatch, prometheus
 from train.drift.report import accuracy_rows, summary, write_report
 from train.drift.thresholds import DEFAULT, read_thresholds
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 from train.prediction_log.label_accuracy import AuditSums
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -181,5 +181,5 @@ def test_bounds_that_are_not_understood_are_named(tmp_path: Path, line: str, mes
     lines = [line if of.startswith(f"{key} =") else of for of in text.splitlines()]
     (tmp_path / "mine.toml").write_text("\n".join(lines if line in lines else [*lines, line]))
 
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(SettingsFileError, match=message):
         read_thresholds(tmp_path / "mine.toml")

@@ -7,18 +7,18 @@ import pytest
 
 from benchmarks.gate_power import Candidate, gate, retrained
 from tests.unit.train.evaluation.synthetic import LABELS, FakeModel, evaluated, texts
-from train.errors import SettingsError
+from train.errors import SettingsFileError
 from train.evaluation.compare import Interval, bootstrap, interval
 from train.evaluation.gate import Answer, Verdict, decide, same_labels
 from train.evaluation.results import Difference, Evaluation, Headline, SliceResult, to_json
-from train.evaluation.thresholds import DEFAULT, Thresholds, read_thresholds
+from train.evaluation.thresholds import DEFAULT, GateThresholds, read_thresholds
 
 THRESHOLDS = read_thresholds()
 FEW = 1_000
 """Number of bootstrap resamples in tests that make many decisions."""
 
 
-def judged(evaluation: Evaluation, thresholds: Thresholds = THRESHOLDS) -> Verdict:
+def judged(evaluation: Evaluation, thresholds: GateThresholds = THRESHOLDS) -> Verdict:
     return decide(evaluation, thresholds)
 
 
@@ -285,7 +285,7 @@ def test_thresholds_that_are_not_understood_are_an_error(
     path = tmp_path / "gate.toml"
     path.write_text(text.replace(old, new, 1))
 
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(SettingsFileError, match=message):
         read_thresholds(path)
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsFileError, match="cannot be read"):
         read_thresholds(tmp_path / "none.toml")

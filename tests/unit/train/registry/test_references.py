@@ -3,13 +3,13 @@
 import pytest
 
 from train.errors import RegistryRequestError
-from train.registry.references import Reference, parse_reference
+from train.registry.references import VersionReference, parse_reference
 
 
 @pytest.mark.parametrize("scheme", ["", "registry:"])
 def test_a_version_or_an_alias(scheme: str) -> None:
-    assert parse_reference(f"{scheme}senti-en/1.2+x") == Reference("senti-en", "1.2+x", None)
-    assert parse_reference(f"{scheme}senti@canary") == Reference("senti", None, "canary")
+    assert parse_reference(f"{scheme}senti-en/1.2+x") == VersionReference("senti-en", "1.2+x", None)
+    assert parse_reference(f"{scheme}senti@canary") == VersionReference("senti", None, "canary")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from serve_app.model.bundle import write_manifest
 from train.errors import RegistryRequestError
-from train.registry.references import Parent
-from train.registry.run_metadata import Evidence, Point, find_bundle, read_evidence
+from train.registry.references import ParentVersion
+from train.registry.run_metadata import Point, RunMetadata, find_bundle, read_evidence
 
 DATA = "d" * 64
 REPORT: dict[str, Any] = {
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def read(run: Path, report: object) -> Evidence:
+def read(run: Path, report: object) -> RunMetadata:
     (run / "report.json").write_text(json.dumps(report))
     return read_evidence(*find_bundle(run))
 
@@ -75,7 +75,7 @@ def test_the_history_keeps_its_steps(run: Path) -> None:
 
 
 def test_the_parent_is_the_reports(run: Path) -> None:
-    assert read(run, REPORT).parent == Parent("senti", "6", "6" * 64)
+    assert read(run, REPORT).parent == ParentVersion("senti", "6", "6" * 64)
     assert read(run, REPORT | {"parent": None}).parent is None
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from train.registry import tables
 from train.registry.aliases import Move
-from train.registry.references import Parent, Version
+from train.registry.references import ParentVersion, Version
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 PLAIN = Version("senti", "1", 1, "file:///a", "a" * 64, AT, "run1", source="hf:x/y")
@@ -17,7 +17,7 @@ FULL = Version(
     AT,
     "run2",
     aliases=("canary", "champion"),
-    parent=Parent("senti", "1"),
+    parent=ParentVersion("senti", "1"),
     data_digest="d" * 64,
     code_commit="c" * 40,
     metrics={"held_out.a.balanced_accuracy": 0.8, "held_out.b.balanced_accuracy": 0.9, "texts": 1200.0},

@@ -17,7 +17,7 @@ from tests.unit.train.prediction_log.logs import NOON, answered, truth, write
 from train.datasets.reading import read_examples
 from train.datasets.sampler import TrainPart, schedule
 from train.datasets.splits import read_splits
-from train.errors import DataError, RetrainingError, SettingsError
+from train.errors import DataError, RetrainingError, SettingsFileError
 from train.model_uri import CACHE
 from train.prediction_log.reader import Log, Window
 from train.registry import Version
@@ -174,7 +174,7 @@ def test_the_state_is_read_back_and_only_one_works_on_it(tmp_path: Path) -> None
 def test_bounds_are_read_and_an_unknown_key_is_refused(tmp_path: Path) -> None:
     assert read_retrain_bounds().labels.min_texts > 0
     (tmp_path / "b.toml").write_text(DEFAULT.read_text().replace("passes =", "passages ="))
-    with pytest.raises(SettingsError, match="passages"):
+    with pytest.raises(SettingsFileError, match="passages"):
         read_retrain_bounds(tmp_path / "b.toml")
 
 
