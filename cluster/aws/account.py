@@ -10,7 +10,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from cluster.errors import AwsCredentialsError, AwsRequestError
-from cluster.kuberay.settings import Environment
+from cluster.kuberay.manifests.node_limits import peak
+from cluster.kuberay.settings import Capacity, Environment
 
 QUOTAS = {"on-demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
 """Codes of Service Quotas for vCPUs of G and VT instances: running on-demand instances, and spot requests."""
@@ -156,9 +157,14 @@ class Account:
         return self._session.client(service, config=_CONFIG)
 
 
-def most_vcpus(environment: Environment) -> int:
-    """Return the vCPUs of the nodes for all pods of an environment at once, including its training."""
-    return environment.most(lambda kind: kind.vcpus)
+def most_vcpus(environment: Environment, capacity: Capacity | None = None) -> int:
+    """Return the vCPUs of the nodes for all pods at once, during an upgrade and including the training.
+
+    Args:
+        environment: Environment of the pods.
+        capacity: Count only pods that need this capacity type; default: all pods.
+    """
+    return peak(environment, lambda kind: kind.vcpus, capacity)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Preflight check of the AWS account: instance types of the region, and quotas of vCPUs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cluster.aws.account import Account, Quota, most_vcpus
 from cluster.kuberay.settings import Environment
+
+_REQUEST = "in Service Quotas, EC2, request more running on-demand or spot G and VT instances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +16,32 @@ class PreflightResult:
     Attributes:
         missing: Instance types that the region does not offer.
         quotas: Quotas of the capacity types that the environment may use.
+        reserved: vCPUs of the pods that need this capacity type.
     """
 
     missing: Sequence[str]
     quotas: Sequence[Quota]
+    reserved: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def faults(self) -> Sequence[str]:
-        """Descriptions of unmet requirements. One capacity type with a sufficient quota is enough."""
+        """Descriptions of unmet requirements.
+
+        One capacity type with a sufficient quota is enough for the pods that may use both.
+        """
         found = [f"the region does not offer {kind}" for kind in self.missing]
         if self.quotas and not any(quota.enough for quota in self.quotas):
             allowed = ", ".join(f"{_number(quota.allowed)} {quota.capacity}" for quota in self.quotas)
             found.append(
                 f"all pods need {self.quotas[0].needed} vCPUs of G instances; the quota is {allowed} "
-                "(in Service Quotas, EC2, request more running on-demand or spot G and VT instances)"
+                f"({_REQUEST})"
             )
+        for quota in self.quotas:
+            if (needed := self.reserved.get(quota.capacity, 0)) > (quota.allowed or 0):
+                found.append(
+                    f"pods that run {quota.capacity} only need {needed} vCPUs of G instances; the quota is "
+                    f"{_number(quota.allowed)} ({_REQUEST})"
+                )
         return found
 
     @property
@@ -56,7 +69,8 @@ def look(account: Account, environment: Environment) -> PreflightResult:
     quotas = account.quotas(most_vcpus(environment))
     return PreflightResult(
         missing=[kind for kind in environment.instance_types if kind not in offered],
-        quotas=[quota for quota in quotas if quota.capacity in environment.nodes.capacity],
+        quotas=[quota for quota in quotas if quota.capacity in environment.capacity],
+        reserved={capacity: most_vcpus(environment, capacity) for capacity in environment.capacity},
     )
 
 

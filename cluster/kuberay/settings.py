@@ -1,7 +1,7 @@
 """Settings of an environment, from a TOML file and `--set`; unknown keys are rejected by name."""
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cluster.autoscaling.config import PolicyConfig
 from cluster.errors import EnvironmentSettingsError
 from cluster.kuberay.ingress_settings import Cidr, IngressSettings
-from cluster.nodes import INSTANCE_TYPES, InstanceType, Share, share, smallest
+from cluster.nodes import INSTANCE_TYPES, Share, share, smallest
 
 FOLDER = Path(__file__).with_name("environments")
 Label = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
@@ -20,6 +20,7 @@ INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 """Upgrade strategy that moves the traffic in steps, through a Gateway."""
 _REQUEST_TIMEOUT_MS = 30_000
 """Default of SENTIMENT_DEFAULT_TIMEOUT_MS."""
+Capacity = Literal["spot", "on-demand"]
 _IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 
 
@@ -51,13 +52,34 @@ class WorkerSettings(_SettingsModel):
     instance_type: Annotated[
         str | tuple[str, ...] | None,
         Field(
-            description="GPU instance types without preference, with one pod per GPU. CPUs and memory are "
-            "the smallest share, so that a pod fits a node of any of them."
+            description="GPU instance types, with one pod per GPU. CPUs and memory are the smallest share, "
+            "so that a pod fits a node of any of them; Karpenter starts the cheapest available one."
         ),
     ] = None
+    capacity: Annotated[
+        tuple[Capacity, ...] | None,
+        Field(min_length=1, description="Capacity types of the group's nodes; default: nodes.capacity."),
+    ] = None
+    priority: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=2**31 - 1,
+            description="Ray's autoscaler starts pods of the group with the highest number first, and of "
+            "the next one when that group has `max_pods`, or its pods did not start in time "
+            "(nodes.start_timeout_s).",
+        ),
+    ] = 0
     cpus: Annotated[int | None, Field(ge=1, description="CPUs of a pod without a GPU.")] = None
     memory_gib: Annotated[int | None, Field(ge=1, description="Memory of a pod without a GPU.")] = None
-    min_pods: Annotated[int, Field(ge=0)] = 0
+    min_pods: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Pods that always run. Serve places replicas on the groups with such pods first, and "
+            "stops the replicas of the other groups first.",
+        ),
+    ] = 0
     max_pods: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
@@ -67,6 +89,8 @@ class WorkerSettings(_SettingsModel):
             raise ValueError("without instance_type, cpus and memory_gib are needed")
         if self.instance_types and (self.cpus is not None or self.memory_gib is not None):
             raise ValueError("cpus and memory_gib are derived from instance_type; omit them")
+        if self.capacity and not self.instance_types:
+            raise ValueError("capacity is of nodes that Karpenter starts: set instance_type, or omit it")
         for kind in self.instance_types:
             if kind not in INSTANCE_TYPES:
                 raise ValueError(f"instance_type {kind!r} is none of {', '.join(INSTANCE_TYPES)}")
@@ -94,6 +118,11 @@ class WorkerSettings(_SettingsModel):
         """GPUs of one pod."""
         return 1 if self.instance_types else 0
 
+    @property
+    def pods_per_node(self) -> int:
+        """Maximum number of pods on one node: as many as the smallest instance type holds."""
+        return min((INSTANCE_TYPES[kind].gpus for kind in self.instance_types), default=1)
+
 
 class HeadSettings(_SettingsModel):
     """Head pod: the control plane of the Ray cluster, which serves no requests."""
@@ -112,9 +141,19 @@ class NodeSettings(_SettingsModel):
     ami: Annotated[
         str, Field(description="AMI alias, family@version. Bottlerocket includes the NVIDIA device plugin.")
     ]
-    capacity: Annotated[tuple[Literal["spot", "on-demand"], ...], Field(min_length=1)] = ("spot", "on-demand")
+    capacity: Annotated[
+        tuple[Capacity, ...], Field(min_length=1, description="Capacity types of groups without their own.")
+    ] = ("spot", "on-demand")
     zones: Annotated[tuple[str, ...], Field(description="Availability zones; default: any.")] = ()
     empty_s: Annotated[int, Field(ge=0, description="Seconds until a node without pods is removed.")] = 300
+    start_timeout_s: Annotated[
+        int,
+        Field(
+            ge=300,
+            description="Seconds for a node to start and to pull the image. A pod that takes longer is "
+            "replaced by one of the group with the next priority; not used with one group.",
+        ),
+    ] = 900
     disk_gib: Annotated[int, Field(ge=50, description="Disk for images; the CUDA image has several GiB.")] = (
         200
     )
@@ -349,21 +388,27 @@ class Environment(_SettingsModel):
         """GPU instance types of all groups, including the training's."""
         return tuple(sorted({kind for group in self._groups for kind in group.instance_types}))
 
-    def most(self, amount: Callable[[InstanceType], int]) -> int:
-        """Return the maximum amount of a resource, such as GPUs, on the nodes that all pods need.
+    @property
+    def capacity(self) -> tuple[Capacity, ...]:
+        """Capacity types of all groups, including the training's."""
+        return tuple(sorted({kind for group in self._groups for kind in self.capacity_of(group)}))
 
-        This includes the training's pods. Each group has its own nodes; for a group with several instance
-        types, the type with the maximum counts.
-        """
+    def capacity_of(self, group: WorkerSettings) -> tuple[Capacity, ...]:
+        """Return the capacity types of a group; none without GPUs."""
+        if self.nodes is None or not group.instance_types:
+            return ()
+        return group.capacity or self.nodes.capacity
 
-        def of(name: str, pods: int) -> int:
-            kind = INSTANCE_TYPES[name]
-            return amount(kind) * -(-pods // kind.gpus)
+    @property
+    def start_order(self) -> tuple[WorkerSettings, ...]:
+        """Worker groups in the order in which Ray's autoscaler starts their pods."""
+        return tuple(sorted(self.workers, key=lambda group: (group not in self.floor, -group.priority)))
 
-        return sum(
-            max((of(name, group.max_pods) for name in group.instance_types), default=0)
-            for group in self._groups
-        )
+    @property
+    def floor(self) -> tuple[WorkerSettings, ...]:
+        """Worker groups with pods that always run; none if that does not distinguish groups."""
+        groups = tuple(group for group in self.workers if group.min_pods)
+        return groups if len(groups) < len(self.workers) else ()
 
     @property
     def replica(self) -> Share:

@@ -29,7 +29,7 @@ def prod() -> Environment:
 
 
 def test_quota_and_price_are_said_before_anything_is_made(installed: Installed) -> None:
-    quota = installed.said.index("all pods need 272 vCPUs of G instances; the quota is 64 on-demand, 0 spot")
+    quota = installed.said.index("all pods need 600 vCPUs of G instances; the quota is 64 on-demand, 0 spot")
     price = installed.said.index("altogether with the most pods")
     assert quota < price < installed.said.index("Creating...")
 
@@ -37,7 +37,7 @@ def test_quota_and_price_are_said_before_anything_is_made(installed: Installed) 
 def test_without_quota_nothing_is_made(installed: Installed) -> None:
     ended = installed.cluster("up", "--yes")
     assert ended.returncode == 1
-    assert "nothing was changed: all pods need 272 vCPUs" in ended.stderr
+    assert "nothing was changed: all pods need 600 vCPUs" in ended.stderr
 
 
 def test_the_state_lies_in_a_private_versioned_bucket(installed: Installed) -> None:

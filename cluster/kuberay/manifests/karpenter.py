@@ -8,12 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from cluster.kuberay.manifests.labels import INSTANCE_LABEL
+from cluster.kuberay.manifests.node_limits import peak
 from cluster.kuberay.manifests.pods import GPU_TAINT
 from cluster.kuberay.settings import Environment, NodeSettings
 
 DISCOVERY_TAG = "karpenter.sh/discovery"
-_NODE_LIFE = "720h"
-"""Nodes are replaced after 30 days, to apply fixes of the operating system."""
+_EXPIRES_AFTER = "Never"
+"""Karpenter ends expired nodes without a replacement and without respect to `budgets`, and nodes that started
+together expire together. A changed or newer AMI replaces nodes too, one at a time and after their replacement
+has started (drift)."""
 
 
 class _Closed(BaseModel):
@@ -206,7 +209,7 @@ def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
             "operator": "In",
             "values": list(environment.instance_types),
         },
-        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": list(nodes.capacity)},
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": list(environment.capacity)},
         {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
     ]
     if nodes.zones:
@@ -226,7 +229,7 @@ def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
                     },
                     "requirements": requirements,
                     "taints": [{"key": GPU_TAINT, "effect": "NoSchedule"}],
-                    "expireAfter": _NODE_LIFE,
+                    "expireAfter": _EXPIRES_AFTER,
                 },
             },
             "disruption": {
@@ -234,8 +237,8 @@ def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
                 "consolidateAfter": f"{nodes.empty_s}s",
                 "budgets": [{"nodes": "1"}],
             },
-            # Maximum number of GPUs of all groups, which limits the cost of a malfunction.
-            "limits": {GPU_TAINT: str(environment.most(lambda kind: kind.gpus))},
+            # GPUs of all pods during an upgrade, which limits the cost of a malfunction.
+            "limits": {GPU_TAINT: str(peak(environment, lambda kind: kind.gpus))},
         },
     }
 

@@ -4,6 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 from cluster.kuberay.manifests.labels import COMPONENT_LABEL, INSTANCE_LABEL
+from cluster.kuberay.manifests.serve_config import FLOOR_LABEL
 from cluster.kuberay.manifests.termination import (
     DRAIN_ENVIRONMENT,
     ENDPOINTS_LAG_S,
@@ -26,6 +27,9 @@ AGENT_PORT = 52365
 
 HAPROXY = "/app/serve_app/haproxy/haproxy"
 """Path in the image of HAProxy with this service's timeouts and error responses, and a standby."""
+AUTOSCALER_MILLICORES, AUTOSCALER_MIB = 200, 512
+"""Requests of the autoscaler's container in the head pod of a service."""
+_START_TIMEOUT = "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S"
 _CACHE_FOLDER = "/var/cache/sentiment"
 _KEYS_FOLDER = "/etc/sentiment/api-keys"
 _WORKER_RECONNECT_S = 600
@@ -89,7 +93,7 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINTS_LAG_S}}}
     container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", period_s=1, failures=2)
     if group.instance_types:
-        template["spec"]["affinity"] = _on_any_of(group.instance_types)
+        template["spec"]["affinity"] = _on_any_of(group, environment)
         template["spec"]["tolerations"] = [{"key": GPU_TAINT, "operator": "Exists", "effect": "NoSchedule"}]
     return {
         "groupName": group.name,
@@ -102,25 +106,71 @@ def worker_group(environment: Environment, group: WorkerSettings, image: str | N
     }
 
 
-def _on_any_of(instance_types: tuple[str, ...]) -> dict[str, Any]:
-    """Return an affinity for any of the types; the scheduler and Karpenter select one with capacity."""
-    label = {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": list(instance_types)}
-    required = {"nodeSelectorTerms": [{"matchExpressions": [label]}]}
+def serving_group(environment: Environment, group: WorkerSettings) -> dict[str, Any]:
+    """Return a worker group of the service: spread over nodes and zones, and with its place in the order.
+
+    Ray's autoscaler starts the group whose resources a replica uses best, and only among equal ones that
+    with the highest priority. Therefore Ray counts as many CPUs in every group as a replica uses.
+    """
+    manifest = worker_group(environment, group)
+    manifest["template"]["spec"]["topologySpreadConstraints"] = [
+        _spread(environment, group, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
+    if group.size.cpus != environment.replica.cpus:
+        manifest["rayStartParams"]["num-cpus"] = str(environment.replica.cpus)
+    if group.priority:  # the operator's Update drops 0, the default
+        manifest["priority"] = group.priority
+    if group in environment.floor:
+        manifest["labels"] = {FLOOR_LABEL: "true"}
+    return manifest
+
+
+def _spread(environment: Environment, group: WorkerSettings, key: str) -> dict[str, Any]:
+    """Return a preference for nodes or zones with fewer workers of the service.
+
+    Karpenter satisfies a preference as long as it can start nodes for it. With a smaller skew it would start
+    a node with four GPUs for each pod.
+    """
+    return {
+        "maxSkew": group.pods_per_node,
+        "topologyKey": key,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": worker_labels(environment)},
+    }
+
+
+def worker_labels(environment: Environment) -> dict[str, str]:
+    """Return the labels of the serving workers."""
+    return {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: "ray-worker"}
+
+
+def _on_any_of(group: WorkerSettings, environment: Environment) -> dict[str, Any]:
+    """Return an affinity for the group's instance types and, if it has its own, capacity types."""
+    labels = {"node.kubernetes.io/instance-type": group.instance_types}
+    if set(environment.capacity_of(group)) != set(environment.capacity):
+        labels["karpenter.sh/capacity-type"] = environment.capacity_of(group)
+    expressions = [{"key": key, "operator": "In", "values": list(values)} for key, values in labels.items()]
+    required = {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
 
 
-def autoscaler_options() -> dict[str, Any]:
+def autoscaler_options(environment: Environment) -> dict[str, Any]:
     """Return the options of Ray's autoscaler in the head pod, which requests pods for pending replicas."""
-    return {
+    options = {
         "version": "v2",
         "idleTimeoutSeconds": 120,
         "resources": {
-            "requests": {"cpu": "200m", "memory": "512Mi"},
+            "requests": {"cpu": f"{AUTOSCALER_MILLICORES}m", "memory": f"{AUTOSCALER_MIB}Mi"},
             "limits": {"memory": "1Gi"},
         },
         "securityContext": dict(_LOCKED_DOWN),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
+    if environment.nodes and len(environment.workers) > 1:
+        # Ray's default is an hour. Then the group counts as sold out, and another one is preferred.
+        timeout = {_START_TIMEOUT: str(environment.nodes.start_timeout_s)}
+        options["env"] = variable_list(timeout)
+    return options
 
 
 def _template(

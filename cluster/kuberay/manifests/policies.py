@@ -11,6 +11,7 @@ from cluster.kuberay.manifests.pods import (
     HAPROXY_METRICS_PORT,
     METRICS_PORT,
     SERVE_PORT,
+    worker_labels,
 )
 from cluster.kuberay.settings import INCREMENTAL, Environment, TrainingSettings
 
@@ -73,15 +74,10 @@ def _http_service(environment: Environment) -> dict[str, Any]:
         "kind": "Service",
         "metadata": metadata(environment, environment.name),
         "spec": {
-            "selector": _workers(environment),
+            "selector": worker_labels(environment),
             "ports": [{"name": "http", "port": SERVE_PORT, "targetPort": SERVE_PORT}],
         },
     }
-
-
-def _workers(environment: Environment) -> dict[str, str]:
-    """Return the labels of the serving workers."""
-    return {INSTANCE_LABEL: environment.name, COMPONENT_LABEL: "ray-worker"}
 
 
 def _disruption_budget(environment: Environment) -> dict[str, Any]:
@@ -96,7 +92,7 @@ def _disruption_budget(environment: Environment) -> dict[str, Any]:
         "metadata": metadata(environment, f"{environment.name}-workers"),
         "spec": {
             "minAvailable": environment.serve.min_pods - 1,
-            "selector": {"matchLabels": _workers(environment)},
+            "selector": {"matchLabels": worker_labels(environment)},
         },
     }
 

@@ -9,6 +9,7 @@ from cluster.kuberay.manifests.pods import (
     autoscaler_options,
     head_group,
     ray_version,
+    serving_group,
     variable_list,
     worker_group,
 )
@@ -28,10 +29,10 @@ def ray_service(environment: Environment) -> dict[str, Any]:
     cluster: dict[str, Any] = {
         "rayVersion": ray_version(),
         "enableInTreeAutoscaling": True,
-        "autoscalerOptions": autoscaler_options(),
+        "autoscalerOptions": autoscaler_options(environment),
         "authOptions": {"mode": environment.auth},
         "headGroupSpec": head_group(environment),
-        "workerGroupSpecs": [worker_group(environment, group) for group in environment.workers],
+        "workerGroupSpecs": [serving_group(environment, group) for group in environment.workers],
     }
     if environment.redis:
         cluster["gcsFaultToleranceOptions"] = gcs_fault_tolerance(environment, environment.redis)

@@ -10,6 +10,8 @@ from cluster.autoscaling.config import PolicyConfig
 from cluster.kuberay.settings import Environment
 from serve_app.dev_server.launcher import CONFIG
 
+FLOOR_LABEL = "sentiment/floor"
+"""Label of the Ray nodes that always run."""
 INITIAL = "initial_replicas"
 """Field of an autoscaling_config; see cluster/kuberay/client/initial_pods.py."""
 POLICY = "cluster.autoscaling.policy:SLOAutoscalingPolicy"
@@ -36,7 +38,25 @@ def serve_config(environment: Environment) -> dict[str, Any]:
             **scaling(serve.scaling),
         },
     }
+    if environment.floor:
+        deployment["ray_actor_options"] = _on_the_floor_first(environment)
     return config
+
+
+def _on_the_floor_first(environment: Environment) -> dict[str, Any]:
+    """Return the options with which replicas are placed on the pods that always run first, and stay there.
+
+    Serve stops the replicas on nodes without the label first. Without the label it would stop the oldest
+    ones, which are on the pods that always run: these would then be idle, next to as many others.
+    """
+    pod = {"num_cpus": environment.replica.cpus, "num_gpus": environment.workers[0].gpus}
+    variables = environment.environment
+    return {
+        "num_cpus": float(variables.get("SENTIMENT_REPLICA_CPUS", pod["num_cpus"])),
+        "num_gpus": float(variables.get("SENTIMENT_REPLICA_GPUS", pod["num_gpus"])),
+        "label_selector": {FLOOR_LABEL: "true"},
+        "fallback_strategy": [{"label_selector": {FLOOR_LABEL: "!true"}}],
+    }
 
 
 def scaling(aims: PolicyConfig) -> dict[str, Any]:

@@ -18,9 +18,24 @@ from cluster.kuberay.settings import read_environment
 
 
 def test_vcpus_of_all_nodes_by_hand() -> None:
-    # 12 pods on g5.12xlarge: 3 nodes with 48 vCPUs; 4 on g5.4xlarge: 4 with 16; training: one more with 16
-    assert most_vcpus(read_environment("prod")) == 16 * 16 + 16
+    # Two clusters of 16 pods on g5.4xlarge during an upgrade, 36 for a last g5.12xlarge with one pod in each
+    # of two groups, and a training's g5.4xlarge.
+    assert most_vcpus(read_environment("prod")) == 2 * 16 * 16 + 2 * 36 + 16
+    # Without a second cluster: a quarter more pods while Serve replaces code.
+    assert most_vcpus(read_environment("prod", ["upgrade.type=None"])) == 20 * 16 + 2 * 36 + 16
     assert most_vcpus(read_environment("dev")) == 0
+
+
+def test_pods_that_run_on_demand_only_need_that_quota() -> None:
+    environment = read_environment("prod")
+    reserved = most_vcpus(environment, "on-demand")
+    assert reserved == 2 * 2 * 16 + 36, "two pods in each of two clusters"
+    assert most_vcpus(environment, "spot") == 0, "no pods run on spot nodes only"
+    quotas = [Quota("spot", 600, 600), Quota("on-demand", 600, reserved - 1)]
+    [fault] = PreflightResult((), quotas, {"on-demand": reserved}).faults
+    assert "on-demand only need 100 vCPUs" in fault and "the quota is 99" in fault
+    quotas = [Quota("spot", 600, 600), Quota("on-demand", 600, reserved)]
+    assert PreflightResult((), quotas, {"on-demand": reserved}).complete
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,15 @@ def test_set_changes_one_place(change: str, value: object) -> None:
     [
         ("serve.max_podz=7", "serve.max_podz"),
         ("serve.scaling.per_hour=7", "serve.scaling.per_hour"),
-        ("serve.max_pods=17", "more than the 16 of all worker groups"),
+        ("serve.max_pods=35", "more than the 34 of all worker groups"),
         ("serve.min_pods=17", "more than max_pods"),
         ("workers.0.instance_type=g4dn.xlarge", "is none of"),
         ('workers.0.instance_type=["g5.4xlarge", "g4dn.xlarge"]', "'g4dn.xlarge' is none of"),
         ("workers.0.cpus=3", "are derived from instance_type"),
+        ("workers.0.priority=-1", "workers.0.priority"),
+        ("workers.0.capacity=[]", "workers.0.capacity"),
+        ("workers=[{name='a', cpus=2, memory_gib=4, max_pods=16, capacity=['spot']}]", "set instance_type"),
+        ("nodes.start_timeout_s=60", "nodes.start_timeout_s"),
         ("workers.9.max_pods=1", "no such key"),
         (
             "workers=[{name='a', instance_type='g5.xlarge', max_pods=9},"

@@ -189,13 +189,15 @@ def test_containers_are_locked_down(name: str) -> None:
 
 
 def test_four_pods_a_g5_12xlarge_and_one_a_g5_4xlarge() -> None:
-    both, large, small = '["g5.12xlarge", "g5.4xlarge"]', "g5.12xlarge", "g5.4xlarge"
+    large, small = "g5.12xlarge", "g5.4xlarge"
     for kind, kinds, cpus, memory in (
-        (both, [large, small], "11", "41Gi"),
-        (large, [large], "11", "41Gi"),
-        (small, [small], "14", "54Gi"),
+        ([large, small], [large, small], "11", "41Gi"),
+        (f"'{large}'", [large], "11", "41Gi"),
+        (f"'{small}'", [small], "14", "54Gi"),
     ):
-        environment = read_environment("prod", [f"workers.0.instance_type={kind}"])
+        environment = read_environment(
+            "prod", [f"workers=[{{name='gpu', instance_type={kind}, max_pods=16}}]"]
+        )
         [group] = service_documents(environment)[-1]["spec"]["rayClusterConfig"]["workerGroupSpecs"]
         pod = group["template"]["spec"]
         required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
@@ -216,12 +218,37 @@ def test_karpenter_starts_only_what_the_pods_ask_for() -> None:
     pool, environment = one("prod", "NodePool"), read_environment("prod")
     wanted = {entry["key"]: entry["values"] for entry in pool["spec"]["template"]["spec"]["requirements"]}
     assert wanted["node.kubernetes.io/instance-type"] == list(environment.instance_types)
-    assert wanted["karpenter.sh/capacity-type"] == ["spot", "on-demand"]
+    assert sorted(wanted["karpenter.sh/capacity-type"]) == ["on-demand", "spot"]
     assert pool["spec"]["template"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]
-    # 16 serving pods use 4 nodes with 4 GPUs or 16 nodes with 1 GPU; training uses one more GPU
-    assert pool["spec"]["limits"] == {"nvidia.com/gpu": "17"}
+    # 16 pods, and as many in the second cluster of an upgrade; the last node of two groups may have four GPUs
+    # and one pod; training uses one more GPU
+    assert pool["spec"]["limits"] == {"nvidia.com/gpu": str(2 * 16 + 2 * 3 + 1)}
+    assert pool["spec"]["template"]["spec"]["expireAfter"] == "Never", "drift replaces nodes one at a time"
+    assert pool["spec"]["disruption"]["budgets"] == [{"nodes": "1"}]
     reference = pool["spec"]["template"]["spec"]["nodeClassRef"]["name"]
     assert reference == one("prod", "EC2NodeClass")["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", environments())
+def test_workers_are_spread_over_zones_and_nodes_without_unused_gpus(name: str) -> None:
+    cluster, environment = service(name)["spec"]["rayClusterConfig"], read_environment(name)
+    per_node = {"large": 4}  # with less, Karpenter would start a g5.12xlarge for each pod
+    for group in cluster["workerGroupSpecs"]:
+        pod = group["template"]
+        constraints = pod["spec"]["topologySpreadConstraints"]
+        assert [one["topologyKey"] for one in constraints] == [
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        ]
+        for one in constraints:
+            assert one["maxSkew"] == per_node.get(group["groupName"], 1)
+            assert one["whenUnsatisfiable"] == "ScheduleAnyway", "a pod starts anywhere rather than nowhere"
+            selected = one["labelSelector"]["matchLabels"].items()
+            assert selected <= pod["metadata"]["labels"].items()
+    training = job(name)["spec"]["rayClusterSpec"]
+    assert environment.training is not None
+    for group in [cluster["headGroupSpec"], *groups(training)]:
+        assert "topologySpreadConstraints" not in group["template"]["spec"]
 
 
 def test_the_head_survives_in_redis_and_no_password_is_rendered() -> None:
