@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from cluster.aws.estimate import Line, Prices
-from cluster.cost.plan import cheapest
+from cluster.cost.plan import configured
 from cluster.cost.prices import Book
 from cluster.cost.report import mix_text
 from cluster.kuberay.settings import Environment
@@ -29,9 +29,9 @@ def bill(lines: Sequence[Line], prices: Prices, environment: Environment, book: 
         *rows,
         f"  {'what Terraform makes':<50}{standing:>12,.2f}",
     ]
-    if types := environment.instance_types:
+    if environment.instance_types:
         for least, pods in (("fewest", environment.serve.min_pods), ("most", environment.serve.max_pods)):
-            mix = cheapest(book, types, pods)
+            mix = configured(environment, book, pods)
             nodes = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))
             text.append(f"  {f'{least} pods ({pods}): {mix_text(mix)}':<50}{nodes:>12,.2f}")
             text.append(f"  {f'altogether with the {least} pods':<50}{standing + nodes:>12,.2f}")

@@ -6,10 +6,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from cluster.aws.package import package
+from cluster.cost.plan import pod_hour
+from cluster.cost.prices import read_books
 from cluster.errors import TerraformError
 from cluster.kuberay.settings import Environment
 
@@ -19,6 +22,7 @@ KEPT = ("data", "source")
 MODULES = tuple(sorted(path.name for path in (FOLDER / "modules").iterdir()))
 _ROOT = Path(__file__).parents[2]
 _FUNCTIONS = _ROOT / "build" / "functions"
+_PRICE_STEP = Decimal("0.0001")
 _DEFAULTS = {"name": "sentiment", "region": "us-east-1"}
 """Defaults of variables.tf; a test compares the two."""
 
@@ -92,8 +96,12 @@ class TerraformRunner:
 
 
 def variables_of(environment: Environment) -> list[str]:
-    """What Terraform takes from an environment's settings, `name=value` each."""
-    return [f"pod_max_requests_per_minute={environment.serve.scaling.max_requests_per_minute:g}"]
+    """Return Terraform's variables that follow from an environment's settings, as `name=value`."""
+    variables = [f"pod_max_requests_per_minute={environment.serve.scaling.max_requests_per_minute:g}"]
+    if environment.instance_types:
+        price = pod_hour(environment, read_books()["list"])
+        variables.append(f"usd_per_pod_hour={price.quantize(_PRICE_STEP).normalize():f}")
+    return variables
 
 
 def told(variables: Path | None, changes: Sequence[str], name: str) -> str:

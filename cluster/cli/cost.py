@@ -5,10 +5,13 @@ import json
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from cluster.cli.environment import add_environment, selected_environment
+
 _HELP = """\
 Without --wanted: cost and throughput of one node of each type, with the prices of the user's document and
-with list prices, and their differences. With --wanted: the cheapest nodes for this number of requests per
-minute.
+with list prices, and their differences. With --wanted: the nodes for this number of requests per minute, as
+the environment starts them (workers.*.priority), and the cheapest ones; with --types the cheapest ones of
+these types.
 
 The throughput of a pod is the document's (480-600 requests per minute; 10,000 tokens per second on four
 pods). --report uses a measured one instead, from the output of `python -m loadtest slo --json FILE`.
@@ -61,10 +64,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     nodes.add_argument(
         "--types",
         nargs="+",
-        default=list(_TYPES),
         metavar="TYPE",
-        help=f"instance types (default: {' '.join(_TYPES)})",
+        help=f"instance types instead of an environment's (default without --wanted: {' '.join(_TYPES)})",
     )
+    add_environment(parser, default="prod")
     parser.add_argument("--book", metavar="NAME", help="price book to use (default: all)")
     parser.add_argument(
         "--prices", type=Path, metavar="FILE", help="TOML file with price books (default: the included one)"
@@ -79,7 +82,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def _run(args: argparse.Namespace) -> int:
     from cluster.cost.arithmetic import Rate, cost
     from cluster.cost.measured import measured_rate
-    from cluster.cost.plan import cheapest, pods_for
+    from cluster.cost.plan import cheapest, configured, pods_for
     from cluster.cost.prices import PRICES, read_books
     from cluster.cost.report import differences, document, plot, table
     from cluster.errors import CostInputError
@@ -101,17 +104,23 @@ def _run(args: argparse.Namespace) -> int:
     if args.book and args.book not in every:
         raise CostInputError(f"--book {args.book}: expected one of {', '.join(every)}")
     books = {name: book for name, book in every.items() if args.book in (None, name)}
+    environment = None if args.types or args.wanted is None else selected_environment(args)
+    types = args.types or (environment.instance_types if environment else _TYPES)
     costs = []
     for name, book in books.items():
-        types = [kind for kind in args.types if kind in book.types]
+        priced = [kind for kind in types if kind in book.types]
         if args.wanted is None:
-            costs += [cost(name, book, {kind: 1}, rate) for kind in types]
-        elif types:
-            pods = pods_for(args.wanted, rate)
-            mix = cheapest(book, types, pods, spare_pods=args.spare_pods, survive_node=args.survive_node)
-            costs.append(cost(name, book, mix, rate))
+            costs += [cost(name, book, {kind: 1}, rate) for kind in priced]
+            continue
+        pods = pods_for(args.wanted, rate)
+        needs = {"spare_pods": args.spare_pods, "survive_node": args.survive_node}
+        if environment:
+            mix = configured(environment, book, pods, **needs)
+            costs.append(cost(name, book, mix, rate, Path(args.env).stem))
+        if priced:
+            costs.append(cost(name, book, cheapest(book, priced, pods, **needs), rate, "cheapest"))
     if not costs:
-        raise CostInputError(f"no price for {', '.join(args.types)} in {', '.join(books)}")
+        raise CostInputError(f"no price for {', '.join(types)} in {', '.join(books)}")
     print(table(costs, books, rate))
     if args.wanted is None and {"document", "list"} <= books.keys():
         print(f"\n{differences(books, rate)}")
@@ -119,7 +128,7 @@ def _run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(document(costs, books, rate), indent=2) + "\n", encoding="utf-8")
     if args.plot:
         name = costs[-1].book
-        book, types = books[name], [kind for kind in args.types if kind in books[name].types]
+        book, types = books[name], [kind for kind in types if kind in books[name].types]
         most = 2 * (args.wanted or 10 * rate.requests_per_minute)
         plot(args.plot, name, book, types, rate, most_per_minute=most)
     return 0

@@ -7,11 +7,17 @@ from cluster.errors import EnvironmentSettingsError
 from cluster.kuberay.settings import Environment, environments, read_environment
 
 
-def add_environment(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def add_environment(
+    parser: argparse.ArgumentParser, *, required: bool = False, default: str | None = None
+) -> None:
     """Add the options of the environment to a command's parser."""
     names = ", ".join(environments())
     parser.add_argument(
-        "--env", required=required, metavar="NAME", help=f"environment: {names}, or the path of a TOML file"
+        "--env",
+        required=required,
+        default=default,
+        metavar="NAME",
+        help=f"environment: {names}, or the path of a TOML file{f' (default: {default})' if default else ''}",
     )
     parser.add_argument(
         "--set",

@@ -34,6 +34,7 @@ class Cost:
 
     Attributes:
         book: Name of the price book.
+        order: What determines the mix: the name of an environment, `cheapest`, or `one node`.
         mix: Number of nodes by type.
         pods: Number of pods, one per GPU.
         month: US dollars per month.
@@ -45,6 +46,7 @@ class Cost:
     """
 
     book: str
+    order: str
     mix: Mix
     pods: int
     month: Decimal
@@ -55,7 +57,7 @@ class Cost:
     per_million_requests: Decimal
 
 
-def cost(name: str, book: Book, mix: Mix, rate: Rate) -> Cost:
+def cost(name: str, book: Book, mix: Mix, rate: Rate, order: str = "one node") -> Cost:
     """Compute the cost of a mix of nodes with the prices of a book.
 
     Args:
@@ -63,6 +65,7 @@ def cost(name: str, book: Book, mix: Mix, rate: Rate) -> Cost:
         book: Price book.
         mix: At least one node.
         rate: Throughput of each pod.
+        order: What determines the mix.
 
     Raises:
         CostInputError: A type has no price in the book.
@@ -73,6 +76,7 @@ def cost(name: str, book: Book, mix: Mix, rate: Rate) -> Cost:
     tokens_per_s, requests_per_minute = rate.tokens_per_s * pods, rate.requests_per_minute * pods
     return Cost(
         book=name,
+        order=order,
         mix=dict(mix),
         pods=pods,
         month=month,

@@ -1,4 +1,8 @@
-"""Cheapest mix of nodes for a request rate: an exact search over node types with their pods and prices."""
+"""Mixes of nodes for a number of pods: the one that an environment starts, and the cheapest one.
+
+An environment's groups are started in the order of their priorities; a test compares it with Ray's scheduler.
+The cheapest mix is an exact search over node types with their pods and prices.
+"""
 
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
@@ -6,6 +10,7 @@ from decimal import ROUND_CEILING, Decimal
 from cluster.cost.arithmetic import Mix, Rate
 from cluster.cost.prices import Book
 from cluster.errors import CostInputError
+from cluster.kuberay.settings import Environment
 from cluster.nodes import INSTANCE_TYPES
 
 MOST_PODS = 10_000
@@ -25,6 +30,78 @@ def pods_for(requests_per_minute: Decimal, rate: Rate) -> int:
             f"{requests_per_minute} requests per minute need {pods} pods; expected at most {MOST_PODS}"
         )
     return pods
+
+
+def configured(
+    environment: Environment, book: Book, pods: int, *, spare_pods: int = 0, survive_node: bool = False
+) -> Mix:
+    """Return the nodes that an environment starts for this number of pods, if every type is available.
+
+    Groups with `min_pods` have at least these. Of several types of a group the cheapest one is started.
+
+    Args:
+        environment: Environment with GPU groups.
+        book: Price book.
+        pods: Needed number of pods, at least 1.
+        spare_pods: Additional pods (1 for N+1).
+        survive_node: Whether enough pods must remain after the loss of the node with the most pods.
+
+    Raises:
+        CostInputError: The environment has no GPU groups or too few pods, or a type has no price.
+    """
+    if not environment.instance_types:
+        raise CostInputError(f"the environment {environment.name!r} has no GPU nodes; set types with --types")
+    needed = pods + spare_pods
+    total = needed
+    while (shares := group_pods(environment, total)) is not None:
+        largest = max(
+            min(group.pods_per_node, shares[group.name])
+            for group in environment.workers
+            if shares[group.name]
+        )
+        if not survive_node or total - largest >= needed:
+            return _nodes(environment, book, shares)
+        total += 1
+    most = sum(group.max_pods for group in environment.workers)
+    raise CostInputError(
+        f"{total} pods are needed, and the groups of the environment have at most {most}; raise "
+        "workers.*.max_pods, or set types with --types"
+    )
+
+
+def pod_hour(environment: Environment, book: Book) -> Decimal:
+    """Return US dollars per hour of a pod, on average over `serve.min_pods` to `serve.max_pods` pods.
+
+    Raises:
+        CostInputError: As for `configured`.
+    """
+    numbers = range(environment.serve.min_pods, environment.serve.max_pods + 1)
+    hours = [
+        sum(book.hour(kind) * count for kind, count in configured(environment, book, pods).items()) / pods
+        for pods in numbers
+    ]
+    return sum(hours, Decimal(0)) / len(hours)
+
+
+def group_pods(environment: Environment, pods: int) -> Mapping[str, int] | None:
+    """Return the number of pods by group, in the order of their start; None if the groups have too few."""
+    shares = {group.name: group.min_pods for group in environment.start_order}
+    left = pods - sum(shares.values())
+    for group in environment.start_order:
+        more = max(0, min(left, group.max_pods - group.min_pods))
+        shares[group.name] += more
+        left -= more
+    return None if left > 0 else shares
+
+
+def _nodes(environment: Environment, book: Book, shares: Mapping[str, int]) -> Mix:
+    mix: dict[str, int] = {}
+    for group in environment.start_order:
+        priced = [kind for kind in group.instance_types if kind in book.types]
+        kind = min(priced or group.instance_types[:1], key=lambda name: (book.month(name), name))
+        if count := -(-shares[group.name] // group.pods_per_node):
+            mix[kind] = mix.get(kind, 0) + count
+    return dict(sorted(mix.items()))
 
 
 def cheapest(

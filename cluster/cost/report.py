@@ -21,11 +21,11 @@ def table(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> str:
         rate: Throughput of a pod.
     """
     header = (
-        f"{'prices':<10}{'nodes':<34}{'pods':>5}{'requests/min':>14}{'tokens/s':>10}{'$/hour':>10}"
+        f"{'prices':<10}{'order':<10}{'nodes':<34}{'pods':>5}{'requests/min':>14}{'tokens/s':>10}{'$/hour':>10}"
         f"{'$/month':>11}{'$/M tokens':>12}{'$/M requests':>14}"
     )
     rows = [
-        f"{one.book:<10}{mix_text(one.mix):<34}{one.pods:>5}{one.requests_per_minute:>14,.0f}"
+        f"{one.book:<10}{one.order:<10}{mix_text(one.mix):<34}{one.pods:>5}{one.requests_per_minute:>14,.0f}"
         f"{one.tokens_per_s:>10,.0f}{one.hour:>10,.3f}{one.month:>11,.2f}{one.per_million_tokens:>12.4f}"
         f"{one.per_million_requests:>14.2f}"
         for one in costs
@@ -71,6 +71,7 @@ def document(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> di
         "costs": [
             {
                 "book": one.book,
+                "order": one.order,
                 "nodes": dict(one.mix),
                 "pods": one.pods,
                 "requests_per_minute": float(one.requests_per_minute),

@@ -92,10 +92,10 @@ variable "admin_role_arns" {
 }
 
 variable "core_nodes" {
-  description = "Managed nodes for DNS, KubeRay, Karpenter and Ray's head; Karpenter starts GPU nodes."
+  description = "Managed nodes for DNS, KubeRay, Karpenter, Redis and Ray's heads, one on each node: the service's, that of its upgrade, and a training's. Karpenter starts GPU nodes."
   type = object({
     instance_type = optional(string, "m6i.xlarge")
-    count         = optional(number, 2)
+    count         = optional(number, 3)
   })
   default = {}
   validation {
@@ -193,9 +193,9 @@ variable "drift_schedule" {
 }
 
 variable "usd_per_pod_hour" {
-  description = "Price of a pod per hour for the dashboard's cost, in USD: a quarter of a g5.12xlarge's list price in cluster/cost/prices.toml."
+  description = "Price of a pod per hour for the dashboard's cost, in USD; `python -m cluster aws` sets it to the average over the environment's number of pods, by list prices and the order of its worker groups."
   type        = number
-  default     = 1.418
+  default     = 1.624
   validation {
     condition     = var.usd_per_pod_hour > 0
     error_message = "More than 0."

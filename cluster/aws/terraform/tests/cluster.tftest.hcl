@@ -16,7 +16,7 @@ variables {
   subnet_ids         = ["subnet-a", "subnet-b", "subnet-c"]
   api_cidrs          = []
   admin_role_arns    = []
-  core_nodes         = { instance_type = "m6i.xlarge", count = 2 }
+  core_nodes         = { instance_type = "m6i.xlarge", count = 3 }
   keep_logs_days     = 30
   key_arn            = "arn:aws:kms:us-east-1:123456789012:key/1"
   buckets            = { models = { name = "m", arn = "arn:aws:s3:::m" }, data = { name = "d", arn = "arn:aws:s3:::d" } }
@@ -45,7 +45,7 @@ run "cluster" {
     error_message = "Core nodes follow the version of the control plane."
   }
   assert {
-    condition     = [for group in aws_eks_node_group.core : [length(group.subnet_ids), group.scaling_config[0].desired_size]] == [[1, 1], [1, 1]]
+    condition     = [for group in aws_eks_node_group.core : [length(group.subnet_ids), group.scaling_config[0].desired_size]] == [[1, 1], [1, 1], [1, 1]]
     error_message = "Each group has one zone, so that a replaced node can attach the disk of Redis, which is zonal."
   }
   assert {

@@ -131,9 +131,14 @@ def test_an_instance_without_a_price_is_named() -> None:
 def test_the_bill_adds_up() -> None:
     lines = [Line(CLUSTER, 1, Decimal("73.00")), Line("aws_kms_key", 2, Decimal("2.00"))]
     text = bill(lines, PRICES, read_environment("prod"), read_books()["list"])
-    # Two g5.4xlarge: 2 x 1.624 x 730 = 2,371.04; four g5.12xlarge: 4 x 5.672 x 730 = 16,562.24
-    for figure in ("75.00", "2,371.04", "2,446.04", "16,562.24", "16,637.24"):
+    # Two g5.4xlarge: 2 x 1.624 x 730 = 2,371.04; sixteen: 18,968.32
+    for figure in ("75.00", "2,371.04", "2,446.04", "18,968.32", "19,043.32"):
         assert figure in text
+    assert "16 x g5.4xlarge" in text
+    large = "workers=[{name='large', instance_type='g5.12xlarge', max_pods=16}]"
+    text = bill(lines, PRICES, read_environment("prod", [large]), read_books()["list"])
+    # One g5.12xlarge for two pods: 5.672 x 730 = 4,140.56; four for sixteen: 16,562.24
+    assert "4,140.56" in text and "16,562.24" in text
     assert "Not in it" in text
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from cluster.__main__ import main
 from cluster.cost.arithmetic import Rate, cost
 from cluster.cost.measured import measured_rate
-from cluster.cost.plan import cheapest, pods_for
+from cluster.cost.plan import cheapest, configured, pods_for
 from cluster.cost.prices import read_books
 from cluster.errors import CostInputError
+from cluster.kuberay.settings import read_environment
 from cluster.nodes import INSTANCE_TYPES
 from loadtest.config import LoadTestConfig
 from loadtest.report import document
@@ -140,6 +141,34 @@ def test_a_type_without_a_price_is_named() -> None:
         cheapest(LIST, ["g5.2xlarge"], 1)
 
 
+@pytest.mark.parametrize(
+    ("changes", "pods", "options", "mix"),
+    [
+        ([], 1, {}, {"g5.4xlarge": 2}),  # min_pods of the floor
+        ([], 16, {}, {"g5.4xlarge": 16}),
+        ([], 20, {}, {"g5.12xlarge": 1, "g5.4xlarge": 18}),
+        ([], 4, {"spare_pods": 1}, {"g5.4xlarge": 5}),
+        ([], 4, {"survive_node": True}, {"g5.4xlarge": 5}),
+        (["workers.2.priority=15"], 7, {}, {"g5.12xlarge": 2, "g5.4xlarge": 2}),
+        # 4 pods that remain when a node with four is lost
+        (["workers.2.priority=15"], 4, {"survive_node": True}, {"g5.12xlarge": 2, "g5.4xlarge": 2}),
+    ],
+)
+def test_the_nodes_that_an_environment_starts(
+    changes: list[str], pods: int, options: dict[str, bool], mix: dict[str, int]
+) -> None:
+    assert configured(read_environment("prod", changes), LIST, pods, **options) == mix
+
+
+def test_more_pods_than_the_groups_have_are_refused() -> None:
+    with pytest.raises(
+        CostInputError, match="35 pods are needed, and the groups of the environment have at most 34"
+    ):
+        configured(read_environment("prod"), LIST, 35)
+    with pytest.raises(CostInputError, match="no GPU nodes"):
+        configured(read_environment("dev"), LIST, 1)
+
+
 def report(tmp_path: Path, latency_ms: float) -> Path:
     """Write the load test's own report of two pods that received 600 requests per minute each."""
     seen = Observations(
@@ -212,10 +241,14 @@ def test_a_price_book_that_is_wrong_says_where(tmp_path: Path, text: str, says: 
 def test_the_verb_prints_writes_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--json", str(tmp_path / "cost.json"), "--plot", str(tmp_path / "cost.png")]
     assert main(["cost", "--wanted", "5000", "--book", "list", *files]) == 0
-    assert "2 x g5.12xlarge + 3 x g5.4xlarge" in capsys.readouterr().out
-    (one,) = json.loads((tmp_path / "cost.json").read_text())["costs"]
-    # 11 pods: 2 * 4,140.56 + 3 * 1,185.52
-    assert one["nodes"] == {"g5.12xlarge": 2, "g5.4xlarge": 3} and one["usd_per_month"] == 11837.68
+    printed = capsys.readouterr().out
+    assert "11 x g5.4xlarge" in printed and "2 x g5.12xlarge + 3 x g5.4xlarge" in printed
+    prod, cheap = json.loads((tmp_path / "cost.json").read_text())["costs"]
+    # 11 pods: 11 * 1,185.52, and 2 * 4,140.56 + 3 * 1,185.52
+    assert (prod["order"], prod["nodes"]) == ("prod", {"g5.4xlarge": 11})
+    assert prod["usd_per_month"] == 13040.72
+    assert (cheap["order"], cheap["nodes"]) == ("cheapest", {"g5.12xlarge": 2, "g5.4xlarge": 3})
+    assert cheap["usd_per_month"] == 11837.68
     assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
 
 

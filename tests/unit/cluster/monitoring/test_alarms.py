@@ -196,10 +196,24 @@ def test_the_alarms_rate_is_the_environments(catalog: Catalog) -> None:
     assert catalog.alarms["rate"].threshold is None, "Terraform's variable"
     for changes, per_minute in (([], 660), (["serve.scaling.requests_per_minute=900"], 990)):
         environment = read_environment("prod", changes)
-        assert variables_of(environment) == [f"pod_max_requests_per_minute={per_minute}"]
+        assert f"pod_max_requests_per_minute={per_minute}" in variables_of(environment)
+    assert variables_of(read_environment("dev")) == ["pod_max_requests_per_minute=660"]
     variables = (ROOT / "cluster" / "aws" / "terraform" / "variables.tf").read_text()
     default = f"{read_environment('prod').serve.scaling.max_requests_per_minute:g}"
     assert (
         f"default     = {default}\n"
         in variables.partition('"pod_max_requests_per_minute"')[2].partition("}")[0]
     )
+
+
+def test_the_dashboards_price_follows_the_order_of_the_groups() -> None:
+    def price(*changes: str) -> str:
+        [variable] = [one for one in variables_of(read_environment("prod", changes)) if "usd" in one]
+        return variable.partition("=")[2]
+
+    assert price() == "1.624", "a g5.4xlarge for each pod, by list prices"
+    large = "workers=[{name='large', instance_type='g5.12xlarge', max_pods=16}]"
+    # Four pods on one node for 5.672.
+    assert price(large, "serve.min_pods=4", "serve.max_pods=4") == "1.418"
+    # Two pods on it for 2.836 each, three for 1.8907, four for 1.418: 2.0482 on average
+    assert price(large, "serve.max_pods=4") == "2.0482"

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from cluster.autoscaling.config import PolicyConfig
 from cluster.aws.functions.runtime import NAMESPACE
+from cluster.cost.plan import pod_hour
 from cluster.cost.prices import read_books
 from cluster.kuberay.settings import read_environment
 from cluster.monitoring.agent import agent_documents
 from cluster.monitoring.catalog import CATALOG, SERVICE, Catalog, read_catalog
-from cluster.nodes import INSTANCE_TYPES
 from loadtest.slo import SLO
 from tests.conftest import ROOT
 
@@ -86,8 +86,7 @@ def test_the_thresholds_are_the_promises(catalog: Catalog) -> None:
 
 
 def test_the_dashboards_price_is_the_price_books() -> None:
-    book = read_books()["list"]
-    price = book.hour("g5.12xlarge") / INSTANCE_TYPES["g5.12xlarge"].gpus
+    price = pod_hour(read_environment("prod"), read_books()["list"])
     variables = (ROOT / "cluster" / "aws" / "terraform" / "variables.tf").read_text()
     assert f"default     = {price.normalize()}\n" in variables
 
