@@ -29,7 +29,7 @@ def bill(lines: Sequence[Line], prices: Prices, environment: Environment, book: 
         *rows,
         f"  {'what Terraform makes':<50}{standing:>12,.2f}",
     ]
-    if environment.instance_types:
+    if environment.serving_types:
         for least, pods in (("fewest", environment.serve.min_pods), ("most", environment.serve.max_pods)):
             mix = configured(environment, book, pods)
             nodes = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))

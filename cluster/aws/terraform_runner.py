@@ -98,7 +98,7 @@ class TerraformRunner:
 def variables_of(environment: Environment) -> list[str]:
     """Return Terraform's variables that follow from an environment's settings, as `name=value`."""
     variables = [f"pod_max_requests_per_minute={environment.serve.scaling.max_requests_per_minute:g}"]
-    if environment.instance_types:
+    if environment.serving_types:
         price = pod_hour(environment, read_books()["list"])
         variables.append(f"usd_per_pod_hour={price.quantize(_PRICE_STEP).normalize():f}")
     return variables

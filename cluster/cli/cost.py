@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace) -> int:
         raise CostInputError(f"--book {args.book}: expected one of {', '.join(every)}")
     books = {name: book for name, book in every.items() if args.book in (None, name)}
     environment = None if args.types or args.wanted is None else selected_environment(args)
-    types = args.types or (environment.instance_types if environment else _TYPES)
+    types = args.types or (environment.serving_types if environment else _TYPES)
     costs = []
     for name, book in books.items():
         priced = [kind for kind in types if kind in book.types]

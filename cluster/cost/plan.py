@@ -49,7 +49,7 @@ def configured(
     Raises:
         CostInputError: The environment has no GPU groups or too few pods, or a type has no price.
     """
-    if not environment.instance_types:
+    if not environment.serving_types:
         raise CostInputError(f"the environment {environment.name!r} has no GPU nodes; set types with --types")
     needed = pods + spare_pods
     total = needed
@@ -76,11 +76,11 @@ def pod_hour(environment: Environment, book: Book) -> Decimal:
         CostInputError: As for `configured`.
     """
     numbers = range(environment.serve.min_pods, environment.serve.max_pods + 1)
-    hours = [
-        sum(book.hour(kind) * count for kind, count in configured(environment, book, pods).items()) / pods
-        for pods in numbers
-    ]
-    return sum(hours, Decimal(0)) / len(hours)
+    prices = Decimal(0)
+    for pods in numbers:
+        mix = configured(environment, book, pods)
+        prices += sum((book.hour(kind) * count for kind, count in mix.items()), Decimal(0)) / pods
+    return prices / len(numbers)
 
 
 def group_pods(environment: Environment, pods: int) -> Mapping[str, int] | None:

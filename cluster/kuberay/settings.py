@@ -389,6 +389,11 @@ class Environment(_SettingsModel):
         return tuple(sorted({kind for group in self._groups for kind in group.instance_types}))
 
     @property
+    def serving_types(self) -> tuple[str, ...]:
+        """GPU instance types of the worker groups; none without GPUs."""
+        return tuple(sorted({kind for group in self.workers for kind in group.instance_types}))
+
+    @property
     def capacity(self) -> tuple[Capacity, ...]:
         """Capacity types of all groups, including the training's."""
         return tuple(sorted({kind for group in self._groups for kind in self.capacity_of(group)}))

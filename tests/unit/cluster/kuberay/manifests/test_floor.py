@@ -49,9 +49,8 @@ def remaining(environment: Environment, oldest_first: list[str], replicas: int) 
     """
     labels = {group["groupName"]: group.get("labels", {}) for group in groups(environment)}
     pods = {f"pod-{number}": group for number, group in enumerate(oldest_first)}
-    scheduler = DeploymentScheduler(
-        Nodes({pod: labels[group] for pod, group in pods.items()}), "head", lambda *_: None
-    )
+    nodes: Any = Nodes({pod: labels[group] for pod, group in pods.items()})
+    scheduler = DeploymentScheduler(nodes, "head", lambda *_: None)
     [application] = serve_config(environment)["applications"]
     options = application["deployments"][0].get("ray_actor_options")
     scheduler.on_deployment_created(CLASSIFIER, SpreadDeploymentSchedulingPolicy())

@@ -47,7 +47,7 @@ class Ray:
     """Ray's autoscaler for an environment: its configuration of the manifest, and its scheduler."""
 
     def __init__(self, environment: Environment) -> None:
-        producer = AutoscalingConfigProducer("sentiment", environment.namespace)
+        producer: Any = AutoscalingConfigProducer("sentiment", environment.namespace)
         producer.kubernetes_api_client = Cluster(environment)
         self._config = AutoscalingConfig(producer())
         [application] = serve_config(environment)["applications"]
@@ -66,7 +66,8 @@ class Ray:
             cloud_resource_availabilities=self.availability.get_resource_availabilities(),
             recoverable_resource_availabilities=(self.availability.get_recoverable_resource_availabilities()),
         )
-        reply = ResourceDemandScheduler(AutoscalerEventLogger(Silent())).schedule(request)
+        silent: Any = Silent()
+        reply = ResourceDemandScheduler(AutoscalerEventLogger(silent)).schedule(request)
         assert not reply.infeasible_resource_requests
         return {launch.instance_type: launch.count for launch in reply.to_launch}
 
