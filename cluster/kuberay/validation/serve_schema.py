@@ -55,6 +55,9 @@ def _application(application: dict[str, Any], place: Place) -> Iterator[Problem]
         if isinstance(scaling, dict):
             yield from _by_model(AutoscalingConfig, scaling, (*here, "autoscaling_config"))
             yield from _policy(scaling.get("policy"), (*here, "autoscaling_config", "policy"))
+        options = deployment.get("ray_actor_options")
+        if isinstance(options, dict):
+            yield from _fallbacks(options.get("fallback_strategy"), (*here, "ray_actor_options"))
         if not ours:
             continue
         if deployment.get("name") != DEPLOYMENT:
@@ -64,6 +67,15 @@ def _application(application: dict[str, Any], place: Place) -> Iterator[Problem]
             )
         if "user_config" in deployment:
             yield from _by_model(UserConfig, deployment["user_config"], (*here, "user_config"))
+
+
+def _fallbacks(strategies: Any, place: Place) -> Iterator[Problem]:
+    """Yield selectors of a fallback_strategy that Ray would reject only when it starts a replica."""
+    for number, strategy in enumerate(strategies if isinstance(strategies, list) else []):
+        selector = strategy.get("label_selector") if isinstance(strategy, dict) else None
+        if not isinstance(selector, dict) or not all(isinstance(value, str) for value in selector.values()):
+            here = (*place, "fallback_strategy", number, "label_selector")
+            yield here, f"expected a mapping of labels to texts, got {selector!r}"
 
 
 def _policy(policy: Any, place: Place) -> Iterator[Problem]:

@@ -186,7 +186,14 @@ CLUSTER = "spec.rayClusterConfig"
     ],
 )
 def test_the_operators_own_rules(checker: Checker, way: str, value: object, where: str) -> None:
-    assert places(checker.check([put(service(*INCREMENTAL), way, value)])) == [where]
+    groups = "workers=[{name='gpu', instance_type='g5.4xlarge', max_pods=16}]"
+    assert places(checker.check([put(service(*INCREMENTAL, groups), way, value)])) == [where]
+
+
+def test_a_priority_needs_autoscaling(checker: Checker) -> None:
+    broken = put(service(), f"{CLUSTER}.enableInTreeAutoscaling", False)
+    where = [f"{CLUSTER}.workerGroupSpecs[{number}].priority" for number in (0, 1)]
+    assert places(checker.check([broken])) == where
 
 
 def test_redis_of_the_head_is_set_in_one_place(checker: Checker) -> None:
