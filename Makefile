@@ -23,9 +23,9 @@ MERMAID := 11.17.2
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
 
-.PHONY: serve help test test-fast operator-test operator-test-long lint format loadtest canary demo bench chaos lock \
-	release clean environment new-environment unsupported-python kubeconfig images upgrade train retrain \
-	rollout-start rollout-promote rollout-abort drift docs
+.PHONY: serve help test test-fast operator-test operator-test-long lint format loadtest canary demo bench \
+	bench-peers chaos lock release clean environment new-environment unsupported-python kubeconfig images upgrade \
+	train retrain rollout-start rollout-promote rollout-abort drift docs
 
 serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 	@$(BIN)/python -m serve_app --host $(call quote,$(HOST)) --port $(call quote,$(PORT)) \
@@ -96,6 +96,9 @@ demo: .venv/all.stamp  ## the closed loop: drift noticed, retrained, promoted; D
 
 bench: .venv/all.stamp  ## batching, padding and ingress against their peers, as ratios in one run
 	$(BIN)/python -m benchmarks $(call options,$(BENCH_ARGS))
+
+bench-peers: .venv/all.stamp  ## this service and other ways to serve its model, in interleaved rounds (docs/benchmarks)
+	$(BIN)/python -m benchmarks.peers $(call options,$(BENCH_ARGS))
 
 chaos: .venv/all.stamp  ## faults injected into the running service, judged by the bounds of docs/reliability.md
 	$(BIN)/python -m benchmarks.chaos $(call options,$(CHAOS_ARGS))

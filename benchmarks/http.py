@@ -62,6 +62,10 @@ class Connection:
         header = f"x-request-priority: {priority}\r\n" if priority else ""
         return await self._ask(_request(self._host, json.dumps({"inputs": list(texts)}).encode(), header))
 
+    async def post(self, path: str, body: bytes) -> HttpResponse:
+        """Send a JSON body to a path with POST."""
+        return await self._ask(_request(self._host, body, path=path))
+
     async def get(self, path: str) -> HttpResponse:
         """Send a GET request for a path."""
         return await self._ask(f"GET {path} HTTP/1.1\r\nhost: {self._host}\r\n\r\n".encode())
@@ -116,6 +120,6 @@ def _question(host: str, text: str) -> bytes:
     return _request(host, json.dumps({"inputs": text}).encode())
 
 
-def _request(host: str, body: bytes, header: str = "") -> bytes:
-    head = f"POST /v1/classify HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{header}"
+def _request(host: str, body: bytes, header: str = "", path: str = "/v1/classify") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{header}"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,8 +44,23 @@ class LoadResult:
         return float(np.quantile(self.latencies_s, q))
 
 
-async def closed_loop(url: str, texts: Sequence[str], *, connections: int, seconds: float) -> LoadResult:
-    """Send texts for `seconds` plus RAMP_S on `connections` connections, one text per request, in turn."""
+async def closed_loop(
+    url: str,
+    texts: Sequence[str],
+    *,
+    connections: int,
+    seconds: float,
+    ask: Callable[[Connection, str], Awaitable[HttpResponse]] = Connection.classify,
+) -> LoadResult:
+    """Send texts for `seconds` plus RAMP_S on `connections` connections, one text per request, in turn.
+
+    Args:
+        url: URL of the service.
+        texts: Texts, which are sent again from the first when all were sent.
+        connections: Number of connections.
+        seconds: Duration.
+        ask: Sends one text.
+    """
     outcome = LoadResult(steady_s=seconds - RAMP_S)
     turn = itertools.cycle(texts)
     began = time.perf_counter()
@@ -53,7 +68,7 @@ async def closed_loop(url: str, texts: Sequence[str], *, connections: int, secon
     async def ask_on() -> None:
         async with Connection(url) as connection:
             while (sent := time.perf_counter()) < began + seconds:
-                answer = await connection.classify(next(turn))
+                answer = await ask(connection, next(turn))
                 outcome.statuses[answer.status] += 1
                 if answer.status == 200:
                     answered = time.perf_counter()

@@ -11,6 +11,36 @@ SHARES = {"sst2_dev": 0.35, "tweets_sentiment": 0.45, "clothing_reviews": 0.15, 
 """Mixture that a service may receive: sentences, tweets, and some reviews; about 35 tokens on average."""
 
 
+KINDS = ("short", "mixed", "long")
+_SHORT_WORDS, _LONG_WORDS = 4, 150
+
+
+def of_kind(kind: str, count: int, data: Path | None) -> tuple[list[str], str]:
+    """Return texts of a kind, and their source.
+
+    Args:
+        kind: "mixed"; "short" for the first words of mixed texts; "long" for mixed texts joined until they
+            have a certain number of words.
+        count: Number of texts.
+        data: See `mixed`.
+    """
+    texts, source = mixed(count, data)
+    if kind == "short":
+        return [" ".join(text.split()[:_SHORT_WORDS]) for text in texts], source
+    if kind == "long":
+        return [_joined(texts, start) for start in range(count)], source
+    return texts, source
+
+
+def _joined(texts: list[str], start: int) -> str:
+    """Return the text at `start` and its successors up to the words of a long text."""
+    words: list[str] = []
+    while len(words) < _LONG_WORDS:
+        words += texts[start % len(texts)].split()
+        start += 1
+    return " ".join(words[:_LONG_WORDS])
+
+
 def mixed(count: int, data: Path | None, *, seed: int = 0) -> tuple[list[str], str]:
     """Return texts in random order, and their source.
 
