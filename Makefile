@@ -35,18 +35,15 @@ serve: .venv/serve.stamp  ## a model over HTTP on this machine, until Ctrl-C
 help:  ## this list
 	@sed -n -E 's/^([a-z][a-z/-]*):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 22
 
-# Tests that serve measure times and run one after another. The others run side by side, those that take minutes first;
-# many of them wait for other processes, so there is one worker more than CPUs.
-SIDE_BY_SIDE = -n $(shell $(call quote,$(PYTHON)) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist loadfile
-
+# Tests that serve measure times and run one after another. The others run side by side, those that take minutes first.
 test: lint  ## every check of the project; with PYTEST_ARGS, those that they name
 	$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(call options,$(PYTEST_ARGS)), \
-		$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not serve" \
+		$(BIN)/python -m pytest -n auto --dist loadfile -m "not serve" \
 			tests/integration tests/e2e tests/zoo tests/contract tests/unit && \
 		$(BIN)/python -m pytest -m serve tests/integration tests/e2e)
 
 test-fast: .venv/all.stamp  ## the unit and contract tests, which start no cluster
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(call options,$(PYTEST_ARGS))
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/contract $(call options,$(PYTEST_ARGS))
 
 operator-test: .venv/all.stamp  ## apply, train, upgrades and faults with the real KubeRay operator; KUBECONFIG: on that cluster
 	$(BIN)/python -m tests.operator.harness -m "not long" $(call options,$(PYTEST_ARGS))

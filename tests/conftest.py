@@ -26,6 +26,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("untimed")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Use one worker more than CPUs, at most 8: many tests wait for other processes."""
+    return min(8, (os.cpu_count() or 1) + 1)
+
+
 @dataclass(frozen=True)
 class Service:
     """Service under test: the built-in model behind HAProxy, as `make serve` starts it, with capture."""

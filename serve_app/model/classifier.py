@@ -20,7 +20,7 @@ from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_
 from serve_app.model.head import Head, heads
 from serve_app.model.hf_folder import refuse_regression
 from serve_app.model.packed import PackedModel, first_position, pack
-from serve_app.model.padding import places
+from serve_app.model.padding import LENGTHS, Padding, places
 from serve_app.model.precision import convert_if_equal, fastest_dtype
 from serve_app.model.recorded import RecordedSettings, write_recording
 from serve_app.model.resolver import Bundle
@@ -84,28 +84,56 @@ class Classifier(Scorer):
         self._tokenizer.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
         _refuse_unembedded(tokenizer, model, bundle.uri)
 
-        where = torch.device(device)
+        self._check = self._check_texts()
         model = model.eval()
-        if dtype == "auto":
-            references = [item.ids for item in self.preprocess(self._known_sentences())]
-            auto_dtype = auto_dtype or fastest_dtype(where)
-            model = convert_if_equal(model, auto_dtype, where, references, self._scores, bundle.uri)
-        else:
-            model = model.to(device=where, dtype=getattr(torch, dtype))
-        self._model = model
+        where = torch.device(device)
+        auto_dtype = auto_dtype or fastest_dtype(where)
+        target = auto_dtype if dtype == "auto" else getattr(torch, dtype)
+        is_final = target == torch.float32 and where.type == "cpu"
+        padding, packed_model = self._accept(model, tokenizer, bundle.uri, packed=packed, graph=is_final)
+        if not is_final:
+            # In half precision rounding hides small effects of padding and packing, so both checks count.
+            if packed_model is not None:
+                packed_model.undo()
+            if dtype == "auto":
+                references = [item.ids for item in self.preprocess(self._known_sentences())]
+                model = convert_if_equal(model, target, where, references, self._scores, bundle.uri)
+            else:
+                model = model.to(device=where, dtype=target)
+            first = padding
+            padding, packed_model = self._accept(
+                model, tokenizer, bundle.uri, packed=packed_model is not None, graph=True
+            )
+            padding = max(first, padding, key=lambda one: LENGTHS.index(one.lengths))
+        self._model, self._packed, self.padding = model, packed_model, padding
         self.device = str(model.device)
         self.dtype = str(model.dtype).removeprefix("torch.")
-
-        self._check = self._check_texts()
-        rows = [item.ids for item in self._check]
-        plain = plain_logits(self._model, rows, bundle.uri)
         self._check = self._check[:_SHORT_CHECKS]
-        rows, plain = rows[:_SHORT_CHECKS], plain[:_SHORT_CHECKS]
-        self.padding = choose_padding(self._model, tokenizer, rows, plain, bundle.uri)
-        self._packed: PackedModel | None = pack(model) if packed else None
-        if self._packed is not None and not alike(self._packed.logits(rows), plain):
-            self._packed.undo()
-            self._packed = None
+
+    def _accept(
+        self, model: PreTrainedModel, tokenizer: Any, uri: str, *, packed: bool, graph: bool
+    ) -> tuple[Padding, PackedModel | None]:
+        """Return the padding, and the packed model if it is possible, with which the logits are the same.
+
+        Args:
+            model: Model in evaluation mode.
+            tokenizer: Tokenizer of the model.
+            uri: Name of the model in error messages.
+            packed: Whether to pack the model if possible.
+            graph: Whether to record the packed forward pass on a CPU.
+
+        Raises:
+            InvalidBundleError: The model does not pass the acceptance check.
+        """
+        rows = [item.ids for item in self._check]
+        plain = plain_logits(model, rows, uri)[:_SHORT_CHECKS]
+        rows = rows[:_SHORT_CHECKS]
+        padding = choose_padding(model, tokenizer, rows, plain, uri)
+        packed_model = pack(model, graph=graph) if packed else None
+        if packed_model is not None and not alike(packed_model.logits(rows), plain):
+            packed_model.undo()
+            packed_model = None
+        return padding, packed_model
 
     @property
     def packed(self) -> bool:

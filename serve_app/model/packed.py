@@ -126,11 +126,12 @@ class PackedModel:
 
 
 @torch.inference_mode()
-def pack(model: PreTrainedModel) -> PackedModel | None:
+def pack(model: PreTrainedModel, *, graph: bool = True) -> PackedModel | None:
     """Add the packed forward pass to a model, or return None if that would change its logits.
 
     Args:
-        model: Model in eval mode, on the device and in the dtype in which it will serve.
+        model: Model in eval mode.
+        graph: Whether to record the forward pass on a CPU.
 
     Returns:
         The packed model (the plain model is changed in place), or None with an unchanged plain model: the
@@ -160,7 +161,7 @@ def pack(model: PreTrainedModel) -> PackedModel | None:
     if not answers_alike():
         packed.undo()
         return None
-    if model.device.type == "cpu":
+    if graph and model.device.type == "cpu":
         with suppress(*_REFUSALS):
             packed.record(batches[0])
         if not answers_alike():

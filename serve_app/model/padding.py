@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,11 @@ from torch import Tensor
 _MAX_PADDING_FRACTION = 0.15
 """Maximum fraction of padding in a batch of similar lengths. On a CPU, smaller batches cost less than
 padding: see the padded rows of `make bench`."""
+
+
+Lengths = Literal["similar", "equal", "alone"]
+LENGTHS: tuple[Lengths, ...] = get_args(Lengths)
+"""Values of `Padding.lengths`, the least strict first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Padding:
     """Id of the pad token."""
     left: bool = False
     """Whether texts are padded on the left."""
-    lengths: Literal["similar", "equal", "alone"] = "similar"
+    lengths: Lengths = "similar"
     """Texts that may share a tensor: of similar length, of equal length, or none."""
 
     def tensors(self, rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ def test_an_adapter_is_imported_with_its_base(
     capsys.readouterr()
     assert main(["show", "mine/1", "--json", *registry]) == 0
     uri = json.loads(capsys.readouterr().out)["uri"]
-    classifier = Classifier(resolver.fetch(uri, cache_dir=tmp_path / "cache"), device="cpu")
+    classifier = Classifier(resolver.fetch(uri, cache_dir=tmp_path / "cache"), device="cpu", dtype="float32")
     assert classifier.labels == ("BAD", "GOOD")
     logits = classifier.logits([EncodedText(ids, truncated=False) for ids in IDS])
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)

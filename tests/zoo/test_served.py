@@ -12,15 +12,21 @@ from transformers import AddedToken, AutoTokenizer, pipeline
 
 from serve_app.model import resolver
 from serve_app.model.classifier import Classifier
+from serve_app.model.padding import LENGTHS
 from tests.zoo.architectures import ARCHITECTURES, NO_PAD, WORDS, save
 
 SAME = 1e-5
+ROUNDING = 0.1
+"""Maximum difference of a score in bfloat16, whose mantissa has 8 bits."""
+NO_BFLOAT16 = {"fnet"}
+"""Architectures with an operation that torch has in float32 only; "auto" serves them in float32."""
 SCORES_DIFFER = 1e-4
 """Minimum difference between the scores of different texts, large enough to detect swapped texts."""
 
 
-def load(folder: Path, tmp_path: Path, **options: bool) -> Classifier:
-    return Classifier(resolver.fetch(str(folder), cache_dir=tmp_path / "cache"), device="cpu", **options)
+def load(folder: Path, tmp_path: Path, *, dtype: str = "float32", packed: bool = True) -> Classifier:
+    bundle = resolver.fetch(str(folder), cache_dir=tmp_path / "cache")
+    return Classifier(bundle, device="cpu", dtype=dtype, packed=packed)
 
 
 def texts() -> list[str]:
@@ -53,9 +59,28 @@ def test_scores_are_the_pipelines(architecture: str, tmp_path: Path) -> None:
         assert alone[index] == pytest.approx(row, abs=SAME), f"text {index} alone"
 
 
-@pytest.mark.parametrize("architecture", ["mobilebert", "fnet", "convbert", "nystromformer"])
-def test_a_model_that_padding_changes_runs_texts_of_equal_lengths(architecture: str, tmp_path: Path) -> None:
-    classifier = load(save(tmp_path / architecture, architecture), tmp_path)
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - NO_BFLOAT16))
+def test_scores_in_bfloat16_are_those_in_float32_except_for_rounding(
+    architecture: str, tmp_path: Path
+) -> None:
+    folder = save(tmp_path / architecture, architecture)
+    exact, half = (load(folder, tmp_path, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    # Rounding hides the effects of padding and packing, so what float32 shows is valid for both.
+    assert exact.packed or not half.packed
+    assert LENGTHS.index(half.padding.lengths) >= LENGTHS.index(exact.padding.lengths)
+    for row, expected in zip(scores(half, texts()), scores(exact, texts()), strict=True):
+        assert row == pytest.approx(expected, abs=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [(name, "float32") for name in ("mobilebert", "fnet", "convbert", "nystromformer")]
+    + [(name, "bfloat16") for name in ("mobilebert", "convbert", "nystromformer")],
+)
+def test_a_model_that_padding_changes_runs_texts_of_equal_lengths(
+    architecture: str, dtype: str, tmp_path: Path
+) -> None:
+    classifier = load(save(tmp_path / architecture, architecture), tmp_path, dtype=dtype)
     assert classifier.padding.lengths == "equal"
     assert classifier.padding.groups([3, 5, 3, 4]) == [[0, 2], [3], [1]]
 
@@ -136,3 +161,10 @@ def change_json(path: Path, **changes: object) -> None:
     content = json.loads(path.read_text(encoding="utf-8")) | changes
     kept = {key: value for key, value in content.items() if value is not None}
     path.write_text(json.dumps(kept), encoding="utf-8")
+
+
+@pytest.mark.parametrize("architecture", sorted(NO_BFLOAT16))
+def test_a_model_without_bfloat16_is_served_in_float32(architecture: str, tmp_path: Path) -> None:
+    bundle = resolver.fetch(str(save(tmp_path / architecture, architecture)), cache_dir=tmp_path / "cache")
+    classifier = Classifier(bundle, device="cpu", dtype="auto", auto_dtype=torch.bfloat16)
+    assert classifier.dtype == "float32" and classifier.padding.lengths == "equal"

@@ -112,7 +112,7 @@ def test_five_steps_end_in_a_bundle_that_serves(
     assert trainer.fit().return_value is None
 
     bundle = write_result(run, base, prepared, kept, tmp_path, location="", workers=1, wall_s=1.0)
-    classifier = Classifier(fetch(str(bundle), cache_dir=tmp_path / "cache"), device="cpu")
+    classifier = Classifier(fetch(str(bundle), cache_dir=tmp_path / "cache"), device="cpu", dtype="float32")
     texts = ["the room was good", "bad", "we had a good day and a late night"]
     scores = classifier.forward(classifier.preprocess(texts))
     profile, embeddings = read_profile(bundle)
