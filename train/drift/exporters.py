@@ -30,14 +30,16 @@ class Metric:
         return f"sentiment_{self.name}"
 
 
-VERDICT = Metric("drift_verdict", "None", "0 ok, 1 drift, 2 retrain.")
-WINDOW_ROWS = Metric("drift_window_rows", "Count", "Answers that were judged.")
-CHECK = Metric("drift_check_level", "None", "Of a check: 0 ok, 1 drift, 2 retrain.")
-EFFECT = Metric("drift_check_effect", "None", "Of a check: how much has changed.")
-SEGMENTS = Metric("drift_segments_turned", "Count", "Segments that turned.")
-ACCURACY = Metric("drift_accuracy_fraction", "None", "By the audit sample, where it has labels.")
-ESTIMATED = Metric("drift_estimated_accuracy_fraction", "None", "By the mean score, without feedback.")
-CHECKED = Metric("drift_checked_timestamp_seconds", "Seconds", "When the check was made, Unix time.")
+VERDICT = Metric("drift_verdict", "None", "Verdict of the drift check: 0 ok, 1 drift, 2 retrain.")
+WINDOW_ROWS = Metric("drift_window_rows", "Count", "Number of distinct texts in the window.")
+CHECK = Metric("drift_check_level", "None", "Level of each check: 0 ok, 1 drift, 2 retrain.")
+EFFECT = Metric("drift_check_effect", "None", "Effect size of each check.")
+SEGMENTS = Metric("drift_segments_turned", "Count", "Number of segments that drifted.")
+ACCURACY = Metric("drift_accuracy_fraction", "None", "Accuracy on the audit sample.")
+ESTIMATED = Metric(
+    "drift_estimated_accuracy_fraction", "None", "Accuracy estimated from the mean score, without labels."
+)
+CHECKED = Metric("drift_checked_timestamp_seconds", "Seconds", "Unix time of the drift check, in seconds.")
 METRICS = (VERDICT, WINDOW_ROWS, CHECK, EFFECT, SEGMENTS, ACCURACY, ESTIMATED, CHECKED)
 
 

@@ -23,13 +23,15 @@ class _Frozen(BaseModel):
 class ModelCard(_Frozen):
     """Description of an evaluated model."""
 
-    address: str = Field(description="As the user named it.")
+    address: str = Field(description="URI or reference as given by the user.")
     uri: str
     name: str
     version: str
-    digest: str | None = Field(default=None, description="The bundle's identity; a service does not say.")
-    labels: tuple[str, ...] = Field(description="In the model's own order.")
-    temperature: float | None = Field(default=None, description="Applied to every score here.")
+    digest: str | None = Field(default=None, description="Digest of the bundle; null for a running service.")
+    labels: tuple[str, ...] = Field(description="Labels in the order of the logits.")
+    temperature: float | None = Field(
+        default=None, description="Calibration temperature of all scores in this document."
+    )
     max_length: int
     device: str
     dtype: str
@@ -40,8 +42,12 @@ class ModelOnSet(_Frozen):
 
     figures: Figures
     calibration: Calibration
-    accuracy: Interval | None = Field(default=None, description="Of `figures.accuracy`; none in older files.")
-    balanced_accuracy: Interval | None = Field(default=None, description="Of `figures.balanced_accuracy`.")
+    accuracy: Interval | None = Field(
+        default=None, description="Interval of `figures.accuracy`; null in older files."
+    )
+    balanced_accuracy: Interval | None = Field(
+        default=None, description="Interval of `figures.balanced_accuracy`."
+    )
 
 
 class Difference(_Frozen):
@@ -49,9 +55,9 @@ class Difference(_Frozen):
 
     accuracy: Interval
     balanced_accuracy: Interval
-    mcnemar_p: float = Field(description="Exact, two-sided: are both right equally often?")
+    mcnemar_p: float = Field(description="p-value of the exact two-sided McNemar test of equal accuracy.")
     paired: dict[str, tuple[int, int, int, int]] = Field(
-        description="By true class, texts that both answer right, only the candidate, only against, neither."
+        description="Number of texts by true class: both correct, only the candidate, only against, neither."
     )
 
 
@@ -132,7 +138,7 @@ class SpeedResult(_Frozen):
     candidate: Speed
     against: Speed | None
     ratio: float | None = Field(
-        description="Median over the batches of time of against / time of candidate: above 1 is faster."
+        description="Median over the batches of (time of against / time of candidate); above 1: faster."
     )
 
 
@@ -141,7 +147,7 @@ class Failures(_Frozen):
 
     failed: int
     rate: float
-    examples: tuple[str, ...] = Field(description="The first failing cases, with what was answered.")
+    examples: tuple[str, ...] = Field(description="First failing cases, with the predictions.")
 
 
 class BehaviourTestResult(_Frozen):
@@ -167,13 +173,13 @@ class Evaluation(_Frozen):
 
     format: Literal[1, 2] = 2
     """Format 2 adds the intervals of each model's accuracies."""
-    created_at: str = Field(description="UTC, ISO 8601.")
+    created_at: str = Field(description="Time of the evaluation: UTC, ISO 8601.")
     candidate: ModelCard
     against: ModelCard | None
     labels: tuple[str, ...]
     seed: int
     resamples: int
-    confidence: Annotated[float, Field(gt=0, lt=1, description="Of every interval.")]
+    confidence: Annotated[float, Field(gt=0, lt=1, description="Confidence level of every interval.")]
     average: Average
     sets: tuple[SetResult, ...] = Field(min_length=1)
     slices: tuple[SliceResult, ...]
