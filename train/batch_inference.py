@@ -1,7 +1,6 @@
 """Operation `score`: a model's scores of a data set, or of all sets of a run, offline, through Ray Data."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from serve_app.cpu_limits import usable_cpus
 from serve_app.model.classifier import Classifier
 from serve_app.model.resolver import fetch
 from train.datasets.columns import column_names, read_columns
@@ -143,7 +143,7 @@ def _score(
     import ray
     import ray.data
 
-    start_ray(os.cpu_count() or 1)
+    start_ray(usable_cpus())
     quiet_data()
     threads = max(1, int(ray.cluster_resources()["CPU"]) // workers)
     # Reading and writing wait for files, so the cores are left to the models.

@@ -1,11 +1,11 @@
 """Operation `fit`: a training run on Ray Train, from settings and labelled texts to a bundle with metrics."""
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from serve_app.cpu_limits import usable_cpus
 from train.base_model import find_base
 from train.datasets.files import is_remote, open_filesystem
 from train.errors import FitError, SettingsFileError
@@ -36,7 +36,7 @@ class Resources:
     @property
     def threads(self) -> int:
         """Return the number of threads of each worker."""
-        return self.cpus or max(1, (os.cpu_count() or 1) // self.workers)
+        return self.cpus or max(1, usable_cpus() // self.workers)
 
 
 def fit(
