@@ -44,8 +44,10 @@ def _holds(conditions: Mapping[str, Mapping[str, Any]], context: Context) -> boo
 
 
 def _matches(operator: str, found: Sequence[str], wanted: Sequence[str]) -> bool:
+    if operator.endswith("IfExists") and not found:
+        return True
     every = operator.startswith("ForAllValues:")
-    match operator.removeprefix("ForAllValues:"):
+    match operator.removeprefix("ForAllValues:").removesuffix("IfExists"):
         case "StringEquals" | "Bool":
             fits = [value in wanted for value in found]
         case "StringLike" | "ArnLike" | "ArnEquals":

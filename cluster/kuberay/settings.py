@@ -154,9 +154,16 @@ class NodeSettings(_SettingsModel):
             "replaced by one of the group with the next priority; not used with one group.",
         ),
     ] = 900
-    disk_gib: Annotated[int, Field(ge=50, description="Disk for images; the CUDA image has several GiB.")] = (
-        200
-    )
+    instance_store: Annotated[
+        bool,
+        Field(
+            description="Whether images, logs and emptyDir volumes are on the NVMe disks of the instance. "
+            "Every supported GPU type has such disks; Bottlerocket needs 1.22 or later."
+        ),
+    ] = True
+    disk_gib: Annotated[
+        int, Field(ge=50, description="EBS disk; without instance_store for images, of several GiB each.")
+    ] = 50
 
 
 class RedisSettings(_SettingsModel):
@@ -223,6 +230,16 @@ class NetworkSettings(_SettingsModel):
     ] = ()
     monitoring: Annotated[Label, Field(description="Namespace of Prometheus.")] = "monitoring"
     operator: Annotated[Label, Field(description="Namespace of the KubeRay operator.")] = "kuberay-system"
+
+
+class PodMonitorSettings(_SettingsModel):
+    """PodMonitor of the Prometheus operator, whose Prometheus runs in the namespace `network.monitoring`."""
+
+    labels: Annotated[
+        dict[str, str],
+        Field(description="Labels by which Prometheus selects PodMonitors, such as release=prometheus."),
+    ] = {}
+    interval_s: Annotated[int, Field(ge=1, description="Seconds between two scrapes of a pod.")] = 15
 
 
 class TrainingSettings(_SettingsModel):
@@ -321,6 +338,18 @@ class Environment(_SettingsModel):
     ingress: Annotated[
         IngressSettings | None, Field(description="Load balancer with TLS; default: none.")
     ] = None
+    pod_monitor: Annotated[
+        PodMonitorSettings | None,
+        Field(description="Scraping by the Prometheus operator; default: no PodMonitor."),
+    ] = None
+    initializing_timeout_s: Annotated[
+        int,
+        Field(
+            ge=900,
+            description="Seconds after which the operator gives up a new service that was never ready, and "
+            "deletes its Ray cluster; it must then be deleted and applied again. Upgrades are not limited.",
+        ),
+    ] = 3600
     training: TrainingSettings | None = None
     environment: Annotated[
         dict[str, str],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from cluster.aws.addons import read_addons
 from cluster.monitoring.catalog import read_catalog
 from tests.iam import allowed, listed
 from tests.integration.aws_api import ACCOUNT
@@ -244,9 +245,41 @@ def test_karpenter_touches_its_own_nodes_alone(installed: Installed) -> None:
     instance = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-1"
     assert allowed(statements, "ec2:TerminateInstances", instance, own)
     assert not allowed(statements, "ec2:TerminateInstances", instance, another)
+    assert allowed(statements, "ec2:CreateTags", instance, {**own, "aws:TagKeys": ["Name"]})
+    tagged = {**own, "aws:TagKeys": ["Name"], "aws:RequestTag/eks:eks-cluster-name": "other"}
+    assert not allowed(statements, "ec2:CreateTags", instance, tagged)
     role = f"arn:aws:iam::{ACCOUNT}:role/KarpenterNodeRole-sentiment"
     assert allowed(statements, "iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"})
     assert not allowed(statements, "iam:PassRole", role, {"iam:PassedToService": "lambda.amazonaws.com"})
+
+
+def test_karpenter_may_what_its_pinned_version_documents(installed: Installed) -> None:
+    """Evaluate what version 1.14 added to 1.0; a call for an instance profile needs every tag."""
+    assert read_addons()["karpenter"].version.startswith("1.14."), "compare the policy with the new version's"
+    statements = installed.statements("sentiment-karpenter")
+    regional = {"aws:RequestedRegion": REGION}
+    assert allowed(statements, "ec2:DescribeInstanceStatus", "*", regional)
+    assert allowed(statements, "ec2:DescribePlacementGroups", "*", regional)
+    assert allowed(statements, "ec2:CreateFleet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:placement-group/p")
+    own = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/sentiment"
+    shift = "arc-zonal-shift:GetManagedResource"
+    assert allowed(statements, shift, "*", {"arc-zonal-shift:ResourceIdentifier": own})
+    assert not allowed(statements, shift, "*", {"arc-zonal-shift:ResourceIdentifier": f"{own}-2"})
+    profile = f"arn:aws:iam::{ACCOUNT}:instance-profile/sentiment_1"
+    tags = {
+        "kubernetes.io/cluster/sentiment": "owned",
+        "eks:eks-cluster-name": "sentiment",
+        "topology.kubernetes.io/region": REGION,
+        "karpenter.k8s.aws/ec2nodeclass": "sentiment-gpu",
+    }
+    given = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+    present = {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
+    assert allowed(statements, "iam:CreateInstanceProfile", profile, given)
+    assert allowed(statements, "iam:TagInstanceProfile", profile, {**given, **present})
+    assert allowed(statements, "iam:DeleteInstanceProfile", profile, present)
+    for missing in given:
+        fewer = {key: value for key, value in given.items() if key != missing}
+        assert not allowed(statements, "iam:CreateInstanceProfile", profile, fewer), missing
 
 
 def test_metrics_are_sent_to_the_one_namespace(installed: Installed) -> None:

@@ -3,8 +3,11 @@ data "aws_caller_identity" "this" {}
 
 data "aws_partition" "this" {}
 
+# Without the zones in which EKS starts no control plane (EKS User Guide, "Subnet requirements"). Their ids are the same
+# in every account, their names are not.
 data "aws_availability_zones" "this" {
-  state = "available"
+  state            = "available"
+  exclude_zone_ids = ["use1-az3", "usw1-az2", "cac1-az3"]
   filter {
     name   = "opt-in-status"
     values = ["opt-in-not-required"]
@@ -46,9 +49,10 @@ module "source" {
 }
 
 module "images" {
-  source  = "./modules/images"
-  name    = var.name
-  key_arn = module.data.key_arn
+  source      = "./modules/images"
+  name        = var.name
+  key_arn     = module.data.key_arn
+  keep_images = var.keep_images
 }
 
 module "cluster" {
@@ -107,6 +111,7 @@ module "monitoring" {
   probe            = var.probe_url != ""
 
   pod_max_requests_per_minute = var.pod_max_requests_per_minute
+  monthly_budget_usd          = var.monthly_budget_usd
 }
 
 module "functions" {

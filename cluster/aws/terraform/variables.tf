@@ -124,6 +124,16 @@ variable "keep_logs_days" {
   }
 }
 
+variable "keep_images" {
+  description = "Number of images of each target (cpu, cuda, train) that the repository keeps; the oldest are deleted first, also one that still runs."
+  type        = number
+  default     = 50
+  validation {
+    condition     = var.keep_images >= 10 && floor(var.keep_images) == var.keep_images
+    error_message = "A whole number, at least 10: a rollback needs the images before the current one."
+  }
+}
+
 variable "destroy_data" {
   description = "Whether Terraform may empty and delete the data buckets. `python -m cluster aws down --with-data` sets it after a second confirmation."
   type        = bool
@@ -199,6 +209,16 @@ variable "usd_per_pod_hour" {
   validation {
     condition     = var.usd_per_pod_hour > 0
     error_message = "More than 0."
+  }
+}
+
+variable "monthly_budget_usd" {
+  description = "Budget of the entire account per month, in USD: alert_emails are notified at 80 %, at 100 %, and if the forecast exceeds it; default 0: no budget."
+  type        = number
+  default     = 0
+  validation {
+    condition     = var.monthly_budget_usd >= 0
+    error_message = "0 or more."
   }
 }
 

@@ -64,6 +64,7 @@ _ALL = (
     ResourceKind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     INGRESS,
     ResourceKind("gateway.networking.k8s.io/v1", "Gateway", "gateways", from_crd=True),
+    ResourceKind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", from_crd=True),
     ResourceKind("karpenter.sh/v1", "NodePool", "nodepools", namespaced=False, from_crd=True),
     ResourceKind("karpenter.k8s.aws/v1", "EC2NodeClass", "ec2nodeclasses", namespaced=False, from_crd=True),
 )

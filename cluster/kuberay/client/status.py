@@ -139,6 +139,8 @@ def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> 
         return "failed", f"Serve could not deploy {'; '.join(failed)}"
     if (invalid := conditions.get("Ready")) and invalid.reason == "ValidationFailed":
         return "failed", f"the operator refuses it: {invalid.message}"
+    if invalid and invalid.reason == "InitializingTimeout":
+        return "failed", f"the operator has given it up: {invalid.message}; delete it and apply it again"
     if (upgrade := conditions.get("UpgradeInProgress")) and upgrade.status == "True":
         moved = pending.get("trafficRoutedPercent")
         share = f", {moved} % of the traffic on the new one" if moved is not None else ""

@@ -17,6 +17,8 @@ _EXPIRES_AFTER = "Never"
 """Karpenter ends expired nodes without a replacement and without respect to `budgets`, and nodes that started
 together expire together. A changed or newer AMI replaces nodes too, one at a time and after their replacement
 has started (drift)."""
+_BOTTLEROCKET_ROOT_GIB = 4
+"""Bottlerocket has the system on its first disk and images on the second (Karpenter's default sizes)."""
 
 
 class _Closed(BaseModel):
@@ -141,6 +143,7 @@ class _NodeClassSpec(_Closed):
     subnetSelectorTerms: Annotated[list[_TagTerm], Field(min_length=1)]
     securityGroupSelectorTerms: Annotated[list[_TagTerm], Field(min_length=1)]
     blockDeviceMappings: list[_BlockDevice] | None = None
+    instanceStorePolicy: Literal["RAID0"] | None = None
     metadataOptions: _MetadataOptions | None = None
     tags: dict[str, StrictStr] = {}
 
@@ -170,8 +173,6 @@ def node_documents(environment: Environment) -> list[dict[str, Any]]:
 
 def _node_class(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
     tag = [{"tags": {DISCOVERY_TAG: nodes.eks_cluster}}]
-    # Bottlerocket stores images on its second disk.
-    device = "/dev/xvdb" if nodes.ami.startswith("bottlerocket@") else "/dev/xvda"
     return {
         "apiVersion": "karpenter.k8s.aws/v1",
         "kind": "EC2NodeClass",
@@ -181,17 +182,8 @@ def _node_class(environment: Environment, nodes: NodeSettings) -> dict[str, Any]
             "role": nodes.role,
             "subnetSelectorTerms": tag,
             "securityGroupSelectorTerms": tag,
-            "blockDeviceMappings": [
-                {
-                    "deviceName": device,
-                    "ebs": {
-                        "volumeSize": f"{nodes.disk_gib}Gi",
-                        "volumeType": "gp3",
-                        "encrypted": True,
-                        "deleteOnTermination": True,
-                    },
-                }
-            ],
+            "blockDeviceMappings": _disks(nodes),
+            **({"instanceStorePolicy": "RAID0"} if nodes.instance_store else {}),
             # A hop limit of 1 prevents pods from using the node's role; they have their own.
             "metadataOptions": {
                 "httpEndpoint": "enabled",
@@ -200,6 +192,25 @@ def _node_class(environment: Environment, nodes: NodeSettings) -> dict[str, Any]
             },
         },
     }
+
+
+def _disks(nodes: NodeSettings) -> list[dict[str, Any]]:
+    """Return all disks of the AMI: one that is not listed is created as in its snapshot, not encrypted."""
+    sizes_gib = {"/dev/xvda": nodes.disk_gib}
+    if nodes.ami.startswith("bottlerocket@"):
+        sizes_gib = {"/dev/xvda": _BOTTLEROCKET_ROOT_GIB, "/dev/xvdb": nodes.disk_gib}
+    return [
+        {
+            "deviceName": device,
+            "ebs": {
+                "volumeSize": f"{size_gib}Gi",
+                "volumeType": "gp3",
+                "encrypted": True,
+                "deleteOnTermination": True,
+            },
+        }
+        for device, size_gib in sizes_gib.items()
+    ]
 
 
 def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:

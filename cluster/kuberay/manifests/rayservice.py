@@ -20,8 +20,9 @@ from cluster.kuberay.manifests.training_job import CLAIM_FOLDER, entrypoint, job
 from cluster.kuberay.settings import INCREMENTAL, Environment, TrainingSettings, UpgradeSettings
 
 API_VERSION = "ray.io/v1"
-_UNHEALTHY_S = 900
-"""Time after which a new cluster has failed; it includes a new GPU node, a large image and the model."""
+INITIALIZING_TIMEOUT = "ray.io/initializing-timeout"
+"""Annotation of a RayService, in seconds. KubeRay 1.7 does not read the thresholds that it replaces,
+`serviceUnhealthySecondThreshold` and `deploymentUnhealthySecondThreshold`."""
 
 
 def ray_service(environment: Environment) -> dict[str, Any]:
@@ -36,14 +37,14 @@ def ray_service(environment: Environment) -> dict[str, Any]:
     }
     if environment.redis:
         cluster["gcsFaultToleranceOptions"] = gcs_fault_tolerance(environment, environment.redis)
+    about = metadata(environment, environment.name)
+    about["annotations"] = {INITIALIZING_TIMEOUT: str(environment.initializing_timeout_s)}
     return {
         "apiVersion": API_VERSION,
         "kind": "RayService",
-        "metadata": metadata(environment, environment.name),
+        "metadata": about,
         "spec": {
             "excludeHeadPodFromServeSvc": True,
-            "deploymentUnhealthySecondThreshold": _UNHEALTHY_S,
-            "serviceUnhealthySecondThreshold": _UNHEALTHY_S,
             "upgradeStrategy": _upgrade(environment.upgrade),
             "serveConfigV2": yaml.safe_dump(serve_config(environment), sort_keys=False),
             "rayClusterConfig": cluster,

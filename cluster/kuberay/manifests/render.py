@@ -7,6 +7,7 @@ import yaml
 
 from cluster.kuberay.manifests.ingress import ingress_documents
 from cluster.kuberay.manifests.karpenter import node_documents
+from cluster.kuberay.manifests.pod_monitor import pod_monitor_documents
 from cluster.kuberay.manifests.policies import guard_documents, training_guards
 from cluster.kuberay.manifests.rayservice import ray_job, ray_service
 from cluster.kuberay.manifests.redis import redis_documents
@@ -21,6 +22,7 @@ def service_documents(environment: Environment) -> list[Document]:
         *node_documents(environment),
         *guard_documents(environment),
         *ingress_documents(environment),
+        *pod_monitor_documents(environment),
         *(redis_documents(environment, environment.redis) if environment.redis else []),
         ray_service(environment),
     ]

@@ -8,16 +8,22 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
+from pydantic import BaseModel
 from pydantic import ValidationError as ModelError
 
 from cluster.errors import ManifestError
-from cluster.kuberay.manifests.karpenter import MODELS
+from cluster.kuberay.manifests import karpenter, pod_monitor
 from cluster.kuberay.validation.crd_schemas import Key, KindSchema, Schema, builtin_schema
 from cluster.kuberay.validation.operator_rules import operator_problems
 from cluster.kuberay.validation.serve_schema import nearest, serve_config_problems
 
 Place = tuple[str | int, ...]
 Document = dict[str, Any]
+_MODELS: Mapping[Key, type[BaseModel]] = {
+    **karpenter.MODELS,
+    (pod_monitor.API_VERSION, "PodMonitor"): pod_monitor.PodMonitor,
+}
+"""Models of kinds whose CRDs are not installed everywhere, by apiVersion and kind."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ class Checker:
             return [Fault(about, (), f"is not a mapping but {type(document).__name__}")]
         key = (str(document.get("apiVersion")), str(document.get("kind")))
         known = self.schemas.get(key)
-        if known is None and key in MODELS:
-            return [Fault(about, place, message) for place, message in _by_karpenter(document, key)]
+        if known is None and key in _MODELS:
+            return [Fault(about, place, message) for place, message in _by_model(document, key)]
         known = known or builtin_schema(*key)
         if known is None:
             hint = nearest(key[1], [kind for _, kind in self.schemas])
@@ -193,9 +199,9 @@ def _twice(source: Schema | None, value: Any, place: Place) -> Iterable[tuple[Pl
             yield from _twice(source["items"], item, (*place, number))
 
 
-def _by_karpenter(document: Document, key: Key) -> list[tuple[Place, str]]:
+def _by_model(document: Document, key: Key) -> list[tuple[Place, str]]:
     try:
-        MODELS[key].model_validate(_without_nulls(document))
+        _MODELS[key].model_validate(_without_nulls(document))
     except ModelError as error:
         return [(fault["loc"], fault["msg"]) for fault in error.errors()]
     return []

@@ -18,6 +18,7 @@ _CLUSTER_NAME_MAX = 53
 _OWNER_NAME_MAX = 47
 """The RayCluster's name is the owner's name and six more characters."""
 _DNS_LABEL = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+_DURATION = re.compile(r"\d+|(\d+(\.\d+)?(h|m|s|ms))+")
 _UPGRADES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
 _RESOURCE_PARAMS = ("num-cpus", "num-gpus", "memory", "resources")
 _TOKEN_SINCE = (2, 52, 0)
@@ -34,6 +35,7 @@ def operator_problems(document: dict[str, Any]) -> list[Problem]:
         place: Place = ("spec", "rayClusterConfig")
         return [
             *_name(document, _OWNER_NAME_MAX),
+            *_initializing_timeout(document["metadata"].get("annotations") or {}),
             *_cluster(spec["rayClusterConfig"], document, place),
             *_service(spec),
         ]
@@ -52,6 +54,16 @@ def _name(document: dict[str, Any], longest: int) -> Iterator[Problem]:
         yield ("metadata", "name"), f"{name!r} has {len(name)} characters; at most {longest}"
     if not _DNS_LABEL.match(name):
         yield ("metadata", "name"), f"{name!r} must be lower-case letters, digits and '-', a letter first"
+
+
+def _initializing_timeout(annotations: dict[str, str]) -> Iterator[Problem]:
+    """Yield a problem if the annotation is neither seconds nor a Go duration, or not positive."""
+    text = annotations.get("ray.io/initializing-timeout") or ""
+    if text and (not _DURATION.fullmatch(text) or not re.search("[1-9]", text)):
+        yield (
+            ("metadata", "annotations", "ray.io/initializing-timeout"),
+            f"{text!r} must be a positive number of seconds, or a duration such as 30m",
+        )
 
 
 def _service(spec: dict[str, Any]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from cluster.kuberay.client.client import Document, KubeRay
 from cluster.kuberay.client.resources import DEPLOYMENT, GATEWAY_CLASS, STORAGE_CLASS, ResourceKind
 from cluster.kuberay.client.resources import INGRESS_CLASS as INGRESS_CLASS_KIND
 from cluster.kuberay.manifests.ingress import INGRESS_CLASS
+from cluster.kuberay.manifests.pod_monitor import API_VERSION as MONITORING_API
 from cluster.kuberay.settings import INCREMENTAL, Environment
 
 Version = tuple[int, ...]
@@ -88,6 +89,11 @@ class _Preflight:
         if environment.ingress:
             yield from self._class(INGRESS_CLASS_KIND, INGRESS_CLASS, _install())
             yield from self._version(BALANCERS, SYSTEM)
+        if environment.pod_monitor and not self.client.serves(MONITORING_API):
+            yield UnmetRequirement(
+                f"the cluster does not serve {MONITORING_API} (PodMonitor)",
+                "install the Prometheus operator, or omit pod_monitor",
+            )
         if environment.upgrade.type == INCREMENTAL:
             yield from self._gateway(environment.upgrade.gateway_class or "")
 

@@ -13,6 +13,7 @@ variables {
   probe            = true
 
   pod_max_requests_per_minute = 660
+  monthly_budget_usd          = 0
 }
 
 run "alarms" {
@@ -59,5 +60,36 @@ run "no_probe_no_alarm_on_it" {
   assert {
     condition     = !contains(keys(aws_cloudwatch_metric_alarm.this), "probe") && !strcontains(aws_cloudwatch_composite_alarm.promise.alarm_rule, "probe")
     error_message = "An alarm on a metric that nobody sends."
+  }
+}
+
+run "budget_with_notifications" {
+  command = plan
+  module {
+    source = "./modules/monitoring"
+  }
+  variables {
+    monthly_budget_usd = 4000
+  }
+
+  assert {
+    condition     = aws_budgets_budget.month[0].limit_amount == "4000" && aws_budgets_budget.month[0].time_unit == "MONTHLY"
+    error_message = "The budget is that of the variable."
+  }
+  assert {
+    condition     = join(", ", sort([for one in aws_budgets_budget.month[0].notification : "${one.notification_type} ${one.threshold}"])) == "ACTUAL 100, ACTUAL 80, FORECASTED 100"
+    error_message = "Notifications before the budget is spent, when it is, and when the forecast exceeds it."
+  }
+}
+
+run "no_budget_by_default" {
+  command = plan
+  module {
+    source = "./modules/monitoring"
+  }
+
+  assert {
+    condition     = length(aws_budgets_budget.month) == 0
+    error_message = "0 is no budget."
   }
 }

@@ -139,3 +139,27 @@ run "sagemaker_has_a_driver_for_the_image" {
     error_message = "The default driver of ml.g5, 470, is older than the 580 that CUDA 13 needs."
   }
 }
+
+run "of_each_target_the_last_images_are_kept" {
+  command = plan
+  module {
+    source = "./modules/images"
+  }
+  variables {
+    key_arn     = "arn:aws:kms:us-east-1:123456789012:key/1"
+    keep_images = 20
+  }
+
+  assert {
+    condition     = [for rule in jsondecode(aws_ecr_lifecycle_policy.this.policy).rules : try(rule.selection.tagPatternList[0], "")] == ["", "*-cpu", "*-cuda", "*-train"]
+    error_message = "Each target has a rule, so that one target's images do not displace another's."
+  }
+  assert {
+    condition     = alltrue([for rule in jsondecode(aws_ecr_lifecycle_policy.this.policy).rules : rule.selection.countType == "imageCountMoreThan"])
+    error_message = "Images are deleted by number, never by age: an image that was not replaced is still needed."
+  }
+  assert {
+    condition     = aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE"
+    error_message = "A tag always names the same image."
+  }
+}

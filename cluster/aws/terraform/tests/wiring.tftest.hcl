@@ -42,6 +42,10 @@ run "defaults" {
     error_message = "Without an address there is no probe, and no alarm that waits for it."
   }
   assert {
+    condition     = toset(data.aws_availability_zones.this.exclude_zone_ids) == toset(["use1-az3", "usw1-az2", "cac1-az3"])
+    error_message = "EKS refuses subnets in these zones."
+  }
+  assert {
     condition     = length(module.network.private_subnet_ids) == 3
     error_message = "Three zones by default."
   }
@@ -97,6 +101,7 @@ run "what_is_refused" {
     core_nodes            = { count = 1 }
     keep_predictions_days = 7
     keep_logs_days        = 29
+    keep_images           = 3
     mlflow_tracking_uri   = "mlflow:5000"
     alert_emails          = ["nobody"]
     probe_url             = "http://sentiment/v1/classify"
@@ -105,12 +110,15 @@ run "what_is_refused" {
 
     drift_schedule   = "daily"
     usd_per_pod_hour = 0
-    ecs              = { enabled = true, instance_type = "m6i.large" }
-    sagemaker        = { endpoint = true }
+
+    monthly_budget_usd = -1
+
+    ecs       = { enabled = true, instance_type = "m6i.large" }
+    sagemaker = { endpoint = true }
   }
   expect_failures = [
     var.name, var.namespace, var.region, var.vpc_cidr, var.zones, var.kubernetes_version, var.api_cidrs,
-    var.admin_role_arns, var.core_nodes, var.keep_predictions_days, var.keep_logs_days, var.mlflow_tracking_uri,
-    var.alert_emails, var.probe_url, var.probe_api_key_secret_arn, var.drift_schedule, var.usd_per_pod_hour, var.ecs, var.sagemaker,
+    var.admin_role_arns, var.core_nodes, var.keep_predictions_days, var.keep_logs_days, var.keep_images, var.mlflow_tracking_uri,
+    var.alert_emails, var.probe_url, var.probe_api_key_secret_arn, var.drift_schedule, var.usd_per_pod_hour, var.monthly_budget_usd, var.ecs, var.sagemaker,
   ]
 }

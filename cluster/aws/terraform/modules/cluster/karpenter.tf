@@ -3,11 +3,17 @@
 locals {
   ec2         = "arn:${var.arns.partition}:ec2:${var.arns.region}"
   owned       = { "aws:ResourceTag/kubernetes.io/cluster/${var.name}" = "owned" }
+  own_profile = merge(local.owned, { "aws:ResourceTag/topology.kubernetes.io/region" = var.arns.region })
   asked_owned = { "aws:RequestTag/kubernetes.io/cluster/${var.name}" = "owned" }
-  any_pool    = { "aws:ResourceTag/karpenter.sh/nodepool" = "*" }
-  profiles    = "arn:${var.arns.partition}:iam::${var.arns.account}:instance-profile/*"
+  new_profile = merge(local.asked_owned, {
+    "aws:RequestTag/eks:eks-cluster-name"          = var.name
+    "aws:RequestTag/topology.kubernetes.io/region" = var.arns.region
+  })
+  any_pool = { "aws:ResourceTag/karpenter.sh/nodepool" = "*" }
+  profiles = "arn:${var.arns.partition}:iam::${var.arns.account}:instance-profile/*"
   interruptions = {
     spot      = { source = ["aws.ec2"], detail-type = ["EC2 Spot Instance Interruption Warning"] }
+    reserved  = { source = ["aws.ec2"], detail-type = ["EC2 Capacity Reservation Instance Interruption Warning"] }
     rebalance = { source = ["aws.ec2"], detail-type = ["EC2 Instance Rebalance Recommendation"] }
     state     = { source = ["aws.ec2"], detail-type = ["EC2 Instance State-change Notification"] }
     health    = { source = ["aws.health"], detail-type = ["AWS Health Event"] }
@@ -43,7 +49,8 @@ resource "aws_eks_pod_identity_association" "karpenter" {
   role_arn        = aws_iam_role.karpenter.arn
 }
 
-# The permissions that Karpenter 1.x documents, limited to resources with this cluster's tag.
+# The permissions that Karpenter 1.14 documents (its getting-started CloudFormation template), for the version in
+# cluster/aws/addons.toml. Changes need this cluster's tag.
 resource "aws_iam_role_policy" "karpenter" {
   name = "nodes"
   role = aws_iam_role.karpenter.id
@@ -54,7 +61,7 @@ resource "aws_iam_role_policy" "karpenter" {
         Sid      = "StartFromWhatIsThere"
         Effect   = "Allow"
         Action   = ["ec2:RunInstances", "ec2:CreateFleet"]
-        Resource = ["${local.ec2}::image/*", "${local.ec2}::snapshot/*", "${local.ec2}:*:security-group/*", "${local.ec2}:*:subnet/*", "${local.ec2}:*:capacity-reservation/*"]
+        Resource = ["${local.ec2}::image/*", "${local.ec2}::snapshot/*", "${local.ec2}:*:security-group/*", "${local.ec2}:*:subnet/*", "${local.ec2}:*:capacity-reservation/*", "${local.ec2}:*:placement-group/*"]
       },
       {
         Sid       = "StartFromOwnTemplates"
@@ -94,6 +101,7 @@ resource "aws_iam_role_policy" "karpenter" {
         Condition = {
           StringEquals                = local.owned
           StringLike                  = local.any_pool
+          StringEqualsIfExists        = { "aws:RequestTag/eks:eks-cluster-name" = var.name }
           "ForAllValues:StringEquals" = { "aws:TagKeys" = ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"] }
         }
       },
@@ -108,9 +116,9 @@ resource "aws_iam_role_policy" "karpenter" {
         Sid    = "Look" # none of these can be limited to resources
         Effect = "Allow"
         Action = [
-          "ec2:DescribeAvailabilityZones", "ec2:DescribeCapacityReservations", "ec2:DescribeImages", "ec2:DescribeInstances",
+          "ec2:DescribeCapacityReservations", "ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus",
           "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplates",
-          "ec2:DescribeSecurityGroups", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets",
+          "ec2:DescribePlacementGroups", "ec2:DescribeSecurityGroups", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets",
         ]
         Resource  = "*"
         Condition = { StringEquals = { "aws:RequestedRegion" = var.arns.region } }
@@ -138,21 +146,34 @@ resource "aws_iam_role_policy" "karpenter" {
         Effect    = "Allow"
         Action    = "iam:PassRole"
         Resource  = aws_iam_role.gpu_node.arn
-        Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
+        Condition = { StringEquals = { "iam:PassedToService" = ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"] } }
       },
       {
         Sid       = "MakeProfiles"
         Effect    = "Allow"
-        Action    = ["iam:CreateInstanceProfile", "iam:TagInstanceProfile"]
+        Action    = "iam:CreateInstanceProfile"
         Resource  = local.profiles
-        Condition = { StringEquals = local.asked_owned }
+        Condition = { StringEquals = local.new_profile, StringLike = { "aws:RequestTag/karpenter.k8s.aws/ec2nodeclass" = "*" } }
+      },
+      {
+        Sid      = "TagOwnProfiles"
+        Effect   = "Allow"
+        Action   = "iam:TagInstanceProfile"
+        Resource = local.profiles
+        Condition = {
+          StringEquals = merge(local.own_profile, local.new_profile)
+          StringLike = {
+            "aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass" = "*"
+            "aws:RequestTag/karpenter.k8s.aws/ec2nodeclass"  = "*"
+          }
+        }
       },
       {
         Sid       = "KeepOwnProfiles"
         Effect    = "Allow"
         Action    = ["iam:AddRoleToInstanceProfile", "iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"]
         Resource  = local.profiles
-        Condition = { StringEquals = local.owned }
+        Condition = { StringEquals = local.own_profile, StringLike = { "aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass" = "*" } }
       },
       {
         Sid      = "ReadProfiles"
@@ -171,6 +192,13 @@ resource "aws_iam_role_policy" "karpenter" {
         Effect   = "Allow"
         Action   = "eks:DescribeCluster"
         Resource = aws_eks_cluster.this.arn
+      },
+      {
+        Sid       = "SeeZonalShifts" # knows no resources
+        Effect    = "Allow"
+        Action    = "arc-zonal-shift:GetManagedResource"
+        Resource  = "*"
+        Condition = { StringEquals = { "arc-zonal-shift:ResourceIdentifier" = aws_eks_cluster.this.arn } }
       },
     ]
   })

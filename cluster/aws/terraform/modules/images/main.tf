@@ -1,4 +1,8 @@
-# Image repository: tags are immutable, every push is scanned, untagged images are deleted.
+# Image repository: tags are immutable, every push is scanned, of each target the last images are kept.
+locals {
+  targets = ["cpu", "cuda", "train"] # of cluster/Dockerfile, and the end of each tag
+}
+
 resource "aws_ecr_repository" "this" {
   name                 = "${var.name}-service"
   image_tag_mutability = "IMMUTABLE"
@@ -15,19 +19,19 @@ resource "aws_ecr_repository" "this" {
 resource "aws_ecr_lifecycle_policy" "this" {
   repository = aws_ecr_repository.this.name
   policy = jsonencode({
-    rules = [
-      {
+    rules = concat(
+      [{
         rulePriority = 1
         description  = "Untagged: left over from builds"
-        selection    = { tagStatus = "untagged", countType = "sinceImagePushed", countUnit = "days", countNumber = 7 }
+        selection    = { tagStatus = "untagged", countType = "imageCountMoreThan", countNumber = 1 }
         action       = { type = "expire" }
-      },
-      {
-        rulePriority = 2
-        description  = "The last hundred, three targets each: enough to go back"
-        selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 300 }
+      }],
+      [for index, target in local.targets : {
+        rulePriority = 2 + index
+        description  = "The last ${var.keep_images} of ${target}"
+        selection    = { tagStatus = "tagged", tagPatternList = ["*-${target}"], countType = "imageCountMoreThan", countNumber = var.keep_images }
         action       = { type = "expire" }
-      },
-    ]
+      }],
+    )
   })
 }

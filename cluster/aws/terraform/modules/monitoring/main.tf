@@ -18,7 +18,7 @@ resource "aws_sns_topic_policy" "this" {
     Statement = [{
       Sid       = "AlarmsAndEvents"
       Effect    = "Allow"
-      Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
+      Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"] }
       Action    = "sns:Publish"
       Resource  = aws_sns_topic.this.arn
       Condition = { StringEquals = { "aws:SourceAccount" = var.arns.account } }

@@ -8,3 +8,4 @@ variable "usd_per_pod_hour" { type = number }
 variable "pod_max_requests_per_minute" { type = number }
 variable "cluster_name" { type = string }
 variable "probe" { type = bool }
+variable "monthly_budget_usd" { type = number }

@@ -4,9 +4,9 @@ locals {
     test    = { buildspec = "test", says = "Style, types, tests", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = false, pipeline = true }
     image   = { buildspec = "image", says = "Builds and pushes the images", compute = "BUILD_GENERAL1_LARGE", docker = true, vpc = false, pipeline = true }
     upgrade = { buildspec = "upgrade", says = "Puts the image onto the serving pods", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
-    train   = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
-    retrain = { buildspec = "retrain", says = "Teaches the champion what feedback says, registers what is better", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
-    deploy  = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
+    train   = { buildspec = "train", says = "Fine-tunes on the cluster, evaluates, gates, registers", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
+    retrain = { buildspec = "retrain", says = "Teaches the champion what feedback says, registers what is better", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = true }
+    deploy  = { buildspec = "deploy", says = "Canary on one pod, promotion, or the way back", compute = "BUILD_GENERAL1_MEDIUM", docker = false, vpc = true, pipeline = true }
     # Started by functions outside the pipelines, so they fetch the source themselves.
     drift = { buildspec = "drift", says = "Measures drift and leaves the verdict", compute = "BUILD_GENERAL1_LARGE", docker = false, vpc = true, pipeline = false }
     abort = { buildspec = "deploy", says = "Takes a canary back that was not approved", compute = "BUILD_GENERAL1_SMALL", docker = false, vpc = true, pipeline = false }
@@ -19,6 +19,8 @@ locals {
     IMAGE         = var.images.url
     MODELS_BUCKET = var.buckets.models.name
     DATA_BUCKET   = var.buckets.data.name
+    # Builds have no GPU: PyTorch's CPU build satisfies the same pin and does not install CUDA.
+    PIP_EXTRA_INDEX_URL = "https://download.pytorch.org/whl/cpu"
   }, var.registry_uri == "" ? {} : { MLFLOW_TRACKING_URI = var.registry_uri })
 }
 

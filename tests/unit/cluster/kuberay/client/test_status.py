@@ -54,6 +54,11 @@ RUNNING = {"applicationStatuses": {"sentiment": {"status": "RUNNING"}}}
         ),
         ({"conditions": [condition("Ready", "False", "ValidationFailed", "bad name")]}, "failed", "bad name"),
         (
+            {"conditions": [condition("Ready", "False", "InitializingTimeout", "not ready in 1h")]},
+            "failed",
+            "delete it and apply it again",
+        ),
+        (
             {"activeServiceStatus": {"applicationStatuses": {"sentiment": {"status": "DEPLOY_FAILED"}}}},
             "failed",
             "no message",

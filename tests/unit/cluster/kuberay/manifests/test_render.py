@@ -15,6 +15,7 @@ from cluster.kuberay.manifests.pods import HAPROXY
 from cluster.kuberay.manifests.render import service_documents, to_yaml, training_documents
 from cluster.kuberay.manifests.serve_config import serve_config
 from cluster.kuberay.settings import environments, read_environment
+from cluster.kuberay.validation.check import Checker
 from serve_app.dev_server.launcher import CONFIG
 from serve_app.ray_environment import ONE_HOP
 from serve_app.settings import Settings
@@ -249,6 +250,60 @@ def test_workers_are_spread_over_zones_and_nodes_without_unused_gpus(name: str) 
     assert environment.training is not None
     for group in [cluster["headGroupSpec"], *groups(training)]:
         assert "topologySpreadConstraints" not in group["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("ami", "disks"),
+    [
+        ("bottlerocket@v1.50.0", {"/dev/xvda": "4Gi", "/dev/xvdb": "60Gi"}),
+        ("al2023@v20261101", {"/dev/xvda": "60Gi"}),
+    ],
+)
+def test_every_disk_of_a_gpu_node_is_encrypted(ami: str, disks: dict[str, str]) -> None:
+    """The root disk too: a disk that is not listed is created as in the AMI, without encryption."""
+    environment = read_environment("prod", [f"nodes.ami={ami}", "nodes.disk_gib=60"])
+    [spec] = [one["spec"] for one in service_documents(environment) if one["kind"] == "EC2NodeClass"]
+    mapped = {one["deviceName"]: one["ebs"] for one in spec["blockDeviceMappings"]}
+    assert {name: ebs["volumeSize"] for name, ebs in mapped.items()} == disks
+    assert all(ebs["encrypted"] and ebs["deleteOnTermination"] for ebs in mapped.values())
+
+
+@pytest.mark.parametrize(("value", "policy"), [("true", "RAID0"), ("false", None)])
+def test_images_are_on_the_nvme_disks_of_the_instance(value: str, policy: str | None) -> None:
+    environment = read_environment("prod", [f"nodes.instance_store={value}"])
+    [spec] = [one["spec"] for one in service_documents(environment) if one["kind"] == "EC2NodeClass"]
+    assert spec.get("instanceStorePolicy") == policy
+
+
+@pytest.mark.parametrize("name", environments())
+def test_a_service_that_never_starts_is_given_up(name: str) -> None:
+    """KubeRay 1.7 has no code that reads the thresholds of the spec; it reads the annotation."""
+    environment = read_environment(name, ["initializing_timeout_s=1200"])
+    document = service_documents(environment)[-1]
+    assert document["metadata"]["annotations"] == {"ray.io/initializing-timeout": "1200"}
+    assert not [key for key in document["spec"] if key.endswith("UnhealthySecondThreshold")]
+
+
+@pytest.mark.parametrize("name", environments())
+def test_a_pod_monitor_names_ports_that_the_pods_have(name: str) -> None:
+    changes = ["pod_monitor.labels.release=prometheus", "pod_monitor.interval_s=30"]
+    environment = read_environment(name, changes)
+    documents = service_documents(environment)
+    [monitor] = [document for document in documents if document["kind"] == "PodMonitor"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    pods = groups(documents[-1]["spec"]["rayClusterConfig"])
+    selected = monitor["spec"]["selector"]["matchLabels"].items()
+    assert all(selected <= pod["template"]["metadata"]["labels"].items() for pod in pods)
+    named = {
+        port["name"]
+        for pod in pods
+        for container in pod["template"]["spec"]["containers"]
+        for port in container["ports"]
+    }
+    assert {one["port"] for one in monitor["spec"]["podMetricsEndpoints"]} <= named
+    assert {one["interval"] for one in monitor["spec"]["podMetricsEndpoints"]} == {"30s"}
+    assert Checker({}).check([monitor]) == []
+    assert not [one for one in service_documents(read_environment(name)) if one["kind"] == "PodMonitor"]
 
 
 def test_the_head_survives_in_redis_and_no_password_is_rendered() -> None:

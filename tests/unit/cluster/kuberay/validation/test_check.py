@@ -155,6 +155,16 @@ CLUSTER = "spec.rayClusterConfig"
     [
         ("metadata.name", "a" * 48, "metadata.name"),
         ("metadata.name", "1st", "metadata.name"),
+        (
+            "metadata.annotations",
+            {"ray.io/initializing-timeout": "soon"},
+            "metadata.annotations.ray.io/initializing-timeout",
+        ),
+        (
+            "metadata.annotations",
+            {"ray.io/initializing-timeout": "0"},
+            "metadata.annotations.ray.io/initializing-timeout",
+        ),
         ("spec.upgradeStrategy.type", "BlueGreen", "spec.upgradeStrategy.type"),
         ("spec.upgradeStrategy.clusterUpgradeOptions", None, "spec.upgradeStrategy.clusterUpgradeOptions"),
         (
