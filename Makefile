@@ -111,6 +111,9 @@ TEXTS ?= s3://$(DATA_BUCKET)/texts
 TRAIN_CONFIG ?= train/builtin.toml
 IMAGE ?= sentiment-service
 IMAGE_TARGET ?= cuda
+CACHE_COMMITS := 10
+# The control plane runs without PyTorch, so a build that only calls the cluster installs neither it nor CUDA.
+CONTROL = $(if $(wildcard .venv/all.stamp),.venv/all.stamp,.venv/control.stamp)
 TAG ?= $(or $(COMMIT),$(shell git rev-parse HEAD))
 DASHBOARD ?=
 NAMESPACE ?= sentiment
@@ -137,21 +140,26 @@ environment: .venv/all.stamp  ## everything that the other targets run with
 kubeconfig:  ## the way to the EKS cluster, if one is named
 	$(if $(EKS_CLUSTER),aws eks update-kubeconfig --name $(call quote,$(EKS_CLUSTER)))
 
-images:  ## build and push the images of this commit: IMAGE is a repository of ECR
+# Tags are immutable, so a repeated run pushes only what is missing. The images of earlier commits contain the build cache
+# of their layers; one that does not exist is only a warning of Docker.
+images:  ## build and push the images of this commit that do not exist: IMAGE is a repository of ECR
 	aws ecr get-login-password \
 		| docker login --username AWS --password-stdin $(call quote,$(firstword $(subst /, ,$(IMAGE))))
-	for target in cpu cuda train; do image=$(call quote,$(IMAGE):$(TAG))-$$target; \
-		docker build --file cluster/Dockerfile --target $$target --tag "$$image" . \
+	repository=$(call quote,$(IMAGE)); for target in cpu cuda train; do image="$$repository":$(call quote,$(TAG))-$$target; \
+		if docker manifest inspect "$$image" > /dev/null 2>&1; then echo "$$image exists"; continue; fi; \
+		cache=$$(git log --max-count=$(call quote,$(CACHE_COMMITS)) --format="--cache-from=$$repository:%H-$$target" 2> /dev/null); \
+		DOCKER_BUILDKIT=1 docker build --file cluster/Dockerfile --target $$target --tag "$$image" \
+			--build-arg BUILDKIT_INLINE_CACHE=1 $$cache . \
 		&& docker push "$$image" || exit 1; done
 
-upgrade: .venv/all.stamp  ## this commit's image on the serving pods; which models they serve stays as it is
+upgrade: $(CONTROL)  ## this commit's image on the serving pods; which models they serve stays as it is
 	$(BIN)/python -m cluster apply $(WITH_IMAGE) --ray-only
 	$(BIN)/python -m cluster wait $(WITH_IMAGE)
 
-train: .venv/all.stamp  ## fine-tune on the cluster, and register the version
+train: $(CONTROL)  ## fine-tune on the cluster, and register the version
 	$(ON_CLUSTER)
 
-retrain: .venv/all.stamp  ## teach the champion on the cluster what feedback says, and register the version if it is better
+retrain: $(CONTROL)  ## teach the champion on the cluster what feedback says, and register the version if it is better
 	$(ON_CLUSTER) --set $(call quote,training.log=$(LOG)) \
 		--set $(call quote,training.options=--hours $(HOURS) $(RETRAIN_ARGS))
 
@@ -161,10 +169,10 @@ rollout-start: .venv/all.stamp  ## the gate, then the version on one pod; HOLD=t
 		--config $(call quote,$(TRAIN_CONFIG)) --data $(call quote,$(TEXTS)) $(call options,$(GATE_ARGS))
 	$(call ROLLOUT,start) --canary $(call quote,$(RELEASE)) $(if $(filter true,$(HOLD)),--hold) $(call options,$(ROLLOUT_ARGS))
 
-rollout-promote: .venv/all.stamp  ## approved: let the canary go on, watched, to all pods
+rollout-promote: $(CONTROL)  ## approved: let the canary go on, watched, to all pods
 	$(call ROLLOUT,resume)
 
-rollout-abort: .venv/all.stamp  ## not approved: take the canary back
+rollout-abort: $(CONTROL)  ## not approved: take the canary back
 	$(call ROLLOUT,abort)
 
 # The verb's exit code is 3 for drift and 4 for retrain: verdicts, not failures.
@@ -181,6 +189,8 @@ lock: .venv/all.stamp  ## resolve requirements/*.in anew
 	$(PIP_COMPILE) --output-file requirements/docs.txt requirements/docs.in
 	@# PyTorch brings its CUDA libraries by exact pins of its own: which build it is, the machine's index decides.
 	sed -i -E -e 's/\+cpu//' -e '/^(nvidia-|cuda-|triton==)/d' requirements.txt requirements/serve.txt
+	@# The images' lock files have the CUDA libraries, and a hash for every wheel.
+	$(BIN)/python -m cluster.image_lock
 
 release:  ## check the tree, the CHANGELOG and every test, then tag the version of pyproject.toml
 	.ci/release
@@ -211,6 +221,10 @@ new-environment:
 
 .venv/loadtest.stamp: requirements/loadtest.in requirements.txt $(VENV)
 	$(PIP) --progress-bar on --constraint requirements.txt -r requirements/loadtest.in
+	@touch $@
+
+.venv/control.stamp: requirements/control.in requirements/cluster.in requirements.txt $(VENV)
+	$(PIP) --progress-bar on --constraint requirements.txt -r requirements/control.in
 	@touch $@
 
 .venv/all.stamp: requirements.txt .venv/serve.stamp

@@ -20,6 +20,7 @@ OTHERS = {"help", "clean", "environment", "lock", "release", "build/kserve-clien
 RUN_HERE = sorted(DOCUMENTED - OTHERS)
 OWN = {
     "BIN",
+    "CONTROL",
     "PIP",
     "PIP_COMPILE",
     "VENV",

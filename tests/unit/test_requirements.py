@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 ALL = ROOT / "requirements.txt"
 SERVE = ROOT / "requirements/serve.txt"
 DOCS = ROOT / "requirements/docs.txt"
+CONTROL = ROOT / "requirements/control.in"
 
 
 def requirements(path: Path) -> list[Requirement]:
@@ -33,7 +37,9 @@ def locked(path: Path) -> dict[str, str]:
     return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
 
 
-@pytest.mark.parametrize(("source", "lock"), [("all.in", ALL), ("serve.in", SERVE), ("docs.in", DOCS)])
+@pytest.mark.parametrize(
+    ("source", "lock"), [("all.in", ALL), ("control.in", ALL), ("serve.in", SERVE), ("docs.in", DOCS)]
+)
 def test_every_requirement_is_locked(source: str, lock: Path) -> None:
     versions = locked(lock)
     stale = [
@@ -47,6 +53,23 @@ def test_every_requirement_is_locked(source: str, lock: Path) -> None:
 
 def test_what_is_served_is_what_is_tested() -> None:
     assert locked(SERVE).items() <= locked(ALL).items()
+
+
+def test_the_control_plane_needs_no_pytorch() -> None:
+    """Builds that only call the cluster install control.in, and not CUDA."""
+    program = """if True:
+        import sys
+        for name in ("torch", "transformers", "tokenizers", "safetensors", "peft"):
+            sys.modules[name] = None  # an import of it raises ImportError
+        from cluster.__main__ import main
+        sys.exit(main(sys.argv[1:]))
+    """
+    assert not {"torch", "transformers"} & {pin.name for pin in requirements(CONTROL)}
+    for words in (["render", "--env", "prod", "--training"], ["rollout", "status", "--journal", "{folder}"]):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", program, *(word.format(folder=folder) for word in words)]
+            ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
 
 
 def test_every_file_of_requirements_is_in_the_lock() -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from packaging.utils import canonicalize_name
 
+from cluster.image_lock import LOCKS, PYTHON, lock_files, packages_of
 from cluster.kuberay.manifests.pods import HAPROXY, USER_ID, worker_group
 from cluster.kuberay.settings import environments, read_environment
 from serve_app.settings import Settings
@@ -68,6 +70,21 @@ def whole(target: str) -> list[tuple[str, str]]:
     return [step for name in reversed(chain) for step in every[name].steps]
 
 
+def copied_files(target: str) -> set[str]:
+    """Return the files of the context that a target copies, also those of the stage `application`."""
+    steps = whole(target)
+    if ("COPY", "--from=application / /") in steps:
+        steps = [*steps, *stages()["application"].steps]
+    copies = [rest.split() for word, rest in steps if word == "COPY" and "--from" not in rest]
+    return {source for words in copies for source in words[:-1] if not source.startswith("--")}
+
+
+def locks(target: str) -> list[str]:
+    """Return the lock files that a target installs, in order."""
+    installs = " ".join(rest for word, rest in whole(target) if word == "RUN")
+    return re.findall(r"--require-hashes -r /locks/(\w+)\.txt", installs)
+
+
 @pytest.mark.parametrize("target", [*SERVING, "train"])
 def test_it_runs_as_the_user_that_the_manifests_name(target: str) -> None:
     users = [rest for word, rest in whole(target) if word == "USER"]
@@ -77,21 +94,94 @@ def test_it_runs_as_the_user_that_the_manifests_name(target: str) -> None:
 
 @pytest.mark.parametrize("target", SERVING)
 def test_only_what_serving_needs_is_in_it(target: str) -> None:
-    copied = [rest.split() for word, rest in whole(target) if word == "COPY"]
     policy = {"cluster/__init__.py", "cluster/autoscaling"}
-    assert {words[-2] for words in copied} == {"cluster/entrypoint.sh", "serve_app", "/opt/venv", *policy}
-    installs = " ".join(rest for _, rest in whole(f"packages-{target}"))
-    assert "-r requirements/serve.txt" in installs and "-r requirements/builtin-model.txt" in installs
-    assert "requirements.txt" not in installs.replace("requirements/", "")
-    assert not any("pip " in rest for word, rest in whole(target) if word == "RUN"), (
-        "pip ran in the image's layers"
-    )
+    assert copied_files(target) == {"cluster/entrypoint.sh", "serve_app", *policy}
+    assert locks(target) == [*(["cuda"] if target == "cuda" else []), "serve"]
+
+
+@pytest.mark.parametrize("target", [*SERVING, "train"])
+def test_packages_are_installed_by_hash_and_pips_cache_is_in_no_layer(target: str) -> None:
+    steps = whole(target)
+    installs = [rest for word, rest in steps if word == "RUN" and "pip install" in rest]
+    assert installs
+    for install in installs:
+        assert "--mount=type=cache,target=/root/.cache/pip" in install
+        assert "--require-hashes" in install or '--index-url "$TORCH_INDEX"' in install
+    assert ("ARG", "PIP_CACHE_DIR=/root/.cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_DEPS=1") in steps
+
+
+def test_cuda_and_train_share_the_layers_of_cuda_and_of_serving() -> None:
+    shared = whole("packages-cuda")
+    assert whole("cuda")[: len(shared)] == whole("train")[: len(shared)] == shared
+    assert locks("train") == ["cuda", "serve", "train"]
+
+
+@pytest.mark.parametrize("target", [*SERVING, "train"])
+def test_a_change_of_the_source_keeps_the_layers_of_packages(target: str) -> None:
+    words = [word for word, _ in whole(target) if word in ("RUN", "COPY")]
+    assert set(words[words.index("COPY") :]) == {"COPY"}
+
+
+def test_the_cpu_target_fails_with_a_build_of_pytorch_that_has_cuda() -> None:
+    installs = [rest for word, rest in whole("cpu") if word == "RUN" and "pip install" in rest]
+    assert ("ARG", "TORCH_INDEX=https://download.pytorch.org/whl/cpu") in whole("cpu")
+    assert "sys.exit(torch.version.cuda and" in installs[-1]
+    assert not any("-r /locks/cuda.txt" in rest for rest in installs)
+
+
+def test_the_base_image_comes_from_a_registry_without_docker_hubs_limits() -> None:
+    bases = {stage.base for stage in stages().values()} - stages().keys()
+    assert bases == {"public.ecr.aws/docker/library/python:${PYTHON}", "scratch"}
+    assert not DOCKERFILE.read_text().startswith("# syntax="), "BuildKit would fetch it from Docker Hub"
+
+
+def test_the_python_of_the_lock_files_is_that_of_the_images() -> None:
+    assert f"ARG PYTHON={PYTHON}-slim-bookworm\n" in DOCKERFILE.read_text()
+
+
+def wheels(name: str) -> dict[str, str]:
+    """Return the version of every package of a lock file of the images; each has hashes."""
+    text = (LOCKS / f"{name}.txt").read_text()
+    packages = packages_of(text)
+    assert "".join(f"{package}\n" for package in packages) == text.partition("\n")[2]
+    hashes = [one for package in packages for one in package.hashes]
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in hashes)
+    return {package.name: package.version for package in packages}
+
+
+def pins(path: str) -> dict[str, str]:
+    """Return the versions of a lock file of the project."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / path).read_text(), re.M)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+def test_the_images_have_the_tested_versions_and_locked_cuda_libraries() -> None:
+    cuda, serve, train = (wheels(name) for name in ("cuda", "serve", "train"))
+    assert not (cuda.keys() & serve.keys()) and not ((cuda.keys() | serve.keys()) & train.keys())
+    assert {"torch", "triton", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"} <= cuda.keys()
+    tested = pins("requirements.txt") | pins("requirements/builtin-model.txt")
+    for name, version in ({"torch": cuda["torch"]} | serve | train).items():
+        assert tested[name] == version, f"{name}: run `make lock`"
+    assert pins("requirements/serve.txt").keys() <= (cuda | serve).keys(), "run `make lock`"
+
+
+def test_a_package_is_locked_once_in_the_first_file_that_needs_it() -> None:
+    def resolved(*names: str) -> str:
+        hashes = " \\\n    --hash=sha256:0 \\\n    --hash=sha256:1"
+        return "".join(f"{name}==1.0{hashes}\n" for name in names)
+
+    serving = packages_of(resolved("nvidia-cudnn-cu13", "ray", "torch"))
+    training = packages_of(resolved("mlflow", "nvidia-cudnn-cu13", "ray", "torch"))
+    files = {name: [one.name for one in found] for name, found in lock_files(serving, training).items()}
+    assert files == {"cuda": ["nvidia-cudnn-cu13", "torch"], "serve": ["ray"], "train": ["mlflow"]}
+    assert f"{serving[1]}\n" == resolved("ray") and serving[1].hashes == ("sha256:0", "sha256:1")
 
 
 @pytest.mark.parametrize("target", SERVING)
 def test_the_haproxy_that_the_pods_name_is_in_it(target: str) -> None:
     steps = whole(target)
-    assert ("WORKDIR", "/app") in steps and ("COPY", "serve_app serve_app") in steps
+    assert ("WORKDIR", "/app") in steps
+    assert ("COPY", "serve_app /app/serve_app") in stages()["application"].steps
     program = ROOT / Path(HAPROXY).relative_to("/app")
     assert program.stat().st_mode & stat.S_IXUSR
     ran = subprocess.run(
@@ -186,15 +276,11 @@ def test_the_context_lets_in_what_is_copied_and_nothing_else() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     let_in = {line[1:] for line in rules if line.startswith("!")}
-    copied = {
-        source
-        for stage in stages().values()
-        for word, rest in stage.steps
-        if word == "COPY" and "--from" not in rest
-        for source in [part for part in rest.split() if not part.startswith("--")][:-1]
-    }
-    assert copied == let_in
-    assert all((ROOT / source).exists() for source in copied)
+    copied = copied_files("train")
+    mounted = re.findall(r"--mount=type=bind,source=(\S+),target", DOCKERFILE.read_text())
+    assert {str(Path(source).parent) for source in mounted} == {"requirements/images"}
+    assert {*copied, "requirements/images"} == let_in
+    assert all((ROOT / source).exists() for source in (*copied, *mounted))
 
 
 @pytest.mark.parametrize("name", environments())

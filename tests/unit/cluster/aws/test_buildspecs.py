@@ -50,6 +50,47 @@ def test_a_verdict_is_kept_and_a_failure_is_one(tmp_path: Path, verdict: int, ke
     ]
 
 
+DOCKER = """#!/bin/sh
+echo "$*" >> {folder}/told
+case "$1" in
+    manifest) grep --quiet --line-regexp --fixed-strings "$3" {folder}/pushed ;;
+    push) ! grep --quiet --line-regexp --fixed-strings "$2" {folder}/pushed && echo "$2" >> {folder}/pushed ;;
+esac
+"""
+"""Stand-in for Docker and a repository with immutable tags: a second push of a tag fails."""
+
+
+def test_images_that_exist_are_not_built_again(tmp_path: Path) -> None:
+    """A rerun of the same commit passes, also after a run that ended between two images."""
+    for name, text in (("docker", DOCKER.format(folder=tmp_path)), ("aws", "#!/bin/sh\n")):
+        path = tmp_path / name
+        path.write_text(text)
+        path.chmod(0o755)
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sentiment"
+    (tmp_path / "pushed").write_text(f"{image}:c0ffee-cpu\n")
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "IMAGE": image}
+    for _ in range(2):
+        built = run("image", environment | {"COMMIT": "c0ffee"})
+        assert built.code == 0, built.said
+    told = (tmp_path / "told").read_text().splitlines()
+    assert [line for line in told if line.startswith("push ")] == [
+        f"push {image}:c0ffee-{target}" for target in ("cuda", "train")
+    ]
+    builds = [line for line in told if line.startswith("build ")]
+    assert len(builds) == 2 and all("--build-arg BUILDKIT_INLINE_CACHE=1" in line for line in builds)
+    assert all(f"--cache-from={image}:" in line for line in builds)
+    assert (tmp_path / "pushed").read_text().split() == [
+        f"{image}:c0ffee-{target}" for target in ("cpu", "cuda", "train")
+    ]
+
+
+@pytest.mark.parametrize("name", ["upgrade", "train", "retrain"])
+def test_a_build_that_calls_the_cluster_installs_no_pytorch(name: str) -> None:
+    assert "make environment" not in commands(name)
+    rule = re.search(rf"^{name}: (.*?)  ##", MAKEFILE, re.MULTILINE)
+    assert rule and rule[1] == "$(CONTROL)"
+
+
 def test_there_are_the_steps_that_the_pipelines_have() -> None:
     assert {"test", "image", "upgrade", "train", "retrain", "deploy", "drift"} <= set(NAMES)
 
