@@ -48,6 +48,17 @@ _G5 = (
 INSTANCE_TYPES: Mapping[str, InstanceType] = {kind.name: kind for kind in _G5}
 """Source: EC2's tables of G5 instances (A10G, 24 GiB per GPU) and of addresses per network interface."""
 
+CPU_TYPES: Mapping[str, InstanceType] = {
+    kind.name: kind
+    for kind in (
+        InstanceType("c7i.large", 2, 4, 0, 29),
+        InstanceType("c7i.xlarge", 4, 8, 0, 58),
+        InstanceType("c7i.2xlarge", 8, 16, 0, 58),
+        InstanceType("m6i.xlarge", 4, 16, 0, 58),
+    )
+}
+"""Instance types without a GPU. Source: EC2's tables of C7i (with AMX) and M6i instances."""
+
 
 @dataclass(frozen=True, slots=True)
 class Share:

@@ -286,9 +286,10 @@ def _price(args: argparse.Namespace, plan: Mapping[str, Any]) -> str:
     from cluster.kuberay.settings import read_environment
     from cluster.monitoring.catalog import read_catalog
 
-    prices = read_prices()
+    prices, books = read_prices(), read_books()
     lines = estimate(plan, prices, read_catalog())
-    return bill(lines, prices, read_environment(args.env), read_books()["list"])
+    others = {name: books[name] for name in ("spot", "savings")}
+    return bill(lines, prices, read_environment(args.env), books["list"], others)
 
 
 def _ask(args: argparse.Namespace, question: str) -> None:

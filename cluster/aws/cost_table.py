@@ -1,16 +1,22 @@
-"""Cost table per month: Terraform's resources, and GPU nodes for the minimum and maximum number of pods."""
+"""Cost table per month: Terraform's resources, use, and GPU nodes for the fewest and the most pods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from cluster.aws.estimate import Line, Prices
+from cluster.aws.estimate import Line, Prices, load_balancer_line, usage_lines
 from cluster.cost.plan import configured
 from cluster.cost.prices import Book
 from cluster.cost.report import mix_text
 from cluster.kuberay.settings import Environment
 
 
-def bill(lines: Sequence[Line], prices: Prices, environment: Environment, book: Book) -> str:
+def bill(
+    lines: Sequence[Line],
+    prices: Prices,
+    environment: Environment,
+    book: Book,
+    others: Mapping[str, Book] | None = None,
+) -> str:
     """Return the cost table with its sums.
 
     Args:
@@ -18,16 +24,20 @@ def bill(lines: Sequence[Line], prices: Prices, environment: Environment, book: 
         prices: Price list of the lines.
         environment: Environment whose pods are counted.
         book: Price book of GPU nodes.
+        others: Further price books of the same nodes by name, such as spot.
 
     Raises:
         CostInputError: A GPU node has no price.
     """
-    standing = sum((line.month for line in lines), Decimal(0))
+    used = [*([load_balancer_line(prices)] if environment.ingress else []), *usage_lines(prices)]
+    made = sum((line.month for line in lines), Decimal(0))
+    standing = made + sum((line.month for line in used), Decimal(0))
     rows = [f"  {line.what:<44}{line.count:>6}{line.month:>12,.2f}" for line in lines]
     text = [
         f"{'dollars a month, list prices':<46}{'count':>6}{'$':>12}",
         *rows,
-        f"  {'what Terraform makes':<50}{standing:>12,.2f}",
+        f"  {'what Terraform makes':<50}{made:>12,.2f}",
+        *(f"  {line.what:<50}{line.month:>12,.2f}" for line in used),
     ]
     if environment.serving_types:
         for least, pods in (("fewest", environment.serve.min_pods), ("most", environment.serve.max_pods)):
@@ -35,8 +45,12 @@ def bill(lines: Sequence[Line], prices: Prices, environment: Environment, book: 
             nodes = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))
             text.append(f"  {f'{least} pods ({pods}): {mix_text(mix)}':<50}{nodes:>12,.2f}")
             text.append(f"  {f'altogether with the {least} pods':<50}{standing + nodes:>12,.2f}")
+            for name, other in (others or {}).items():
+                cheaper = sum((other.month(kind) * count for kind, count in mix.items()), Decimal(0))
+                text.append(f"  {f'the same with {name} prices':<50}{standing + cheaper:>12,.2f}")
     text += [
         f"  {prices.title}, {prices.dated}; GPU nodes: {book.title}, {book.dated}, on demand, full hours.",
-        "  Not in it: storage, traffic, logs, build minutes, requests, training runs, tax.",
+        *(f"  {name}: {other.title}" for name, other in (others or {}).items()),
+        "  Amounts of use are assumed. Not in it: build minutes, requests, other traffic, trainings, tax.",
     ]
     return "\n".join(text)

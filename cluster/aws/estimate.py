@@ -35,6 +35,17 @@ class EksPrices(BaseModel):
     standard_support_until: dict[str, date]
 
 
+class Usage(BaseModel):
+    """What is charged by use, with the amount that is assumed for a month."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    amount: Money
+    unit: str
+    usd: Annotated[Money, Field(description="US dollars per unit.")]
+
+
 class Prices(BaseModel):
     """List prices in US dollars: per hour or month of a resource, and per hour of an instance."""
 
@@ -47,6 +58,7 @@ class Prices(BaseModel):
     eks: EksPrices
     hourly: dict[str, Money]
     monthly: dict[str, Money]
+    usage: tuple[Usage, ...] = ()
     instances: dict[str, Money]
 
     def instance(self, kind: str) -> Decimal:
@@ -99,10 +111,22 @@ def estimate(
     return sorted(lines, key=lambda line: (-line.month, line.what))
 
 
+def usage_lines(prices: Prices) -> Sequence[Line]:
+    """Return the cost of what is charged by use, with the assumed amounts."""
+    return [Line(f"{one.what}, {one.amount} {one.unit}", 1, one.amount * one.usd) for one in prices.usage]
+
+
+def load_balancer_line(prices: Prices) -> Line:
+    """Return the cost of the Ingress' load balancer, which its controller creates, with one capacity unit."""
+    hour = prices.hourly["aws_lb"] + prices.hourly["lb_capacity_unit"]
+    return Line("load balancer of the ingress, 1 capacity unit", 1, hour * prices.month_hours)
+
+
 def _costs(
     plan: Mapping[str, Any], prices: Prices, catalog: Catalog, day: date
 ) -> Iterator[tuple[str, int, Decimal]]:
     planned = plan["planned_values"]["root_module"]
+    disk_gib = _core_disk_gib(planned)
     for kind, values in _resources(planned):
         if kind == "aws_eks_cluster":
             yield _control_plane(values, prices, day)
@@ -120,6 +144,9 @@ def _costs(
                 count,
                 count * prices.instance(values["instance_types"][0]),
             )
+            if disk_gib:
+                month = count * disk_gib * prices.monthly["gp3_gib"]
+                yield f"disks of core nodes, {disk_gib} GiB each", count, month
         elif kind == "aws_cloudformation_stack":
             for variant in _variants(values):
                 count = variant["InitialInstanceCount"]
@@ -132,6 +159,14 @@ def _costs(
     # A set of dimensions is one metric per value, and has at least one value.
     sent = sum(len(metric.dimensions) for metric in catalog.metrics.values())
     yield "custom metrics, at least", sent, sent * prices.monthly["custom_metric"]
+
+
+def _core_disk_gib(planned: Mapping[str, Any]) -> int:
+    """Return the size of the disk of a core node; 0 without a launch template of the core nodes."""
+    for kind, values in _resources(planned):
+        if kind == "aws_launch_template" and str(values.get("name")).endswith("-core"):
+            return int(values["block_device_mappings"][0]["ebs"][0]["volume_size"])
+    return 0
 
 
 def _control_plane(values: Mapping[str, Any], prices: Prices, day: date) -> tuple[str, int, Decimal]:

@@ -81,6 +81,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from cluster.cost.arithmetic import Rate, cost
+    from cluster.cost.cpu_nodes import verdict
     from cluster.cost.measured import measured_rate
     from cluster.cost.plan import cheapest, configured, pods_for
     from cluster.cost.prices import PRICES, read_books
@@ -122,6 +123,8 @@ def _run(args: argparse.Namespace) -> int:
     if not costs:
         raise CostInputError(f"no price for {', '.join(types)} in {', '.join(books)}")
     print(table(costs, books, rate))
+    if "list" in books:
+        print(f"\n{verdict(books)}")
     if args.wanted is None and {"document", "list"} <= books.keys():
         print(f"\n{differences(books, rate)}")
     if args.json:

@@ -40,7 +40,7 @@ def table(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> str:
         f"a pod: {rate.requests_per_minute:,.1f} requests/min, {rate.tokens_per_s:,.1f} tokens/s "
         f"({rate.tokens_per_s * 60 / rate.requests_per_minute:,.0f} tokens per request); {rate.measured_by}"
     )
-    full = "$/M: at full load; idle nodes cost the same. Only GPU nodes are included."
+    full = "$/M: at full load; idle nodes cost the same. The table has GPU nodes only."
     return "\n".join([pod, "", header, *rows, "", *sources, f"  {full}"])
 
 

@@ -109,6 +109,18 @@ def test_instances_of_every_place() -> None:
     }
 
 
+def test_core_nodes_have_disks() -> None:
+    # 3 x 80 GiB x 0.08 = 19.20
+    disk = [{"ebs": [{"volume_size": 80}]}]
+    lines = priced(
+        resource(
+            "aws_launch_template", name="sentiment-core", instance_type=None, block_device_mappings=disk
+        ),
+        resource("aws_eks_node_group", instance_types=["m6i.xlarge"], scaling_config=[{"desired_size": 3}]),
+    )
+    assert lines["disks of core nodes, 80 GiB each"].month == Decimal("19.20")
+
+
 def test_an_alarm_costs_by_the_metrics_that_it_looks_at() -> None:
     queries = [{"metric": [{}]}, {"metric": [{}]}, {"metric": [], "expression": "a / b"}]
     lines = priced(
@@ -131,8 +143,9 @@ def test_an_instance_without_a_price_is_named() -> None:
 def test_the_bill_adds_up() -> None:
     lines = [Line(CLUSTER, 1, Decimal("73.00")), Line("aws_kms_key", 2, Decimal("2.00"))]
     text = bill(lines, PRICES, read_environment("prod"), read_books()["list"])
-    # Two g5.4xlarge: 2 x 1.624 x 730 = 2,371.04; sixteen: 18,968.32
-    for figure in ("75.00", "2,371.04", "2,446.04", "18,968.32", "19,043.32"):
+    # By use: 30 x 0.10 + 10 x 0.50 + 8 x 0.08 + 50 x 0.045 = 10.89. Two g5.4xlarge: 2 x 1.624 x 730 =
+    # 2,371.04; sixteen: 18,968.32
+    for figure in ("75.00", "2,371.04", "2,456.93", "18,968.32", "19,054.21"):
         assert figure in text
     assert "16 x g5.4xlarge" in text
     large = "workers=[{name='large', instance_type='g5.12xlarge', max_pods=16}]"
@@ -142,6 +155,27 @@ def test_the_bill_adds_up() -> None:
     assert "Not in it" in text
 
 
+def test_the_load_balancer_is_on_the_bill_if_there_is_an_ingress() -> None:
+    changes = [
+        "ingress.host=a.example.com",
+        "ingress.certificate=arn:aws:acm:us-east-1:123456789012:certificate/a",
+    ]
+    text = bill([], PRICES, read_environment("prod", changes), read_books()["list"])
+    # (0.0225 + 0.008) x 730 = 22.265
+    assert re.search(r"load balancer of the ingress.* 22\.2[67]\n", text)
+    assert "load balancer" not in bill([], PRICES, read_environment("prod"), read_books()["list"])
+
+
+def test_the_bill_has_spot_and_savings_plan_rows() -> None:
+    books = read_books()
+    others = {name: books[name] for name in ("spot", "savings")}
+    text = bill([], PRICES, read_environment("prod"), books["list"], others)
+    # Two g5.4xlarge at half and at three quarters of 2,371.04, and 10.89 by use
+    for row in ("the same with spot prices +1,196.41", "the same with savings prices +1,789.17"):
+        assert re.search(row, text), text
+    assert "assumed" in text
+
+
 def test_without_gpus_there_are_no_nodes_on_the_bill() -> None:
     text = bill([], PRICES, read_environment("dev"), read_books()["list"])
-    assert "pods" not in text.partition("Not in it")[0].replace("GPU nodes", "")
+    assert "pods" not in text.partition("Amounts of use")[0].replace("GPU nodes", "")

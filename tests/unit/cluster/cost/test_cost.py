@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cluster.__main__ import main
 from cluster.cost.arithmetic import Rate, cost
+from cluster.cost.cpu_nodes import MeasuredPod, cheapest_cpu_node, verdict
 from cluster.cost.measured import measured_rate
 from cluster.cost.plan import cheapest, configured, pods_for
 from cluster.cost.prices import read_books
@@ -262,6 +263,45 @@ def test_the_verb_reproduces_the_document_and_shows_the_difference(
     assert "per million tokens $0.1264 and $0.1576" in told
 
 
+def test_the_verb_names_the_cheapest_node_that_keeps_the_promise_next_to_the_users_figures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["cost"]) == 0
+    told = capsys.readouterr().out
+    # 0.1785 x 730 = 130.305; 820 / 130.305 = 6.29; 3,280 / 130.305 = 25.17
+    assert "c7i.xlarge, no GPU: $130.30 a month" in told
+    assert "g5.4xlarge, $820.00 a month, 6.3 times as much" in told
+    assert "g5.12xlarge, $3,280.00 a month, 25.2 times as much" in told
+    assert "too small for 2 CPUs and 4 GiB next to the daemons: c7i.large" in told
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory_gib", "node"),
+    [(2, 4, "c7i.xlarge"), (2, 8, "m6i.xlarge"), (4, 8, "c7i.2xlarge"), (32, 8, None)],
+)
+def test_the_cheapest_node_without_a_gpu_has_room_for_the_pod(
+    cpus: int, memory_gib: int, node: str | None
+) -> None:
+    pod = MeasuredPod(cpus, memory_gib, Decimal(6000), "a test")
+    assert cheapest_cpu_node(LIST, pod) == node
+
+
+def test_a_pod_that_is_too_slow_keeps_no_promise() -> None:
+    assert verdict(BOOKS, MeasuredPod(2, 4, Decimal(599), "a test")).startswith("no node without a GPU keeps")
+
+
+def test_a_book_of_discounts_is_based_on_another_one(tmp_path: Path) -> None:
+    # 5.672 x 0.5 = 2.836; 1.624 x 0.75 = 1.218
+    assert BOOKS["spot"].hour("g5.12xlarge") == Decimal("2.836")
+    assert BOOKS["savings"].hour("g5.4xlarge") == Decimal("1.218")
+    path = tmp_path / "prices.toml"
+    path.write_text(
+        "[books.spot]\ntitle='x'\ndated=2026-01-01\nsource='y'\nbased_on='list'\ndiscount='0.5'\n"
+    )
+    with pytest.raises(CostInputError, match="expected a book with prices"):
+        read_books(path)
+
+
 def test_a_type_that_only_one_book_has_is_planned_with_that_book(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cost", "--types", "g5.xlarge", "--wanted", "960"]) == 0
     told = capsys.readouterr().out
@@ -270,7 +310,7 @@ def test_a_type_that_only_one_book_has_is_planned_with_that_book(capsys: pytest.
     assert "no price for g5.xlarge" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--book", "spot"], ["--spare-pods", "-1", "--wanted", "1"]])
+@pytest.mark.parametrize("options", [["--book", "reserved"], ["--spare-pods", "-1", "--wanted", "1"]])
 def test_options_that_make_no_sense_are_refused(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
