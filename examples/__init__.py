@@ -1,1 +1,1 @@
-"""Examples that run the entire service on one machine; each has a README.md."""
+"""Examples that run the service on one machine, or call it; each has a README.md and a test."""

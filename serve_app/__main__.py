@@ -45,6 +45,12 @@ def main() -> int:
         help="TCP port of the Ray dashboard (default: %(default)s)",
     )
     parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=0,
+        help="TCP port of the Prometheus metrics; 0: a free one (default: %(default)s)",
+    )
+    parser.add_argument(
         "--replicas",
         type=_count,
         default=1,

@@ -1,0 +1,1 @@
+"""Model of your own: a folder as Hugging Face saves it, served and queried."""
