@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +21,10 @@ ALL = ROOT / "requirements.txt"
 SERVE = ROOT / "requirements/serve.txt"
 DOCS = ROOT / "requirements/docs.txt"
 CONTROL = ROOT / "requirements/control.in"
+MAKEFILE = (ROOT / "Makefile").read_text()
+PYTHONS = re.findall(r"^PYTHONS := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
+OF_PYTORCH = re.compile(r"nvidia-|cuda-|triton$")
+"""Packages that PyTorch's build pins itself; `make lock` removes them."""
 
 
 def requirements(path: Path) -> list[Requirement]:
@@ -76,3 +85,41 @@ def test_every_file_of_requirements_is_in_the_lock() -> None:
     named = {line.removeprefix("-r ") for line in (ROOT / "requirements/all.in").read_text().splitlines()}
     # The documentation's tools have a lock file of their own.
     assert {path.name for path in (ROOT / "requirements").glob("*.in")} - {"all.in", "docs.in"} <= named
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_is_complete_for_each_python(python: str) -> None:
+    """Check Requires-Python of every locked package, and every dependency that it has with this Python."""
+    versions = locked(ALL)
+    environment = {**default_environment(), "python_version": python, "python_full_version": f"{python}.0"}
+    todo, done, faults = requirements(ROOT / "requirements/all.in"), set(), []
+    while todo:
+        wanted = todo.pop()
+        name = canonicalize_name(wanted.name)
+        if OF_PYTORCH.match(name) or (name, *sorted(wanted.extras)) in done:
+            continue
+        done.add((name, *sorted(wanted.extras)))
+        if versions.get(name) not in wanted.specifier:
+            faults.append(f"{wanted}: {versions.get(name)} is locked")
+            continue
+        package = metadata.distribution(name)
+        assert package.version.partition("+")[0] == versions[name], f"{name}: run `make environment`"
+        if f"{python}.0" not in SpecifierSet(package.metadata.get("Requires-Python") or ""):
+            faults.append(f"{name} {package.version} does not support Python {python}")
+        for line in package.requires or ():
+            dependency = Requirement(line)
+            extras = wanted.extras or {""}
+            if dependency.marker is None or any(
+                dependency.marker.evaluate({**environment, "extra": extra}) for extra in extras
+            ):
+                todo.append(dependency)
+    assert len({name for name, *_ in done}) > 100
+    assert not faults
+
+
+def test_the_supported_pythons_are_those_of_the_package() -> None:
+    supported = SpecifierSet(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    )
+    minors = [f"3.{minor}" for minor in range(30)]
+    assert [python for python in minors if f"{python}.0" in supported] == PYTHONS
