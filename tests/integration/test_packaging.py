@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
@@ -13,9 +14,12 @@ from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
 
+import httpx
 import pytest
 
+from serve_app.dev_server.launcher import free_port
 from tests.conftest import ROOT
+from tests.e2e.test_make_serve import running, stop, wait_for
 
 PACKAGES = ("serve_app", "train", "cluster", "loadtest")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -155,6 +159,37 @@ print(*(model.labels[row.index(max(row))] for row in scores))
 """
     said = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
     assert said.split() == ["POSITIVE", "NEGATIVE"]
+
+
+def test_an_installation_from_the_source_folder_is_that_of_the_wheel(installed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "from source"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    run(*pip, "--target", str(folder), str(ROOT), cwd=tmp_path)
+
+    def files(root: Path) -> dict[str, bytes]:
+        found = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        # pip records where it installed from.
+        kept = (path for path in found if path.name not in ("RECORD", "direct_url.json"))
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in kept}
+
+    assert files(folder) == files(installed)
+
+
+@pytest.mark.serve
+def test_the_installed_command_serves_and_its_load_test_passes(installed: Path, tmp_path: Path) -> None:
+    """Start the service in a folder that is not the checkout, and run the load test against it."""
+    sentiment = str(installed / "bin/sentiment")
+    port, log = free_port(), tmp_path / "log"
+    serve = [sentiment, "serve", "--port", str(port), "--dashboard-port", str(free_port())]
+    with running(serve, log, folder=tmp_path, PYTHONPATH=str(installed)) as child:
+        wait_for(log, "is live", child)
+        answer = httpx.post(f"http://127.0.0.1:{port}/v1/classify", json={"inputs": "I love it"}, timeout=60)
+        assert answer.json()["results"][0]["label"] == "POSITIVE"
+        load = ["loadtest", "slo", "--host", f"http://127.0.0.1:{port}", "--duration", "3", "--warmup", "1"]
+        load += ["--p95-ms", "60000", "--min-per-minute", "1"]
+        said = run(sentiment, *load, cwd=tmp_path, PYTHONPATH=str(installed))
+        assert "PASS" in said
+        assert stop(child, signal.SIGINT) == 0
 
 
 def test_help_needs_the_standard_library_alone(installed: Path, tmp_path: Path) -> None:
