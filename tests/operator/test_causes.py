@@ -78,6 +78,7 @@ SERVICE_CASES = [
         False,
         "container autoscaler ended with exit code 1; its log ends with: requests.exceptions.HTTPError: 404",
         id="autoscaler-ended",
+        marks=pytest.mark.long,
     ),
     pytest.param(
         {"serve__model": "/nowhere/model", "workers__0__max_pods": 1, "serve__max_pods": 1},
@@ -198,6 +199,7 @@ def test_a_cause_is_reported_soon_after_the_cluster_has_it(
         process.terminate()
 
 
+@pytest.mark.long
 def test_wait_returns_with_as_many_pods_as_there_should_be(
     environment: Callable[..., list[str]],
     apply: Callable[..., None],

@@ -36,7 +36,13 @@ def left(cluster: Cluster, namespace: str) -> list[str]:
     return found + [name for name in accounts if name != "serviceaccount/default"]
 
 
-@pytest.mark.parametrize("runs", [True, False], ids=["of a service that runs", "of pods that never started"])
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param(True, id="of a service that runs"),
+        pytest.param(False, id="of pods that never started", marks=pytest.mark.long),
+    ],
+)
 def test_with_redis_nothing_is_left(
     cluster: Cluster,
     namespace: str,
