@@ -40,12 +40,12 @@ help:  ## this list
 # Tests that serve measure times and run one after another. The others run side by side, those that take minutes first.
 test: lint  ## every check of the project; with PYTEST_ARGS, those that they name
 	$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(call options,$(PYTEST_ARGS)), \
-		$(BIN)/python -m pytest -n auto --dist loadfile -m "not serve" \
+		$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not serve" \
 			tests/integration tests/e2e tests/zoo tests/contract tests/unit && \
 		$(BIN)/python -m pytest -m serve tests/integration tests/e2e)
 
 test-fast: .venv/all.stamp  ## the unit and contract tests, which start no cluster
-	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/contract $(call options,$(PYTEST_ARGS))
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/contract $(call options,$(PYTEST_ARGS))
 
 operator-test: .venv/all.stamp  ## apply, train, upgrades and faults with the real KubeRay operator; KUBECONFIG: on that cluster
 	$(BIN)/python -m tests.operator.harness -m "not long" $(call options,$(PYTEST_ARGS))
