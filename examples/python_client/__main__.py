@@ -8,7 +8,7 @@ import sys
 
 import httpx
 
-from examples.python_client.client import SentimentClient, ServiceError
+from examples.python_client.client import SentimentClient, ClassificationError
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     try:
         with SentimentClient(args.url, api_key=os.environ.get("API_KEY"), on_retry=_report) as client:
             predictions = client.classify(args.texts).predictions
-    except (ServiceError, httpx.TransportError) as error:
+    except (ClassificationError, httpx.TransportError) as error:
         print(f"error: {args.url}: {error}", file=sys.stderr)
         return 1
     for text, prediction in zip(args.texts, predictions, strict=True):

@@ -25,7 +25,7 @@ _JITTER_FRACTION = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class TextPrediction:
     """Prediction for one text.
 
     Attributes:
@@ -57,10 +57,10 @@ class Classification:
     request_id: str
     model: str
     version: str
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[TextPrediction, ...]
 
 
-class ServiceError(Exception):
+class ClassificationError(Exception):
     """Error response of the service.
 
     Attributes:
@@ -127,7 +127,7 @@ class SentimentClient:
             segment: Group of traffic in the prediction log.
 
         Raises:
-            ServiceError: The service answered with an error, or still refuses after `max_wait_s`.
+            ClassificationError: The service answered with an error, or still refuses after `max_wait_s`.
             httpx.TransportError: The service cannot be reached.
         """
         options = {"top_k": top_k, "segment": segment}
@@ -137,7 +137,7 @@ class SentimentClient:
             request_id=body["request_id"],
             model=body["model"]["name"],
             version=body["model"]["version"],
-            predictions=tuple(Prediction(**result) for result in body["results"]),
+            predictions=tuple(TextPrediction(**result) for result in body["results"]),
         )
 
     def feedback(self, request_id: str, label: str, *, index: int = 0) -> None:
@@ -149,7 +149,7 @@ class SentimentClient:
             index: Index of the text in its request, from 0.
 
         Raises:
-            ServiceError: The service answered with an error, or still refuses after `max_wait_s`.
+            ClassificationError: The service answered with an error, or still refuses after `max_wait_s`.
             httpx.TransportError: The service cannot be reached.
         """
         self._request("POST", "/v1/feedback", {"request_id": request_id, "index": index, "label": label})
@@ -158,7 +158,7 @@ class SentimentClient:
         """Return the description of the loaded model: labels, limits, languages and terms.
 
         Raises:
-            ServiceError: The service answered with an error, or still refuses after `max_wait_s`.
+            ClassificationError: The service answered with an error, or still refuses after `max_wait_s`.
             httpx.TransportError: The service cannot be reached.
         """
         return self._request("GET", "/v1/model")
@@ -172,7 +172,7 @@ class SentimentClient:
                 return content
             wait_s = _retry_after_s(response) * (1 + _JITTER_FRACTION * random.random())
             if response.status_code not in RETRIED_STATUSES or waited_s + wait_s > self._max_wait_s:
-                raise ServiceError(response.status_code, _detail(response))
+                raise ClassificationError(response.status_code, _detail(response))
             self._on_retry(response.status_code, wait_s)
             self._sleep(wait_s)
             waited_s += wait_s

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from examples.python_client import client as module
-from examples.python_client.client import SentimentClient, ServiceError
+from examples.python_client.client import SentimentClient, ClassificationError
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
@@ -47,19 +47,19 @@ def test_a_refused_request_is_sent_again_after_the_stated_time(url: str) -> None
     refusals: list[tuple[int, float]] = []
     waits: list[float] = []
 
-    class WaitingClient(Exception):
+    class FirstWaitError(Exception):
         """Raised at the first wait, so that the test does not last for it."""
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
-        raise WaitingClient
+        raise FirstWaitError
 
     def on_retry(status: int, seconds: float) -> None:
         refusals.append((status, seconds))
 
     with (
         SentimentClient(url, api_key="a", sleep=sleep, on_retry=on_retry) as client,
-        pytest.raises(WaitingClient),
+        pytest.raises(FirstWaitError),
     ):
         for _ in range(10):
             client.classify(TEXTS)
@@ -87,17 +87,20 @@ def test_it_gives_up_after_the_maximum_wait() -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(429, headers={"retry-after": "4"}))
     with (
         SentimentClient("http://service", transport=transport, max_wait_s=10, sleep=waits.append) as client,
-        pytest.raises(ServiceError) as refused,
+        pytest.raises(ClassificationError) as refused,
     ):
         client.classify(TEXTS)
     assert refused.value.status == 429 and len(waits) == 2 and sum(waits) <= 10
 
 
 def test_other_errors_are_raised_at_once_with_the_description(url: str) -> None:
-    with SentimentClient(url, api_key="a") as client, pytest.raises(ServiceError, match="8") as refused:
+    with (
+        SentimentClient(url, api_key="a") as client,
+        pytest.raises(ClassificationError, match="8") as refused,
+    ):
         client.classify(TEXTS * 8)
     assert refused.value.status == 413
-    with SentimentClient(url) as client, pytest.raises(ServiceError, match="API key") as refused:
+    with SentimentClient(url) as client, pytest.raises(ClassificationError, match="API key") as refused:
         client.classify(TEXTS)
     assert refused.value.status == 401
 

@@ -123,7 +123,7 @@ def test_what_is_left_out_later_is_removed_and_what_others_set_stays(api: KubeAp
     client.apply(service("upgrade.type=NewCluster"))
     stored = api.objects[PATH]
     assert stored["spec"]["upgradeStrategy"] == {"type": "NewCluster"}
-    assert stored["metadata"]["annotations"] == {"team": "nlp"}
+    assert stored["metadata"]["annotations"]["team"] == "nlp"
 
 
 def _head() -> dict[str, Any]:

@@ -13,37 +13,37 @@ from cluster.kuberay.settings import Environment
 API_VERSION = "monitoring.coreos.com/v1"
 
 
-class _Closed(BaseModel):
+class _PodMonitorPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Metadata(_Closed):
+class _PodMonitorMetadata(_PodMonitorPart):
     name: StrictStr
     namespace: StrictStr | None = None
     labels: dict[str, StrictStr] = {}
 
 
-class _Selector(_Closed):
+class _Selector(_PodMonitorPart):
     matchLabels: dict[str, StrictStr]
 
 
-class _Endpoint(_Closed):
+class _Endpoint(_PodMonitorPart):
     port: StrictStr
     interval: Annotated[StrictStr, Field(pattern=r"^\d+s$")]
 
 
-class _Spec(_Closed):
+class _Spec(_PodMonitorPart):
     selector: _Selector
     podTargetLabels: list[StrictStr] = []
     podMetricsEndpoints: Annotated[list[_Endpoint], Field(min_length=1)]
 
 
-class PodMonitor(_Closed):
+class PodMonitor(_PodMonitorPart):
     """monitoring.coreos.com/v1 PodMonitor."""
 
     apiVersion: Literal["monitoring.coreos.com/v1"]
     kind: Literal["PodMonitor"]
-    metadata: _Metadata
+    metadata: _PodMonitorMetadata
     spec: _Spec
 
 
