@@ -8,7 +8,7 @@ import sys
 
 import httpx
 
-from examples.python_client.client import SentimentClient, ClassificationError
+from examples.python_client.client import ClassificationError, SentimentClient
 
 
 def main() -> int:

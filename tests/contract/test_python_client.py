@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from examples.python_client import client as module
-from examples.python_client.client import SentimentClient, ClassificationError
+from examples.python_client.client import ClassificationError, SentimentClient
 from serve_app.http.routes import build_api
 from serve_app.metrics import Metrics
 from serve_app.settings import Settings
