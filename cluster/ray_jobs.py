@@ -89,7 +89,8 @@ class RayJobs:
             if self._now() >= deadline:
                 self._ask("POST", f"{name}/stop")
                 raise RayJobError(
-                    f"job {name} was stopped: not done in {timeout_s:.0f} s; raise training.deadline_s"
+                    f"job {name} was stopped: not finished within {timeout_s:.0f} s; raise "
+                    "training.deadline_s"
                 )
             self._pause(_POLL_S)
 
@@ -125,7 +126,7 @@ class RayJobs:
         if missing and answer.status_code == httpx.codes.NOT_FOUND:
             return {}
         if not answer.is_success:
-            raise RayJobError(f"{url} answered {answer.status_code}: {answer.text[:_MAX_ANSWER_CHARS]}")
+            raise RayJobError(f"{url} responded with {answer.status_code}: {answer.text[:_MAX_ANSWER_CHARS]}")
         try:
             document: Any = answer.json()
         except ValueError as error:

@@ -34,7 +34,7 @@ def _start(environment: Any, **_: object) -> None:
     if isinstance(environment.runner, MasterRunner | WorkerRunner):
         _refuse(
             ConfigError(
-                "a verdict needs all samples in one process: run without --master, --worker, --processes"
+                "the verdict requires all samples in one process; run without --master, --worker, --processes"
             )
         )
     try:

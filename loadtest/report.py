@@ -16,11 +16,11 @@ def table(host: str, config: LoadTestConfig, seen: Observations, verdict: SLOVer
     figures = [
         ("requests sent", f"{seen.sent} ({per_pod_minute(seen.sent, seen):.1f}/min/pod)"),
         ("latency", f"{_latency(verdict.latency)}   {METHOD}"),
-        *([("  answered only", _latency(verdict.answered))] if seen.failures else []),
+        *([("  answered", _latency(verdict.answered))] if seen.failures else []),
         ("failures", _counts(seen.failures)),
         ("model versions", _counts(seen.versions)),
         ("tokens", f"{seen.tokens_in_window / seen.window_s:.0f}/s"),
-        ("generator late", f"p99 {_ms(lag_p99)}"),
+        ("sent late by", f"p99 {_ms(lag_p99)}"),
     ]
     return "\n".join(
         [
@@ -28,7 +28,7 @@ def table(host: str, config: LoadTestConfig, seen: Observations, verdict: SLOVer
             f"{host}  {seen.pods} pod{'s' if seen.pods > 1 else ''}  {seen.window_s:.1f} s measured  "
             f"offered {config.pace.per_minute:g}/min/pod ({config.pace.kind})  texts: {config.texts_from}",
             "",
-            f"  {'check':<16}{'measured':>14}   {'promised':<22}",
+            f"  {'check':<16}{'measured':>14}   {'required':<22}",
             *(_line(check) for check in verdict.checks),
             "",
             *(f"  {name:<16}{text}" for name, text in figures),
@@ -95,8 +95,8 @@ def _mark(passed: bool) -> str:
 
 
 def _line(check: SLOCheck) -> str:
-    promised = f"{check.relation} {_value(check, check.limit)}"
-    return f"  {check.name:<16}{_value(check, check.measured):>14}   {promised:<22}{_mark(check.passed)}"
+    required = f"{check.relation} {_value(check, check.limit)}"
+    return f"  {check.name:<16}{_value(check, check.measured):>14}   {required:<22}{_mark(check.passed)}"
 
 
 def _value(check: SLOCheck, value: float) -> str:

@@ -56,7 +56,7 @@ def drive(
         runner.start(user_count=pods, spawn_rate=pods)
         runner.spawning_greenlet.join()
         if evaluator.request_log.start_s is None:
-            raise LoadTestError(f"the callers for {host} could not be started; the lines above say why")
+            raise LoadTestError(f"the load on {host} could not be started; see the log messages above")
         end_s = evaluator.request_log.start_s + duration_s
         _wait_until(end_s, evaluator.request_log)
         evaluator.request_log.close(end_s)

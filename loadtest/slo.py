@@ -144,14 +144,14 @@ def _warnings(seen: Observations, slo: SLO) -> tuple[str, ...]:
     warnings = []
     if seen.saturated:
         warnings.append(
-            f"the load generator saturated: it sent {seen.sent} of {seen.sent + seen.unsent} requests that "
-            "were due; give it a core of its own, or lower --per-minute"
+            f"the load generator is saturated: it sent {seen.sent} of {seen.sent + seen.unsent} scheduled "
+            "requests; run it on a separate CPU core, or lower --per-minute"
         )
     lag_p95 = percentile(seen.lags_ms, 95, len(seen.lags_ms))
     if seen.lags_ms and lag_p95 > slo.p95_ms / 10:
         warnings.append(
-            f"the load generator itself sent late (p95 {lag_p95:.1f} ms), which is part of the latency: "
-            "give it a core of its own before blaming the service"
+            f"the load generator sent requests late (p95 {lag_p95:.1f} ms), which is part of the latency: "
+            "run it on a separate CPU core to measure the service alone"
         )
     return tuple(warnings)
 
@@ -164,17 +164,17 @@ def _reasons(seen: Observations, checks: tuple[SLOCheck, ...]) -> tuple[str, ...
     p95, rate, failed = checks
     reasons = []
     if not seen.sent:
-        reasons.append("nothing was sent in the measured window, so nothing was shown")
+        reasons.append("no request was sent in the measured window; raise --duration or --per-minute")
     elif not p95.passed and math.isinf(p95.measured):
-        reasons.append("more than 5 % of the requests got no right answer, so there is no p95")
+        reasons.append("more than 5 % of the requests have no correct answer, so there is no p95")
     elif not p95.passed:
-        reasons.append(f"p95 is {p95.measured:.1f} ms, promised are at most {p95.limit:g} ms")
+        reasons.append(f"p95 is {p95.measured:.1f} ms; expected at most {p95.limit:g} ms")
     if seen.sent and not rate.passed:
         sent = per_pod_minute(seen.sent, seen)
         reasons.append(
-            f"{rate.measured:.1f} right answers a minute a pod of {sent:.1f} sent, "
-            f"at least {rate.limit:.1f} are needed"
+            f"{rate.measured:.1f} correct answers per minute per pod of {sent:.1f} sent; expected at least "
+            f"{rate.limit:.1f}"
         )
     if seen.sent and not failed.passed:
-        reasons.append(f"{seen.failed} of {seen.sent} requests got no right answer")
+        reasons.append(f"{seen.failed} of {seen.sent} requests have no correct answer")
     return tuple(reasons)

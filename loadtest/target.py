@@ -35,12 +35,12 @@ def require_authorized_host(host: str, owned: bool) -> None:
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UnauthorizedHostError(
-            f"--host {host}: an http:// or https:// base URL is expected, as http://127.0.0.1:8000"
+            f"--host {host}: expected an http:// or https:// base URL, such as http://127.0.0.1:8000"
         )
     if not (owned or _is_loopback(parts.hostname)):
         raise UnauthorizedHostError(
-            f"--host {host}: {parts.hostname} is not this machine, and a load test aimed at a stranger "
-            "is an attack; add --i-own-this-host if it is yours to load"
+            f"--host {host}: {parts.hostname} is not this machine, and a load test without the owner's "
+            "consent is an attack; add --i-own-this-host if you may test it"
         )
 
 
@@ -57,11 +57,11 @@ def fetch_served_model(host: str, headers: Mapping[str, str], timeout_s: float =
             body = json.load(answer)
     except urllib.error.HTTPError as error:
         error.close()
-        raise ServiceUnreachableError(f"GET {url} answered {error.code}: {_next_step(error.code)}") from error
+        raise ServiceUnreachableError(f"GET {url}: status {error.code}; {_next_step(error.code)}") from error
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ServiceUnreachableError(
-            f"GET {url}: {reason}; start the service with `make serve`, or give its address with --host"
+            f"GET {url}: {reason}; start the service with `make serve`, or set --host"
         ) from error
     return served_model_from(body)
 
@@ -81,10 +81,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _next_step(status: int) -> str:
     if status in (401, 403):
-        return f"put the service's API key into the environment variable {KEY_VARIABLE}"
+        return f"set the environment variable {KEY_VARIABLE} to an API key of the service"
     if 300 <= status < 500:
-        return "this seems to be another program; give the service's address with --host"
-    return "wait until `make serve` says it is ready"
+        return "this seems to be another program; set --host to the service"
+    return "wait until the service is ready"
 
 
 def _is_loopback(name: str) -> bool:

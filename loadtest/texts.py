@@ -33,14 +33,16 @@ def corpus(path: Path | None, seed: int) -> tuple[str, ...]:
         return invent(INVENTED_TEXTS, seed)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise TextsError(f"--texts {path}: unknown ending {path.suffix!r}; use one of {', '.join(_READERS)}")
+        raise TextsError(
+            f"--texts {path}: unknown suffix {path.suffix!r}; expected one of {', '.join(_READERS)}"
+        )
     try:
         texts = [text for text in reader(path) if text.strip()]
     except (OSError, ValueError) as error:
         raise TextsError(f"--texts {path}: cannot be read: {error}") from error
     if not texts:
         raise TextsError(
-            f"--texts {path}: holds no text; one text a line, or a column named {COLUMN!r}, is expected"
+            f"--texts {path}: no texts; expected one text per line, or a column named {COLUMN!r}"
         )
     return tuple(random.Random(seed).sample(texts, min(len(texts), MAX_TEXTS)))
 
@@ -66,15 +68,15 @@ def _parquet(path: Path) -> Iterator[str]:
 
     with pyarrow.parquet.ParquetFile(path) as file:
         if COLUMN not in file.schema_arrow.names:
-            raise ValueError(f"no column {COLUMN!r} among {file.schema_arrow.names}")
+            raise ValueError(f"no column {COLUMN!r}; the columns are {file.schema_arrow.names}")
         for batch in file.iter_batches(columns=[COLUMN]):
             yield from (text for text in batch.column(0).to_pylist() if isinstance(text, str))
 
 
 def _text_of(row: object, where: str) -> str:
     if not isinstance(row, Mapping) or not isinstance(row.get(COLUMN), str):
-        found = list(row) if isinstance(row, Mapping) else type(row).__name__
-        raise ValueError(f"{where}: no string under {COLUMN!r}, found {found}")
+        actual = list(row) if isinstance(row, Mapping) else type(row).__name__
+        raise ValueError(f"{where}: expected a string in the column {COLUMN!r}, got {actual}")
     return str(row[COLUMN])
 
 

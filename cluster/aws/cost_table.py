@@ -36,21 +36,21 @@ def bill(
     text = [
         f"{'dollars a month, list prices':<46}{'count':>6}{'$':>12}",
         *rows,
-        f"  {'what Terraform makes':<50}{made:>12,.2f}",
+        f"  {'resources of Terraform':<50}{made:>12,.2f}",
         *(f"  {line.what:<50}{line.month:>12,.2f}" for line in used),
     ]
     if environment.serving_types:
-        for least, pods in (("fewest", environment.serve.min_pods), ("most", environment.serve.max_pods)):
+        for limit, pods in (("minimum", environment.serve.min_pods), ("maximum", environment.serve.max_pods)):
             mix = configured(environment, book, pods)
             nodes = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))
-            text.append(f"  {f'{least} pods ({pods}): {mix_text(mix)}':<50}{nodes:>12,.2f}")
-            text.append(f"  {f'altogether with the {least} pods':<50}{standing + nodes:>12,.2f}")
+            text.append(f"  {f'{limit} pods ({pods}): {mix_text(mix)}':<50}{nodes:>12,.2f}")
+            text.append(f"  {f'total with {limit} pods':<50}{standing + nodes:>12,.2f}")
             for name, other in (others or {}).items():
                 cheaper = sum((other.month(kind) * count for kind, count in mix.items()), Decimal(0))
                 text.append(f"  {f'the same with {name} prices':<50}{standing + cheaper:>12,.2f}")
     text += [
         f"  {prices.title}, {prices.dated}; GPU nodes: {book.title}, {book.dated}, on demand, full hours.",
         *(f"  {name}: {other.title}" for name, other in (others or {}).items()),
-        "  Amounts of use are assumed. Not in it: build minutes, requests, other traffic, trainings, tax.",
+        "  Amounts of use are assumed. Not included: builds, requests, other traffic, training runs, tax.",
     ]
     return "\n".join(text)

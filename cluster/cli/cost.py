@@ -133,7 +133,7 @@ def _run(args: argparse.Namespace) -> int:
         name = costs[-1].book
         book, types = books[name], [kind for kind in types if kind in books[name].types]
         most = 2 * (args.wanted or 10 * rate.requests_per_minute)
-        plot(args.plot, name, book, types, rate, most_per_minute=most)
+        plot(args.plot, name, book, types, rate, max_per_minute=most)
     return 0
 
 

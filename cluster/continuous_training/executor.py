@@ -55,9 +55,9 @@ class Loop:
         """Read the observed state and decide the next step. Raises ContinuousTrainingError."""
         with _translated():
             least = self.drift.evidence.min_rows
-            observed = observe(self.model, self.retrainer, self.journal, least_rows=least)
+            observed = observe(self.model, self.retrainer, self.journal, min_rows=least)
             pace, now = self.retrainer.bounds.pace, self.retrainer.now()
-            return observed, next_step(observed, pace, least_rows=least, now=now)
+            return observed, next_step(observed, pace, min_rows=least, now=now)
 
     def execute(self, observed: ObservedState, step: LoopStep) -> None:
         """Execute the step that `decide` returned.
@@ -107,4 +107,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (TrainError, BundleError) as error:
-        raise ContinuousTrainingError(f"{error}; the same call tries again") from error
+        raise ContinuousTrainingError(f"{error}; the same command retries") from error

@@ -26,14 +26,14 @@ from train.retraining.state import retrainings
 _LOOK = "look.json"
 
 
-def observe(model: str, retrainer: Retrainer, journal: FileJournal, *, least_rows: int) -> ObservedState:
+def observe(model: str, retrainer: Retrainer, journal: FileJournal, *, min_rows: int) -> ObservedState:
     """Read the entire state again.
 
     Args:
         model: The registered model.
         retrainer: Retrainer with log, registry and the folder of retrainings.
         journal: Journal of the rollouts.
-        least_rows: Number at which the count of new distinct texts stops.
+        min_rows: Number at which the count of new distinct texts stops.
     """
     entries = journal.entries()
     rollout = journal.rollout()
@@ -48,7 +48,7 @@ def observe(model: str, retrainer: Retrainer, journal: FileJournal, *, least_row
         champion.version,
         under_way,
         came_by_rollout=rollout.state is RolloutState.PROMOTED and rollout.canary.uri == champion.uri,
-        rows=_new_rows(retrainer, champion, looked, least_rows),
+        rows=_new_rows(retrainer, champion, looked, min_rows),
         last_drift_check=looked,
         missing_labels=_lacking(retrainer, champion, looked),
         retraining=made,

@@ -91,13 +91,13 @@ class PlannedStep:
     reason: str
 
 
-def next_step(observed: ObservedState, pace: PaceBounds, *, least_rows: int, now: datetime) -> PlannedStep:
+def next_step(observed: ObservedState, pace: PaceBounds, *, min_rows: int, now: datetime) -> PlannedStep:
     """Decide the next step.
 
     Args:
         observed: Inputs of the decision.
         pace: Bounds of how often the loop acts.
-        least_rows: Minimum number of new predictions for a drift check.
+        min_rows: Minimum number of new predictions for a drift check.
         now: Current time, with a time zone.
     """
     if observed.under_way is not None:
@@ -108,7 +108,7 @@ def next_step(observed: ObservedState, pace: PaceBounds, *, least_rows: int, now
             f"{observed.model} has no champion; register a version, then "
             f"`python -m train alias {observed.model}@champion VERSION`",
         )
-    return _of_retraining(observed, pace, now) or _of_drift_check(observed, pace, least_rows, now)
+    return _of_retraining(observed, pace, now) or _of_drift_check(observed, pace, min_rows, now)
 
 
 def _of_retraining(observed: ObservedState, pace: PaceBounds, now: datetime) -> PlannedStep | None:
@@ -117,48 +117,52 @@ def _of_retraining(observed: ObservedState, pace: PaceBounds, now: datetime) -> 
     if made is None:
         return None
     if made.status == "under way":
-        return PlannedStep(LoopStep.RETRAIN, f"the retraining {made.version} was begun and is not finished")
+        return PlannedStep(LoopStep.RETRAIN, f"the retraining {made.version} is not finished")
     if made.status == "registered" and tried is None:
-        return PlannedStep(LoopStep.ROLLOUT, f"{made.reference} has passed the gate and was not tried yet")
+        return PlannedStep(
+            LoopStep.ROLLOUT, f"{made.reference} has passed the gate and was not rolled out yet"
+        )
     if made.status == "registered" and tried is not None:
         until = tried.at + pace.pause
         if now < until:
             return PlannedStep(
                 LoopStep.BLOCKED,
                 f"{made.reference} is {tried.state.replace('_', ' ')}: {tried.reason}; "
-                f"the next try is from {_time(until)} on",
+                f"the next rollout is possible from {_time(until)}",
             )
     if made.status == "refused" and now < (until := made.changed_at + pace.pause):
         return PlannedStep(
             LoopStep.BLOCKED,
-            f"the gate refused {made.version}: {'; '.join(made.reasons)}; the next try is from "
-            f"{_time(until)} on",
+            f"the gate refused {made.version}: {'; '.join(made.reasons)}; the next retraining is possible "
+            f"from {_time(until)}",
         )
     return None
 
 
-def _of_drift_check(observed: ObservedState, pace: PaceBounds, least_rows: int, now: datetime) -> PlannedStep:
-    looked, made = observed.last_drift_check, observed.retraining
-    of_it = made if looked is not None and made is not None and made.until == looked.until else None
-    if looked is not None and looked.verdict == "retrain" and of_it is None and not observed.missing_labels:
-        return PlannedStep(LoopStep.RETRAIN, f"the last look found: {'; '.join(looked.reasons)}")
-    if looked is None or now >= looked.until + pace.look:
-        if observed.rows >= least_rows:
-            since = "no look was made yet" if looked is None else f"the last look was {_time(looked.until)}"
-            return PlannedStep(LoopStep.DRIFT_CHECK, f"{since}, and there are {least_rows:,} answers or more")
-        few = f"{observed.rows:,} new answers of {observed.champion}; a look for drift needs {least_rows:,}"
-        if looked is None and observed.came_by_rollout:
+def _of_drift_check(observed: ObservedState, pace: PaceBounds, min_rows: int, now: datetime) -> PlannedStep:
+    last, made = observed.last_drift_check, observed.retraining
+    of_it = made if last is not None and made is not None and made.until == last.until else None
+    if last is not None and last.verdict == "retrain" and of_it is None and not observed.missing_labels:
+        return PlannedStep(LoopStep.RETRAIN, f"the last drift check: {'; '.join(last.reasons)}")
+    if last is None or now >= last.until + pace.look:
+        if observed.rows >= min_rows:
+            since = "no drift check yet" if last is None else f"the last drift check was {_time(last.until)}"
+            return PlannedStep(LoopStep.DRIFT_CHECK, f"{since}; at least {min_rows:,} new predictions")
+        few = f"{observed.rows:,} new predictions of {observed.champion}; a drift check requires {min_rows:,}"
+        if last is None and observed.came_by_rollout:
             return PlannedStep(LoopStep.DONE, f"{observed.model}/{observed.champion} is on every pod; {few}")
         return PlannedStep(LoopStep.WAIT, few)
-    after = f"the next look is from {_time(looked.until + pace.look)} on"
-    if looked.verdict != "retrain":
-        said = "; ".join(looked.reasons) or "nothing has changed"
-        return PlannedStep(LoopStep.WAIT, f"the last look found {looked.verdict}: {said}; {after}")
+    after = f"the next drift check is possible from {_time(last.until + pace.look)}"
+    if last.verdict != "retrain":
+        reasons = "; ".join(last.reasons) or "no change"
+        return PlannedStep(LoopStep.WAIT, f"the last drift check: {last.verdict}: {reasons}; {after}")
     if of_it is not None:
         why = "; ".join(of_it.reasons) or of_it.status
-        return PlannedStep(LoopStep.WAIT, f"the last window was retrained on already: {why}; {after}")
+        return PlannedStep(
+            LoopStep.WAIT, f"the last window was already used for a retraining: {why}; {after}"
+        )
     return PlannedStep(
-        LoopStep.WAIT, f"a retraining lacks labels: {'; '.join(observed.missing_labels)}; {after}"
+        LoopStep.WAIT, f"too few labels for a retraining: {'; '.join(observed.missing_labels)}; {after}"
     )
 
 

@@ -96,7 +96,7 @@ def document(costs: Sequence[Cost], books: Mapping[str, Book], rate: Rate) -> di
 
 
 def plot(
-    path: Path, name: str, book: Book, types: Sequence[str], rate: Rate, *, most_per_minute: Decimal
+    path: Path, name: str, book: Book, types: Sequence[str], rate: Rate, *, max_per_minute: Decimal
 ) -> None:
     """Plot US dollars per month over the request rate, for each instance type and for the cheapest mix.
 
@@ -106,14 +106,14 @@ def plot(
         book: Price book.
         types: Instance types, each with a price in the book.
         rate: Throughput of a pod.
-        most_per_minute: Right end of the axis, in requests per minute.
+        max_per_minute: Right end of the axis, in requests per minute.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    most = pods_for(most_per_minute, rate)
-    step = max(1, most // _PLOT_POINTS)
-    pods = list(range(1, most + 1, step))
+    max_pods = pods_for(max_per_minute, rate)
+    step = max(1, max_pods // _PLOT_POINTS)
+    pods = list(range(1, max_pods + 1, step))
     # The step of n pods reaches from the rate of n - 1 pods to that of n pods; the first one begins at 0.
     requests = [0.0, *(float(rate.requests_per_minute) * count for count in pods)]
     figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -86,14 +86,16 @@ class WorkerSettings(_SettingsModel):
     def _one_way_of_sizing(self) -> Self:
         sized = self.cpus is not None and self.memory_gib is not None
         if not self.instance_types and not sized:
-            raise ValueError("without instance_type, cpus and memory_gib are needed")
+            raise ValueError("cpus and memory_gib are missing; set them, or instance_type")
         if self.instance_types and (self.cpus is not None or self.memory_gib is not None):
             raise ValueError("cpus and memory_gib are derived from instance_type; omit them")
         if self.capacity and not self.instance_types:
             raise ValueError("capacity is of nodes that Karpenter starts: set instance_type, or omit it")
         for kind in self.instance_types:
             if kind not in INSTANCE_TYPES:
-                raise ValueError(f"instance_type {kind!r} is none of {', '.join(INSTANCE_TYPES)}")
+                raise ValueError(
+                    f"instance_type {kind!r} is not known; expected one of {', '.join(INSTANCE_TYPES)}"
+                )
         if self.min_pods > self.max_pods:
             raise ValueError(f"min_pods {self.min_pods} is more than max_pods {self.max_pods}")
         return self

@@ -70,8 +70,11 @@ class CanaryFinding:
     def __str__(self) -> str:
         champion = "" if self.champion is None else f" against {self.champion:.2%} of the champion's"
         share = "none" if self.canary is None else f"{self.canary:.2%}"
-        allowed = f"allowed {'at most' if self.champion is None else 'more by at most'} {self.tolerance:.2%}"
-        return f"{self.test}: {share} of the canary's {self.what}{champion}, {allowed}"
+        above = "" if self.champion is None else " above the champion's"
+        return (
+            f"{self.test}: {self.what}: {share} of the canary's{champion}; expected at most "
+            f"{self.tolerance:.2%}{above}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,11 @@ def decide(
     doubtful = [finding for finding in findings if finding.worse]
     if not missing and not doubtful:
         return Decision(
-            CanaryVerdict.PROMOTE, "the sample is complete and nothing is beyond its tolerance", findings
+            CanaryVerdict.PROMOTE, "the sample is complete, and every test is within its tolerance", findings
         )
-    waiting = missing or "it looks worse, without enough evidence: " + "; ".join(map(str, doubtful))
+    waiting = missing or "the canary seems worse, but the evidence is not sufficient yet: " + "; ".join(
+        map(str, doubtful)
+    )
     if stage_s >= plan.max_stage_s:
         reason = f"not decided within {plan.max_stage_s:.0f} s (max_stage_s): {waiting}"
         return Decision(CanaryVerdict.ROLL_BACK, reason, findings)
@@ -128,18 +133,23 @@ def judge(windows: Sequence[MetricWindow], plan: RolloutPlan) -> tuple[CanaryFin
     limit = math.log(len(TESTS) / plan.false_rollback_share)
     t = plan.tolerances
     findings = (
-        _rate("errors", "requests answered 5xx", windows, shares.errors, t.error_share, limit),
-        _rate("refused", "requests answered 429", windows, shares.refused, t.refused_share, limit),
+        _rate("errors", "requests with status 5xx", windows, shares.errors, t.error_share, limit),
+        _rate("refused", "requests with status 429", windows, shares.refused, t.refused_share, limit),
         _latency(windows, t, limit),
         _distribution("labels", windows, shares.labels(windows), t.label_share, limit),
         _distribution("scores", windows, shares.scores(), t.score_share, limit),
         _alone(
-            "disagreement", "texts labelled otherwise", windows, shares.differing, t.disagreement_share, limit
+            "disagreement",
+            "texts with another label than the champion's",
+            windows,
+            shares.differing,
+            t.disagreement_share,
+            limit,
         ),
-        _alone("shadow errors", "texts failed on", windows, shares.failing, t.error_share, limit),
-        _rate("accuracy", "texts called wrong by feedback", windows, shares.wrong, t.wrong_share, limit),
+        _alone("shadow errors", "texts on which it failed", windows, shares.failing, t.error_share, limit),
+        _rate("accuracy", "wrong texts by feedback", windows, shares.wrong, t.wrong_share, limit),
         # These two tests use only the canary, so they need no traffic of the champion.
-        _alone("errors alone", "requests answered 5xx", windows, shares.errors, t.error_limit, limit),
+        _alone("errors alone", "requests with status 5xx", windows, shares.errors, t.error_limit, limit),
         _alone(
             "latency alone",
             f"requests over {t.late_ms:g} ms",
@@ -207,17 +217,17 @@ def _distribution(
     limit: float,
 ) -> CanaryFinding | None:
     """Run one test over several shares; the finding names the share that differs most."""
-    evidence, found = [], []
+    evidence, gaps = [], []
     for component in components:
         champion, canary = _shares(_arrays(windows, component.share))
         if champion is None or canary is None:
             return None
         arrays = _arrays(windows[component.since :], component.share)
         evidence.append(float(differs(*arrays, tolerance)[-1]))
-        found.append((abs(canary - champion), component.what, champion, canary))
-    if not found:
+        gaps.append((abs(canary - champion), component.what, champion, canary))
+    if not gaps:
         return None
-    gap, what, champion, canary = max(found)
+    gap, what, champion, canary = max(gaps)
     together = mixture(evidence, [component.stake for component in components])
     return CanaryFinding(test, what, champion, canary, tolerance, together, limit, gap > tolerance)
 
@@ -243,12 +253,12 @@ def _disqualified(latest: MetricWindow, canary_uri: str) -> str | None:
     """Return the fault that disqualifies the canary without statistics, or None."""
     for failed in latest.failed:
         if failed.uri == canary_uri:
-            return f"{failed.uri} could not be loaded: {failed.reason}; GET /v1/model of its pod says more"
+            return f"{failed.uri} could not be loaded: {failed.reason}; see GET /v1/model of its pod"
     champion, canary = latest.versions
     if champion is not None and champion == canary:
         return (
-            f"champion and canary both call themselves version {champion!r}, and nothing tells them apart; "
-            "give the new bundle a version of its own"
+            f"champion and canary both have the version {champion!r}, so their metrics cannot be separated; "
+            "give the canary's bundle another version"
         )
     return None
 
@@ -258,14 +268,14 @@ def _missing(windows: Sequence[MetricWindow], shadow: bool, plan: RolloutPlan) -
     if shadow:
         seen = sum(window.canary.shadowed for window in windows)
         active = sum(window.canary.shadowed > 0 for window in windows)
-        least, what = seen, "requests scored aside"
+        sampled, what = seen, "requests scored by the shadow model"
     else:
         canary = sum(window.canary.answered for window in windows)
         champion = sum(window.champion.answered for window in windows)
         active = sum(window.canary.answered > 0 for window in windows)
-        least, what = min(canary, champion), "answered requests of either version"
-    if least < plan.min_requests - _ROUNDING:
-        return f"{least:.0f} of {plan.min_requests} {what}{_unnamed(windows[-1]) if windows else ''}"
+        sampled, what = min(canary, champion), "answered requests of each version"
+    if sampled < plan.min_requests - _ROUNDING:
+        return f"{sampled:.0f} of {plan.min_requests} {what}{_unnamed(windows[-1]) if windows else ''}"
     if active < plan.min_windows:
         return f"{active} of {plan.min_windows} windows with {what}"
     return None
@@ -274,9 +284,9 @@ def _missing(windows: Sequence[MetricWindow], shadow: bool, plan: RolloutPlan) -
 def _unnamed(latest: MetricWindow) -> str:
     """Return why requests cannot be counted: the metrics lack the version, or its answered requests."""
     sides = zip(("champion", "canary"), latest.versions, strict=True)
-    unnamed = " nor of the ".join(side for side, version in sides if version is None)
+    unnamed = " and the ".join(side for side, version in sides if version is None)
     if unnamed:
-        return f"; the metrics name no version of the {unnamed}"
+        return f"; the metrics have no version of the {unnamed}"
     if latest.champion.requests > latest.champion.errors and not latest.champion.answered:
-        return "; its pods do not count answered requests by label: they may run an image from before that"
+        return "; the champion's pods do not count answered requests by label: their image may be too old"
     return ""

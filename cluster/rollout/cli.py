@@ -1,4 +1,4 @@
-"""`rollout`: a new version on one pod first, watched, then on all, or taken back."""
+"""`rollout`: a new version on one pod first, watched, then on all, or rolled back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of the verb, with its own verbs."""
     parser = verbs.add_parser(
         "rollout",
-        help="a new version on one pod first, watched, then on all, or taken back",
+        help="a new version on one pod first, watched, then on all, or rolled back",
         description=__doc__,
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -176,7 +176,7 @@ def _status(chosen: argparse.Namespace) -> int:
             print(json.dumps(as_json(rollout, serving)), flush=True)
         else:
             clear = "\x1b[H\x1b[2J" if chosen.watch and sys.stdout.isatty() else ""
-            print(clear + describe(rollout, serving, at_work=journal.is_held()), flush=True)
+            print(clear + describe(rollout, serving, is_running=journal.is_held()), flush=True)
         if not chosen.watch or rollout.state.rests:
             return PROMOTED
         try:

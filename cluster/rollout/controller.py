@@ -121,7 +121,7 @@ class Controller:
         with self._journal.held():
             self._rollout = self._journal.rollout()
             if not self._rollout.state.rests and self._rollout.canary.uri == canary.uri:
-                self._say("taking up again")
+                self._say("resuming")
                 return self._run()
             require(self._rollout, Verb.START)
             serving = self._target.read()
@@ -166,7 +166,7 @@ class Controller:
         require(self._rollout, verb)
         command = Command(verb, self._rollout.number, uuid.uuid4().hex)
         self._journal.ask(command)
-        self._say(f"{verb} is asked for; a controller at work takes it, or this one once there is none")
+        self._say(f"{verb} is requested; the running controller executes it, or this one if none runs")
         end = self._clock() + _PATIENCE_S
         while self._journal.asked() == command:
             try:
@@ -177,8 +177,8 @@ class Controller:
                 pass
             if self._clock() >= end:
                 raise JournalLockedError(
-                    f"another controller holds the journal and has not taken {verb} within "
-                    f"{_PATIENCE_S:.0f} s; it still may: see `rollout status`, end its process if it hangs"
+                    f"another controller holds the journal and has not executed {verb} within "
+                    f"{_PATIENCE_S:.0f} s; see `rollout status`, and end its process if it hangs"
                 )
             self._sleep(_LOOK_S)
         return self._done(command, self._journal.rollout())
@@ -205,7 +205,7 @@ class Controller:
 
     def _observed_rate(self, champion: str, seconds: float) -> float | None:
         """Return the answered requests/s of all pods in a window before the rollout; None if unknown."""
-        self._say(f"observing the rate of requests for {seconds:g} s")
+        self._say(f"measuring the request rate for {seconds:g} s")
         before, began = self._read(), self._clock()
         self._wait(seconds)
         after, took_s = self._read(), self._clock() - began
@@ -235,7 +235,7 @@ class Controller:
             return False
         if fits := self._fits(command):
             event = {Verb.ABORT: "rolling_back", Verb.PROMOTE: "promoting"}[command.verb]
-            self._write(event, reason=f"{command.verb} by hand", command=command.token)
+            self._write(event, reason=f"{command.verb} by command", command=command.token)
         self._journal.answered(command)  # a command that does not fit is already done, or came too late
         return fits
 
@@ -286,7 +286,7 @@ class Controller:
         now = self._read()
         if isinstance(now, str):  # the window stays open until every endpoint answers
             if self._clock() - rollout.applied_at >= plan.max_stage_s:
-                reason = f"no metrics to decide by within {plan.max_stage_s:.0f} s (max_stage_s): {now}"
+                reason = f"no usable metrics within {plan.max_stage_s:.0f} s (max_stage_s): {now}"
                 self._write("rolling_back", reason=reason)
             return
         now = before.followed_by(now) if before else now
@@ -342,8 +342,8 @@ class Controller:
                 if self._clock() - max(rollout.since, self._began) >= rollout.plan.apply_timeout_s:
                     raise MetricSourceError(
                         f"the metrics do not confirm that every pod serves {rollout.canary.uri}: "
-                        f"{unconfirmed}; the rollout stays {rollout.state}; go on with `rollout resume`, or "
-                        "end it with `rollout abort`"
+                        f"{unconfirmed}; the rollout stays {rollout.state}; continue with `rollout resume`, "
+                        "or end it with `rollout abort`"
                     )
                 return  # and read the metrics again
             assert isinstance(reading, Reading)
@@ -385,8 +385,8 @@ class Controller:
         fault = self._settle(self._effects.apply, {rollout.split})
         if fault is not None:
             raise TargetError(
-                f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; look at "
-                "the cluster, then go on with `rollout resume`"
+                f"the champion is not back on every pod: {fault}; the rollout stays {rollout.state}; check "
+                "the cluster, then continue with `rollout resume`"
             )
         # A controller that died during the promotion may have moved the champion alias already.
         self._effects.restore(rollout, "champion", rollout.champion.version)
@@ -411,29 +411,29 @@ class Controller:
             None after success; the fault if the change fails or exceeds the plan's timeout; "" if a command
                 is pending.
         """
-        plan, began, said, told = self._rollout.plan, self._clock(), "", False
+        plan, began, message, is_made = self._rollout.plan, self._clock(), "", False
         splits = self._rollout.configured if splits is None else splits
         while self._clock() - began < plan.apply_timeout_s:
             try:
-                if not told:
+                if not is_made:
                     change(self._rollout)
-                    told = True
+                    is_made = True
                 serving = self._effects.serving(self._rollout)
                 done = serving.replicas >= replicas and serving.split in splits
                 if serving.settled and done:
                     return None
                 if serving.failed and done:
-                    return f"the cluster gave up: {serving.message}"
-                said = serving.message
+                    return f"the deployment failed: {serving.message}"
+                message = serving.message
             except TargetRejectedError as error:
                 return str(error)
             except TargetError as error:  # the cluster may answer again in a moment
-                said = str(error)
-                self._say(said)
+                message = str(error)
+                self._say(message)
             if self._wait(_LOOK_S):
                 return ""
-        late = f"not in place within {plan.apply_timeout_s:.0f} s (apply_timeout_s)"
-        return f"{late}: {said or 'pods still load'}"
+        late = f"not deployed within {plan.apply_timeout_s:.0f} s (apply_timeout_s)"
+        return f"{late}: {message or 'pods still load the model'}"
 
     def _disturbed(self) -> str | None:
         """Return why the two versions can no longer be compared, or None. Raises ForeignChangeError."""
@@ -443,7 +443,7 @@ class Controller:
             self._say(str(error))
             return None
         if serving.replicas <= self._rollout.step.pods:
-            return f"scaled to {serving.replicas}, which leaves no pod of the champion to compare with"
+            return f"scaled to {serving.replicas}, so no pod of the champion remains for the comparison"
         return None
 
     def _read(self) -> Reading | str:
@@ -455,8 +455,8 @@ class Controller:
             return str(error)
         if not reading.missing:
             return reading
-        fault = f"{', '.join(sorted(reading.missing))} did not answer"
-        self._say(f"{fault}; the metrics are read again")
+        fault = f"no response from {', '.join(sorted(reading.missing))}"
+        self._say(f"{fault}; reading the metrics again")
         return fault
 
     def _wait(self, seconds: float) -> bool:
@@ -498,14 +498,14 @@ def _check_fit(serving: DeploymentState, canary: ModelVersion) -> None:
     split = serving.split
     if split.canary is not None:
         raise RolloutStateError(
-            f"the pods already have a canary, {split.canary}, that this journal knows nothing of; end the "
-            "rollout it belongs to, or put user_config back by hand"
+            f"the pods already have a canary, {split.canary}, which is not in this journal; end its rollout "
+            "(with the same --journal), or restore the deployment's user_config"
         )
     if serving.blocked:
         raise RolloutStateError(serving.blocked)
     if split.champion == canary.uri:
-        raise RolloutStateError(f"{canary.uri} is what every pod serves already")
+        raise RolloutStateError(f"every pod already serves {canary.uri}; choose another --canary")
     if not serving.settled:
         raise RolloutStateError(
-            f"the deployment is still changing; wait until it has settled. {serving.message}"
+            f"the deployment is still changing; wait until it is ready. {serving.message}"
         )

@@ -51,18 +51,18 @@ def fitted(
     times = ", ".join(
         f"{_minutes(seconds)} on {_pods(step)}" for seconds, step in zip(needed_s, steps, strict=True)
     )
-    found = f"at the observed {rate / replicas:.2f} answered requests/s a pod the stages take {times}"
+    durations = f"at the observed {rate / replicas:.2f} answered requests/s per pod the stages take {times}"
     if max(needed_s) <= plan.max_stage_s or little is LittleTraffic.IGNORE:
-        return plan, found
+        return plan, durations
     longest_s = plan.max_stage_s - plan.settle_s
-    most = math.floor(_FITS_FRACTION * min(shares) * rate * longest_s)
-    fault = f"{found}, and max_stage_s is {plan.max_stage_s:.0f}"
-    if little is LittleTraffic.ADAPT and most >= _MIN_REQUESTS:
-        smaller = plan.model_copy(update={"min_requests": most})
+    max_requests = math.floor(_FITS_FRACTION * min(shares) * rate * longest_s)
+    fault = f"{durations}; expected at most {plan.max_stage_s:.0f} s (max_stage_s)"
+    if little is LittleTraffic.ADAPT and max_requests >= _MIN_REQUESTS:
+        smaller = plan.model_copy(update={"min_requests": max_requests})
         return smaller, f"{fault}; min_requests is lowered: {_loss(plan, smaller, rate, min(shares))}"
     ways = [f"raise max_stage_s to {1.25 * max(needed_s):.0f}"] if rate else []
-    ways += ["have --little-traffic adapt lower min_requests"] if most >= _MIN_REQUESTS else []
-    ways += ["start when there is more traffic", "--little-traffic ignore and `rollout promote` by hand"]
+    ways += ["use --little-traffic adapt (a smaller sample)"] if max_requests >= _MIN_REQUESTS else []
+    ways += ["start when there is more traffic", "use --little-traffic ignore and `rollout promote`"]
     raise RolloutPlanError(f"{fault}: no stage would be decided; {', or '.join(ways)}")
 
 
@@ -78,7 +78,7 @@ def _needed_s(plan: RolloutPlan, rate: float) -> float:
 
 def _loss(plan: RolloutPlan, smaller: RolloutPlan, rate: float, share: float) -> str:
     """Describe how many more faulty canaries pass with the smaller sample, by simulation of both plans."""
-    told = []
+    losses = []
     for scenario in scenarios(plan):
         if (scenario.name, scenario.canary) not in _SHOWN or scenario.texts != 1:
             continue
@@ -90,9 +90,13 @@ def _loss(plan: RolloutPlan, smaller: RolloutPlan, rate: float, share: float) ->
                 math.ceil(stage_s / each.window_s), share * window, (1 - share) * window
             )
             goes_on.append(simulate(scenario, traffic, each, rollouts=_SIMULATED, seed=1).goes_on)
-        what = f"{scenario.canary:.0%} {scenario.name} against the champion's {scenario.champion:.1%}"
-        told.append(f"{what} passes the first stage in {goes_on[1]:.0%} and not {goes_on[0]:.0%} of rollouts")
-    return f"with {smaller.min_requests} and not {plan.min_requests}, a canary with {'; with '.join(told)}"
+        what = f"{scenario.canary:.0%} {scenario.name} (champion: {scenario.champion:.1%})"
+        losses.append(
+            f"{what} passes the first stage in {goes_on[1]:.0%} of rollouts instead of {goes_on[0]:.0%}"
+        )
+    return (
+        f"with {smaller.min_requests} instead of {plan.min_requests}, a canary with {'; with '.join(losses)}"
+    )
 
 
 def _minutes(seconds: float) -> str:

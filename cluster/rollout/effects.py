@@ -75,7 +75,7 @@ class Effects:
     def so_far(self, rollout: Rollout) -> str:
         """Describe the changes since the last transition, for a controller that stops before the next one."""
         done = "; ".join(self._done) or "nothing"
-        return f" (since {rollout.state}, {rollout.reason!r}, this controller has done: {done})"
+        return f" (since {rollout.state}, {rollout.reason!r}, this controller made these changes: {done})"
 
     def _move(
         self, move: Callable[[str, str, str | None], None], rollout: Rollout, alias: str, version: str | None

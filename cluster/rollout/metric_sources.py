@@ -113,7 +113,7 @@ class Endpoints:
             }
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MetricSourceError(
-                f"{url} does not list the metrics endpoints: {error!r}; name them with --metrics"
+                f"{url} does not list the metrics endpoints: {error!r}; set --metrics"
             ) from error
         return tuple(f"http://{target}/metrics" for target in sorted(targets))
 
@@ -171,7 +171,7 @@ def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
     Raises:
         MetricSourceError: no endpoint answered.
     """
-    found: dict[Key, float] = {}
+    series: dict[Key, float] = {}
     left, faults = list(places), dict[str, str]()
     listed = len(left)
     for _ in range(_TRIES):
@@ -182,14 +182,14 @@ def gathered(places: Iterable[str], fetch: Callable[[str], str]) -> Reading:
             except MetricSourceError as error:
                 faults[place] = str(error)
                 continue
-            found |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
+            series |= {(name, labels | {("endpoint", place)}): value for (name, labels), value in parse(text)}
         left = list(faults)
     if len(faults) == listed:
         raise MetricSourceError(
-            f"no metrics endpoint answered ({'; '.join(faults.values()) or 'none is listed'}); name one with "
+            f"no metrics endpoint answered ({'; '.join(faults.values()) or 'none is listed'}); set "
             "--metrics, or a Prometheus server with --prometheus"
         )
-    return Reading(found, frozenset(faults))
+    return Reading(series, frozenset(faults))
 
 
 def auth_headers(environment: Mapping[str, str]) -> dict[str, str]:

@@ -21,36 +21,40 @@ class _PlanModel(BaseModel):
 class PlannedStage(_PlanModel):
     """Stage of a rollout: how many pods the canary gets."""
 
-    pods: Annotated[int, Field(ge=1)] | Literal["half"] = Field(description="Pods that serve the canary.")
+    pods: Annotated[int, Field(ge=1)] | Literal["half"] = Field(description="Number of pods with the canary.")
     shadow: bool = Field(
-        default=False, description="They answer with the champion and score the same texts with the canary."
+        default=False,
+        description="Whether these pods answer with the champion and only score with the canary.",
     )
 
 
 class Tolerances(_PlanModel):
     """Tolerances of a canary: with enough evidence that it exceeds one of them, it is rolled back."""
 
-    error_share: Share = Field(default=0.005, description="More requests answered 5xx, as a share of all.")
-    refused_share: Share = Field(default=0.05, description="More requests answered 429, as a share of all.")
-    latency_factor: Annotated[float, Field(ge=1)] = Field(
-        default=1.5, description="The champion's p95 times this is slow."
+    error_share: Share = Field(default=0.005, description="Rise of the fraction of requests with status 5xx.")
+    refused_share: Share = Field(
+        default=0.05, description="Rise of the fraction of requests with status 429."
     )
-    latency_share: Share = Field(default=0.05, description="More requests that are slow, as a share of all.")
-    label_share: Share = Field(default=0.10, description="More or fewer texts of a label, as a share.")
+    latency_factor: Annotated[float, Field(ge=1)] = Field(
+        default=1.5, description="A request is slow above this multiple of the champion's p95."
+    )
+    latency_share: Share = Field(default=0.05, description="Rise of the fraction of slow requests.")
+    label_share: Share = Field(default=0.10, description="Change of the fraction of texts with a label.")
     score_share: Share = Field(
-        default=0.15, description="More or fewer texts whose label has a score of at least 0.6, .7, .8, .9."
+        default=0.15,
+        description="Change of the fraction of texts with a score of at least 0.6, 0.7, 0.8, 0.9.",
     )
     disagreement_share: Share = Field(
-        default=0.15, description="Texts whose label the canary changes, in shadow."
+        default=0.15, description="Fraction of texts with another label than the champion's, in shadow."
     )
     error_limit: Share = Field(
-        default=0.05, description="Requests answered 5xx, as a share of all, whatever the champion does."
+        default=0.05, description="Fraction of requests with status 5xx, independently of the champion."
     )
     late_ms: Annotated[float, Field(gt=0)] = Field(
-        default=5000, description="An answer after more ms is late, whatever the champion does."
+        default=5000, description="Duration in ms above which a request is late."
     )
-    late_limit: Share = Field(default=0.1, description="Requests that are late, as a share of all.")
-    wrong_share: Share = Field(default=0.02, description="More texts that feedback calls wrong.")
+    late_limit: Share = Field(default=0.1, description="Fraction of late requests.")
+    wrong_share: Share = Field(default=0.02, description="Rise of the fraction of wrong texts by feedback.")
 
 
 class RolloutPlan(_PlanModel):
@@ -60,21 +64,28 @@ class RolloutPlan(_PlanModel):
         PlannedStage(pods=1),
         PlannedStage(pods="half"),
     )
-    window_s: Annotated[float, Field(gt=0, description="Between two readings of the metrics, seconds.")] = 15
+    window_s: Annotated[
+        float, Field(gt=0, description="Interval between two readings of the metrics, in s.")
+    ] = 15
     settle_s: Annotated[
-        float, Field(ge=0, description="After a change of models, not counted: caches and queues settle.")
+        float, Field(ge=0, description="Time after a change of models that is not counted, in s.")
     ] = 15
     min_requests: Annotated[int, Field(ge=1)] = Field(
         default=500,
-        description="Answered, of the canary and of the champion, in a stage (in shadow: scored aside).",
+        description="Minimum number of answered requests of each version per stage (in shadow: of scored "
+        "ones).",
     )
-    min_windows: Annotated[int, Field(ge=2, description="In a stage, with requests to the canary.")] = 3
+    min_windows: Annotated[
+        int, Field(ge=2, description="Minimum number of windows with canary requests per stage.")
+    ] = 3
     max_stage_s: Annotated[
-        float, Field(gt=0, description="A stage that is not decided by then is rolled back.")
+        float, Field(gt=0, description="Maximum duration of a stage in s; an undecided one is rolled back.")
     ] = 1800
-    apply_timeout_s: Annotated[float, Field(gt=0, description="For the pods to load a model.")] = 900
+    apply_timeout_s: Annotated[
+        float, Field(gt=0, description="Maximum time for the pods to load a model, in s.")
+    ] = 900
     false_rollback_share: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        default=0.01, description="Of rollouts whose canary is within all tolerances, at most."
+        default=0.01, description="Maximum fraction of rollbacks if the canary is within all tolerances."
     )
     tolerances: Tolerances = Tolerances()
 
@@ -95,16 +106,16 @@ def steps(plan: RolloutPlan, replicas: int) -> tuple[CanaryPods, ...]:
     """
     if replicas < 2:
         raise RolloutPlanError(
-            f"the deployment has {replicas} replica: a canary on it has no champion beside it; scale it to "
-            "two, or let the rollout do so for its time with --raise-to-two"
+            f"the deployment has {replicas} replica; expected 2 or more, for champion and canary; scale it "
+            "to 2, or use --raise-to-two for the duration of the rollout"
         )
-    found: list[CanaryPods] = []
+    pods: list[CanaryPods] = []
     for stage in plan.stages:
-        wanted = replicas // 2 if stage.pods == "half" else stage.pods
-        step = CanaryPods(max(1, min(wanted, replicas - 1)), stage.shadow)
-        if step not in found:
-            found.append(step)
-    return tuple(found)
+        planned = replicas // 2 if stage.pods == "half" else stage.pods
+        step = CanaryPods(max(1, min(planned, replicas - 1)), stage.shadow)
+        if step not in pods:
+            pods.append(step)
+    return tuple(pods)
 
 
 def read_plan(path: Path | None) -> RolloutPlan:

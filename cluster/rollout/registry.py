@@ -46,10 +46,10 @@ def find(address: str, open_it: Callable[[], Registry] = open_registry) -> Regis
     """
     if not address.startswith(SCHEME):
         return None
-    with _translated(f"look up {address}"):
+    with _translated(f"read {address}"):
         registry = open_it()
-        found = registry.get(address)
-        return Registered(ModelVersion(found.uri, found.version), found.name, registry.versions(found.name))
+        entry = registry.get(address)
+        return Registered(ModelVersion(entry.uri, entry.version), entry.name, registry.versions(entry.name))
 
 
 class RegistryAliases:
@@ -90,6 +90,6 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except TrainError as error:
         raise RolloutRegistryError(
-            f"could not {what}: {error}. The pods go on with what they serve; put that right, then, if a "
-            "rollout is under way, go on with `rollout resume`"
+            f"cannot {what}: {error}. The pods keep their models; correct this, then continue a running "
+            "rollout with `rollout resume`"
         ) from error

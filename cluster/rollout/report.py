@@ -50,13 +50,13 @@ def as_json(rollout: Rollout, serving: DeploymentState | None) -> dict[str, Any]
     }
 
 
-def describe(rollout: Rollout, serving: DeploymentState | None, *, at_work: bool) -> str:
+def describe(rollout: Rollout, serving: DeploymentState | None, *, is_running: bool) -> str:
     """Return the text that `status` prints.
 
     Args:
         rollout: rollout from the journal.
         serving: state of the cluster, or None if it could not be read.
-        at_work: whether a controller is running.
+        is_running: whether a controller is running.
     """
     lines = [f"rollout {rollout.number}: {rollout.state}" if rollout.number else "no rollout yet"]
     if rollout.number:
@@ -64,13 +64,15 @@ def describe(rollout: Rollout, serving: DeploymentState | None, *, at_work: bool
             f"  champion  {rollout.champion.uri}",
             f"  canary    {rollout.canary.uri}",
             f"  stages    {_stages(rollout)}",
-            f"  why       {rollout.reason}, {_time(rollout.since)}",
+            f"  reason    {rollout.reason}, {_time(rollout.since)}",
         ]
     if rollout.held:
-        lines.append("  it waits for approval: `rollout resume` lets it go on, `rollout abort` takes it back")
-    elif not rollout.state.rests and not at_work:
         lines.append(
-            "  no controller is at work on it; `rollout resume` goes on, `rollout abort` takes it back"
+            "  waiting for approval: continue with `rollout resume`, or roll back with `rollout abort`"
+        )
+    elif not rollout.state.rests and not is_running:
+        lines.append(
+            "  no controller is running: continue with `rollout resume`, or roll back with `rollout abort`"
         )
     if serving is not None:
         lines.append(f"  pods      {_serving(serving)}")
@@ -98,7 +100,7 @@ def table(rollout: Rollout) -> list[str]:
         )
     findings = judge(rollout.windows, rollout.plan)
     if findings:
-        rows += ["", f"  {'test':<15}{'champion':>10}{'canary':>10}{'may be':>9}   evidence for rolling back"]
+        rows += ["", f"  {'test':<15}{'champion':>10}{'canary':>10}{'limit':>9}   evidence for rolling back"]
         rows += [_row(finding) for finding in findings]
     return rows
 
@@ -153,19 +155,19 @@ def _stages(rollout: Rollout) -> str:
 
 def _serving(serving: DeploymentState) -> str:
     split = serving.split
-    settled = "" if serving.settled else ", not settled"
+    settled = "" if serving.settled else ", changing"
     if split.canary is None or split.step is None:
         return f"{serving.replicas} of {split.champion}{settled}"
     canary = min(split.step.pods, serving.replicas)
-    aside = " in shadow" if split.step.shadow else ""
-    return f"{serving.replicas - canary} of {split.champion}, {canary} of {split.canary}{aside}{settled}"
+    shadow = " in shadow" if split.step.shadow else ""
+    return f"{serving.replicas - canary} of {split.champion}, {canary} of {split.canary}{shadow}{settled}"
 
 
 def _changed_by(fence: int, last: int) -> str:
     """Describe the writer of the served split by its change number; `last` is this rollout's last change."""
     if fence > last:
         return f"change {fence} of another rollout"
-    return f"a controller that was overtaken: change {fence} of {last}" if fence else "someone else"
+    return f"an outdated controller: change {fence} of {last}" if fence else "another program or person"
 
 
 def _time(unix_s: float) -> str:

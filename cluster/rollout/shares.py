@@ -90,7 +90,7 @@ def labels(windows: Sequence[MetricWindow]) -> list[Component]:
     stakes = {label: (1 - _LATE_STAKE) / len(early) for label in early}
     stakes |= {label: _LATE_STAKE / (place * (place + 1)) for place, label in enumerate(late, start=1)}
     return [
-        Component(f"texts labelled {label}", share(label), first[label] if label in late else 0, stake)
+        Component(f"texts with the label {label}", share(label), first[label] if label in late else 0, stake)
         for label, stake in stakes.items()
     ]
 
@@ -102,6 +102,8 @@ def scores() -> list[Component]:
         return lambda counts: (sum(counts.score_shares[floor:]), sum(counts.score_shares))
 
     return [
-        Component(f"texts scored {floor / TENTHS:.1f} or more", share(floor), 0, 1 / len(_SCORE_FLOORS))
+        Component(
+            f"texts with a score of {floor / TENTHS:.1f} or more", share(floor), 0, 1 / len(_SCORE_FLOORS)
+        )
         for floor in _SCORE_FLOORS
     ]

@@ -14,7 +14,9 @@ _COLOURS = ("tab:blue", "tab:green", "tab:red")
 
 def table(rows: Mapping[str, Sequence[StageStatistics]]) -> list[str]:
     """Return one row per stage and rollout; the canary's share counts from when its pods were deployed."""
-    lines = [f"| {'rollout':<8} | stage | seconds | answers by version | canary's share | failed | p95 ms |"]
+    lines = [
+        f"| {'rollout':<8} | stage | duration (s) | answers by version | canary's share | failed | p95 (ms) |"
+    ]
     lines.append("|---|---|---|---|---|---|---|")
     for name, of_rollout in rows.items():
         for row in of_rollout:
@@ -32,7 +34,9 @@ def table(rows: Mapping[str, Sequence[StageStatistics]]) -> list[str]:
 def memory_table(phases: Mapping[str, Mapping[int, int]]) -> list[str]:
     """Return the resident megabytes of every replica, one row per phase."""
     replicas = sorted({pid for sizes in phases.values() for pid in sizes})
-    lines = [f"| MB by replica | {' | '.join(str(number) for number in range(1, len(replicas) + 1))} |"]
+    lines = [
+        f"| memory by replica (MB) | {' | '.join(str(number) for number in range(1, len(replicas) + 1))} |"
+    ]
     lines.append("|---|" + "---|" * len(replicas))
     for phase, sizes in phases.items():
         cells = [f"{sizes[pid] / 1e6:.0f}" if pid in sizes else "-" for pid in replicas]
@@ -64,7 +68,13 @@ def draw(path: Path, samples: Sequence[RequestSample], stages: Sequence[Observed
     top = max(map(sum, zip(*series.values(), strict=True)))
     for stage in stages:
         axes.axvline(stage.began_s - first, color="black", linewidth=0.8, linestyle="--")
-        axes.text(stage.began_s - first, 1.04 * top, f" {stage.name}", rotation=35, fontsize=8)
-    axes.set(xlabel="seconds", ylabel="answers a second", xlim=(0, times[-1]), ylim=(0, 1.35 * top))
+        axes.text(stage.began_s - first, 1.04 * top, f" {stage.name}", rotation=35, fontsize=9)
+    axes.set(
+        title="answers by version during the rollouts",
+        xlabel="time (s)",
+        ylabel="answers per second",
+        xlim=(0, times[-1]),
+        ylim=(0, 1.35 * top),
+    )
     axes.legend(loc="lower left", ncols=len(series) + bool(failed))
     figure.savefig(path, dpi=100)

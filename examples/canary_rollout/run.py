@@ -99,7 +99,7 @@ def demonstrate(
                 rollouts[name], journals[name] = here.roll_out(name, uri, _teller(on_progress))
                 here.settle(_WARM_S)
                 began_s, ended_s = journals[name][0]["at"], journals[name][-1]["at"]
-                memory[f"most while {name} was rolled out"] = here.memory.most(began_s, ended_s)
+                memory[f"maximum during the rollout of {name}"] = here.memory.most(began_s, ended_s)
                 memory[f"after {name}"] = here.memory.now()
         # The load test has received its last answers by now.
         samples = here.load.samples()
@@ -137,17 +137,17 @@ def _answers(
     seen = sum(sample.version == BAD for sample in during)
     share = 1 / here.service.replicas
     # Random variation, and load balancing by the pods' queues, change the share of one pod slightly.
-    most = share + 3 * (share * (1 - share) / max(1, len(during))) ** 0.5
+    maximum = share + 3 * (share * (1 - share) / max(1, len(during))) ** 0.5
     return [
         ExpectedResult("no request failed", failed == 0, f"{failed} of {len(samples) + witness.answers}"),
         ExpectedResult(
-            "every answer was wholly of one version",
+            "every answer was entirely of one version",
             mixed == 0 and witness.tells_apart(),
             f"{mixed} mixed of {witness.answers} answers of 8 texts, {len(witness.scores)} versions",
         ),
         ExpectedResult(
-            f"no more than one pod's share saw the bad version ({share:.0%})",
-            0 < seen <= most * len(during),
+            f"the bad version answered at most one pod's share ({share:.0%})",
+            0 < seen <= maximum * len(during),
             f"{seen} of {len(during)} requests ({seen / len(during):.1%})",
         ),
     ]
@@ -155,14 +155,14 @@ def _answers(
 
 def _memory(phases: Mapping[str, Mapping[int, int]]) -> ExpectedResult:
     before, last = phases["before"], phases[f"after {BAD}"]
-    most = phases[f"most while {GOOD} was rolled out"]
-    added = {pid: most[pid] - before[pid] for pid in before}
+    peak = phases[f"maximum during the rollout of {GOOD}"]
+    added = {pid: peak[pid] - before[pid] for pid in before}
     kept = {pid: last.get(pid, 0) - before[pid] for pid in before}
     return ExpectedResult(
-        "every replica is back at one model's memory",
+        "every replica has the memory of one model again",
         all(kept[pid] <= _KEPT_FRACTION * added[pid] for pid in before),
         f"a second model added up to {max(added.values()) / 1e6:.0f} MB, "
-        f"{max(kept.values()) / 1e6:.0f} MB stayed",
+        f"{max(kept.values()) / 1e6:.0f} MB remained",
     )
 
 

@@ -79,7 +79,7 @@ def stages(entries: Sequence[Entry], pods: int) -> Iterator[ObservedStage]:
         elif event == "promoting":
             name = "on all"
         elif event == "rolling_back":
-            name = "taken back"
+            name = "rolled back"
         else:
             name = f"canary on {steps[place]['pods']} of {pods}"
 

@@ -14,14 +14,20 @@ from cluster.continuous_training.errors import ContinuousTrainingError
 from cluster.errors import ClusterError
 
 _HELP = """\
-Trains a small champion on one domain, serves it on two replicas with capture on, asks it about that domain
-and then about another with feedback, and calls the loop: drift is noticed, the champion retrained, the gate
-asked, the new version put on one pod under load, watched, and promoted. Ends with a table.
+Show continuous training with the real service on this machine. The example trains a small champion on texts
+of one domain, serves it on two replicas with the prediction log, and sends texts of that domain, then of
+another one with feedback. The loop detects the drift, retrains the champion, evaluates the new version with
+the gate, rolls it out under load, and promotes it. The result is printed as a table.
 
-The texts are those in --data (sst2_train, sst2_dev and tweets_sentiment as Parquet), or invented ones.
+The texts are those in --data (sst2_train, sst2_dev and tweets_sentiment as Parquet), or synthetic ones.
 """
 _EPILOG = """\
-exit codes: 0 all was as it has to be, 1 it was not, or it could not be run
+examples:
+  python -m examples.closed_loop
+  python -m examples.closed_loop --data DATA_DIR --out runs/demo
+  python -m examples.closed_loop --poison                 # random feedback: the gate refuses the version
+
+exit codes: 0 the result is as expected, 1 it is not, or the example could not run
 """
 
 
@@ -33,17 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="real labelled texts (default: invented)")
-    parser.add_argument("--poison", action="store_true", help="feedback labels are random: the gate refuses")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of labelled texts (default: synthetic texts)"
+    )
+    parser.add_argument(
+        "--poison", action="store_true", help="use random feedback labels, which the gate refuses"
+    )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("runs/demo"),
         metavar="DIR",
-        help="is emptied first, but for the first champion (%(default)s)",
+        help="output folder, emptied first except for the first champion (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the texts (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the texts (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     args = parser.parse_args(arguments)
     try:
         return _run(args)
@@ -68,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.out.exists():
         if any(args.out.iterdir()) and not (args.out / CHAMPION).is_dir():
             raise ContinuousTrainingError(
-                f"{args.out} holds something else than a demonstration; choose another --out"
+                f"{args.out} has files of another origin; choose another --out, or empty it"
             )
         for path in args.out.iterdir():
             if path.name != CHAMPION:

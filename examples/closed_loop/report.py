@@ -19,13 +19,13 @@ def as_text(shown: LoopResults) -> str:
         f"| version on every pod | 1 | {shown.champion} |",
         f"| requests answered / failed | | {shown.requests:,} / {len(shown.failed)} |",
         f"| answers lost from the log | | {shown.lost} |",
-        f"| labels given as feedback{', at random' if shown.poisoned else ''} | | {shown.said:,} |",
+        f"| feedback labels{' (random)' if shown.poisoned else ''} | | {shown.feedback:,} |",
         "",
-        *(f"{found.step}: {found.reason}" for found in shown.steps),
+        *(f"{step.step}: {step.reason}" for step in shown.steps),
         "",
         *(f"report: {path}" for path in shown.reports),
     ]
-    ending = "as it has to be" if not shown.faults else "NOT as it has to be:"
+    ending = "result: as expected" if not shown.faults else "result: NOT as expected:"
     return "\n".join([*lines, ending, *(f"- {fault}" for fault in shown.faults)])
 
 
@@ -36,7 +36,7 @@ def as_document(shown: LoopResults) -> dict[str, Any]:
         "faults": shown.faults,
         "source": shown.source,
         "poisoned": shown.poisoned,
-        "steps": [{"step": found.step, "reason": found.reason} for found in shown.steps],
+        "steps": [{"step": step.step, "reason": step.reason} for step in shown.steps],
         "champion": shown.champion,
         "accuracy": {
             name: {"before": before, "after": after} for name, (before, after) in shown.accuracy.items()
@@ -44,7 +44,7 @@ def as_document(shown: LoopResults) -> dict[str, Any]:
         "requests": shown.requests,
         "failed": list(shown.failed),
         "lost": shown.lost,
-        "feedback": shown.said,
+        "feedback": shown.feedback,
         "reports": [str(path) for path in shown.reports],
     }
 
@@ -60,13 +60,20 @@ def plot(shown: LoopResults) -> bytes:
 
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
-    for place, name in enumerate((OLD, NEW)):
-        for side, (value, color) in enumerate(zip(shown.accuracy[name], ("#999999", "#2b6cb0"), strict=True)):
-            bar = axes.bar(place + 0.4 * side - 0.2, value, width=0.36, color=color)
-            axes.bar_label(bar, fmt="%.3f")
+    for number, (label, color) in enumerate((("before", "#999999"), ("after", "#2b6cb0"))):
+        values = [shown.accuracy[name][number] for name in (OLD, NEW)]
+        bars = axes.bar(
+            [0.4 * number - 0.2, 0.4 * number + 0.8], values, width=0.36, color=color, label=label
+        )
+        axes.bar_label(bars, fmt="%.3f")
     axes.set_xticks((0, 1), (OLD, NEW))
-    axes.set_ylim(0, 1.08)
-    axes.set_ylabel("accuracy: before, after")
+    axes.set(
+        title="accuracy before and after the loop",
+        xlabel="domain of the texts",
+        ylabel="accuracy (fraction)",
+        ylim=(0, 1.4),
+    )
+    axes.legend(ncols=2, loc="upper center")
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=100)
     return written.getvalue()

@@ -39,7 +39,7 @@ CHAMPION = "champion"
 _REPLICAS = 2
 _FLUSH_S = "2"
 _AUDIT_FRACTION = 0.2
-_MOST_STEPS = 6
+_MAX_STEPS = 6
 _TIMEOUT_S = 30.0
 
 # The new version should answer the new domain differently: that is its purpose.
@@ -67,7 +67,7 @@ class LoopResults:
         requests: number of answered requests.
         failed: faults of the other requests.
         lost: number of answered requests that are not in the prediction log.
-        said: number of labels that were sent as feedback.
+        feedback: number of labels that were sent as feedback.
         reports: reports of the drift checks and of the gate.
     """
 
@@ -79,21 +79,24 @@ class LoopResults:
     requests: int
     failed: Sequence[str]
     lost: int
-    said: int
+    feedback: int
     reports: Sequence[Path]
 
     @property
     def faults(self) -> list[str]:
         """Return a message for each result that differs from the expected one."""
         last, (before, after) = self.steps[-1].step, self.accuracy[NEW]
-        wanted = LoopStep.BLOCKED if self.poisoned else LoopStep.ROLLOUT
-        found = [f"the loop ended {last}, not {wanted}: {self.steps[-1].reason}"] * (last is not wanted)
-        found += [f"{len(self.failed)} requests failed: {self.failed[0]}"] if self.failed else []
-        found += [f"{self.lost} answers are not in the log"] * bool(self.lost)
+        expected = LoopStep.BLOCKED if self.poisoned else LoopStep.ROLLOUT
+        reason = self.steps[-1].reason
+        faults = [f"the last step is {last}, expected {expected}: {reason}"] * (last is not expected)
+        faults += [f"{len(self.failed)} requests failed: {self.failed[0]}"] if self.failed else []
+        faults += [f"{self.lost} answers are not in the log"] * bool(self.lost)
         if self.poisoned:
-            return found + ["another version is live"] * (self.champion != "1")
-        found += ["the new version is not live"] * (self.champion == "1")
-        return found + ["the new domain is not answered better"] * (after <= before)
+            return faults + [f"the champion is {self.champion}, expected 1"] * (self.champion != "1")
+        faults += ["the champion is 1, expected the new version"] * (self.champion == "1")
+        return faults + [
+            f"the accuracy on the new domain is {after:.3f}, expected more than {before:.3f}"
+        ] * (after <= before)
 
 
 def demonstrate(
@@ -139,20 +142,25 @@ def demonstrate(
         target = ServeTarget(service.dashboard, client=client)
         clients = Clients(service.url)
         loop = _loop(registry, log, out, service, target, client, on_progress)
-        on_progress(f"asking about {len(domains.old):,} texts of the old domain")
+        on_progress(f"sending {len(domains.old):,} texts of the old domain")
         clients.send(domains.old)
         clients.lost(log)
-        steps = _steps(loop, on_progress, most=1)
-        on_progress(f"asking about {len(domains.new):,} texts of the new domain, with feedback")
+        steps = _steps(loop, on_progress, max_steps=1)
+        on_progress(f"sending {len(domains.new):,} texts of the new domain, with feedback")
         clients.send(domains.new, say)
         clients.lost(log)
         on_progress(f"labelling the audit sample: {clients.audit(log, out, say):,} texts")
         steps += _steps(
-            loop, on_progress, most=_MOST_STEPS, during=clients, rows=(*domains.old, *domains.new), say=say
+            loop,
+            on_progress,
+            max_steps=_MAX_STEPS,
+            during=clients,
+            rows=(*domains.old, *domains.new),
+            say=say,
         )
         lost = len(clients.lost(log))
         live = target.read().split.champion
-    on_progress("asking both versions about texts that nobody has seen")
+    on_progress("evaluating both versions on texts that neither was trained on")
     versions = {version.uri: version.version for version in registry.versions(MODEL)}
     before, after = (_accuracy(uri, domains) for uri in (first.uri, live))
     return LoopResults(
@@ -173,24 +181,24 @@ def _steps(
     loop: Loop,
     on_progress: OnProgress,
     *,
-    most: int,
+    max_steps: int,
     during: Clients | None = None,
     rows: Sequence[Row] = (),
     say: Say = truth,
 ) -> list[PlannedStep]:
     """Execute steps until there is nothing to do, or until a rollout, which runs under load, has ended."""
     done: list[PlannedStep] = []
-    while len(done) < most:
-        observed, found = loop.decide()
-        on_progress(f"next step: {found.step}: {found.reason}")
-        done.append(found)
-        if not found.step.works:
+    while len(done) < max_steps:
+        observed, planned = loop.decide()
+        on_progress(f"next step: {planned.step}: {planned.reason}")
+        done.append(planned)
+        if not planned.step.works:
             break
-        loaded = found.step is LoopStep.ROLLOUT and during is not None
+        loaded = planned.step is LoopStep.ROLLOUT and during is not None
         mixed = random.Random(0).sample(rows, len(rows))
         with during.steadily(mixed, say) if loaded and during else nullcontext():
-            loop.execute(observed, found.step)
-        if found.step is LoopStep.ROLLOUT:
+            loop.execute(observed, planned.step)
+        if planned.step is LoopStep.ROLLOUT:
             break
     return done
 
@@ -212,7 +220,7 @@ def _loop(
     )
     journal = FileJournal(out / "rollout")
 
-    def said(rollout: Rollout, line: str, decision: Decision | None) -> None:
+    def report_progress(rollout: Rollout, line: str, decision: Decision | None) -> None:
         on_progress(f"rollout: {rollout.state}: {line}")
 
     controller = Controller(
@@ -220,7 +228,7 @@ def _loop(
         target,
         Endpoints(service.dashboard, [service.metrics], client=client),
         aliases=RegistryAliases(lambda: registry),
-        on_progress=said,
+        on_progress=report_progress,
     )
 
     def roll_out(reference: str) -> None:

@@ -57,7 +57,7 @@ def real(folder: Path, seed: int) -> Domains:
     tweets = balanced(_read(folder, "tweets_sentiment"), _TWEETS + _TEST, seed)
     random.Random(seed).shuffle(films)
     return Domains(
-        "real texts: sentences of films, then tweets",
+        "real texts: sentences of film reviews (old domain), tweets (new domain)",
         train=films[:_TRAIN],
         old=films[_TRAIN : _TRAIN + _OLD],
         new=tweets[:_TWEETS],
@@ -71,7 +71,7 @@ def invented(seed: int) -> Domains:
     films = _invent(_FILMS, _TRAIN + _OLD + _TEST, seed)
     things = _invent(_THINGS, _NEW + _TEST, seed)
     return Domains(
-        "invented texts: films in plain words, then kitchen things in slang",
+        "synthetic texts: films in plain language (old domain), kitchenware in slang (new domain)",
         train=films[:_TRAIN],
         old=films[_TRAIN : _TRAIN + _OLD],
         new=things[:_NEW],

@@ -30,7 +30,7 @@ def prod() -> Environment:
 
 def test_quota_and_price_are_said_before_anything_is_made(installed: Installed) -> None:
     quota = installed.said.index("all pods need 600 vCPUs of G instances; the quota is 64 on-demand, 0 spot")
-    price = installed.said.index("altogether with the most pods")
+    price = installed.said.index("total with maximum pods")
     assert quota < price < installed.said.index("Creating...")
 
 

@@ -127,7 +127,7 @@ def test_other_texts_are_drift_and_wrong_answers_a_cause_to_retrain(
     assert drift(tmp_path / "log", bundle, "--out", str(tmp_path / "out"), "--past-periods", "24") == 4
 
     printed = capsys.readouterr().out
-    assert "fewer answers are right: 50.0%, by feedback on 110 texts" in printed
+    assert "the accuracy has fallen: the accuracy is 50.0% by feedback on 110 texts" in printed
     assert printed.rstrip().endswith("RETRAIN")
     document = json.loads((tmp_path / "out" / "drift.json").read_text())
     assert document["accuracy"]["judged"] == 110

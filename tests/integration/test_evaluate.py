@@ -110,7 +110,7 @@ def test_evaluate_writes_table_json_and_report(folder: Path, capsys: pytest.Capt
     assert of_set["difference"]["balanced_accuracy"]["low"] > 0.1
     assert [part["value"] for part in found["slices"]] == ["left", "right"]
     assert sum(part["texts"] for part in found["slices"]) == of_set["texts"]
-    assert found["behaviour"]["skipped"] == "the labels bad, good are no polarity (NEGATIVE and POSITIVE)"
+    assert found["behaviour"]["skipped"] == "the labels are bad, good; expected NEGATIVE and POSITIVE"
     assert found["candidate"]["digest"] == read_manifest(folder / "good").digest
     printed = capsys.readouterr().out
     assert "texts side=left" in printed
@@ -178,7 +178,7 @@ def test_the_first_champion_has_floors_to_reach(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--bundle", "missing"], "missing does not exist"),
-        (["--bundle", "{folder}/good", "--slice", "colour"], "no set has a column 'colour'"),
+        (["--bundle", "{folder}/good", "--slice", "colour"], "no set has the column 'colour'"),
         (["--bundle", "{folder}/good", "--sets", "other"], "no set 'other'"),
         (["--bundle", "{folder}/good", "--against", "{folder}/renamed"], "has the labels"),
     ],

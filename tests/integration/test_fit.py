@@ -348,7 +348,7 @@ def test_options_alone_describe_a_run_that_goes_on_from_a_bundle(runs: Path) -> 
 def test_texts_and_checkpoints_may_be_in_s3_and_a_killed_worker_costs_time_alone(runs: Path) -> None:
     said = (runs / "runs.log").read_text()
 
-    assert "killed 1 worker" in said and "going on after step" in said
+    assert "killed 1 worker" in said and "resuming after step" in said
     assert steps(runs / "remote") == steps(runs / "one")
     assert weights(runs / "remote" / "bundle") == weights(runs / "one" / "bundle")
     assert not (runs / "remote" / "ray").exists()
@@ -357,8 +357,8 @@ def test_texts_and_checkpoints_may_be_in_s3_and_a_killed_worker_costs_time_alone
 def test_what_cannot_work_is_said_and_leaves_no_bundle(runs: Path) -> None:
     said = (runs / "runs.log").read_text()
 
-    assert "error: the loss is no longer a number at step" in said
-    assert "one/ray holds an earlier run; --resume goes on with it" in said
+    assert "error: the loss is not finite at step" in said
+    assert "one/ray has an earlier run; continue it with --resume" in said
     assert "bad.csv row 1 column 'text': the text is empty" in said
     assert not (runs / "nan" / "bundle").exists()
     assert not (runs / "bad" / "bundle").exists()
@@ -376,7 +376,7 @@ def test_a_killed_sagemaker_job_goes_on_and_leaves_its_bundle_where_it_is_collec
 
     finish(start(JOB, str(root), log=log), log)
 
-    assert "going on after step" in log.read_text()
+    assert "resuming after step" in log.read_text()
     manifest = json.loads((root / "model/bundle.json").read_text())
     assert (manifest["name"], manifest["version"]) == ("trial", "job-1")
     assert weights(root / "model") == weights(runs / "one" / "bundle")

@@ -169,9 +169,9 @@ def test_a_right_answer_is_1_with_its_latency(
 @pytest.mark.parametrize(
     ("member", "value", "reason"),
     [
-        ("status", 503, "answered 503"),
-        ("labels", ["NEGATIVE", "NEGATIVE"], "answered ['NEGATIVE', 'NEGATIVE']"),
-        ("labels", ["POSITIVE"], "answered ['POSITIVE']"),
+        ("status", 503, "responded with status 503"),
+        ("labels", ["NEGATIVE", "NEGATIVE"], "got the labels ['NEGATIVE', 'NEGATIVE']"),
+        ("labels", ["POSITIVE"], "got the labels ['POSITIVE']"),
         ("header", "6", "X-Model-Version is 6"),
     ],
 )

@@ -226,7 +226,7 @@ def test_waiting_tells_each_step_and_ends_when_it_is_ready(api: KubeApi, client:
     client.apply(service())
     api.script = [lambda: api.set_status(PATH, STARTING), lambda: api.set_status(PATH, READY)]
     assert wait(client) == [
-        "the operator has not seen this version of it yet",
+        "the operator has not processed this version yet",
         "sentiment deploying",
         "2 endpoints; sentiment running",
     ]
@@ -274,7 +274,7 @@ def test_a_status_of_the_version_before_is_not_ready(api: KubeApi, client: KubeR
     client.apply(service("serve.model=s3://models/senti/8"))
     api.script = [lambda: api.set_status(PATH, READY)]
     assert wait(client) == [
-        "the operator has not seen this version of it yet",
+        "the operator has not processed this version yet",
         "2 endpoints; sentiment running",
     ]
 

@@ -259,7 +259,7 @@ def test_a_load_generator_that_cannot_keep_its_schedule_is_named(tmp_path: Path)
         done = slo(host, *many, "--duration", "1", "--json", str(tmp_path / "slo.json"))
     assert done.returncode == 1, done.stdout + done.stderr
     said = json.loads((tmp_path / "slo.json").read_text())
-    assert "the load generator saturated: it sent " in said["warnings"][0]
+    assert "the load generator is saturated: it sent " in said["warnings"][0]
     assert f"warning: {said['warnings'][0]}" in done.stdout
 
 

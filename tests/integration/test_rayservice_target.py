@@ -206,7 +206,7 @@ def test_a_service_of_another_manager_is_refused_before_anything_is_begun(cluste
 def test_what_another_manager_puts_back_is_noticed_and_ends_the_rollout(cluster: Cluster) -> None:
     cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish(), ARGO))
     rollout = cluster.start()
-    assert rollout.state is RolloutState.STOPPED and "someone else changed" in rollout.reason
+    assert rollout.state is RolloutState.STOPPED and "another program or person changed" in rollout.reason
     assert cluster.owners() == {ARGO}
 
 
@@ -239,9 +239,9 @@ def test_a_stale_change_is_refused_by_what_it_would_replace(cluster: Cluster) ->
     told = frozenset((TrafficSplit("old"), TrafficSplit("good")))
     cluster.target.apply(TrafficSplit("good"), SplitGuard(told, 7))
     assert (cluster.target.read().split, cluster.target.read().fence) == (TrafficSplit("good"), 7)
-    with pytest.raises(LeaseLostError, match="by change 7 of a later controller, and this one has change 6"):
+    with pytest.raises(LeaseLostError, match="by change 7 of another controller, later than change 6"):
         cluster.target.apply(TrafficSplit("old"), SplitGuard(told, 6))
-    with pytest.raises(ForeignChangeError, match="someone else changed"):
+    with pytest.raises(ForeignChangeError, match="another program or person changed"):
         cluster.target.apply(TrafficSplit("old"), SplitGuard(frozenset((TrafficSplit("old"),)), 8))
     assert (cluster.target.read().split, cluster.target.read().fence) == (TrafficSplit("good"), 7)
 
@@ -278,7 +278,7 @@ def test_an_apply_by_force_takes_the_canary_out_and_the_rollout_ends(cluster: Cl
 
     cluster.when_canary_is_in(by_force)
     rollout = cluster.start()
-    assert rollout.state is RolloutState.STOPPED and "someone else changed" in rollout.reason
+    assert rollout.state is RolloutState.STOPPED and "another program or person changed" in rollout.reason
     assert cluster.target.read().split == TrafficSplit("old")
 
 
@@ -322,10 +322,10 @@ def test_an_api_that_is_away_while_a_canary_is_taken_back(cluster: Cluster) -> N
 
 def test_an_operator_that_is_away_is_waited_for_and_then_told_of(cluster: Cluster) -> None:
     cluster.operator.absent = True
-    with pytest.raises(TargetError, match="operator has not seen this version"):
+    with pytest.raises(TargetError, match="operator has not processed this version"):
         cluster.start()
     reasons = [entry.get("reason", "") for entry in cluster.world.journal().entries()]
-    assert "not in place within 60 s" in reasons[-1]
+    assert "not deployed within 60 s" in reasons[-1]
     cluster.operator.absent = False
     assert cluster.resume().state is RolloutState.ROLLED_BACK
 
@@ -340,7 +340,7 @@ def test_a_service_that_is_deleted_ends_the_rollout_with_that_word(cluster: Clus
     cluster.when_canary_is_in(lambda: cluster.api.remove(PATH))
     with pytest.raises(TargetError, match='rayservices "sentiment" not found'):
         cluster.start()
-    assert "no metrics to decide by within 600 s" in cluster.world.journal().entries()[-1]["reason"]
+    assert "no usable metrics within 600 s" in cluster.world.journal().entries()[-1]["reason"]
 
 
 def test_pods_that_may_not_be_read_end_in_a_rollback_that_says_so(cluster: Cluster) -> None:

@@ -315,11 +315,11 @@ def test_an_adapter_on_a_relative_base_takes_another_address(
 
 
 def test_what_is_not_there_is_said(registry: Registry, name: str, tmp_path: Path) -> None:
-    with pytest.raises(UnknownVersionError, match=f"no model '{name}' in the registry; there are: "):
+    with pytest.raises(UnknownVersionError, match=f"no model '{name}' in the registry; it has: "):
         registry.get(f"{name}/1")
     versions(registry, name, tmp_path, "1", "2")
     registry.set_alias(name, "canary", "2")
-    with pytest.raises(UnknownVersionError, match=rf"no version '3' of {name}; there are: 1, 2"):
+    with pytest.raises(UnknownVersionError, match=rf"no version '3' of {name}; it has: 1, 2"):
         registry.set_alias(name, "champion", "3")
     with pytest.raises(
         UnknownVersionError, match=rf"{name}@champion points to no version; its aliases are: canary"

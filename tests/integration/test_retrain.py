@@ -156,9 +156,9 @@ def test_too_few_labels_are_refused_with_what_is_missing(folder: Path) -> None:
 
     assert (status, document["status"]) == (3, "too few labels")
     assert document["reasons"] == [
-        "60 texts have feedback, 200 are needed",
-        "30 are NEGATIVE, 50 are needed",
-        "30 are POSITIVE, 50 are needed",
+        "60 texts have feedback; expected 200 or more",
+        "30 are NEGATIVE; expected 50 or more",
+        "30 are POSITIVE; expected 50 or more",
     ]
 
 
@@ -180,7 +180,7 @@ def test_what_was_done_before_a_kill_is_not_done_again(folder: Path) -> None:
     assert len(said(folder)) == 4, "the calls that were killed said nothing"
     lines = (folder / "log.txt").read_text().splitlines()
     assert lines.count("training") == 2, "one for each of the two versions"
-    assert lines.count("measuring it against the champion") == 3, "the first was killed before its verdict"
+    assert lines.count("comparing it with the champion") == 3, "the first was killed before its verdict"
 
 
 def test_the_same_window_and_champion_are_not_done_again(folder: Path) -> None:
@@ -221,5 +221,5 @@ def test_random_labels_are_refused(folder: Path) -> None:
     status, document = said(folder)[3]
 
     assert (status, document["status"], document["uri"]) == (2, "refused", None)
-    assert any("improvement is not significant" in reason for reason in document["reasons"])
+    assert any("which is not significant" in reason for reason in document["reasons"])
     assert len(open_registry(f"sqlite:///{folder}/registry.db").versions("trial")) == 2

@@ -25,6 +25,7 @@ _CONFIG = Path(__file__).with_suffix(".toml")
 _COMMENTED = {".toml", ".yaml", ".yml", ".tf", ".sh", ".in"}
 _TEXT_KEYWORDS = {"help", "description", "summary", "epilog"}
 _LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
+_MIN_MESSAGE_WORDS = 3
 _WORD = re.compile(r"[A-Za-z']+")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 
@@ -37,11 +38,13 @@ class Config:
         limit: maximum number of idiom words per 1,000 words.
         not_rewritten: higher limit by folder, for packages that are not rewritten yet.
         idiom: matches one idiom.
+        sample_texts: files whose strings are sample texts for the model, not messages.
     """
 
     limit: float
     not_rewritten: Mapping[str, int]
     idiom: re.Pattern[str]
+    sample_texts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def load_config(path: Path = _CONFIG) -> Config:
     """Load the limits and compile the word list."""
     raw = tomllib.loads(path.read_text())
     words = "|".join(word.replace(" ", r"\s+") for word in raw["idioms"]["words"])
-    return Config(raw["limit"], raw["not_rewritten"], re.compile(rf"\b(?:{words})\b", re.IGNORECASE))
+    idiom = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    return Config(raw["limit"], raw["not_rewritten"], idiom, frozenset(raw["messages"]["sample_texts"]))
 
 
 def measure(root: Path, config: Config) -> dict[str, Measured]:
@@ -72,6 +76,8 @@ def measure(root: Path, config: Config) -> dict[str, Measured]:
             name = path.relative_to(root).as_posix()
             group = max((key for key in prose if name == key or name.startswith(f"{key}/")), key=len)
             prose[group] += _prose(path)
+            if path.suffix == ".py" and package != "tests" and name not in config.sample_texts:
+                prose[group] += _messages(path.read_text())
     prose["docs"] += _prose(root / "README.md")
     return {name: _count("\n".join(parts), config) for name, parts in prose.items()}
 
@@ -128,6 +134,34 @@ def _python_prose(source: str) -> Iterator[str]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.string
+
+
+def _messages(source: str) -> Iterator[str]:
+    """Yield the strings of at least three words that `_python_prose` does not yield."""
+    tree = ast.parse(source)
+    counted: set[int] = set()
+    for node in ast.walk(tree):
+        roots: list[ast.expr] = []
+        if isinstance(node, ast.Expr) or (isinstance(node, ast.keyword) and node.arg in _TEXT_KEYWORDS):
+            roots = [node.value]
+        elif isinstance(node, ast.Raise) and node.exc is not None:
+            roots = [node.exc]
+        elif isinstance(node, ast.Call) and _is_log_call(node.func) and node.args:
+            roots = [node.args[0]]
+        if not isinstance(node, ast.Expr) or isinstance(node.value, ast.Constant):
+            counted |= {id(part) for root in roots for part in ast.walk(root)}
+    for node in ast.walk(tree):
+        if id(node) in counted:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(_strings(node))
+            counted |= {id(part) for part in ast.walk(node)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        else:
+            continue
+        if len(text.split()) >= _MIN_MESSAGE_WORDS:
+            yield _CODE.sub(" ", text)
 
 
 def _is_log_call(function: ast.expr) -> bool:

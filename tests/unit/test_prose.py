@@ -34,6 +34,7 @@ def idioms(tree: Path, package: str) -> dict[str, int]:
         ("description.py", 'Field(description=f"{x} held against")'),
         ("error.py", 'raise ValueError(f"{x}: held against {y}")'),
         ("log.py", '_log.warning("held against the rest")'),
+        ("message.py", 'reason = [f"{x} is held against {y}"]'),
         ("page.md", "Held against the rest."),
         ("settings.toml", "x = 1  # held against the rest"),
         ("manifest.yaml", "# held against the rest"),
@@ -48,7 +49,7 @@ def test_counts_an_idiom_in(tree: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("code.py", 'TEXTS = ["held against the rest"]'),
+        ("key.py", 'KEYS = ["held against"]'),
         ("quoted.py", '"""Return `held against`."""'),
         ("page.md", "The option `held against`.\n\n```bash\nsay hello\n```\n"),
         ("part.md", "A wholesale lookup was relayed."),
@@ -57,6 +58,13 @@ def test_counts_an_idiom_in(tree: Path, name: str, text: str) -> None:
 def test_does_not_count_code_or_parts_of_words(tree: Path, name: str, text: str) -> None:
     (tree / "train" / name).write_text(text)
     assert idioms(tree, "train") == {}
+
+
+def test_does_not_count_sample_texts(tree: Path) -> None:
+    (tree / "train" / "texts.py").write_text('"""Sample texts."""\nTEXTS = ["held against the rest"]')
+    config = Config(2.0, {}, CONFIG.idiom, frozenset({"train/texts.py"}))
+    assert measure(tree, config)["train"].idioms == {}
+    assert measure(tree, config)["train"].words == 2
 
 
 def test_measures_a_folder_with_its_own_limit_separately(tree: Path) -> None:

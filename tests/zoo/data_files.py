@@ -125,22 +125,22 @@ DATA_FILES = [
     DataFile(
         "unclosed.csv",
         lines("text,label", "fine,POSITIVE", '"good,POSITIVE', "bad,NEGATIVE"),
-        message="row 1 .*never closed",
+        message="row 1 .*a quote is not closed",
     ),
     DataFile(
         "swallowed.csv",
         lines("text,label", '"good,POSITIVE', "bad,NEGATIVE", 'fine",POSITIVE', "ok,POSITIVE"),
-        message="row 0 column 'text': the text holds 2 further rows, since a quote in it is not closed",
+        message="row 0 column 'text': the text contains 2 further rows, because a quote in it is not closed",
     ),
     DataFile(
         "quote_inside.csv",
         lines("text,label", '"a "good" one",POSITIVE'),
-        message="row 0 .*quoted value twice",
+        message="row 0 .*double quotes inside a quoted value",
     ),
     DataFile(
         "too_many.csv",
         lines("text,label", "good,POSITIVE", "bad, and cold,NEGATIVE"),
-        message=r"row 1 \(ends in line 3\): 3 values, expected 2 .*--delimiter",
+        message=r"row 1 \(ends in line 3\): 3 values; expected 2 .*--delimiter",
     ),
     DataFile("nothing.csv", lines(), message="no column 'text'"),
     DataFile("nul.csv", table(ROWS, encoding="utf-16-le"), message="cannot be read|no column"),
@@ -151,7 +151,7 @@ DATA_FILES = [
     DataFile("lines.json", objects(records(ROWS)), ROWS),
     DataFile("one_object.json", lines('{"data": []}'), message="no column 'text'"),
     DataFile("broken.json", lines('[{"text": "good", '), message="cannot be read as json"),
-    DataFile("numbers.jsonl", lines("1", "2"), message="row 0: not an object"),
+    DataFile("numbers.jsonl", lines("1", "2"), message="row 0: expected an object"),
     DataFile("floats.csv", frame(text=["good", "bad"], label=[1.0, 0.0]), None, options=MAPPED),
     DataFile(
         "floats.parquet",
@@ -178,14 +178,14 @@ DATA_FILES = [
     DataFile(
         "bad_map.csv",
         table(ROWS),
-        message=r"names the label 'NEG'.*it has \['NEGATIVE', 'POSITIVE'\].*--label-map",
+        message=r"has the label 'NEG'.*expected one of \['NEGATIVE', 'POSITIVE'\].*--label-map",
         options={"label_names": {"0": "NEG"}},
     ),
     DataFile(
         "bad_rows.csv",
         lines("text,label", *[",POSITIVE"] * 7, *["ok,MAYBE"] * 6, "good,POSITIVE"),
         message="row 0 column 'text': the text is empty.*row 9 column 'label': label 'MAYBE'.*"
-        "13 bad rows in all.*--skip-bad-rows 13",
+        "13 invalid rows in total.*--skip-bad-rows 13",
     ),
     DataFile(
         "skipped_rows.csv",
@@ -196,7 +196,7 @@ DATA_FILES = [
     DataFile(
         "numbers_as_texts.parquet",
         frame(text=[1, 2], label=["POSITIVE", "NEGATIVE"]),
-        message="row 0 column 'text': the text is of the type int.*2 bad rows",
+        message="row 0 column 'text': the text has the type int.*2 invalid rows",
     ),
     DataFile(
         "no_text.parquet",
@@ -220,7 +220,7 @@ DATA_FILES = [
         ),
         ROWS,
     ),
-    DataFile("no_data", in_folder({"notes.docx": lines("x")}), message=r"holds no file.*it has notes\.docx"),
+    DataFile("no_data", in_folder({"notes.docx": lines("x")}), message=r"has no file.*it has notes\.docx"),
 ]
 TWO_ROWS = [("good", "POSITIVE"), ("bad", "NEGATIVE")]
 """Expected rows of a file for which `rows` is None."""

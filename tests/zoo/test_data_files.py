@@ -34,14 +34,14 @@ def test_what_a_folder_is_read_of_and_what_is_passed_over_is_listed(
     [mixed] = [file for file in DATA_FILES if file.name == "mixed"]
     mixed.write(tmp_path / "mixed")
     assert label_values(str(tmp_path), FileSettings(name="zoo", file="mixed")) == ["NEGATIVE", "POSITIVE"]
-    assert "reading a.csv, b.jsonl; passed over, by their names: notes.docx" in caplog.text
+    assert "reading a.csv, b.jsonl; ignored because of their suffix: notes.docx" in caplog.text
 
 
 def test_a_delimiter_that_was_found_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     [semicolons] = [file for file in DATA_FILES if file.name == "semicolons.csv"]
     semicolons.write(tmp_path / "semicolons.csv")
     read_examples(str(tmp_path), FileSettings(name="zoo", file="semicolons.csv"), LABELS)
-    assert "reading it with semicolon as delimiter" in caplog.text
+    assert "read with semicolon as delimiter" in caplog.text
 
 
 def test_the_columns_are_those_of_the_delimiter_that_the_needed_ones_tell(tmp_path: Path) -> None:

@@ -96,5 +96,5 @@ def test_what_is_trained_is_what_is_served(
 def test_a_base_whose_weights_are_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = save(tmp_path / "mixed", "bert", head="AutoModel")
     shutil.copy(save(tmp_path / "other", "t5", head="AutoModel") / "model.safetensors", folder)
-    with pytest.raises(BaseModelError, match=r"are not those of its config\.json"):
+    with pytest.raises(BaseModelError, match=r"do not match its config\.json"):
         check(folder, "full")

@@ -127,7 +127,7 @@ def test_score_refuses_what_has_no_texts_before_any_work(file: DataFile, model: 
     status, printed = run(
         "score", "--bundle", model, "--data", str(tmp_path / file.name), "--out", str(out), *options
     )
-    assert_refused(status, printed, file.message if file.name != "bad_rows.csv" else "7 bad rows")
+    assert_refused(status, printed, file.message if file.name != "bad_rows.csv" else "7 invalid rows")
     assert not out.exists()
 
 
@@ -139,7 +139,7 @@ def test_score_refuses_the_same_by_settings(file: DataFile, model: str, tmp_path
     (tmp_path / "zoo.toml").write_text(settings_toml(model, file), encoding="utf-8")
     config = ["--config", str(tmp_path / "zoo.toml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
     status, printed = run("score", "--bundle", model, *config)
-    assert_refused(status, printed, file.message if file.name != "bad_rows.csv" else "7 bad rows")
+    assert_refused(status, printed, file.message if file.name != "bad_rows.csv" else "7 invalid rows")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from train.datasets.delimited import USUAL, DelimitedFile, Layout
-from train.datasets.files import format_of, open_filesystem, say_once
+from train.datasets.files import format_of, open_filesystem, warn_once
 from train.errors import DataError
 
 BATCH_ROWS = 2048
@@ -41,13 +41,13 @@ def read_columns(
         for batch in _reader(file, kind, names, needed, layout):
             rows = len(next(iter(batch.values()), ()))
             added = {name: [value] * rows for name, value in of_path.items() if name in names}
-            whole = {**added, **batch}
-            if missing := [name for name in needed if name not in whole]:
+            columns = {**added, **batch}
+            if missing := [name for name in needed if name not in columns]:
                 raise DataError(
-                    f"{file} has no column {missing[0]!r}; it has {column_names(file, layout)}: say which to "
-                    "read with --text-column and --label-column"
+                    f"{file} has no column {missing[0]!r}; it has {column_names(file, layout)}; name the "
+                    "columns with --text-column and --label-column"
                 )
-            yield whole
+            yield columns
 
 
 def column_names(file: str, layout: Layout = USUAL, needed: Sequence[str] = ()) -> list[str]:
@@ -88,8 +88,8 @@ def open_delimited(file: str, layout: Layout, needed: Sequence[str]) -> Iterator
     of_path = partition_columns(file)
     with _open(file) as stream:
         delimited = DelimitedFile(file, stream, layout, [name for name in needed if name not in of_path])
-        if found := delimited.detected(layout):
-            say_once(f"{file}: reading it with {found}")
+        if detected := delimited.detected(layout):
+            warn_once(f"{file}: read with {detected}")
         yield delimited
 
 
@@ -141,7 +141,7 @@ def _of_rows(rows: Iterator[Any], names: Sequence[str] | None) -> Iterator[Colum
 
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise ValueError(f"row {number}: not an object, such as {{'text': …, 'label': …}}")
+            raise ValueError(f"row {number}: expected an object, such as {{'text': …, 'label': …}}")
         stretch.append(row)
         if len(stretch) == BATCH_ROWS:
             yield columns()
@@ -164,17 +164,17 @@ def _json_array(file: str) -> Iterator[Any]:
     with _open(file) as stream:
         content = stream.read().decode("utf-8-sig")
     try:
-        found = json.loads(content)
+        values = json.loads(content)
     except ValueError:
         if content.lstrip().startswith("["):
             raise
         yield from _json_lines(file)  # one object per line, in a file named as an array
         return
-    if not isinstance(found, list):
-        found = [found] if "\n" not in content.strip() else None
-    if found is None:
-        raise ValueError("an object, expected an array of objects or one object a line")
-    yield from found
+    if not isinstance(values, list):
+        values = [values] if "\n" not in content.strip() else None
+    if values is None:
+        raise ValueError("the file is one object; expected an array of objects, or one object per line")
+    yield from values
 
 
 def _sheet(file: str) -> Iterator[Any]:

@@ -53,7 +53,8 @@ class DelimitedFile:
             self._text = io.TextIOWrapper(buffered, encoding=self.encoding, newline="")
         except LookupError as error:
             raise DataError(
-                f"{file}: {layout.encoding!r} is no encoding; give --encoding utf-8, cp1252 or latin-1"
+                f"{file}: {layout.encoding!r} is not a known encoding; set --encoding, such as utf-8 or "
+                "cp1252"
             ) from error
         first = self._first_line()
         self.delimiter = layout.delimiter or self._detect(first, needed if layout.has_header else ())
@@ -98,9 +99,9 @@ class DelimitedFile:
                 if not row:
                     continue  # empty line
                 raise DataError(
-                    f"{self._at(number)}: {len(row)} values, expected {len(self.names)} by the header (with "
-                    f"{_DELIMITERS.get(self.delimiter, self.delimiter)} as delimiter); put quotes around a "
-                    "value that holds the delimiter, or give --delimiter"
+                    f"{self._at(number)}: {len(row)} values; expected {len(self.names)} as in the header "
+                    f"(delimiter: {_DELIMITERS.get(self.delimiter, self.delimiter)}); quote values that "
+                    "contain the delimiter, or set --delimiter"
                 )
             yield row
             number += 1
@@ -117,12 +118,11 @@ class DelimitedFile:
             where = f"{self._at(number)}: {error}"
             if "end of data" in str(error):
                 where = (
-                    f"{self._at(number)}: a value begins with a quote that is never closed, and everything "
-                    "after it would be one text"
+                    f"{self._at(number)}: a quote is not closed, so the rest of the file would be one value"
                 )
             raise DataError(
-                f"{where}; write a quote inside a quoted value twice, or close it; a file of another kind "
-                "needs --delimiter or --encoding"
+                f"{where}; close the quote, double quotes inside a quoted value, or set --delimiter or "
+                "--encoding"
             ) from error
         finally:
             csv.field_size_limit(limit)
@@ -135,14 +135,14 @@ class DelimitedFile:
 
     def _undecodable(self, number: int, error: UnicodeError) -> DataError:
         return DataError(
-            f"{self._at(number)} or after: not {self.encoding} ({getattr(error, 'reason', error)}); say how "
-            "it was saved, such as --encoding cp1252 (Excel on Windows) or latin-1"
+            f"{self._at(number)} or a later one is not {self.encoding} ({getattr(error, 'reason', error)}); "
+            "set --encoding, such as cp1252 (Excel on Windows) or latin-1"
         )
 
     def _at(self, number: int) -> str:
         line = self._reader.line_num if hasattr(self, "_reader") else 1
-        place = "the header" if number < 0 else f"row {number} (ends in line {line})"
-        return f"{self._file} cannot be read as csv: {place}"
+        location = "the header" if number < 0 else f"row {number} (ends in line {line})"
+        return f"{self._file} cannot be read as csv: {location}"
 
     def _detect(self, header: str, needed: Sequence[str]) -> str:
         """Return the delimiter that gives the needed columns of the header, or the default one."""

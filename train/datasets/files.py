@@ -76,22 +76,22 @@ def list_files(address: str) -> list[str]:
         if here.type == FileType.NotFound:
             raise DataError(f"{address} does not exist; check --data and the settings' `file`")
         if here.type == FileType.File:
-            found = [path]
+            paths = [path]
         else:
             below = system.get_file_info(FileSelector(path, recursive=True))
-            found = [
+            paths = [
                 info.path for info in below if info.type == FileType.File and not _hidden(info.path, path)
             ]
     except OSError as error:
         raise DataError(f"{address} cannot be listed: {error}") from error
-    files = sorted(file for file in found if file.lower().endswith(FORMATS))
+    files = sorted(file for file in paths if file.lower().endswith(FORMATS))
     if not files:
         raise DataError(
-            f"{address} holds no file with one of the suffixes {', '.join(FORMATS)}; it has "
-            f"{_some(found) or 'no file at all'}"
+            f"{address} has no file with one of the suffixes {', '.join(FORMATS)}; it has "
+            f"{_some(paths) or 'no files'}"
         )
-    if passed := sorted(set(found) - set(files)):
-        say_once(f"{address}: reading {_some(files)}; passed over, by their names: {_some(passed)}")
+    if ignored := sorted(set(paths) - set(files)):
+        warn_once(f"{address}: reading {_some(files)}; ignored because of their suffix: {_some(ignored)}")
     return [f"{scheme}{file}" for file in files]
 
 
@@ -126,7 +126,7 @@ def _some(files: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=64)
-def say_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """Log a warning once, even if a file is read several times."""
     _log.warning(message)
 

@@ -43,10 +43,10 @@ class BadRows:
             return
         rows = "; ".join(self.first)
         if self.count <= self.allowed:
-            _log.warning("%s: left out %s bad rows: %s", self.file, self.count, rows)
+            _log.warning("%s: skipped %s invalid rows: %s", self.file, self.count, rows)
             return
         raise DataError(
-            f"{self.file} {rows}; {self.count} bad rows in all: correct them, or leave them out with "
+            f"{self.file} {rows}; {self.count} invalid rows in total: correct them, or skip them with "
             f"--skip-bad-rows {self.count}"
         )
 
@@ -79,9 +79,11 @@ def read_file(
             if label in dropped:
                 continue
             if label is None or label not in known:
-                found = "no label" if label is None else f"label {excerpt(label)}"
+                value_is = "no label" if label is None else f"label {excerpt(label)}"
                 bad.add(
-                    row + i, source.label, f"{found}, expected one of {sorted(known)}; --label-map maps it"
+                    row + i,
+                    source.label,
+                    f"{value_is}; expected one of {sorted(known)}, or a mapping with --label-map",
                 )
             elif reason := text_fault(text, known):
                 bad.add(row + i, source.text, reason)
@@ -98,7 +100,7 @@ def text_fault(text: object, known: Collection[str] = ()) -> str | None:
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return "the text is empty"
     if not isinstance(text, str):
-        return f"the text is of the type {type(text).__name__}"
+        return f"the text has the type {type(text).__name__}; expected a string"
     if not text.strip():
         return "the text is empty"
     if known and len(lines := text.splitlines()) > 1:
@@ -108,7 +110,7 @@ def text_fault(text: object, known: Collection[str] = ()) -> str | None:
         if any(re.search(r"[,;\t|]", line) for line in lines) and (
             set(ends) <= set(known) or set(starts) <= set(known)
         ):
-            return f"the text holds {len(lines) - 1} further rows, since a quote in it is not closed"
+            return f"the text contains {len(lines) - 1} further rows, because a quote in it is not closed"
     return None
 
 

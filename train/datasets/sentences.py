@@ -45,10 +45,10 @@ def write_sentences(settings: FitSettings, root: str, name: str, out: Path) -> i
     from pyarrow import parquet
 
     if name not in (known := [source.name for source in settings.data]):
-        raise SettingsFileError(f"the settings have no set {name!r} to train on; they have {known}")
+        raise SettingsFileError(f"the settings have no training set {name!r}; they have {known}")
     if out.exists():
         raise TrainError(f"{out} exists; choose another --out, or remove it")
-    found = list(sentences_of(example.text for example in read_splits(settings, root)[name].train))
+    sentences = list(sentences_of(example.text for example in read_splits(settings, root)[name].train))
     out.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.table({"text": found}), out, compression="zstd")
-    return len(found)
+    parquet.write_table(pa.table({"text": sentences}), out, compression="zstd")
+    return len(sentences)

@@ -236,7 +236,7 @@ def divide_sets(
     parts = divide(sets, hold_out, tests)
     for source in settings.data:
         if not len(parts[source.name].train):
-            raise DataError(f"the set {source.name!r} has no text left to train on; lower its held_out")
+            raise DataError(f"the set {source.name!r} has no text left for training; lower its held_out")
     trained = {
         settings.labels[label]
         for source in settings.data
@@ -244,7 +244,7 @@ def divide_sets(
     }
     if len(trained) < 2:
         raise DataError(
-            f"every text to train on has the label {trained.pop()!r}; give texts of at least two labels"
+            f"every training text has the label {trained.pop()!r}; expected texts of at least two labels"
         )
     return parts
 

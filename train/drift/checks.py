@@ -38,8 +38,8 @@ def embeddings(reference: Embedded, current: Embedded, thresholds: DriftThreshol
         retrain_bound=thresholds.covariate.retrain_mmd,
         p=found.p,
         claim="the distribution of the embeddings has shifted",
-        measured=f"MMD² between the embeddings of {len(current.answers):,} texts and of the reference's "
-        f"{len(reference.answers):,}",
+        measured=f"MMD² between the embeddings of {len(current.answers):,} logged texts and "
+        f"{len(reference.answers):,} reference texts",
     )
 
 
@@ -57,8 +57,8 @@ def lengths(reference: DriftReference, traffic: WindowStatistics, thresholds: Dr
         effect=effect,
         bound=thresholds.covariate.length_psi,
         p=p,
-        claim="the texts have other lengths",
-        measured=f"a median of about {now:.0f} tokens, {before:.0f} in the reference",
+        claim="the distribution of the text lengths has shifted",
+        measured=f"the median length is about {now:.0f} tokens ({before:.0f} in the reference)",
     )
 
 
@@ -73,8 +73,8 @@ def unknown_tokens(
         effect=now - before,
         bound=thresholds.covariate.unknown_rise,
         p=rate_rise_p(traffic.tokens, before, reference.profile.texts),
-        claim="more tokens are unknown",
-        measured=f"the tokenizer does not know {now:.2%} of the tokens, {before:.2%} in the reference",
+        claim="the unknown-token rate has risen",
+        measured=f"{now:.2%} of the tokens are unknown to the tokenizer ({before:.2%} in the reference)",
     )
 
 
@@ -85,16 +85,16 @@ def label_shares(
     profile = reference.profile
     before = np.array([round(profile.predicted_shares[label] * profile.texts) for label in traffic.labels])
     moved = shares(traffic.answers) - shares(before)
-    most = int(moved.argmax())
+    risen = int(moved.argmax())
     return Measure(
         check="label shares",
         kind="prediction",
         effect=total_variation(before, traffic.answers),
         bound=thresholds.prediction.label_share,
         p=homogeneity_p(before, traffic.answers),
-        claim="the answers are distributed differently",
-        measured=f"{shares(traffic.answers)[most]:.1%} of the answers are {traffic.labels[most]}, "
-        f"{shares(before)[most]:.1%} in the reference",
+        claim="the distribution of the predicted labels has shifted",
+        measured=f"{shares(traffic.answers)[risen]:.1%} of the predictions are {traffic.labels[risen]} "
+        f"({shares(before)[risen]:.1%} in the reference)",
     )
 
 
@@ -109,8 +109,8 @@ def scores(reference: DriftReference, traffic: WindowStatistics, thresholds: Dri
         effect=effect,
         bound=thresholds.prediction.score_psi,
         p=p,
-        claim="the scores are distributed differently",
-        measured=f"{now:.3f} on average, {before:.3f} in the reference",
+        claim="the distribution of the scores has shifted",
+        measured=f"the mean score is {now:.3f} ({before:.3f} in the reference)",
     )
 
 
@@ -124,7 +124,7 @@ def accuracy(
         now: Accuracy in the window, 0..1.
         right: Number of correct predictions in a simple random sample of equal precision.
         judged: Size of that sample.
-        what: Description of the labelled texts, the end of "… are right".
+        what: Description of the labelled texts, which follows the figure.
         thresholds: Limits.
     """
     before = reference.right / reference.judged
@@ -136,8 +136,8 @@ def accuracy(
         bound=fall,
         retrain_bound=fall,
         p=fall_p(right, judged, reference.right, reference.judged),
-        claim="fewer answers are right",
-        measured=f"{now:.1%}, {what}; {before:.1%} of what was held out of training",
+        claim="the accuracy has fallen",
+        measured=f"the accuracy is {now:.1%} {what} ({before:.1%} on the held-out texts)",
     )
 
 
@@ -158,9 +158,9 @@ def estimated_accuracy(
         bound=fall,
         retrain_bound=fall,
         p=float(stats.norm.sf((before - now) / deviation)) if deviation > 0 else 1.0,
-        claim="the scores let expect more wrong answers",
-        measured=f"about {estimate:.1%} are right by a mean score of {now:.3f}, {before:.3f} in the "
-        "reference",
+        claim="the scores indicate a lower accuracy",
+        measured=f"the estimated accuracy is {estimate:.1%}, from a mean score of {now:.3f} "
+        f"({before:.3f} in the reference)",
     )
 
 

@@ -84,7 +84,7 @@ def check_drift(
     traffic = _read(log, window, manifest.labels, on_progress)
     history: SegmentHistory = {}
     if traffic.segments:
-        on_progress("reading the segments' past")
+        on_progress("reading the history of the segments")
         history = _history(log, window, manifest.labels, past_periods or thresholds.segments.past_periods)
     samples = None
     if len(traffic.texts) >= thresholds.evidence.min_texts and traffic.rows >= thresholds.evidence.min_rows:
@@ -148,16 +148,16 @@ def judge(
     Raises:
         DataError: The window has too few texts, or other labels than the reference.
     """
-    least = thresholds.evidence.min_rows
-    if traffic.rows < least:
+    min_rows = thresholds.evidence.min_rows
+    if traffic.rows < min_rows:
         raise DataError(
-            f"the window has {traffic.rows:,} distinct texts of {reference.name} {reference.version}, "
-            f"at least {least:,} are needed to judge it: take a longer window"
+            f"the window has {traffic.rows:,} distinct texts of {reference.name} {reference.version}; "
+            f"expected at least {min_rows:,}; choose a longer window"
         )
     if traffic.labels != reference.profile.labels:
         raise DataError(
-            f"the window has the labels {list(traffic.labels)}, the reference "
-            f"{list(reference.profile.labels)}: give the bundle of the version that answered"
+            f"the window has the labels {list(traffic.labels)}; expected those of the reference, "
+            f"{list(reference.profile.labels)}; set --bundle to the version that made the predictions"
         )
     measures, unmeasured = _measured(reference, traffic, thresholds, samples)
     held = _accuracy_held(reference, traffic, thresholds)
@@ -178,7 +178,7 @@ def judge(
         end=traffic.end,
         rows=traffic.rows,
         repeated=traffic.repeated,
-        verdict=max((found.level for found in (*findings, *drifted)), key=LEVELS.index),
+        verdict=max((finding.level for finding in (*findings, *drifted)), key=LEVELS.index),
         findings=tuple(findings),
         segments=tuple(sorted(drifted, key=lambda finding: -finding.effect)),
         segments_judged=len(of_segments.measures),
@@ -197,12 +197,16 @@ def _measured(
     unmeasured: list[Unmeasured] = []
     texts = len(samples.current.answers) if samples else 0
     if samples is None or texts < thresholds.evidence.min_texts:
-        lack = f"the log has {texts:,} texts of the window, {thresholds.evidence.min_texts:,} are needed"
+        lack = (
+            f"the log has {texts:,} texts of the window; expected {thresholds.evidence.min_texts:,} or more"
+        )
         unmeasured.append(Unmeasured("embeddings", lack))
-    elif found := checks.embeddings(samples.reference, samples.current, thresholds):
-        measures.append(found)
+    elif shift := checks.embeddings(samples.reference, samples.current, thresholds):
+        measures.append(shift)
     else:
-        unmeasured.append(Unmeasured("embeddings", "no label is answered often enough on both sides"))
+        unmeasured.append(
+            Unmeasured("embeddings", "no label has enough predictions in both reference and window")
+        )
     measures += [checks.lengths(*arguments), checks.unknown_tokens(*arguments)]
     measures += [checks.label_shares(*arguments), checks.scores(*arguments)]
     of_accuracy = _accuracy(reference, traffic, thresholds)
@@ -217,32 +221,32 @@ def _accuracy(
     reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds
 ) -> Measure | Unmeasured:
     """Measure the accuracy by the audit sample; without one by feedback, if its upper bound is a fall."""
-    feedback, least = traffic.feedback, thresholds.evidence.min_feedback
+    feedback, min_feedback = traffic.feedback, thresholds.evidence.min_feedback
     if not reference.judged:
-        return Unmeasured("accuracy", "nothing was held out of training to compare it with")
-    if feedback.audit.texts >= least:
-        what = f"by {feedback.audit.texts:,} labels of the audit sample"
+        return Unmeasured("accuracy", "the reference has no held-out texts with labels")
+    if feedback.audit.texts >= min_feedback:
+        what = f"on {feedback.audit.texts:,} labels of the audit sample"
         return checks.accuracy(reference, feedback.audit.accuracy, *feedback.audit.counts, what, thresholds)
-    if feedback.judged < least:
-        lack = f"{feedback.judged:,} texts have feedback, {least:,} are needed"
+    if feedback.judged < min_feedback:
+        lack = f"{feedback.judged:,} texts have feedback; expected {min_feedback:,} or more"
         return Unmeasured("accuracy", lack)
-    _, most = feedback.bounds(traffic.rows)
+    _, high = feedback.bounds(traffic.rows)
     without = traffic.rows - feedback.judged
     what = f"by feedback on {feedback.judged:,} texts"
     if without:
-        what = f"at most: {what}, if the answers to the {without:,} others are all right"
-    found = checks.accuracy(reference, most / traffic.rows, most, traffic.rows, what, thresholds)
-    if found.effect >= found.bound:
-        return found
+        what = f"at most: {what}, with all other {without:,} predictions taken as correct"
+    measure = checks.accuracy(reference, high / traffic.rows, high, traffic.rows, what, thresholds)
+    if measure.effect >= measure.bound:
+        return measure
     return (
         Unmeasured(
             "accuracy",
-            f"feedback accuracy cannot be estimated: {feedback.judged:,} of {traffic.rows:,} texts have "
-            "feedback, and who gives it depends on the answer; label an audit sample of at least "
-            f"{least:,} texts (SENTIMENT_AUDIT_FRACTION, `python -m train feedback sample`)",
+            f"the accuracy cannot be estimated from feedback: {feedback.judged:,} of {traffic.rows:,} texts "
+            "have feedback, and whether a user gives it depends on the prediction; label an audit sample of "
+            f"at least {min_feedback:,} texts (SENTIMENT_AUDIT_FRACTION, `python -m train feedback sample`)",
         )
         if without
-        else found
+        else measure
     )
 
 
@@ -262,18 +266,18 @@ def _finding(measure: Measure, p: float, significance: float, *, suppressed: boo
         level = "retrain" if retrain and not suppressed else "drift"
         reason = f"{measure.claim}: {measure.measured}"
         if retrain and suppressed:
-            reason += "; labels show that the accuracy holds, so retraining is not needed"
+            reason += "; the labels show no fall of the accuracy, so retraining is not needed"
     return CheckResult(measure.check, measure.kind, level, measure.effect, measure.bound, p, reason)
 
 
 def _accuracy_held(reference: DriftReference, traffic: WindowStatistics, thresholds: DriftThresholds) -> bool:
     """Return whether labels show, with 95 % confidence, that the accuracy fell by less than the limit."""
-    feedback, least = traffic.feedback, thresholds.evidence.min_feedback
+    feedback, min_feedback = traffic.feedback, thresholds.evidence.min_feedback
     if reference.accuracy is None:
         return False
-    if feedback.audit.texts >= least:
+    if feedback.audit.texts >= min_feedback:
         low = wilson(*feedback.audit.counts).low
-    elif feedback.judged >= least:
+    elif feedback.judged >= min_feedback:
         low = wilson(feedback.bounds(traffic.rows)[0], traffic.rows).low
     else:
         return False
@@ -283,7 +287,7 @@ def _accuracy_held(reference: DriftReference, traffic: WindowStatistics, thresho
 def _figures(reference: DriftReference, traffic: WindowStatistics) -> AccuracyFigures:
     feedback = traffic.feedback
     by_audit = wilson(*feedback.audit.counts) if feedback.audit.texts else None
-    least, most = (right / traffic.rows for right in feedback.bounds(traffic.rows))
+    low, high = (right / traffic.rows for right in feedback.bounds(traffic.rows))
     known, scores = reference.accuracy, reference.profile.top_scores
     return AccuracyFigures(
         reference=known,
@@ -292,8 +296,8 @@ def _figures(reference: DriftReference, traffic: WindowStatistics) -> AccuracyFi
         high=by_audit.high if by_audit else None,
         audited=feedback.audit.texts,
         judged=feedback.judged,
-        feedback_low=least if feedback.judged else None,
-        feedback_high=most if feedback.judged else None,
+        feedback_low=low if feedback.judged else None,
+        feedback_high=high if feedback.judged else None,
         by_mean_score=None if known is None else by_mean_score(scores, known, traffic.top_scores),
         by_threshold=None if known is None else by_threshold(scores, known, traffic.top_scores),
     )

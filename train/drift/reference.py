@@ -38,7 +38,7 @@ def read_reference(manifest: BundleManifest, folder: Path) -> DriftReference:
     """
     if manifest.reference_profile is None:
         raise DataError(
-            f"{manifest.name} {manifest.version} has no reference profile to hold the log against; "
+            f"{manifest.name} {manifest.version} has no reference profile for drift checks; "
             "`python -m train fit` writes one into the bundle"
         )
     profile, embeddings = read_profile(folder)

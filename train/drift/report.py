@@ -68,39 +68,55 @@ def distributions(result: DriftCheck) -> bytes:
     figure, panels = new_figure(1, 3, width=12, height=3.4)
     lengths = profile.token_lengths
     ends = [f"{low:.0f}" for low in lengths.edges[:-1]]
-    _bars(panels[0], ends, np.array(lengths.counts), traffic.lengths, "tokens, from")
+    _bars(panels[0], ends, np.array(lengths.counts), traffic.lengths, "tokens (lower edge of the bin)")
     borders = [f"{low:g}" for low in profile.top_scores.edges[:-1]]
     used = slice(len(borders) // 2 if len(profile.labels) == 2 else 0, None)
     of_reference = np.array(profile.top_scores.counts)
-    _bars(panels[1], borders[used], of_reference[used], traffic.top_scores[used], "score of the answer, from")
+    _bars(
+        panels[1],
+        borders[used],
+        of_reference[used],
+        traffic.top_scores[used],
+        "score of the predicted label (lower edge)",
+    )
     predicted = np.array([round(profile.predicted_shares[name] * profile.texts) for name in traffic.labels])
-    _bars(panels[2], list(traffic.labels), predicted, traffic.answers, "answer")
-    panels[0].set_ylabel("share of the texts")
-    panels[0].legend(fontsize=8, frameon=False)
+    _bars(panels[2], list(traffic.labels), predicted, traffic.answers, "label")
+    for panel, title in zip(panels, ("text length", "score", "predicted label"), strict=True):
+        panel.set(title=title, ylabel="fraction of the texts")
+        panel.legend(fontsize=10, frameon=False)
     return png(figure)
 
 
 def effects(result: DriftCheck) -> bytes:
     """Plot each effect as a multiple of its limit: a significant effect counts from 1 on."""
+    from matplotlib.patches import Patch
+
     findings = [*result.report.findings, *result.report.segments[:20]]
-    figure, panels = new_figure(1, 1, width=8, height=0.9 + 0.26 * len(findings))
+    figure, panels = new_figure(1, 1, width=8, height=1.4 + 0.26 * len(findings))
     panel = panels[0]
     panel.axvline(1, color="0.6", linewidth=1)
     for height, found in enumerate(reversed(findings)):
         multiple = max(found.effect / found.bound, 0.02) if found.bound else 0.02
         panel.barh(height, multiple, color=_LEVEL_COLOURS[found.level], height=0.6)
     names = [f"segment {found.check[:30]}" if found.kind == "segment" else found.check for found in findings]
-    panel.set_yticks(range(len(findings)), names[::-1], fontsize=8)
+    panel.set_yticks(range(len(findings)), names[::-1], fontsize=9)
     panel.set_xscale("symlog", linthresh=1)
-    panel.set_xlabel("effect as a multiple of its bound")
+    panel.set(
+        title="drift checks",
+        xlabel="effect size / minimum effect size (ratio)",
+        ylabel="check",
+    )
+    levels = [level for level in _LEVEL_COLOURS if any(found.level == level for found in findings)]
+    patches = [Patch(color=_LEVEL_COLOURS[level], label=level) for level in levels]
+    panel.legend(handles=patches, fontsize=10, frameon=False)
     return png(figure)
 
 
 def _bars(panel: Any, names: list[str], reference: Counts, current: Counts, what: str) -> None:
-    places = np.arange(len(names))
-    panel.bar(places - 0.2, shares(reference), width=0.4, color=_REFERENCE, label="reference")
-    panel.bar(places + 0.2, shares(current), width=0.4, color=_CURRENT, label="window")
-    panel.set_xticks(places, names, fontsize=7, rotation=90 if len(names) > 6 else 0)
+    positions = np.arange(len(names))
+    panel.bar(positions - 0.2, shares(reference), width=0.4, color=_REFERENCE, label="reference")
+    panel.bar(positions + 0.2, shares(current), width=0.4, color=_CURRENT, label="window")
+    panel.set_xticks(positions, names, fontsize=9, rotation=90 if len(names) > 6 else 0)
     panel.set_xlabel(what)
 
 
@@ -129,12 +145,12 @@ def p_value(p: float) -> str:
 
 def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
     """Yield one row per accuracy figure: its description and its value."""
-    yield ["held out of training", percent(found.reference)]
+    yield ["on the held-out texts", percent(found.reference)]
     interval = "" if found.low is None else f" [{percent(found.low)}, {percent(found.high)}]"
-    yield [f"audit sample of {found.audited:,} texts", percent(found.measured) + interval]
+    yield [f"on an audit sample of {found.audited:,} texts", percent(found.measured) + interval]
     if found.judged:
         bounds = f"{percent(found.feedback_low)} to {percent(found.feedback_high)}"
-        yield [f"bounds from feedback on {found.judged:,} texts", bounds]
+        yield [f"possible range from feedback on {found.judged:,} texts", bounds]
     yield ["estimated from the mean score", percent(found.by_mean_score)]
     yield ["estimated from a threshold on the score", percent(found.by_threshold)]
 
@@ -142,18 +158,18 @@ def accuracy_rows(found: AccuracyFigures) -> Iterator[list[str]]:
 def _parts(report: Report) -> Iterator[str]:
     times = f" from {report.begin:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M}" if report.end else ""
     if report.begin:
-        again = f" and {report.repeated:,} further answers to them" if report.repeated else ""
+        again = f" and {report.repeated:,} further predictions of them" if report.repeated else ""
         yield f"{report.name} {report.version}: {report.rows:,} distinct texts{again}{times}"
-    rows = [["check", "effect", "bound", "p", ""], *map(_row, report.findings)]
+    rows = [["check", "effect", "minimum", "p-value", "level"], *map(_row, report.findings)]
     rows += [[unmeasured.check, "-", "-", "-", "not measured"] for unmeasured in report.unmeasured]
     yield table(rows)
     yield table([["accuracy", ""], *accuracy_rows(report.accuracy)])
     drifted = report.segments[:_SHOWN_SEGMENTS]
     if drifted:
-        yield table([["segment", "rise", "bound", "p", ""], *map(_row, drifted)])
-    more = f", {len(drifted)} shown" if len(drifted) < len(report.segments) else ""
-    not_yet = f", {report.segments_not_yet:,} not yet judged: new" if report.segments_not_yet else ""
-    yield f"segments: {report.segments_judged:,} judged, {len(report.segments):,} turned{more}{not_yet}"
+        yield table([["segment", "rise", "minimum", "p-value", "level"], *map(_row, drifted)])
+    more = f" ({len(drifted)} shown)" if len(drifted) < len(report.segments) else ""
+    not_yet = f", {report.segments_not_yet:,} without enough history" if report.segments_not_yet else ""
+    yield f"segments: {report.segments_judged:,} checked, {len(report.segments):,} drifted{more}{not_yet}"
     lines = [f"- {reason}" for reason in report.reasons]
     lines += [f"- not measured: {unmeasured.check}: {unmeasured.why}" for unmeasured in report.unmeasured]
     yield "\n".join([*lines, report.verdict.upper()])

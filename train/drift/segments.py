@@ -151,16 +151,16 @@ def _measure(
     p_values: Floats,
     thresholds: DriftThresholds,
 ) -> Measure:
-    most = int(rises.argmax())
+    risen = int(rises.argmax())
     # With two labels, one is sufficient; with more, the label that rose most was selected among them.
-    p = float(min(1.0, p_values[most] * (len(labels) if len(labels) > 2 else 1)))
+    p = float(min(1.0, p_values[risen] * (len(labels) if len(labels) > 2 else 1)))
     return Measure(
         check=name,
         kind="segment",
-        effect=float(rises[most]),
+        effect=float(rises[risen]),
         bound=thresholds.segments.label_share,
         p=p,
-        claim=f"the segment {name!r} turned",
-        measured=f"{now[most] / now.sum():.0%} {labels[most]} of {now.sum():,} "
-        f"answers, {past[most] / past.sum():.0%} of {past.sum():,} before",
+        claim=f"the segment {name!r} drifted",
+        measured=f"{now[risen] / now.sum():.0%} of {now.sum():,} predictions are {labels[risen]} "
+        f"({past[risen] / past.sum():.0%} of {past.sum():,} in the history)",
     )

@@ -214,14 +214,14 @@ class _RandomSample:
 
 
 def _indices(column: Any, labels: tuple[str, ...]) -> Counts:
-    found = _numpy(pc.fill_null(pc.index_in(column, pa.array(labels)), -1))
-    if (found < 0).any():
-        stranger = column[int(found.argmin())].as_py()
+    positions = _numpy(pc.fill_null(pc.index_in(column, pa.array(labels)), -1))
+    if (positions < 0).any():
+        unknown = column[int(positions.argmin())].as_py()
         raise DataError(
-            f"the log has an answer {stranger!r}, the version answers {list(labels)}: give the "
-            "bundle of the version whose rows these are"
+            f"the log has the label {unknown!r}, which the bundle does not have (labels: {list(labels)}); "
+            "set --bundle to the version that made these predictions"
         )
-    return found.astype(np.int64)
+    return positions.astype(np.int64)
 
 
 def _sums(tokens: Counts, unknown: Counts) -> TokenSums:

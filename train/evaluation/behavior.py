@@ -81,19 +81,19 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "plain",
             "minimum",
-            "A plain judgement gets its label.",
+            "A simple statement gets the label of its word.",
             (*_plain("negative", _BAD, "hate"), *_plain("positive", _GOOD, "love")),
         ),
         BehaviourTest(
             "change of mind",
             "minimum",
-            "What is thought now counts, not what was thought before.",
+            "The present opinion decides the label, not the earlier one.",
             tuple(_changes_of_mind()),
         ),
         BehaviourTest(
             "negated praise",
             "negation",
-            "Praise with a not is negative.",
+            "Negated praise is negative.",
             tuple(
                 Case((text.format(thing=thing, good=good),), "negative")
                 for text, thing, good in product(
@@ -106,7 +106,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "negated blame",
             "negation",
-            "Blame with a not is no longer negative.",
+            "Negated criticism is not negative.",
             tuple(
                 Case((text.format(thing=thing, bad=bad),), "positive")
                 for text, thing, bad in product(
@@ -119,7 +119,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "names",
             "invariance",
-            "Who says it does not change the label.",
+            "The name of a person does not change the label.",
             tuple(
                 Case(tuple(text.format(person=person) for person in _PEOPLE))
                 for text in _sentences("{{person}} told me that the {thing} is {word}.")
@@ -128,7 +128,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "places",
             "invariance",
-            "Where it was bought does not change the label.",
+            "The name of a place does not change the label.",
             tuple(
                 Case(tuple(text.format(place=place) for place in _PLACES))
                 for text in _sentences("We bought the {thing} in {{place}}, and it is {word}.")
@@ -137,7 +137,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "typos",
             "invariance",
-            "One swapped pair of letters does not change the label.",
+            "One transposed pair of letters does not change the label.",
             tuple(
                 Case((text, swap_letters(text)))
                 for text in _sentences("This {thing} arrived yesterday and everybody here finds it {word}.")
@@ -146,13 +146,13 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "added complaint",
             "direction",
-            "A complaint added at the end does not make it more positive.",
+            "A complaint added at the end does not raise the positive score.",
             tuple(Case((text, text + _COMPLAINT)) for text in _sentences("The {thing} is {word}.")),
         ),
         BehaviourTest(
             "added praise",
             "direction",
-            "Praise added at the end does not make it less positive.",
+            "Praise added at the end does not lower the positive score.",
             tuple(Case((text, text + _PRAISE)) for text in _sentences("The {thing} is {word}.")),
         ),
     )

@@ -74,14 +74,14 @@ class LocalModel:
         self.labels = tuple(labels or manifest.labels)
         if set(manifest.labels) != set(self.labels):
             raise TrainError(
-                f"{uri} has the labels {list(manifest.labels)}, asked for are {list(self.labels)}; only "
-                "models with the same labels can be measured together"
+                f"{uri} has the labels {list(manifest.labels)}; expected {list(self.labels)}: only models "
+                "with the same labels can be compared"
             )
         self._classifier = Classifier(bundle)
         if self._classifier.activation != "softmax":
             raise TrainError(
-                f"{uri} is a multi-label model, whose labels do not exclude one another; only a model that "
-                "gives a text one label can be measured: fine-tune it with `python -m train fit --base` first"
+                f"{uri} is a multi-label model; expected one with exactly one label per text (softmax "
+                "scores): fine-tune it with `python -m train fit --base` first"
             )
         self._columns = [manifest.labels.index(label) for label in self.labels]
         self._clock = clock

@@ -106,8 +106,8 @@ def same_labels(candidate: Sequence[str], champion: Sequence[str]) -> Check:
         "<=",
         0,
         _count,
-        f"the labels are not the champion's: the candidate {' and '.join(faults)}; callers would get answers "
-        "they do not know",
+        f"the candidate's labels differ from the champion's: it {' and '.join(faults)}; clients rely on the "
+        "labels, so register it as another model or train it with the champion's labels",
     )
 
 
@@ -147,15 +147,15 @@ def _stem(of_set: SetResult) -> str:
 def _evidence(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     sampled = _sampled(evaluation)
     texts = sum(of_set.texts for of_set in sampled)
-    least = thresholds.evidence.min_texts
+    minimum = thresholds.evidence.min_texts
     yield _check(
         "evidence: texts",
         texts,
         ">=",
-        least,
+        minimum,
         _count,
-        f"{texts:,} texts are too few to judge by, at least {least:,} are needed: {least - texts:,} more "
-        "labelled texts",
+        f"{texts:,} texts are not enough evidence; expected at least {minimum:,}: label {minimum - texts:,} "
+        "more",
         undecided=True,
     )
     by_label = {
@@ -163,15 +163,15 @@ def _evidence(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Ch
         for label in evaluation.labels
     }
     rarest = min(by_label, key=lambda label: by_label[label])
-    least = thresholds.evidence.min_label_texts
+    minimum = thresholds.evidence.min_label_texts
     yield _check(
         f"evidence: texts of {rarest}",
         by_label[rarest],
         ">=",
-        least,
+        minimum,
         _count,
-        f"{by_label[rarest]:,} texts of {rarest} are too few to judge by, at least {least:,} are needed: "
-        f"{least - by_label[rarest]:,} more of them",
+        f"{by_label[rarest]:,} texts with the label {rarest} are not enough evidence; expected at least "
+        f"{minimum:,}: label {minimum - by_label[rarest]:,} more",
         undecided=True,
     )
 
@@ -190,20 +190,20 @@ def _first(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check
         ">=",
         floor,
         _thousandths,
-        f"the balanced accuracy is {measured:.3f}, and one label to everything gets {chance:.3f}: the first "
-        f"champion must reach {floor:.3f}",
+        f"the balanced accuracy is {measured:.3f}; expected at least {floor:.3f} of the first champion "
+        f"(a constant prediction has {chance:.3f})",
     )
-    most = thresholds.first.max_minimum_failures
+    maximum = thresholds.first.max_minimum_failures
     for test in evaluation.behaviour.tests:
         if test.kind == "minimum":
             yield _check(
                 f"behaviour: {test.name}, failures",
                 test.candidate.rate,
                 "<=",
-                most,
+                maximum,
                 _percent,
-                f"{test.candidate.rate:.1%} of the behavioural test {test.name!r} fail, at most {most:.1%} "
-                f"may. {test.claim}",
+                f"{test.candidate.rate:.1%} of the cases of the behavioural test {test.name!r} fail; "
+                f"expected at most {maximum:.1%}. {test.claim}",
             )
 
 
@@ -219,25 +219,25 @@ def _overall(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Che
         return
     bounds = thresholds.overall
     drawn = mean_draws(groups, evaluation)
-    found = interval_of(drawn, bounds.confidence)
-    shown = in_points(found)
-    worse = found.high < -bounds.margin
+    difference = interval_of(drawn, bounds.confidence)
+    shown = in_points(difference)
+    worse = difference.high < -bounds.margin
     texts = sum(group.texts for group in groups)
     more = more_texts(texts, drawn, -bounds.margin, bounds)
     if worse:
         reason = (
-            f"significantly worse overall: the balanced accuracy, mean of the sets, changed by {shown} "
-            f"points, and the whole interval is below {_points(-bounds.margin)}"
+            f"significantly worse overall: the mean balanced accuracy of the sets changed by {shown} "
+            f"points, and the entire interval is below {_points(-bounds.margin)}"
         )
     else:
         reason = (
-            "not enough evidence that it is not worse overall: the balanced accuracy, mean of the sets, "
-            f"changed by {shown} points, and the lower end must be above {_points(-bounds.margin)}: about "
-            f"{more:,} labelled texts more than these {texts:,} are needed"
+            "not enough evidence of non-inferiority: the mean balanced accuracy of the sets changed by "
+            f"{shown} points; expected a lower end above {_points(-bounds.margin)}; about {more:,} more "
+            f"labelled texts than these {texts:,} are necessary"
         )
     yield _check(
         "overall: lower end of the difference, points",
-        found.low,
+        difference.low,
         ">=",
         -bounds.margin,
         _points,
@@ -249,7 +249,7 @@ def _overall(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Che
 
 def mean_draws(groups: Sequence[PairedSample], evaluation: Evaluation) -> Floats:
     """Return draws of the mean difference over the groups, with equal weight."""
-    found: Floats = np.mean(
+    draws: Floats = np.mean(
         [
             difference_draws(
                 group.sample, group.feedback, draws=evaluation.resamples, seed=evaluation.seed + number
@@ -258,7 +258,7 @@ def mean_draws(groups: Sequence[PairedSample], evaluation: Evaluation) -> Floats
         ],
         axis=0,
     )
-    return found
+    return draws
 
 
 def interval_of(drawn: Floats, confidence: float) -> Interval:
@@ -281,8 +281,8 @@ def more_texts(texts: int, drawn: Floats, bound: float, bounds: OverallBounds) -
 
 def _parts(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
     """Check every set and slice that is large enough, with Holm's correction for all of them."""
-    margin, least = thresholds.parts.margin, thresholds.parts.min_texts
-    judged = [(name, counts) for name, counts in _paired(evaluation) if counts.sum() >= least]
+    margin, minimum = thresholds.parts.margin, thresholds.parts.min_texts
+    judged = [(name, counts) for name, counts in _paired(evaluation) if counts.sum() >= minimum]
     drawn = [
         bootstrap([counts], resamples=evaluation.resamples, seed=evaluation.seed) for _, counts in judged
     ]
@@ -293,16 +293,17 @@ def _parts(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check
         ]
     )
     for (name, counts), of, p in zip(judged, drawn, adjusted, strict=True):
-        found = interval(of.measured_balanced_accuracy, of.balanced_accuracy, evaluation.confidence)
-        shown = in_points(found)
+        shown = in_points(
+            interval(of.measured_balanced_accuracy, of.balanced_accuracy, evaluation.confidence)
+        )
         yield _check(
-            f"{name}: p that it is no loss",
+            f"{name}: p-value of no loss",
             p,
             ">",
             thresholds.significance,
             lambda value: f"{value:.3g}",
             f"significantly worse on {name} ({counts.sum():,} texts): the balanced accuracy changed by "
-            f"{shown} points; p is {p:.2g} that this is no loss beyond {_points(-margin)}, corrected for "
+            f"{shown} points; the p-value of no loss beyond {_points(-margin)} is {p:.2g}, corrected for "
             f"{len(judged)} sets and slices (Holm)",
             measured=f"{shown}  {p:.3g}",
         )
@@ -313,58 +314,58 @@ def _calibration(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator
     if not sampled:
         return
     error = statistics.fmean(of_set.candidate.calibration.error for of_set in sampled)
-    most = thresholds.calibration.max_error
+    maximum = thresholds.calibration.max_error
     yield _check(
         "calibration error, mean of the sets",
         error,
         "<=",
-        most,
+        maximum,
         _thousandths,
-        f"the scores are not calibrated: the calibration error is {error:.3f}, at most {most:.3f} is "
-        "allowed; fit the temperature again on held-out texts",
+        f"the calibration error is {error:.3f}; expected at most {maximum:.3f}; fit the temperature again on "
+        "held-out texts",
     )
     against = [of_set.against.calibration.error for of_set in sampled if of_set.against]
     if against:
-        champion, most = statistics.fmean(against), thresholds.calibration.max_rise
+        champion, maximum = statistics.fmean(against), thresholds.calibration.max_rise
         yield _check(
             "calibration error above the champion's",
             error - champion,
             "<=",
-            most,
+            maximum,
             lambda value: f"{value:+.3f}",
-            f"the scores are calibrated worse than the champion's: the calibration error is {error:.3f}, the "
-            f"champion's {champion:.3f}, and {most:.3f} more is allowed",
+            f"the calibration error is {error:.3f}; expected at most {maximum:.3f} above the champion's "
+            f"{champion:.3f}",
         )
 
 
 def _speed(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
-    ratio, least = evaluation.speed.ratio, thresholds.speed.min_ratio
+    ratio, minimum = evaluation.speed.ratio, thresholds.speed.min_ratio
     if ratio is not None:
         yield _check(
             "speed as a multiple of the champion's",
             ratio,
             ">=",
-            least,
+            minimum,
             lambda value: f"{value:.2f}",
-            f"too slow: {ratio:.2f} of the champion's speed on the same texts in the same run, at least "
-            f"{least:.2f} is needed",
+            f"the speed is {ratio:.2f} of the champion's on the same texts in the same run; expected at "
+            f"least {minimum:.2f}",
         )
 
 
 def _behaviour(evaluation: Evaluation, thresholds: GateThresholds) -> Iterator[Check]:
-    most = thresholds.behaviour.max_rise
+    maximum = thresholds.behaviour.max_rise
     for test in evaluation.behaviour.tests:
         if test.against is None:
             continue
-        example = f" Such as: {test.candidate.examples[0]}" if test.candidate.examples else ""
+        example = f" Example: {test.candidate.examples[0]}" if test.candidate.examples else ""
         yield _check(
             f"behaviour: {test.name}, failures above the champion's",
             test.candidate.rate - test.against.rate,
             "<=",
-            most,
+            maximum,
             lambda value: f"{value:+.1%}",
-            f"fails {test.candidate.rate:.1%} of the behavioural test {test.name!r}, the champion "
-            f"{test.against.rate:.1%}, and {most:.1%} more is allowed. {test.claim}{example}",
+            f"the candidate fails {test.candidate.rate:.1%} of the behavioural test {test.name!r}; expected "
+            f"at most {maximum:.1%} above the champion's {test.against.rate:.1%}. {test.claim}{example}",
         )
 
 
@@ -412,9 +413,9 @@ def of_labels(difference: Difference, labels: Sequence[str]) -> Counts:
     return np.array([difference.paired.get(label, (0, 0, 0, 0)) for label in labels], dtype=np.int64)
 
 
-def in_points(found: Interval) -> str:
+def in_points(difference: Interval) -> str:
     """Return estimate and ends of an interval of fractions, in points."""
-    return f"{_points(found.estimate)} [{_points(found.low)}, {_points(found.high)}]"
+    return f"{_points(difference.estimate)} [{_points(difference.low)}, {_points(difference.high)}]"
 
 
 def _points(fraction: float) -> str:

@@ -96,9 +96,11 @@ def measure(
         TrainError: A model failed to return predictions.
     """
     if empty := [name for name, examples in sets.items() if not examples]:
-        raise DataError(f"the set {empty[0]!r} has no text to measure on")
+        raise DataError(f"the set {empty[0]!r} has no text; remove the set, or lower what it excludes")
     if not sets:
-        raise DataError("there is no set to measure on; the settings hold nothing out and name no test set")
+        raise DataError(
+            "no set to evaluate on: the settings have no held-out fraction and no test set; add a [[test]]"
+        )
     slices = slices_of(sets, columns, least_texts=least_slice_texts)
     models = [candidate] if against is None else [candidate, against]
     turns: list[tuple[Answers, ...]] = []
@@ -229,7 +231,7 @@ def behave(candidate: Model, against: Model | None) -> BehaviourResult:
     poles = polarity(candidate.labels)
     if poles is None:
         return BehaviourResult(
-            skipped=f"the labels {', '.join(candidate.labels)} are no polarity (NEGATIVE and POSITIVE)",
+            skipped=f"the labels are {', '.join(candidate.labels)}; expected NEGATIVE and POSITIVE",
             tests=(),
         )
     found = []

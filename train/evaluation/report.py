@@ -51,8 +51,8 @@ _CANDIDATE, _AGAINST = "#1f5fa8", "#b3561d"
 
 def plots(evaluation: Evaluation) -> dict[str, bytes]:
     """Return all plots for which the evaluation has values, by name."""
-    found = {"reliability": reliability(evaluation), "confusion": confusion(evaluation)}
-    return found | ({"differences": differences(evaluation)} if evaluation.against else {})
+    images = {"reliability": reliability(evaluation), "confusion": confusion(evaluation)}
+    return images | ({"differences": differences(evaluation)} if evaluation.against else {})
 
 
 def reliability(evaluation: Evaluation) -> bytes:
@@ -63,8 +63,14 @@ def reliability(evaluation: Evaluation) -> bytes:
         _curve(panel, of_set.candidate, _CANDIDATE, "candidate")
         if of_set.against:
             _curve(panel, of_set.against, _AGAINST, "against")
-        panel.set(title=of_set.name, xlim=(0, 1.02), ylim=(0, 1.02), xlabel="top score", ylabel="right")
-        panel.legend(loc="lower left", fontsize=7, frameon=False)
+        panel.set(
+            title=of_set.name,
+            xlim=(0, 1.02),
+            ylim=(0, 1.02),
+            xlabel="score of the predicted label",
+            ylabel="accuracy (fraction)",
+        )
+        panel.legend(loc="lower left", fontsize=9, frameon=False)
     return png(figure)
 
 
@@ -74,7 +80,7 @@ def confusion(evaluation: Evaluation) -> bytes:
     figure, panels = _panels(len(evaluation.sets))
     for panel, of_set in zip(panels, evaluation.sets, strict=False):
         counts = np.array(
-            [[of_set.candidate.figures.confusion[true][said] for said in labels] for true in labels]
+            [[of_set.candidate.figures.confusion[true][label] for label in labels] for true in labels]
         )
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -85,26 +91,35 @@ def confusion(evaluation: Evaluation) -> bytes:
                 f"{counts[row, column]:,}\n{shares[row, column]:.0%}",
                 ha="center",
                 va="center",
-                fontsize=8,
+                fontsize=9,
                 color="white" if shares[row, column] > 0.5 else "black",
             )
-        panel.set(title=of_set.name, xlabel="answered", ylabel="true")
-        panel.set_xticks(range(len(labels)), labels, fontsize=7)
-        panel.set_yticks(range(len(labels)), labels, fontsize=7, rotation=90, va="center")
+        panel.set(title=of_set.name, xlabel="predicted label", ylabel="true label")
+        panel.set_xticks(range(len(labels)), labels, fontsize=9)
+        panel.set_yticks(range(len(labels)), labels, fontsize=9, rotation=90, va="center")
     return png(figure)
 
 
 def differences(evaluation: Evaluation) -> bytes:
     """Plot one line per set and slice: the difference of balanced accuracy with its interval."""
     rows = list(_rows(evaluation))
-    figure, panels = new_figure(1, 1, width=2.4 * _PANEL_INCHES, height=0.8 + 0.24 * len(rows))
+    figure, panels = new_figure(1, 1, width=2.4 * _PANEL_INCHES, height=1.4 + 0.24 * len(rows))
     panel = panels[0]
     panel.axvline(0, color="0.6", linewidth=1)
     for height, (_, found) in enumerate(reversed(rows)):
-        panel.plot([100 * found.low, 100 * found.high], [height, height], color=_CANDIDATE, linewidth=1.5)
-        panel.plot(100 * found.estimate, height, "o", color=_CANDIDATE, markersize=4)
-    panel.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)], fontsize=7)
-    panel.set_xlabel("balanced accuracy, candidate minus against, in points")
+        (interval,) = panel.plot(
+            [100 * found.low, 100 * found.high], [height, height], color=_CANDIDATE, linewidth=1.5
+        )
+        (estimate,) = panel.plot(100 * found.estimate, height, "o", color=_CANDIDATE, markersize=4)
+    panel.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)], fontsize=9)
+    panel.set(
+        title="balanced accuracy: candidate minus against",
+        xlabel="difference (percentage points)",
+        ylabel="set or slice",
+    )
+    if rows:
+        names = ["estimate", f"{100 * evaluation.confidence:g} % interval"]
+        panel.legend([estimate, interval], names, fontsize=9)
     return png(figure)
 
 

@@ -56,13 +56,12 @@ class ServedModel:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TrainError(
-                f"{base}/v1/model answered in another shape than this service's: {error!r}; is it one?"
+                f"the response of {base}/v1/model has an unexpected shape ({error!r}); check that --url is "
+                "the base URL of this service"
             ) from error
         self.labels = tuple(labels or self.card.labels)
         if set(self.labels) != set(self.card.labels):
-            raise TrainError(
-                f"{url} has the labels {list(self.card.labels)}, asked for are {list(self.labels)}"
-            )
+            raise TrainError(f"{url} has the labels {list(self.card.labels)}; expected {list(self.labels)}")
 
     def answer(self, texts: Sequence[str]) -> Answers:
         """Score one batch by one request.
@@ -77,12 +76,16 @@ class ServedModel:
         try:
             results = answer["results"]
             if len(results) != len(texts):
-                raise TrainError(f"{self._url} answered {len(results)} results for {len(texts)} texts")
+                raise TrainError(
+                    f"the response of {self._url} has {len(results)} results; expected {len(texts)}, one per "
+                    "text"
+                )
             rows = [[float(result["scores"][label]) for label in self.labels] for result in results]
             tokens = sum(int(result["tokens"]) for result in results)
         except (KeyError, TypeError, ValueError) as error:
             raise TrainError(
-                f"{self._url} answered in another shape than /v1/classify's: {error!r}"
+                f"the response of {self._url} has an unexpected shape ({error!r}); expected that of "
+                "/v1/classify"
             ) from error
         return Answers(np.array(rows, dtype=np.float32), tokens, wall_s)
 
@@ -95,12 +98,19 @@ class ServedModel:
                     return json.load(response)
             except urllib.error.HTTPError as error:
                 if error.code not in (429, 503) or attempt == _ATTEMPTS - 1:
-                    raise TrainError(f"{url} answered {error.code}: {error.read(300)!r}") from error
+                    raise TrainError(
+                        f"{url} responded with status {error.code}: {error.read(300)!r}"
+                    ) from error
                 time.sleep(float(error.headers.get("Retry-After") or 1))
             except json.JSONDecodeError as error:
-                raise TrainError(f"{url} answered no JSON: {error}; is it this service?") from error
+                raise TrainError(
+                    f"the response of {url} is not JSON ({error}); check that --url is the base URL of this "
+                    "service"
+                ) from error
             except OSError as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise TrainError(f"{url} cannot be reached: {error}; is the service up?") from error
+                    raise TrainError(
+                        f"{url} cannot be reached: {error}; check that the service runs"
+                    ) from error
                 time.sleep(1)
         raise AssertionError("the last attempt returns or raises")

@@ -36,7 +36,7 @@ def slices_of(
             name: examples for name, examples in sets.items() if any(column in e.columns for e in examples)
         }
         if not having:
-            raise DataError(f"no set has a column {column!r} to slice by; the sets are {sorted(sets)}")
+            raise DataError(f"no set has the column {column!r} for --slice; the sets are {sorted(sets)}")
         for name, examples in having.items():
             found.extend(_of_set(name, examples, column, least_texts))
     return found

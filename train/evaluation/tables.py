@@ -93,32 +93,40 @@ def _sets(evaluation: Evaluation) -> str:
 
 
 def _set_row(of_set: SetResult, labels: Sequence[str]) -> list[str]:
-    found, scores = of_set.candidate.figures, of_set.candidate.calibration
+    figures, scores = of_set.candidate.figures, of_set.candidate.calibration
     return [
         of_set.name,
         f"{of_set.texts:,}",
-        share(found.accuracy, of_set.candidate.accuracy),
-        share(found.balanced_accuracy, of_set.candidate.balanced_accuracy),
-        f"{found.macro_f1:.3f}",
-        *(fraction(found.recall.get(label)) for label in labels),
-        *(fraction(found.precision.get(label)) for label in labels),
+        share(figures.accuracy, of_set.candidate.accuracy),
+        share(figures.balanced_accuracy, of_set.candidate.balanced_accuracy),
+        f"{figures.macro_f1:.3f}",
+        *(fraction(figures.recall.get(label)) for label in labels),
+        *(fraction(figures.precision.get(label)) for label in labels),
         f"{scores.error:.3f}",
         f"{scores.negative_log_likelihood:.3f}",
     ]
 
 
 def _differences(evaluation: Evaluation) -> str:
-    rows = [["difference in points, 95 % interval", "texts", "accuracy", "balanced accuracy", "McNemar p"]]
+    rows = [
+        [
+            "difference in percentage points, 95 % interval",
+            "texts",
+            "accuracy",
+            "balanced accuracy",
+            "McNemar p",
+        ]
+    ]
     for of_set in evaluation.sets:
         if of_set.difference:
-            found = of_set.difference
+            difference = of_set.difference
             rows.append(
                 [
                     of_set.name,
                     f"{of_set.texts:,}",
-                    signed(found.accuracy),
-                    signed(found.balanced_accuracy),
-                    f"{found.mcnemar_p:.3g}",
+                    signed(difference.accuracy),
+                    signed(difference.balanced_accuracy),
+                    f"{difference.mcnemar_p:.3g}",
                 ]
             )
     if (overall := evaluation.average.difference) and len(evaluation.sets) > 1:
@@ -158,7 +166,7 @@ def _speed(evaluation: Evaluation) -> str:
     rows = [["speed", "texts/s", "tokens/s"]]
     rows += [[name, f"{of.texts_per_s:,.0f}", f"{of.tokens_per_s:,.0f}"] for name, of in pairs]
     ratio = (
-        f"\nspeed as a multiple of against's, median over the batches: {speed.ratio:.2f}"
+        f"\nspeed of the model / speed of against, median over the batches: {speed.ratio:.2f}"
         if speed.ratio
         else ""
     )

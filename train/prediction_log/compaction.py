@@ -82,7 +82,7 @@ def compact(
                     done.written += 1
                     done.files_after += 1 - len(group)
                     size_bytes = sum(file.size_bytes for file in group)
-                    on_progress(f"{folder}: {len(group)} files, {size_bytes:,} bytes, are one")
+                    on_progress(f"{folder}: {len(group)} files ({size_bytes:,} bytes) merged into one")
     return done
 
 

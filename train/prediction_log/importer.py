@@ -103,7 +103,7 @@ def import_feedback(
         counts.rows += _write(store, waiting)
     except LogUnavailableError as error:
         raise LogError(
-            f"{error}; {counts.rows:,} rows are written, and importing all of them again is safe"
+            f"{error}; {counts.rows:,} rows were written; retry, importing rows again is safe"
         ) from error
     return counts
 
@@ -165,26 +165,26 @@ def _truths(
 
 def _request_id(value: object, where: str) -> str:
     if value is None or not str(value).strip():
-        raise DataError(f"{where}: no request id; remove the row")
+        raise DataError(f"{where}: the request id is empty; remove the row")
     return str(value)
 
 
 def _index(value: object, where: str, counts: ImportCounts) -> int:
     text = normalised(value) or "0"
     if not (text.isdecimal() and int(text) <= _MOST_INDEX):
-        raise DataError(f"{where}: {value!r} is not the index of a text; write 0 for the first")
+        raise DataError(f"{where}: {value!r} is not the index of a text; expected 0 or more")
     counts.decimal_index += "." in str(value)
     return int(text)
 
 
 def _label(value: object, known: Mapping[str, str], where: str) -> str:
-    found = known.get(str(normalised(value)))
-    if found is None:
+    label = known.get(str(normalised(value)))
+    if label is None:
         raise DataError(
-            f"{where}: label {excerpt(str(value))}; the model has {', '.join(sorted(set(known.values())))}; "
-            "--label-names maps it"
+            f"{where}: label {excerpt(str(value))}; expected one of "
+            f"{', '.join(sorted(set(known.values())))}, or a mapping with --label-names"
         )
-    return found
+    return label
 
 
 def _check_names(names: Mapping[str, str], labels: Sequence[str]) -> None:
@@ -192,7 +192,8 @@ def _check_names(names: Mapping[str, str], labels: Sequence[str]) -> None:
     for value, label in names.items():
         if label not in labels:
             raise DataError(
-                f"--label-names {value}={label}: the model has no label {label!r}; it has {', '.join(labels)}"
+                f"--label-names {value}={label}: {label!r} is not a label of the model; expected one of "
+                f"{', '.join(labels)}"
             )
 
 
@@ -202,7 +203,9 @@ def _time(value: object, now: datetime, where: str, counts: ImportCounts) -> dat
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError as error:
-        raise DataError(f"{where}: {value!r} is not a time; write it as 2026-11-26T10:15:00+00:00") from error
+        raise DataError(
+            f"{where}: {value!r} is not a time; expected ISO 8601, such as 2026-11-26T10:15:00+00:00"
+        ) from error
     time = time if time.tzinfo else time.replace(tzinfo=UTC)
     if time <= now + _CLOCKS_DIFFER:
         return time

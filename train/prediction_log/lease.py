@@ -31,16 +31,16 @@ def leased(uri: str, now: Callable[[], datetime]) -> Iterator[Callable[[], None]
         name = uuid.uuid4().hex
         stored = place.read(_KEY)
         if stored is not None and _until(stored) > now():
-            raise LogError(f"{uri} is being compacted by another run, which has until {_until(stored)}; wait")
+            raise LogError(f"{uri} is being compacted by another run; retry after {_until(stored)}")
         if not _swap(place, name, now() + _LEASE, stored):
-            raise LogError(f"{uri}: another run began to compact it at the same moment; try again")
+            raise LogError(f"{uri}: another run started to compact it at the same time; retry")
 
         def renew() -> None:
             held = place.read(_KEY)
             if held is None or _holder(held) != name or not _swap(place, name, now() + _LEASE, held):
                 raise LogError(
-                    f"{uri}: this run was paused for more than {_LEASE}, and another run has compacted it "
-                    "since; nothing is lost, start this one again"
+                    f"{uri}: this run was paused for more than {_LEASE}, and another run compacted the log "
+                    "meanwhile; nothing is lost: retry"
                 )
 
         try:

@@ -51,7 +51,7 @@ class Window:
         for name in ("since", "until"):
             time = getattr(self, name)
             if time.tzinfo is None:
-                raise LogError(f"{name} {time} has no time zone; write +00:00 after it")
+                raise LogError(f"{name} {time} has no time zone; append one, such as +00:00")
             object.__setattr__(self, name, min(max(time, _FIRST), _LAST).astimezone(UTC))
 
 
@@ -125,7 +125,7 @@ class Log:
         newest = {file.version: file for file in self.every_file(PREDICTIONS, window)}
         found = {written.labels_of(self.schema(file).metadata) for file in newest.values()}
         if len(found) != 1:
-            what = "models with different labels; name one version" if found else "no predictions there"
+            what = "the models have different labels; select one --version" if found else "no predictions"
             raise LogError(f"{self.uri}: {what}")
         return found.pop()
 
@@ -220,8 +220,8 @@ class Log:
         found = metadata.get(written.VERSION.encode(), b"none").decode()
         if found != SCHEMA_VERSION:
             raise LogError(
-                f"{file.path} has schema_version {found}, and {SCHEMA_VERSION} is read here; use the release "
-                "that wrote it"
+                f"{file.path} has schema_version {found}; expected {SCHEMA_VERSION}; use the release that "
+                "wrote it"
             )
 
     @contextmanager
@@ -243,7 +243,7 @@ def _log_file(info: Any) -> LogFile:
     try:
         day = date.fromisoformat(keys["date"])
     except (KeyError, ValueError) as error:
-        raise LogError(f"{info.path} does not lie in a folder date=YYYY-MM-DD") from error
+        raise LogError(f"{info.path}: expected a folder date=YYYY-MM-DD in the path") from error
     version = unquote(keys["version"]) if "version" in keys else None
     return LogFile(info.path, day, version, info.size, info.mtime)
 

@@ -126,10 +126,10 @@ class Registry:
             RegistryUnavailableError: MLflow or the artifacts cannot be read.
         """
         wanted = parse_reference(reference)
-        versions = {found.version: found for found in self._versions(wanted.name)}
+        versions = {entry.version: entry for entry in self._versions(wanted.name)}
         if not versions:
             known = ", ".join(self._tracking.names()) or "none yet"
-            raise UnknownVersionError(f"no model {wanted.name!r} in the registry; there are: {known}")
+            raise UnknownVersionError(f"no model {wanted.name!r} in the registry; it has: {known}")
         version = wanted.version
         if wanted.alias is not None:
             pointed = self._alias_store.pointed(wanted.name)
@@ -141,7 +141,7 @@ class Registry:
                 )
         if version not in versions:
             raise UnknownVersionError(
-                f"no version {version!r} of {wanted.name}; there are: {', '.join(versions)}"
+                f"no version {version!r} of {wanted.name}; it has: {', '.join(versions)}"
             )
         return versions[version]
 
@@ -284,7 +284,7 @@ def _refuse_other(manifest: BundleManifest, claim: Stored | None) -> None:
     """Raise `VersionConflictError` if the name and version are claimed for another digest."""
     if claim is not None and (digest := claim.content.decode()) != manifest.digest:
         raise VersionConflictError(
-            f"{manifest.name}/{manifest.version} is the bundle {digest}; this one is {manifest.digest}. "
+            f"{manifest.name}/{manifest.version} is the bundle {digest}, and this one is {manifest.digest}. "
             "Versions are immutable: use another one with --version"
         )
 

@@ -105,8 +105,8 @@ def _check_same_data(report: Mapping[str, Any], manifest: BundleManifest, run: P
     digest = report.get("data_digest")
     if digest and manifest.data_digest and digest != manifest.data_digest:
         raise RegistryRequestError(
-            f"{run}: {REPORT} is of the data {digest}, the bundle of {manifest.data_digest}; they are of two "
-            "runs: use a separate folder for each run"
+            f"{run}: {REPORT} is of the data {digest}, the bundle of {manifest.data_digest}; they are from "
+            "two runs: use a separate folder for each run"
         )
 
 

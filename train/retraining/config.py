@@ -35,11 +35,13 @@ class LabelBounds(Frozen):
             labels: All labels of the model.
         """
         texts = sum(by_label.values())
-        short = [f"{texts:,} texts have feedback, {self.min_texts:,} are needed"] * (texts < self.min_texts)
+        short = [f"{texts:,} texts have feedback; expected {self.min_texts:,} or more"] * (
+            texts < self.min_texts
+        )
         return (
             *short,
             *(
-                f"{by_label.get(label, 0):,} are {label}, {self.min_label_texts:,} are needed"
+                f"{by_label.get(label, 0):,} are {label}; expected {self.min_label_texts:,} or more"
                 for label in labels
                 if by_label.get(label, 0) < self.min_label_texts
             ),

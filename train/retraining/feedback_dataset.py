@@ -46,11 +46,11 @@ def label_counts(log: Log, window: Window) -> dict[str, int]:
 
     They have feedback and text, and are not in the audit sample.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for batch in Join(log, window, ("text",)):
         learned = pc.and_(pc.is_valid(batch["text"]), pc.invert(batch[AUDITED]))
-        found.update(batch.filter(learned)[TRUTH].to_pylist())
-    return dict(found)
+        counts.update(batch.filter(learned)[TRUTH].to_pylist())
+    return dict(counts)
 
 
 def write_labelled(
@@ -106,7 +106,7 @@ def keep(path: Path, address: str) -> None:
         copy_to(path, address)
     except OSError as error:
         raise DataError(
-            f"the labelled texts cannot be kept at {address}: {error}; check --texts and its rights"
+            f"the labelled texts cannot be written to {address}: {error}; check --texts and its permissions"
         ) from error
 
 
@@ -127,10 +127,10 @@ def _rows(
         yield pa.record_batch(columns, schema=_COLUMNS), kept[AUDITED]
 
 
-def _keep_newest(source: Path, target: Path, most: int) -> None:
-    """Copy the rows whose time is among the newest `most`, batch by batch."""
+def _keep_newest(source: Path, target: Path, max_rows: int) -> None:
+    """Copy the rows whose time is among the newest `max_rows`, batch by batch."""
     times = parquet.read_table(source, columns=["time"])["time"].to_numpy()
-    since = np.partition(times, -most)[-most] if len(times) > most else 0
+    since = np.partition(times, -max_rows)[-max_rows] if len(times) > max_rows else 0
     with (
         parquet.ParquetFile(source) as rows,
         parquet.ParquetWriter(target, _COLUMNS, compression="zstd") as writer,

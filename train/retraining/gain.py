@@ -6,7 +6,7 @@ from train.evaluation.thresholds import Overall
 from train.retraining.config import GateBounds
 from train.retraining.run_spec import AUDIT, FEEDBACK
 
-_LEAST_AUDIT = 400
+_AUDIT_TEXTS = 400
 """Requested number of texts of an audit sample if there is none; `python -m benchmarks.gate_power
 --feedback` shows the power of that number."""
 
@@ -23,47 +23,47 @@ def gain(evaluation: Evaluation, version: str, required: GateBounds, overall: Ov
         required: Minimum gain in balanced accuracy, and the confidence with which it must be exceeded.
         overall: Power for the number of additional texts.
     """
-    least = required.gain
+    minimum = required.gain
     names = (f"{AUDIT}{version}", f"{FEEDBACK}{version}")
     sets = [of_set for of_set in evaluation.sets if of_set.name in names]
-    found = [group for of_set in sets if (group := paired_sample(evaluation, of_set))]
-    if not found:
+    groups = [group for of_set in sets if (group := paired_sample(evaluation, of_set))]
+    if not groups:
         return _check(
             -1.0,
-            least,
+            minimum,
             "-",
-            "not enough evidence of a gain: feedback is no random sample, and who gives it depends on the "
-            f"answer; label an audit sample of about {_LEAST_AUDIT} texts (SENTIMENT_AUDIT_FRACTION, "
-            "`python -m train feedback sample`)",
+            "not enough evidence of a gain: feedback is not a random sample, because whether a user gives it "
+            f"depends on the prediction; label an audit sample of about {_AUDIT_TEXTS} texts "
+            "(SENTIMENT_AUDIT_FRACTION, `python -m train feedback sample`)",
             undecided=True,
         )
-    drawn = mean_draws(found, evaluation)
+    drawn = mean_draws(groups, evaluation)
     interval = interval_of(drawn, required.gain_confidence)
     shown = in_points(interval)
-    texts = sum(group.texts for group in found)
+    texts = sum(group.texts for group in groups)
     what = (
-        f"on {texts:,} texts of the traffic and the feedback on it, the improvement is not significant: "
-        f"{shown} points of balanced accuracy"
+        f"on {texts:,} texts of the traffic with feedback, the balanced accuracy changed by {shown} points, "
+        "which is not significant"
     )
-    undecided = interval.estimate > least
+    undecided = interval.estimate > minimum
     if undecided:
         bounds = overall.model_copy(update={"confidence": required.gain_confidence})
-        what += f"; about {more_texts(texts, drawn, least, bounds):,} more labelled texts are needed"
+        what += f"; about {more_texts(texts, drawn, minimum, bounds):,} more labelled texts are necessary"
     else:
-        what += "; the feedback teaches nothing new, or is wrong"
-    return _check(interval.low, least, shown, what, undecided=undecided)
+        what += "; the feedback does not improve the model; check its labels"
+    return _check(interval.low, minimum, shown, what, undecided=undecided)
 
 
-def _check(low: float, least: float, shown: str, reason: str, *, undecided: bool) -> Check:
-    passed = low > least
+def _check(low: float, minimum: float, shown: str, reason: str, *, undecided: bool) -> Check:
+    passed = low > minimum
     return Check(
-        name="gain on the traffic, lower end, points",
+        name="gain on the traffic: lower end, points",
         value=low,
         relation=">",
-        limit=least,
+        limit=minimum,
         passed=passed,
         measured=shown,
-        bound=f"above {100 * least:+.1f}",
+        bound=f"above {100 * minimum:+.1f}",
         reason=reason,
         undecided=undecided and not passed,
     )

@@ -25,8 +25,8 @@ def champion_run(registry: Registry, champion: Version) -> tuple[FitSettings, st
     reports = [file for file in registry.files(champion) if file.rsplit("/", 1)[-1] == REPORT]
     if not reports:
         raise RegistryRequestError(
-            f"the registry keeps no report of {champion} that says what it learned from; name the old texts "
-            "with --replay SETTINGS.toml --data DATA_DIR, or give --no-replay to learn from feedback alone"
+            f"the registry has no {REPORT} of {champion}, which lists its training texts; set --replay "
+            "SETTINGS.toml --data DATA_DIR to name them, or --no-replay to train on feedback alone"
         )
     report = _read_json(reports[0])
     return settings_of(report["settings"], where=f"the report of {champion}"), str(report["data_location"])
@@ -74,8 +74,8 @@ def with_replay(settings: FitSettings, replay: float, *, most_passes: float) -> 
             list_files(of_set.file)
         except DataError as error:
             raise DataError(
-                f"the old texts of {of_set.name!r} are to be shown again, but {error}; name where they are "
-                "with --replay SETTINGS.toml --data DIR"
+                f"the earlier training texts of {of_set.name!r} cannot be read for the replay: {error}; set "
+                "their location with --replay SETTINGS.toml --data DIR"
             ) from error
     labels = training_labels(settings, "")
     counts = np.unique(labels[new.name], return_counts=True)[1]
@@ -89,5 +89,5 @@ def _read_json(address: str) -> dict[str, Any]:
     path_of = url2pathname(urlsplit(address).path) if address.startswith("file:") else address
     system, path = open_filesystem(path_of)
     with system.open_input_stream(path) as stream:
-        found: dict[str, Any] = json.loads(stream.read())
-    return found
+        content: dict[str, Any] = json.loads(stream.read())
+    return content

@@ -98,13 +98,13 @@ class Retrainer:
             )
             if retraining.log != self.log.address:
                 raise RetrainingError(
-                    f"version {version} was begun from the log {retraining.log or 'of an earlier release'}, "
-                    f"and not from {self.log.address}; choose another version, or give that log"
+                    f"version {version} was started from the log {retraining.log or 'of an older release'}, "
+                    f"not from {self.log.address}; choose another --version, or set --log to that log"
                 )
             if retraining.champion != champion.version:
                 raise RetrainingError(
-                    f"version {version} was begun from champion {retraining.champion}, and now {champion} is "
-                    "champion; choose another version"
+                    f"version {version} was started from champion {retraining.champion}, but the champion is "
+                    f"now {champion}; choose another --version"
                 )
             if retraining.status in ("refused", "registered"):
                 return retraining, False
@@ -113,8 +113,8 @@ class Retrainer:
     def unfinished(self, name: str) -> Retraining | None:
         """Return the latest unfinished retraining of the current champion on this log."""
         champion = self.registry.get(f"{name}@{CHAMPION}")
-        found = retrainings(self.work, name, champion.version, self.log.address)
-        return next((one for one in reversed(found) if one.status == "under way"), None)
+        earlier = retrainings(self.work, name, champion.version, self.log.address)
+        return next((one for one in reversed(earlier) if one.status == "under way"), None)
 
 
 class _Work:
@@ -175,7 +175,7 @@ class _Work:
             if found.audited:
                 keep(self._folder / _DATA / AUDIT_FILE, self._kept(retraining, AUDIT_FILE))
         if lacking and found.without_text:
-            lacking += (f"{found.without_text:,} answers with feedback have no text in the log",)
+            lacking += (f"{found.without_text:,} predictions with feedback have no text in the log",)
         return self._note(
             retraining,
             by_label=dict(found.by_label),
@@ -219,7 +219,7 @@ class _Work:
         return self._with.old or champion_run(self._with.registry, self._champion)
 
     def _judge(self, settings: FitSettings, retraining: Retraining) -> Verdict:
-        self._with.on_progress("measuring it against the champion")
+        self._with.on_progress("comparing it with the champion")
         most = self._with.bounds.gate.max_set_texts
         sets = {name: examples[:most] for name, examples in read_sets(settings, "").items()}
         evaluation = measure(

@@ -23,21 +23,29 @@ class Retraining(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
-    name: Annotated[str, Field(description="The registered model.")]
-    champion: Annotated[str, Field(description="The version it goes on from.")]
-    version: Annotated[str, Field(description="The version it makes.")]
-    since: Annotated[datetime, Field(description="Of the champion's predictions.")]
+    name: Annotated[str, Field(description="Name of the registered model.")]
+    champion: Annotated[str, Field(description="Version whose training continues.")]
+    version: Annotated[str, Field(description="New version.")]
+    since: Annotated[datetime, Field(description="Start of the window of the champion's predictions.")]
     until: datetime
-    log: Annotated[str | None, Field(description="Its absolute address; none: by an earlier release.")] = None
+    log: Annotated[
+        str | None, Field(description="Absolute URI of the log; null if written by an earlier release.")
+    ] = None
     status: Status = "under way"
-    reasons: Annotated[tuple[str, ...], Field(description="Why it was refused, in words.")] = ()
-    by_label: Annotated[dict[str, int], Field(description="Texts with feedback; empty: not read yet.")] = {}
-    without_text: Annotated[int, Field(description="Answers with feedback whose text was not kept.")] = 0
-    audited: Annotated[int, Field(description="Answers of the audit sample with a label.")] = 0
+    reasons: Annotated[tuple[str, ...], Field(description="Reasons of the refusal.")] = ()
+    by_label: Annotated[
+        dict[str, int], Field(description="Number of texts with feedback by label; empty: not read yet.")
+    ] = {}
+    without_text: Annotated[
+        int, Field(description="Number of predictions with feedback whose text is not in the log.")
+    ] = 0
+    audited: Annotated[int, Field(description="Number of labelled predictions of the audit sample.")] = 0
     complete: Annotated[bool, Field(description="Whether every text of the window has a label.")] = False
     fitted: bool = False
-    passed: Annotated[bool | None, Field(description="The gate's word.")] = None
-    uri: Annotated[str | None, Field(description="Of the bundle in the registry.")] = None
+    passed: Annotated[
+        bool | None, Field(description="Whether the gate passed the version; null: not evaluated yet.")
+    ] = None
+    uri: Annotated[str | None, Field(description="URI of the bundle in the registry.")] = None
     changed_at: datetime
 
     @property
@@ -65,7 +73,7 @@ def read_retraining(folder: Path) -> Retraining | None:
     except ValidationError as error:
         raise RetrainingError(
             f"{path} is not the state of a retraining: {error.errors()[0]['msg']}; "
-            f"remove {folder} to begin anew"
+            f"remove {folder} to start again"
         ) from error
 
 
@@ -78,9 +86,9 @@ def write_retraining(folder: Path, retraining: Retraining) -> None:
 
 def retrainings(work: Path, name: str, champion: str, log: str) -> list[Retraining]:
     """Return the retrainings of a champion on a log (absolute URI), the earliest window first."""
-    found = (read_retraining(path.parent) for path in work.glob(f"*/{_FILE}"))
+    stored = (read_retraining(path.parent) for path in work.glob(f"*/{_FILE}"))
     of = (name, champion, log)
-    own = [one for one in found if one is not None and (one.name, one.champion, one.log) == of]
+    own = [one for one in stored if one is not None and (one.name, one.champion, one.log) == of]
     return sorted(own, key=lambda one: one.until)
 
 
@@ -92,7 +100,9 @@ def held(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RetrainingError(f"another process is at work on the retraining in {folder}; wait") from error
+        raise RetrainingError(
+            f"another process runs the retraining in {folder}; wait until it ends"
+        ) from error
     try:
         yield
     finally:

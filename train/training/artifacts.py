@@ -207,7 +207,7 @@ def _say(found: Mapping[str, Figures], settings: FitSettings, temperature: float
     if found:
         print(as_table(found, settings.labels))
     else:
-        print("nothing was held out, so nothing was measured and the temperature is 1")
+        print("no held-out texts: nothing was evaluated, and the temperature is 1")
     print(f"temperature {temperature:.3f}; the bundle is in {bundle}")
 
 
@@ -246,11 +246,11 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     FigureCanvasAgg(figure)
     losses, accuracies = figure.subplots(1, 2)
     _draw(losses, history, {"loss": "training", "held_out_loss": "held out"})
-    losses.set_ylabel("loss (cross-entropy)")
+    losses.set(title="loss", ylabel="cross-entropy (nats)")
     suffix = "_balanced_accuracy"
     names = sorted({name for entry in history for name in entry if name.endswith(suffix)})
     _draw(accuracies, history, {name: name.removesuffix(suffix) for name in names})
-    accuracies.set_ylabel("balanced accuracy")
+    accuracies.set(title="accuracy on the held-out samples", ylabel="balanced accuracy (fraction)")
     figure.savefig(path, dpi=110)
 
 
@@ -262,7 +262,7 @@ def _draw(axes: object, history: Sequence[Mapping[str, float]], lines: Mapping[s
         points = [(entry["step"], entry[name]) for entry in history if name in entry]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", label=label)
-    axes.set_xlabel("step")
+    axes.set_xlabel("training step")
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=9)

@@ -147,8 +147,8 @@ def _tokenised(
             ids = [[] for _ in texts] if index >= keys_only_from else _tokenise(base, texts)
             if index < keys_only_from and (empty := sum(not of_text for of_text in ids)):
                 raise DataError(
-                    f"{file}: the tokenizer of {base} gives no token for {empty} of the texts, such as for "
-                    "signs that it does not know; remove their rows, or take another base"
+                    f"{file}: the tokenizer of {base} returns no tokens for {empty} of the texts (characters "
+                    "that it does not know); remove these rows, or choose another --base"
                 )
             words = [len(word_keys(text)) for text in texts]
             yield _table(index, keys_of(examples), ids, words, _teacher(file, examples, columns))

@@ -91,15 +91,15 @@ def train_loop(config: dict[str, Any]) -> str | None:
         loss, tokens, finite = trainer.step(mine, of_texts=len(step))
         if not finite:
             return (
-                f"the loss is no longer a number at step {number} of {total}; lower the learning rate, or "
-                "look for odd texts"
+                f"the loss is not finite at step {number} of {total}; lower optimiser.learning_rate, or "
+                "check the texts for outliers"
             )
         average.update()
         reporter.after_step(number, loss, tokens)
         if number in evaluation_at:
             with average.applied():
                 held_out = _evaluate(trained, samples, settings, padding) if rank == 0 else {}
-                progress = reporter.after_look(number, held_out)
+                progress = reporter.after_evaluation(number, held_out)
                 with tempfile.TemporaryDirectory() as folder:
                     stored = None
                     if rank == 0:

@@ -59,7 +59,9 @@ def build(base: Base, settings: FitSettings) -> TrainModel:
     """
     same_labels = base.labels == settings.labels
     if base.labels and not same_labels and set(base.labels) == set(settings.labels):
-        raise SettingsFileError(f"labels must be in the base's order, {list(base.labels)}")
+        raise SettingsFileError(
+            f"labels is {list(settings.labels)}; expected the order of the base, {list(base.labels)}"
+        )
     goes_on = settings.method == "lora" and base.adapter is not None and same_labels
     plain, new = _load(base, settings, merged=not goes_on)
     head = _head(plain, settings)
@@ -140,8 +142,8 @@ def _refuse_other_weights(model: Any, new: set[str], base: Base) -> None:
     own = {name for name, _ in model.named_parameters() if _is_below(name, (model.base_model_prefix,))}
     if 2 * len(own & new) > len(own):
         raise BaseModelError(
-            f"the weights in {base.weights} are not those of its config.json: {len(own & new)} of {len(own)} "
-            f"of the encoder are missing, such as {min(own & new)}; both files must be of one model"
+            f"the weights in {base.weights} do not match its config.json: {len(own & new)} of {len(own)} "
+            f"encoder weights are missing, such as {min(own & new)}; both files must be of the same model"
         )
 
 
@@ -221,12 +223,12 @@ def _new_adapter(model: Any, whole: list[str], settings: FitSettings) -> Any:
             wrapped = get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         raise SettingsFileError(
-            f"[lora] does not fit the base: {error}; choose other targets, or --method full"
+            f"[lora] does not fit the base: {error}; set other lora.targets, or --method full"
         ) from error
     if wrapped.peft_config["default"].target_parameters:
         raise SettingsFileError(
-            f"the base is a mixture of experts ({model.config.model_type}), and an adapter of experts is not "
-            "merged by the service; train it with --method full"
+            f"the base is a mixture of experts ({model.config.model_type}), whose adapters the service "
+            "cannot merge; train it with --method full"
         )
     return wrapped
 
@@ -238,15 +240,15 @@ def _go_on(model: Any, adapter: Path, settings: FitSettings) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         wrapped = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-    found = wrapped.peft_config["default"]
-    for name, own, wanted in (
-        ("rank", found.r, settings.lora.rank),
-        ("alpha", found.lora_alpha, settings.lora.alpha),
+    config = wrapped.peft_config["default"]
+    for name, own, configured in (
+        ("rank", config.r, settings.lora.rank),
+        ("alpha", config.lora_alpha, settings.lora.alpha),
     ):
-        if wanted not in (None, own):
+        if configured not in (None, own):
             raise SettingsFileError(
-                f"the base's adapter has {name} {own}, [lora] says {wanted}; leave it out to go on with that "
-                "adapter, or set method to full"
+                f"lora.{name} is {configured}; expected {own} as in the base's adapter; omit it to continue "
+                "that adapter, or set --method full"
             )
     return wrapped
 

@@ -59,8 +59,8 @@ def check_base(base: Base, settings: FitSettings, folder: Path) -> ServedInput:
             return _check(base, settings, Path(draft))
     except BundleError as error:
         raise BaseModelError(
-            f"the base {settings.base!r} cannot be trained with --method {settings.method}: its result could "
-            f"not be served: {error}"
+            f"the base {settings.base!r} cannot be trained with --method {settings.method}: the service "
+            f"could not load the result: {error}"
         ) from error
 
 
@@ -88,11 +88,14 @@ def _check(base: Base, settings: FitSettings, bundle: Path) -> ServedInput:
     logits, _ = ask(classifier, [EncodedText(ids, truncated=False) for ids in encoded])
     classifier.close()
     if classifier.activation != "softmax":
-        raise BaseModelError(f"the base {settings.base!r}: its scores would be of {classifier.activation}")
+        raise BaseModelError(
+            f"the base {settings.base!r} gives {classifier.activation} scores; expected softmax: use a "
+            "single-label model"
+        )
     difference = float(np.abs(logits - expected).max())
     if difference > _TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise BaseModelError(
             f"the base {settings.base!r} cannot be trained with --method {settings.method}: the logits of "
-            f"the written model differ from the trained one's by {difference:.3g}; take the other method"
+            f"the written model differ from the trained one's by {difference:.3g}; use the other method"
         )
     return ServedInput(classifier.padding, classifier.max_length)

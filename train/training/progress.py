@@ -27,14 +27,14 @@ class Reporter:
         self._begun_s = time.monotonic() - last.get("elapsed_s", 0.0)
         self._tokens = last.get("tokens", 0)
         self._since_line: list[float] = []
-        self._since_look: list[float] = []
+        self._since_evaluation: list[float] = []
         if so_far.step:
-            self._say(f"going on after step {so_far.step} of {total_steps}")
+            self._say(f"resuming after step {so_far.step} of {total_steps}")
 
     def after_step(self, number: int, loss: float, tokens: int) -> None:
         """Count one step; print a message every few steps."""
         self._since_line.append(loss)
-        self._since_look.append(loss)
+        self._since_evaluation.append(loss)
         self._tokens += tokens
         if number % self._every and number != self._total:
             return
@@ -42,24 +42,24 @@ class Reporter:
         left_s = elapsed_s / number * (self._total - number)
         self._say(
             f"step {number}/{self._total}  loss {np.mean(self._since_line):.4f}  "
-            f"{self._tokens / elapsed_s:,.0f} tokens/s a worker  "
-            f"{elapsed_s / 60:.1f} min gone, {left_s / 60:.1f} min left"
+            f"{self._tokens / elapsed_s:,.0f} tokens/s per worker  "
+            f"{elapsed_s / 60:.1f} min elapsed, {left_s / 60:.1f} min remaining"
         )
         self._since_line.clear()
 
-    def after_look(self, number: int, found: dict[str, float]) -> Progress:
+    def after_evaluation(self, number: int, figures: dict[str, float]) -> Progress:
         """Print the results on the held-out samples, and add them to the history."""
-        if found:
-            listed = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+        if figures:
+            listed = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
             self._say(f"step {number}/{self._total}  {listed}")
         entry = {
             "step": number,
-            "loss": float(np.mean(self._since_look)),
+            "loss": float(np.mean(self._since_evaluation)),
             "tokens": self._tokens,
             "elapsed_s": time.monotonic() - self._begun_s,
-            **found,
+            **figures,
         }
-        self._since_look.clear()
+        self._since_evaluation.clear()
         self._progress = Progress(number, (*self._progress.history, entry))
         return self._progress
 

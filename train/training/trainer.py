@@ -68,8 +68,8 @@ def fit(
     """
     if settings.optimiser.batch_texts < resources.workers:
         raise SettingsFileError(
-            f"optimiser.batch_texts is {settings.optimiser.batch_texts}, fewer than the "
-            f"{resources.workers} workers that share a step; raise it, or give fewer --workers"
+            f"optimiser.batch_texts is {settings.optimiser.batch_texts}; expected at least the number of "
+            f"workers, {resources.workers}; raise it, or lower --workers"
         )
     storage = checkpoints or str((out / "ray").resolve())
     _claim(out, storage, settings, resume=resume)
@@ -79,7 +79,7 @@ def fit(
     start_ray(resources.threads * resources.workers)
     prepared = prepare(settings, root, out / "prepared")
     for name, texts in prepared.texts.items():
-        print(f"{name}: {texts['train']:,} texts to train on, {texts['held_out']:,} held out", flush=True)
+        print(f"{name}: {texts['train']:,} training texts, {texts['held_out']:,} held out", flush=True)
     checkpoint = _train(settings, served, share(out / "prepared", storage), storage, resources, max_steps)
     seconds = time.monotonic() - begun_s
     return write_result(
@@ -101,22 +101,23 @@ def _claim(out: Path, storage: str, settings: FitSettings, *, resume: bool) -> N
         SettingsFileError: The folder has an earlier run that is not resumed, or that has other settings.
     """
     path = out / _SETTINGS
-    wanted = settings.model_dump(mode="json")
+    requested = settings.model_dump(mode="json")
     system, folder = open_filesystem(f"{storage.rstrip('/')}/{_RUN}")
     there = system.get_file_info(folder).type.name != "NotFound"
     if there and not resume:
         raise SettingsFileError(
-            f"{storage} holds an earlier run; --resume goes on with it, or choose another --out"
+            f"{storage} has an earlier run; continue it with --resume, or choose another --out"
         )
     if there and path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if odd := sorted(key for key in wanted if before.get(key) != wanted[key]):
+        if changed := sorted(key for key in requested if before.get(key) != requested[key]):
+            key = changed[0]
             raise SettingsFileError(
-                f"the run in {out} was begun with another {odd[0]!r}: {before.get(odd[0])!r}, now "
-                f"{wanted[odd[0]]!r}; resume with the same settings, or choose another --out"
+                f"{key!r} is {requested[key]!r}; expected {before.get(key)!r} as at the start of the run in "
+                f"{out}; resume with the same settings, or choose another --out"
             )
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(requested, indent=2) + "\n", encoding="utf-8")
 
 
 def _train(

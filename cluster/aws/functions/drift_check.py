@@ -44,7 +44,7 @@ def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
         }:
             token = token_of("verdict", bucket, key, str(seen.get("sequencer", "")))
             return _send(event, bucket, key, token, once, context)
-    raise EventError(f"neither a schedule nor an object created: {dict(event)}")
+    raise EventError(f"expected a schedule or an object-created event, got {dict(event)}")
 
 
 def _start(token: str, once: IdempotencyMarks, context: LambdaContext) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def ask(url: str, texts: Mapping[str, str], *, timeout_s: float, key: str | None
     except urllib.error.HTTPError as error:
         with error:
             body = error.read(_MAX_ERROR_CHARS).decode(errors="replace")
-        return Probe(False, _ms_since(began), None, f"answered {error.code}: {body}")
+        return Probe(False, _ms_since(began), None, f"responded with status {error.code}: {body}")
     except (OSError, http.client.HTTPException) as error:
         return Probe(False, None, None, f"no answer: {error}")
     latency_ms = _ms_since(began)
@@ -103,12 +103,15 @@ def ask(url: str, texts: Mapping[str, str], *, timeout_s: float, key: str | None
         version = str(document["model"]["version"])
         labels = [result["label"] for result in document["results"]]
     except (ValueError, LookupError, TypeError) as error:
-        return Probe(False, latency_ms, header, f"not the answer of POST /v1/classify: {error!r}")
+        return Probe(False, latency_ms, header, f"unexpected response of POST /v1/classify: {error!r}")
     if labels != list(texts.values()):
-        return Probe(False, latency_ms, version, f"answered {labels}, not {list(texts.values())}")
+        return Probe(False, latency_ms, version, f"got the labels {labels}, expected {list(texts.values())}")
     if header != version:
         return Probe(
-            False, latency_ms, version, f"X-Model-Version is {header}, the answer's version {version}"
+            False,
+            latency_ms,
+            version,
+            f"X-Model-Version is {header}, but the version in the body is {version}",
         )
     return Probe(True, latency_ms, version)
 

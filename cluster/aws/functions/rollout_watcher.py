@@ -25,7 +25,7 @@ _TRANSITIONS = {
     "promoted": "the canary is live on all pods",
     "rolling_back": "the canary is being rolled back",
     "rolled_back": "the canary has been rolled back",
-    "stopped": "someone else changed what the pods serve, and the rollout stopped",
+    "stopped": "the rollout stopped because the models of the pods were changed by another program or person",
 }
 _ENDS = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "STOPPED": "was stopped"}
 _SUBJECT_CHARS = 99
@@ -57,7 +57,7 @@ def handler(event: Event, context: LambdaContext) -> dict[str, Any]:
             token = token_of("execution", pipeline, execution, state)
             message = pipeline_message(service, pipeline, execution, state)
         case _:
-            raise EventError(f"neither an object created nor a pipeline's state: {dict(event)}")
+            raise EventError(f"expected an object-created event or a pipeline state, got {dict(event)}")
     if message is None:
         return {"told": None}
     topic = setting("TOPIC_ARN")
@@ -84,30 +84,30 @@ def entry_message(service: str, document: Any, where: str) -> Message | None:
     try:
         entry = document["entry"]
         number, champion, canary = document["rollout"], document["champion"], document["canary"]
-        said = _TRANSITIONS.get(entry["event"])
+        description = _TRANSITIONS.get(entry["event"])
         reason = entry.get("reason", "")
     except (LookupError, TypeError, AttributeError) as error:
-        raise EventError(f"{where} is not an entry of a rollout's journal: {error!r}") from error
-    if said is None:
+        raise EventError(f"{where} is not an entry of a rollout journal: {error!r}") from error
+    if description is None:
         return None
-    lines = [f"Rollout {number}: {said}.", "", f"Champion: {champion}", f"Canary:   {canary}"]
+    lines = [f"Rollout {number}: {description}.", "", f"Champion: {champion}", f"Canary:   {canary}"]
     lines += [f"Reason:   {reason}"] if reason else []
     journal = where.rpartition("/entries/")[0]
     lines += ["", f"More: python -m cluster rollout history --journal {journal}"]
-    return Message(_subject(f"{service}: rollout {number}: {said}"), "\n".join(lines))
+    return Message(_subject(f"{service}: rollout {number}: {description}"), "\n".join(lines))
 
 
 def pipeline_message(service: str, pipeline: str, execution: str, state: str) -> Message | None:
     """Return the notification of a pipeline execution, or None while it is running."""
-    said = _ENDS.get(state)
-    if said is None:
+    description = _ENDS.get(state)
+    if description is None:
         return None
     text = (
-        f"The pipeline {pipeline} {said} (execution {execution}).\n\n"
+        f"The pipeline {pipeline} {description} (execution {execution}).\n\n"
         f"More: aws codepipeline list-action-executions --pipeline-name {pipeline} "
         f"--filter pipelineExecutionId={execution}"
     )
-    return Message(_subject(f"{service}: pipeline {pipeline} {said}"), text)
+    return Message(_subject(f"{service}: pipeline {pipeline} {description}"), text)
 
 
 def _subject(text: str) -> str:

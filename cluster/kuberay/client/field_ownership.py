@@ -80,7 +80,9 @@ def apply(
         if kind != RAY_SERVICE or ROLLOUT_MANAGER not in holders(live):
             return apply_entirely()
         if not keep_models:
-            return apply_entirely(f"replaces the models of a rollout, {_models(live)}, by the settings'")
+            return apply_entirely(
+                f"replaces the models of a rollout, {_models(live)}, by those of the settings"
+            )
         wish = document["spec"][SERVE_CONFIG]
         rest = {key: value for key, value in document["spec"].items() if key != SERVE_CONFIG}
         after = _apply_to(client, live, {**document, "spec": rest}, force=force, dry_run=dry_run)
@@ -90,7 +92,8 @@ def apply(
         else:
             after = _put(client, after, text, force=force)
         return Applied(
-            after, f"keeps the models of a rollout, {_models(after)}; --force applies the settings'"
+            after,
+            f"keeps the models of a rollout, {_models(after)}; use --force to apply those of the settings",
         )
 
     return _while_outdated(attempt)

@@ -22,8 +22,8 @@ class Condition:
     message: str
 
     def __str__(self) -> str:
-        said = f": {self.message}" if self.message else ""
-        return f"{self.type}={self.status} ({self.reason}){said}"
+        message = f": {self.message}" if self.message else ""
+        return f"{self.type}={self.status} ({self.reason}){message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def progress(document: Mapping[str, Any]) -> ObjectProgress:
         for one in status.get("conditions") or []
     )
     if document["kind"] == "RayService" and not _is_current(document["metadata"], status, conditions):
-        return ObjectProgress("waiting", "the operator has not seen this version of it yet", conditions)
+        return ObjectProgress("waiting", "the operator has not processed this version yet", conditions)
     state, summary = _READERS[document["kind"]](status, {one.type: one for one in conditions})
     if state == "ready" and document["kind"] == "RayService":
         state, summary = _pods(document, summary)
@@ -98,10 +98,10 @@ def _pods(document: Mapping[str, Any], summary: str) -> tuple[State, str]:
         for application in (config or {}).get("applications") or []
         for options in application.get("deployments") or []
     ]
-    least = max(map(least_replicas, deployments), default=1)
+    min_replicas = max(map(least_replicas, deployments), default=1)
     ready = document["status"].get("numServeEndpoints", 0)
-    if ready < least:
-        return "waiting", f"{ready} of {least} pods ready; {summary.partition('; ')[2]}"
+    if ready < min_replicas:
+        return "waiting", f"{ready} of {min_replicas} pods ready; {summary.partition('; ')[2]}"
     applications = service_statuses(document["status"])[0].get("applicationStatuses") or {}
     unsettled = [
         f"{name} {one.get('status', '?').lower()}"
@@ -138,12 +138,12 @@ def _service(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> 
     if failed:
         return "failed", f"Serve could not deploy {'; '.join(failed)}"
     if (invalid := conditions.get("Ready")) and invalid.reason == "ValidationFailed":
-        return "failed", f"the operator refuses it: {invalid.message}"
+        return "failed", f"rejected by the operator: {invalid.message}"
     if invalid and invalid.reason == "InitializingTimeout":
-        return "failed", f"the operator has given it up: {invalid.message}; delete it and apply it again"
+        return "failed", f"the operator stopped waiting: {invalid.message}; delete it and apply it again"
     if (upgrade := conditions.get("UpgradeInProgress")) and upgrade.status == "True":
         moved = pending.get("trafficRoutedPercent")
-        share = f", {moved} % of the traffic on the new one" if moved is not None else ""
+        share = f", which serves {moved} % of the traffic" if moved is not None else ""
         return "waiting", f"moving to a new cluster{share}; {statuses or 'no application yet'}"
     ready = conditions.get("Ready")
     if ready is not None and ready.status == "True":
@@ -170,8 +170,10 @@ def _cluster(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> 
 
 def _job(status: Mapping[str, Any], conditions: Mapping[str, Condition]) -> tuple[State, str]:
     deployment, job = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
-    said = status.get("message") or status.get("reason") or ""
-    summary = f"{deployment or 'new'}{f', job {job.lower()}' if job else ''}{f': {said}' if said else ''}"
+    message = status.get("message") or status.get("reason") or ""
+    summary = (
+        f"{deployment or 'new'}{f', job {job.lower()}' if job else ''}{f': {message}' if message else ''}"
+    )
     if deployment in _FAILED_JOB or job in ("FAILED", "STOPPED"):
         return "failed", summary
     return ("ready" if deployment == "Complete" and job == "SUCCEEDED" else "waiting"), summary

@@ -78,11 +78,11 @@ def _of_object(document: Document) -> Iterator[Cause]:
     """Yield the causes in the status of the Ray object."""
     status, subject = document.get("status") or {}, _subject(document)
     for condition in status.get("conditions") or []:
-        said = condition.get("message", "")
+        message = condition.get("message", "")
         if condition.get("reason") == "ValidationFailed":
-            yield Cause(subject, f"the operator refuses it: {said}", is_final=True)
+            yield Cause(subject, f"rejected by the operator: {message}", is_final=True)
         if condition.get("reason") == "InitializingTimeout":
-            text = f"{said}; the operator has given it up: delete it and apply it again"
+            text = f"{message}; the operator does not retry: delete it and apply it again"
             yield Cause(subject, text, is_final=True)
     for part in service_statuses(status):
         for name, application in (part.get("applicationStatuses") or {}).items():
@@ -91,11 +91,11 @@ def _of_object(document: Document) -> Iterator[Cause]:
 
 def _of_application(name: str, application: Mapping[str, Any]) -> Iterator[Cause]:
     found = False
-    for deployment, said in (application.get("serveDeploymentStatuses") or {}).items():
-        if said.get("message") and said.get("status") not in SETTLED:
+    for deployment, status_of in (application.get("serveDeploymentStatuses") or {}).items():
+        if status_of.get("message") and status_of.get("status") not in SETTLED:
             found = True
-            is_final = said.get("status") == "DEPLOY_FAILED"
-            yield Cause(f"deployment {deployment}", last_error(said["message"]), is_final)
+            is_final = status_of.get("status") == "DEPLOY_FAILED"
+            yield Cause(f"deployment {deployment}", last_error(status_of["message"]), is_final)
     if not found and application.get("status") == "DEPLOY_FAILED":
         message = last_error(application.get("message") or "no message")
         yield Cause(f"application {name}", message, is_final=True)
@@ -109,7 +109,7 @@ def _of_absent(evidence: RelatedObjects) -> Iterator[Cause]:
                 "installed; install them, or set upgrade.type=NewCluster"
             )
         else:
-            text = f"{what} does not exist, so that no pod can be created; `apply` creates it"
+            text = f"{what} does not exist, so no pod can be created; `python -m cluster apply` creates it"
         yield Cause(_subject(evidence.document), text, is_final=True)
 
 
@@ -125,9 +125,9 @@ def _of_claims(evidence: RelatedObjects) -> Iterator[Cause]:
         if claim["metadata"]["name"] not in used or (claim.get("status") or {}).get("phase") != "Pending":
             continue
         events = [event for event in evidence.events if _is_about(event, claim)]
-        said = max(events, key=attempted_at, default={}).get("message") or "no volume is bound to it yet"
-        is_final = "no storage class is set" in said or re.search(r"storageclass\S* .*not found", said)
-        yield Cause(f"claim {claim['metadata']['name']}", short(said), bool(is_final))
+        message = max(events, key=attempted_at, default={}).get("message") or "no volume is bound to it yet"
+        is_final = "no storage class is set" in message or re.search(r"storageclass\S* .*not found", message)
+        yield Cause(f"claim {claim['metadata']['name']}", short(message), bool(is_final))
 
 
 def _of_cluster(cluster: Document, evidence: RelatedObjects) -> Iterator[Cause]:
@@ -138,11 +138,11 @@ def _of_cluster(cluster: Document, evidence: RelatedObjects) -> Iterator[Cause]:
         return
     for condition in status.get("conditions") or []:
         if (condition["type"], condition["status"]) == ("ReplicaFailure", "True"):
-            said = condition.get("message", "").rpartition("\n")[2]
-            if "error looking up service account" in said and evidence.absent:
+            message = condition.get("message", "").rpartition("\n")[2]
+            if "error looking up service account" in message and evidence.absent:
                 continue  # reported by its name
-            is_final = "violates PodSecurity" in said or " is invalid: " in said
-            yield Cause(_subject(cluster), f"a pod cannot be created: {said}", is_final)
+            is_final = "violates PodSecurity" in message or " is invalid: " in message
+            yield Cause(_subject(cluster), f"a pod cannot be created: {message}", is_final)
     for event in sorted(evidence.events, key=attempted_at):
         role = {"DeletedHeadPod": "head", "DeletedWorkerPod": "worker"}.get(event.get("reason", ""))
         fault = _REPLACED.search(event.get("message", ""))

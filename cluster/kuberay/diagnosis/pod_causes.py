@@ -69,8 +69,8 @@ def pod_causes(
         return
     for condition in status.get("conditions") or []:
         if (condition["type"], condition["status"]) == ("PodScheduled", "False"):
-            said = short(condition.get("message", ""))
-            yield Cause(subject, f"cannot be scheduled: {said}", bool(_ABSENT.search(said)))
+            message = short(condition.get("message", ""))
+            yield Cause(subject, f"cannot be scheduled: {message}", bool(_ABSENT.search(message)))
     attempts = [event for event in events if event.get("reason") in _ATTEMPTS]
     last = max(attempts, key=attempted_at, default=None)
     at = attempted_at(last) if last else ""
@@ -80,8 +80,8 @@ def pod_causes(
             waits = True
             yield cause
     if last and not waits and status.get("phase") == "Pending":
-        said = short(last.get("message", ""))
-        yield Cause(subject, f"{last['reason']}: {said}", bool(_ABSENT.search(said)), at)
+        message = short(last.get("message", ""))
+        yield Cause(subject, f"{last['reason']}: {message}", bool(_ABSENT.search(message)), at)
 
 
 def ended_containers(pod: Document) -> Iterator[tuple[str, bool]]:
@@ -130,15 +130,17 @@ def _of_container(
             return None
         return _ended(pod, container, subject, log)
     waiting = state.get("waiting") or {}
-    reason, said = waiting.get("reason", ""), " ".join(waiting.get("message", "").split())
+    reason, message = waiting.get("reason", ""), " ".join(waiting.get("message", "").split())
     if reason in _NEVER_PULLED:
-        return Cause(subject, f"container {name}: {reason}: {said}", True)
+        return Cause(subject, f"container {name}: {reason}: {message}", True)
     if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
         return Cause(
-            subject, f"container {name}: {reason}: {said}", bool(_PULL_REFUSED.search(said)), attempt
+            subject, f"container {name}: {reason}: {message}", bool(_PULL_REFUSED.search(message)), attempt
         )
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Cause(subject, f"container {name}: {reason}: {said}", bool(_ABSENT.search(said)), attempt)
+        return Cause(
+            subject, f"container {name}: {reason}: {message}", bool(_ABSENT.search(message)), attempt
+        )
     last = before.get("terminated")
     if last and not container.get("ready"):
         text = f"container {name} was restarted {restarts} times, the last time after {_exit(last)}{log}"

@@ -58,7 +58,7 @@ class Checker:
             about = name_of(document, number)
             namespace = _mapping(_mapping(document).get("metadata")).get("namespace", "")
             if (about, str(namespace)) in seen:
-                found.append(Fault(about, (), "is there twice"))
+                found.append(Fault(about, (), "is defined twice"))
             seen.add((about, str(namespace)))
             faults += found
         return faults
@@ -66,7 +66,7 @@ class Checker:
     def _check(self, document: Any, number: int) -> list[Fault]:
         about = name_of(document, number)
         if not isinstance(document, dict):
-            return [Fault(about, (), f"is not a mapping but {type(document).__name__}")]
+            return [Fault(about, (), f"expected a mapping, got {type(document).__name__}")]
         key = (str(document.get("apiVersion")), str(document.get("kind")))
         known = self.schemas.get(key)
         if known is None and key in _MODELS:
@@ -167,7 +167,7 @@ def _messages(error: ValidationError) -> list[str]:
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         return [
-            f"unknown key {key!r}, which the server would drop{nearest(str(key), known)}"
+            f"unknown key {key!r}, which the API server would drop{nearest(str(key), known)}"
             for key in error.instance
             if key not in known
         ]
@@ -194,7 +194,7 @@ def _twice(source: Schema | None, value: Any, place: Place) -> Iterable[tuple[Pl
             if keys and isinstance(item, dict):
                 mine = [item.get(key) for key in keys]
                 if mine in seen:
-                    yield (*place, number), f"{', '.join(map(str, mine))} is there twice"
+                    yield (*place, number), f"{', '.join(map(str, mine))} is defined twice"
                 seen.append(mine)
             yield from _twice(source["items"], item, (*place, number))
 
@@ -220,7 +220,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                    None, None, f"the key {key!r} is defined twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)

@@ -51,7 +51,7 @@ def operator_problems(document: dict[str, Any]) -> list[Problem]:
 def _name(document: dict[str, Any], longest: int) -> Iterator[Problem]:
     name = document["metadata"]["name"]
     if len(name) > longest:
-        yield ("metadata", "name"), f"{name!r} has {len(name)} characters; at most {longest}"
+        yield ("metadata", "name"), f"{name!r} has {len(name)} characters; expected at most {longest}"
     if not _DNS_LABEL.match(name):
         yield ("metadata", "name"), f"{name!r} must be lower-case letters, digits and '-', a letter first"
 
@@ -72,7 +72,7 @@ def _service(spec: dict[str, Any]) -> Iterator[Problem]:
     place: Place = ("spec", "upgradeStrategy")
     kind = upgrade.get("type")
     if kind is not None and kind not in _UPGRADES:
-        yield (*place, "type"), f"{kind!r} is none of {', '.join(_UPGRADES)}"
+        yield (*place, "type"), f"{kind!r} is not known; expected one of {', '.join(_UPGRADES)}"
     if spec.get("rayClusterDeletionDelaySeconds", 0) < 0:
         yield ("spec", "rayClusterDeletionDelaySeconds"), "must not be negative"
     if cluster["headGroupSpec"].get("headService", {}).get("metadata", {}).get("name"):
@@ -113,11 +113,11 @@ def _job(spec: dict[str, Any]) -> Iterator[Problem]:
     selector, mode = spec.get("clusterSelector"), spec.get("submissionMode", "K8sJobMode")
     ends = spec.get("shutdownAfterJobFinishes", False)
     if not selector and not spec.get("rayClusterSpec"):
-        yield ("spec",), "one of rayClusterSpec and clusterSelector must be set"
+        yield ("spec",), "exactly one of rayClusterSpec and clusterSelector must be set"
     if selector is not None and not selector.get("ray.io/cluster"):
         yield ("spec", "clusterSelector"), "must name the cluster: ray.io/cluster"
     if selector and mode == "SidecarMode":
-        yield ("spec", "submissionMode"), "SidecarMode goes with a cluster of the job's own"
+        yield ("spec", "submissionMode"), "SidecarMode requires a cluster of the job's own"
     if selector and spec.get("suspend"):
         yield ("spec", "suspend"), "a job on a selected cluster cannot be suspended"
     if spec.get("suspend") and not ends:
@@ -133,11 +133,11 @@ def _job(spec: dict[str, Any]) -> Iterator[Problem]:
     if retries < 0:
         yield ("spec", "backoffLimit"), "must not be negative"
     if retries > 0 and (selector or mode == "InteractiveMode"):
-        yield ("spec", "backoffLimit"), "goes neither with clusterSelector nor with InteractiveMode"
+        yield ("spec", "backoffLimit"), "is allowed neither with clusterSelector nor with InteractiveMode"
     if mode == "SidecarMode":
         for key in ("submitterPodTemplate", "submitterConfig"):
             if spec.get(key) is not None:
-                yield ("spec", key), "does not go with SidecarMode"
+                yield ("spec", key), "is not allowed with SidecarMode"
     yield from _runtime_env(spec.get("runtimeEnvYAML"))
     yield from _deletion(spec.get("deletionStrategy"), ends)
 
@@ -159,9 +159,9 @@ def _deletion(strategy: dict[str, Any] | None, ends: bool) -> Iterator[Problem]:
     rules = strategy.get("deletionRules")
     older = [key for key in ("onSuccess", "onFailure") if strategy.get(key) is not None]
     if rules and ends:
-        yield (*place, "deletionRules"), "does not go with shutdownAfterJobFinishes"
+        yield (*place, "deletionRules"), "is not allowed with shutdownAfterJobFinishes"
     if rules and older:
-        yield place, "deletionRules does not go with onSuccess and onFailure"
+        yield place, "deletionRules is not allowed with onSuccess and onFailure"
     if not rules and len(older) < 2:
         yield place, "needs deletionRules, or both onSuccess and onFailure"
 
@@ -193,9 +193,9 @@ def _group(group: dict[str, Any], place: Place, v2: bool) -> Iterator[Problem]:
     if group.get("resources") and any(params.get(key) for key in _RESOURCE_PARAMS):
         yield (*place, "resources"), "set them here or in rayStartParams, not in both"
     if "labels" in params:
-        yield (*place, "rayStartParams", "labels"), "belongs into the group's own `labels`"
+        yield (*place, "rayStartParams", "labels"), "must be set in the group's own `labels`"
     if v2 and pod.get("restartPolicy", "Never") != "Never":
-        yield (*place, "template", "spec", "restartPolicy"), "must be Never or left out with autoscaler v2"
+        yield (*place, "template", "spec", "restartPolicy"), "must be Never or omitted with autoscaler v2"
 
 
 def _workers(group: dict[str, Any], place: Place, *, scales: bool, v2: bool) -> Iterator[Problem]:
@@ -208,7 +208,7 @@ def _workers(group: dict[str, Any], place: Place, *, scales: bool, v2: bool) -> 
     if least is not None and most is not None and least > most:
         yield (*place, "minReplicas"), f"{least} is more than maxReplicas {most}"
     if group.get("suspend"):
-        yield (*place, "suspend"), "is off by default in 1.7, and never goes with autoscaling"
+        yield (*place, "suspend"), "is disabled by default in 1.7, and never allowed with autoscaling"
     idle = group.get("idleTimeoutSeconds")
     if idle is not None and idle < 0:
         yield (*place, "idleTimeoutSeconds"), "must not be negative"
@@ -230,7 +230,10 @@ def _autoscaler(
     if wanted is not None and scales and options.get("version") is not None:
         yield head, "RAY_enable_autoscaler_v2 and autoscalerOptions.version are both set; keep the latter"
     if any(one.get("name") == "KUBERAY_GEN_AUTOSCALER_START_CMD" for one in options.get("env") or []):
-        yield (*place, "autoscalerOptions", "env"), "KUBERAY_GEN_AUTOSCALER_START_CMD is the operator's own"
+        yield (
+            (*place, "autoscalerOptions", "env"),
+            "KUBERAY_GEN_AUTOSCALER_START_CMD is set by the operator; remove it",
+        )
 
 
 def _fault_tolerance(
@@ -247,22 +250,22 @@ def _fault_tolerance(
     ):
         yield head, "RAY_REDIS_ADDRESS needs gcsFaultToleranceOptions"
     if params.get("redis-username") or "REDIS_USERNAME" in variables:
-        yield head, "the Redis user belongs into gcsFaultToleranceOptions.redisUsername"
+        yield head, "the Redis user must be set in gcsFaultToleranceOptions.redisUsername"
     if options is None:
         return
     for name in ("RAY_REDIS_ADDRESS", "REDIS_PASSWORD"):
         if name in variables:
-            yield head, f"{name} belongs into gcsFaultToleranceOptions"
+            yield head, f"{name} must be set in gcsFaultToleranceOptions"
     if params.get("redis-password"):
-        yield head, "the Redis password belongs into gcsFaultToleranceOptions.redisPassword"
+        yield head, "the Redis password must be set in gcsFaultToleranceOptions.redisPassword"
     for name in ("ray.io/ft-enabled", "ray.io/external-storage-namespace"):
         if annotations.get(name):
-            yield ("metadata", "annotations", name), "does not go with gcsFaultToleranceOptions"
+            yield ("metadata", "annotations", name), "is not allowed with gcsFaultToleranceOptions"
     here = (*place, "gcsFaultToleranceOptions")
     if options.get("backend", "redis") == "rocksdb":
-        yield (*here, "backend"), "rocksdb needs a feature gate that is off by default in 1.7"
+        yield (*here, "backend"), "rocksdb requires a feature gate that is disabled by default in 1.7"
     elif options.get("storage") is not None:
-        yield (*here, "storage"), "goes with the backend rocksdb only"
+        yield (*here, "storage"), "is allowed only with the backend rocksdb"
 
 
 def _auth(cluster: dict[str, Any], place: Place) -> Iterator[Problem]:

@@ -78,8 +78,8 @@ class FileJournal:
             lock.acquire(timeout=patience_s)
         except Timeout as error:
             raise JournalLockedError(
-                f"another controller is at work on {self._folder}; `rollout status --watch` shows it, and "
-                "`rollout promote` and `rollout abort` reach it"
+                f"another controller holds the journal {self._folder}; see `rollout status --watch`, or send "
+                "it `rollout promote` or `rollout abort`"
             ) from error
         try:
             yield
@@ -131,8 +131,8 @@ class FileJournal:
             return entry
         except ValueError as error:
             raise JournalCorruptedError(
-                f"line {number} of {self._path} is not an entry ({error}); restore the file, or move it "
-                "away: the next rollout then starts from what the pods serve"
+                f"line {number} of {self._path} is not an entry ({error}); restore the file, or rename it: "
+                "the next rollout then starts from the models of the pods"
             ) from error
 
     def _drop_torn_line(self, descriptor: int) -> None:

@@ -68,8 +68,8 @@ class ObjectStoreJournal:
         for key in self._keys()[len(self._known) :]:
             if key != self._next_key():
                 raise JournalCorruptedError(
-                    f"{self._place.uri(self._next_key())} is missing; restore it, or take another --journal: "
-                    "the next rollout then starts from what the pods serve"
+                    f"{self._place.uri(self._next_key())} is missing; restore it, or use another --journal: "
+                    "the next rollout then starts from the models of the pods"
                 )
             self._take(self._document(key)["entry"])
         return list(self._known)
@@ -134,7 +134,7 @@ class ObjectStoreJournal:
             if self._is_mine(stored) and (since < _RENEW_S or self._lease(stored, LEASE_S)):
                 return
         raise LeaseLostError(
-            f"another controller has the lock on {self._place.uri('')}; this one last renewed it "
+            f"another controller has the lock on {self._place.uri('')}; this one renewed it "
             f"{since:.0f} s ago, for {LEASE_S:.0f} s"
         )
 
@@ -172,8 +172,8 @@ class ObjectStoreJournal:
             return document
         except (LookupError, TypeError, ValueError) as error:
             raise JournalCorruptedError(
-                f"{self._place.uri(key)} is not an entry ({error!r}); restore it, or take another --journal: "
-                "the next rollout then starts from what the pods serve"
+                f"{self._place.uri(key)} is not an entry ({error!r}); restore it, or use another --journal: "
+                "the next rollout then starts from the models of the pods"
             ) from error
 
     def _renew(self, over: threading.Event) -> None:
@@ -203,8 +203,8 @@ class ObjectStoreJournal:
 
     def _busy(self) -> JournalLockedError:
         return JournalLockedError(
-            f"another controller is at work on {self._place.uri('')}, or died less than {LEASE_S:.0f} s ago; "
-            "`rollout status --watch` shows it, and `rollout promote` and `rollout abort` reach it"
+            f"another controller holds the journal {self._place.uri('')}, or ended less than {LEASE_S:.0f} s "
+            "ago; see `rollout status --watch`, or send it `rollout promote` or `rollout abort`"
         )
 
     def _swap(self, key: str, document: Mapping[str, Any], *, tag: str | None) -> bool:

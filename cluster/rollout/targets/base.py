@@ -26,9 +26,8 @@ class TrafficSplit:
     def __str__(self) -> str:
         if self.step is None:
             return self.champion
-        return (
-            f"{self.champion}, {self.canary} {'beside' if self.step.shadow else 'on'} {self.step.pods} pods"
-        )
+        shadow = "in shadow " * self.step.shadow
+        return f"{self.champion}, {self.canary} {shadow}on {self.step.pods} pods"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class SplitGuard:
     configured: frozenset[TrafficSplit]
     fence: int
 
-    def check(self, there: TrafficSplit, fence: int) -> None:
+    def check(self, current: TrafficSplit, fence: int) -> None:
         """Check the split that is configured now, and the number of the change that configured it.
 
         Raises:
@@ -79,12 +78,12 @@ class SplitGuard:
         """
         if fence > self.fence:
             raise LeaseLostError(
-                f"the pods serve {there} by change {fence} of a later controller, and this one has change "
-                f"{self.fence}; nothing was changed: see `rollout status`"
+                f"the pods serve {current} by change {fence} of another controller, later than change "
+                f"{self.fence} of this one; nothing was changed: see `rollout status`"
             )
-        if there not in self.configured:
+        if current not in self.configured:
             raise ForeignChangeError(
-                f"someone else changed what the pods serve, to {there}; it stays as it is"
+                f"another program or person changed the models of the pods to {current}; they are unchanged"
             )
 
 

@@ -128,7 +128,7 @@ class RayServiceTarget:
             return ""
         return (
             f"{SERVE_CONFIG} of RayService {self._namespace}/{self._name} is owned by the field manager "
-            f"{others}; have that leave the field alone, then take it over with --take-over"
+            f"{others}; stop its writes to the field, then use --take-over"
         )
 
     def _application_in(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -136,10 +136,10 @@ class RayServiceTarget:
         for application in applications:
             if application.get("name") == self._application:
                 return application
-        there = ", ".join(str(application.get("name")) for application in applications) or "none"
+        names = ", ".join(str(application.get("name")) for application in applications) or "none"
         raise TargetRejectedError(
             f"{SERVE_CONFIG} of {self._namespace}/{self._name} has no application {self._application!r} "
-            f"(there: {there}); name it with --application"
+            f"(it has: {names}); set --application"
         )
 
 
@@ -149,7 +149,7 @@ def _config(service: Document) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise TargetRejectedError(f"{SERVE_CONFIG} is not YAML: {error}") from error
     if not isinstance(config, dict):
-        raise TargetRejectedError(f"{SERVE_CONFIG} is empty: there is nothing that could be rolled out to")
+        raise TargetRejectedError(f"{SERVE_CONFIG} is empty; expected a mapping with applications")
     return config
 
 

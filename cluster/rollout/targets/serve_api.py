@@ -90,23 +90,23 @@ class ServeTarget:
         for application in applications:
             if application["name"] == self._application:
                 override(application, self._deployment, options)
-        told = {key: details[key] for key in _GLOBAL if details.get(key) is not None}
-        answer = self._ask("PUT", json={**told, "applications": applications})
+        settings = {key: details[key] for key in _GLOBAL if details.get(key) is not None}
+        answer = self._ask("PUT", json={**settings, "applications": applications})
         if not answer.is_success:
             raise TargetError(f"Serve at {self._url} refused the change {options}: {answer.text[:1000]}")
 
     def _found(self, details: dict[str, Any]) -> dict[str, Any]:
         application: dict[str, Any] | None = details["applications"].get(self._application)
         if application is None:
-            there = ", ".join(details["applications"]) or "none"
+            names = ", ".join(details["applications"]) or "none"
             raise TargetError(
-                f"no application {self._application!r} at {self._url} (there: {there}); name it with "
-                "--application, or start it with make serve"
+                f"no application {self._application!r} at {self._url} (it has: {names}); set --application, "
+                "or start it with make serve"
             )
         if application.get("deployed_app_config") is None:
             raise TargetError(
-                f"{self._application!r} was started from code (serve run), and Serve cannot change that over "
-                "its API; deploy it with serve deploy or make serve"
+                f"{self._application!r} was started from code (serve run), which Serve's API cannot change; "
+                "start it with serve deploy or make serve"
             )
         return application
 
@@ -115,20 +115,22 @@ class ServeTarget:
         if deployment is None:
             raise TargetError(
                 f"{self._application} has no deployment {self._deployment!r} (it is {application['status']}: "
-                f"{application['message']}); wait until it runs, or name it with --deployment"
+                f"{application['message']}); wait until it runs, or set --deployment"
             )
         return deployment
 
     def _details(self) -> dict[str, Any]:
         answer = self._ask("GET")
         if not answer.is_success:
-            raise TargetError(f"{self._url} answered {answer.status_code}: {answer.text[:500]}")
+            raise TargetError(f"{self._url} responded with {answer.status_code}: {answer.text[:500]}")
         try:
             details: dict[str, Any] = answer.json()
             details["applications"]
             return details
         except (ValueError, KeyError, TypeError) as error:
-            raise TargetError(f"{self._url} is not Serve's API: {error!r}; check --dashboard") from error
+            raise TargetError(
+                f"the response of {self._url} is not that of Serve's API ({error!r}); check --dashboard"
+            ) from error
 
     def _ask(self, method: str, **options: Any) -> httpx.Response:
         try:

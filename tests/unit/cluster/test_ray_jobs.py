@@ -103,7 +103,7 @@ def test_a_job_that_fails_is_an_error_with_what_ray_says(end: str) -> None:
 
 def test_a_job_that_takes_too_long_is_stopped() -> None:
     dashboard = Dashboard(["RUNNING"])
-    with pytest.raises(RayJobError, match="not done in 5 s"):
+    with pytest.raises(RayJobError, match="not finished within 5 s"):
         dashboard.run(timeout_s=5)
     assert dashboard.calls[-1] == "POST train-1/stop"
 

@@ -69,11 +69,11 @@ def test_the_limits_themselves_are_kept() -> None:
         (
             seen([50.0] * 600, answered_in_window=479),
             "right answers",
-            "479.0 right answers a minute a pod of 600.0",
+            "479.0 correct answers per minute per pod of 600.0",
         ),
         (seen([50.0] * 599, sent=600, failures={"HTTP 429": 1}), "failed", "1 of 600 requests"),
-        (seen([50.0] * 1200, pods=2, answered_in_window=959), "right answers", "479.5 right answers"),
-        (seen([50.0] * 400, unsent=200), "right answers", "at least 480.0 are needed"),
+        (seen([50.0] * 1200, pods=2, answered_in_window=959), "right answers", "479.5 correct answers"),
+        (seen([50.0] * 400, unsent=200), "right answers", "expected at least 480.0"),
     ],
 )
 def test_each_way_to_break_it_is_named(observed: Observations, broken: str, reason: str) -> None:
@@ -91,13 +91,13 @@ def test_fast_refusals_do_not_mend_the_percentiles() -> None:
 
 def test_a_window_without_requests_shows_nothing_and_fails() -> None:
     verdict = evaluate_slo(seen([]), SLO(failed_fraction=1.0))
-    assert not verdict.passed and "nothing was sent" in verdict.reasons[0]
+    assert not verdict.passed and "no request was sent" in verdict.reasons[0]
 
 
 def test_a_load_generator_that_was_late_itself_is_named() -> None:
     late = evaluate_slo(seen([150.0] * 600, lags_ms=tuple([60.0] * 600)), SLO())
     [warning] = late.warnings
-    assert "load generator itself sent late (p95 60.0 ms)" in warning
+    assert "load generator sent requests late (p95 60.0 ms)" in warning
     in_time = evaluate_slo(seen([50.0] * 600, lags_ms=tuple([11.0] * 600)), SLO())
     assert in_time.passed and len(in_time.warnings) == 1, "a warning changes no verdict"
     assert evaluate_slo(seen([150.0] * 600), SLO()).warnings == ()

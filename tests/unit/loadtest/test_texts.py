@@ -70,13 +70,17 @@ def test_a_large_file_is_drawn_from_as_a_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("texts.docx", b"x", "unknown ending"),
+        ("texts.docx", b"x", "unknown suffix"),
         ("missing.txt", None, "No such file"),
-        ("empty.txt", b"\n \n", "holds no text"),
-        ("other.csv", b"rating,review\n5,fine\n", "no string under 'text', found ['rating', 'review']"),
+        ("empty.txt", b"\n \n", "no texts"),
+        (
+            "other.csv",
+            b"rating,review\n5,fine\n",
+            "expected a string in the column 'text', got ['rating', 'review']",
+        ),
         ("short.csv", b"rating,text\n5\n", "row 1"),
         ("broken.jsonl", b'{"text": "a"}\n{"text"\n', "Expecting"),
-        ("list.jsonl", b"[1]\n", "line 1: no string under 'text', found list"),
+        ("list.jsonl", b"[1]\n", "line 1: expected a string in the column 'text', got list"),
         ("latin.txt", b"caf\xe9\n", "utf-8"),
         ("not.parquet", b"PAR?", "not.parquet"),
     ],
@@ -95,5 +99,5 @@ def test_a_file_that_cannot_be_used_says_why(
 def test_a_parquet_without_the_column_says_which_it_has(tmp_path: Path) -> None:
     path = tmp_path / "reviews.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"review": ["fine"]}), path)
-    with pytest.raises(TextsError, match=r"no column 'text' among \['review'\]"):
+    with pytest.raises(TextsError, match=r"no column 'text'; the columns are \['review'\]"):
         corpus(path, seed=1)

@@ -103,7 +103,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_embeddings_of_another_shape_are_not_written(tmp_path: Path) -> None:
     profile, sample = built()
 
-    with pytest.raises(DataError, match=r"\(3, 2\), the profile says float16 \(4, 2\)"):
+    with pytest.raises(DataError, match=r"\(3, 2\); expected float16 \(4, 2\)"):
         write_profile(tmp_path, profile, sample[:3])
 
 
@@ -111,7 +111,7 @@ def test_activations_beyond_float16_are_told(tmp_path: Path) -> None:
     profile, sample = built()
     sample[0, 0] = np.inf
 
-    with pytest.raises(DataError, match="not a finite float16"):
+    with pytest.raises(DataError, match="not finite in float16"):
         write_profile(tmp_path, profile, sample)
 
 
@@ -119,8 +119,8 @@ def test_activations_beyond_float16_are_told(tmp_path: Path) -> None:
     ("field", "value", "message"),
     [
         ("unknown_token_rate", 1.5, "less than or equal to 1"),
-        ("texts", 5, "counts 4 texts of 5"),
-        ("mean_scores", {"NEGATIVE": 1.0}, "other labels"),
+        ("texts", 5, "has 4 texts; expected 5"),
+        ("mean_scores", {"NEGATIVE": 1.0}, "has the labels"),
         ("more", 1, "Extra inputs"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_profile_that_was_changed_is_refused(
 def test_missing_or_broken_embeddings_are_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, *built())
     (tmp_path / EMBEDDINGS).write_bytes(b"no safetensors")
-    with pytest.raises(DataError, match="holds no embeddings"):
+    with pytest.raises(DataError, match="has no embeddings"):
         read_profile(tmp_path)
     (tmp_path / EMBEDDINGS).unlink()
     with pytest.raises(DataError, match="no reference profile"):

@@ -98,9 +98,9 @@ def test_the_toolkits_variables_go_first(root: Path) -> None:
     [
         ({"epoch_count": "2"}, {}, r"hyperparameters: .*--epoch-count 2; see"),
         ({"epochs": "many"}, {}, r"--epochs: invalid float value: 'many'"),
-        ({"out": "s3://elsewhere"}, {}, "'out' is the job's to say"),
+        ({"out": "s3://elsewhere"}, {}, "'out' is set by the job's channels"),
         ({}, {"SM_HOSTS": '["algo-1", "algo-2"]'}, "2 instances"),
-        ({}, {"SM_HPS": "{"}, "not JSON"),
+        ({}, {"SM_HPS": "{"}, "not valid JSON"),
     ],
 )
 def test_what_is_wrong_is_the_failure_reason(
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_the_failure_reason(
 
 def test_a_job_without_texts_says_which_channels_it_has(root: Path) -> None:
     (root / "input/data/training").rename(root / "input/data/reviews")
-    with pytest.raises(SettingsFileError, match=r"no channel training or train \(there: reviews\)"):
+    with pytest.raises(SettingsFileError, match=r"channels: reviews; expected one of training"):
         run_job(job(root))
 
 

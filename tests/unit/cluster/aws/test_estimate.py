@@ -152,7 +152,7 @@ def test_the_bill_adds_up() -> None:
     text = bill(lines, PRICES, read_environment("prod", [large]), read_books()["list"])
     # One g5.12xlarge for two pods: 5.672 x 730 = 4,140.56; four for sixteen: 16,562.24
     assert "4,140.56" in text and "16,562.24" in text
-    assert "Not in it" in text
+    assert "Not included" in text
 
 
 def test_the_load_balancer_is_on_the_bill_if_there_is_an_ingress() -> None:

@@ -48,21 +48,21 @@ KNOWN = ObservedState("m", "1")
     ("observed", "hours", "step", "said"),
     [
         (ObservedState("m", None), 0, LoopStep.BLOCKED, "train alias m@champion VERSION"),
-        (KNOWN, 0, LoopStep.WAIT, "0 new answers of 1; a look for drift needs 100"),
+        (KNOWN, 0, LoopStep.WAIT, "0 new predictions of 1; a drift check requires 100"),
         (replace(KNOWN, came_by_rollout=True), 0, LoopStep.DONE, "m/1 is on every pod"),
-        (replace(KNOWN, rows=100), 0, LoopStep.DRIFT_CHECK, "no look was made yet"),
+        (replace(KNOWN, rows=100), 0, LoopStep.DRIFT_CHECK, "no drift check yet"),
         (
             replace(KNOWN, rows=100, last_drift_check=FINE),
             1,
             LoopStep.DRIFT_CHECK,
-            "the last look was 2026-11-26 12:00",
+            "the last drift check was 2026-11-26 12:00",
         ),
-        (replace(KNOWN, rows=99, last_drift_check=FINE), 1, LoopStep.WAIT, "99 new answers"),
+        (replace(KNOWN, rows=99, last_drift_check=FINE), 1, LoopStep.WAIT, "99 new predictions"),
         (replace(KNOWN, rows=100, last_drift_check=LOOKED), 0, LoopStep.RETRAIN, "texts of another domain"),
         # A loop that runs every hour would otherwise repeat the drift check instead of retraining.
         (replace(KNOWN, rows=100, last_drift_check=LOOKED), 5, LoopStep.RETRAIN, "texts of another domain"),
-        (replace(KNOWN, last_drift_check=replace(LOOKED, verdict="drift")), 0, LoopStep.WAIT, "found drift"),
-        (replace(KNOWN, last_drift_check=FINE), 0, LoopStep.WAIT, "nothing has changed"),
+        (replace(KNOWN, last_drift_check=replace(LOOKED, verdict="drift")), 0, LoopStep.WAIT, "check: drift"),
+        (replace(KNOWN, last_drift_check=FINE), 0, LoopStep.WAIT, "no change"),
         (
             replace(KNOWN, last_drift_check=LOOKED, missing_labels=("9 are NEGATIVE",)),
             0,
@@ -89,7 +89,12 @@ KNOWN = ObservedState("m", "1")
             LoopStep.BLOCKED,
             "rolled back: errors",
         ),
-        (replace(KNOWN, rows=100, retraining=MADE, last_rollout=BACK), 24, LoopStep.DRIFT_CHECK, "no look"),
+        (
+            replace(KNOWN, rows=100, retraining=MADE, last_rollout=BACK),
+            24,
+            LoopStep.DRIFT_CHECK,
+            "no drift check",
+        ),
         (
             replace(KNOWN, rows=100, last_drift_check=LOOKED, retraining=REFUSED),
             23,
@@ -100,12 +105,12 @@ KNOWN = ObservedState("m", "1")
             replace(KNOWN, rows=100, last_drift_check=LOOKED, retraining=REFUSED),
             24,
             LoopStep.DRIFT_CHECK,
-            "last look",
+            "last drift check",
         ),
     ],
 )
 def test_the_next_step(observed: ObservedState, hours: float, step: LoopStep, said: str) -> None:
-    found = next_step(observed, PACE, least_rows=LEAST, now=NOON + hours * HOUR)
+    found = next_step(observed, PACE, min_rows=LEAST, now=NOON + hours * HOUR)
 
     assert found.step is step
     assert said in found.reason
@@ -115,9 +120,9 @@ def test_a_refused_window_is_not_retrained_on_again_however_short_the_pause() ->
     observed = replace(KNOWN, last_drift_check=LOOKED, retraining=REFUSED)
     soon = PaceBounds(look_hours=10, pause_hours=1)
 
-    found = next_step(observed, soon, least_rows=LEAST, now=NOON + 2 * HOUR)
+    found = next_step(observed, soon, min_rows=LEAST, now=NOON + 2 * HOUR)
 
-    assert found.step is LoopStep.WAIT and "retrained on already: worse by a point" in found.reason
+    assert found.step is LoopStep.WAIT and "already used for a retraining: worse by a point" in found.reason
 
 
 times = st.integers(-48, 48).map(lambda hours: NOON + hours * HOUR)
@@ -154,7 +159,7 @@ known = st.builds(
 def test_whatever_is_known_there_is_one_step_it_has_a_reason_and_what_it_needs(
     observed: ObservedState, now: datetime
 ) -> None:
-    found = next_step(observed, PACE, least_rows=LEAST, now=now)
+    found = next_step(observed, PACE, min_rows=LEAST, now=now)
 
     assert found.reason
     if observed.under_way:
@@ -184,6 +189,6 @@ def test_whatever_is_known_there_is_one_step_it_has_a_reason_and_what_it_needs(
 def test_waiting_alone_unblocks_what_is_blocked_but_for_a_missing_champion(
     observed: ObservedState, now: datetime, hours: int
 ) -> None:
-    later = next_step(observed, PACE, least_rows=LEAST, now=now + 200 * HOUR + hours * HOUR)
+    later = next_step(observed, PACE, min_rows=LEAST, now=now + 200 * HOUR + hours * HOUR)
 
     assert (later.step is LoopStep.BLOCKED) == (observed.champion is None and observed.under_way is None)

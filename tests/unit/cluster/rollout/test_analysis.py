@@ -50,15 +50,13 @@ def test_nothing_yet_goes_on() -> None:
 def test_a_like_canary_is_promoted_once_the_sample_is_complete() -> None:
     verdicts = [decided([window()] * number).verdict for number in (1, 2, 3)]
     assert verdicts == [CanaryVerdict.CONTINUE, CanaryVerdict.CONTINUE, CanaryVerdict.PROMOTE]
-    assert decided([window(counts(99))] * 3).reason == "297 of 300 answered requests of either version"
-    assert decided([window()] * 2).reason == "2 of 3 windows with answered requests of either version"
+    assert decided([window(counts(99))] * 3).reason == "297 of 300 answered requests of each version"
+    assert decided([window()] * 2).reason == "2 of 3 windows with answered requests of each version"
 
 
 def test_a_version_that_the_metrics_do_not_name_is_told() -> None:
     reason = decided([window(champion=Counts(), versions=(None, "2"))]).reason
-    assert (
-        reason == "0 of 300 answered requests of either version; the metrics name no version of the champion"
-    )
+    assert reason == "0 of 300 answered requests of each version; the metrics have no version of the champion"
 
 
 def test_each_stage_has_a_sample_of_its_own() -> None:
@@ -107,7 +105,9 @@ def test_a_bad_canary_is_found_without_traffic_of_the_champion(test: str, canary
 def test_one_bad_window_is_enough_if_it_is_bad_enough() -> None:
     decision = decided([window(), window(counts(errors=150, label_shares={}))])
     assert decision.verdict is CanaryVerdict.ROLL_BACK
-    assert decision.reason.startswith("errors: 50.00% of the canary's requests answered 5xx against 0.00%")
+    assert decision.reason.startswith(
+        "errors: requests with status 5xx: 50.00% of the canary's against 0.00%"
+    )
 
 
 def test_what_cannot_be_loaded_is_rolled_back_at_once() -> None:
@@ -120,14 +120,14 @@ def test_what_cannot_be_loaded_is_rolled_back_at_once() -> None:
 
 def test_a_canary_that_calls_itself_what_the_champion_does_is_rolled_back() -> None:
     decision = decided([window(versions=("1", "1"))])
-    assert decision.verdict is CanaryVerdict.ROLL_BACK and "version of its own" in decision.reason
+    assert decision.verdict is CanaryVerdict.ROLL_BACK and "another version" in decision.reason
     assert decided([window(versions=(None, None))]).verdict is CanaryVerdict.CONTINUE
 
 
 def test_a_canary_that_looks_worse_is_not_promoted_without_evidence() -> None:
     windows = [window(), window(), window(counts(errors=3))]
     decision = decided(windows)
-    assert decision.verdict is CanaryVerdict.CONTINUE and "looks worse" in decision.reason
+    assert decision.verdict is CanaryVerdict.CONTINUE and "seems worse" in decision.reason
     assert decided(windows, stage_s=600).verdict is CanaryVerdict.ROLL_BACK
     assert decided([*windows, *[window()] * 5]).verdict is CanaryVerdict.PROMOTE, "it was chance"
 

@@ -44,7 +44,7 @@ def test_status_of_a_rollout_at_rest_and_without_its_cluster(
     rolled(tmp_path, "stuck")
     assert main(["rollout", "status", *nobody, "--journal", str(tmp_path)]) == 0
     output = capsys.readouterr()
-    assert "rollout 1: rolled_back" in output.out and "labelled POSITIVE" in output.out
+    assert "rollout 1: rolled_back" in output.out and "POSITIVE" in output.out
     assert "no answer from" in output.err
     row = next(line for line in output.out.splitlines() if line.startswith("  labels"))
     assert row.split()[1:4] == ["50.00%", "100.00%", "+10.0%"] and "[" + 20 * "#" + "]" in row
@@ -53,14 +53,14 @@ def test_status_of_a_rollout_at_rest_and_without_its_cluster(
 def test_status_says_when_nobody_is_at_work_and_what_the_pods_serve(tmp_path: Path) -> None:
     world = rolled(tmp_path, "good", dies_after=4)
     rollout = world.journal().rollout()
-    text = describe(rollout, serving(world), at_work=False)
-    assert "rollout 1: canary" in text and "`rollout resume` goes on" in text
+    text = describe(rollout, serving(world), is_running=False)
+    assert "rollout 1: canary" in text and "continue with `rollout resume`" in text
     assert "3 of old, 1 of good" in text and "[1 pod] > 2 pods > all" in text
-    assert "resume" not in describe(rollout, None, at_work=True)
+    assert "resume" not in describe(rollout, None, is_running=True)
 
 
 def test_no_rollout_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert describe(Rollout(), None, at_work=False) == "no rollout yet"
+    assert describe(Rollout(), None, is_running=False) == "no rollout yet"
     assert main(["rollout", "history", "--journal", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "no rollout yet\n"
 

@@ -50,7 +50,7 @@ class Rollouts(RuleBasedStateMachine):
         assert self.world.split == TrafficSplit(expected)
         if ended.state is RolloutState.PROMOTED:
             good = canary in ("good", "twin", "reduced") and MODELS[canary].version != ended.champion.version
-            assert good or ended.reason == "promote by hand"
+            assert good or ended.reason == "promote by command"
 
     @rule(verb=st.sampled_from([Verb.ABORT, Verb.PROMOTE]), dies_after=st.none() | st.integers(0, 6))
     def ask(self, verb: Verb, dies_after: int | None) -> None:

@@ -52,11 +52,11 @@ def test_a_good_canary_goes_from_one_pod_to_half_to_all(world: World) -> None:
     ("canary", "reason"),
     [
         ("broken", "digest-mismatch"),
-        ("failing", "errors alone: 20.00% of the canary's requests answered 5xx"),
-        ("flaky", "errors: 4.00% of the canary's requests answered 5xx against 0.00%"),
+        ("failing", "errors alone: requests with status 5xx: 20.00% of the canary's"),
+        ("flaky", "errors: requests with status 5xx: 4.00% of the canary's against 0.00%"),
         ("slow", "latency: 100.00%"),
-        ("stuck", "labels: 100.00% of the canary's texts labelled POSITIVE against 50.00%"),
-        ("twin", "both call themselves version '1'"),
+        ("stuck", "labels: texts with the label POSITIVE: 100.00% of the canary's against 50.00%"),
+        ("twin", "both have the version '1'"),
     ],
 )
 def test_a_bad_canary_is_taken_back_from_its_one_pod(world: World, canary: str, reason: str) -> None:
@@ -112,7 +112,7 @@ def test_a_rollout_adapts_to_little_traffic_and_states_what_it_loses(world: Worl
     controller = world.controller(on_progress=lambda rollout, line, decision: said.append(line))
     rollout = controller.start(ModelVersion("good"), QUICK, little_traffic=LittleTraffic.ADAPT)
     assert rollout.state is RolloutState.PROMOTED and rollout.plan.min_requests == 95
-    assert any("with 95 and not 200, a canary with 2% 5xx" in line for line in said)
+    assert any("with 95 instead of 200, a canary with 2% 5xx" in line for line in said)
 
 
 def test_a_rollout_says_how_long_its_stages_take(world: World) -> None:
@@ -120,7 +120,9 @@ def test_a_rollout_says_how_long_its_stages_take(world: World) -> None:
     world.controller(on_progress=lambda rollout, line, decision: said.append(line)).start(
         ModelVersion("good"), QUICK
     )
-    assert any("10.00 answered requests/s a pod the stages take 0.4 min on 1 pod, 0.4 min" in s for s in said)
+    assert any(
+        "10.00 answered requests/s per pod the stages take 0.4 min on 1 pod, 0.4 min" in s for s in said
+    )
 
 
 @pytest.mark.parametrize(("canary", "reported"), [("reduced", 1), ("good", 0)])
@@ -163,7 +165,7 @@ def test_one_replica_is_refused_or_raised_for_the_time(world: World) -> None:
 
 
 def test_what_is_in_no_state_to_begin_is_refused(world: World) -> None:
-    with pytest.raises(RolloutStateError, match="serves already"):
+    with pytest.raises(RolloutStateError, match="already serves"):
         start(world, "old")
     world.split = TrafficSplit("old", "stuck", CanaryPods(1, shadow=False))
     with pytest.raises(RolloutStateError, match="already have a canary, stuck"):
@@ -196,7 +198,7 @@ def test_a_person_reaches_the_controller_at_work(world: World, verb: Verb, state
 
     world.on_sleep = ask
     rollout = start(world, "good", QUICK.model_copy(update={"min_requests": 10_000, "max_stage_s": 3000}))
-    assert rollout.state is state and rollout.reason == f"{verb} by hand"
+    assert rollout.state is state and rollout.reason == f"{verb} by command"
     assert world.journal().asked() is None
 
 
@@ -349,7 +351,7 @@ def test_a_change_by_others_at_any_moment_stays_and_stops_the_rollout(tmp_path: 
             )
         elif events != [rollout.state]:  # otherwise the rollout had already ended
             assert rollout.state is RolloutState.STOPPED, f"moment {moments}: {rollout.reason}"
-            assert "someone else changed" in rollout.reason
+            assert "another program or person changed" in rollout.reason
         states.add(rollout.state)
         assert world.split == HOTFIX and world.splits[-1] == HOTFIX, f"overwritten at moment {moments}"
         moments += 1

@@ -30,7 +30,7 @@ def test_two_rollouts_in_one_journal(tmp_path: Path) -> None:
     world = rolled(tmp_path, "stuck")
     entries = world.journal().entries()
     names = [stage.name for stage in stages([*entries, *entries], 4)]
-    assert names == 2 * ["canary on 1 of 4", "taken back"]
+    assert names == 2 * ["canary on 1 of 4", "rolled back"]
 
 
 def test_a_row_counts_the_requests_that_were_due_in_its_stage(tmp_path: Path) -> None:

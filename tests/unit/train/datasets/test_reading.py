@@ -123,7 +123,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "absent.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no file"):
+    with pytest.raises(DataError, match="has no file"):
         list_files(str(tmp_path / "empty"))
 
 

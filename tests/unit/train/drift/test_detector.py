@@ -48,7 +48,7 @@ def test_more_complaints_are_drift_and_no_cause_to_retrain() -> None:
 
     assert report.verdict == "drift"
     [reason] = report.reasons
-    assert reason.endswith(": 66.7% of the answers are NEGATIVE, 50.0% in the reference")
+    assert reason.endswith(": 66.7% of the predictions are NEGATIVE (50.0% in the reference)")
 
 
 def test_a_large_effect_that_chance_explains_is_ok() -> None:
@@ -94,15 +94,18 @@ def test_the_gravest_reason_comes_first() -> None:
     report = judge(reference(), traffic(negative=400, audit=(100, 200)), BOUNDS)
 
     assert report.verdict == "retrain"
-    assert [reason.partition(": ")[2].split()[0] for reason in report.reasons] == ["50.0%,", "66.7%"]
+    assert [reason.partition(": ")[2].split()[:4] for reason in report.reasons] == [
+        ["the", "accuracy", "is", "50.0%"],
+        ["66.7%", "of", "the", "predictions"],
+    ]
 
 
 def test_what_cannot_be_measured_is_said() -> None:
     report = judge(reference(right=0, judged=0), traffic(audit=(3, 4)), BOUNDS)
 
     said = {unmeasured.check: unmeasured.why for unmeasured in report.unmeasured}
-    assert said["embeddings"] == "the log has 0 texts of the window, 50 are needed"
-    assert "nothing was held out" in said["accuracy"]
+    assert said["embeddings"] == "the log has 0 texts of the window; expected 50 or more"
+    assert "no held-out texts" in said["accuracy"]
     assert report.accuracy.measured == 0.75
     assert report.accuracy.by_mean_score is None
 
@@ -112,7 +115,7 @@ def test_feedback_alone_gives_bounds_and_an_estimate_only_of_all_texts() -> None
     some = judge(reference(), traffic(right=0, judged=70), BOUNDS)
     said = {unmeasured.check: unmeasured.why for unmeasured in some.unmeasured}["accuracy"]
     assert some.verdict == "ok"
-    assert said.startswith("feedback accuracy cannot be estimated: 70 of 600 texts have feedback")
+    assert said.startswith("the accuracy cannot be estimated from feedback: 70 of 600 texts")
     assert (some.accuracy.feedback_low, some.accuracy.feedback_high) == (0, pytest.approx(530 / 600))
 
     assert judge(reference(), traffic(right=0, judged=170), BOUNDS).verdict == "retrain", "71.7 % at most"
@@ -132,9 +135,7 @@ def test_the_audit_sample_shows_a_fall_whoever_complains() -> None:
 
 
 def test_few_rows_are_not_judged() -> None:
-    with pytest.raises(
-        DataError, match="the window has 99 distinct texts of made 1, at least 100 are needed"
-    ):
+    with pytest.raises(DataError, match="the window has 99 distinct texts of made 1; expected at least 100"):
         judge(reference(), traffic(99), BOUNDS)
 
 
@@ -161,7 +162,9 @@ def test_a_product_that_turned_is_named() -> None:
     assert report.verdict == "drift"
     assert turned(report) == ["cream"]
     [reason] = report.reasons
-    assert reason == "the segment 'cream' turned: 35% NEGATIVE of 40 answers, 5% of 560 before"
+    assert (
+        reason == "the segment 'cream' drifted: 35% of 40 predictions are NEGATIVE (5% of 560 in the history)"
+    )
     assert (report.segments_judged, report.segments_not_yet) == (20, 0)
 
 
@@ -177,7 +180,7 @@ def test_a_new_product_is_not_yet_judged() -> None:
 
     report = judge(reference(), traffic(segments=products((30, 10))), BOUNDS, history=_padded(history))
     assert (turned(report), report.segments_judged, report.segments_not_yet) == ([], 19, 1)
-    assert "1 not yet judged" in summary(report)
+    assert "1 without enough history" in summary(report)
     alone = judge(reference(), traffic(segments=products((30, 10))), BOUNDS)
     assert (turned(alone), alone.segments_judged, alone.segments_not_yet) == ([], 0, 20)
 

@@ -138,7 +138,7 @@ def test_no_more_segments_are_told_apart_than_memory_allows(monkeypatch: pytest.
 
 
 def test_an_answer_of_another_version_is_refused() -> None:
-    with pytest.raises(DataError, match="an answer 'NEUTRAL', the version answers"):
+    with pytest.raises(DataError, match="the label 'NEUTRAL', which the bundle does not have"):
         count([batch([row(), row(label="NEUTRAL")])], LABELS)
 
 

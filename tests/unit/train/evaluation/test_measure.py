@@ -104,7 +104,7 @@ def test_behaviour_is_skipped_where_labels_are_no_polarity() -> None:
     found = behave(FakeModel(labels=("spam", "ham")), None)
 
     assert found.tests == ()
-    assert found.skipped == "the labels spam, ham are no polarity (NEGATIVE and POSITIVE)"
+    assert found.skipped == "the labels are spam, ham; expected NEGATIVE and POSITIVE"
 
 
 def test_the_file_is_read_as_it_was_written() -> None:
@@ -122,7 +122,7 @@ def test_a_run_is_repeatable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sets", "message"), [({}, "no set to measure"), ({"void": []}, "'void' has no text")]
+    ("sets", "message"), [({}, "no set to evaluate"), ({"void": []}, "'void' has no text")]
 )
 def test_nothing_to_measure_on_is_an_error(sets: dict[str, list[Example]], message: str) -> None:
     with pytest.raises(DataError, match=message):

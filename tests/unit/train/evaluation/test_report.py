@@ -145,4 +145,4 @@ def test_the_terminal_shows_sets_slices_behaviour_and_speed() -> None:
     assert any(line.startswith("shop ") for line in lines)
     assert any(line.startswith("shop department=Hats") for line in lines)
     assert any(line.startswith("negation: negated praise") and "100.0%" in line for line in lines)
-    assert any(line.startswith("speed as a multiple") and line.endswith("1.00") for line in lines)
+    assert any(line.startswith("speed of the model") and line.endswith("1.00") for line in lines)

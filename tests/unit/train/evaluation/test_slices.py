@@ -34,7 +34,7 @@ def test_every_text_is_in_one_slice() -> None:
 
 
 def test_a_column_that_no_set_has_is_an_error() -> None:
-    with pytest.raises(DataError, match="no set has a column 'colour'"):
+    with pytest.raises(DataError, match="no set has the column 'colour'"):
         slices_of(SETS, ["colour"])
 
 

@@ -155,7 +155,7 @@ def test_ids_that_come_twice_are_counted_by_what_they_say(
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("007,1,GOOD,", "row 1 column 'label': label 'GOOD'; the model has NEGATIVE, NEUTRAL, POSITIVE"),
+        ("007,1,GOOD,", "row 1 column 'label': label 'GOOD'; expected one of NEGATIVE, NEUTRAL, POSITIVE"),
         ("007,-1,NEGATIVE,", "row 1 column 'index': '-1'"),
         ("007,first,NEGATIVE,", "row 1 column 'index': 'first'"),
         ("007,0.5,NEGATIVE,", "row 1 column 'index': '0.5'"),

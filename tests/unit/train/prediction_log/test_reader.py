@@ -74,7 +74,7 @@ def test_another_schema_is_told(log: Log, tmp_path: Path) -> None:
     [path] = (tmp_path / "feedback/date=2026-11-26").glob("*.parquet")
     table = parquet.read_table(path, partitioning=None)
     parquet.write_table(table.replace_schema_metadata({"schema_version": "2"}), path)
-    with pytest.raises(LogError, match="schema_version 2, and 1 is read here"):
+    with pytest.raises(LogError, match="schema_version 2; expected 1"):
         list(log.feedback())
 
 

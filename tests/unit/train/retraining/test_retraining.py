@@ -83,8 +83,8 @@ def test_what_is_lacking_is_said() -> None:
     bounds = LabelBounds(min_texts=10, min_label_texts=4, max_texts=100)
 
     assert bounds.lacking({"NEGATIVE": 6, "POSITIVE": 4}, LABELS) == ()
-    assert bounds.lacking({"POSITIVE": 10}, LABELS) == ("0 are NEGATIVE, 4 are needed",)
-    assert bounds.lacking({}, LABELS)[0] == "0 texts have feedback, 10 are needed"
+    assert bounds.lacking({"POSITIVE": 10}, LABELS) == ("0 are NEGATIVE; expected 4 or more",)
+    assert bounds.lacking({}, LABELS)[0] == "0 texts have feedback; expected 10 or more"
 
 
 def test_the_same_window_and_champion_have_the_same_name_and_no_other() -> None:
@@ -150,7 +150,7 @@ def test_old_texts_are_shown_as_often_as_asked_for_each_new_one(tmp_path: Path, 
     assert {of.passes for of in with_replay(settings, 1e6, most_passes=3).data[1:]} == {3}
     moved = settings.data[1].model_copy(update={"file": str(tmp_path / "moved")})
     gone = settings.model_copy(update={"data": (settings.data[0], moved)})
-    with pytest.raises(DataError, match=r"old texts of 'a' are to be shown again.*--replay"):
+    with pytest.raises(DataError, match=r"earlier training texts of 'a' cannot be read.*--replay"):
         with_replay(gone, 2.0, most_passes=3)
 
 
@@ -182,7 +182,7 @@ def test_texts_that_cannot_be_kept_are_told_with_their_place(tmp_path: Path) -> 
     (tmp_path / "feedback.parquet").write_bytes(b"texts")
     keep(tmp_path / "feedback.parquet", str(tmp_path / "there" / "kept.parquet"))
     assert (tmp_path / "there" / "kept.parquet").read_bytes() == b"texts"
-    with pytest.raises(DataError, match=r"kept at /proc/nowhere/kept\.parquet.*--texts"):
+    with pytest.raises(DataError, match=r"written to /proc/nowhere/kept\.parquet.*--texts"):
         keep(tmp_path / "feedback.parquet", "/proc/nowhere/kept.parquet")
 
 

@@ -20,6 +20,6 @@ def test_a_step_has_a_text_for_each_worker(tmp_path: Path) -> None:
         data=(DataSettings(name="a", file="a.csv"),),
         optimiser=OptimiserSettings(batch_texts=3),
     )
-    with pytest.raises(SettingsFileError, match=r"batch_texts is 3, fewer than the 4 workers"):
+    with pytest.raises(SettingsFileError, match=r"is 3; expected at least the number of workers, 4"):
         fit(settings, str(tmp_path), tmp_path / "out", resources=Resources(workers=4))
     assert not (tmp_path / "out").exists()

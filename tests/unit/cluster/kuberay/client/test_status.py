@@ -42,7 +42,7 @@ RUNNING = {"applicationStatuses": {"sentiment": {"status": "RUNNING"}}}
                 "pendingServiceStatus": {"trafficRoutedPercent": 30},
             },
             "waiting",
-            "30 % of the traffic on the new one",
+            "which serves 30 % of the traffic",
         ),
         (
             {

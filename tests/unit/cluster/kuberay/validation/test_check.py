@@ -268,7 +268,7 @@ def test_the_server_drops_nulls_and_fills_in_defaults_first(checker: Checker) ->
 
 def test_an_object_that_is_there_twice_is_refused(checker: Checker) -> None:
     (fault,) = checker.check([service(), service()])
-    assert fault.message == "is there twice"
+    assert fault.message == "is defined twice"
 
 
 @pytest.mark.parametrize("document", [{}, {"kind": "RayService"}, ["a"], "text", {**{"kind": "RayServices"}}])
@@ -277,7 +277,7 @@ def test_what_is_no_manifest_is_a_fault_and_no_crash(checker: Checker, document:
 
 
 def test_a_key_that_is_there_twice_in_yaml_is_refused() -> None:
-    with pytest.raises(ManifestError, match="'kind' is there twice"):
+    with pytest.raises(ManifestError, match="'kind' is defined twice"):
         read_documents("kind: A\nkind: B\n", "a.yaml")
 
 

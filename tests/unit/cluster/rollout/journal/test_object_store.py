@@ -28,7 +28,7 @@ STARTED = {
     "steps": [{"pods": 1, "shadow": False}],
     "raised_from": None,
 }
-ABORTED = {"event": "rolling_back", "at": 2.0, "reason": "abort by hand"}
+ABORTED = {"event": "rolling_back", "at": 2.0, "reason": "abort by command"}
 
 
 class Clock:
@@ -129,7 +129,7 @@ def test_a_controller_that_was_overtaken_changes_nothing(tmp_path: Path, canary:
             (TrafficSplit("good"), "2") if end.state is RolloutState.PROMOTED else (TrafficSplit("old"), "1")
         ), f"moment {moment}"
         assert "canary" not in world.aliases
-        overtaken += end.reason == "abort by hand"
+        overtaken += end.reason == "abort by command"
         moment += 1
     assert overtaken > 10
 
@@ -159,7 +159,7 @@ def paused_at(folder: Path, moment: int, canary: str) -> World | None:
     try:
         controller.start(side, QUICK, champion_version="1", model="sentiment")
     except LeaseLostError as error:
-        assert taken_up and "this controller has done: " in str(error)
+        assert taken_up and "this controller made these changes: " in str(error)
         assert taken_up[0].state is RolloutState.ROLLED_BACK
     else:
         assert not taken_up

@@ -119,9 +119,9 @@ def test_a_change_over_a_later_one_or_over_another_persons_is_refused(
     told = frozenset((TrafficSplit("builtin:"), CANARY))
     target.apply(CANARY, SplitGuard(told, 7))
     assert (target.read().split, target.read().fence) == (CANARY, 7)
-    with pytest.raises(LeaseLostError, match="by change 7 of a later controller, and this one has change 6"):
+    with pytest.raises(LeaseLostError, match="by change 7 of another controller, later than change 6"):
         target.apply(TrafficSplit("builtin:"), SplitGuard(told, 6))
-    with pytest.raises(ForeignChangeError, match="someone else changed"):
+    with pytest.raises(ForeignChangeError, match="another program or person changed"):
         target.apply(TrafficSplit("builtin:"), SplitGuard(frozenset((TrafficSplit("builtin:"),)), 8))
     assert len(serve.put) == 1
     target.apply(TrafficSplit("builtin:"), SplitGuard(told, 8))
