@@ -3,8 +3,12 @@
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
 
 _DASHBOARD_PORT = 8265
 
@@ -20,19 +24,17 @@ def start_ray(cpus: int) -> None:
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address)
         return
-    port = _free_port(_DASHBOARD_PORT)
-    # Ray Train removes a run whose controller is not in the cluster of this address; by default that is the
-    # last cluster that was started on the machine, which may be another one.
-    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     # A worker's report waits for the controller's next health check, by default up to two seconds.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    # Without "local", Ray would connect to any cluster on the machine, such as a serving one.
-    ray.init(
-        "local",
-        num_cpus=cpus,
-        include_dashboard=True,
-        dashboard_port=port,
-    )
+    # Ray listens on the dashboard's port seconds after the port was chosen; a second command must not choose
+    # it meanwhile.
+    with FileLock(Path(tempfile.gettempdir()) / f"sentiment-start-ray-{os.getuid()}.lock"):
+        port = _free_port(_DASHBOARD_PORT)
+        # Ray Train removes a run whose controller is not in the cluster of this address; by default that is
+        # the last cluster that was started on the machine, which may be another one.
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        # Without "local", Ray would connect to any cluster on the machine, such as a serving one.
+        ray.init("local", num_cpus=cpus, include_dashboard=True, dashboard_port=port)
 
 
 @contextmanager

@@ -213,7 +213,7 @@ def test_what_another_manager_puts_back_is_noticed_and_ends_the_rollout(cluster:
 def test_what_another_manager_has_the_pods_serve_stays(cluster: Cluster) -> None:
     cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish("serve.model=failing"), ARGO))
     rollout = cluster.start()
-    assert rollout.state is RolloutState.STOPPED and "to failing; it stays" in rollout.reason
+    assert rollout.state is RolloutState.STOPPED and "to failing; they are unchanged" in rollout.reason
     assert cluster.target.read().split == TrafficSplit("failing") and cluster.owners() == {ARGO}
 
 
@@ -346,7 +346,7 @@ def test_a_service_that_is_deleted_ends_the_rollout_with_that_word(cluster: Clus
 def test_pods_that_may_not_be_read_end_in_a_rollback_that_says_so(cluster: Cluster) -> None:
     cluster.operator.fault = lambda number, method, path: 403 if "/proxy/" in path else None
     rollout = cluster.start()
-    assert rollout.state is RolloutState.ROLLED_BACK and "no metrics" in rollout.reason
+    assert rollout.state is RolloutState.ROLLED_BACK and "no usable metrics" in rollout.reason
     assert any("not allowed" in line for line in cluster.said)
 
 

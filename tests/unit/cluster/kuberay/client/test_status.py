@@ -103,7 +103,7 @@ def test_a_status_of_an_older_generation_says_nothing_yet() -> None:
     document = service({"conditions": [condition("Ready", "True")], "activeServiceStatus": RUNNING})
     document["status"]["observedGeneration"] = 2
     stands = progress(document)
-    assert stands.state == "waiting" and "not seen" in stands.summary
+    assert stands.state == "waiting" and "not processed" in stands.summary
     assert [str(one) for one in stands.conditions] == ["Ready=True (R)"]
 
 

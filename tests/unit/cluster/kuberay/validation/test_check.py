@@ -255,7 +255,7 @@ def test_two_containers_of_one_name_are_refused(checker: Checker) -> None:
     broken = service()
     containers = broken["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"]
     containers.append({"name": containers[0]["name"]})
-    assert any("there twice" in fault.message for fault in checker.check([broken]))
+    assert any("defined twice" in fault.message for fault in checker.check([broken]))
 
 
 def test_the_server_drops_nulls_and_fills_in_defaults_first(checker: Checker) -> None:

@@ -187,7 +187,7 @@ def test_an_abort_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
         )
     world.dies_after = None
     _lease_of_a_dead_process(place, world.now + 10 * LEASE_S)  # the lease is renewed by a process that hangs
-    with pytest.raises(JournalLockedError, match="not taken abort"):
+    with pytest.raises(JournalLockedError, match="has not executed abort"):
         world.controller(journal=ObjectStoreJournal(place, lambda: world.now)).ask(Verb.ABORT)
 
 
