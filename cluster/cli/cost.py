@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
     from cluster.cost.arithmetic import Rate, cost
     from cluster.cost.cpu_nodes import verdict
     from cluster.cost.measured import measured_rate
-    from cluster.cost.plan import cheapest, configured, pods_for
+    from cluster.cost.plan import cheapest, configured, pods_for, spot_surcharge
     from cluster.cost.prices import PRICES, read_books
     from cluster.cost.report import differences, document, plot, table
     from cluster.errors import CostInputError
@@ -115,9 +115,15 @@ def _run(args: argparse.Namespace) -> int:
             continue
         pods = pods_for(args.wanted, rate)
         needs = {"spare_pods": args.spare_pods, "survive_node": args.survive_node}
-        if environment:
+        if environment and (
+            not environment.serving_types
+            or all(set(group.instance_types) & set(priced) for group in environment.workers)
+        ):
             mix = configured(environment, book, pods, **needs)
-            costs.append(cost(name, book, mix, rate, Path(args.env).stem))
+            more = Decimal(0)
+            if name == "spot" and "list" in every:
+                more = spot_surcharge(environment, book, every["list"], pods, **needs)
+            costs.append(cost(name, book, mix, rate, Path(args.env).stem, more))
         if priced:
             costs.append(cost(name, book, cheapest(book, priced, pods, **needs), rate, "cheapest"))
     if not costs:

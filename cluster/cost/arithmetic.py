@@ -57,7 +57,14 @@ class Cost:
     per_million_requests: Decimal
 
 
-def cost(name: str, book: Book, mix: Mix, rate: Rate, order: str = "one node") -> Cost:
+def cost(
+    name: str,
+    book: Book,
+    mix: Mix,
+    rate: Rate,
+    order: str = "one node",
+    surcharge_hour: Decimal = Decimal(0),
+) -> Cost:
     """Compute the cost of a mix of nodes with the prices of a book.
 
     Args:
@@ -66,13 +73,15 @@ def cost(name: str, book: Book, mix: Mix, rate: Rate, order: str = "one node") -
         mix: At least one node.
         rate: Throughput of each pod.
         order: What determines the mix.
+        surcharge_hour: US dollars per hour that nodes without the prices of the book cost more.
 
     Raises:
         CostInputError: A type has no price in the book.
     """
     pods = sum(INSTANCE_TYPES[kind].gpus * count for kind, count in mix.items())
     month = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))
-    hour = sum((book.hour(kind) * count for kind, count in mix.items()), Decimal(0))
+    month += surcharge_hour * book.month_hours
+    hour = sum((book.hour(kind) * count for kind, count in mix.items()), surcharge_hour)
     tokens_per_s, requests_per_minute = rate.tokens_per_s * pods, rate.requests_per_minute * pods
     return Cost(
         book=name,

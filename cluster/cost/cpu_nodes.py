@@ -47,6 +47,8 @@ def verdict(books: Mapping[str, Book], pod: MeasuredPod = BUILTIN_ON_CPU) -> str
         pod: Measured rate; it must be at least that of the SLO.
     """
     listed = books["list"]
+    if not listed.cpu_hourly:
+        return "the price book `list` has no prices of nodes without a GPU (cpu_hourly)"
     name = cheapest_cpu_node(listed, pod)
     if name is None or pod.requests_per_minute < SLO_REQUESTS_PER_MINUTE:
         return f"no node without a GPU keeps {SLO_REQUESTS_PER_MINUTE} requests/min by the measured rate"

@@ -49,6 +49,34 @@ def configured(
     Raises:
         CostInputError: The environment has no GPU groups or too few pods, or a type has no price.
     """
+    return _nodes(environment, book, _shares(environment, pods, spare_pods, survive_node))
+
+
+def spot_surcharge(
+    environment: Environment,
+    spot: Book,
+    listed: Book,
+    pods: int,
+    *,
+    spare_pods: int = 0,
+    survive_node: bool = False,
+) -> Decimal:
+    """Return US dollars per hour that the groups without spot nodes cost more than spot prices.
+
+    Raises:
+        CostInputError: As for `configured`.
+    """
+    shares = _shares(environment, pods, spare_pods, survive_node)
+    no_spot = {
+        group.name: 0 if "spot" in environment.capacity_of(group) else shares[group.name]
+        for group in environment.workers
+    }
+    mix = _nodes(environment, listed, no_spot)
+    return sum(((listed.hour(kind) - spot.hour(kind)) * count for kind, count in mix.items()), Decimal(0))
+
+
+def _shares(environment: Environment, pods: int, spare_pods: int, survive_node: bool) -> Mapping[str, int]:
+    """Return the pods by group for `configured`."""
     if not environment.serving_types:
         raise CostInputError(f"the environment {environment.name!r} has no GPU nodes; set types with --types")
     needed = pods + spare_pods
@@ -60,7 +88,7 @@ def configured(
             if shares[group.name]
         )
         if not survive_node or total - largest >= needed:
-            return _nodes(environment, book, shares)
+            return shares
         total += 1
     most = sum(group.max_pods for group in environment.workers)
     raise CostInputError(

@@ -27,6 +27,8 @@ TESTS = (
     *("errors", "refused", "latency", "labels", "scores", "disagreement", "shadow errors", "accuracy"),
     *("errors alone", "latency alone"),
 )
+_TWO_SIDED = ("labels", "scores")
+"""Tests that also find a canary whose share is lower than the champion's."""
 _ROUNDING = 1e-3
 
 
@@ -70,11 +72,12 @@ class CanaryFinding:
     def __str__(self) -> str:
         champion = "" if self.champion is None else f" against {self.champion:.2%} of the champion's"
         share = "none" if self.canary is None else f"{self.canary:.2%}"
-        above = "" if self.champion is None else " above the champion's"
-        return (
-            f"{self.test}: {self.what}: {share} of the canary's{champion}; expected at most "
-            f"{self.tolerance:.2%}{above}"
-        )
+        expected = f"at most {self.tolerance:.2%}"
+        if self.test in _TWO_SIDED:
+            expected = f"a difference of {expected}"
+        elif self.champion is not None:
+            expected += " above the champion's"
+        return f"{self.test}: {self.what}: {share} of the canary's{champion}; expected {expected}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,8 @@ class Controller:
             if self._clock() >= end:
                 raise JournalLockedError(
                     f"another controller holds the journal and has not executed {verb} within "
-                    f"{_PATIENCE_S:.0f} s; see `rollout status`, and end its process if it hangs"
+                    f"{_PATIENCE_S:.0f} s; the command stays pending: see `rollout status`, and end the "
+                    "controller's process if it hangs"
                 )
             self._sleep(_LOOK_S)
         return self._done(command, self._journal.rollout())

@@ -80,7 +80,7 @@ class SentimentClient:
     Args:
         url: Address of the service.
         api_key: API key, where the service requires one.
-        timeout_s: Time limit of one attempt, in seconds.
+        timeout_s: Time limit of each step of an attempt, in seconds: connection, upload, wait for a response.
         max_wait_s: Maximum total wait between the attempts of one request, in seconds.
         transport: Transport of httpx; default: the network.
         sleep: Waits for the given number of seconds.
@@ -181,9 +181,10 @@ class SentimentClient:
 def _retry_after_s(response: httpx.Response) -> float:
     """Return the seconds after which the service accepts the request again, as far as it states them."""
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        stated_s = float(response.headers["retry-after"])
     except (KeyError, ValueError):
         return _DEFAULT_RETRY_S
+    return stated_s if stated_s > 0 else _DEFAULT_RETRY_S  # 0 and NaN would retry without end
 
 
 def _detail(response: httpx.Response) -> str:

@@ -117,7 +117,7 @@ class Plan:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        _given_ports.update((self.port, self.dashboard_port))
+        _given_ports.update((self.port, self.dashboard_port, self.metrics_port))
         if not self.metrics_port:
             object.__setattr__(self, "metrics_port", free_port())
 
@@ -189,7 +189,7 @@ def started(plan: Plan, on_progress: Callable[[str], None]) -> Iterator[LiveServ
     headers = _key_headers(plan)
     if not (headers or plan.insecure):
         require_loopback(plan.host)
-    require_ports(plan.port, plan.dashboard_port)
+    require_ports(plan.port, plan.dashboard_port, plan.metrics_port)
     on_progress("downloading and checking the model")
     require_model(plan.model)
     # Not Ray's default folder, in which other programs look for a cluster to connect to. In /tmp, because the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import socket
 import sys
@@ -23,20 +24,22 @@ class LocalError(Exception):
 _RAY_WORKER_PORTS = range(10_002, 20_000)
 
 
-def require_ports(service: int, dashboard: int) -> None:
-    """Raise LocalError if the ports of the service and of the Ray dashboard cannot be used or are taken."""
-    for name, port in (("the service", service), ("the Ray dashboard", dashboard)):
+def require_ports(service: int, dashboard: int, metrics: int) -> None:
+    """Raise LocalError if the ports of service, Ray dashboard and metrics cannot be used or are taken."""
+    ports = (("the service", service), ("the Ray dashboard", dashboard), ("the metrics", metrics))
+    for name, port in ports:
         if not 0 < port < 65_536:
             raise LocalError(f"port {port} of {name}: expected 1 to 65535")
         _require_free(name, port)
-    if dashboard in _RAY_WORKER_PORTS:
-        raise LocalError(
-            f"port {dashboard} of the Ray dashboard is in the range of Ray's workers, "
-            f"{_RAY_WORKER_PORTS.start} to {_RAY_WORKER_PORTS.stop - 1}; choose another port (make serve "
-            "DASHBOARD_PORT=…)"
-        )
-    if service == dashboard:
-        raise LocalError(f"the service and the Ray dashboard cannot both have port {service}; choose another")
+    for name, port in ports[1:]:
+        if port in _RAY_WORKER_PORTS:
+            raise LocalError(
+                f"port {port} of {name} is in the range of Ray's workers, {_RAY_WORKER_PORTS.start} to "
+                f"{_RAY_WORKER_PORTS.stop - 1}; choose another port (--dashboard-port, --metrics-port)"
+            )
+    for (name, port), (other, same) in itertools.combinations(ports, 2):
+        if port == same:
+            raise LocalError(f"{name} and {other} cannot both have port {port}; choose another")
 
 
 def _require_free(name: str, port: int) -> None:

@@ -72,7 +72,7 @@ def _prepare(binary: str, arguments: list[str], config: Path) -> list[str]:
     socket = admin_socket(text) or ""
     (folder / standby.CONFIG).write_text(with_admin_socket(config.read_text(), str(folder / standby.SOCKET)))
     owner = os.getppid()
-    raylet = standby.parent_of(owner)
+    raylet = standby.raylet_of(owner)
     standby.register(folder, binary, standby.Serving(os.getpid(), owner, socket, raylet))
     return arguments
 

@@ -84,6 +84,17 @@ def parent_of(pid: int) -> int:
     return parent
 
 
+def raylet_of(pid: int) -> int:
+    """Return the process id of the raylet above the process, or of the process's parent if there is none."""
+    parent = ancestor = parent_of(pid)
+    with suppress(OSError):
+        while ancestor:
+            if Path(f"/proc/{ancestor}/comm").read_text() == "raylet\n":
+                return ancestor
+            ancestor = parent_of(ancestor)
+    return parent
+
+
 def main(folder: Path, binary: str) -> None:
     """Run the standby until HAProxy has been stopped on purpose."""
     with (folder / _LOCK).open("w") as lock:
@@ -91,12 +102,19 @@ def main(folder: Path, binary: str) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
+        previous: Serving | None = None
         while process := _read(folder / _SERVING):
             _wait(process.pid, process.owner)
             if _runs(process.pid) and not _wait_for_successor(folder, process):
                 return
-            if _read(folder / _SERVING) == process and not _stand_in(folder, binary, process):
-                return
+            if _read(folder / _SERVING) == process:
+                if previous and _is_haproxy(previous.pid, folder):
+                    # The process ended before it took over: its predecessor must release the listeners.
+                    with suppress(ProcessLookupError):
+                        os.kill(previous.pid, signal.SIGUSR1)
+                if not _stand_in(folder, binary, process):
+                    return
+            previous = process
 
 
 def _wait_for_successor(folder: Path, process: Serving) -> bool:
@@ -203,7 +221,7 @@ def _is_haproxy(pid: int, folder: Path) -> bool:
 def _read(file: Path) -> Serving | None:
     try:
         return Serving(**json.loads(file.read_text()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # also a file of another version
         return None
 
 

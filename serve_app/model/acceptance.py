@@ -8,13 +8,14 @@ result).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from serve_app.errors import InvalidBundleError
-from serve_app.model.padding import Padding, places
+from serve_app.model.padding import LENGTHS, Padding, places
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,7 +80,12 @@ def plain_logits(model: PreTrainedModel, rows: Sequence[Sequence[int]], where: s
 
 @torch.inference_mode()
 def choose_padding(
-    model: PreTrainedModel, tokenizer: Any, rows: Sequence[list[int]], plain: Tensor, where: str
+    model: PreTrainedModel,
+    tokenizer: Any,
+    rows: Sequence[list[int]],
+    plain: Tensor,
+    where: str,
+    accepted: Padding | None = None,
 ) -> Padding:
     """Return the cheapest padding with which the logits of a batch equal those of each text alone.
 
@@ -92,13 +98,18 @@ def choose_padding(
         rows: Token ids of texts.
         plain: Logits of each text alone, (texts, num_labels).
         where: Name of the model in error messages.
+        accepted: Padding of an earlier check in another precision: only it, and stricter lengths, are tried.
 
     Raises:
         InvalidBundleError: The logits differ with every padding, and even if a text runs alone again.
     """
     config = model.config.get_text_config()
     original = config.pad_token_id
-    for pad, padding in _paddings(tokenizer, original, model.get_input_embeddings().weight.shape[0]):
+    paddings = _paddings(tokenizer, original, model.get_input_embeddings().weight.shape[0])
+    if accepted is not None:
+        stricter = LENGTHS[LENGTHS.index(accepted.lengths) :]
+        paddings = ((original, replace(accepted, lengths=lengths)) for lengths in stricter)
+    for pad, padding in paddings:
         config.pad_token_id = pad
         groups = padding.groups([len(row) for row in rows])
         if padding.lengths == "similar":

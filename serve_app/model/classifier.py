@@ -20,7 +20,7 @@ from serve_app.model.acceptance import alike, check_rows, choose_padding, plain_
 from serve_app.model.head import Head, heads
 from serve_app.model.hf_folder import refuse_regression
 from serve_app.model.packed import PackedModel, first_position, pack
-from serve_app.model.padding import LENGTHS, Padding, places
+from serve_app.model.padding import Padding, places
 from serve_app.model.precision import convert_if_equal, fastest_dtype
 from serve_app.model.recorded import RecordedSettings, write_recording
 from serve_app.model.resolver import Bundle
@@ -100,18 +100,23 @@ class Classifier(Scorer):
                 model = convert_if_equal(model, target, where, references, self._scores, bundle.uri)
             else:
                 model = model.to(device=where, dtype=target)
-            first = padding
             padding, packed_model = self._accept(
-                model, tokenizer, bundle.uri, packed=packed_model is not None, graph=True
+                model, tokenizer, bundle.uri, packed=packed_model is not None, graph=True, accepted=padding
             )
-            padding = max(first, padding, key=lambda one: LENGTHS.index(one.lengths))
         self._model, self._packed, self.padding = model, packed_model, padding
         self.device = str(model.device)
         self.dtype = str(model.dtype).removeprefix("torch.")
         self._check = self._check[:_SHORT_CHECKS]
 
     def _accept(
-        self, model: PreTrainedModel, tokenizer: Any, uri: str, *, packed: bool, graph: bool
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        uri: str,
+        *,
+        packed: bool,
+        graph: bool,
+        accepted: Padding | None = None,
     ) -> tuple[Padding, PackedModel | None]:
         """Return the padding, and the packed model if it is possible, with which the logits are the same.
 
@@ -121,6 +126,7 @@ class Classifier(Scorer):
             uri: Name of the model in error messages.
             packed: Whether to pack the model if possible.
             graph: Whether to record the packed forward pass on a CPU.
+            accepted: See `choose_padding`.
 
         Raises:
             InvalidBundleError: The model does not pass the acceptance check.
@@ -128,7 +134,7 @@ class Classifier(Scorer):
         rows = [item.ids for item in self._check]
         plain = plain_logits(model, rows, uri)[:_SHORT_CHECKS]
         rows = rows[:_SHORT_CHECKS]
-        padding = choose_padding(model, tokenizer, rows, plain, uri)
+        padding = choose_padding(model, tokenizer, rows, plain, uri, accepted)
         packed_model = pack(model, graph=graph) if packed else None
         if packed_model is not None and not alike(packed_model.logits(rows), plain):
             packed_model.undo()

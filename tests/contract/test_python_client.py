@@ -71,7 +71,9 @@ def test_a_refused_request_is_sent_again_after_the_stated_time(url: str) -> None
 
 @pytest.mark.parametrize("refusal", [429, 503])
 @pytest.mark.parametrize(
-    ("headers", "least_s"), [({"retry-after": "7"}, 7.0), ({}, 1.0), ({"retry-after": "soon"}, 1.0)]
+    ("headers", "least_s"),
+    [({"retry-after": "7"}, 7.0), ({}, 1.0)]
+    + [({"retry-after": text}, 1.0) for text in ("soon", "0", "nan")],
 )
 def test_retry_after_is_respected(refusal: int, headers: dict[str, str], least_s: float) -> None:
     answers = [httpx.Response(refusal, headers=headers)] * 2 + [httpx.Response(200, json={"name": "m"})]

@@ -213,7 +213,7 @@ def test_what_another_manager_puts_back_is_noticed_and_ends_the_rollout(cluster:
 def test_what_another_manager_has_the_pods_serve_stays(cluster: Cluster) -> None:
     cluster.when_canary_is_in(lambda: cluster.api.update(PATH, wish("serve.model=failing"), ARGO))
     rollout = cluster.start()
-    assert rollout.state is RolloutState.STOPPED and "to failing; they are unchanged" in rollout.reason
+    assert rollout.state is RolloutState.STOPPED and "to failing; the rollout leaves" in rollout.reason
     assert cluster.target.read().split == TrafficSplit("failing") and cluster.owners() == {ARGO}
 
 

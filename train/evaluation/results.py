@@ -30,7 +30,7 @@ class ModelCard(_Frozen):
     digest: str | None = Field(default=None, description="Digest of the bundle; null for a running service.")
     labels: tuple[str, ...] = Field(description="Labels in the order of the logits.")
     temperature: float | None = Field(
-        default=None, description="Calibration temperature of all scores in this document."
+        default=None, description="Calibration temperature that is applied to all scores of this model."
     )
     max_length: int
     device: str

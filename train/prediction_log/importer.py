@@ -172,7 +172,7 @@ def _request_id(value: object, where: str) -> str:
 def _index(value: object, where: str, counts: ImportCounts) -> int:
     text = normalised(value) or "0"
     if not (text.isdecimal() and int(text) <= _MOST_INDEX):
-        raise DataError(f"{where}: {value!r} is not the index of a text; expected 0 or more")
+        raise DataError(f"{where}: {value!r} is not the index of a text; expected 0 to {_MOST_INDEX}")
     counts.decimal_index += "." in str(value)
     return int(text)
 

@@ -125,8 +125,8 @@ class Log:
         newest = {file.version: file for file in self.every_file(PREDICTIONS, window)}
         found = {written.labels_of(self.schema(file).metadata) for file in newest.values()}
         if len(found) != 1:
-            what = "the models have different labels; select one --version" if found else "no predictions"
-            raise LogError(f"{self.uri}: {what}")
+            several = "the models have different labels; set --labels to those of one model"
+            raise LogError(f"{self.uri}: {several if found else 'no predictions'}")
         return found.pop()
 
     def files(self, kind: str, window: Window = Window()) -> list[LogFile]:

@@ -25,7 +25,7 @@ _TRANSITIONS = {
     "promoted": "the canary is live on all pods",
     "rolling_back": "the canary is being rolled back",
     "rolled_back": "the canary has been rolled back",
-    "stopped": "the rollout stopped because the models of the pods were changed by another program or person",
+    "stopped": "the rollout stopped: another client changed the pods' models",
 }
 _ENDS = {"SUCCEEDED": "has succeeded", "FAILED": "has failed", "STOPPED": "was stopped"}
 _SUBJECT_CHARS = 99

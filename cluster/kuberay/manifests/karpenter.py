@@ -246,7 +246,11 @@ def _node_pool(environment: Environment, nodes: NodeSettings) -> dict[str, Any]:
             "disruption": {
                 "consolidationPolicy": "WhenEmpty",
                 "consolidateAfter": f"{nodes.empty_s}s",
-                "budgets": [{"nodes": "1"}],
+                # Without `reasons`, empty nodes too would be removed one at a time.
+                "budgets": [
+                    {"nodes": "100%", "reasons": ["Empty"]},
+                    {"nodes": "1", "reasons": ["Drifted", "Underutilized"]},
+                ],
             },
             # GPUs of all pods during an upgrade, which limits the cost of a malfunction.
             "limits": {GPU_TAINT: str(peak(environment, lambda kind: kind.gpus))},

@@ -113,7 +113,7 @@ def _job(spec: dict[str, Any]) -> Iterator[Problem]:
     selector, mode = spec.get("clusterSelector"), spec.get("submissionMode", "K8sJobMode")
     ends = spec.get("shutdownAfterJobFinishes", False)
     if not selector and not spec.get("rayClusterSpec"):
-        yield ("spec",), "exactly one of rayClusterSpec and clusterSelector must be set"
+        yield ("spec",), "rayClusterSpec or clusterSelector must be set"
     if selector is not None and not selector.get("ray.io/cluster"):
         yield ("spec", "clusterSelector"), "must name the cluster: ray.io/cluster"
     if selector and mode == "SidecarMode":

@@ -83,7 +83,8 @@ class SplitGuard:
             )
         if current not in self.configured:
             raise ForeignChangeError(
-                f"another program or person changed the models of the pods to {current}; they are unchanged"
+                f"another program or person changed the models of the pods to {current}; the rollout leaves "
+                "them as they are"
             )
 
 

@@ -170,8 +170,12 @@ def test_the_bill_has_spot_and_savings_plan_rows() -> None:
     books = read_books()
     others = {name: books[name] for name in ("spot", "savings")}
     text = bill([], PRICES, read_environment("prod"), books["list"], others)
-    # Two g5.4xlarge at half and at three quarters of 2,371.04, and 10.89 by use
-    for row in ("the same with spot prices +1,196.41", "the same with savings prices +1,789.17"):
+    # 10.89 by use, and: two g5.4xlarge on demand only (2,371.04), with 14 more at half of 16,597.28; at 75 %
+    for row in (
+        "the same with spot prices +2,381.93",
+        "the same with spot prices +10,680.57",
+        "the same with savings prices +1,789.17",
+    ):
         assert re.search(row, text), text
     assert "assumed" in text
 

@@ -44,7 +44,7 @@ def test_status_of_a_rollout_at_rest_and_without_its_cluster(
     rolled(tmp_path, "stuck")
     assert main(["rollout", "status", *nobody, "--journal", str(tmp_path)]) == 0
     output = capsys.readouterr()
-    assert "rollout 1: rolled_back" in output.out and "POSITIVE" in output.out
+    assert "rollout 1: rolled_back" in output.out and "with the label POSITIVE" in output.out
     assert "no answer from" in output.err
     row = next(line for line in output.out.splitlines() if line.startswith("  labels"))
     assert row.split()[1:4] == ["50.00%", "100.00%", "+10.0%"] and "[" + 20 * "#" + "]" in row

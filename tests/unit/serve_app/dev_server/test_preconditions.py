@@ -22,12 +22,12 @@ from serve_app.settings import settings_of
 )
 def test_ports_that_cannot_be_used(service: int, dashboard: int, stated: str) -> None:
     with pytest.raises(LocalError, match=stated):
-        require_ports(service, dashboard)
+        require_ports(service, dashboard, free_port())
 
 
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(LocalError, match="is in use by "):
-        require_ports(free_port(), taken.getsockname()[1])
+        require_ports(free_port(), free_port(), taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(

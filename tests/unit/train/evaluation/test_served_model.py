@@ -108,7 +108,7 @@ def test_the_service_says_its_labels(service: FakeService) -> None:
 
 
 def test_other_labels_than_asked_for_are_an_error(service: FakeService) -> None:
-    with pytest.raises(TrainError, match="expected"):
+    with pytest.raises(TrainError, match=r"has the labels .*; expected \['good', 'bad'\]"):
         ServedModel(service.url, ["good", "bad"])
 
 

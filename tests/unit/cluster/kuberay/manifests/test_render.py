@@ -225,7 +225,10 @@ def test_karpenter_starts_only_what_the_pods_ask_for() -> None:
     # and one pod; training uses one more GPU
     assert pool["spec"]["limits"] == {"nvidia.com/gpu": str(2 * 16 + 2 * 3 + 1)}
     assert pool["spec"]["template"]["spec"]["expireAfter"] == "Never", "drift replaces nodes one at a time"
-    assert pool["spec"]["disruption"]["budgets"] == [{"nodes": "1"}]
+    assert pool["spec"]["disruption"]["budgets"] == [
+        {"nodes": "100%", "reasons": ["Empty"]},
+        {"nodes": "1", "reasons": ["Drifted", "Underutilized"]},
+    ]
     reference = pool["spec"]["template"]["spec"]["nodeClassRef"]["name"]
     assert reference == one("prod", "EC2NodeClass")["metadata"]["name"]
 
