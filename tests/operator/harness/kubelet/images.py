@@ -78,6 +78,8 @@ def _instructions(dockerfile: str, target: str) -> list[tuple[str, str]]:
         if word == "FROM":
             base, _, name = rest.partition(" AS ")
             current = stages[name] = list(stages.get(base, []))
+        elif word == "COPY" and (from_stage := re.fullmatch(r"--from=(\S+) / /", rest.strip())):
+            current += [one for one in stages[from_stage[1]] if one[0] == "COPY"]
         else:
             current.append((word, rest.strip()))
     return stages[target]
