@@ -189,7 +189,8 @@ async def test_what_is_asked_and_judged_is_in_the_log(client: httpx.AsyncClient,
 
     def joined() -> list[dict[str, Any]]:
         join = Join(Log(service.log), Window(), PREDICTION_COLUMNS.names)
-        return [row for batch in join for row in batch.to_pylist()]
+        rows = [row for batch in join for row in batch.to_pylist()]
+        return [row for row in rows if row["request_id"] == answer["request_id"]]
 
     deadline = time.monotonic() + 60
     while not (rows := joined()):
