@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from cluster.aws.estimate import Line, Prices, load_balancer_line, usage_lines
-from cluster.cost.plan import configured, spot_surcharge
+from cluster.cost.plan import configured, surcharge
 from cluster.cost.prices import Book
 from cluster.cost.report import mix_text
 from cluster.kuberay.settings import Environment
@@ -40,15 +40,15 @@ def bill(
         *(f"  {line.what:<50}{line.month:>12,.2f}" for line in used),
     ]
     if environment.serving_types:
+        books = {"list": book, **(others or {})}
         for limit, pods in (("minimum", environment.serve.min_pods), ("maximum", environment.serve.max_pods)):
             mix = configured(environment, book, pods)
-            nodes = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))
+            nodes = book.month_of(mix)
             text.append(f"  {f'{limit} pods ({pods}): {mix_text(mix)}':<50}{nodes:>12,.2f}")
             text.append(f"  {f'total with {limit} pods':<50}{standing + nodes:>12,.2f}")
             for name, other in (others or {}).items():
-                cheaper = sum((other.month(kind) * count for kind, count in mix.items()), Decimal(0))
-                if name == "spot":
-                    cheaper += spot_surcharge(environment, other, book, pods) * other.month_hours
+                cheaper = other.month_of(mix)
+                cheaper += surcharge(environment, name, books, pods) * other.month_hours
                 text.append(f"  {f'the same with {name} prices':<50}{standing + cheaper:>12,.2f}")
     text += [
         f"  {prices.title}, {prices.dated}; GPU nodes: {book.title}, {book.dated}, on demand, full hours.",

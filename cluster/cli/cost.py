@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
     from cluster.cost.arithmetic import Rate, cost
     from cluster.cost.cpu_nodes import verdict
     from cluster.cost.measured import measured_rate
-    from cluster.cost.plan import cheapest, configured, pods_for, spot_surcharge
+    from cluster.cost.plan import cheapest, configured, pods_for, surcharge
     from cluster.cost.prices import PRICES, read_books
     from cluster.cost.report import differences, document, plot, table
     from cluster.errors import CostInputError
@@ -120,9 +120,7 @@ def _run(args: argparse.Namespace) -> int:
             or all(set(group.instance_types) & set(priced) for group in environment.workers)
         ):
             mix = configured(environment, book, pods, **needs)
-            more = Decimal(0)
-            if name == "spot" and "list" in every:
-                more = spot_surcharge(environment, book, every["list"], pods, **needs)
+            more = surcharge(environment, name, every, pods, **needs)
             costs.append(cost(name, book, mix, rate, Path(args.env).stem, more))
         if priced:
             costs.append(cost(name, book, cheapest(book, priced, pods, **needs), rate, "cheapest"))

@@ -79,9 +79,8 @@ def cost(
         CostInputError: A type has no price in the book.
     """
     pods = sum(INSTANCE_TYPES[kind].gpus * count for kind, count in mix.items())
-    month = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))
-    month += surcharge_hour * book.month_hours
-    hour = sum((book.hour(kind) * count for kind, count in mix.items()), surcharge_hour)
+    month = book.month_of(mix) + surcharge_hour * book.month_hours
+    hour = book.hour_of(mix) + surcharge_hour
     tokens_per_s, requests_per_minute = rate.tokens_per_s * pods, rate.requests_per_minute * pods
     return Cost(
         book=name,

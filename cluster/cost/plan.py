@@ -52,27 +52,40 @@ def configured(
     return _nodes(environment, book, _shares(environment, pods, spare_pods, survive_node))
 
 
-def spot_surcharge(
+def surcharge(
     environment: Environment,
-    spot: Book,
-    listed: Book,
+    name: str,
+    books: Mapping[str, Book],
     pods: int,
     *,
     spare_pods: int = 0,
     survive_node: bool = False,
 ) -> Decimal:
-    """Return US dollars per hour that the groups without spot nodes cost more than spot prices.
+    """Return US dollars per hour that the nodes of `configured` cost more than the prices of a book.
+
+    Groups without spot nodes cost list prices. For books other than `spot`, or without list prices, it is 0.
+
+    Args:
+        environment: Environment with GPU groups.
+        name: Name of the book.
+        books: Price books by name.
+        pods: See `configured`.
+        spare_pods: See `configured`.
+        survive_node: See `configured`.
 
     Raises:
         CostInputError: As for `configured`.
     """
+    if name != "spot" or "list" not in books:
+        return Decimal(0)
+    listed, spot = books["list"], books["spot"]
     shares = _shares(environment, pods, spare_pods, survive_node)
     no_spot = {
         group.name: 0 if "spot" in environment.capacity_of(group) else shares[group.name]
         for group in environment.workers
     }
     mix = _nodes(environment, listed, no_spot)
-    return sum(((listed.hour(kind) - spot.hour(kind)) * count for kind, count in mix.items()), Decimal(0))
+    return listed.hour_of(mix) - spot.hour_of(mix)
 
 
 def _shares(environment: Environment, pods: int, spare_pods: int, survive_node: bool) -> Mapping[str, int]:
@@ -106,8 +119,7 @@ def pod_hour(environment: Environment, book: Book) -> Decimal:
     numbers = range(environment.serve.min_pods, environment.serve.max_pods + 1)
     prices = Decimal(0)
     for pods in numbers:
-        mix = configured(environment, book, pods)
-        prices += sum((book.hour(kind) * count for kind, count in mix.items()), Decimal(0)) / pods
+        prices += book.hour_of(configured(environment, book, pods)) / pods
     return prices / len(numbers)
 
 
@@ -174,5 +186,4 @@ def _cover(book: Book, types: Sequence[str], pods: int) -> Mix:
 
 
 def _rank(book: Book, mix: Mix) -> tuple[Decimal, int, tuple[tuple[str, int], ...]]:
-    price = sum((book.month(kind) * count for kind, count in mix.items()), Decimal(0))
-    return price, sum(mix.values()), tuple(sorted(mix.items()))
+    return book.month_of(mix), sum(mix.values()), tuple(sorted(mix.items()))

@@ -76,6 +76,14 @@ class Book(BaseModel):
         """
         return self.hourly.get(name) or self.month(name) / self.month_hours
 
+    def month_of(self, mix: Mapping[str, int]) -> Decimal:
+        """Return the price of a mix of nodes, a number by type, in US dollars per month; see `month`."""
+        return sum((self.month(name) * count for name, count in mix.items()), Decimal(0))
+
+    def hour_of(self, mix: Mapping[str, int]) -> Decimal:
+        """Return the price of a mix of nodes, a number by type, in US dollars per hour; see `hour`."""
+        return sum((self.hour(name) * count for name, count in mix.items()), Decimal(0))
+
 
 class _DerivedBook(BaseModel):
     """Price book with the prices of another one less a discount."""
