@@ -78,20 +78,15 @@ def register(folder: Path, binary: str, process: Serving) -> None:
         )
 
 
-def parent_of(pid: int) -> int:
-    """Return the process id of the process's parent, 0 if the process has ended."""
-    _, parent = _stat(pid)
-    return parent
-
-
 def raylet_of(pid: int) -> int:
     """Return the process id of the raylet above the process, or of the process's parent if there is none."""
-    parent = ancestor = parent_of(pid)
+    _, parent = _stat(pid)
+    ancestor = parent
     with suppress(OSError):
         while ancestor:
             if Path(f"/proc/{ancestor}/comm").read_text() == "raylet\n":
                 return ancestor
-            ancestor = parent_of(ancestor)
+            _, ancestor = _stat(ancestor)
     return parent
 
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from serve_app.ray_environment import HAPROXY, ONE_HOP
 from tests.steady_client import Client
 
 ACTOR = Path(__file__).with_name("proxy_actor.py")
+RAYLET = (sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])")
 PATIENCE_S = 60
 STALLED = 4200
 """More connections than Ray's limit for a HAProxy, 4096."""
@@ -89,14 +90,20 @@ class Actor:
     """Proxy actor whose HAProxy listens on `port` with its files in `folder`.
 
     It leads a process group, as Ray's workers do, and its parent has the raylet's role.
+
+    Args:
+        folder: Folder of HAProxy's files.
+        port: Port of HAProxy.
+        parent: Command that runs the actor as its child, if the parent must not be this process.
+        environment: Additional environment variables.
     """
 
-    def __init__(self, folder: Path, port: int, **environment: str) -> None:
+    def __init__(self, folder: Path, port: int, *, parent: Sequence[str] = (), **environment: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.folder, self.port = folder, port
         known = {"RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY), "HAPROXY_PYTHON": sys.executable}
         self.process = subprocess.Popen(
-            [sys.executable, str(ACTOR), str(folder), *map(str, (port, free_port(), free_port()))],
+            [*parent, sys.executable, str(ACTOR), str(folder), *map(str, (port, free_port(), free_port()))],
             process_group=0,
             env={**os.environ, **ONE_HOP, **known, **environment},
             stdin=subprocess.PIPE,
@@ -126,11 +133,9 @@ class Actor:
         self.process.stdout.close()
 
     def kill(self) -> None:
-        """Kill the actor, and then what is left of its process group, as the raylet does."""
-        self.process.kill()
+        """Kill the actor with its process group, as the raylet kills what is left of the group."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -297,28 +302,15 @@ def test_haproxy_that_ends_with_its_actor_is_replaced_until_a_successor_comes(
     assert client.statuses == []
 
 
-def test_haproxy_ends_when_its_raylet_is_gone(tmp_path: Path, replica: int) -> None:
+def test_haproxy_ends_when_its_raylet_is_gone(tmp_path: Path) -> None:
     """Kill the actor and its parent: nobody can start a successor, and the port must become free."""
-    port = free_port()
-    command = [sys.executable, str(ACTOR), str(tmp_path), *map(str, (port, free_port(), free_port()))]
-    environment = {"RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY), "HAPROXY_PYTHON": sys.executable}
-    with subprocess.Popen(
-        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command],
-        env={**os.environ, **ONE_HOP, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as raylet:
-        assert raylet.stdout is not None
-        assert int(raylet.stdout.readline())
-        (actor,) = psutil.Process(raylet.pid).children()
-        try:
-            raylet.kill()
-            actor.kill()
-            until(lambda: of(tmp_path) == [])
-        finally:
-            for process in of(tmp_path):
-                process.kill()
+    raylet = Actor(tmp_path, free_port(), parent=RAYLET)
+    raylet.kill()
+    try:
+        until(lambda: of(tmp_path) == [])
+    finally:
+        for process in of(tmp_path):
+            process.kill()
 
 
 def test_a_proxy_that_is_stopped_leaves_nothing(actors: Callable[..., Actor], replica: int) -> None:
