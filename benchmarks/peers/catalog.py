@@ -1,4 +1,4 @@
-"""Peers: how each is installed, started and asked."""
+"""Peers: how each is installed, started and queried."""
 
 from __future__ import annotations
 

@@ -121,35 +121,31 @@ def _prose(path: Path) -> Iterator[str]:
 
 
 def _python_prose(source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr):  # the docstring of a module, class, function or attribute
-            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-                yield node.value.value
-        elif isinstance(node, ast.keyword) and node.arg in _TEXT_KEYWORDS:
-            yield from _strings(node.value)
-        elif isinstance(node, ast.Raise) and node.exc is not None:
-            yield from _strings(node.exc)
-        elif isinstance(node, ast.Call) and _is_log_call(node.func) and node.args:
-            yield from _strings(node.args[0])
+    for root in _prose_nodes(ast.parse(source)):
+        yield from _strings(root)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.string
 
 
+def _prose_nodes(tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield the expressions whose strings are docstrings, help texts, error messages and log messages."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):  # the docstring of a module, class, function or attribute
+            if isinstance(node.value, ast.Constant):
+                yield node.value
+        elif isinstance(node, ast.keyword) and node.arg in _TEXT_KEYWORDS:
+            yield node.value
+        elif isinstance(node, ast.Raise) and node.exc is not None:
+            yield node.exc
+        elif isinstance(node, ast.Call) and _is_log_call(node.func) and node.args:
+            yield node.args[0]
+
+
 def _messages(source: str) -> Iterator[str]:
     """Yield the strings of at least three words that `_python_prose` does not yield."""
     tree = ast.parse(source)
-    counted: set[int] = set()
-    for node in ast.walk(tree):
-        roots: list[ast.expr] = []
-        if isinstance(node, ast.Expr) or (isinstance(node, ast.keyword) and node.arg in _TEXT_KEYWORDS):
-            roots = [node.value]
-        elif isinstance(node, ast.Raise) and node.exc is not None:
-            roots = [node.exc]
-        elif isinstance(node, ast.Call) and _is_log_call(node.func) and node.args:
-            roots = [node.args[0]]
-        if not isinstance(node, ast.Expr) or isinstance(node.value, ast.Constant):
-            counted |= {id(part) for root in roots for part in ast.walk(root)}
+    counted = {id(part) for root in _prose_nodes(tree) for part in ast.walk(root)}
     for node in ast.walk(tree):
         if id(node) in counted:
             continue
